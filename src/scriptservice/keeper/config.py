@@ -1,0 +1,66 @@
+"""What the keeper is told at its start: one frozen object, read from an inherited descriptor.
+
+The composition root (``cli.serve``) fills it in from the settings; the keeper reads no environment.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperConfig:
+    """The keeper's settings.
+
+    Attributes:
+        data_dir: the data directory, absolute.
+        listen_host: address of the listening socket; None: no socket (a worker).
+        listen_port: its port; 0 lets the kernel choose.
+        child_argv: the program of the child and its leading arguments.
+        child_config: handed to the child unread.
+        run_as: user name or number for scripts; None: the default for the service's own user.
+        script_uid: numeric user and group for scripts when the service is root and there is no
+            user ``scriptservice``.
+        no_new_privileges: set-uid programs have no effect in scripts.
+        use_cgroups: use cgroup2 where it is writable.
+        shutdown_grace_seconds: cap of every script's grace at shutdown.
+        spool_limit_bytes: unrecorded journal beyond which output is no longer read.
+        reserve_bytes: free disk space below which output is no longer read.
+        path: ``PATH`` of scripts.
+        lang: ``LANG`` of scripts.
+        verbose: log every script's changes.
+    """
+
+    data_dir: str
+    listen_host: str | None
+    listen_port: int
+    child_argv: list[str]
+    child_config: dict[str, Any] = field(default_factory=dict)
+    run_as: str | None = None
+    script_uid: int = 59999
+    no_new_privileges: bool = True
+    use_cgroups: bool = True
+    shutdown_grace_seconds: float = 30
+    spool_limit_bytes: int = 8 << 30
+    reserve_bytes: int = 8 << 20
+    path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    lang: str = "C.UTF-8"
+    verbose: bool = False
+
+    def to_descriptor(self) -> int:
+        """Return an inheritable memory file that `from_descriptor` reads.
+
+        The settings may hold a database password, which a command line would show.
+        """
+        descriptor = os.memfd_create("scriptservice-config", os.MFD_CLOEXEC)
+        os.write(descriptor, json.dumps(asdict(self)).encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.set_inheritable(descriptor, True)  # noqa: FBT003
+        return descriptor
+
+    @classmethod
+    def from_descriptor(cls, descriptor: int) -> "KeeperConfig":
+        """Read the configuration and close the descriptor."""
+        with os.fdopen(descriptor, "rb") as file:
+            return cls(**json.load(file))

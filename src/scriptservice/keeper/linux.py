@@ -1,0 +1,169 @@
+"""The few kernel calls that the keeper needs and Python does not offer, and /proc in small pieces.
+
+Called by every other module of the keeper; knows nothing of scripts or journals.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import struct
+import termios
+from dataclasses import dataclass
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_INT = struct.Struct("i")
+_ZERO = bytes(_INT.size)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"cannot set process option {option}: {os.strerror(number)}")
+
+
+def hide_from_ptrace() -> None:
+    """Let no process of the same user read this one's memory, environment or descriptors.
+
+    An ``exec`` undoes it, so every program of ours calls this first thing.
+    """
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def become_subreaper() -> None:
+    """Become the parent of every orphan that descends from this process."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def forbid_new_privileges() -> None:
+    """Make set-uid programs (sudo, ping) powerless here and in all descendants; irrevocable."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def bytes_waiting(pipe: int) -> int:
+    """Return how many bytes can be read from a pipe now, without taking any."""
+    return int(_INT.unpack(fcntl.ioctl(pipe, termios.FIONREAD, _ZERO))[0])
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStat:
+    """One process as ``/proc/<pid>/stat`` shows it.
+
+    Attributes:
+        pid: its process id.
+        state: one letter; ``Z`` and ``X`` are dead.
+        parent: its parent's process id.
+        session: the id of its session.
+        start_ticks: clock ticks from boot to its start; with the pid it names a process uniquely.
+    """
+
+    pid: int
+    state: str
+    parent: int
+    session: int
+    start_ticks: int
+
+    @property
+    def dead(self) -> bool:
+        """Whether it has ended and only waits to be reaped."""
+        return self.state in "ZXx"
+
+
+def read_file(path: str) -> bytes:
+    """Return a whole small file of /proc or /sys in one read where it fits.
+
+    Raises:
+        OSError: it is not there, or may not be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        first = os.read(descriptor, 65536)
+        if len(first) < 4096:
+            return first
+        parts = [first]
+        while part := os.read(descriptor, 1 << 20):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def process_stat(pid: int) -> ProcessStat | None:
+    """Return what /proc says of a process, or None when there is none of that id."""
+    try:
+        text = read_file(f"/proc/{pid}/stat")
+    except OSError:
+        return None
+    # The name stands in parentheses and may itself hold spaces and parentheses.
+    fields = text[text.rindex(b")") + 2 :].split()
+    return ProcessStat(
+        pid=pid,
+        state=chr(fields[0][0]),
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        start_ticks=int(fields[19]),
+    )
+
+
+def child_pids(pid: int) -> list[int]:
+    """Return the ids of a process's direct children, of all its threads; empty when it is gone."""
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return found
+    for thread in threads:
+        with contextlib.suppress(OSError):
+            found += map(int, read_file(f"/proc/{pid}/task/{thread}/children").split())
+    return found
+
+
+def environment_value(pid: int, name: bytes) -> bytes | None:
+    """Return one variable of a process's environment at its last exec, None if it has none."""
+    try:
+        environment = read_file(f"/proc/{pid}/environ")
+    except OSError:
+        return None
+    prefix = name + b"="
+    for entry in environment.split(b"\0"):
+        if entry.startswith(prefix):
+            return entry[len(prefix) :]
+    return None
+
+
+def signal_process(pid: int, start_ticks: int, number: int) -> bool:
+    """Signal exactly the process that had this id and start, never one that reused the id.
+
+    Returns:
+        Whether it was there.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        # The descriptor pins whoever has the id now; only then is its start compared.
+        stat = process_stat(pid)
+        if stat is None or stat.start_ticks != start_ticks:
+            return False
+        signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def all_pids() -> list[int]:
+    """Return the ids of all processes that /proc shows."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def boot_id() -> str:
+    """Return the kernel's random id of this boot."""
+    return read_file("/proc/sys/kernel/random/boot_id").decode().strip()

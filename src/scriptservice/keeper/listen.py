@@ -1,0 +1,34 @@
+"""The listening socket, bound by the keeper so that it outlives every server."""
+
+import socket
+
+BACKLOG = 4096
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; the message says which and why."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket.
+
+    Args:
+        host: a numeric address or a name.
+        port: 0 lets the kernel choose.
+
+    Raises:
+        ListenError: taken, not this machine's, or not permitted.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        message = f"cannot listen on {host}:{port}: {error.strerror or error}"
+        raise ListenError(message) from error
+    return listener

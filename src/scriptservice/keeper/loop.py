@@ -1,0 +1,148 @@
+"""The keeper's event loop: descriptors by level-triggered epoll, timers, signals, nothing else.
+
+Callbacks run one after another on the only thread. A descriptor is unwatched before it is closed,
+and work that opens new ones is deferred to the end of the batch: a number that is closed and
+reused within one batch would bring an old event to the wrong script.
+"""
+
+import heapq
+import itertools
+import os
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+Callback = Callable[[], None]
+ReadyCallback = Callable[[int], None]
+
+READABLE = select.EPOLLIN
+WRITABLE = select.EPOLLOUT
+HANGUP = select.EPOLLHUP
+
+
+class Timer:
+    """A callback that is to run at a moment of the monotonic clock."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: float, callback: Callback) -> None:
+        self.when = when
+        self.callback: Callback | None = callback
+
+
+class Loop:
+    """Watches descriptors, timers and signals until `stop`."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, ReadyCallback] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._cancelled = 0
+        self._order = itertools.count()
+        self._deferred: deque[Callback] = deque()
+        self._running = False
+        self._after_batch: list[Callback] = []
+
+    def watch(self, descriptor: int, callback: ReadyCallback, events: int = READABLE) -> None:
+        """Call back with the event mask whenever a descriptor is ready; again without effect.
+
+        Raises:
+            OSError: the kernel takes no more watches, or cannot watch this kind of descriptor.
+        """
+        if descriptor in self._watched:
+            return
+        self._epoll.register(descriptor, events)
+        self._watched[descriptor] = callback
+
+    def change(self, descriptor: int, events: int) -> None:
+        """Watch a watched descriptor for other events."""
+        self._epoll.modify(descriptor, events)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Watch a descriptor no longer; to be called before it is closed."""
+        if self._watched.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def at(self, when: float, callback: Callback) -> Timer:
+        """Call back at a moment of `time.monotonic`, in seconds."""
+        timer = Timer(when, callback)
+        heapq.heappush(self._timers, (when, next(self._order), timer))
+        return timer
+
+    def after(self, seconds: float, callback: Callback) -> Timer:
+        """Call back after so many seconds."""
+        return self.at(time.monotonic() + seconds, callback)
+
+    def cancel(self, timer: Timer | None) -> None:
+        """Let a timer not run; without effect for None, or after it ran or was cancelled."""
+        if timer is None or timer.callback is None:
+            return
+        timer.callback = None
+        self._cancelled += 1
+        # Time-outs of hours outlive their scripts of milliseconds by far.
+        if self._cancelled > 1000 and self._cancelled * 2 > len(self._timers):
+            self._timers = [entry for entry in self._timers if entry[2].callback]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
+
+    def defer(self, callback: Callback) -> None:
+        """Call back after the present batch of events, before waiting for more."""
+        self._deferred.append(callback)
+
+    def after_batches(self, callback: Callback) -> None:
+        """Call back at the end of every batch, after what was deferred."""
+        self._after_batch.append(callback)
+
+    def watch_signals(self, numbers: set[int], callback: Callable[[int], None]) -> None:
+        """Call back with the number of each of these signals when it arrives."""
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for number in numbers:
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+        def arrived(_: int) -> None:
+            with suppress(BlockingIOError):
+                for number in set(os.read(reading, 4096)):
+                    callback(number)
+
+        self.watch(reading, arrived)
+
+    def stop(self) -> None:
+        """Return from `run` after the present batch."""
+        self._running = False
+
+    def run(self) -> None:
+        """Run until `stop`."""
+        self._running = True
+        while self._running:
+            self._turn()
+
+    def _turn(self) -> None:
+        for descriptor, events in self._epoll.poll(self._timeout(), 256):
+            if callback := self._watched.get(descriptor):
+                callback(events)
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            due, timer.callback = timer.callback, None
+            if due:
+                due()
+            else:
+                self._cancelled -= 1
+        for _ in range(len(self._deferred)):
+            self._deferred.popleft()()
+        for callback_always in self._after_batch:
+            callback_always()
+
+    def _timeout(self) -> float:
+        if self._deferred:
+            return 0
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+            self._cancelled -= 1
+        if not self._timers:
+            return -1
+        return max(0, self._timers[0][0] - time.monotonic())

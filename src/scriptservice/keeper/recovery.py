@@ -1,0 +1,300 @@
+"""What a keeper does that starts after another one's death: rescue, end, and tell honestly.
+
+The journal says what was open. One look through /proc finds who survived; what they had printed
+and nobody read is taken out of their pipes; then they are killed, and each open command is closed:
+by its own exit if that was on record, else as lost.
+"""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from scriptservice.keeper.identity import Identity
+from scriptservice.keeper.journal import (
+    HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    JournalWriter,
+    Kind,
+    NoRoomError,
+    Record,
+    now_us,
+    scan,
+    segment_bases,
+)
+from scriptservice.keeper.linux import (
+    all_pids,
+    bytes_waiting,
+    child_pids,
+    environment_value,
+    process_stat,
+    signal_process,
+)
+from scriptservice.keeper.log import logger
+from scriptservice.keeper.spawn import MARKER
+from scriptservice.keeper.tree import cgroup_kill, cgroup_pids, remove_cgroup
+
+_STEP_SECONDS = 0.02
+_QUIET_ROUNDS = 3
+_SURVIVORS_SECONDS = 10  # who does not die of SIGKILL until then waits in the kernel for a device
+
+
+@dataclass(slots=True)
+class OpenCommand:
+    """A command that had not ended when its keeper died.
+
+    Attributes:
+        id: its UUID.
+        pid: of its script, None if its start was not on record.
+        start_ticks: of that process.
+        pipes: inode numbers of its stdout and stderr.
+        position: its merged output so far.
+        exited: whether the script's own exit is on record.
+        leftovers_killed: as far as that is on record.
+        discarded_bytes: as far as that is on record.
+    """
+
+    id: str
+    pid: int | None = None
+    start_ticks: int = 0
+    pipes: tuple[int, int] = (0, 0)
+    position: int = 0
+    exited: bool = False
+    leftovers_killed: int = 0
+    discarded_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Past:
+    """What the journal says about the keepers before this one.
+
+    Attributes:
+        identity: of the last, None for a new journal.
+        cgroup: the directory of its cgroups, None if it had none.
+        open: commands that had not ended, by id.
+    """
+
+    identity: Identity | None = None
+    cgroup: str | None = None
+    open: dict[str, OpenCommand] = field(default_factory=dict)
+
+
+def read_past(directory: str) -> Past:
+    """Return what the segments of a repaired journal say.
+
+    Args:
+        directory: where they are.
+    """
+    past = Past()
+    for base in segment_bases(directory):
+        start = base + SEGMENT_HEADER_BYTES
+        for record in scan(directory, base):
+            _replay(past, record, record.end - start - HEADER_BYTES)
+            start = record.end
+    return past
+
+
+def _replay(past: Past, record: Record, length: int) -> None:
+    if record.kind == Kind.KEEPER:
+        fields = record.fields()
+        past.identity = Identity.from_fields(fields["identity"])
+        past.cgroup = fields["cgroup"]
+        return
+    if record.kind == Kind.SNAPSHOT:
+        fields = record.fields()
+        past.identity = Identity.from_fields(fields["identity"])
+        past.cgroup = fields["cgroup"]
+        past.open = {entry["id"]: _from_snapshot(entry) for entry in fields["open"]}
+        return
+    command = str(UUID(bytes=record.id))
+    if record.kind in (Kind.CLOSED, Kind.LOST, Kind.REFUSED):
+        past.open.pop(command, None)
+        return
+    state = past.open.setdefault(command, OpenCommand(command))
+    state.position = record.position
+    if record.kind == Kind.OUTPUT:
+        state.position += length
+    elif record.kind == Kind.STARTED:
+        fields = record.fields()
+        state.pid, state.start_ticks = fields["pid"], fields["start_ticks"]
+        state.pipes = (fields["pipes"][0], fields["pipes"][1])
+    elif record.kind == Kind.DISCARDED:
+        state.discarded_bytes = record.fields()["discarded_bytes"]
+    elif record.kind == Kind.EXITED:
+        state.exited = True
+
+
+def _from_snapshot(entry: dict[str, Any]) -> OpenCommand:
+    return OpenCommand(
+        id=entry["id"],
+        pid=entry["pid"],
+        start_ticks=entry["start_ticks"],
+        pipes=(entry["pipes"][0], entry["pipes"][1]),
+        position=entry["position"],
+        exited=entry["exited"],
+        leftovers_killed=entry["leftovers_killed"],
+        discarded_bytes=entry["discarded_bytes"],
+    )
+
+
+class Recovery:
+    """Ends what a dead keeper left.
+
+    Args:
+        past: what the journal says.
+        writer: the journal; what is found goes there.
+        mine: identity of the keeper that runs now.
+    """
+
+    def __init__(self, past: Past, writer: JournalWriter, mine: Identity) -> None:
+        self._past = past
+        self._writer = writer
+        self._mine = mine
+
+    def run(self) -> None:
+        """Rescue output, kill survivors, and record how each open command ended.
+
+        Raises:
+            NoRoomError: the disk is full; nothing is lost by trying again.
+        """
+        old = self._past.identity
+        if old is None:
+            return
+        if old.alive():
+            # A copy of the directory of a keeper that lives: its scripts are not ours to touch.
+            reason = "the data directory is a copy: its keeper runs on elsewhere"
+            self._tell(reason)
+            return
+        if old.same_boot(self._mine):
+            self._end_survivors()
+            if self._past.cgroup:
+                remove_cgroup(self._past.cgroup)
+        self._tell("its keeper died while it ran; its output may be incomplete")
+
+    def _end_survivors(self) -> None:
+        readers: dict[int, tuple[OpenCommand, int, int]] = {}
+        quiet = 0
+        deadline = time.monotonic() + _SURVIVORS_SECONDS
+        while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
+            survivors = self._survivors()
+            for command, pids in survivors.items():
+                for pid in pids:
+                    self._hold_pipes(self._past.open[command], pid, readers)
+            cgroups_empty = self._kill(survivors)
+            self._drain(readers)
+            quiet = quiet + 1 if cgroups_empty and not survivors else 0
+            time.sleep(_STEP_SECONDS)
+        self._drain(readers)
+        for _, _, descriptor in readers.values():
+            os.close(descriptor)
+
+    def _survivors(self) -> dict[str, dict[int, int]]:
+        """Return the living processes of each open command: process id and start.
+
+        Known by the script's own id and start, by session, by the marker in the environment, by
+        cgroup, and by descent from any of these.
+        """
+        found: dict[str, dict[int, int]] = {}
+        sessions: dict[int, OpenCommand] = {}
+        if self._past.identity and self._past.identity.same_processes(self._mine):
+            sessions = {
+                command.pid: command for command in self._past.open.values() if command.pid
+            }
+        marker = MARKER.encode()
+        for pid in all_pids():
+            stat = process_stat(pid)
+            if stat is None or stat.dead or pid == self._mine.pid:
+                continue
+            value = environment_value(pid, marker)
+            command = self._past.open.get(value.decode(errors="replace")) if value else None
+            if command is None and (candidate := sessions.get(stat.session)):
+                # A session's id is not reused while it has members, but may have been since.
+                leader = process_stat(stat.session)
+                if leader is None or leader.start_ticks == candidate.start_ticks:
+                    command = candidate
+            if command is not None:
+                found.setdefault(command.id, {})[pid] = stat.start_ticks
+        for command in self._past.open.values():
+            for pid in cgroup_pids(f"{self._past.cgroup}/{command.id}"):
+                if (stat := process_stat(pid)) and not stat.dead:
+                    found.setdefault(command.id, {})[pid] = stat.start_ticks
+        for members in found.values():
+            frontier = list(members)
+            while frontier:
+                for child in child_pids(frontier.pop()):
+                    stat = process_stat(child)
+                    if stat and not stat.dead and child not in members:
+                        members[child] = stat.start_ticks
+                        frontier.append(child)
+        return found
+
+    def _hold_pipes(
+        self, command: OpenCommand, pid: int, readers: dict[int, tuple[OpenCommand, int, int]]
+    ) -> None:
+        """Open the read end of a survivor's pipes again, through the survivor."""
+        with suppress(OSError):
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                path = f"/proc/{pid}/fd/{name}"
+                with suppress(OSError):
+                    target = os.readlink(path)
+                    for stream, inode in enumerate(command.pipes, start=1):
+                        if inode and target == f"pipe:[{inode}]" and inode not in readers:
+                            reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                            readers[inode] = (command, stream, reader)
+
+    def _kill(self, survivors: dict[str, dict[int, int]]) -> bool:
+        for pids in survivors.values():
+            for pid, start_ticks in pids.items():
+                signal_process(pid, start_ticks, signal.SIGKILL)
+        if self._past.cgroup is None:
+            return True
+        return all(
+            [cgroup_kill(f"{self._past.cgroup}/{command}") for command in self._past.open]
+        )
+
+    def _drain(self, readers: dict[int, tuple[OpenCommand, int, int]]) -> None:
+        for command, stream, descriptor in readers.values():
+            while waiting := bytes_waiting(descriptor):
+                moved = self._writer.splice(
+                    descriptor, waiting, UUID(command.id).bytes, stream, command.position
+                )
+                command.position += moved
+
+    def _tell(self, reason: str) -> None:
+        for command in list(self._past.open.values()):
+            if command.exited:
+                kind = Kind.CLOSED
+                fields: dict[str, Any] = {
+                    "leftovers_killed": command.leftovers_killed,
+                    "discarded_bytes": command.discarded_bytes,
+                    "interrupted": True,
+                }
+            else:
+                kind, fields = Kind.LOST, {"reason": reason}
+            self._writer.append(
+                kind, UUID(command.id).bytes, fields, command.position, now_us()
+            )
+            del self._past.open[command.id]
+            logger.warning("command %s: %s", command.id, kind.name.lower())
+
+
+def recover(past: Past, writer: JournalWriter, mine: Identity) -> None:
+    """Run the recovery; while the disk is full, wait for room: nothing new may start before.
+
+    Args:
+        past: what the journal says.
+        writer: the journal.
+        mine: identity of the keeper that runs now.
+    """
+    recovery = Recovery(past, writer, mine)
+    while True:
+        try:
+            recovery.run()
+        except NoRoomError:
+            logger.warning("no room to record what became of earlier commands: waiting for it")
+            time.sleep(1)
+        else:
+            return

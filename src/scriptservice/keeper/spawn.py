@@ -1,0 +1,343 @@
+"""Starts scripts: the one path from a request to a process with its pipes.
+
+Without a change of user, cgroup or limits Python's ``Popen`` uses vfork, which is as fast as the
+machine; with any of them it forks, and what must change is changed in the child before exec.
+``keeper`` calls this; it knows neither journal nor loop.
+"""
+
+import errno
+import fcntl
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from scriptservice.keeper.linux import process_stat
+from scriptservice.keeper.protocol import PRIVATE_DIRECTORY, SpawnSpec
+from scriptservice.keeper.users import ScriptUser
+
+MARKER = "SCRIPTSERVICE_COMMAND_ID"
+SCRIPT_DESCRIPTOR = 63
+"""The script's own number in every script; ``$0`` is /dev/fd/63."""
+
+_MEMORY_FILE_BYTES = 64 << 10
+_ALL_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+_LATER = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
+
+
+class SpawnError(Exception):
+    """A script could not be started.
+
+    Attributes:
+        retry: whether it is for want of something that comes back; else it can never work.
+    """
+
+    def __init__(self, reason: str, *, retry: bool) -> None:
+        super().__init__(reason)
+        self.retry = retry
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A process that was started.
+
+    Attributes:
+        pid: its process id, session and group.
+        handle: its pidfd.
+        start_ticks: clock ticks from boot to its start.
+        stdout: read end of its pipe.
+        stderr: read end of its pipe.
+        pipes: inode numbers of both pipes.
+        private_directory: to be removed at the end, None if it has none.
+    """
+
+    pid: int
+    handle: int
+    start_ticks: int
+    stdout: int
+    stderr: int
+    pipes: tuple[int, int]
+    private_directory: str | None
+
+
+class Spawner:
+    """Starts scripts as one user, in the directories below one data directory.
+
+    Args:
+        data_dir: holds ``work`` and ``private``.
+        user: as whom scripts run.
+        path: their ``PATH``.
+        lang: their ``LANG``.
+    """
+
+    def __init__(self, data_dir: str, user: ScriptUser, *, path: str, lang: str) -> None:
+        self._user = user
+        self._work = os.path.join(data_dir, "work")
+        self._private = os.path.join(data_dir, "private")
+        self._script_limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._raised = False
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        # Nothing else of the keeper may ever get the number that scripts are given.
+        os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
+        if not os.path.isdir(self._private):
+            os.mkdir(self._private)
+        os.chmod(self._private, 0o711)
+        self._make_work()
+        self._work_handle = self._open_directory(self._work)
+        home = user.home or self._work
+        self._environment = {
+            b"PATH": os.fsencode(path),
+            b"HOME": os.fsencode(home),
+            b"USER": user.name.encode(),
+            b"LOGNAME": user.name.encode(),
+            b"SHELL": b"/bin/bash",
+            b"LANG": lang.encode(),
+        }
+
+    def _make_work(self) -> None:
+        if not os.path.isdir(self._work):
+            os.mkdir(self._work, 0o700)
+        if self._user.changes and os.stat(self._work).st_uid != self._user.uid:
+            os.chown(self._work, self._user.uid, self._user.gid)
+
+    @property
+    def capacity(self) -> int:
+        """How many scripts can run at once before descriptors run out: three each."""
+        return max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 256) // 3)
+
+    def _open_directory(self, path: str) -> int:
+        """Open a directory as the script's user may; the real user stays, so it cannot signal us.
+
+        Raises:
+            OSError: it cannot be entered by that user, or is no directory.
+        """
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        if not self._user.changes:
+            handle = os.open(path, flags)
+            if not os.access(f"/proc/self/fd/{handle}", os.X_OK):
+                os.close(handle)
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return handle
+        groups = os.getgroups()
+        gid = os.getegid()
+        try:
+            os.setgroups(self._user.groups)
+            os.setegid(self._user.gid)
+            os.seteuid(self._user.uid)
+            # A trailing dot needs search permission on the directory itself, as chdir does.
+            return os.open(os.path.join(path, "."), flags)
+        finally:
+            os.seteuid(0)
+            os.setegid(gid)
+            os.setgroups(groups)
+
+    def spawn(self, spec: SpawnSpec, cgroup: int | None) -> Spawned:
+        """Start a script.
+
+        Args:
+            spec: what to run.
+            cgroup: an open ``cgroup.procs`` that the process is to enter, None for none.
+
+        Raises:
+            SpawnError: nothing runs and nothing is left behind.
+        """
+        opened: list[int] = []
+        private: str | None = None
+        try:
+            if spec.working_directory == PRIVATE_DIRECTORY:
+                private = self._make_private(spec.id)
+            directory = self._enter(spec, private, opened)
+            script = self._input_file(spec.script.encode(), opened)
+            stdin = self._null
+            if spec.stdin is not None:
+                stdin = self._input_file(spec.stdin.encode(), opened)
+            stdout, stdout_writer = self._pipe(opened)
+            stderr, stderr_writer = self._pipe(opened)
+            # Room for the pidfd: once the process exists, failing would run it twice.
+            reserve = os.dup(self._null)
+            opened.append(reserve)
+            self._raise_limit_if_close(reserve)
+            pid = self._start(
+                spec, directory, script, (stdin, stdout_writer, stderr_writer), cgroup
+            )
+            opened.remove(reserve)
+            os.close(reserve)
+            spawned = _identify(pid, stdout, stderr, private)
+        except (OSError, subprocess.SubprocessError) as error:
+            if private is not None:
+                os.rmdir(private)
+            raise _spawn_error(error, spec) from error
+        else:
+            opened.remove(stdout)
+            opened.remove(stderr)
+            return spawned
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def _make_private(self, command: str) -> str:
+        path = os.path.join(self._private, command)
+        os.mkdir(path, 0o700)
+        if self._user.changes:
+            os.chown(path, self._user.uid, self._user.gid)
+        return path
+
+    def _enter(self, spec: SpawnSpec, private: str | None, opened: list[int]) -> int:
+        """Return an O_PATH handle of the working directory."""
+        wanted = private or spec.working_directory
+        if wanted is not None:
+            opened.append(self._open_directory(os.path.join(self._work, wanted)))
+            return opened[-1]
+        if os.fstat(self._work_handle).st_nlink == 0:
+            os.close(self._work_handle)
+            self._make_work()
+            self._work_handle = self._open_directory(self._work)
+        return self._work_handle
+
+    def _raise_limit_if_close(self, newest: int) -> None:
+        """Raise the keeper's soft limit once descriptors grow scarce.
+
+        Until then scripts inherit the limit the service was started with, and vfork can be used;
+        afterwards it is restored in the child before exec.
+        """
+        soft, hard = self._script_limits
+        if not self._raised and soft < hard and newest > soft - 64:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            self._raised = True
+
+    def _input_file(self, content: bytes, opened: list[int]) -> int:
+        """Return a descriptor, open for reading from 0, of a nameless file with the content.
+
+        What is large goes to the disk, if it has room: memory must not grow with scripts.
+        """
+        if len(content) > _MEMORY_FILE_BYTES:
+            with suppress(OSError):
+                return self._disk_file(content, opened)
+        file = os.memfd_create("script", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        opened.append(file)
+        _write_all(file, content)
+        # Perl reads from the shared offset: without this it silently runs nothing.
+        os.lseek(file, 0, os.SEEK_SET)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _ALL_SEALS)
+        return file
+
+    def _disk_file(self, content: bytes, opened: list[int]) -> int:
+        writer = os.open(self._private, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        opened.append(writer)
+        _write_all(writer, content)
+        os.fchmod(writer, 0o444)
+        opened.append(os.open(f"/proc/self/fd/{writer}", os.O_RDONLY | os.O_CLOEXEC))
+        return opened[-1]
+
+    def _pipe(self, opened: list[int]) -> tuple[int, int]:
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        opened += (reader, writer)
+        if self._user.changes:
+            # So that a script may open its own /dev/stdout and /dev/stderr by name.
+            os.fchown(writer, self._user.uid, self._user.gid)
+        return reader, writer
+
+    def _start(
+        self,
+        spec: SpawnSpec,
+        directory: int,
+        script: int,
+        streams: tuple[int, int, int],
+        cgroup: int | None,
+    ) -> int:
+        environment = {**self._environment, MARKER.encode(): spec.id.encode()}
+        environment |= {name.encode(): value.encode() for name, value in spec.env.items()}
+        words = [*spec.interpreter, f"/dev/fd/{SCRIPT_DESCRIPTOR}", *spec.args]
+        os.dup2(script, SCRIPT_DESCRIPTOR, inheritable=True)
+        try:
+            process = subprocess.Popen(  # noqa: PLW1509 - there is one thread only
+                [word.encode() for word in words],
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                cwd=f"/proc/self/fd/{directory}",
+                env=environment,
+                umask=0o077,
+                start_new_session=True,
+                restore_signals=True,
+                close_fds=False,  # all of ours close on exec; looking for others costs
+                preexec_fn=self._preparation(cgroup),
+            )
+        finally:
+            os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
+        # We reap by pid; an unreaped Popen would be polled, and its status stolen, by the next.
+        process.returncode = 0
+        return process.pid
+
+    def _preparation(self, cgroup: int | None) -> Callable[[], None] | None:
+        """Return what the child must do between fork and exec, None if nothing."""
+        user = self._user
+        limits = self._script_limits if self._raised else None
+        if cgroup is None and limits is None and not user.changes:
+            return None
+
+        def prepare() -> None:
+            if cgroup is not None:
+                os.write(cgroup, b"0")
+            if limits is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            if user.changes:
+                os.setgroups(user.groups)
+                os.setresgid(user.gid, user.gid, user.gid)
+                os.setresuid(user.uid, user.uid, user.uid)
+
+        return prepare
+
+
+def _write_all(file: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _identify(pid: int, stdout: int, stderr: int, private: str | None) -> Spawned:
+    """Return what names a process that was just started; end it if that cannot be had."""
+    try:
+        handle = os.pidfd_open(pid)
+        stat = process_stat(pid)
+    except OSError as error:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise SpawnError(f"cannot keep hold of the process: {error.strerror}", retry=False) from error
+    return Spawned(
+        pid=pid,
+        handle=handle,
+        start_ticks=stat.start_ticks if stat else 0,
+        stdout=stdout,
+        stderr=stderr,
+        pipes=(os.fstat(stdout).st_ino, os.fstat(stderr).st_ino),
+        private_directory=private,
+    )
+
+
+def _spawn_error(error: Exception, spec: SpawnSpec) -> SpawnError:
+    if not isinstance(error, OSError):
+        # The child could not enter its cgroup or change its user: nothing of the script's.
+        return SpawnError(f"cannot prepare the process: {error}", retry=True)
+    why = os.strerror(error.errno) if error.errno else str(error)
+    if error.filename == spec.interpreter[0].encode():
+        reason = f"cannot run {spec.interpreter[0]}: {why}"
+    elif spec.working_directory is not None and error.filename is not None:
+        reason = f"cannot enter working directory {spec.working_directory}: {why}"
+    else:
+        reason = f"cannot start the script: {why}"
+    return SpawnError(reason, retry=error.errno in _LATER)
+
+
+def default_signals() -> None:
+    """Undo what our own parent ignored or blocked, which scripts would inherit."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN and number not in (
+            signal.SIGPIPE,
+            signal.SIGXFSZ,
+        ):
+            signal.signal(number, signal.SIG_DFL)
