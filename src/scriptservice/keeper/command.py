@@ -151,6 +151,7 @@ class RunningCommand:
             **self._process_fields(),
             "position": self._position,
             "exited": self.exited,
+            "cause": self._cause,
             "leftovers_killed": len(self._leftover_pids or ()),
             "discarded_bytes": self._discarded,
         }
@@ -414,6 +415,7 @@ class RunningCommand:
     def _over(self) -> None:
         self._around.loop.cancel(self._discard_news)
         fields = {
+            "cause": self._cause,
             "leftovers_killed": len(self._leftover_pids or ()),
             "discarded_bytes": self._discarded,
             "stdout_bytes": self._stream_bytes[STDOUT],

@@ -26,7 +26,7 @@ from scriptservice.keeper.listen import ListenError, listen
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.loop import Loop
 from scriptservice.keeper.protocol import PROTOCOL_VERSION, Frame, SpawnSpec
-from scriptservice.keeper.recovery import Past, read_past, recover
+from scriptservice.keeper.recovery import Past, read_past, recover, snapshot_of
 from scriptservice.keeper.spawn import SpawnError, Spawner, default_signals
 from scriptservice.keeper.tree import CgroupTree, DescentTree, Tree
 from scriptservice.keeper.users import UserError, script_user
@@ -160,7 +160,7 @@ class Keeper:
         return {
             "identity": past.identity.fields(),
             "cgroup": past.cgroup,
-            "open": [command.snapshot() for command in past.open.values()],
+            "open": [snapshot_of(command) for command in past.open.values()],
         }
 
     def run(self) -> int:

@@ -22,6 +22,8 @@ READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
 HANGUP = select.EPOLLHUP
 
+_LONGEST_SECONDS = 3600.0  # the kernel counts in milliseconds of 32 bits
+
 
 class Timer:
     """A callback that is to run at a moment of the monotonic clock."""
@@ -145,4 +147,4 @@ class Loop:
             self._cancelled -= 1
         if not self._timers:
             return -1
-        return max(0, self._timers[0][0] - time.monotonic())
+        return min(_LONGEST_SECONDS, max(0, self._timers[0][0] - time.monotonic()))

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -53,6 +53,7 @@ class OpenCommand:
         pipes: inode numbers of its stdout and stderr.
         position: its merged output so far.
         exited: whether the script's own exit is on record.
+        cause: of the stop that had begun, None if none had.
         leftovers_killed: as far as that is on record.
         discarded_bytes: as far as that is on record.
     """
@@ -63,6 +64,7 @@ class OpenCommand:
     pipes: tuple[int, int] = (0, 0)
     position: int = 0
     exited: bool = False
+    cause: str | None = None
     leftovers_killed: int = 0
     discarded_bytes: int = 0
 
@@ -80,6 +82,11 @@ class Past:
     identity: Identity | None = None
     cgroup: str | None = None
     open: dict[str, OpenCommand] = field(default_factory=dict)
+
+
+def snapshot_of(command: OpenCommand) -> dict[str, Any]:
+    """Return what `RunningCommand.snapshot` would, of a command that a dead keeper left."""
+    return asdict(command)
 
 
 def read_past(directory: str) -> Past:
@@ -123,6 +130,8 @@ def _replay(past: Past, record: Record, length: int) -> None:
         state.pipes = (fields["pipes"][0], fields["pipes"][1])
     elif record.kind == Kind.DISCARDED:
         state.discarded_bytes = record.fields()["discarded_bytes"]
+    elif record.kind == Kind.STOPPING:
+        state.cause = record.fields()["cause"]
     elif record.kind == Kind.EXITED:
         state.exited = True
 
@@ -135,6 +144,7 @@ def _from_snapshot(entry: dict[str, Any]) -> OpenCommand:
         pipes=(entry["pipes"][0], entry["pipes"][1]),
         position=entry["position"],
         exited=entry["exited"],
+        cause=entry["cause"],
         leftovers_killed=entry["leftovers_killed"],
         discarded_bytes=entry["discarded_bytes"],
     )
@@ -268,6 +278,7 @@ class Recovery:
             if command.exited:
                 kind = Kind.CLOSED
                 fields: dict[str, Any] = {
+                    "cause": command.cause,
                     "leftovers_killed": command.leftovers_killed,
                     "discarded_bytes": command.discarded_bytes,
                     "interrupted": True,

@@ -1,0 +1,99 @@
+"""``scriptservice serve``: reads the settings, then becomes the keeper."""
+
+import os
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from scriptservice.errors import ConfigurationError
+from scriptservice.keeper.config import KeeperConfig
+from scriptservice.server.config import ServerConfig
+from scriptservice.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+
+
+def serve(words: list[str]) -> int:
+    """Become the keeper; return only if that cannot be.
+
+    Args:
+        words: the arguments after the verb.
+    """
+    try:
+        flags = _command().main(words, prog_name="scriptservice serve", standalone_mode=False)
+        if not isinstance(flags, dict):
+            return 0  # help was asked for and shown
+        settings = load_settings(flags)
+    except click.ClickException as error:
+        print(f"scriptservice: {error.format_message()}", file=sys.stderr)
+        return 2
+    except ConfigurationError as error:
+        print(f"scriptservice: {error}", file=sys.stderr)
+        return 1
+    config = keeper_config(settings)
+    descriptor = config.to_descriptor()
+    # The same process from here on, without what parsing needed: the keeper is small.
+    program = sys.executable
+    os.execv(
+        program,
+        [program, "-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)],
+    )
+
+
+def keeper_config(settings: Settings) -> KeeperConfig:
+    """Return what the keeper is told, with what it hands on to the server."""
+    server = ServerConfig(
+        data_dir=settings.data_dir,
+        database=settings.database
+        or f"sqlite:///{os.path.join(settings.data_dir, 'scriptservice.db')}",
+        host_name=settings.host_name,
+        max_running=settings.max_running,
+        min_free_bytes=settings.min_free_bytes,
+        log_level=settings.log_level,
+    )
+    return KeeperConfig(
+        data_dir=settings.data_dir,
+        listen_host=settings.host,
+        listen_port=settings.port,
+        child_argv=[sys.executable, "-I", "-m", "scriptservice.server"],
+        child_config=asdict(server),
+        run_as=settings.run_as,
+        script_uid=settings.script_uid,
+        no_new_privileges=settings.no_new_privileges,
+        use_cgroups=settings.use_cgroups,
+        shutdown_grace_seconds=settings.shutdown_grace_seconds,
+        spool_limit_bytes=settings.spool_limit_bytes,
+        reserve_bytes=settings.min_free_bytes,
+        verbose=settings.log_level == "debug",
+    )
+
+
+def _command() -> click.Command:
+    """Return the parser: a flag for every setting, from the settings themselves."""
+    parameters: list[click.Parameter] = [
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            help=f"TOML file with settings [{ENVIRONMENT_PREFIX}CONFIG]",
+        )
+    ]
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        shown = "none" if default is None else str(default).lower()
+        text = f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}; default {shown}]"
+        flag = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            words, options = [f"{flag}/--no-{flag[2:]}"], {"default": None}
+        else:
+            words, options = [flag], {"metavar": "TEXT" if field.annotation is str else "VALUE"}
+        parameters.append(click.Option([*words, name], help=text, **options))
+
+    def collect(**flags: Any) -> dict[str, Any]:
+        return flags
+
+    return click.Command(
+        "serve",
+        params=parameters,
+        callback=collect,
+        help="Run the service. Flags win over the environment, that over the TOML file.",
+    )

@@ -1,0 +1,307 @@
+"""The dispatcher: sends commands to the keeper, each once, as many at a time as it may run.
+
+The database is the queue. Where there is room a command is marked with the keeper's identity in
+the very transaction that stores it; else it waits there until one that ran has ended. Nothing is
+sent before its mark is committed.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from uuid import UUID
+
+import structlog
+
+from scriptservice.errors import StoreError, StoreUnavailableError
+from scriptservice.fleet.recorder import Recorded, Recorder
+from scriptservice.fleet.transport import Transport
+from scriptservice.keeper.journal import now_us
+from scriptservice.keeper.protocol import SpawnSpec
+from scriptservice.model import Command, Status, Submission
+from scriptservice.store import commands as command_store
+from scriptservice.store.reader import Reader
+from scriptservice.store.writer import Writer
+
+PICK = 64
+AGAIN_SECONDS = 0.5
+FOREVER_SECONDS = 1e9
+
+log = structlog.get_logger()
+
+
+def spawn_spec(command: Command) -> SpawnSpec:
+    """Return what the keeper needs of a command."""
+    asked = command.submission
+    return SpawnSpec(
+        id=str(command.id),
+        script=asked.script,
+        interpreter=list(asked.interpreter),
+        args=list(asked.args),
+        env=asked.env,
+        stdin=asked.stdin,
+        working_directory=asked.working_directory,
+        timeout_seconds=asked.timeout_seconds,
+        grace_seconds=asked.grace_seconds,
+        leftover_seconds=asked.leftover_seconds,
+        output_limit_bytes=asked.output_limit_bytes,
+        on_output_limit=asked.on_output_limit.value,
+    )
+
+
+class Dispatcher:
+    """Decides when commands are sent to one keeper.
+
+    Args:
+        transport: to that keeper.
+        recorder: of the same keeper.
+        writer: for marks.
+        reader: for what waits.
+        max_running: how many may run at once, None for as many as the keeper can.
+        on_ended: told of each command that ended without having been sent.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        recorder: Recorder,
+        writer: Writer,
+        reader: Reader,
+        *,
+        max_running: int | None,
+        on_ended: Callable[[UUID], None],
+    ) -> None:
+        self._transport = transport
+        self._recorder = recorder
+        self._writer = writer
+        self._reader = reader
+        self._on_ended = on_ended
+        self._insert = command_store.Inserter()
+        ceiling = transport.capacity
+        self._capacity = ceiling if max_running is None else min(max_running, ceiling)
+        self._sent: set[UUID] = set()
+        self._reserved = 0
+        self._some_wait = False
+        self._queued_since_start = 0
+        self._paused_until = 0.0
+        self._closing = False
+        self._wake = asyncio.Event()
+        self._expiring: dict[UUID, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def running(self) -> int:
+        """How many commands are with the keeper."""
+        return len(self._sent)
+
+    def _room(self) -> int:
+        return self._capacity - len(self._sent) - self._reserved
+
+    def _paused(self) -> bool:
+        return asyncio.get_running_loop().time() < self._paused_until
+
+    # Submitting
+
+    async def submit(
+        self, command: UUID, submission: Submission, created_by: str, rerun_of: UUID | None
+    ) -> Command:
+        """Store a command, and send it if there is room.
+
+        Args:
+            command: its new id.
+            submission: what is asked for.
+            created_by: name of the token.
+            rerun_of: what it repeats.
+
+        Returns:
+            The command as it is on disk.
+
+        Raises:
+            StoreUnavailableError: nothing is stored; the service is ending, or its database
+                does not answer.
+            StorageFullError: nothing is stored.
+        """
+        if self._closing:
+            message = "cannot take commands: the service is shutting down"
+            raise StoreUnavailableError(message)
+        at_once = (
+            not self._some_wait
+            and self._room() > 0
+            and not self._paused()
+            and submission.host in (None, self._transport.host)
+        )
+        new = command_store.NewCommand(
+            id=command,
+            submission=submission,
+            created_by=created_by,
+            created_at=now_us(),
+            rerun_of=rerun_of,
+            host=self._transport.host if at_once else submission.host,
+            dispatched_to=self._transport.identity if at_once else None,
+        )
+        if at_once:
+            self._reserved += 1
+        stored = self._writer.submit(self._insert, new)
+        # A callback, not what follows the await: whoever asked may be gone by then.
+        stored.add_done_callback(self._stored_and_marked if at_once else self._stored)
+        return await asyncio.shield(stored)
+
+    def _stored_and_marked(self, stored: "asyncio.Future[Command]") -> None:
+        self._reserved -= 1
+        if stored.exception() is None:
+            self._send(stored.result())
+        else:
+            self._wake.set()
+
+    def _stored(self, stored: "asyncio.Future[Command]") -> None:
+        if stored.exception() is None:
+            command = stored.result()
+            self._some_wait = True
+            self._queued_since_start += 1
+            self._expire_later(
+                command.id,
+                command.number,
+                command.created_at,
+                command.submission.queue_timeout_seconds,
+            )
+            self._wake.set()
+
+    def _send(self, command: Command) -> None:
+        self._recorder.expect(command)
+        self._sent.add(command.id)
+        if timer := self._expiring.pop(command.id, None):
+            timer.cancel()
+        self._transport.spawn(spawn_spec(command))
+
+    # Waiting
+
+    async def run(self) -> None:
+        """Send what waits whenever there is room, until cancelled."""
+        self._some_wait = True
+        while True:
+            try:
+                await self._send_waiting()
+            except StoreError as error:
+                log.warning("dispatch_waits", error=str(error))
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            await self._wake.wait()
+            self._wake.clear()
+
+    async def _send_waiting(self) -> None:
+        while self._some_wait and self._room() > 0 and not self._closing:
+            if self._paused():
+                delay = self._paused_until - asyncio.get_running_loop().time()
+                asyncio.get_running_loop().call_later(delay, self._wake.set)
+                return
+            room = min(PICK, self._room())
+            queued_before = self._queued_since_start
+            self._reserved += room
+            try:
+                picked = await self._reader.run(command_store.waiting, self._transport.host, room)
+                await self._mark_and_send(picked)
+            finally:
+                self._reserved -= room
+            if len(picked) < room and self._queued_since_start == queued_before:
+                self._some_wait = False
+
+    async def _mark_and_send(self, picked: list[Command]) -> None:
+        marks = [
+            command_store.Mark(command.number, self._transport.host, self._transport.identity)
+            for command in picked
+        ]
+        waits = [self._writer.submit(command_store.mark_dispatched, mark) for mark in marks]
+        for command, marked in zip(picked, await asyncio.gather(*waits), strict=True):
+            if marked:
+                self._send(command)
+
+    def _expire_later(
+        self, command: UUID, number: int, created_at: int, timeout_seconds: float | None
+    ) -> None:
+        if timeout_seconds is None:
+            return
+        # Counted by the monotonic clock from here on, so that setting the clock changes nothing.
+        delay = max(0.0, timeout_seconds - max(0, now_us() - created_at) / 1e6)
+        if delay > FOREVER_SECONDS:
+            return
+        self._expiring[command] = asyncio.get_running_loop().call_later(
+            delay, self._expired, command, number
+        )
+
+    def _expired(self, command: UUID, number: int) -> None:
+        self._expiring.pop(command, None)
+        self._start(self._end_expired(command, number))
+
+    async def _end_expired(self, command: UUID, number: int) -> None:
+        reason = "it waited longer than its queue time-out"
+        ending = command_store.Ending(number, Status.TIMED_OUT, reason, now_us())
+        while True:
+            try:
+                if await self._writer.submit(command_store.end_unstarted, ending):
+                    self._on_ended(command)
+            except StoreError as error:
+                log.warning("queue_timeout_waits", error=str(error))
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # What the recorder brings home
+
+    def recorded(self, news: Recorded) -> None:
+        """Take note of what has ended or was given back."""
+        if not news.ended:
+            return
+        self._sent -= news.ended
+        if news.given_back:
+            self._paused_until = asyncio.get_running_loop().time() + AGAIN_SECONDS
+            self._some_wait = True
+            self._queued_since_start += 1
+            self._start(self._expect_again(news.given_back))
+        self._wake.set()
+
+    async def _expect_again(self, given_back: frozenset[UUID]) -> None:
+        rows = await self._reader.run(command_store.by_ids, list(given_back))
+        for row in rows:
+            if row.status is Status.QUEUED and row.dispatched_to is None:
+                self._expire_later(row.id, row.number, row.created_at, row.queue_timeout_seconds)
+
+    # Beginning and end
+
+    async def adopt(self, opened: list[command_store.OpenCommand]) -> None:
+        """Take over what another server left; to be called once the journal is recorded.
+
+        What is marked for this keeper and not in its journal was never seen by it: it is sent
+        again. What is marked for another keeper and not in any journal may have run: it is lost.
+
+        Args:
+            opened: all commands that are not final.
+        """
+        for row in opened:
+            if row.dispatched_to is None:
+                self._expire_later(row.id, row.number, row.created_at, row.queue_timeout_seconds)
+            elif row.dispatched_to != self._transport.identity:
+                await self._lose(row)
+            else:
+                self._sent.add(row.id)
+                if row.status is Status.QUEUED:
+                    command = await self._reader.run(command_store.find, row.id)
+                    self._send(command)
+                if row.stop_signal is not None:
+                    self._transport.stop(
+                        str(row.id), row.stop_signal, row.stop_grace_seconds or 0.0
+                    )
+
+    async def _lose(self, row: command_store.OpenCommand) -> None:
+        reason = "its keeper died before it was on record that it started"
+        if row.status is not Status.QUEUED:
+            reason = "its keeper died and left no record of how it ended"
+        ending = command_store.Ending(row.number, Status.LOST, reason, now_us())
+        await self._writer.submit(command_store.end_unknown, ending)
+        self._on_ended(row.id)
+
+    def close(self) -> None:
+        """Send nothing more and take nothing more."""
+        self._closing = True

@@ -1,0 +1,196 @@
+"""This machine's keeper: requests over the inherited socket, the journal from the disk."""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from scriptservice.fleet.transport import HostState
+from scriptservice.keeper.journal import JournalReader, Record
+from scriptservice.keeper.protocol import (
+    Frame,
+    FrameBuffer,
+    SpawnSpec,
+    encode,
+    recorded_frame,
+    stop_frame,
+)
+
+STATE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The keeper's first words.
+
+    Attributes:
+        identity: which keeper it is.
+        pid: its process id.
+        journal: id of its journal.
+        directory: where the journal is.
+        first: the first position it still holds.
+        end: how far it reaches.
+        recorded: how far a server has said it is stored.
+        capacity: how many scripts can run at once.
+        first_start: whether this is the keeper's first child.
+        notes: what it mended at its start.
+    """
+
+    identity: str
+    pid: int
+    journal: str
+    directory: str
+    first: int
+    end: int
+    recorded: int
+    capacity: int
+    first_start: bool
+    notes: tuple[str, ...]
+
+    @classmethod
+    def from_frame(cls, frame: Frame) -> "Hello":
+        """Return what a ``hello`` frame says."""
+        values = {name: frame[name] for name in cls.__dataclass_fields__}
+        return cls(**{**values, "notes": tuple(frame["notes"])})
+
+
+class LocalKeeper(asyncio.Protocol):
+    """The `Transport` to the keeper whose child this process is.
+
+    Args:
+        host: this machine's name among hosts.
+        on_shutdown: called when the keeper begins to shut down.
+        on_finish: called with the journal's last position when all scripts have ended.
+        on_gone: called when the keeper is dead: this process has to end too.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        on_shutdown: Callable[[], None],
+        on_finish: Callable[[int], None],
+        on_gone: Callable[[], None],
+    ) -> None:
+        self.host = host
+        self._on_shutdown = on_shutdown
+        self._on_finish = on_finish
+        self._on_gone = on_gone
+        self._frames = FrameBuffer()
+        self._transport: asyncio.Transport | None = None
+        self._reader: JournalReader | None = None
+        self._pings: dict[int, asyncio.Future[HostState]] = {}
+        self._numbers = itertools.count()
+        self._grown = asyncio.Event()
+        self._greeted: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
+        self.end = 0
+        self.identity = ""
+        self.journal = ""
+        self.capacity = 0
+
+    async def connect(self, keeper: socket.socket) -> Hello:
+        """Take over the inherited socket and wait for the keeper's first words."""
+        keeper.setblocking(False)  # noqa: FBT003
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=keeper)
+        return await self._greeted
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        for frame in self._frames.feed(data):
+            self._received(frame)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """See `asyncio.Protocol`."""
+        self._on_gone()
+
+    def _received(self, frame: Frame) -> None:
+        match frame["type"]:
+            case "end":
+                self._published(frame["position"])
+            case "hello":
+                self._greet(Hello.from_frame(frame))
+                if frame["shutting_down"]:
+                    self._on_shutdown()
+            case "pong":
+                if (waiting := self._pings.pop(frame["number"], None)) and not waiting.done():
+                    waiting.set_result(_state(frame))
+            case "shutdown":
+                self._on_shutdown()
+            case "finish":
+                self._published(frame["position"])
+                self._on_finish(frame["position"])
+
+    def _greet(self, hello: Hello) -> None:
+        self.identity = hello.identity
+        self.journal = hello.journal
+        self.capacity = hello.capacity
+        self._reader = JournalReader(hello.directory)
+        self._published(hello.end)
+        self._greeted.set_result(hello)
+
+    def _published(self, end: int) -> None:
+        if end > self.end:
+            self.end = end
+            self._grown.set()
+
+    def _send(self, frame: Frame) -> None:
+        if self._transport is not None:
+            self._transport.write(encode(frame))
+
+    def ready(self) -> None:
+        """Tell the keeper that this child works."""
+        self._send({"type": "ready"})
+
+    def fatal(self, message: str) -> None:
+        """Tell the keeper why this child cannot work."""
+        self._send({"type": "fatal", "message": message})
+
+    # The transport's side
+
+    def spawn(self, spec: SpawnSpec) -> None:
+        """See `Transport.spawn`."""
+        self._send(spec.frame())
+
+    def stop(self, command: str, signal: str, grace_seconds: float) -> None:
+        """See `Transport.stop`."""
+        self._send(stop_frame(command, signal, grace_seconds))
+
+    def recorded(self, position: int) -> None:
+        """See `Transport.recorded`."""
+        self._send(recorded_frame(position))
+
+    def read(self, position: int, max_bytes: int) -> tuple[list[Record], int]:
+        """See `Transport.read`."""
+        assert self._reader is not None  # noqa: S101 - the keeper has greeted before
+        return self._reader.read(position, self.end, max_bytes)
+
+    async def grown(self, position: int) -> None:
+        """See `Transport.grown`."""
+        while self.end <= position:
+            self._grown.clear()
+            await self._grown.wait()
+
+    async def state(self) -> HostState:
+        """See `Transport.state`."""
+        number = next(self._numbers)
+        answer: asyncio.Future[HostState] = asyncio.get_running_loop().create_future()
+        self._pings[number] = answer
+        self._send({"type": "ping", "number": number})
+        try:
+            async with asyncio.timeout(STATE_SECONDS):
+                return await answer
+        finally:
+            self._pings.pop(number, None)
+
+
+def _state(frame: Frame) -> HostState:
+    values = {name: frame[name] for name in HostState.__dataclass_fields__}
+    return HostState(**{**values, "strays": tuple(frame["strays"])})

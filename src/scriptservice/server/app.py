@@ -1,0 +1,281 @@
+"""The composition root of the server: builds every concrete thing and says who knows whom."""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from fastapi import FastAPI
+
+from scriptservice import __version__
+from scriptservice.errors import ConfigurationError
+from scriptservice.fleet.dispatcher import Dispatcher
+from scriptservice.fleet.local import Hello, LocalKeeper
+from scriptservice.fleet.recorder import Recorded, Recorder
+from scriptservice.keeper.journal import now_us
+from scriptservice.model import Status
+from scriptservice.server import openapi, problems
+from scriptservice.server.auth import TokenCheck, write_token_file
+from scriptservice.server.commands import Commands
+from scriptservice.server.config import ServerConfig
+from scriptservice.server.feed import Feed
+from scriptservice.server.head import HeadAsGet
+from scriptservice.server.remover import Remover
+from scriptservice.server.routes import commands as command_routes
+from scriptservice.server.routes import health as health_routes
+from scriptservice.server.routes import hosts as host_routes
+from scriptservice.server.routes import output as output_routes
+from scriptservice.store import commands as command_store
+from scriptservice.store import hosts as host_store
+from scriptservice.store import tokens as token_store
+from scriptservice.store.engine import Database, open_database
+from scriptservice.store.reader import Reader
+from scriptservice.store.writer import Writer
+
+REPLAY_SECONDS = 2.0
+LOCK_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Here:
+    """This machine as ``/v1/hosts`` shows it."""
+
+    name: str
+    capacity: int | None
+    keeper_pid: int
+    child_pid: int = field(default_factory=os.getpid)
+    status: str = "up"
+
+    def seen_at(self) -> int:
+        """Return when it was last seen: the keeper's death would end this process too."""
+        return now_us()
+
+
+def lock_database(data_dir: str) -> int:
+    """Wait until no other server writes to the database; return what holds the lock.
+
+    A server that was killed, or whose keeper was, may take a moment to be gone.
+
+    Raises:
+        ConfigurationError: another one stays.
+    """
+    path = os.path.join(data_dir, "server.lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                message = f"cannot open the database: another server holds {path}"
+                raise ConfigurationError(message) from error
+            time.sleep(0.02)
+        else:
+            return descriptor
+
+
+class Server:
+    """All parts of the server, built and connected.
+
+    Args:
+        config: what it is told.
+        keeper: connected; has greeted.
+        hello: its greeting.
+    """
+
+    def __init__(self, config: ServerConfig, keeper: LocalKeeper, hello: Hello) -> None:
+        self._config = config
+        self._keeper = keeper
+        self._hello = hello
+        self._lock = lock_database(config.data_dir)
+        self._database: Database = open_database(config.database)
+        loop = asyncio.get_running_loop()
+        self.feed = Feed()
+        self._writer = Writer(self._database, loop)
+        self._reader = Reader(self._database)
+        self._remover = Remover(self._writer)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.new_token: str | None = None
+        self.here = Here(config.host_name, config.max_running, hello.pid)
+
+    async def start(self) -> FastAPI:
+        """Take over what an earlier server left, then return the application."""
+        tokens = await self._tokens()
+        restored = await self._take_host()
+        self._recorder = Recorder(
+            self._keeper,
+            self._writer,
+            self._reader,
+            position=self._position,
+            on_recorded=self._recorded,
+        )
+        self._dispatcher = Dispatcher(
+            self._keeper,
+            self._recorder,
+            self._writer,
+            self._reader,
+            max_running=self._config.max_running,
+            on_ended=self._ended,
+        )
+        self._run(self._recorder.run())
+        self._run(self._remover.run())
+        self._run(self._take_over(restored=restored))
+        # Long enough that nearly every restart answers with what is true now, and no longer:
+        # behind a long journal the service is better up and late than down.
+        await asyncio.wait(self._tasks[-1:], timeout=REPLAY_SECONDS)
+        commands = Commands(
+            reader=self._reader,
+            writer=self._writer,
+            dispatcher=self._dispatcher,
+            transport=self._keeper,
+            feed=self.feed,
+            remover=self._remover,
+            data_dir=self._config.data_dir,
+            min_free_bytes=self._config.min_free_bytes,
+        )
+        return build_app(commands, self.here, tokens)
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(_end_if_failed)
+        self._tasks.append(task)
+
+    async def _tokens(self) -> list[token_store.Token]:
+        tokens = await self._reader.run(token_store.all_tokens)
+        if tokens:
+            return tokens
+        text = token_store.new_token_text()
+        # The file first: a crash in between leaves a file that the next start replaces, not a
+        # token that nobody knows.
+        write_token_file(self._config.data_dir, text)
+        token = token_store.Token("admin", "admin", token_store.digest(text), now_us())
+        await self._writer.submit(token_store.add_token, token)
+        self.new_token = text
+        return [token]
+
+    async def _take_host(self) -> bool:
+        """Note which keeper this host has now; return whether the database is an older one."""
+        place = _place(self._config.data_dir)
+        known = await self._reader.run(host_store.find_host, self._config.host_name)
+        hello = self._hello
+        self._position = hello.first
+        restored = False
+        if known is not None:
+            same = known.place == place and known.journal == hello.journal
+            restored = not same or known.journal_position < hello.recorded
+            if known.journal == hello.journal:
+                self._position = max(hello.first, min(known.journal_position, hello.end))
+        elif await self._reader.run(command_store.next_number) > 1:
+            restored = True
+        host = host_store.Host(
+            name=self._config.host_name,
+            identity=hello.identity,
+            journal=hello.journal,
+            journal_position=self._position,
+            place=place,
+            version=__version__,
+            last_seen_at=now_us(),
+        )
+        await self._writer.submit(host_store.save_host, host)
+        return restored
+
+    async def _take_over(self, *, restored: bool) -> None:
+        """Bring the journal home, then decide on what was left open, then begin to dispatch."""
+        await self._recorder.caught_up(self._hello.end)
+        opened = await self._reader.run(command_store.open_commands)
+        if restored:
+            opened = [row for row in opened if not await self._lose_restored(row)]
+        await self._dispatcher.adopt(opened)
+        for number in await self._reader.run(command_store.deleted_numbers):
+            self._remover.remove(number)
+        self._run(self._dispatcher.run())
+
+    async def _lose_restored(self, row: command_store.OpenCommand) -> bool:
+        """Make lost what may have run since the database was copied; return whether it was."""
+        if row.dispatched_to == self._hello.identity and row.status is not Status.QUEUED:
+            return False  # this very keeper runs it
+        reason = "restored: it may have run after this copy of the database was made"
+        ending = command_store.Ending(row.number, Status.LOST, reason, now_us())
+        await self._writer.submit(command_store.end_unknown, ending)
+        return True
+
+    def _recorded(self, news: Recorded) -> None:
+        self.feed.notify(news.changed)
+        self._dispatcher.recorded(news)
+
+    def _ended(self, command: UUID) -> None:
+        self.feed.notify([command])
+
+    def shutting_down(self) -> None:
+        """The keeper ends its scripts: nothing new starts."""
+        self.here.status = "draining"
+        self._dispatcher.close()
+
+    async def finish(self, position: int) -> None:
+        """All scripts have ended: record the rest, let what never started wait again, close.
+
+        Args:
+            position: the journal's last.
+        """
+        await self._recorder.caught_up(position)
+        await self._writer.submit(command_store.unmark, self._hello.identity)
+        self.feed.close()
+
+    async def close(self) -> None:
+        """End the background work and the database's threads and connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._writer.close()
+        self._reader.close()
+        self._database.close()
+
+
+def _end_if_failed(task: "asyncio.Task[None]") -> None:
+    """End the process if work it cannot do without has failed: the keeper starts it anew."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("server_failed", exc_info=error)
+        os._exit(70)
+
+
+def _place(data_dir: str) -> str:
+    """Return what tells a data directory from a copy of it: numbers that a copy gets anew."""
+    return "/".join(
+        str(os.stat(os.path.join(data_dir, name)).st_ino) for name in ("lock", "journal", "private")
+    )
+
+
+def build_app(
+    commands: Commands, here: Here, tokens: list[token_store.Token]
+) -> FastAPI:
+    """Return the application.
+
+    Args:
+        commands: the service's verbs.
+        here: this machine.
+        tokens: who may ask.
+    """
+    app = FastAPI(
+        title="ScriptService",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.commands = commands
+    app.state.here = here
+    for routes in (command_routes, output_routes, host_routes, health_routes):
+        app.include_router(routes.router)
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(TokenCheck, tokens=tokens)
+    app.add_middleware(HeadAsGet)
+    return app

@@ -1,0 +1,310 @@
+"""What can be done with commands, between the routes on one side and store and fleet on the other.
+
+Routes decode and respond; here it is acted. Nothing here knows HTTP.
+"""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from scriptservice.errors import (
+    FieldError,
+    StorageFullError,
+    StoreError,
+    UnknownCommandError,
+    ValidationError,
+)
+from scriptservice.fleet.dispatcher import Dispatcher
+from scriptservice.fleet.transport import HostState, Transport
+from scriptservice.ids import new_id, parse_id
+from scriptservice.keeper.journal import now_us
+from scriptservice.model import Command, Filter, Stream, Submission
+from scriptservice.server.feed import Feed
+from scriptservice.server.remover import Remover
+from scriptservice.store import commands as command_store
+from scriptservice.store import hosts as host_store
+from scriptservice.store import output as output_store
+from scriptservice.store.reader import Reader
+from scriptservice.store.writer import Writer
+
+PART_BYTES = 64 << 10
+"""How much output is held in memory for one reader."""
+
+_ROOM_CHECK_SECONDS = 0.5
+
+
+class OutputCutError(Exception):
+    """Output ends here though it is not complete: the server ends, or the command was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A range of output.
+
+    Attributes:
+        extent: what there was when it was asked for.
+        stream: whose offsets are meant.
+        start: offset of its first byte.
+        end: offset behind its last byte; None: where the command ends.
+        size: bytes of that stream that were known.
+    """
+
+    extent: command_store.Extent
+    stream: Stream
+    start: int
+    end: int | None
+    size: int
+
+
+def _size(extent: command_store.Extent, stream: Stream) -> int:
+    match stream:
+        case Stream.STDOUT:
+            return extent.stdout_bytes
+        case Stream.STDERR:
+            return extent.stderr_bytes
+        case Stream.MERGED:
+            return extent.stdout_bytes + extent.stderr_bytes
+
+
+class Commands:
+    """The service's verbs.
+
+    Args:
+        reader: for reading.
+        writer: for writing.
+        dispatcher: for submitting.
+        transport: for stopping, and for the state of the host.
+        feed: news of commands.
+        remover: removes the output of deleted commands.
+        data_dir: whose disk must have room.
+        min_free_bytes: how much.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        writer: Writer,
+        dispatcher: Dispatcher,
+        transport: Transport,
+        feed: Feed,
+        remover: Remover,
+        data_dir: str,
+        min_free_bytes: int,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._dispatcher = dispatcher
+        self._transport = transport
+        self._feed = feed
+        self._remover = remover
+        self._data_dir = data_dir
+        self._min_free_bytes = min_free_bytes
+        self._room_checked = 0.0
+        self._has_room = True
+
+    async def submit(
+        self, submission: Submission, created_by: str, rerun_of: UUID | None = None
+    ) -> Command:
+        """Store a command and let it start; it is durable when this returns.
+
+        Raises:
+            ValidationError: it asks for a host that there is not.
+            StorageFullError: the disk has less room than is kept free.
+            StoreUnavailableError: nothing is stored.
+        """
+        if submission.host not in (None, self._transport.host):
+            message = f"there is no host {submission.host}"
+            raise ValidationError(FieldError("host", message))
+        if not self._room():
+            message = "cannot take commands: the disk has less room than is kept free"
+            raise StorageFullError(message)
+        return await self._dispatcher.submit(new_id(), submission, created_by, rerun_of)
+
+    def _room(self) -> bool:
+        now = time.monotonic()
+        if now - self._room_checked > _ROOM_CHECK_SECONDS:
+            self._room_checked = now
+            disk = os.statvfs(self._data_dir)
+            self._has_room = disk.f_bavail * disk.f_frsize >= self._min_free_bytes
+        return self._has_room
+
+    async def get(self, command: str) -> Command:
+        """Return a command.
+
+        Raises:
+            UnknownCommandError: there is none of that id.
+        """
+        return await self._reader.run(command_store.find, _id(command))
+
+    async def page(
+        self, wanted: Filter, limit: int, before: int | None
+    ) -> list[Command]:
+        """Return commands, newest first; see `store.commands.page`."""
+        return await self._reader.run(command_store.page, wanted, limit, before)
+
+    async def stop(self, command: str, signal: str, grace_seconds: float | None) -> Command:
+        """Ask for a command to be stopped; the wish is durable when this returns.
+
+        Returns:
+            The command as it is now.
+
+        Raises:
+            UnknownCommandError: there is none of that id.
+            AlreadyFinishedError: it has ended.
+        """
+        request = command_store.StopRequest(_id(command), signal, grace_seconds, now_us())
+        result = await self._writer.submit(command_store.request_stop, request)
+        if isinstance(result, Exception):
+            raise result
+        if result.status.final:
+            self._feed.notify([result.id])
+        else:
+            grace = result.submission.grace_seconds if grace_seconds is None else grace_seconds
+            self._transport.stop(str(result.id), signal, grace)
+        return result
+
+    async def rerun(self, command: str, created_by: str) -> Command:
+        """Submit the same again.
+
+        Raises:
+            UnknownCommandError: there is none of that id.
+            StoreError: nothing is stored.
+        """
+        again = await self.get(command)
+        return await self.submit(again.submission, created_by, again.id)
+
+    async def delete(self, command: str) -> None:
+        """Delete a finished command and its output.
+
+        Raises:
+            UnknownCommandError: there is none of that id.
+            NotFinishedError: it has not ended.
+        """
+        deletion = command_store.Deletion(_id(command), now_us())
+        result = await self._writer.submit(command_store.mark_deleted, deletion)
+        if isinstance(result, Exception):
+            raise result
+        self._feed.notify([deletion.id])
+        self._remover.remove(result)
+
+    # Output
+
+    async def window(
+        self, command: str, stream: Stream, *, offset: int, limit: int | None
+    ) -> Window:
+        """Return the range of a command's output from an offset on.
+
+        Raises:
+            UnknownCommandError: there is none of that id.
+        """
+        extent = await self._reader.run(command_store.extent, _id(command))
+        end = None if limit is None else offset + limit
+        return Window(extent, stream, offset, end, _size(extent, stream))
+
+    async def tail(self, command: str, stream: Stream, count: int, *, lines: bool) -> Window:
+        """Return the range of the last bytes or lines of a command's output.
+
+        Raises:
+            UnknownCommandError: there is none of that id.
+        """
+
+        def find(connection: Connection) -> Window:
+            extent = command_store.extent(connection, _id(command))
+            size = _size(extent, stream)
+            start = max(0, size - count)
+            if lines:
+                start = output_store.start_of_last_lines(
+                    connection, extent.number, stream, size, count
+                )
+            return Window(extent, stream, start, None, size)
+
+        return await self._reader.run(find)
+
+    async def output(self, window: Window) -> AsyncIterator[bytes]:
+        """Yield the bytes of a range that were there when it was asked for.
+
+        Raises:
+            OutputCutError: they are no longer all there.
+        """
+        at = window.start
+        end = window.size if window.end is None else min(window.end, window.size)
+        while at < end:
+            upto = min(end, at + PART_BYTES)
+            part = await self._reader.run(
+                output_store.read, window.extent.number, window.stream, at, upto
+            )
+            if not part:
+                raise OutputCutError
+            at += len(part)
+            yield part
+
+    async def follow(self, command: str, window: Window) -> AsyncIterator[bytes]:
+        """Yield the bytes of a range as they come, until it or the command is at its end.
+
+        Raises:
+            OutputCutError: the server ends, or the command was deleted.
+        """
+        identifier = _id(command)
+        at = window.start
+        with self._feed.subscription(identifier) as news:
+            while window.end is None or at < window.end:
+                # Before reading: what is committed after this wakes us again.
+                news.clear()
+                upto = at + PART_BYTES if window.end is None else min(window.end, at + PART_BYTES)
+                part, finished = await self._step(identifier, window.stream, at, upto)
+                if part:
+                    at += len(part)
+                    yield part
+                elif finished:
+                    return
+                elif self._feed.closing:
+                    raise OutputCutError
+                else:
+                    await news.wait()
+
+    async def _step(
+        self, command: UUID, stream: Stream, start: int, end: int
+    ) -> tuple[bytes, bool]:
+        """Return stored output from an offset on, and whether there can be none beyond it."""
+
+        def step(connection: Connection) -> tuple[bytes, bool]:
+            extent = command_store.extent(connection, command)
+            upto = min(end, _size(extent, stream))
+            part = output_store.read(connection, extent.number, stream, start, upto)
+            return part, extent.finished
+
+        try:
+            return await self._reader.run(step)
+        except (UnknownCommandError, StoreError) as error:
+            raise OutputCutError from error
+
+    # Hosts and health
+
+    async def hosts(self) -> list[host_store.Host]:
+        """Return all hosts."""
+        return await self._reader.run(host_store.all_hosts)
+
+    async def host_state(self) -> HostState:
+        """Return how this machine's keeper is.
+
+        Raises:
+            TimeoutError: it does not answer.
+        """
+        return await self._transport.state()
+
+    @property
+    def running(self) -> int:
+        """How many commands are with the keeper."""
+        return self._dispatcher.running
+
+
+def _id(text: str) -> UUID:
+    command = parse_id(text)
+    if command is None:
+        raise UnknownCommandError(text[:80])
+    return command

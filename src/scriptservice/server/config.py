@@ -1,0 +1,24 @@
+"""What the server is told; light, since the command line fills it in."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """What the server is told by the command line, through the keeper.
+
+    Attributes:
+        data_dir: the data directory.
+        database: URL.
+        host_name: this machine's name among hosts.
+        max_running: commands that may run at once, None for as many as the keeper can.
+        min_free_bytes: disk space below which submits are refused.
+        log_level: what is logged.
+    """
+
+    data_dir: str
+    database: str
+    host_name: str
+    max_running: int | None
+    min_free_bytes: int
+    log_level: str

@@ -1,0 +1,43 @@
+"""The feed: wakes those who wait for news of a command, after the news is committed.
+
+It carries no news itself: whoever is woken reads the store.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+
+class Feed:
+    """Who waits for which command, in this process."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[UUID, set[asyncio.Event]] = {}
+        self.closing = False
+
+    @contextmanager
+    def subscription(self, command: UUID) -> Iterator[asyncio.Event]:
+        """Give an event that is set at each news of a command, and when the feed closes."""
+        event = asyncio.Event()
+        if self.closing:
+            event.set()
+        self._waiting.setdefault(command, set()).add(event)
+        try:
+            yield event
+        finally:
+            waiting = self._waiting[command]
+            waiting.discard(event)
+            if not waiting:
+                del self._waiting[command]
+
+    def notify(self, commands: Iterable[UUID]) -> None:
+        """Wake those who wait for any of these."""
+        for command in commands:
+            for event in self._waiting.get(command, ()):
+                event.set()
+
+    def close(self) -> None:
+        """Wake everyone for the last time: the server ends."""
+        self.closing = True
+        self.notify(list(self._waiting))

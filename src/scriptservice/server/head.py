@@ -1,0 +1,29 @@
+"""HEAD wherever GET: the same answer without its body, whatever the route."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEAD_KEY = "scriptservice.head"
+
+
+class HeadAsGet:
+    """The ASGI layer that asks the routes with GET and keeps the body back.
+
+    Args:
+        app: what is behind it; a route that streams looks for `HEAD_KEY` and need not begin.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET", HEAD_KEY: True}, receive, without_body)

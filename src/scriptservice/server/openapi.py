@@ -1,0 +1,375 @@
+"""What OpenAPI says of the routes: parameters, bodies, answers, from the models they use."""
+
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
+
+from scriptservice import __version__
+from scriptservice.model import Status
+from scriptservice.server.problems import MEDIA_TYPE, TITLES
+from scriptservice.server.schemas import ListQuery, OutputQuery, StopBody, SubmitBody
+
+Json = dict[str, Any]
+
+_TIME = {"format": "date-time"}
+
+
+class Output(BaseModel):
+    """How much a command has printed."""
+
+    bytes: int
+    stdout_bytes: int
+    stderr_bytes: int
+    discarded_bytes: int = Field(description="beyond output_limit_bytes")
+
+
+class Usage(BaseModel):
+    """What a command has used; null until it exits."""
+
+    user_seconds: float | None
+    system_seconds: float | None
+    max_rss_bytes: int | None
+
+
+class Pty(BaseModel):
+    """Size of a terminal."""
+
+    rows: int
+    cols: int
+
+
+class _CommandFields(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(json_schema_extra={"format": "uuid"})
+    status: Status
+    name: str | None
+    labels: dict[str, str]
+    interpreter: list[str]
+    args: list[str]
+    env: dict[str, str]
+    working_directory: str | None
+    stdin_bytes: int
+    interactive: bool
+    pty: Pty | None
+    timeout_seconds: float | None
+    queue_timeout_seconds: float | None
+    grace_seconds: float
+    leftover_seconds: float
+    output_limit_bytes: int | None
+    on_output_limit: Literal["discard", "stop"]
+    priority: int
+    host: str | None
+    created_by: str
+    rerun_of: str | None
+    created_at: str = Field(json_schema_extra=_TIME)
+    started_at: str | None = Field(json_schema_extra=_TIME)
+    exited_at: str | None = Field(json_schema_extra=_TIME)
+    finished_at: str | None = Field(json_schema_extra=_TIME)
+    exit_code: int | None
+    signal: str | None
+    reason: str | None
+    leftovers_killed: int
+    output: Output
+    usage: Usage
+
+
+class Command(_CommandFields):
+    """One run of one script."""
+
+    script: str
+
+
+class CommandItem(_CommandFields):
+    """A command in a list."""
+
+    script_preview: str = Field(description="the first 200 characters of the script")
+
+
+class CommandPage(BaseModel):
+    """One page of a list."""
+
+    items: list[CommandItem]
+    next_cursor: str | None
+
+
+class Host(BaseModel):
+    """A machine that runs commands."""
+
+    name: str
+    status: Literal["up", "silent", "draining"]
+    pool: str
+    labels: dict[str, str]
+    running: int
+    capacity: int | None
+    last_seen_at: str = Field(json_schema_extra=_TIME)
+    version: str
+    keeper_pid: int | None
+    child_pid: int | None
+
+
+class HostList(BaseModel):
+    """All hosts."""
+
+    items: list[Host]
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldProblem] | None = Field(None, description="for 422")
+    command: Command | None = Field(None, description="for already-finished")
+
+
+class Health(BaseModel):
+    """The process is up."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """The service can do its work."""
+
+    status: Literal["ready"]
+    store: Literal["ok"]
+    keeper: Literal["ok"]
+    tree_kill: Literal["cgroup", "walk"]
+    degraded: list[str]
+
+
+_MODELS = (Command, CommandPage, HostList, Problem, Health, Readiness, SubmitBody, StopBody)
+_REF = "#/components/schemas/{model}"
+
+
+def _ref(model: type[BaseModel]) -> Json:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def _json(model: type[BaseModel]) -> Json:
+    return {"application/json": {"schema": _ref(model)}}
+
+
+def _problems(*kinds: str) -> Json:
+    """Return the answers for kinds of problems, by status."""
+    answers: Json = {}
+    for kind in (*kinds, "internal", "store-unavailable"):
+        status, title = TITLES[kind]
+        answer = answers.setdefault(
+            status, {"description": title, "content": {MEDIA_TYPE: {"schema": _ref(Problem)}}}
+        )
+        if kind == "store-unavailable":
+            answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+        if kind == "method-not-allowed":
+            answer["headers"] = {"Allow": {"schema": {"type": "string"}}}
+    return answers
+
+
+def _query(model: type[BaseModel]) -> list[Json]:
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                return definitions[value["$ref"].rsplit("/", 1)[1]]
+            return {name: resolved(inner) for name, inner in value.items()}
+        return [resolved(inner) for inner in value] if isinstance(value, list) else value
+
+    parameters = []
+    for name, field in schema["properties"].items():
+        field.pop("title", None)
+        description = field.pop("description", "")
+        choices = field.pop("anyOf", None)
+        if choices:  # a parameter is absent rather than null
+            field.update(next(choice for choice in choices if choice != {"type": "null"}))
+            field.pop("default", None)
+        parameters.append(
+            {"name": name, "in": "query", "description": description, "schema": resolved(field)}
+        )
+    return parameters
+
+
+_ID = {
+    "name": "command_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "format": "uuid"},
+}
+_LOCATION = {"Location": {"description": "the new command", "schema": {"type": "string"}}}
+_SCRIPT_TYPES = ("text/x-shellscript", "text/plain")
+
+
+def _route(
+    *,
+    status: int,
+    answers: Json,
+    parameters: list[Json] | None = None,
+    body: Json | None = None,
+    secured: bool = True,
+) -> Json:
+    extra: Json = {"parameters": parameters or []}
+    if body:
+        extra["requestBody"] = body
+    if secured:
+        extra["security"] = [{"token": []}]
+        answers = {**answers, **_problems("unauthenticated")}
+    return {
+        "status_code": status,
+        "responses": answers,
+        "openapi_extra": extra,
+        "response_model": None,
+    }
+
+
+def _submit_query() -> list[Json]:
+    """Return the fields of a submission as parameters, for a script that is the body itself."""
+    names = {"labels": "label", "args": "arg"}
+    parameters = []
+    for parameter in _query(SubmitBody):
+        name = parameter["name"]
+        if name == "script":
+            continue
+        if name in ("labels", "env"):
+            parameter["schema"] = {"type": "array", "items": {"type": "string"}}
+            parameter["description"] += ": key=value; repeats"
+        parameter["name"] = names.get(name, name)
+        parameter["description"] += " (with a script as the body)"
+        parameters.append(parameter)
+    return parameters
+
+
+_COMMAND = {"description": "the command", "content": _json(Command)}
+_BYTES: Json = {
+    media_type: {"schema": {"type": "string", "format": "binary"}}
+    for media_type in ("application/octet-stream", "text/plain; charset=utf-8")
+}
+_OUTPUT_HEADERS: Json = {
+    "Output-Offset": {"description": "of the first byte sent", "schema": {"type": "integer"}},
+    "Output-Size": {"description": "bytes known when it began", "schema": {"type": "integer"}},
+    "Output-Complete": {"schema": {"type": "string", "enum": ["true", "false"]}},
+}
+
+SUBMIT = _route(
+    status=201,
+    parameters=_submit_query(),
+    body={
+        "required": True,
+        "content": _json(SubmitBody)
+        | {media_type: {"schema": {"type": "string"}} for media_type in _SCRIPT_TYPES},
+    },
+    answers={201: {**_COMMAND, "headers": _LOCATION}}
+    | _problems(
+        "bad-request", "too-large", "unsupported-media-type", "validation", "storage-full"
+    ),
+)
+LIST = _route(
+    status=200,
+    parameters=_query(ListQuery),
+    answers={200: {"description": "one page", "content": _json(CommandPage)}}
+    | _problems("validation"),
+)
+GET = _route(
+    status=200,
+    parameters=[_ID],
+    answers={200: _COMMAND} | _problems("not-found", "validation"),
+)
+DELETE = _route(
+    status=204,
+    parameters=[_ID],
+    answers={204: {"description": "deleted"}}
+    | _problems("not-found", "not-finished", "validation", "storage-full"),
+)
+STOP = _route(
+    status=202,
+    parameters=[_ID],
+    body={"required": False, "content": _json(StopBody)},
+    answers={202: _COMMAND}
+    | _problems(
+        "bad-request",
+        "not-found",
+        "already-finished",
+        "too-large",
+        "unsupported-media-type",
+        "validation",
+        "storage-full",
+    ),
+)
+RERUN = _route(
+    status=201,
+    parameters=[_ID],
+    answers={201: {**_COMMAND, "headers": _LOCATION}}
+    | _problems("not-found", "validation", "storage-full"),
+)
+OUTPUT = _route(
+    status=200,
+    parameters=[
+        _ID,
+        *_query(OutputQuery),
+        {
+            "name": "Range",
+            "in": "header",
+            "description": "bytes=FIRST-LAST, of a finished command",
+            "schema": {"type": "string"},
+        },
+    ],
+    answers={
+        200: {"description": "bytes", "content": _BYTES, "headers": _OUTPUT_HEADERS},
+        206: {"description": "a range", "content": _BYTES, "headers": _OUTPUT_HEADERS},
+    }
+    | _problems("not-found", "range-not-satisfiable", "validation"),
+)
+HOSTS = _route(
+    status=200,
+    answers={200: {"description": "all hosts", "content": _json(HostList)}}
+    | _problems("validation"),
+)
+HEALTH = _route(
+    status=200,
+    secured=False,
+    answers={200: {"description": "up", "content": _json(Health)}} | _problems("validation"),
+)
+READY = _route(
+    status=200,
+    secured=False,
+    answers={200: {"description": "ready", "content": _json(Readiness)}}
+    | _problems("validation"),
+)
+
+
+def install(app: FastAPI) -> None:
+    """Let an application's document be the one that is described here."""
+
+    def document() -> Json:
+        if app.openapi_schema is None:
+            built = get_openapi(
+                title="ScriptService",
+                version=__version__,
+                description="Runs bash scripts, keeps every byte they print, "
+                "and tells the truth about how they ended.",
+                routes=app.routes,
+            )
+            components = built.setdefault("components", {})
+            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            _, schemas = models_json_schema(
+                [(model, "validation") for model in _MODELS], ref_template=_REF
+            )
+            components["schemas"] = schemas["$defs"]
+            app.openapi_schema = built
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]

@@ -1,0 +1,152 @@
+"""The server's process: from inherited descriptors to serving, and to its end in order."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+
+from scriptservice.errors import ConfigurationError
+from scriptservice.fleet.local import LocalKeeper
+from scriptservice.server.app import Server
+from scriptservice.server.config import ServerConfig
+
+GRACE_SECONDS = 3
+_CONFIGURATION_EXIT = 78
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn that leaves signals to the keeper."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none: the keeper says when to end."""
+        yield
+
+
+def main(*, keeper: int, listener: int, config: int) -> int:
+    """Serve until the keeper says to end, or is gone; return the exit code.
+
+    Args:
+        keeper: descriptor of the socket to it.
+        listener: descriptor of the listening socket.
+        config: descriptor of a file with a `ServerConfig` as JSON.
+    """
+    with os.fdopen(config, "rb") as file:
+        told = ServerConfig(**json.load(file))
+    _start_logging(told.log_level)
+    with asyncio.Runner(loop_factory=_uvloop) as runner:
+        return runner.run(_serve(told, socket.socket(fileno=keeper), socket.socket(fileno=listener)))
+
+
+def _uvloop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def _start_logging(level: str) -> None:
+    number = getattr(logging, level.upper())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING)
+    # An output stream that is cut on purpose is no error of the application.
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: "without completing response" not in record.getMessage()
+    )
+
+
+class _Stderr:
+    """A stderr that may be gone: losing a line of log is better than the service."""
+
+    def write(self, text: str) -> None:
+        """Write if that is possible."""
+        try:
+            os.write(2, text.encode(errors="replace"))
+        except OSError:
+            return
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+
+async def _serve(config: ServerConfig, keeper: socket.socket, listener: socket.socket) -> int:
+    finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    server: Server | None = None
+    draining = False
+
+    def shutting_down() -> None:
+        nonlocal draining
+        draining = True
+        if server is not None:
+            server.shutting_down()
+
+    link = LocalKeeper(
+        config.host_name,
+        on_shutdown=shutting_down,
+        on_finish=lambda position: finished.done() or finished.set_result(position),
+        # Its scripts and its journal are gone from us; another keeper starts another server.
+        on_gone=lambda: os._exit(0),
+    )
+    hello = await link.connect(keeper)
+    try:
+        server = Server(config, link, hello)
+    except ConfigurationError as error:
+        link.fatal(str(error))
+        await asyncio.sleep(0.1)
+        return _CONFIGURATION_EXIT
+    app = await server.start()
+    if draining:
+        server.shutting_down()
+    web = _Uvicorn(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=60,
+        )
+    )
+    serving = asyncio.create_task(web.serve(sockets=[listener]))
+    while not web.started and not serving.done():
+        await asyncio.sleep(0.001)
+    link.ready()
+    if hello.first_start:
+        _announce(listener, server.new_token)
+    position = await finished
+    await server.finish(position)
+    web.should_exit = True
+    await serving
+    await server.close()
+    return 0
+
+
+def _announce(listener: socket.socket, token: str | None) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    lines = [f"ScriptService listens on http://{shown}:{port}"]
+    if token is not None:
+        lines.append(f"admin token, shown only now (also in the data directory, file token): {token}")
+    try:
+        os.write(1, ("\n".join(lines) + "\n").encode())
+    except OSError:
+        return

@@ -1,0 +1,180 @@
+"""Submitting, finding, stopping, repeating and deleting commands."""
+
+import base64
+import hashlib
+import json
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError as PydanticValidationError
+from starlette.responses import Response
+
+from scriptservice.errors import FieldError, ValidationError
+from scriptservice.model import Command, Filter, Submission
+from scriptservice.server import openapi
+from scriptservice.server.problems import ProblemError
+from scriptservice.server.routes.requests import (
+    asker,
+    body,
+    content_type,
+    json_body,
+    no_query,
+    query,
+    service,
+)
+from scriptservice.server.schemas import (
+    JSON_BODY_BYTES,
+    SCRIPT_BYTES,
+    ListQuery,
+    StopBody,
+    SubmitBody,
+    field_errors,
+    key_and_value,
+    list_moment,
+    single_and_repeated,
+)
+from scriptservice.server.views import command_view, to_json
+
+router = APIRouter(prefix="/v1/commands", tags=["commands"])
+
+JSON = "application/json"
+SCRIPT_TYPES = ("text/x-shellscript", "text/plain")
+STOP_BODY_BYTES = 64 << 10
+
+_TEXT_CHARSETS = (None, "utf-8", "utf8", "us-ascii")
+
+
+def _command_response(command: Command, status: int = 200) -> Response:
+    headers = {"Location": f"/v1/commands/{command.id}"} if status == 201 else None
+    return Response(to_json(command_view(command)), status, headers=headers, media_type=JSON)
+
+
+@router.post("", **openapi.SUBMIT)
+async def submit(request: Request) -> Response:
+    """Submit a script: as a field of JSON, or as the body itself."""
+    media_type, charset = content_type(request)
+    if media_type == JSON:
+        no_query(request)
+        submission = json_body(await body(request, JSON_BODY_BYTES), SubmitBody).submission()
+    elif media_type in SCRIPT_TYPES and charset in _TEXT_CHARSETS:
+        submission = _raw_submission(request, await body(request, SCRIPT_BYTES))
+    else:
+        detail = (
+            "cannot take this content type: send application/json, or the script itself in "
+            "UTF-8: curl -H 'Content-Type: text/plain' --data-binary @job.sh"
+        )
+        raise ProblemError("unsupported-media-type", detail)
+    command = await service(request).submit(submission, asker(request))
+    return _command_response(command, 201)
+
+
+def _raw_submission(request: Request, raw: bytes) -> Submission:
+    """Return what a script as the body and its fields as query parameters ask for."""
+    fields = single_and_repeated(request.query_params.multi_items())
+    for name in ("script", "labels", "args"):
+        if name in fields:
+            raise ValidationError(FieldError(name, "is not known"))
+    try:
+        fields["script"] = raw.decode()
+    except UnicodeDecodeError as error:
+        raise ValidationError(FieldError("script", "must be UTF-8")) from error
+    fields["labels"] = dict(key_and_value("label", text) for text in fields.pop("label", []))
+    fields["env"] = dict(key_and_value("env", text) for text in fields.pop("env", []))
+    fields["args"] = fields.pop("arg", [])
+    try:
+        return SubmitBody.model_validate(fields, strict=False).submission()
+    except PydanticValidationError as error:
+        raise field_errors(error) from error
+
+
+@router.get("", **openapi.LIST)
+async def list_commands(request: Request) -> Response:
+    """List commands, newest first."""
+    asked = query(request, ListQuery)
+    wanted = Filter(
+        statuses=tuple(dict.fromkeys(asked.status)),
+        labels=tuple(key_and_value("label", text) for text in asked.label),
+        text=asked.q,
+        host=asked.host,
+        created_after=list_moment("created_after", asked.created_after),
+        created_before=list_moment("created_before", asked.created_before),
+    )
+    before = None if asked.cursor is None else _cursor_number(asked.cursor, wanted)
+    # One more than the page tells whether another follows.
+    found = await service(request).page(wanted, asked.limit + 1, before)
+    items, more = found[: asked.limit], len(found) > asked.limit
+    answer = {
+        "items": [command_view(command, item=True) for command in items],
+        "next_cursor": _cursor(items[-1].number, wanted) if more else None,
+    }
+    return Response(to_json(answer), media_type=JSON)
+
+
+def _fingerprint(wanted: Filter) -> str:
+    return hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]
+
+
+def _cursor(number: int, wanted: Filter) -> str:
+    text = json.dumps([number, _fingerprint(wanted)])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _cursor_number(cursor: str, wanted: Filter) -> int:
+    """Return the number before which a page begins.
+
+    Raises:
+        ValidationError: it is no cursor of ours, or one of other filters.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        number, fingerprint = json.loads(base64.urlsafe_b64decode(padded.encode()))
+        valid = type(number) is int and 0 < number < 1 << 62
+    except (ValueError, TypeError):
+        number, fingerprint, valid = 0, "", False
+    if not valid:
+        raise ValidationError(FieldError("cursor", "is no cursor"))
+    if fingerprint != _fingerprint(wanted):
+        raise ValidationError(FieldError("cursor", "belongs to other filters"))
+    return int(number)
+
+
+@router.get("/{command_id}", **openapi.GET)
+async def get_command(request: Request, command_id: str) -> Response:
+    """Return one command."""
+    no_query(request)
+    return _command_response(await service(request).get(command_id))
+
+
+@router.delete("/{command_id}", **openapi.DELETE)
+async def delete_command(request: Request, command_id: str) -> Response:
+    """Delete a finished command and its output."""
+    no_query(request)
+    await service(request).delete(command_id)
+    return Response(status_code=204)
+
+
+@router.post("/{command_id}/stop", **openapi.STOP)
+async def stop_command(request: Request, command_id: str) -> Response:
+    """Stop a command: signal, grace, SIGKILL of its whole tree."""
+    no_query(request)
+    asked = await _stop_body(request)
+    command = await service(request).stop(command_id, asked.signal, asked.grace_seconds)
+    return _command_response(command, 202)
+
+
+async def _stop_body(request: Request) -> StopBody:
+    raw = await body(request, STOP_BODY_BYTES)
+    if not raw:
+        return StopBody()
+    if content_type(request)[0] != JSON:
+        detail = "cannot take this content type: send application/json, or no body"
+        raise ProblemError("unsupported-media-type", detail)
+    return json_body(raw, StopBody)
+
+
+@router.post("/{command_id}/rerun", **openapi.RERUN)
+async def rerun_command(request: Request, command_id: str) -> Response:
+    """Submit the same again."""
+    no_query(request)
+    command = await service(request).rerun(command_id, asker(request))
+    return _command_response(command, 201)
+

@@ -1,0 +1,72 @@
+"""Whether the service is up, and whether it can do its work."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from scriptservice.errors import StoreError
+from scriptservice.fleet.transport import HostState
+from scriptservice.server import openapi
+from scriptservice.server.docs import docs_page
+from scriptservice.server.problems import ProblemError
+from scriptservice.server.routes.requests import no_query, service
+from scriptservice.server.views import to_json
+
+router = APIRouter(tags=["health"])
+
+JSON = "application/json"
+
+
+@router.get("/healthz", **openapi.HEALTH)
+async def healthz(request: Request) -> Response:
+    """Say that the process is up."""
+    no_query(request)
+    return Response(to_json({"status": "ok"}), media_type=JSON)
+
+
+@router.get("/readyz", **openapi.READY)
+async def readyz(request: Request) -> Response:
+    """Say whether store and keeper answer, and what is degraded."""
+    no_query(request)
+    try:
+        await service(request).hosts()
+    except StoreError as error:
+        raise _not_ready("the database does not answer") from error
+    try:
+        state = await service(request).host_state()
+    except TimeoutError as error:
+        raise _not_ready("the keeper does not answer") from error
+    answer = {
+        "status": "ready",
+        "store": "ok",
+        "keeper": "ok",
+        "tree_kill": state.tree_kill,
+        "degraded": _degraded(state),
+    }
+    return Response(to_json(answer), media_type=JSON)
+
+
+def _not_ready(why: str) -> ProblemError:
+    detail = f"cannot work now: {why}"
+    return ProblemError("store-unavailable", detail, headers={"Retry-After": "1"})
+
+
+def _degraded(state: HostState) -> list[str]:
+    degraded = []
+    if state.full:
+        degraded.append("there is no room for output: scripts that print wait")
+    if state.strays:
+        pids = ", ".join(map(str, state.strays))
+        degraded.append(f"processes that no command can be told of are alive: {pids}")
+    return degraded
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi_json(request: Request) -> Response:
+    """Return the OpenAPI document."""
+    return Response(to_json(request.app.openapi()), media_type=JSON)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """Return the contract as a page that loads nothing from elsewhere."""
+    return Response(docs_page(request.app.openapi()), media_type="text/html")

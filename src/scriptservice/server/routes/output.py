@@ -1,0 +1,182 @@
+"""Output as raw bytes: whole, by range, its tail, or live."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from scriptservice.errors import FieldError, ValidationError
+from scriptservice.model import Stream
+from scriptservice.server import openapi
+from scriptservice.server.commands import OutputCutError, Window
+from scriptservice.server.problems import ProblemError
+from scriptservice.server.routes.requests import query, service
+from scriptservice.server.schemas import OutputQuery
+
+router = APIRouter(prefix="/v1/commands", tags=["output"])
+
+BYTES = "application/octet-stream"
+TEXT = "text/plain; charset=utf-8"
+
+_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE)
+
+
+class OutputResponse(Response):
+    """Streams output, and notices at once when the client goes.
+
+    Args:
+        content: the bytes; raises `OutputCutError` where it ends too early: the connection is
+            then closed without the last chunk, so that nobody takes it for complete.
+        status_code: 200 or 206.
+        headers: with the length, if it is known.
+        media_type: of the bytes.
+    """
+
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        *,
+        status_code: int,
+        headers: dict[str, str],
+        media_type: str,
+    ) -> None:
+        super().__init__(None, status_code, media_type=media_type)
+        del self.headers["content-length"]
+        self.headers["content-type"] = media_type
+        self.headers.update(headers)
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, or as much of it as the client stays for."""
+        sending = asyncio.ensure_future(self._send(send))
+        leaving = asyncio.ensure_future(_client_left(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sending, leaving):
+                task.cancel()
+        with suppress(asyncio.CancelledError, OSError):
+            await sending
+
+    async def _send(self, send: Send) -> None:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+        try:
+            async for part in self._content:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        except OutputCutError:
+            return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _client_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@router.get("/{command_id}/output", **openapi.OUTPUT)
+async def get_output(request: Request, command_id: str) -> Response:
+    """Return output as raw bytes."""
+    asked = query(request, OutputQuery)
+    window = await _window(request, command_id, asked)
+    finished = window.extent.finished
+    headers = {
+        "Output-Offset": str(window.start),
+        "Output-Size": str(window.size),
+        "Output-Complete": "true" if finished else "false",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    media_type = TEXT if _wants_text(request.headers.get("accept", "")) else BYTES
+    status = 200
+    known = window.size if window.end is None else min(window.end, window.size)
+    length: int | None = max(0, known - window.start)
+    if finished:
+        headers["Accept-Ranges"] = "bytes"
+        if wanted := _range(request, length or 0):
+            first, last = wanted
+            headers["Content-Range"] = f"bytes {first}-{last}/{length}"
+            start = window.start + first
+            window = Window(
+                window.extent, window.stream, start, window.start + last + 1, window.size
+            )
+            headers["Output-Offset"] = str(start)
+            length, status = last - first + 1, 206
+        content = service(request).output(window)
+    elif asked.follow:
+        content, length = service(request).follow(command_id, window), None
+    else:
+        content = service(request).output(window)
+    if length is not None:
+        headers["Content-Length"] = str(length)
+    if request.scope.get("scriptservice.head"):
+        return Response(None, status, headers=headers, media_type=media_type)
+    return OutputResponse(content, status_code=status, headers=headers, media_type=media_type)
+
+
+async def _window(request: Request, command_id: str, asked: OutputQuery) -> Window:
+    stream = Stream(asked.stream)
+    if asked.tail is None:
+        return await service(request).window(
+            command_id, stream, offset=asked.offset or 0, limit=asked.limit
+        )
+    if asked.offset is not None or asked.limit is not None:
+        message = "cannot be together with offset or limit"
+        raise ValidationError(FieldError("tail", message))
+    count = int(asked.tail.removesuffix("l"))
+    lines = asked.tail.endswith("l")
+    return await service(request).tail(command_id, stream, count, lines=lines)
+
+
+def _wants_text(accept: str) -> bool:
+    """Whether a client asks for text and does not rather ask for bytes."""
+    best: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                with suppress(ValueError):
+                    quality = float(parameter[2:])
+        best[media_range] = quality
+    text = max(best.get("text/plain", 0.0), best.get("text/*", 0.0))
+    return text > best.get(BYTES, best.get("application/*", 0.0))
+
+
+def _range(request: Request, length: int) -> tuple[int, int] | None:
+    """Return the first and last byte that a Range header asks for, None for all.
+
+    A range that is malformed, several, or conditional is not honoured, as HTTP allows.
+
+    Raises:
+        ProblemError: it lies outside.
+    """
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if match is None or match.groups() == ("", "") or "if-range" in request.headers:
+        return None
+    first_text, last_text = match.groups()
+    if not first_text:
+        first, last = max(0, length - int(last_text)), length - 1
+        outside = int(last_text) == 0 or length == 0
+    else:
+        first = int(first_text)
+        last = min(int(last_text), length - 1) if last_text else length - 1
+        if last_text and int(last_text) < first:
+            return None
+        outside = first >= length
+    if outside:
+        raise ProblemError(
+            "range-not-satisfiable",
+            f"cannot send that range: there are {length} bytes",
+            headers={"Content-Range": f"bytes */{length}"},
+        )
+    return first, last

@@ -1,0 +1,109 @@
+"""What the routes need to know of a request: who asks, and what its query and body say."""
+
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel
+from pydantic import ValidationError as PydanticValidationError
+from starlette.requests import ClientDisconnect
+
+from scriptservice.server.commands import Commands
+from scriptservice.server.problems import ProblemError
+from scriptservice.server.schemas import field_errors, single_and_repeated
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def service(request: Request) -> Commands:
+    """Return the service's verbs."""
+    commands: Commands = request.app.state.commands
+    return commands
+
+
+def asker(request: Request) -> str:
+    """Return the name of the token that came with the request."""
+    name: str = request.state.token.name
+    return name
+
+
+def query(request: Request, model: type[Body]) -> Body:
+    """Return the query as a model.
+
+    Raises:
+        ValidationError: a parameter is unknown, repeated, or no good.
+    """
+    fields = single_and_repeated(request.query_params.multi_items())
+    try:
+        return model.model_validate(fields)
+    except PydanticValidationError as error:
+        raise field_errors(error) from error
+
+
+def no_query(request: Request) -> None:
+    """Refuse any query.
+
+    Raises:
+        ValidationError: there is one.
+    """
+
+    class Nothing(BaseModel, extra="forbid"):
+        pass
+
+    if request.url.query:
+        query(request, Nothing)
+
+
+async def body(request: Request, limit: int) -> bytes:
+    """Return the body.
+
+    Raises:
+        ProblemError: it has more than ``limit`` bytes; the rest is not read.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(part)
+    except ClientDisconnect as error:
+        # Nobody reads this answer; the half that came is not acted upon.
+        raise ProblemError("bad-request", "cannot read the request: it ended early") from error
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> ProblemError:
+    detail = f"cannot take a body of more than {limit} bytes"
+    return ProblemError("too-large", detail, headers={"Connection": "close"})
+
+
+def json_body(raw: bytes, model: type[Body]) -> Body:
+    """Return a JSON body as a model.
+
+    Raises:
+        ProblemError: it is not JSON.
+        ValidationError: it says something that cannot be.
+    """
+    try:
+        return model.model_validate_json(raw)
+    except PydanticValidationError as error:
+        if any(entry["type"] == "json_invalid" for entry in error.errors(include_url=False)):
+            detail = f"cannot read the body as JSON: {error.errors()[0]['ctx']['error']}"
+            raise ProblemError("bad-request", detail) from error
+        raise field_errors(error) from error
+
+
+def content_type(request: Request) -> tuple[str, str | None]:
+    """Return the media type of the body, in lower case, and its charset if it says one."""
+    media_type, *parameters = request.headers.get("content-type", "").lower().split(";")
+    charset = None
+    for parameter in parameters:
+        name, _, value = parameter.strip().partition("=")
+        if name == "charset":
+            charset = value.strip('"')
+    return media_type.strip(), charset
+

@@ -1,0 +1,268 @@
+"""What requests may say: validation at the edge, and the schemas that OpenAPI shows."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import ValidationError as PydanticValidationError
+
+from scriptservice.errors import FieldError, ValidationError
+from scriptservice.model import (
+    OnOutputLimit,
+    Status,
+    Submission,
+    parse_signal,
+    script_interpreter,
+)
+
+SCRIPT_BYTES = 1 << 20
+STDIN_BYTES = 1 << 20
+STRING_BYTES = 128 << 10
+LABELS = 64
+JSON_BODY_BYTES = 32 << 20
+"""Bound of a JSON body: a script and a standard input may each be written in escapes."""
+
+_LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = "SCRIPTSERVICE_"
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        message = "must not contain a NUL character"
+        raise ValueError(message)
+    return text
+
+
+def _at_most(limit: int) -> AfterValidator:
+    def check(text: str) -> str:
+        if len(text.encode()) > limit:
+            message = f"must have at most {limit} bytes of UTF-8"
+            raise ValueError(message)
+        return text
+
+    return AfterValidator(check)
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Word = Annotated[Text, _at_most(STRING_BYTES - 1)]
+Label = Annotated[Text, Field(max_length=255)]
+
+
+def _label_keys(labels: dict[str, str]) -> dict[str, str]:
+    for key in labels:
+        if not _LABEL_KEY.fullmatch(key):
+            message = f"key {key[:80]!r} must match [A-Za-z0-9][A-Za-z0-9._/-]{{0,62}}"
+            raise ValueError(message)
+    return labels
+
+
+def _environment(env: dict[str, str]) -> dict[str, str]:
+    for name, value in env.items():
+        if not _ENV_NAME.fullmatch(name):
+            message = f"name {name[:80]!r} must match [A-Za-z_][A-Za-z0-9_]*"
+            raise ValueError(message)
+        if name.startswith(_RESERVED):
+            message = f"name {name[:80]} is reserved: it begins with {_RESERVED}"
+            raise ValueError(message)
+        if len(name.encode()) + len(value.encode()) + 2 > STRING_BYTES:
+            message = f"{name[:80]} must have less than {STRING_BYTES} bytes with its value"
+            raise ValueError(message)
+    return env
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ShortSeconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+
+
+class SubmitBody(BaseModel):
+    """A script and how it is to be run."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        title="Submit",
+        json_schema_extra={"example": {"script": "echo hello", "labels": {"team": "db"}}},
+    )
+
+    script: Annotated[Text, Field(min_length=1), _at_most(SCRIPT_BYTES)] = Field(
+        description="the text that the interpreter runs; 1 byte to 1 MiB of UTF-8"
+    )
+    name: Annotated[Text, Field(max_length=200)] | None = Field(None, description="for people")
+    labels: Annotated[
+        dict[str, Label], Field(max_length=LABELS), AfterValidator(_label_keys)
+    ] = Field(default={}, description="for finding it again")
+    interpreter: (
+        Annotated[list[Annotated[Word, Field(min_length=1)]], Field(min_length=1)] | None
+    ) = Field(None, description="program and arguments; else as the script's #! says, else bash")
+    args: list[Word] = Field(default=[], description="the script's $1 and on")
+    env: Annotated[dict[str, Text], AfterValidator(_environment)] = Field(
+        default={}, description="added to the clean environment"
+    )
+    working_directory: Annotated[Text, Field(min_length=1, max_length=4095)] | None = Field(
+        None, description="a path, or private for an empty one; null: the shared one"
+    )
+    stdin: Annotated[str, _at_most(STDIN_BYTES)] | None = Field(
+        None, description="text for standard input, at most 1 MiB; null: /dev/null"
+    )
+    timeout_seconds: Seconds | None = Field(None, description="from its start to a stop")
+    queue_timeout_seconds: Seconds | None = Field(None, description="how long it may wait")
+    grace_seconds: ShortSeconds = Field(10, description="from a stop's signal to SIGKILL")
+    leftover_seconds: ShortSeconds = Field(
+        2, description="what background children get after the script's end"
+    )
+    output_limit_bytes: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
+        None, description="of both streams together"
+    )
+    on_output_limit: Literal["discard", "stop"] = Field(
+        "discard", description="discard: keep the first bytes and count the rest"
+    )
+    priority: Annotated[int, Field(ge=-100, le=100)] = Field(0, description="higher starts first")
+    host: Annotated[Text, Field(min_length=1, max_length=255)] | None = Field(
+        None, description="name of the host it must run on"
+    )
+
+    def submission(self) -> Submission:
+        """Return what is asked for, in the words of the model."""
+        return Submission(
+            script=self.script,
+            interpreter=tuple(self.interpreter or script_interpreter(self.script)),
+            name=self.name,
+            labels=self.labels,
+            args=tuple(self.args),
+            env=self.env,
+            working_directory=self.working_directory,
+            stdin=self.stdin,
+            timeout_seconds=self.timeout_seconds,
+            queue_timeout_seconds=self.queue_timeout_seconds,
+            grace_seconds=self.grace_seconds,
+            leftover_seconds=self.leftover_seconds,
+            output_limit_bytes=self.output_limit_bytes,
+            on_output_limit=OnOutputLimit(self.on_output_limit),
+            priority=self.priority,
+            host=self.host,
+        )
+
+
+def _signal(name: str) -> str:
+    full = parse_signal(name)
+    if full is None:
+        message = "must be the name of a signal, such as SIGTERM or TERM"
+        raise ValueError(message)
+    return full
+
+
+class StopBody(BaseModel):
+    """How a command is to be stopped."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="Stop")
+
+    signal: Annotated[str, AfterValidator(_signal)] = Field(
+        "SIGTERM", description="a name such as SIGTERM or TERM"
+    )
+    grace_seconds: ShortSeconds | None = Field(
+        None, description="from the signal to SIGKILL of the tree; null: the command's own"
+    )
+
+
+def _moment(text: str) -> int:
+    """Return an RFC 3339 time as microseconds since 1970 UTC."""
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError as error:
+        message = "must be a time such as 2026-11-23T16:20:00Z"
+        raise ValueError(message) from error
+    if moment.tzinfo is None:
+        message = "must say its zone: end it with Z"
+        raise ValueError(message)
+    return round(moment.timestamp() * 1_000_000)
+
+
+class ListQuery(BaseModel):
+    """Which commands to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: list[Status] = Field(default=[], description="any of these; repeats")
+    label: list[str] = Field(default=[], description="key=value, all of them; repeats")
+    q: Text | None = Field(None, description="substring of name or script, ASCII case ignored")
+    host: str | None = Field(None, description="name of the host")
+    created_after: str | None = Field(None, description="RFC 3339")
+    created_before: str | None = Field(None, description="RFC 3339")
+    limit: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="commands a page")
+    cursor: str | None = Field(None, description="next_cursor of the page before")
+
+
+class OutputQuery(BaseModel):
+    """Which output to send."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stream: Literal["stdout", "stderr", "merged"] = "merged"
+    offset: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(None, description="bytes")
+    limit: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(None, description="bytes")
+    tail: Annotated[str, Field(pattern=r"^[0-9]{1,18}l?$")] | None = Field(
+        None, description="N: the last N bytes; Nl: the last N lines"
+    )
+    follow: bool = Field(default=False, description="wait for more until it is finished")
+
+
+def field_errors(error: PydanticValidationError) -> ValidationError:
+    """Return what pydantic found as the error that is answered with 422."""
+    found = []
+    for entry in error.errors(include_url=False, include_context=False, include_input=False):
+        path = ".".join(str(part)[:80] for part in entry["loc"]) or "body"
+        message = entry["msg"].removeprefix("Value error, ")
+        if entry["type"] == "extra_forbidden":
+            message = "is not known"
+        elif entry["type"] == "missing":
+            message = "is required"
+        found.append(FieldError(path, message))
+    return ValidationError(*found)
+
+
+_LISTS = {"status", "label", "env", "arg", "interpreter"}
+
+
+def single_and_repeated(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return query parameters as fields: lists where they may repeat, else single values.
+
+    Raises:
+        ValidationError: one is repeated that may not be.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in _LISTS:
+            fields.setdefault(name, []).append(value)
+        elif name in fields:
+            raise ValidationError(FieldError(name, "must not be repeated"))
+        else:
+            fields[name] = value
+    return fields
+
+
+def key_and_value(name: str, text: str) -> tuple[str, str]:
+    """Return the two sides of ``key=value``, split at the first ``=``.
+
+    Raises:
+        ValidationError: there is no ``=``.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValidationError(FieldError(name, "must be key=value"))
+    return key, value
+
+
+def list_moment(name: str, text: str | None) -> int | None:
+    """Return a time of a query as microseconds since 1970 UTC, None for None.
+
+    Raises:
+        ValidationError: it is no time with a zone.
+    """
+    if text is None:
+        return None
+    try:
+        return _moment(text)
+    except (ValueError, OverflowError) as error:
+        raise ValidationError(FieldError(name, str(error))) from error

@@ -1,0 +1,82 @@
+"""Commands as JSON, as ``docs/api.md`` shows them; the only place where that is written down."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scriptservice.model import Command
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def time_text(microseconds: int | None) -> str | None:
+    """Return a moment as RFC 3339 in UTC with microseconds, None for None."""
+    if microseconds is None:
+        return None
+    moment = _EPOCH + timedelta(microseconds=microseconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
+    """Return a command as an object for JSON.
+
+    Args:
+        command: which; of a list, with the preview for its script.
+        item: whether it stands in a list.
+    """
+    asked, outcome = command.submission, command.outcome
+    return {
+        "id": str(command.id),
+        "status": command.status.value,
+        "name": asked.name,
+        "labels": asked.labels,
+        ("script_preview" if item else "script"): asked.script,
+        "interpreter": list(asked.interpreter),
+        "args": list(asked.args),
+        "env": asked.env,
+        "working_directory": asked.working_directory,
+        "stdin_bytes": command.stdin_bytes,
+        "interactive": False,
+        "pty": None,
+        "timeout_seconds": _number(asked.timeout_seconds),
+        "queue_timeout_seconds": _number(asked.queue_timeout_seconds),
+        "grace_seconds": _number(asked.grace_seconds),
+        "leftover_seconds": _number(asked.leftover_seconds),
+        "output_limit_bytes": asked.output_limit_bytes,
+        "on_output_limit": asked.on_output_limit.value,
+        "priority": asked.priority,
+        "host": command.host,
+        "created_by": command.created_by,
+        "rerun_of": None if command.rerun_of is None else str(command.rerun_of),
+        "created_at": time_text(command.created_at),
+        "started_at": time_text(outcome.started_at),
+        "exited_at": time_text(outcome.exited_at),
+        "finished_at": time_text(outcome.finished_at),
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "reason": outcome.reason,
+        "leftovers_killed": outcome.leftovers_killed,
+        "output": {
+            "bytes": command.output_bytes,
+            "stdout_bytes": outcome.stdout_bytes,
+            "stderr_bytes": outcome.stderr_bytes,
+            "discarded_bytes": outcome.discarded_bytes,
+        },
+        "usage": {
+            "user_seconds": outcome.user_seconds,
+            "system_seconds": outcome.system_seconds,
+            "max_rss_bytes": outcome.max_rss_bytes,
+        },
+    }
+
+
+def _number(seconds: float | None) -> float | int | None:
+    """Return whole seconds as an integer: ``3600``, not ``3600.0``."""
+    if seconds is None or not float(seconds).is_integer():
+        return seconds
+    return int(seconds)
+
+
+def to_json(value: object) -> bytes:
+    """Return a value as compact JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,130 @@
+"""What the service is told, from flags, environment and a TOML file, parsed once.
+
+Each field's description gives its unit; ``--help``, the environment names and ``docs/settings.md``
+come from here. Flags win over the environment, the environment over the file.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from scriptservice.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX = "SCRIPTSERVICE_"
+
+
+def default_data_dir() -> str:
+    """Return where data is kept unless told otherwise."""
+    if os.geteuid() == 0:
+        return "/var/lib/scriptservice"
+    base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(base, "scriptservice")
+
+
+class Settings(BaseSettings):
+    """The settings of ``scriptservice serve``; frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8000, description="port to listen on; 0 takes a free one"
+    )
+    data_dir: str = Field(
+        default_factory=default_data_dir,
+        description="directory for everything that is kept",
+    )
+    database: str | None = Field(
+        None, description="database URL, sqlite:///PATH; by default a file in the data directory"
+    )
+    host_name: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        default_factory=socket.gethostname, description="this machine's name among hosts"
+    )
+    run_as: str | None = Field(
+        None,
+        description="user (name or number) for scripts; root needs to be said explicitly. "
+        "By default the service's own user, or, when that is root, the user scriptservice, "
+        "or --script-uid where there is none",
+    )
+    script_uid: Annotated[int, Field(ge=1, le=2**31)] = Field(
+        59999, description="numeric user for scripts when the service is root; needs no account"
+    )
+    max_running: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="commands that may run at once; by default as many as descriptors allow"
+    )
+    shutdown_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        30, description="seconds that scripts get at most to end at a shutdown"
+    )
+    no_new_privileges: bool = Field(
+        default=True, description="whether set-uid programs such as sudo are powerless in scripts"
+    )
+    use_cgroups: bool = Field(
+        default=True, description="whether each script gets a cgroup where cgroup2 is writable"
+    )
+    min_free_bytes: Annotated[int, Field(ge=0)] = Field(
+        8 << 20,
+        description="bytes of disk kept free: below, submits are refused and output waits",
+    )
+    spool_limit_bytes: Annotated[int, Field(ge=1 << 20)] = Field(
+        8 << 30,
+        description="bytes of output that may wait to be stored; beyond, scripts that print wait",
+    )
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
+        "info", description="what is logged to stderr: debug, info, warning or error"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let flags win over the environment and that over the file."""
+        file = os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if file:
+            sources += (TomlConfigSettingsSource(settings_cls, toml_file=file),)
+        return sources
+
+
+def load_settings(flags: Mapping[str, Any]) -> Settings:
+    """Return the settings.
+
+    Args:
+        flags: what the command line says, by field; ``config`` names a TOML file.
+
+    Raises:
+        ConfigurationError: a value is no good; the message names the setting.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    file = given.pop("config", None) or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
+    if file:
+        os.environ[f"{ENVIRONMENT_PREFIX}CONFIG"] = file
+        if not os.path.isfile(file):
+            message = f"cannot read settings from {file}: there is no such file"
+            raise ConfigurationError(message)
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = f"cannot use setting {name}: {first['msg']}"
+        raise ConfigurationError(message) from error
+    except (OSError, ValueError) as error:
+        message = f"cannot read settings: {error}"
+        raise ConfigurationError(message) from error
+    return settings.model_copy(update={"data_dir": os.path.abspath(settings.data_dir)})

@@ -1,0 +1,155 @@
+"""What the recorder writes: output, changes of commands and how far the journal is recorded.
+
+All of it is one item of one job, so that it stands in one transaction: a replay after a crash
+finds either everything or nothing of it.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, update
+
+from scriptservice.model import Outcome, Status
+from scriptservice.store.tables import commands, hosts, output
+
+
+class RecordingConflictError(Exception):
+    """A command is not what the recorder took it for; nothing of the batch was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Output to be stored.
+
+    Attributes:
+        number: the command's.
+        position: offset of its first byte in the merged output.
+        stream: 1 stdout, 2 stderr.
+        stream_offset: offset of its first byte in that stream.
+        time: when its first byte was read, microseconds since 1970 UTC.
+        data: the bytes.
+    """
+
+    number: int
+    position: int
+    stream: int
+    stream_offset: int
+    time: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of a command.
+
+    Attributes:
+        number: the command's.
+        before: its status in the database.
+        after: its status from now on, reached by allowed steps.
+        outcome: all that is known of its run.
+        given_back_at: when its keeper gave it back unstarted, microseconds since 1970 UTC: it
+            waits again, or is stopped if someone asked for that meanwhile.
+    """
+
+    number: int
+    before: Status
+    after: Status
+    outcome: Outcome
+    given_back_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A part of a host's journal, ready to be stored.
+
+    Attributes:
+        host: whose.
+        journal: the journal's id.
+        position: how far it is recorded with this.
+        chunks: output.
+        changes: at most one of each command.
+    """
+
+    host: str
+    journal: str
+    position: int
+    chunks: list[Chunk] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+
+
+_OUTCOME_NAMES = [field.name for field in fields(Outcome)]
+_CHANGE = (
+    update(commands)
+    .where(
+        commands.c.number == bindparam("the_number"),
+        commands.c.status == bindparam("before"),
+    )
+    .values(status=bindparam("after"), **{name: bindparam(f"new_{name}") for name in _OUTCOME_NAMES})
+)
+_GIVEN_BACK = (
+    commands.c.number == bindparam("the_number"),
+    commands.c.status == Status.QUEUED.value,
+)
+_WAITS_AGAIN = (
+    update(commands).where(*_GIVEN_BACK, commands.c.stop_signal.is_(None)).values(dispatched_to=None)
+)
+_NEVER_STARTS = (
+    update(commands)
+    .where(*_GIVEN_BACK, commands.c.stop_signal.is_not(None))
+    .values(
+        status=Status.STOPPED.value,
+        reason="stopped before it started",
+        finished_at=bindparam("at"),
+    )
+)
+_POSITION = (
+    update(hosts)
+    .where(hosts.c.name == bindparam("the_name"), hosts.c.journal == bindparam("the_journal"))
+    .values(journal_position=bindparam("new_position"))
+)
+
+
+def record(connection: Connection, items: list[Recording]) -> list[None]:
+    """Store parts of journals, each whole or, with an exception, nothing of the transaction.
+
+    Raises:
+        RecordingConflictError: a command's status is not the one the recorder knew.
+    """
+    for item in items:
+        _record(connection, item)
+    return [None] * len(items)
+
+
+def _record(connection: Connection, item: Recording) -> None:
+    if item.chunks:
+        connection.execute(insert(output), [_chunk_row(chunk) for chunk in item.chunks])
+    changed = [change for change in item.changes if change.given_back_at is None]
+    if changed:
+        done = connection.execute(_CHANGE, [_change_row(change) for change in changed])
+        if done.rowcount != len(changed):
+            message = f"{len(changed)} commands were to change, {done.rowcount} did"
+            raise RecordingConflictError(message)
+    for change in item.changes:
+        if change.given_back_at is not None:
+            connection.execute(_WAITS_AGAIN, {"the_number": change.number})
+            connection.execute(
+                _NEVER_STARTS, {"the_number": change.number, "at": change.given_back_at}
+            )
+    connection.execute(
+        _POSITION,
+        {"the_name": item.host, "the_journal": item.journal, "new_position": item.position},
+    )
+
+
+def _chunk_row(chunk: Chunk) -> dict[str, Any]:
+    return {name: getattr(chunk, name) for name in Chunk.__slots__}
+
+
+def _change_row(change: Change) -> dict[str, Any]:
+    outcome = {f"new_{name}": getattr(change.outcome, name) for name in _OUTCOME_NAMES}
+    return {
+        "the_number": change.number,
+        "before": change.before.value,
+        "after": change.after.value,
+        **outcome,
+    }

@@ -1,0 +1,141 @@
+"""What the database keeps. Times are microseconds since 1970 UTC, sizes bytes.
+
+``commands`` holds what changes while a command runs and what lists filter by; what was submitted
+and may be large stands in ``inputs``, so that a change of status never rewrites a script.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    Uuid,
+)
+
+metadata = MetaData()
+
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=False),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("status", String(10), nullable=False),
+    Column("name", String(200)),
+    Column("script_preview", String(200), nullable=False),
+    Column("host", String(255)),
+    Column("priority", SmallInteger, nullable=False),
+    Column("created_by", String(255), nullable=False),
+    Column("rerun_of", Uuid),
+    Column("created_at", BigInteger, nullable=False),
+    # dispatch: committed before anything is sent, so that nothing can run twice
+    Column("dispatched_to", String(255)),
+    Column("stop_signal", String(20)),
+    Column("stop_grace_seconds", Float),
+    # outcome, from the keeper's journal
+    Column("started_at", BigInteger),
+    Column("exited_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Column("exit_code", SmallInteger),
+    Column("signal", String(20)),
+    Column("reason", Text),
+    Column("leftovers_killed", Integer, nullable=False),
+    Column("stdout_bytes", BigInteger, nullable=False),
+    Column("stderr_bytes", BigInteger, nullable=False),
+    Column("discarded_bytes", BigInteger, nullable=False),
+    Column("user_seconds", Float),
+    Column("system_seconds", Float),
+    Column("max_rss_bytes", BigInteger),
+    # a deleted command is gone for everyone at once; its output is removed bit by bit
+    Column("deleted_at", BigInteger),
+)
+Index("commands_by_status", commands.c.status, commands.c.number)
+Index("commands_by_host", commands.c.host, commands.c.number)
+Index("commands_by_time", commands.c.created_at)
+Index(
+    "commands_waiting",
+    commands.c.priority.desc(),
+    commands.c.number,
+    sqlite_where=(commands.c.status == "queued") & commands.c.dispatched_to.is_(None),
+    postgresql_where=(commands.c.status == "queued") & commands.c.dispatched_to.is_(None),
+)
+Index(
+    "commands_deleted",
+    commands.c.number,
+    sqlite_where=commands.c.deleted_at.is_not(None),
+    postgresql_where=commands.c.deleted_at.is_not(None),
+)
+
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("number", _NUMBER, ForeignKey("commands.number"), primary_key=True, autoincrement=False),
+    Column("interpreter", Text, nullable=False),
+    Column("args", Text, nullable=False),
+    Column("env", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("working_directory", Text),
+    Column("timeout_seconds", Float),
+    Column("queue_timeout_seconds", Float),
+    Column("grace_seconds", Float, nullable=False),
+    Column("leftover_seconds", Float, nullable=False),
+    Column("output_limit_bytes", BigInteger),
+    Column("on_output_limit", String(10), nullable=False),
+    Column("requested_host", String(255)),
+    Column("stdin_bytes", Integer, nullable=False),
+    # last: what follows a large value in a row costs to reach
+    Column("script", Text, nullable=False),
+    Column("stdin", LargeBinary),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("key", String(63), primary_key=True),
+    Column("value", String(255), primary_key=True),
+    Column("number", _NUMBER, ForeignKey("commands.number"), primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+Index("labels_by_number", labels.c.number)
+
+output = Table(
+    "output",
+    metadata,
+    Column("number", _NUMBER, ForeignKey("commands.number"), primary_key=True, autoincrement=False),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("stream", SmallInteger, nullable=False),
+    Column("stream_offset", BigInteger, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+Index("output_by_stream", output.c.number, output.c.stream, output.c.stream_offset)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("identity", String(255), nullable=False),
+    Column("journal", String(36), nullable=False),
+    Column("journal_position", BigInteger, nullable=False),
+    Column("place", String(255), nullable=False),
+    Column("version", String(50), nullable=False),
+    Column("last_seen_at", BigInteger, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("scope", String(10), nullable=False),
+    Column("sha256", LargeBinary, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+)

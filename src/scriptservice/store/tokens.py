@@ -1,0 +1,51 @@
+"""Tokens: who may ask. Only their SHA-256 is kept; a token is random enough to need no salt."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from scriptservice.store.tables import tokens
+
+PREFIX = "ss_"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is kept of a token.
+
+    Attributes:
+        name: whose it is; ``created_by`` of what is submitted with it.
+        scope: read, run or admin.
+        sha256: of its text.
+        created_at: microseconds since 1970 UTC.
+    """
+
+    name: str
+    scope: str
+    sha256: bytes
+    created_at: int
+
+
+def new_token_text() -> str:
+    """Return the text of a new token: 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def digest(text: str) -> bytes:
+    """Return what is kept of a token's text."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def all_tokens(connection: Connection) -> list[Token]:
+    """Return all tokens."""
+    return [Token(*row) for row in connection.execute(select(tokens))]
+
+
+def add_token(connection: Connection, items: list[Token]) -> list[None]:
+    """Store new tokens."""
+    for token in items:
+        values = {name: getattr(token, name) for name in Token.__slots__}
+        connection.execute(insert(tokens).values(**values))
+    return [None] * len(items)
