@@ -32,9 +32,7 @@ class Status(StrEnum):
         return self in FINAL
 
 
-FINAL = frozenset(
-    {Status.SUCCEEDED, Status.FAILED, Status.STOPPED, Status.TIMED_OUT, Status.LOST}
-)
+FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.STOPPED, Status.TIMED_OUT, Status.LOST})
 OPEN = frozenset({Status.QUEUED, Status.RUNNING, Status.STOPPING})
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
@@ -42,9 +40,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
         {Status.RUNNING, Status.STOPPED, Status.FAILED, Status.TIMED_OUT, Status.LOST}
     ),
     Status.RUNNING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.STOPPING, Status.LOST}),
-    Status.STOPPING: frozenset(
-        {Status.STOPPED, Status.TIMED_OUT, Status.FAILED, Status.LOST}
-    ),
+    Status.STOPPING: frozenset({Status.STOPPED, Status.TIMED_OUT, Status.FAILED, Status.LOST}),
 } | {status: frozenset() for status in FINAL}
 
 

@@ -32,5 +32,9 @@ def main(words: list[str] | None = None) -> int:
         case [] | ["--help" | "-h" | "help"]:
             print(_USAGE, end="")
             return 0
-    print(f"scriptservice: cannot {words[0]}: there is no such verb\n{_USAGE}", end="", file=sys.stderr)
+    print(
+        f"scriptservice: cannot {words[0]}: there is no such verb\n{_USAGE}",
+        end="",
+        file=sys.stderr,
+    )
     return 2

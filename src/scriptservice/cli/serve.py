@@ -34,10 +34,8 @@ def serve(words: list[str]) -> int:
     descriptor = config.to_descriptor()
     # The same process from here on, without what parsing needed: the keeper is small.
     program = sys.executable
-    os.execv(
-        program,
-        [program, "-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)],
-    )
+    words = [program, "-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)]
+    return os.execv(program, words)  # noqa: S606 - this very program, no shell
 
 
 def keeper_config(settings: Settings) -> KeeperConfig:
@@ -83,10 +81,11 @@ def _command() -> click.Command:
         text = f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}; default {shown}]"
         flag = f"--{name.replace('_', '-')}"
         if field.annotation is bool:
-            words, options = [f"{flag}/--no-{flag[2:]}"], {"default": None}
+            option = click.Option([f"{flag}/--no-{flag[2:]}", name], help=text, default=None)
         else:
-            words, options = [flag], {"metavar": "TEXT" if field.annotation is str else "VALUE"}
-        parameters.append(click.Option([*words, name], help=text, **options))
+            metavar = "TEXT" if field.annotation is str else "VALUE"
+            option = click.Option([flag, name], help=text, metavar=metavar)
+        parameters.append(option)
 
     def collect(**flags: Any) -> dict[str, Any]:
         return flags

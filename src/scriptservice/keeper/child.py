@@ -213,7 +213,7 @@ class Child:
 
 
 def _memory_file(content: dict[str, Any]) -> int:
-    import json  # noqa: PLC0415
+    import json
 
     descriptor = os.memfd_create("scriptservice-config", os.MFD_CLOEXEC)
     os.write(descriptor, json.dumps(content).encode())

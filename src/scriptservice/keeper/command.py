@@ -91,12 +91,12 @@ class RunningCommand:
     """
 
     __slots__ = (
-        "_around", "_cause", "_discard_news", "_discarded", "_grace_seconds", "_handle", "_id_bytes",
-        "_kill_at", "_killing", "_leftover_at", "_leftover_pids", "_leftover_seconds", "_limit",
-        "_look_seconds", "_look_timer", "_pipes", "_position", "_private_directory", "_removing",
-        "_start_ticks", "_stop_on_limit", "_stop_timer", "_stream_bytes", "_streams", "_termed",
-        "_timeout_timer", "_tree_gone", "_window_bytes", "_window_mark", "exited", "id", "pid",
-        "started",
+        "_around", "_cause", "_discard_news", "_discarded", "_grace_seconds", "_handle",
+        "_id_bytes", "_kill_at", "_killing", "_leftover_at", "_leftover_pids",
+        "_leftover_seconds", "_limit", "_look_seconds", "_look_timer", "_pipes", "_position",
+        "_private_directory", "_removing", "_start_ticks", "_stop_on_limit", "_stop_timer",
+        "_stream_bytes", "_streams", "_termed", "_timeout_timer", "_tree_gone", "_window_bytes",
+        "_window_mark", "exited", "id", "pid", "started",
     )  # fmt: skip
 
     def __init__(self, spec: SpawnSpec, spawned: Spawned, surroundings: Surroundings) -> None:

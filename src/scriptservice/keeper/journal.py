@@ -132,7 +132,9 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def _pack(kind: int, stream: int, length: int, at: int, position: int, command: bytes) -> bytes:
+def _pack(  # noqa: PLR0917 - the fields of a header, in their order
+    kind: int, stream: int, length: int, at: int, position: int, command: bytes
+) -> bytes:
     tail = _CHECKED.pack(length, kind, stream, 0, at, position, command)
     return struct.pack("<I", zlib.crc32(tail)) + tail
 
@@ -245,9 +247,7 @@ class JournalWriter:
         content = _segment_header(self.id, base) + first_record
         descriptor = -1
         try:
-            descriptor = os.open(
-                path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-            )
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             if os.pwrite(descriptor, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -354,7 +354,7 @@ class JournalWriter:
             return
         room = os.fstatvfs(self._file)
         if room.f_bavail * room.f_frsize < self._reserve_bytes:
-            raise NoRoomError("less room than the reserve")  # noqa: EM101
+            raise NoRoomError("less room than the reserve")
         self._unchecked_bytes = 0
 
     def drop(self, recorded: int) -> None:
@@ -558,7 +558,5 @@ def _repair_tail(directory: str, descriptor: int, base: int) -> list[str]:
 def _shorten(descriptor: int, base: int, start: int, record: Record) -> None:
     """Make the header of a torn output record name the bytes that arrived."""
     length = output_length(record, start)
-    header = _pack(
-        Kind.OUTPUT, record.stream, length, record.time_us, record.position, record.id
-    )
+    header = _pack(Kind.OUTPUT, record.stream, length, record.time_us, record.position, record.id)
     os.pwrite(descriptor, header, start - base)

@@ -19,7 +19,7 @@ from scriptservice.keeper.child import Child
 from scriptservice.keeper.command import RunningCommand, Surroundings
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.identity import Identity
-from scriptservice.keeper.journal import JournalWriter, Kind, NoRoomError, now_us, repair
+from scriptservice.keeper.journal import JournalWriter, Kind, NoRoomError, repair
 from scriptservice.keeper.ledger import Ledger
 from scriptservice.keeper.linux import become_subreaper, forbid_new_privileges, signal_process
 from scriptservice.keeper.listen import ListenError, listen
@@ -27,7 +27,7 @@ from scriptservice.keeper.log import logger
 from scriptservice.keeper.loop import Loop
 from scriptservice.keeper.protocol import PROTOCOL_VERSION, Frame, SpawnSpec
 from scriptservice.keeper.recovery import Past, read_past, recover, snapshot_of
-from scriptservice.keeper.spawn import SpawnError, Spawner, default_signals
+from scriptservice.keeper.spawn import Spawner, SpawnError, default_signals
 from scriptservice.keeper.tree import CgroupTree, DescentTree, Tree
 from scriptservice.keeper.users import UserError, script_user
 
@@ -452,7 +452,7 @@ def _prepare_directory(path: str) -> int:
     """
     try:
         os.makedirs(path, mode=0o711, exist_ok=True)
-        os.chmod(path, 0o711)
+        os.chmod(path, 0o711)  # noqa: S103 - scripts pass through to their directory
         lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         message = f"cannot use data directory {path}: {error.strerror}"

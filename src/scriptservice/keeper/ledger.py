@@ -78,9 +78,7 @@ class Ledger:
             self._retry_later()
             raise
 
-    def record(
-        self, kind: Kind, command: str, fields: dict[str, Any], position: int = 0
-    ) -> None:
+    def record(self, kind: Kind, command: str, fields: dict[str, Any], position: int = 0) -> None:
         """Record that something happened, now or when there is room; the time is now's.
 
         Args:
@@ -106,7 +104,7 @@ class Ledger:
             NoRoomError: nothing was taken; `wait_for_room`.
         """
         if self._pending or self.unrecorded_bytes > self._spool_limit_bytes:
-            raise NoRoomError("output")  # noqa: EM101
+            raise NoRoomError("output")
         return self._writer.splice(pipe, length, command, stream, position)
 
     def wait_for_room(self, key: int, waiting: Waiting) -> None:

@@ -26,6 +26,7 @@ from scriptservice.keeper.journal import (
     segment_bases,
 )
 from scriptservice.keeper.linux import (
+    ProcessStat,
     all_pids,
     bytes_waiting,
     child_pids,
@@ -204,42 +205,42 @@ class Recovery:
     def _survivors(self) -> dict[str, dict[int, int]]:
         """Return the living processes of each open command: process id and start.
 
-        Known by the script's own id and start, by session, by the marker in the environment, by
-        cgroup, and by descent from any of these.
+        Known by the script's own session, by the marker in the environment, by cgroup, and by
+        descent from any of these.
         """
         found: dict[str, dict[int, int]] = {}
-        sessions: dict[int, OpenCommand] = {}
-        if self._past.identity and self._past.identity.same_processes(self._mine):
-            sessions = {
-                command.pid: command for command in self._past.open.values() if command.pid
-            }
-        marker = MARKER.encode()
         for pid in all_pids():
             stat = process_stat(pid)
             if stat is None or stat.dead or pid == self._mine.pid:
                 continue
-            value = environment_value(pid, marker)
-            command = self._past.open.get(value.decode(errors="replace")) if value else None
-            if command is None and (candidate := sessions.get(stat.session)):
-                # A session's id is not reused while it has members, but may have been since.
-                leader = process_stat(stat.session)
-                if leader is None or leader.start_ticks == candidate.start_ticks:
-                    command = candidate
-            if command is not None:
-                found.setdefault(command.id, {})[pid] = stat.start_ticks
-        for command in self._past.open.values():
-            for pid in cgroup_pids(f"{self._past.cgroup}/{command.id}"):
+            if command := self._marked(pid) or self._in_session(stat):
+                found.setdefault(command, {})[pid] = stat.start_ticks
+        for command in self._past.open if self._past.cgroup else ():
+            for pid in cgroup_pids(f"{self._past.cgroup}/{command}"):
                 if (stat := process_stat(pid)) and not stat.dead:
-                    found.setdefault(command.id, {})[pid] = stat.start_ticks
+                    found.setdefault(command, {})[pid] = stat.start_ticks
         for members in found.values():
-            frontier = list(members)
-            while frontier:
-                for child in child_pids(frontier.pop()):
-                    stat = process_stat(child)
-                    if stat and not stat.dead and child not in members:
-                        members[child] = stat.start_ticks
-                        frontier.append(child)
+            _add_descendants(members)
         return found
+
+    def _marked(self, pid: int) -> str | None:
+        value = environment_value(pid, MARKER.encode())
+        command = value.decode(errors="replace") if value else None
+        return command if command in self._past.open else None
+
+    def _in_session(self, stat: ProcessStat) -> str | None:
+        """Return the command whose script leads, or led, a process's session."""
+        old = self._past.identity
+        if old is None or not old.same_processes(self._mine):
+            return None
+        for command in self._past.open.values():
+            if command.pid == stat.session:
+                # The id of a session that has members is not given away; if its leader is another
+                # process than ours was, ours had none left, and this is somebody else's.
+                leader = process_stat(stat.session)
+                if leader is None or leader.start_ticks == command.start_ticks:
+                    return command.id
+        return None
 
     def _hold_pipes(
         self, command: OpenCommand, pid: int, readers: dict[int, tuple[OpenCommand, int, int]]
@@ -261,9 +262,8 @@ class Recovery:
                 signal_process(pid, start_ticks, signal.SIGKILL)
         if self._past.cgroup is None:
             return True
-        return all(
-            [cgroup_kill(f"{self._past.cgroup}/{command}") for command in self._past.open]
-        )
+        emptied = [cgroup_kill(f"{self._past.cgroup}/{command}") for command in self._past.open]
+        return all(emptied)
 
     def _drain(self, readers: dict[int, tuple[OpenCommand, int, int]]) -> None:
         for command, stream, descriptor in readers.values():
@@ -285,11 +285,19 @@ class Recovery:
                 }
             else:
                 kind, fields = Kind.LOST, {"reason": reason}
-            self._writer.append(
-                kind, UUID(command.id).bytes, fields, command.position, now_us()
-            )
+            self._writer.append(kind, UUID(command.id).bytes, fields, command.position, now_us())
             del self._past.open[command.id]
             logger.warning("command %s: %s", command.id, kind.name.lower())
+
+
+def _add_descendants(members: dict[int, int]) -> None:
+    frontier = list(members)
+    while frontier:
+        for child in child_pids(frontier.pop()):
+            stat = process_stat(child)
+            if stat and not stat.dead and child not in members:
+                members[child] = stat.start_ticks
+                frontier.append(child)
 
 
 def recover(past: Past, writer: JournalWriter, mine: Identity) -> None:

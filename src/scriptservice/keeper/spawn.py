@@ -84,7 +84,7 @@ class Spawner:
         os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
         if not os.path.isdir(self._private):
             os.mkdir(self._private)
-        os.chmod(self._private, 0o711)
+        os.chmod(self._private, 0o711)  # noqa: S103 - scripts pass through to theirs
         self._make_work()
         self._work_handle = self._open_directory(self._work)
         home = user.home or self._work
@@ -253,7 +253,7 @@ class Spawner:
         words = [*spec.interpreter, f"/dev/fd/{SCRIPT_DESCRIPTOR}", *spec.args]
         os.dup2(script, SCRIPT_DESCRIPTOR, inheritable=True)
         try:
-            process = subprocess.Popen(  # noqa: PLW1509 - there is one thread only
+            process = subprocess.Popen(
                 [word.encode() for word in words],
                 stdin=streams[0],
                 stdout=streams[1],
@@ -264,7 +264,7 @@ class Spawner:
                 start_new_session=True,
                 restore_signals=True,
                 close_fds=False,  # all of ours close on exec; looking for others costs
-                preexec_fn=self._preparation(cgroup),
+                preexec_fn=self._preparation(cgroup),  # noqa: PLW1509 - there is one thread
             )
         finally:
             os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
@@ -306,7 +306,9 @@ def _identify(pid: int, stdout: int, stderr: int, private: str | None) -> Spawne
     except OSError as error:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        raise SpawnError(f"cannot keep hold of the process: {error.strerror}", retry=False) from error
+        raise SpawnError(
+            f"cannot keep hold of the process: {error.strerror}", retry=False
+        ) from error
     return Spawned(
         pid=pid,
         handle=handle,

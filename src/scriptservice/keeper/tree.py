@@ -266,7 +266,7 @@ class DescentTree:
         self._owners: dict[tuple[int, int], str | None] = {}
         self._orphans: dict[str | None, list[ProcessStat]] | None = None
 
-    def enter(self, command: str) -> None:  # noqa: ARG002
+    def enter(self, command: str) -> None:
         """See `Tree.enter`; children are found by descent."""
 
     def next_turn(self) -> None:
@@ -332,9 +332,7 @@ class DescentTree:
             seen[stat.pid] = stat.start_ticks
             if stat.session != os.getsid(0):
                 sessions.add(stat.session)
-        return {
-            stat.pid for stat in members if signal_process(stat.pid, stat.start_ticks, number)
-        }
+        return {stat.pid for stat in members if signal_process(stat.pid, stat.start_ticks, number)}
 
     def kill(self, root: Root) -> bool:
         """See `Tree.kill`: rounds until three in a row find nobody, or for 20 ms."""
@@ -342,9 +340,7 @@ class DescentTree:
         deadline = time.monotonic() + _ROUNDS_SECONDS
         while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
             self._orphans = None
-            self._owners = {
-                key: owner for key, owner in self._owners.items() if owner is not None
-            }
+            self._owners = {key: owner for key, owner in self._owners.items() if owner is not None}
             quiet = 0 if self.signal(root, signal.SIGKILL) else quiet + 1
         return quiet >= _QUIET_ROUNDS
 

@@ -252,9 +252,7 @@ def _place(data_dir: str) -> str:
     )
 
 
-def build_app(
-    commands: Commands, here: Here, tokens: list[token_store.Token]
-) -> FastAPI:
+def build_app(commands: Commands, here: Here, tokens: list[token_store.Token]) -> FastAPI:
     """Return the application.
 
     Args:

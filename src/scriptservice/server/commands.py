@@ -141,9 +141,7 @@ class Commands:
         """
         return await self._reader.run(command_store.find, _id(command))
 
-    async def page(
-        self, wanted: Filter, limit: int, before: int | None
-    ) -> list[Command]:
+    async def page(self, wanted: Filter, limit: int, before: int | None) -> list[Command]:
         """Return commands, newest first; see `store.commands.page`."""
         return await self._reader.run(command_store.page, wanted, limit, before)
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 from pydantic.json_schema import models_json_schema
 
 from scriptservice import __version__
@@ -13,8 +14,9 @@ from scriptservice.server.problems import MEDIA_TYPE, TITLES
 from scriptservice.server.schemas import ListQuery, OutputQuery, StopBody, SubmitBody
 
 Json = dict[str, Any]
+Answers = dict[int | str, Json]
 
-_TIME = {"format": "date-time"}
+_TIME: JsonDict = {"format": "date-time"}
 
 
 class Output(BaseModel):
@@ -164,9 +166,9 @@ def _json(model: type[BaseModel]) -> Json:
     return {"application/json": {"schema": _ref(model)}}
 
 
-def _problems(*kinds: str) -> Json:
+def _problems(*kinds: str) -> Answers:
     """Return the answers for kinds of problems, by status."""
-    answers: Json = {}
+    answers: Answers = {}
     for kind in (*kinds, "internal", "store-unavailable"):
         status, title = TITLES[kind]
         answer = answers.setdefault(
@@ -217,7 +219,8 @@ _SCRIPT_TYPES = ("text/x-shellscript", "text/plain")
 def _route(
     *,
     status: int,
-    answers: Json,
+    answers: Answers,
+    problems: Answers,
     parameters: list[Json] | None = None,
     body: Json | None = None,
     secured: bool = True,
@@ -227,10 +230,10 @@ def _route(
         extra["requestBody"] = body
     if secured:
         extra["security"] = [{"token": []}]
-        answers = {**answers, **_problems("unauthenticated")}
+        problems = {**problems, **_problems("unauthenticated")}
     return {
         "status_code": status,
-        "responses": answers,
+        "responses": {**answers, **problems},
         "openapi_extra": extra,
         "response_model": None,
     }
@@ -253,7 +256,7 @@ def _submit_query() -> list[Json]:
     return parameters
 
 
-_COMMAND = {"description": "the command", "content": _json(Command)}
+_COMMAND: Json = {"description": "the command", "content": _json(Command)}
 _BYTES: Json = {
     media_type: {"schema": {"type": "string", "format": "binary"}}
     for media_type in ("application/octet-stream", "text/plain; charset=utf-8")
@@ -272,34 +275,35 @@ SUBMIT = _route(
         "content": _json(SubmitBody)
         | {media_type: {"schema": {"type": "string"}} for media_type in _SCRIPT_TYPES},
     },
-    answers={201: {**_COMMAND, "headers": _LOCATION}}
-    | _problems(
+    answers={201: {**_COMMAND, "headers": _LOCATION}},
+    problems=_problems(
         "bad-request", "too-large", "unsupported-media-type", "validation", "storage-full"
     ),
 )
 LIST = _route(
     status=200,
     parameters=_query(ListQuery),
-    answers={200: {"description": "one page", "content": _json(CommandPage)}}
-    | _problems("validation"),
+    answers={200: {"description": "one page", "content": _json(CommandPage)}},
+    problems=_problems("validation"),
 )
 GET = _route(
     status=200,
     parameters=[_ID],
-    answers={200: _COMMAND} | _problems("not-found", "validation"),
+    answers={200: _COMMAND},
+    problems=_problems("not-found", "validation"),
 )
 DELETE = _route(
     status=204,
     parameters=[_ID],
-    answers={204: {"description": "deleted"}}
-    | _problems("not-found", "not-finished", "validation", "storage-full"),
+    answers={204: {"description": "deleted"}},
+    problems=_problems("not-found", "not-finished", "validation", "storage-full"),
 )
 STOP = _route(
     status=202,
     parameters=[_ID],
     body={"required": False, "content": _json(StopBody)},
-    answers={202: _COMMAND}
-    | _problems(
+    answers={202: _COMMAND},
+    problems=_problems(
         "bad-request",
         "not-found",
         "already-finished",
@@ -312,8 +316,8 @@ STOP = _route(
 RERUN = _route(
     status=201,
     parameters=[_ID],
-    answers={201: {**_COMMAND, "headers": _LOCATION}}
-    | _problems("not-found", "validation", "storage-full"),
+    answers={201: {**_COMMAND, "headers": _LOCATION}},
+    problems=_problems("not-found", "validation", "storage-full"),
 )
 OUTPUT = _route(
     status=200,
@@ -330,24 +334,25 @@ OUTPUT = _route(
     answers={
         200: {"description": "bytes", "content": _BYTES, "headers": _OUTPUT_HEADERS},
         206: {"description": "a range", "content": _BYTES, "headers": _OUTPUT_HEADERS},
-    }
-    | _problems("not-found", "range-not-satisfiable", "validation"),
+    },
+    problems=_problems("not-found", "range-not-satisfiable", "validation"),
 )
 HOSTS = _route(
     status=200,
-    answers={200: {"description": "all hosts", "content": _json(HostList)}}
-    | _problems("validation"),
+    answers={200: {"description": "all hosts", "content": _json(HostList)}},
+    problems=_problems("validation"),
 )
 HEALTH = _route(
     status=200,
     secured=False,
-    answers={200: {"description": "up", "content": _json(Health)}} | _problems("validation"),
+    answers={200: {"description": "up", "content": _json(Health)}},
+    problems=_problems("validation"),
 )
 READY = _route(
     status=200,
     secured=False,
-    answers={200: {"description": "ready", "content": _json(Readiness)}}
-    | _problems("validation"),
+    answers={200: {"description": "ready", "content": _json(Readiness)}},
+    problems=_problems("validation"),
 )
 
 

@@ -90,7 +90,7 @@ def problem_response(
     )
 
 
-def to_problem(error: Exception) -> ProblemError:
+def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
     """Return the problem that an error of ours is to a client."""
     match error:
         case ProblemError():

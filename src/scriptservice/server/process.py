@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -21,7 +21,21 @@ _CONFIGURATION_EXIT = 78
 
 
 class _Uvicorn(uvicorn.Server):
-    """Uvicorn that leaves signals to the keeper."""
+    """Uvicorn that leaves signals to the keeper, and says when it serves.
+
+    Args:
+        config: uvicorn's.
+        on_started: called once it accepts connections.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`."""
+        await super().startup(sockets)
+        self._on_started()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -41,7 +55,9 @@ def main(*, keeper: int, listener: int, config: int) -> int:
         told = ServerConfig(**json.load(file))
     _start_logging(told.log_level)
     with asyncio.Runner(loop_factory=_uvloop) as runner:
-        return runner.run(_serve(told, socket.socket(fileno=keeper), socket.socket(fileno=listener)))
+        return runner.run(
+            _serve(told, socket.socket(fileno=keeper), socket.socket(fileno=listener))
+        )
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:
@@ -96,10 +112,14 @@ async def _serve(config: ServerConfig, keeper: socket.socket, listener: socket.s
         if server is not None:
             server.shutting_down()
 
+    def finish(position: int) -> None:
+        if not finished.done():
+            finished.set_result(position)
+
     link = LocalKeeper(
         config.host_name,
         on_shutdown=shutting_down,
-        on_finish=lambda position: finished.done() or finished.set_result(position),
+        on_finish=finish,
         # Its scripts and its journal are gone from us; another keeper starts another server.
         on_gone=lambda: os._exit(0),
     )
@@ -113,6 +133,13 @@ async def _serve(config: ServerConfig, keeper: socket.socket, listener: socket.s
     app = await server.start()
     if draining:
         server.shutting_down()
+
+    def started() -> None:
+        link.ready()
+        if hello.first_start:
+            _announce(listener, new_token)
+
+    new_token = server.new_token
     web = _Uvicorn(
         uvicorn.Config(
             app,
@@ -124,14 +151,10 @@ async def _serve(config: ServerConfig, keeper: socket.socket, listener: socket.s
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=60,
-        )
+        ),
+        started,
     )
     serving = asyncio.create_task(web.serve(sockets=[listener]))
-    while not web.started and not serving.done():
-        await asyncio.sleep(0.001)
-    link.ready()
-    if hello.first_start:
-        _announce(listener, server.new_token)
     position = await finished
     await server.finish(position)
     web.should_exit = True
@@ -145,7 +168,9 @@ def _announce(listener: socket.socket, token: str | None) -> None:
     shown = f"[{host}]" if ":" in host else host
     lines = [f"ScriptService listens on http://{shown}:{port}"]
     if token is not None:
-        lines.append(f"admin token, shown only now (also in the data directory, file token): {token}")
+        lines.append(
+            f"admin token, shown only now (also in the data directory, file token): {token}"
+        )
     try:
         os.write(1, ("\n".join(lines) + "\n").encode())
     except OSError:

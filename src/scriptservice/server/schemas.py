@@ -90,9 +90,9 @@ class SubmitBody(BaseModel):
         description="the text that the interpreter runs; 1 byte to 1 MiB of UTF-8"
     )
     name: Annotated[Text, Field(max_length=200)] | None = Field(None, description="for people")
-    labels: Annotated[
-        dict[str, Label], Field(max_length=LABELS), AfterValidator(_label_keys)
-    ] = Field(default={}, description="for finding it again")
+    labels: Annotated[dict[str, Label], Field(max_length=LABELS), AfterValidator(_label_keys)] = (
+        Field(default={}, description="for finding it again")
+    )
     interpreter: (
         Annotated[list[Annotated[Word, Field(min_length=1)]], Field(min_length=1)] | None
     ) = Field(None, description="program and arguments; else as the script's #! says, else bash")

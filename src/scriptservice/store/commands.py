@@ -293,11 +293,7 @@ def page(connection: Connection, wanted: Filter, limit: int, before: int | None)
     if before is not None:
         conditions.append(order < before)
     query: Select[Any] = (
-        select(*_ITEM)
-        .select_from(source)
-        .where(*conditions)
-        .order_by(order.desc())
-        .limit(limit)
+        select(*_ITEM).select_from(source).where(*conditions).order_by(order.desc()).limit(limit)
     )
     return [_command(row) for row in connection.execute(query)]
 
@@ -603,9 +599,7 @@ def mark_deleted(
             results.append(NotFinishedError(item.id))
             continue
         connection.execute(
-            update(commands)
-            .where(commands.c.number == found.number)
-            .values(deleted_at=item.at)
+            update(commands).where(commands.c.number == found.number).values(deleted_at=item.at)
         )
         connection.execute(delete(labels).where(labels.c.number == found.number))
         results.append(found.number)

@@ -38,9 +38,7 @@ def read(connection: Connection, number: int, stream: Stream, start: int, end: i
     if stream is not Stream.MERGED:
         mine.append(output.c.stream == STREAM_NUMBERS[stream])
     first = select(func.max(key)).where(*mine, key <= start).scalar_subquery()
-    query = (
-        select(key, output.c.data).where(*mine, key >= first, key < end).order_by(key)
-    )
+    query = select(key, output.c.data).where(*mine, key >= first, key < end).order_by(key)
     parts: list[bytes] = []
     at = start
     for offset, data in connection.execute(query):

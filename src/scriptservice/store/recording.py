@@ -84,14 +84,18 @@ _CHANGE = (
         commands.c.number == bindparam("the_number"),
         commands.c.status == bindparam("before"),
     )
-    .values(status=bindparam("after"), **{name: bindparam(f"new_{name}") for name in _OUTCOME_NAMES})
+    .values(
+        status=bindparam("after"), **{name: bindparam(f"new_{name}") for name in _OUTCOME_NAMES}
+    )
 )
 _GIVEN_BACK = (
     commands.c.number == bindparam("the_number"),
     commands.c.status == Status.QUEUED.value,
 )
 _WAITS_AGAIN = (
-    update(commands).where(*_GIVEN_BACK, commands.c.stop_signal.is_(None)).values(dispatched_to=None)
+    update(commands)
+    .where(*_GIVEN_BACK, commands.c.stop_signal.is_(None))
+    .values(dispatched_to=None)
 )
 _NEVER_STARTS = (
     update(commands)

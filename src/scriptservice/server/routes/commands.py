@@ -177,4 +177,3 @@ async def rerun_command(request: Request, command_id: str) -> Response:
     no_query(request)
     command = await service(request).rerun(command_id, asker(request))
     return _command_response(command, 201)
-

@@ -1,5 +1,7 @@
 """The machines that run commands."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -16,7 +18,7 @@ async def list_hosts(request: Request) -> Response:
     no_query(request)
     here = request.app.state.here
     commands = service(request)
-    items = []
+    items: list[dict[str, Any]] = []
     for host in await commands.hosts():
         mine = host.name == here.name
         items.append(

@@ -50,7 +50,7 @@ class OutputResponse(Response):
         self.headers.update(headers)
         self._content = content
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send it, or as much of it as the client stays for."""
         sending = asyncio.ensure_future(self._send(send))
         leaving = asyncio.ensure_future(_client_left(receive))

@@ -106,4 +106,3 @@ def content_type(request: Request) -> tuple[str, str | None]:
         if name == "charset":
             charset = value.strip('"')
     return media_type.strip(), charset
-

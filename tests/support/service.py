@@ -1,0 +1,268 @@
+"""A real service for tests: started, spoken to over HTTP, killed, restarted, and cleaned up."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import psutil
+
+START_SECONDS = 30
+FINAL = {"succeeded", "failed", "stopped", "timed_out", "lost"}
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """Wait until a condition holds; return what it returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s for {what}")
+        time.sleep(0.01)
+
+
+def new_directory() -> Path:
+    """Return a new directory that users other than ours can pass through."""
+    path = Path(tempfile.mkdtemp(prefix="scriptservice-test-"))
+    path.chmod(0o755)
+    return path
+
+
+class Service:
+    """One service: a keeper and its server, on a data directory of its own.
+
+    Args:
+        data_dir: where; a new one by default.
+        flags: more flags of ``serve``.
+        user: numeric uid to start it as, when the tests run as root.
+        environment: more environment variables.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *flags: str,
+        user: int | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.data_dir = data_dir or new_directory() / "data"
+        self.flags = flags
+        self.user = user
+        self.environment = environment or {}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        self.log = tempfile.NamedTemporaryFile(prefix="scriptservice-log-")  # noqa: SIM115
+        self._client: httpx.Client | None = None
+
+    # Life
+
+    def start(self, *, wait: bool = True) -> "Service":
+        """Start it on a free port (the same one again after a restart)."""
+        if self.port == 0:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+        if self.user is not None:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            os.chown(self.data_dir, self.user, self.user)
+        command = [
+            sys.executable, "-m", "scriptservice.cli", "serve",
+            "--port", str(self.port), "--data-dir", str(self.data_dir), *self.flags,
+        ]  # fmt: skip
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            user=self.user,
+            group=self.user,
+            extra_groups=None if self.user is None else [],
+            env={**os.environ, **self.environment},
+            start_new_session=True,
+        )
+        if wait:
+            self.wait_until_up()
+        return self
+
+    def wait_until_up(self) -> None:
+        def up() -> bool:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended with {self.process.returncode}: {self.output()}")
+            with contextlib.suppress(httpx.HTTPError):
+                return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
+            return False
+
+        eventually(up, "the service to answer", START_SECONDS)
+
+    def stop(self, seconds: float = 60) -> int:
+        """Shut it down in order; return its exit code."""
+        assert self.process is not None
+        self.close_client()
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(seconds)
+
+    def close(self) -> None:
+        """End it and everything it started; remove its directory."""
+        self.close_client()
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill_keeper()
+        self.log.close()
+        shutil.rmtree(self.data_dir.parent, ignore_errors=True)
+
+    def kill_keeper(self) -> None:
+        """``kill -9`` of the keeper; its server ends by itself."""
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children()
+        server = [child for child in children if "scriptservice.server" in child.cmdline()]
+        self.process.kill()
+        self.process.wait()
+        psutil.wait_procs(server, timeout=10)
+
+    @property
+    def server_pid(self) -> int:
+        """The server's process id, whether it answers or not."""
+
+        def find() -> int:
+            assert self.process is not None
+            for child in psutil.Process(self.process.pid).children():
+                with contextlib.suppress(psutil.Error):
+                    if "scriptservice.server" in child.cmdline():
+                        return child.pid
+            return 0
+
+        return int(eventually(find, "a server process"))
+
+    def kill_server(self) -> int:
+        """``kill -9`` of the server; return its process id."""
+        pid = self.server_pid
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def output(self) -> str:
+        """What it printed to stdout and stderr."""
+        return Path(self.log.name).read_text(errors="replace")
+
+    # HTTP
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def token(self) -> str:
+        return (self.data_dir / "token").read_text().strip()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    @property
+    def client(self) -> httpx.Client:
+        """A client with the admin token."""
+        if self._client is None:
+            self._client = httpx.Client(base_url=self.url, headers=self.headers, timeout=30)
+        return self._client
+
+    def close_client(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def submit(self, script: str, **fields: Any) -> dict[str, Any]:
+        """Submit a script; return the command."""
+        response = self.client.post("/v1/commands", json={"script": script, **fields})
+        assert response.status_code == 201, response.text
+        return dict(response.json())
+
+    def get(self, command: str) -> dict[str, Any]:
+        """Return a command, however often the server has to be asked (it may be restarting)."""
+
+        def ask() -> Any:
+            try:
+                response = self.client.get(f"/v1/commands/{command}")
+            except httpx.TransportError:
+                return None
+            assert response.status_code == 200, response.text
+            return response.json()
+
+        return dict(eventually(ask, "an answer", START_SECONDS))
+
+    def wait(self, command: str, seconds: float = 30) -> dict[str, Any]:
+        """Wait until a command is final; return it."""
+
+        def finished() -> Any:
+            found = self.get(command)
+            return found if found["status"] in FINAL else None
+
+        return dict(eventually(finished, f"command {command} to end", seconds))
+
+    def wait_for(self, command: str, status: str, seconds: float = 20) -> dict[str, Any]:
+        """Wait until a command has a status; return it."""
+
+        def there() -> Any:
+            found = self.get(command)
+            assert found["status"] == status or found["status"] not in FINAL, found
+            return found if found["status"] == status else None
+
+        return dict(eventually(there, f"command {command} to be {status}", seconds))
+
+    def run(self, script: str, seconds: float = 30, **fields: Any) -> dict[str, Any]:
+        """Submit a script and wait until it is final."""
+        return self.wait(self.submit(script, **fields)["id"], seconds)
+
+    def bytes_of(self, command: str, **query: Any) -> bytes:
+        """Return a command's output."""
+        response = self.client.get(f"/v1/commands/{command}/output", params=query)
+        assert response.status_code in (200, 206), response.text
+        return response.content
+
+    def wait_for_output(self, command: str, wanted: bytes, seconds: float = 20) -> bytes:
+        """Wait until a command's output contains something."""
+
+        def there() -> bytes:
+            found = self.bytes_of(command)
+            return found if wanted in found else b""
+
+        return bytes(eventually(there, f"{wanted!r} in the output", seconds))
+
+
+@contextlib.contextmanager
+def running_service(*flags: str, **options: Any) -> Iterator[Service]:
+    """A service for the time of a ``with``."""
+    service = Service(options.pop("data_dir", None), *flags, **options)
+    try:
+        yield service.start()
+    finally:
+        service.close()
+
+
+def processes_with(text: str) -> list[psutil.Process]:
+    """Return living processes whose command line or environment contains a text."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+                continue
+            if any(text in word for word in process.cmdline()) or any(
+                text in value for value in process.environ().values()
+            ):
+                found.append(process)
+    return found
