@@ -14,6 +14,10 @@ from scriptservice.server.schemas import field_errors, single_and_repeated
 Body = TypeVar("Body", bound=BaseModel)
 
 
+class _NoParameters(BaseModel, extra="forbid"):
+    """A query that must be empty."""
+
+
 def service(request: Request) -> Commands:
     """Return the service's verbs."""
     commands: Commands = request.app.state.commands
@@ -45,12 +49,8 @@ def no_query(request: Request) -> None:
     Raises:
         ValidationError: there is one.
     """
-
-    class Nothing(BaseModel, extra="forbid"):
-        pass
-
-    if request.url.query:
-        query(request, Nothing)
+    if request.scope["query_string"]:
+        query(request, _NoParameters)
 
 
 async def body(request: Request, limit: int) -> bytes:
