@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its figure, the raw limit measured in the same run, and the ratio."""
