@@ -11,7 +11,7 @@ To the child: ``hello``, ``end``, ``shutdown``, ``finish``, ``pong``.
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 PROTOCOL_VERSION = 1
@@ -93,7 +93,8 @@ class SpawnSpec:
 
     def frame(self) -> Frame:
         """Return the ``spawn`` frame."""
-        return {"type": "spawn", **asdict(self)}
+        fields = {name: getattr(self, name) for name in SpawnSpec.__dataclass_fields__}
+        return {"type": "spawn", **fields}
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "SpawnSpec":
