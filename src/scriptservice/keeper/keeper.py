@@ -82,6 +82,12 @@ class Keeper:
             )
         except (UserError, ListenError) as error:
             raise StartError(str(error)) from error
+        if not user.changes:
+            logger.warning(
+                "scripts run as the service's own user %s: they can read its database and tokens "
+                "and signal it (docs/security.md)",
+                user.name,
+            )
         self._spawner = Spawner(config.data_dir, user, path=config.path, lang=config.lang)
         self._loop = Loop()
         self._null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
