@@ -57,7 +57,7 @@ async def body(request: Request, limit: int) -> bytes:
     """Return the body.
 
     Raises:
-        ProblemError: it has more than ``limit`` bytes; the rest is not read.
+        ProblemError: it has more than ``limit`` bytes; the rest is not kept.
     """
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
@@ -77,8 +77,9 @@ async def body(request: Request, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> ProblemError:
-    detail = f"cannot take a body of more than {limit} bytes"
-    return ProblemError("too-large", detail, headers={"Connection": "close"})
+    # The connection stays: uvicorn drops the rest as it comes. Closed with bytes unread it would
+    # be reset, and a client that is still sending would lose this answer.
+    return ProblemError("too-large", f"cannot take a body of more than {limit} bytes")
 
 
 def json_body(raw: bytes, model: type[Body]) -> Body:
