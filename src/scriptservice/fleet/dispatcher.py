@@ -79,7 +79,8 @@ class Dispatcher:
         self._capacity = ceiling if max_running is None else min(max_running, ceiling)
         self._sent: set[UUID] = set()
         self._reserved = 0
-        self._some_wait = False
+        # Until what an earlier server left is taken over, nothing new may overtake it.
+        self._some_wait = True
         self._queued_since_start = 0
         self._paused_until = 0.0
         self._closing = False
@@ -175,7 +176,6 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Send what waits whenever there is room, until cancelled."""
-        self._some_wait = True
         while True:
             try:
                 await self._send_waiting()

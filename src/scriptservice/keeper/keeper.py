@@ -138,7 +138,9 @@ class Keeper:
         self._recorded_file = os.open(
             os.path.join(directory, "recorded"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
-        self._ledger.recorded = int.from_bytes(os.pread(self._recorded_file, 8, 0), "little")
+        # A power cut may have taken the end of the journal, and not this number.
+        recorded = int.from_bytes(os.pread(self._recorded_file, 8, 0), "little")
+        self._ledger.recorded = min(recorded, self._writer.end)
         self._surroundings = Surroundings(
             loop=self._loop,
             ledger=self._ledger,

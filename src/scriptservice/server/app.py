@@ -163,8 +163,8 @@ class Server:
     async def _take_host(self) -> bool:
         """Note which keeper this host has now; return whether the database is an older one."""
         place = _place(self._config.data_dir)
-        known = await self._reader.run(host_store.find_host, self._config.host_name)
         hello = self._hello
+        known = await self._reader.run(host_store.find_host, self._config.host_name, hello.journal)
         self._position = hello.first
         restored = False
         if known is not None:

@@ -30,10 +30,16 @@ class Host:
     last_seen_at: int
 
 
-def find_host(connection: Connection, name: str) -> Host | None:
-    """Return a host by name, None if it was never here."""
-    row = connection.execute(select(hosts).where(hosts.c.name == name)).one_or_none()
-    return None if row is None else Host(*row)
+def find_host(connection: Connection, name: str, journal: str) -> Host | None:
+    """Return a host by its journal or else by its name, None if it was never here.
+
+    The journal first: a machine, and more so a container, may get another name overnight.
+    """
+    for mine in (hosts.c.journal == journal, hosts.c.name == name):
+        row = connection.execute(select(hosts).where(mine)).one_or_none()
+        if row is not None:
+            return Host(*row)
+    return None
 
 
 def all_hosts(connection: Connection) -> list[Host]:
@@ -42,9 +48,10 @@ def all_hosts(connection: Connection) -> list[Host]:
 
 
 def save_host(connection: Connection, items: list[Host]) -> list[None]:
-    """Store hosts as they are now, in place of what was known of them."""
+    """Store hosts as they are now, in place of what was known of them under name or journal."""
     for host in items:
-        connection.execute(delete(hosts).where(hosts.c.name == host.name))
+        mine = (hosts.c.name == host.name) | (hosts.c.journal == host.journal)
+        connection.execute(delete(hosts).where(mine))
         values = {name: getattr(host, name) for name in Host.__slots__}
         connection.execute(insert(hosts).values(**values))
     return [None] * len(items)
