@@ -320,8 +320,9 @@ def _lower_ascii(text: str) -> str:
 
 
 def _labelled(key: str, value: str) -> ColumnElement[bool]:
+    other = labels.alias()  # the list itself may be read from the labels
     return exists().where(
-        labels.c.key == key, labels.c.value == value, labels.c.number == commands.c.number
+        other.c.key == key, other.c.value == value, other.c.number == commands.c.number
     )
 
 

@@ -128,7 +128,7 @@ def _cursor_number(cursor: str, wanted: Filter) -> int:
         padded = cursor + "=" * (-len(cursor) % 4)
         number, fingerprint = json.loads(base64.urlsafe_b64decode(padded.encode()))
         valid = type(number) is int and 0 < number < 1 << 62
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         number, fingerprint, valid = 0, "", False
     if not valid:
         raise ValidationError(FieldError("cursor", "is no cursor"))
