@@ -78,6 +78,7 @@ class Dispatcher:
         ceiling = transport.capacity
         self._capacity = ceiling if max_running is None else min(max_running, ceiling)
         self._sent: set[UUID] = set()
+        self._ended_before_adoption: set[UUID] | None = set()
         self._reserved = 0
         # Until what an earlier server left is taken over, nothing new may overtake it.
         self._some_wait = True
@@ -209,9 +210,14 @@ class Dispatcher:
             for command in picked
         ]
         waits = [self._writer.submit(command_store.mark_dispatched, mark) for mark in marks]
-        for command, marked in zip(picked, await asyncio.gather(*waits), strict=True):
-            if marked:
+        # Each by itself: they may stand in several transactions, of which one failed.
+        results = await asyncio.gather(*waits, return_exceptions=True)
+        for command, marked in zip(picked, results, strict=True):
+            if marked is True:
                 self._send(command)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     def _expire_later(
         self, command: UUID, number: int, created_at: int, timeout_seconds: float | None
@@ -255,6 +261,8 @@ class Dispatcher:
         if not news.ended:
             return
         self._sent -= news.ended
+        if self._ended_before_adoption is not None:
+            self._ended_before_adoption |= news.ended
         if news.given_back:
             self._paused_until = asyncio.get_running_loop().time() + AGAIN_SECONDS
             self._some_wait = True
@@ -276,6 +284,9 @@ class Dispatcher:
         What is marked for this keeper and not in its journal was never seen by it: it is sent
         again. What is marked for another keeper and not in any journal may have run: it is lost.
 
+        Commands go on meanwhile: one may have been sent by this server, or have ended, since the
+        list was read.
+
         Args:
             opened: all commands that are not final.
         """
@@ -284,15 +295,23 @@ class Dispatcher:
                 self._expire_later(row.id, row.number, row.created_at, row.queue_timeout_seconds)
             elif row.dispatched_to != self._transport.identity:
                 await self._lose(row)
-            else:
-                self._sent.add(row.id)
-                if row.status is Status.QUEUED:
-                    command = await self._reader.run(command_store.find, row.id)
-                    self._send(command)
-                if row.stop_signal is not None:
-                    self._transport.stop(
-                        str(row.id), row.stop_signal, row.stop_grace_seconds or 0.0
-                    )
+            elif row.id not in self._sent:
+                await self._adopt_sent(row)
+        self._ended_before_adoption = None
+        self._transport.adopted()
+
+    async def _adopt_sent(self, row: command_store.OpenCommand) -> None:
+        """Take over a command that another server marked for, or sent to, this keeper."""
+        command = None
+        if row.status is Status.QUEUED:
+            command = await self._reader.run(command_store.find, row.id)
+        if row.id in (self._ended_before_adoption or ()):
+            return
+        self._sent.add(row.id)
+        if command is not None:
+            self._send(command)
+        if row.stop_signal is not None:
+            self._transport.stop(str(row.id), row.stop_signal, row.stop_grace_seconds or 0.0)
 
     async def _lose(self, row: command_store.OpenCommand) -> None:
         reason = "its keeper died before it was on record that it started"

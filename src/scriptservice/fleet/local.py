@@ -159,6 +159,10 @@ class LocalKeeper(asyncio.Protocol):
         """See `Transport.spawn`."""
         self._send(spec.frame())
 
+    def adopted(self) -> None:
+        """See `Transport.adopted`."""
+        self._send({"type": "adopted"})
+
     def stop(self, command: str, signal: str, grace_seconds: float) -> None:
         """See `Transport.stop`."""
         self._send(stop_frame(command, signal, grace_seconds))

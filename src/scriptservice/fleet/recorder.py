@@ -182,8 +182,10 @@ class Recorder:
 
     def expect(self, command: Command) -> None:
         """Learn of a command that is about to be sent, so that it need not be looked up."""
-        self._live[command.id.bytes] = _Live(
-            command.number, command.id, command.status, command.status, command.outcome
+        # What the journal has told already is newer than what was read of the command.
+        self._live.setdefault(
+            command.id.bytes,
+            _Live(command.number, command.id, command.status, command.status, command.outcome),
         )
 
     async def run(self) -> None:

@@ -46,6 +46,9 @@ class Transport(Protocol):
     def spawn(self, spec: SpawnSpec) -> None:
         """Ask for a script to be run; the journal tells what came of it."""
 
+    def adopted(self) -> None:
+        """Say that nothing that an earlier server sent will be sent again."""
+
     def stop(self, command: str, signal: str, grace_seconds: float) -> None:
         """Ask for a command to be stopped; without effect when it is not there."""
 

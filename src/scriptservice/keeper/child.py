@@ -68,6 +68,13 @@ class Child:
         """Start it, now."""
         if not self._wanted or self.pid is not None:
             return
+        try:
+            self._launch()
+        except OSError as error:
+            logger.error("cannot start the server: %s", error)
+            self._loop.after(BACKOFF_SECONDS[-1], self.start)
+
+    def _launch(self) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003
         kept = [theirs.fileno()]
@@ -82,19 +89,15 @@ class Child:
             process = subprocess.Popen(
                 argv, pass_fds=kept, stdin=subprocess.DEVNULL, start_new_session=True
             )
-        except OSError as error:
-            logger.error("cannot start the server: %s", error)
-            ours.close()
-            self._loop.after(BACKOFF_SECONDS[-1], self.start)
-            return
         finally:
             theirs.close()
             os.close(config)
         process.returncode = 0  # reaped by pid, as the scripts are
+        # If this fails the socket closes with it, and that ends the child.
+        self._handle = os.pidfd_open(process.pid)
         self.pid = process.pid
         self.starts += 1
         self._started_at = time.monotonic()
-        self._handle = os.pidfd_open(process.pid)
         self._socket = ours
         self._frames = FrameBuffer()
         self._out.clear()
@@ -148,23 +151,29 @@ class Child:
             return
         if events & WRITABLE:
             self._flush()
-        if self._socket is None or not events & (READABLE | HANGUP):
-            return
+        if events & (READABLE | HANGUP):
+            self._receive()
+
+    def _receive(self) -> bool:
+        """Take some of what it has sent; return whether there may be more."""
+        if self._socket is None:
+            return False
         try:
             data = self._socket.recv(1 << 18)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             self._disconnect()
-            return
+            return False
         try:
             for frame in self._frames.feed(data):
                 self._on_frame(frame)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             logger.error("cannot understand the server, restarting it: %r", error)
             self.kill()
+        return True
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -185,12 +194,13 @@ class Child:
         Args:
             status: as ``waitpid`` returns it.
         """
-        # What it had sent before it died counts: a stop it took is not to be forgotten.
-        while self._socket is not None:
-            self._ready(READABLE)
         self._loop.unwatch(self._handle)
         os.close(self._handle)
         self._handle, self.pid = -1, None
+        # What it had sent before it died counts: a stop it took is not to be forgotten.
+        while self._receive():
+            pass
+        self._disconnect()
         code = os.waitstatus_to_exitcode(status)
         if time.monotonic() - self._started_at >= STEADY_SECONDS:
             self._failures = 0

@@ -210,9 +210,10 @@ class RunningCommand:
         return True
 
     def _discard(self, stream: Stream, waiting: int) -> None:
-        self._discarded += os.splice(
-            stream.descriptor, self._around.null, waiting, flags=os.SPLICE_F_NONBLOCK
-        )
+        with suppress(BlockingIOError):  # the script has read its own pipe meanwhile
+            self._discarded += os.splice(
+                stream.descriptor, self._around.null, waiting, flags=os.SPLICE_F_NONBLOCK
+            )
         if self._stop_on_limit:
             self._limit_passed()
         elif self._discard_news is None and not self.exited:
@@ -312,6 +313,9 @@ class RunningCommand:
         }
         self._around.ledger.record(Kind.EXITED, self.id, fields, self._position)
         self._leftover_at = time.monotonic() + self._leftover_seconds
+        if self._kill_at is not None:
+            # Nobody is waited for beyond the grace of a stop, a stranger with the pipe included.
+            self._leftover_at = min(self._leftover_at, self._kill_at)
         self._look_seconds = _FIRST_LOOK_SECONDS
         # In the same batch others may have ended too; and what is deferred may open descriptors.
         loop.defer(self._advance)

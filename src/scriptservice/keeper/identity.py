@@ -55,10 +55,6 @@ class Identity:
         """The identity as one string, as it stands in ``dispatched_to`` and ``hosts``."""
         return f"{self.boot}/{self.pid_namespace}/{self.pid}/{self.start_ticks}"
 
-    def same_boot(self, other: "Identity") -> bool:
-        """Whether processes of both can exist at the same time."""
-        return self.boot == other.boot
-
     def same_processes(self, other: "Identity") -> bool:
         """Whether a process id means the same process to both."""
         return self.boot == other.boot and self.pid_namespace == other.pid_namespace

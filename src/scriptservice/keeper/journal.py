@@ -38,7 +38,7 @@ SEGMENT_HEADER_BYTES = _SEGMENT.size
 HEADER_BYTES = _HEADER.size
 _MAX_RECORD_BYTES = 1 << 30
 _NO_ID = bytes(16)
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM}
 _FREE_CHECK_BYTES = 1 << 20
 
 
@@ -314,7 +314,7 @@ class JournalWriter:
             position: the command's merged output so far.
 
         Returns:
-            How many bytes were moved, at least one.
+            How many bytes were moved; none if the script has read its own pipe meanwhile.
 
         Raises:
             NoRoomError: nothing was taken from the pipe.
@@ -325,23 +325,26 @@ class JournalWriter:
         at = now_us()
         start = self._offset
         header = _pack(Kind.OUTPUT, stream, length, at, position, command)
-        moved = 0
         try:
-            if os.pwrite(self._file, header, start) == HEADER_BYTES:
-                moved = os.splice(
-                    pipe,
-                    self._file,
-                    length,
-                    offset_dst=start + HEADER_BYTES,
-                    flags=os.SPLICE_F_NONBLOCK,
-                )
+            if os.pwrite(self._file, header, start) != HEADER_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            moved = os.splice(
+                pipe,
+                self._file,
+                length,
+                offset_dst=start + HEADER_BYTES,
+                flags=os.SPLICE_F_NONBLOCK,
+            )
+        except BlockingIOError:
+            moved = 0  # whoever holds the writing end can open it for reading, and take the bytes
         except OSError as error:
+            os.ftruncate(self._file, start)
             if error.errno not in _FULL:
-                os.ftruncate(self._file, start)
                 raise
+            raise NoRoomError(str(error)) from error
         if moved == 0:
             os.ftruncate(self._file, start)
-            raise NoRoomError(os.strerror(errno.ENOSPC))
+            return 0
         if moved < length:
             header = _pack(Kind.OUTPUT, stream, moved, at, position, command)
             os.pwrite(self._file, header, start)
@@ -548,7 +551,10 @@ def _repair_tail(directory: str, descriptor: int, base: int) -> list[str]:
     for record in scan(directory, base):
         start, end, last = end, record.end, record
     if last is not None and last.kind == Kind.OUTPUT:
-        _shorten(descriptor, base, start, last)
+        if output_length(last, start):
+            _shorten(descriptor, base, start, last)
+        else:
+            end = start  # of no bytes: what is rescued next would begin at the same position
     if base + size <= end:
         return []
     os.ftruncate(descriptor, end - base)

@@ -62,12 +62,13 @@ class Keeper:
         self._waiting: dict[str, SpawnSpec] = {}
         self._ended: deque[tuple[int, str]] = deque()
         self._ended_ids: set[str] = set()
+        self._ended_unwritten: list[str] = []
         self._births: deque[RunningCommand] = deque()
         self._helpers: dict[int, Callable[[], None]] = {}
         self._shutdowns = 0
         self._finishing = False
         self._exit_code = 0
-        self._child_was_ready = False
+        self._child_was_ready = self._adopted = False
         self._reap_planned = False
         self._room_timer = False
         self._told_end = 0
@@ -133,7 +134,7 @@ class Keeper:
         self._ledger = Ledger(
             self._writer, self._loop, spool_limit_bytes=self._config.spool_limit_bytes
         )
-        self._ledger.on_room = self._spawn_some
+        self._ledger.on_room = self._room_again
         self._ledger.record(Kind.KEEPER, _NO_ID, self._identity_fields())
         self._recorded_file = os.open(
             os.path.join(directory, "recorded"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
@@ -214,6 +215,11 @@ class Keeper:
                 self._child.send({"type": "pong", "number": frame["number"], **self._state()})
             case "ready":
                 self._child_was_ready = True
+                if self._finishing:
+                    self._send_finish()
+            case "adopted":
+                self._adopted = True
+                self._forget_ended()
             case "fatal":
                 self._child_cannot_start(str(frame["message"]))
 
@@ -229,8 +235,17 @@ class Keeper:
 
     def _recorded(self, position: int) -> None:
         self._ledger.recorded_to(position)
-        os.pwrite(self._recorded_file, self._ledger.recorded.to_bytes(8, "little"), 0)
-        while self._ended and self._ended[0][0] <= position:
+        with suppress(OSError):  # a hint for the next start; it may be too low on a full disk
+            os.pwrite(self._recorded_file, self._ledger.recorded.to_bytes(8, "little"), 0)
+        self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        """Forget the ids that no child can send again.
+
+        A child that takes over sends again what the database shows as not started; what it read
+        there may be older than what was recorded since.
+        """
+        while self._adopted and self._ended and self._ended[0][0] <= self._ledger.recorded:
             self._ended_ids.discard(self._ended.popleft()[1])
 
     def _child_cannot_start(self, message: str) -> None:
@@ -241,9 +256,11 @@ class Keeper:
             self._exit_code = 1
             self._loop.stop()
 
-    def _child_gone(self, _: int) -> None:
+    def _child_gone(self, code: int) -> None:
+        self._adopted = False
         self._ledger.consumer_gone()
-        if self._finishing:
+        if self._finishing and code == 0:
+            self._child.release()
             self._loop.stop()
 
     # Starting scripts
@@ -264,7 +281,15 @@ class Keeper:
 
     def _remember_ended(self, command: str) -> None:
         self._ended_ids.add(command)
-        self._ended.append((self._ledger.end, command))
+        if self._ledger.behind:
+            self._ended_unwritten.append(command)
+        else:
+            self._ended.append((self._ledger.end, command))
+
+    def _room_again(self) -> None:
+        self._ended += [(self._ledger.end, command) for command in self._ended_unwritten]
+        self._ended_unwritten.clear()
+        self._spawn_some()
 
     def _newborns(self) -> int:
         """Return how many scripts are so young that more would slow them all."""
@@ -411,12 +436,13 @@ class Keeper:
             self._loop.after(REAP_SECONDS, self._finish_if_done)
             return
         self._finishing = True
-        self._child.release()
-        if self._child.pid is None:
-            self._loop.stop()
-            return
-        self._child.send({"type": "finish", "position": self._ledger.end})
         self._loop.after(FINISH_SECONDS, self._give_up)
+        # Without effect if it lives; if it has just died another one has to finish.
+        self._child.start()
+        self._send_finish()
+
+    def _send_finish(self) -> None:
+        self._child.send({"type": "finish", "position": self._ledger.end})
 
     def _give_up(self) -> None:
         logger.warning("the server did not finish in time: what it missed is in the journal")
@@ -476,9 +502,17 @@ def _prepare_directory(path: str) -> int:
     return lock
 
 
+def _open_standard_descriptors() -> None:
+    """Let nothing else get the numbers of closed standard streams, to which our child prints."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003
+    os.close(descriptor)
+
+
 def main(config: KeeperConfig) -> int:
     """Be the keeper until shutdown; return the exit code."""
     default_signals()
+    _open_standard_descriptors()
     os.umask(0o077)
     try:
         keeper = Keeper(config)

@@ -42,7 +42,7 @@ class Ledger:
         self._pending: deque[tuple[Kind, bytes, dict[str, Any], int, int]] = deque()
         self._stalled: dict[int, Waiting] = {}
         self._paced: dict[int, tuple[int, Waiting]] = {}
-        self._retrying = False
+        self._retrying = self._told_full = False
         self._consumer_acts = False
         self._recorded_since_check = False
         self.recorded = 0
@@ -53,6 +53,11 @@ class Ledger:
     def end(self) -> int:
         """The journal position after the last record that is written."""
         return self._writer.end
+
+    @property
+    def behind(self) -> bool:
+        """Whether records wait for room on the disk."""
+        return bool(self._pending)
 
     @property
     def full(self) -> bool:
@@ -133,7 +138,9 @@ class Ledger:
         if self._paced:
             ready = [key for key, (wanted, _) in self._paced.items() if wanted <= self.recorded]
             for key in ready:
-                self._paced.pop(key)[1].resume()
+                # The one before may have ended its command, and with it this wait.
+                if waiting := self._paced.pop(key, None):
+                    waiting[1].resume()
 
     def consumer_gone(self) -> None:
         """Take note that nobody records now: scripts must go on all the same."""
@@ -151,7 +158,9 @@ class Ledger:
     def _retry_later(self) -> None:
         if not self._retrying:
             self._retrying = True
-            logger.warning("no room for output or records: scripts that print wait")
+            if not self._told_full:
+                self._told_full = True
+                logger.warning("no room for output or records: scripts that print wait")
             self._loop.after(RETRY_SECONDS, self._retry)
 
     def _retry(self) -> None:
@@ -168,4 +177,5 @@ class Ledger:
             waiting.resume()
         self.on_room()
         if not self.full:
+            self._told_full = False
             logger.info("there is room again")

@@ -14,6 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+
+from scriptservice.keeper.log import logger
 
 Callback = Callable[[], None]
 ReadyCallback = Callable[[int], None]
@@ -22,6 +25,7 @@ READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
 HANGUP = select.EPOLLHUP
 
+_FAULT_SECONDS = 0.01
 _LONGEST_SECONDS = 3600.0  # the kernel counts in milliseconds of 32 bits
 
 
@@ -124,20 +128,20 @@ class Loop:
 
     def _turn(self) -> None:
         for descriptor, events in self._epoll.poll(self._timeout(), 256):
-            if callback := self._watched.get(descriptor):
-                callback(events)
+            if ready := self._watched.get(descriptor):
+                _call(partial(ready, events))
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
             due, timer.callback = timer.callback, None
             if due:
-                due()
+                _call(due)
             else:
                 self._cancelled -= 1
         for _ in range(len(self._deferred)):
-            self._deferred.popleft()()
-        for callback_always in self._after_batch:
-            callback_always()
+            _call(self._deferred.popleft())
+        for callback in self._after_batch:
+            _call(callback)
 
     def _timeout(self) -> float:
         if self._deferred:
@@ -148,3 +152,12 @@ class Loop:
         if not self._timers:
             return -1
         return min(_LONGEST_SECONDS, max(0, self._timers[0][0] - time.monotonic()))
+
+
+def _call(callback: Callback) -> None:
+    try:
+        callback()
+    except Exception:  # noqa: BLE001 - the fault of one must not end the scripts of all
+        logger.exception("a fault of the keeper, which goes on")
+        # What fails at every turn is not to take the whole processor.
+        time.sleep(_FAULT_SECONDS)

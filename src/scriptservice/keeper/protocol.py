@@ -4,7 +4,7 @@ A frame is four bytes of length (little-endian) and a JSON object whose ``type``
 side may lose frames when the other dies; whatever must not be lost is in the journal or in the
 database. This module is the only one of the keeper, with ``journal``, that others import.
 
-To the keeper: ``ready``, ``fatal``, ``spawn``, ``stop``, ``recorded``, ``ping``.
+To the keeper: ``ready``, ``fatal``, ``adopted``, ``spawn``, ``stop``, ``recorded``, ``ping``.
 To the child: ``hello``, ``end``, ``shutdown``, ``finish``, ``pong``.
 """
 
@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 PROTOCOL_VERSION = 1
 _LENGTH = struct.Struct("<I")
@@ -98,7 +99,13 @@ class SpawnSpec:
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "SpawnSpec":
-        """Return what a ``spawn`` frame says."""
+        """Return what a ``spawn`` frame says.
+
+        Raises:
+            ValueError: its id is no UUID.
+            KeyError: a field is missing.
+        """
+        UUID(frame["id"])
         return cls(**{name: frame[name] for name in cls.__dataclass_fields__})
 
 

@@ -40,6 +40,7 @@ from scriptservice.keeper.tree import cgroup_kill, cgroup_pids, remove_cgroup
 
 _STEP_SECONDS = 0.02
 _QUIET_ROUNDS = 3
+_DRAIN_ROUNDS = 256
 _SURVIVORS_SECONDS = 10  # who does not die of SIGKILL until then waits in the kernel for a device
 
 
@@ -164,6 +165,8 @@ class Recovery:
         self._past = past
         self._writer = writer
         self._mine = mine
+        # Kept when the disk is full: once its writers are dead, a pipe lives by its reader alone.
+        self._readers: dict[int, tuple[OpenCommand, int, int]] = {}
 
     def run(self) -> None:
         """Rescue output, kill survivors, and record how each open command ended.
@@ -179,28 +182,30 @@ class Recovery:
             reason = "the data directory is a copy: its keeper runs on elsewhere"
             self._tell(reason)
             return
-        if old.same_boot(self._mine):
+        if old.same_processes(self._mine):
+            # In another pid namespace nobody can tell whether it died, or whether this directory
+            # is a copy and it lives; and if it was the first process there, all died with it.
             self._end_survivors()
             if self._past.cgroup:
                 remove_cgroup(self._past.cgroup)
         self._tell("its keeper died while it ran; its output may be incomplete")
 
     def _end_survivors(self) -> None:
-        readers: dict[int, tuple[OpenCommand, int, int]] = {}
         quiet = 0
         deadline = time.monotonic() + _SURVIVORS_SECONDS
         while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
             survivors = self._survivors()
             for command, pids in survivors.items():
                 for pid in pids:
-                    self._hold_pipes(self._past.open[command], pid, readers)
+                    self._hold_pipes(self._past.open[command], pid)
             cgroups_empty = self._kill(survivors)
-            self._drain(readers)
+            self._drain()
             quiet = quiet + 1 if cgroups_empty and not survivors else 0
             time.sleep(_STEP_SECONDS)
-        self._drain(readers)
-        for _, _, descriptor in readers.values():
+        self._drain()
+        for _, _, descriptor in self._readers.values():
             os.close(descriptor)
+        self._readers.clear()
 
     def _survivors(self) -> dict[str, dict[int, int]]:
         """Return the living processes of each open command: process id and start.
@@ -242,9 +247,7 @@ class Recovery:
                     return command.id
         return None
 
-    def _hold_pipes(
-        self, command: OpenCommand, pid: int, readers: dict[int, tuple[OpenCommand, int, int]]
-    ) -> None:
+    def _hold_pipes(self, command: OpenCommand, pid: int) -> None:
         """Open the read end of a survivor's pipes again, through the survivor."""
         with suppress(OSError):
             for name in os.listdir(f"/proc/{pid}/fd"):
@@ -252,9 +255,9 @@ class Recovery:
                 with suppress(OSError):
                     target = os.readlink(path)
                     for stream, inode in enumerate(command.pipes, start=1):
-                        if inode and target == f"pipe:[{inode}]" and inode not in readers:
+                        if target == f"pipe:[{inode}]" and inode not in self._readers:
                             reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-                            readers[inode] = (command, stream, reader)
+                            self._readers[inode] = (command, stream, reader)
 
     def _kill(self, survivors: dict[str, dict[int, int]]) -> bool:
         for pids in survivors.values():
@@ -265,9 +268,13 @@ class Recovery:
         emptied = [cgroup_kill(f"{self._past.cgroup}/{command}") for command in self._past.open]
         return all(emptied)
 
-    def _drain(self, readers: dict[int, tuple[OpenCommand, int, int]]) -> None:
-        for command, stream, descriptor in readers.values():
-            while waiting := bytes_waiting(descriptor):
+    def _drain(self) -> None:
+        for command, stream, descriptor in self._readers.values():
+            # Bounded: a stranger that still writes must not hold up the start.
+            for _ in range(_DRAIN_ROUNDS):
+                waiting = bytes_waiting(descriptor)
+                if not waiting:
+                    break
                 moved = self._writer.splice(
                     descriptor, waiting, UUID(command.id).bytes, stream, command.position
                 )

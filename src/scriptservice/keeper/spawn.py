@@ -166,9 +166,10 @@ class Spawner:
             opened.remove(reserve)
             os.close(reserve)
             spawned = _identify(pid, stdout, stderr, private)
-        except (OSError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             if private is not None:
-                os.rmdir(private)
+                with suppress(OSError):
+                    os.rmdir(private)
             raise _spawn_error(error, spec) from error
         else:
             opened.remove(stdout)
@@ -321,6 +322,8 @@ def _identify(pid: int, stdout: int, stderr: int, private: str | None) -> Spawne
 
 
 def _spawn_error(error: Exception, spec: SpawnSpec) -> SpawnError:
+    if isinstance(error, ValueError):
+        return SpawnError(f"cannot start the script: {error}", retry=False)
     if not isinstance(error, OSError):
         # The child could not enter its cgroup or change its user: nothing of the script's.
         return SpawnError(f"cannot prepare the process: {error}", retry=True)

@@ -7,7 +7,6 @@ are told apart by session and by the marker in their environment. An orphan with
 own and without the marker is a stray: nobody knows whose it was.
 """
 
-import errno
 import os
 import signal
 import subprocess
@@ -28,6 +27,7 @@ from scriptservice.keeper.spawn import MARKER
 
 _QUIET_ROUNDS = 3
 _ROUNDS_SECONDS = 0.02
+_LIST_ROUNDS = 20
 
 
 class Root(Protocol):
@@ -227,9 +227,8 @@ def cgroup_kill(path: str) -> bool:
     else:
         try:
             os.write(descriptor, b"1")
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
+        except OSError:  # it is gone, or a script of root's made it a threaded one
+            cgroup_signal(path, signal.SIGKILL)
         finally:
             os.close(descriptor)
     return cgroup_empty(path)
@@ -277,17 +276,35 @@ class DescentTree:
         """Return the orphans by command; read once for all commands that end in a batch."""
         if self._orphans is None:
             self._orphans = {}
-            pids = set(child_pids(self._keeper)) - self._own_children()
             owners = {}
-            for pid in pids:
-                stat = process_stat(pid)
-                if stat is None or _is_dead(stat):
-                    continue
-                key = (pid, stat.start_ticks)
+            for stat in self._living_orphans():
+                key = (stat.pid, stat.start_ticks)
                 owners[key] = self._owners[key] if key in self._owners else self._owner(stat)
                 self._orphans.setdefault(owners[key], []).append(stat)
             self._owners = owners
         return self._orphans
+
+    def _living_orphans(self) -> list[ProcessStat]:
+        """Return what came to the keeper and lives.
+
+        Who is listed and dead when it is looked at may have left children that came to us after
+        the list was made. The dead stay listed until they are reaped, which is not done meanwhile,
+        so the list is complete once it names no dead that were not known to be so before.
+        """
+        own = self._own_children()
+        dead: set[int] = set()
+        for _ in range(_LIST_ROUNDS):
+            living = []
+            known = len(dead)
+            for pid in set(child_pids(self._keeper)) - own - dead:
+                stat = process_stat(pid)
+                if stat is None or _is_dead(stat):
+                    dead.add(pid)
+                else:
+                    living.append(stat)
+            if len(dead) == known:
+                break
+        return living
 
     def _owner(self, stat: ProcessStat) -> str | None:
         """Return whose orphan it is: by what was seen, by session, by its environment."""
