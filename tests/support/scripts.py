@@ -1,0 +1,66 @@
+"""What the suites of keeper and faults say to a service, and how they find its processes."""
+
+import contextlib
+import random
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from support.service import Service, eventually, processes_with
+
+
+def unique_seconds() -> str:
+    """Return an argument for ``sleep`` by which a test finds its own processes."""
+    return f"{random.randrange(70_000, 99_999)}.{random.randrange(10**9):09d}"
+
+
+def ask_to_stop(service: Service, command: str, **body: Any) -> dict[str, Any]:
+    """Ask for a command to be stopped; return it as the service shows it then."""
+    response = service.client.post(f"/v1/commands/{command}/stop", json=body)
+    assert response.status_code == 202, response.text
+    return dict(response.json())
+
+
+def stop(service: Service, command: str, **body: Any) -> dict[str, Any]:
+    """Stop a command and wait for its end."""
+    ask_to_stop(service, command, **body)
+    return service.wait(command)
+
+
+def gone(text: str, seconds: float = 10) -> None:
+    """Wait until no process has a text in its arguments or environment."""
+    eventually(lambda: not processes_with(text), f"processes with {text} to be gone", seconds)
+
+
+def keeper_of(service: Service) -> psutil.Process:
+    """Return the keeper's process."""
+    assert service.process is not None
+    return psutil.Process(service.process.pid)
+
+
+def zombies_of(process: psutil.Process) -> list[int]:
+    """Return the unreaped children of a process."""
+    found = []
+    for child in process.children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                found.append(child.pid)
+    return found
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the largest resident size a process has had."""
+    return _status_bytes(pid, "VmHWM:")
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident size of a process."""
+    return _status_bytes(pid, "VmRSS:")
+
+
+def _status_bytes(pid: int, name: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"no {name} in the status of {pid}")
