@@ -13,6 +13,7 @@ from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Stream
 from scriptservice.server import openapi
 from scriptservice.server.commands import OutputCutError, Window
+from scriptservice.server.head import HEAD_KEY
 from scriptservice.server.problems import ProblemError
 from scriptservice.server.routes.requests import query, service
 from scriptservice.server.schemas import OutputQuery
@@ -118,8 +119,11 @@ async def get_output(request: Request, command_id: str) -> Response:
         content = service(request).output(window)
     if length is not None:
         headers["Content-Length"] = str(length)
-    if request.scope.get("scriptservice.head"):
-        return Response(None, status, headers=headers, media_type=media_type)
+    if request.scope.get(HEAD_KEY):
+        response = Response(None, status, headers=headers, media_type=media_type)
+        if length is None:  # starlette made it 0, which is not what a follow would send
+            del response.headers["content-length"]
+        return response
     return OutputResponse(content, status_code=status, headers=headers, media_type=media_type)
 
 
@@ -165,12 +169,12 @@ def _range(request: Request, length: int) -> tuple[int, int] | None:
         return None
     first_text, last_text = match.groups()
     if not first_text:
-        first, last = max(0, length - int(last_text)), length - 1
-        outside = int(last_text) == 0 or length == 0
+        first, last = max(0, length - _number(last_text)), length - 1
+        outside = _number(last_text) == 0 or length == 0
     else:
-        first = int(first_text)
-        last = min(int(last_text), length - 1) if last_text else length - 1
-        if last_text and int(last_text) < first:
+        first = _number(first_text)
+        last = min(_number(last_text), length - 1) if last_text else length - 1
+        if last_text and _number(last_text) < first:
             return None
         outside = first >= length
     if outside:
@@ -180,3 +184,8 @@ def _range(request: Request, length: int) -> tuple[int, int] | None:
             headers={"Content-Range": f"bytes */{length}"},
         )
     return first, last
+
+
+def _number(digits: str) -> int:
+    """Return a number of any length; Python refuses thousands of digits, no output is so long."""
+    return int(digits.lstrip("0")[:19] or "0")

@@ -1,0 +1,245 @@
+"""Following output while it is written, to its end or to where it is cut."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from support.service import Service, eventually
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def stop(service: Service, command: dict[str, Any]) -> None:
+    service.client.post(f"/v1/commands/{command['id']}/stop", json={"grace_seconds": 0})
+    service.wait(command["id"])
+
+
+@contextmanager
+def follow(service: Service, command: dict[str, Any], **query: Any) -> Iterator[httpx.Response]:
+    url = f"/v1/commands/{command['id']}/output"
+    with (
+        httpx.Client(base_url=service.url, headers=service.headers, timeout=30) as client,
+        client.stream("GET", url, params={"follow": "true", **query}) as response,
+    ):
+        assert response.status_code == 200
+        yield response
+
+
+class Reader:
+    """Reads a streamed answer piece by piece, as far as it is asked to."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._parts = response.iter_raw()
+        self.data = b""
+
+    def until(self, wanted: bytes) -> bytes:
+        while not self.data.endswith(wanted):
+            self.data += next(self._parts)
+        return self.data
+
+    def rest(self) -> bytes:
+        return self.data + b"".join(self._parts)
+
+
+def waits_for_file(name: str) -> str:
+    return f"until [[ -e {name} ]]; do sleep 0.01; done\n"
+
+
+def test_bytes_arrive_while_the_command_runs(service: Service) -> None:
+    command = service.submit("while read -r _; do :; done; echo one; echo two >&2; sleep 100")
+    with follow(service, command) as response:
+        assert response.headers["output-offset"] == "0"
+        assert response.headers["output-complete"] == "false"
+        assert "content-length" not in response.headers
+        reader = Reader(response)
+        assert reader.until(b"two\n") == b"one\ntwo\n"
+        assert service.get(command["id"])["status"] == "running"
+        stop(service, command)
+        assert reader.rest() == b"one\ntwo\n"
+
+
+def test_every_byte_in_order_whatever_the_pace(service: Service) -> None:
+    script = "for i in {1..3000}; do echo line $i; ((i % 500)) || sleep 0.02; done"
+    wanted = b"".join(b"line %d\n" % number for number in range(1, 3001))
+    command = service.submit(script)
+    with follow(service, command) as response:
+        assert b"".join(response.iter_raw()) == wanted
+    assert service.wait(command["id"])["status"] == "succeeded"
+
+
+def test_the_end_comes_with_the_commands_end(service: Service) -> None:
+    command = service.submit("sleep 0.3 & echo now", leftover_seconds=100)
+    with follow(service, command) as response:
+        assert b"".join(response.iter_raw()) == b"now\n"
+    assert service.get(command["id"])["status"] == "succeeded"
+
+
+def test_one_stream_from_an_offset(service: Service) -> None:
+    command = service.submit("echo 12345; echo err >&2; sleep 0.2; echo 67890")
+    with follow(service, command, stream="stdout", offset=3) as response:
+        assert response.headers["output-offset"] == "3"
+        assert b"".join(response.iter_raw()) == b"45\n67890\n"
+
+
+def test_an_offset_beyond_what_is_there_is_waited_for(service: Service) -> None:
+    command = service.submit("echo 12345; sleep 0.2; echo 67890")
+    with follow(service, command, offset=8) as response:
+        assert b"".join(response.iter_raw()) == b"890\n"
+
+
+def test_an_offset_that_is_never_reached_ends_with_the_command(service: Service) -> None:
+    command = service.submit("echo short; sleep 0.1")
+    with follow(service, command, offset=1000) as response:
+        assert b"".join(response.iter_raw()) == b""
+
+
+@pytest.mark.parametrize(("tail", "first"), [("2l", b"b\nc\n"), ("3", b"\nc\n"), ("0", b"")])
+def test_with_tail_those_first_then_what_comes(service: Service, tail: str, first: bytes) -> None:
+    command = service.submit(f"printf 'a\\nb\\nc\\n'\n{waits_for_file('go')}echo d; rm go")
+    service.wait_for_output(command["id"], b"c\n")
+    with follow(service, command, tail=tail) as response:
+        assert response.headers["output-offset"] == str(6 - len(first))
+        reader = Reader(response)
+        assert reader.until(first) == first
+        service.run("touch go")
+        assert reader.rest() == first + b"d\n"
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7])
+def test_with_a_limit_it_ends_after_so_many_bytes(service: Service, limit: int) -> None:
+    command = service.submit("echo 12345; sleep 0.05; echo 67890; sleep 100")
+    with follow(service, command, limit=limit) as response:
+        assert b"".join(response.iter_raw()) == b"12345\n67890\n"[:limit]
+    assert service.get(command["id"])["status"] in ("queued", "running")
+    stop(service, command)
+
+
+def test_a_limit_that_is_not_reached_ends_with_the_command(service: Service) -> None:
+    command = service.submit("echo 123; sleep 0.1")
+    with follow(service, command, offset=2, limit=1000) as response:
+        assert b"".join(response.iter_raw()) == b"3\n"
+
+
+def test_a_finished_command_is_sent_whole(service: Service) -> None:
+    command = service.run("seq 1000")
+    with follow(service, command, offset=10) as response:
+        assert response.headers["output-complete"] == "true"
+        assert response.headers["content-length"] == str(command["output"]["bytes"] - 10)
+        assert b"".join(response.iter_raw()) == service.bytes_of(command["id"])[10:]
+
+
+def test_many_follow_the_same_command(service: Service) -> None:
+    command = service.submit("for i in {1..200}; do echo $i; sleep 0.001; done")
+    wanted = b"".join(b"%d\n" % number for number in range(1, 201))
+    got: list[bytes] = []
+
+    def read() -> None:
+        with follow(service, command) as response:
+            got.append(b"".join(response.iter_raw()))
+
+    threads = [threading.Thread(target=read) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [wanted] * 10
+
+
+# Cut short: no client may take what it got for all there is
+
+
+@contextmanager
+def raw_follow(service: Service, command: dict[str, Any]) -> Iterator[Callable[[bytes], bytes]]:
+    """Follow over a bare socket; what is given reads on until something has come, or the end."""
+    request = (
+        f"GET /v1/commands/{command['id']}/output?follow=true HTTP/1.1\r\n"
+        f"Host: x\r\nAuthorization: Bearer {service.token}\r\n\r\n"
+    )
+    with closing(socket.create_connection(("127.0.0.1", service.port), timeout=30)) as connection:
+        connection.sendall(request.encode())
+        got = bytearray()
+
+        def read_until(wanted: bytes) -> bytes:
+            while wanted not in got:
+                part = connection.recv(65536)
+                if not part:
+                    break
+                got.extend(part)
+            return bytes(got)
+
+        yield read_until
+
+
+def test_an_end_that_is_none_of_ours_is_told_by_the_last_chunk(service: Service) -> None:
+    command = service.submit("echo begun; sleep 0.1")
+    with raw_follow(service, command) as read_until:
+        assert read_until(LAST_CHUNK).endswith(LAST_CHUNK)
+
+
+def test_a_shutdown_cuts_a_follow_or_lets_it_see_the_end(make_service: Any) -> None:
+    """With its command ended by the shutdown, a follow is whole; nothing may be between."""
+    service = make_service().start()
+    command = service.submit("echo begun; exec sleep 100")
+    service.wait_for_output(command["id"], b"begun")
+    with raw_follow(service, command) as read_until:
+        read_until(b"begun\n")
+        assert service.stop() == 0
+        assert read_until(LAST_CHUNK).endswith(LAST_CHUNK)
+
+
+def test_a_shutdown_cuts_the_follow_of_what_stays_queued(make_service: Any) -> None:
+    service = make_service("--max-running", "1").start()
+    first = service.submit("exec sleep 100")
+    service.wait_for(first["id"], "running")
+    command = service.submit("echo later")
+    with raw_follow(service, command) as read_until:
+        assert b"200 OK" in read_until(b"\r\n\r\n")
+        assert service.stop() == 0
+        got = read_until(LAST_CHUNK)
+    assert b"transfer-encoding: chunked" in got.lower()
+    assert LAST_CHUNK not in got
+
+
+def test_a_client_sees_the_cut_as_an_error(make_service: Any) -> None:
+    service = make_service("--max-running", "1").start()
+    first = service.submit("exec sleep 100")
+    service.wait_for(first["id"], "running")
+    command = service.submit("echo later")
+    with follow(service, command) as response:
+        assert service.stop() == 0
+        with pytest.raises(httpx.RemoteProtocolError):
+            response.read()
+
+
+def test_a_deletion_cuts_a_slow_reader(service: Service) -> None:
+    """Its window is full, so most of the output is still to be sent when it is deleted."""
+    command = service.run("head -c 60000000 /dev/zero", 60)
+    url = f"/v1/commands/{command['id']}"
+    with follow(service, command) as response:
+        reader = response.iter_raw()
+        next(reader)
+        assert service.client.delete(url).status_code == 204
+        eventually(lambda: service.client.get(url).status_code == 404, "it to be gone")
+        with pytest.raises(httpx.RemoteProtocolError):
+            for _ in reader:
+                pass
+
+
+def test_a_follow_of_what_is_deleted_is_cut_without_the_last_chunk(service: Service) -> None:
+    """It waits in its own process for a slow client while the command ends and is deleted."""
+    command = service.submit("head -c 60000000 /dev/zero")
+    with raw_follow(service, command) as read_until:
+        read_until(b"\r\n\r\n")
+        service.wait(command["id"], 60)
+        url = f"/v1/commands/{command['id']}"
+        assert service.client.delete(url).status_code == 204
+        got = read_until(LAST_CHUNK)
+    assert LAST_CHUNK not in got
+    assert len(got) < 60_000_000
+    assert json.loads(service.client.get("/healthz").text) == {"status": "ok"}
