@@ -270,8 +270,13 @@ def build_app(commands: Commands, here: Here, tokens: list[token_store.Token]) -
     )
     app.state.commands = commands
     app.state.here = here
-    for routes in (command_routes, output_routes, host_routes, health_routes):
-        app.include_router(routes.router)
+    routers = [
+        module.router for module in (command_routes, output_routes, host_routes, health_routes)
+    ]
+    # FastAPI keeps routers whole and does not say what is in them; a 405 has to.
+    app.state.routes = [route for router in routers for route in router.routes]
+    for router in routers:
+        app.include_router(router)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(TokenCheck, tokens=tokens)

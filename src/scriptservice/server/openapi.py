@@ -354,6 +354,25 @@ READY = _route(
     answers={200: {"description": "ready", "content": _json(Readiness)}},
     problems=_problems("validation"),
 )
+DOCUMENT = _route(
+    status=200,
+    secured=False,
+    answers={
+        200: {
+            "description": "this document",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+    },
+    problems=_problems("validation"),
+)
+PAGE = _route(
+    status=200,
+    secured=False,
+    answers={
+        200: {"description": "a page", "content": {"text/html": {"schema": {"type": "string"}}}}
+    },
+    problems=_problems("validation"),
+)
 
 
 def install(app: FastAPI) -> None:

@@ -142,9 +142,8 @@ async def _http(request: Request, error: Exception) -> Response:
 
 def allowed_methods(request: Request) -> set[str]:
     """Return all methods that some route takes at a request's path."""
-    app: FastAPI = request.app
     methods: set[str] = set()
-    for route in app.router.routes:
+    for route in request.app.state.routes:
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
             methods |= getattr(route, "methods", None) or set()

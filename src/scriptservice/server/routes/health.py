@@ -60,13 +60,15 @@ def _degraded(state: HostState) -> list[str]:
     return degraded
 
 
-@router.get("/openapi.json", include_in_schema=False)
+@router.get("/openapi.json", **openapi.DOCUMENT)
 async def openapi_json(request: Request) -> Response:
     """Return the OpenAPI document."""
+    no_query(request)
     return Response(to_json(request.app.openapi()), media_type=JSON)
 
 
-@router.get("/docs", include_in_schema=False)
+@router.get("/docs", **openapi.PAGE)
 async def docs(request: Request) -> Response:
     """Return the contract as a page that loads nothing from elsewhere."""
+    no_query(request)
     return Response(docs_page(request.app.openapi()), media_type="text/html")

@@ -1,0 +1,203 @@
+"""Hosts, health and readiness, and the contract as OpenAPI and as a page."""
+
+import json
+import os
+import re
+import signal
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import psutil
+import pytest
+
+from scriptservice import __version__
+from support.service import Service, eventually
+
+from .test_submit import KEYS
+
+ROUTES = {
+    "/v1/commands": {"get", "post"},
+    "/v1/commands/{command_id}": {"get", "delete"},
+    "/v1/commands/{command_id}/stop": {"post"},
+    "/v1/commands/{command_id}/rerun": {"post"},
+    "/v1/commands/{command_id}/output": {"get"},
+    "/v1/hosts": {"get"},
+    "/healthz": {"get"},
+    "/readyz": {"get"},
+    "/openapi.json": {"get"},
+    "/docs": {"get"},
+}
+
+
+@pytest.fixture(scope="module")
+def document(service: Service) -> dict[str, Any]:
+    response = service.client.get("/openapi.json")
+    assert response.headers["content-type"] == "application/json"
+    return dict(response.json())
+
+
+# Hosts
+
+
+def test_hosts_have_the_fields_of_the_contract(service: Service) -> None:
+    running = service.submit("exec sleep 100")
+    service.wait_for(running["id"], "running")
+    answer = service.client.get("/v1/hosts").json()
+    assert list(answer) == ["items"]
+    (host,) = answer["items"]
+    assert service.process is not None
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", host["last_seen_at"])
+    seen = datetime.fromisoformat(host["last_seen_at"])
+    assert abs((datetime.now(UTC) - seen).total_seconds()) < 60
+    assert host == {
+        "name": os.uname().nodename,
+        "status": "up",
+        "pool": "default",
+        "labels": {},
+        "running": 1,
+        "capacity": None,
+        "last_seen_at": host["last_seen_at"],
+        "version": __version__,
+        "keeper_pid": service.process.pid,
+        "child_pid": service.server_pid,
+    }
+    assert psutil.Process(host["child_pid"]).ppid() == host["keeper_pid"]
+    service.client.post(f"/v1/commands/{running['id']}/stop", json={"grace_seconds": 0})
+    service.wait(running["id"])
+    eventually(
+        lambda: service.client.get("/v1/hosts").json()["items"][0]["running"] == 0, "none to run"
+    )
+
+
+def test_the_name_of_the_host_can_be_chosen(make_service: Any) -> None:
+    service = make_service("--host-name", "älpha", "--max-running", "7").start()
+    (host,) = service.client.get("/v1/hosts").json()["items"]
+    assert (host["name"], host["capacity"]) == ("älpha", 7)
+    assert service.run("true", host="älpha")["host"] == "älpha"
+
+
+# Health
+
+
+def test_health(service: Service) -> None:
+    response = service.client.get("/healthz")
+    assert response.json() == {"status": "ok"}
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_readiness_tells_of_the_tree_kill_and_of_what_is_degraded(service: Service) -> None:
+    response = service.client.get("/readyz")
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["tree_kill"] in ("cgroup", "walk")
+    assert {**answer, "tree_kill": ""} == {
+        "status": "ready",
+        "store": "ok",
+        "keeper": "ok",
+        "tree_kill": "",
+        "degraded": [],
+    }
+
+
+def test_the_service_is_up_but_not_ready_while_its_keeper_hangs(make_service: Any) -> None:
+    service = make_service().start()
+    assert service.process is not None
+    os.kill(service.process.pid, signal.SIGSTOP)
+    try:
+        response = service.client.get("/readyz")
+        assert response.status_code == 503
+        assert response.json()["type"] == "/problems/store-unavailable"
+        assert "keeper" in response.json()["detail"]
+        assert int(response.headers["retry-after"]) >= 1
+        assert service.client.get("/healthz").status_code == 200
+    finally:
+        os.kill(service.process.pid, signal.SIGCONT)
+    eventually(lambda: service.client.get("/readyz").status_code == 200, "it to be ready again")
+
+
+# OpenAPI
+
+
+def test_the_document_is_openapi_3_1_and_names_every_route(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"]["version"] == __version__
+    assert {path: set(item) for path, item in document["paths"].items()} == ROUTES
+
+
+def test_every_reference_in_the_document_leads_somewhere(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    for reference in set(re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', text)):
+        assert reference in document["components"]["schemas"]
+    operations = [item for path in document["paths"].values() for item in path.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+
+
+def test_the_document_says_what_needs_a_token(document: dict[str, Any]) -> None:
+    scheme = document["components"]["securitySchemes"]["token"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            secured = operation.get("security") == [{"token": []}]
+            assert secured == path.startswith("/v1/")
+            assert ("401" in operation["responses"]) == secured
+
+
+def test_the_document_knows_the_fields_of_the_contract(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert set(schemas["Command"]["properties"]) == set(KEYS)
+    assert set(schemas["Command"]["required"]) == set(KEYS)
+    assert set(schemas["CommandItem"]["properties"]) == (set(KEYS) - {"script"}) | {
+        "script_preview"
+    }
+    assert schemas["SubmitBody"]["required"] == ["script"]
+    assert schemas["SubmitBody"]["additionalProperties"] is False
+    submit = document["paths"]["/v1/commands"]["post"]
+    assert set(submit["requestBody"]["content"]) == {
+        "application/json",
+        "text/plain",
+        "text/x-shellscript",
+    }
+    output = document["paths"]["/v1/commands/{command_id}/output"]["get"]
+    assert set(output["responses"]) >= {"200", "206", "404", "416", "422"}
+    parameters = {parameter["name"] for parameter in output["parameters"]}
+    assert parameters == {
+        "command_id", "stream", "offset", "limit", "tail", "follow", "Range",
+    }  # fmt: skip
+    listing = document["paths"]["/v1/commands"]["get"]
+    assert {parameter["name"] for parameter in listing["parameters"]} == {
+        "status", "label", "q", "host", "created_after", "created_before", "limit", "cursor",
+    }  # fmt: skip
+
+
+# The page
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[tuple[str, str]] = []
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("href", "src", "action", "srcset", "data", "poster"):
+                self.links.append((tag, value or ""))
+            if name == "id":
+                self.ids.add(value or "")
+
+
+def test_the_page_shows_every_route_and_loads_nothing(service: Service) -> None:
+    response = service.client.get("/docs")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    page = response.text
+    assert not re.findall(r"(?i)https?://|src=|@import|url\(|<script|<link|<iframe|<img", page)
+    for path, methods in ROUTES.items():
+        for method in methods:
+            assert f"{method.upper()} {path}</code>" in page
+    links = _Links()
+    links.feed(page)
+    for tag, target in links.links:
+        assert tag == "a"
+        assert target == "/openapi.json" or target[1:] in links.ids
