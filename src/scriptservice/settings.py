@@ -37,11 +37,14 @@ class Settings(BaseSettings):
         env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
     )
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    # An empty one, as from a shell variable that is not set, would mean every address.
+    host: Annotated[str, Field(min_length=1)] = Field(
+        "127.0.0.1", description="address to listen on"
+    )
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         8000, description="port to listen on; 0 takes a free one"
     )
-    data_dir: str = Field(
+    data_dir: Annotated[str, Field(min_length=1)] = Field(
         default_factory=default_data_dir,
         description="directory for everything that is kept",
     )

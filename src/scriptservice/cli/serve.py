@@ -77,7 +77,7 @@ def _command() -> click.Command:
     ]
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True, validated_data={})
-        shown = "none" if default is None else str(default).lower()
+        shown = default if isinstance(default, str) else str(default).lower()
         text = f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}; default {shown}]"
         flag = f"--{name.replace('_', '-')}"
         if field.annotation is bool:

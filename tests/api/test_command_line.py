@@ -1,0 +1,226 @@
+"""``scriptservice serve`` and ``version``: settings, and one clear line for what cannot be."""
+
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from scriptservice import __version__
+from support.service import Service, new_directory
+
+MakeService = Callable[..., Service]
+
+
+def run(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scriptservice.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def refusal(*flags: str, environment: dict[str, str] | None = None) -> str:
+    """Return the one line with which ``serve`` says that it cannot start."""
+    port = () if "--port" in flags else ("--port", "0")
+    ended = run("serve", *port, *flags, environment=environment)
+    assert ended.returncode not in (0, None)
+    assert ended.stdout == ""
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def stopped(make_service: MakeService) -> tuple[Service, str]:
+    """A service that was shut down, and the id of what it keeps."""
+    service = make_service().start()
+    command = service.run("echo kept")
+    assert service.stop() == 0
+    return service, command["id"]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that the user of scripts can pass through."""
+    path = new_directory()
+    yield path
+    shutil.rmtree(path)
+
+
+def assert_kept(service: Service, command: str) -> None:
+    service.start()
+    assert service.get(command)["status"] == "succeeded"
+    assert service.bytes_of(command) == b"kept\n"
+
+
+# What cannot be
+
+
+def test_a_port_that_is_taken(directory: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        line = refusal("--port", str(port), "--data-dir", str(directory / "data"))
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in line
+
+
+def test_a_data_directory_that_cannot_be_made(directory: Path) -> None:
+    (directory / "file").write_text("in the way")
+    for path in (directory / "file", directory / "file" / "data"):
+        line = refusal("--data-dir", str(path))
+        assert f"cannot use data directory {path}: " in line
+    assert (directory / "file").read_text() == "in the way"
+
+
+def test_a_data_directory_that_another_instance_uses(make_service: MakeService) -> None:
+    service = make_service().start()
+    command = service.submit("sleep 0.3; echo kept")
+    line = refusal("--data-dir", str(service.data_dir))
+    assert str(service.data_dir) in line
+    assert service.wait(command["id"])["status"] == "succeeded"
+    assert service.bytes_of(command["id"]) == b"kept\n"
+
+
+def test_a_database_of_a_newer_release(stopped: tuple[Service, str]) -> None:
+    service, command = stopped
+    path = service.data_dir / "scriptservice.db"
+
+    def set_version(version: str) -> None:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE alembic_version SET version_num = ?", (version,))
+
+    with closing(sqlite3.connect(path)) as database:
+        (current,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    set_version("9999")
+    line = refusal("--data-dir", str(service.data_dir))
+    assert f"cannot open database {path}: its schema 9999 is newer" in line
+    set_version(current)
+    assert_kept(service, command)
+
+
+def test_a_database_that_is_none(stopped: tuple[Service, str]) -> None:
+    service, command = stopped
+    path = service.data_dir / "scriptservice.db"
+    content = path.read_bytes()
+    path.write_bytes(b"no database" * 1000)
+    line = refusal("--data-dir", str(service.data_dir))
+    assert f"cannot open database {path}: " in line
+    path.write_bytes(content)
+    assert_kept(service, command)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--run-as", "no-such-user"], "cannot run scripts as no-such-user: there is no such user"),
+        (["--database", "mysql://x/y"], "cannot use a mysql database"),
+        (["--database", "sqlite:////no/such/x.db"], "cannot open database /no/such/x.db"),
+        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1:0"),
+        (["--host", "no such host"], "cannot listen on no such host:0"),
+        (["--port", "65536"], "cannot use setting port"),
+        (["--colour", "red"], "No such option '--colour'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_bad_setting_is_one_clear_line(directory: Path, flags: list[str], line: str) -> None:
+    assert line in refusal("--data-dir", str(directory / "data"), *flags)
+
+
+# What can be
+
+
+def test_version() -> None:
+    for word in ("version", "--version"):
+        ended = run(word)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{__version__}\n", "")
+
+
+def test_settings_come_from_flags_environment_and_file_in_that_order(
+    make_service: MakeService, directory: Path
+) -> None:
+    file = directory / "settings.toml"
+    file.write_text(
+        'host_name = "of-the-file"\nmax_running = 3\nport = 1\nmin_free_bytes = 1\n'
+        "no_new_privileges = false\nuse_cgroups = false\n"
+    )
+    service = make_service(
+        "--config",
+        str(file),
+        environment={
+            "SCRIPTSERVICE_HOST_NAME": "of-the-environment",
+            "SCRIPTSERVICE_PORT": "2",
+            "SCRIPTSERVICE_DATA_DIR": "/no/such",
+        },
+    ).start()
+    (host,) = service.client.get("/v1/hosts").json()["items"]
+    assert (host["name"], host["capacity"]) == ("of-the-environment", 3)
+    assert service.client.get("/readyz").json()["tree_kill"] == "walk"
+    command = service.run("grep NoNewPrivs /proc/$$/status")
+    assert service.bytes_of(command["id"]) == b"NoNewPrivs:\t0\n"
+
+
+def test_new_privileges_are_refused_by_default(make_service: MakeService) -> None:
+    service = make_service().start()
+    command = service.run("grep NoNewPrivs /proc/$$/status")
+    assert service.bytes_of(command["id"]) == b"NoNewPrivs:\t1\n"
+
+
+def test_the_database_can_be_elsewhere(make_service: MakeService, directory: Path) -> None:
+    path = directory / "elsewhere.db"
+    service = make_service("--database", f"sqlite:///{path}").start()
+    assert service.run("true")["status"] == "succeeded"
+    assert path.exists()
+    assert not (service.data_dir / "scriptservice.db").exists()
+
+
+def test_it_prints_where_it_listens_on_a_free_port(directory: Path) -> None:
+    flags = ["--port", "0", "--data-dir", str(directory / "data")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scriptservice.cli", "serve", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        try:
+            first = process.stdout.readline()
+            port = int(re.fullmatch(r".* http://127\.0\.0\.1:(\d+)\n", first).group(1))
+            assert (directory / "data" / "token").read_text().strip() in process.stdout.readline()
+            with closing(socket.create_connection(("127.0.0.1", port), timeout=5)):
+                pass
+        finally:
+            process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_a_second_start_does_not_show_the_token(stopped: tuple[Service, str]) -> None:
+    service, command = stopped
+    token = service.token
+    assert_kept(service, command)
+    assert service.token == token
+    assert service.output().count(token) == 1
+
+
+def test_scripts_run_as_who_is_asked_for(make_service: MakeService) -> None:
+    asked = "daemon" if os.geteuid() == 0 else str(os.geteuid())
+    service = make_service("--run-as", asked).start()
+    command = service.run("id -un || id -u")
+    assert asked in service.bytes_of(command["id"]).decode() or os.geteuid() != 0
+
+
+def test_root_runs_scripts_as_root_only_if_told(make_service: MakeService) -> None:
+    service = make_service("--run-as", str(os.geteuid())).start()
+    command = service.run("id -u")
+    assert service.bytes_of(command["id"]).strip() == str(os.geteuid()).encode()

@@ -1,0 +1,185 @@
+"""Settings and the words of ``serve``, as far as they go without starting anything."""
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from scriptservice import __version__
+from scriptservice.cli.main import main
+from scriptservice.errors import ConfigurationError
+from scriptservice.settings import Settings, default_data_dir, load_settings
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTSERVICE_CONFIG", "")
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"SCRIPTSERVICE_{name.upper()}", raising=False)
+
+
+def refusal(capsys: Capture, *flags: str) -> str:
+    """Return the one line with which ``serve`` says that it cannot start."""
+    code = main(["serve", *flags])
+    shown = capsys.readouterr()
+    assert code in (1, 2)
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1, shown.err
+    return shown.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--host", ""], "cannot use setting host"),
+        (["--data-dir", ""], "cannot use setting data_dir"),
+        (["--port", "65536"], "cannot use setting port"),
+        (["--port", "-1"], "cannot use setting port"),
+        (["--port", "http"], "cannot use setting port"),
+        (["--max-running", "many"], "cannot use setting max_running"),
+        (["--max-running", "-1"], "cannot use setting max_running"),
+        (["--shutdown-grace-seconds", "3601"], "cannot use setting shutdown_grace_seconds"),
+        (["--shutdown-grace-seconds", "nan"], "cannot use setting shutdown_grace_seconds"),
+        (["--min-free-bytes", "1G"], "cannot use setting min_free_bytes"),
+        (["--spool-limit-bytes", "1"], "cannot use setting spool_limit_bytes"),
+        (["--script-uid", "0"], "cannot use setting script_uid"),
+        (["--log-level", "loud"], "cannot use setting log_level"),
+        (["--host-name", ""], "cannot use setting host_name"),
+        (["--host-name", "n" * 256], "cannot use setting host_name"),
+        (["--config", "/no/such/file.toml"], "cannot read settings from /no/such/file.toml"),
+        (["--colour", "red"], "No such option '--colour'"),
+        (["--port"], "--port"),
+        (["somewhere"], "somewhere"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_a_bad_flag_is_one_clear_line(capsys: Capture, flags: list[str], line: str) -> None:
+    assert line in refusal(capsys, *flags)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("max_running = 'many'", "cannot use setting max_running"),
+        ("colour = 'red'", "cannot use setting colour"),
+        ("max_running =", "cannot read settings"),
+        ("[server]\nport = 1", "cannot use setting server"),
+    ],
+)
+def test_a_bad_file_is_one_clear_line(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str, line: str
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(content)
+    assert line in refusal(capsys, "--config", str(file))
+    monkeypatch.setenv("SCRIPTSERVICE_CONFIG", str(file))
+    assert line in refusal(capsys)
+
+
+def test_a_bad_environment_is_one_clear_line(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTSERVICE_MAX_RUNNING", "many")
+    assert "cannot use setting max_running" in refusal(capsys)
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('host_name = "file"\nport = 1\nmax_running = 3\nuse_cgroups = false\n')
+    monkeypatch.setenv("SCRIPTSERVICE_PORT", "2")
+    monkeypatch.setenv("SCRIPTSERVICE_MAX_RUNNING", "4")
+    settings = load_settings({"config": str(file), "max_running": "5", "host": None})
+    assert (settings.host_name, settings.port, settings.max_running) == ("file", 2, 5)
+    assert settings.use_cgroups is False
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_has_an_environment_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    values = {"port": "17", "log_level": "debug", "spool_limit_bytes": "9999999"}
+    text = values.get(name, "1")
+    monkeypatch.setenv(f"SCRIPTSERVICE_{name.upper()}", text)
+    found = getattr(load_settings({}), name)
+    assert str(found).endswith(text) or found in (True, 1.0)
+
+
+def test_an_empty_environment_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTSERVICE_PORT", "")
+    assert load_settings({}).port == 8000
+
+
+def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings({}).port = 1  # type: ignore[misc]
+
+
+def test_the_data_directory_is_made_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_settings({"data_dir": "data"}).data_dir == str(tmp_path / "data")
+
+
+def test_the_default_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert default_data_dir() == "/var/lib/scriptservice"
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
+    assert default_data_dir() == "/xdg/scriptservice"
+    monkeypatch.setenv("XDG_DATA_HOME", "")
+    monkeypatch.setenv("HOME", "/Home/Somebody")
+    assert default_data_dir() == "/Home/Somebody/.local/share/scriptservice"
+
+
+def test_a_file_that_is_not_there_names_itself() -> None:
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        load_settings({"config": "/no/such/file"})
+
+
+# Words
+
+
+def test_version(capsys: Capture) -> None:
+    for word in ("version", "--version"):
+        assert main([word]) == 0
+        assert capsys.readouterr().out == f"{__version__}\n"
+
+
+def test_help_names_the_verbs(capsys: Capture) -> None:
+    for words in ([], ["--help"], ["-h"], ["help"]):
+        assert main(words) == 0
+        shown = capsys.readouterr().out
+        assert "serve" in shown
+        assert "version" in shown
+
+
+def test_an_unknown_verb_shows_those_there_are(capsys: Capture) -> None:
+    assert main(["dance"]) == 2
+    shown = capsys.readouterr().err
+    assert "cannot dance" in shown
+    assert "serve" in shown
+
+
+def test_help_of_serve_lists_every_setting_with_its_unit_and_default(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_DATA_HOME", "/Home/Somebody")
+    assert main(["serve", "--help"]) == 0
+    shown = re.sub(r"\s+", "", capsys.readouterr().out)
+    for name, field in Settings.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in shown
+        assert f"[SCRIPTSERVICE_{name.upper()};default" in shown
+        assert field.description
+        assert re.sub(r"\s+", "", field.description) in shown
+        if name.endswith(("_seconds", "_bytes")):
+            assert name.rsplit("_", 1)[1] in field.description
+    for default in ("127.0.0.1", "8000", "none", "true", "info", "30", "8388608", "59999"):
+        assert f";default{default}]" in shown
+    # As they are, not in lower case.
+    assert "SCRIPTSERVICE_DATA_DIR;default/Home/Somebody/scriptservice]" in shown
+    assert f"SCRIPTSERVICE_HOST_NAME;default{socket.gethostname()}]" in shown
