@@ -3,6 +3,7 @@
 Pure: no input or output, no clock, nothing of the database or of HTTP.
 """
 
+import re
 import signal
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +13,7 @@ DEFAULT_INTERPRETER = ("/bin/bash",)
 SCRIPT_PREVIEW_CHARACTERS = 200
 
 _SHEBANG_BYTES = 255
+_BLANKS = re.compile(rb"[ \t]+")
 
 
 class Status(StrEnum):
@@ -208,15 +210,12 @@ def script_interpreter(script: str) -> tuple[str, ...]:
     """
     if not script.startswith("#!"):
         return DEFAULT_INTERPRETER
-    line = script.encode()[: _SHEBANG_BYTES + 1].split(b"\n", 1)[0]
-    program, _, argument = line[2:].strip(b" \t").decode(errors="replace").partition(" ")
-    if "\t" in program:
-        program, _, rest = program.partition("\t")
-        argument = f"{rest} {argument}" if argument else rest
-    argument = argument.strip(" \t")
-    if not program:
-        return DEFAULT_INTERPRETER
-    return (program, argument) if argument else (program,)
+    line = script.encode()[: _SHEBANG_BYTES + 1].partition(b"\n")[0]
+    path = line[2:].lstrip(b" \t")
+    if len(line) > _SHEBANG_BYTES and not _BLANKS.search(path):
+        return DEFAULT_INTERPRETER  # it may be cut, which Linux does not take for a program
+    words = _BLANKS.split(line[2:_SHEBANG_BYTES].strip(b" \t"), maxsplit=1)
+    return tuple(word.decode(errors="replace") for word in words if word) or DEFAULT_INTERPRETER
 
 
 def signal_name(number: int) -> str:
@@ -224,7 +223,7 @@ def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
-        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+        return f"SIGRTMIN{number - signal.SIGRTMIN:+d}"
 
 
 def parse_signal(name: str) -> str | None:
