@@ -96,7 +96,7 @@ def test_a_private_directory_is_empty_and_goes_with_its_command(service: Service
 
 def test_a_removal_holds_up_no_other_script(service: Service) -> None:
     big = service.submit(
-        "for a in $(seq 100); do mkdir $a; (cd $a && touch $(seq 100)); done; sleep 0.2",
+        "for a in $(seq 40); do mkdir $a; (cd $a && touch $(seq 100)); done; sleep 0.2",
         working_directory="private",
     )["id"]
     while service.get(big)["status"] in {"queued", "running"}:

@@ -130,7 +130,11 @@ class Service:
         """``kill -9`` of the keeper; its server ends by itself."""
         assert self.process is not None
         children = psutil.Process(self.process.pid).children()
-        server = [child for child in children if "scriptservice.server" in child.cmdline()]
+        server = []
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                if "scriptservice.server" in child.cmdline():
+                    server.append(child)
         self.process.kill()
         self.process.wait()
         psutil.wait_procs(server, timeout=10)

@@ -20,7 +20,7 @@ from scriptservice.keeper.loop import HANGUP, READABLE, WRITABLE, Loop
 from scriptservice.keeper.protocol import Frame, FrameBuffer, encode
 
 BACKOFF_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-STEADY_SECONDS = 10.0
+STEADY_SECONDS = 2.0
 _BUFFER_BYTES = 1 << 20
 
 

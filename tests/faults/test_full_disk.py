@@ -1,0 +1,132 @@
+"""On a full disk scripts that print wait, the service answers, and no byte is lost by it."""
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.scripts import keeper_of, stop
+from support.service import Service, eventually, new_directory
+
+DISK_BYTES = 64 << 20
+LINES = 400_000
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A small file system of its own."""
+    place = new_directory() / "disk"
+    place.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(place)], check=True
+    )
+    try:
+        place.chmod(0o755)
+        yield place
+    finally:
+        # The server may still be closing its files.
+        eventually(
+            lambda: subprocess.run(["umount", str(place)], check=False).returncode == 0, "umount"
+        )
+
+
+@pytest.fixture
+def service(disk: Path) -> Iterator[Service]:
+    full = Service(disk / "data", "--min-free-bytes", str(1 << 20))
+    try:
+        yield full.start()
+    finally:
+        full.close()
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(1 << 20)):
+            pass
+        while file.write(bytes(1 << 12)):
+            pass
+    assert os.statvfs(disk).f_bavail == 0
+    return ballast
+
+
+def cpu_seconds(service: Service) -> float:
+    times = keeper_of(service).cpu_times()
+    return float(times.user + times.system)
+
+
+def degraded(service: Service) -> bool:
+    response = service.client.get("/readyz")
+    return "no room" in response.text
+
+
+def test_a_script_waits_for_room_and_goes_on(service: Service, disk: Path) -> None:
+    command = service.submit(
+        f"echo ready; while [ ! -e go ]; do sleep 0.02; done; seq {LINES}; echo end >&2; exit 5"
+    )["id"]
+    other = service.submit("echo ready; sleep 0.1; while [ ! -e go ]; do sleep 0.02; done")["id"]
+    for each in (command, other):
+        service.wait_for_output(each, b"ready")
+    ballast = fill(disk)
+    (disk / "data" / "work" / "go").touch()
+    eventually(lambda: degraded(service), "the full disk in /readyz")
+    assert service.client.get("/healthz").status_code == 200
+    assert service.get(command)["status"] == "running"
+    before, began = cpu_seconds(service), time.monotonic()
+    eventually(lambda: time.monotonic() > began + 1, "a second to pass")
+    assert cpu_seconds(service) - before < 0.2
+    assert service.get(command)["status"] == "running"
+    ballast.unlink()
+    final = service.wait(command)
+    assert (final["status"], final["exit_code"]) == ("failed", 5)
+    expected = b"ready\n" + b"".join(b"%d\n" % i for i in range(1, LINES + 1))
+    assert service.bytes_of(command, stream="stdout") == expected
+    assert service.bytes_of(command, stream="stderr") == b"end\n"
+    assert service.wait(other)["status"] == "succeeded"
+    eventually(lambda: not degraded(service), "a clean /readyz")
+    assert service.run("echo on")["status"] == "succeeded"
+
+
+def test_scripts_end_and_are_stopped_on_a_full_disk(service: Service, disk: Path) -> None:
+    waits = "while [ ! -e go ]; do sleep 0.02; done"
+    ends = service.submit(f"echo ready; {waits}; echo last words; exit 6")["id"]
+    resists = service.submit("trap '' TERM; echo ready; sleep 600")["id"]
+    times_out = service.submit("echo ready; sleep 600", timeout_seconds=2)["id"]
+    for each in (ends, resists, times_out):
+        service.wait_for_output(each, b"ready")
+    ballast = fill(disk)
+    (disk / "data" / "work" / "go").touch()
+    children = keeper_of(service).children
+    # Their processes end though nothing can be written about it; only the server is left.
+    eventually(lambda: len(children()) <= 2, "two of them to end")
+    ballast.unlink()
+    assert service.wait(ends)["exit_code"] == 6
+    assert service.bytes_of(ends) == b"ready\nlast words\n"
+    assert service.wait(times_out)["status"] == "timed_out"
+    assert stop(service, resists, grace_seconds=0)["status"] == "stopped"
+
+
+def test_a_keeper_killed_on_a_full_disk_is_told_once_there_is_room(
+    service: Service, disk: Path
+) -> None:
+    """What its scripts had printed is taken out of their pipes, however long that takes."""
+    command = service.submit(
+        "echo ready; while [ ! -e go ]; do sleep 0.02; done; seq 9000; sleep 600"
+    )["id"]
+    service.wait_for_output(command, b"ready")
+    ballast = fill(disk)
+    (disk / "data" / "work" / "go").touch()
+    eventually(lambda: degraded(service), "the full disk in /readyz")
+    service.kill_keeper()
+    service.start(wait=False)
+    eventually(lambda: "no room" in service.output().rpartition("keeper: ")[2], "its wait")
+    ballast.unlink()
+    service.wait_until_up()
+    assert service.wait(command)["status"] == "lost"
+    expected = b"ready\n" + b"".join(b"%d\n" % i for i in range(1, 9001))
+    assert service.bytes_of(command) == expected

@@ -1,0 +1,177 @@
+"""``kill -9`` of the server costs nothing that matters: bytes, exits, time-outs, stops, order."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2 as httpx
+import psutil
+import pytest
+
+from support.scripts import ask_to_stop, keeper_of, unique_seconds
+from support.service import Service, eventually, processes_with
+
+KILLS = 20
+BLOCKS = 280
+LINES_A_BLOCK = 900
+LINE = "{stream} {number:07d} " + "x" * 83 + "\n"
+
+PRINTER = f"""
+import os, sys, time
+def write(stream, data):
+    while data:
+        data = data[os.write(stream, data):]
+number = 0
+for block in range({BLOCKS}):
+    for stream in (1, 2):
+        lines = range(number, number + {LINES_A_BLOCK})
+        write(stream, "".join(
+            f"{{stream}} {{line:07d}} " + "x" * 83 + "\\n" for line in lines).encode())
+    number += {LINES_A_BLOCK}
+    time.sleep(0.1)
+sys.exit(37)
+"""
+
+
+def wait_until(moment: float) -> None:
+    eventually(lambda: time.monotonic() >= moment, "a moment", 60)
+
+
+def kill_server_if_there(service: Service) -> None:
+    """Kill whatever server there is, in whatever state; the keeper may be about to start one."""
+    for child in keeper_of(service).children():
+        try:
+            if "scriptservice.server" in child.cmdline():
+                child.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def test_no_byte_and_no_exit_is_lost_in_twenty_kills(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
+    command = service.submit(PRINTER, interpreter=["/usr/bin/python3"])["id"]
+    chance = random.Random(20)
+    for _ in range(KILLS):
+        wait_until(time.monotonic() + chance.uniform(0.05, 2.2))
+        kill_server_if_there(service)
+    final = service.wait(command, 60)
+    assert (final["status"], final["exit_code"]) == ("failed", 37)
+    assert final["reason"] == "it exited with code 37"
+    for stream, number in (("stdout", 1), ("stderr", 2)):
+        expected = "".join(
+            LINE.format(stream=number, number=line) for line in range(BLOCKS * LINES_A_BLOCK)
+        ).encode()
+        received = service.bytes_of(command, stream=stream)
+        assert len(received) == len(expected)
+        assert received == expected
+    merged = service.bytes_of(command)
+    assert len(merged) == final["output"]["bytes"] == BLOCKS * LINES_A_BLOCK * 94 * 2
+
+
+def test_a_time_out_happens_while_no_server_can_act(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
+    mark = unique_seconds()
+    command = service.submit(
+        f"trap '' TERM; setsid sleep {mark} & sleep {mark}", timeout_seconds=1, grace_seconds=0.3
+    )["id"]
+    eventually(lambda: len(processes_with(mark)) == 2, "its tree")
+    server = service.server_pid
+    os.kill(server, signal.SIGSTOP)
+    eventually(lambda: not processes_with(mark), "its end")
+    os.kill(server, signal.SIGKILL)
+    assert service.wait(command)["status"] == "timed_out"
+
+
+def test_a_stop_that_was_accepted_happens(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
+    mark = unique_seconds()
+    for _ in range(4):
+        command = service.submit(f"trap '' TERM; echo ready; sleep {mark}; sleep {mark}")["id"]
+        service.wait_for_output(command, b"ready")
+        ask_to_stop(service, command, grace_seconds=0.2)
+        service.kill_server()
+        final = service.wait(command)
+        assert final["status"] == "stopped"
+        assert processes_with(mark) == []
+
+
+def test_an_exit_while_the_server_is_gone_is_the_true_one(
+    make_service: Callable[..., Service],
+) -> None:
+    service = make_service().start()
+    commands = [service.submit(f"sleep 0.{code}; echo {code}; exit {code}") for code in range(1, 9)]
+    os.kill(service.server_pid, signal.SIGSTOP)
+    keeper = keeper_of(service)
+    eventually(lambda: len(keeper.children()) == 1, "the scripts' ends")
+    service.kill_server()
+    for code, command in enumerate(commands, start=1):
+        final = service.wait(command["id"])
+        assert (final["status"], final["exit_code"]) == ("failed", code)
+        assert service.bytes_of(command["id"]) == b"%d\n" % code
+
+
+def test_new_connections_wait_for_the_next_server(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
+    for _ in range(3):
+        killed = service.kill_server()
+        with httpx.Client(base_url=service.url, headers=service.headers, timeout=30) as client:
+            for _ in range(10):
+                try:
+                    response = client.get("/v1/commands")
+                except httpx.TransportError:
+                    continue  # accepted by the one that was just dying
+                break
+        assert response.status_code == 200
+        assert service.server_pid != killed
+
+
+def test_a_server_that_cannot_live_is_not_started_all_the_time(
+    make_service: Callable[..., Service],
+) -> None:
+    service = make_service().start()
+    began = time.monotonic()
+    for _ in range(6):
+        service.kill_server()
+        eventually(lambda: service.server_pid, "the next one")
+    # 0, 0.1, 0.2, 0.5, 1 and 2 seconds, less what each start takes.
+    assert time.monotonic() - began > 1.5
+    assert service.run("echo on")["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("flags", [(), ("--max-running", "20")])
+def test_nothing_runs_twice_or_never(
+    make_service: Callable[..., Service], flags: tuple[str, ...]
+) -> None:
+    service = make_service(*flags).start()
+    script = "echo $SCRIPTSERVICE_COMMAND_ID >> runs"
+
+    def submit(_: int) -> str | None:
+        try:
+            return str(service.submit(script)["id"])
+        except httpx.TransportError:
+            return None  # the server died: it may or may not be stored
+
+    assert service.client.get("/healthz").status_code == 200  # the threads share this client
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(submit, range(500))
+        for _ in range(4):
+            wait_until(time.monotonic() + 0.35)
+            service.kill_server()
+        accepted = {answer for answer in answers if answer}
+
+    def unfinished() -> int:
+        try:
+            found = service.client.get("/v1/commands", params={"limit": 1000}).json()["items"]
+        except httpx.TransportError:
+            return -1
+        return sum(item["status"] != "succeeded" for item in found)
+
+    eventually(lambda: unfinished() == 0, "all to succeed", 60)
+    stored = service.client.get("/v1/commands", params={"limit": 1000}).json()["items"]
+    runs = (service.data_dir / "work" / "runs").read_text().split()
+    assert len(runs) == len(set(runs))
+    assert set(runs) == {item["id"] for item in stored}
+    assert accepted <= set(runs)
