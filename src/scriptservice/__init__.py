@@ -5,4 +5,21 @@ The way of a command through the folders: ``server`` takes it, ``store`` makes i
 records that journal into the ``store``, and ``server`` shows it to those who follow.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scriptservice.client import AsyncClient, Chunk, Client, Command, Host, Result
+
+__all__ = ["AsyncClient", "Chunk", "Client", "Command", "Host", "Result", "__version__"]
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the client when it is first asked for: the keeper and ``version`` do without."""
+    if name in __all__:
+        from scriptservice import client
+
+        return getattr(client, name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

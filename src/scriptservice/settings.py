@@ -18,16 +18,9 @@ from pydantic_settings import (
 )
 
 from scriptservice.errors import ConfigurationError
+from scriptservice.paths import default_data_dir
 
 ENVIRONMENT_PREFIX = "SCRIPTSERVICE_"
-
-
-def default_data_dir() -> str:
-    """Return where data is kept unless told otherwise."""
-    if os.geteuid() == 0:
-        return "/var/lib/scriptservice"
-    base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return os.path.join(base, "scriptservice")
 
 
 class Settings(BaseSettings):
@@ -45,7 +38,7 @@ class Settings(BaseSettings):
         8000, description="port to listen on; 0 takes a free one"
     )
     data_dir: Annotated[str, Field(min_length=1)] = Field(
-        default_factory=default_data_dir,
+        default_factory=lambda: default_data_dir(os.environ, os.geteuid()),
         description="directory for everything that is kept",
     )
     database: str | None = Field(

@@ -6,10 +6,21 @@ _USAGE = """\
 usage: scriptservice VERB ...
 
   serve     run the service
+
+  run       submit a script, follow it, exit as it does
+  list      list commands
+  show      show one command
+  logs      print what a command has printed
+  stop      stop commands
+  rerun     submit the same again
+  delete    delete finished commands
+
   version   print the version
 
 scriptservice VERB --help says more.
 """
+_CLIENT_VERBS = {"run", "list", "show", "logs", "stop", "rerun", "delete"}
+_COMPLETION = {"--install-completion", "--show-completion"}
 
 
 def main(words: list[str] | None = None) -> int:
@@ -29,12 +40,24 @@ def main(words: list[str] | None = None) -> int:
             from scriptservice.cli.serve import serve
 
             return serve(rest)
-        case [] | ["--help" | "-h" | "help"]:
+        case [] | ["--help" | "-h" | "help"] if not _completing():
             print(_USAGE, end="")
             return 0
-    print(
-        f"scriptservice: cannot {words[0]}: there is no such verb\n{_USAGE}",
-        end="",
-        file=sys.stderr,
-    )
-    return 2
+        case [verb, *_] if verb not in _CLIENT_VERBS | _COMPLETION:
+            print(
+                f"scriptservice: cannot {verb}: there is no such verb\n{_USAGE}",
+                end="",
+                file=sys.stderr,
+            )
+            return 2
+    from scriptservice.cli.app import app
+
+    app(words, prog_name="scriptservice")
+    return 0
+
+
+def _completing() -> bool:
+    """Whether the shell asks what could come next."""
+    import os
+
+    return "_SCRIPTSERVICE_COMPLETE" in os.environ

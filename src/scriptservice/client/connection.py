@@ -1,0 +1,66 @@
+"""Where the service is and who asks: the same for both clients."""
+
+import os
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from scriptservice.client.problems import ClientError
+from scriptservice.paths import default_data_dir
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+SILENT_STREAM_SECONDS = 45.0
+"""A stream sends at least a comment every 15 seconds; silent for longer it is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach a service.
+
+    Attributes:
+        url: without a slash at its end.
+        token: None to ask without.
+        retry_seconds: how long to go on while nobody answers.
+    """
+
+    url: str
+    token: str | None
+    retry_seconds: float
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries."""
+        headers = {"User-Agent": "scriptservice-client"}
+        return headers | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
+
+
+def connection(url: str | None, token: str | None, retry_seconds: float) -> Connection:
+    """Return how to reach a service.
+
+    Args:
+        url: None: ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
+        token: None: ``SCRIPTSERVICE_TOKEN``, else the file ``token`` in the data directory.
+        retry_seconds: how long to go on while nobody answers.
+
+    Raises:
+        ClientError: the URL is none.
+    """
+    url = (url or os.environ.get("SCRIPTSERVICE_URL") or DEFAULT_URL).rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        message = f"cannot use {url}: it is no URL such as {DEFAULT_URL}"
+        raise ClientError(message)
+    token = token or os.environ.get("SCRIPTSERVICE_TOKEN") or _token_file()
+    return Connection(url, token, retry_seconds)
+
+
+def _token_file() -> str | None:
+    directory = os.environ.get("SCRIPTSERVICE_DATA_DIR") or default_data_dir(
+        os.environ, os.geteuid()
+    )
+    try:
+        with open(os.path.join(directory, "token"), encoding="utf-8") as file:
+            return file.read().strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None

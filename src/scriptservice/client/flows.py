@@ -1,0 +1,360 @@
+"""What a client does, without input or output: generators of requests that are sent answers.
+
+`Client` and `AsyncClient` carry the same flows out, so that there is one implementation.
+"""
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import httpx2 as httpx
+
+from scriptservice.client.connection import ANSWER_SECONDS, CONNECT_SECONDS
+from scriptservice.client.problems import (
+    ClientError,
+    ConnectionLostError,
+    NotFoundError,
+    ProblemError,
+    StoreUnavailableError,
+    TooManyRequestsError,
+    UnexpectedAnswerError,
+    error_of,
+)
+from scriptservice.client.types import Command, Host
+
+LONGEST_WAIT_SECONDS = 60
+STREAM_CLOSED = ConnectionLostError("the event stream was closed before its end")
+
+_BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+_WORTH_ANOTHER_TRY = (ConnectionLostError, StoreUnavailableError, TooManyRequestsError)
+
+T = TypeVar("T")
+Query = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to be sent.
+
+    Attributes:
+        method: of HTTP.
+        path: below the service's URL.
+        query: pairs.
+        json: the body as an object, None for no body.
+        headers: more than the client always sends.
+        wait_seconds: how long the service may hold the answer.
+    """
+
+    method: str
+    path: str
+    query: Query = field(default_factory=list)
+    json: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    wait_seconds: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that came, whatever it says.
+
+    Attributes:
+        url: what was asked.
+        status: of HTTP.
+        content_type: of the body.
+        headers: in lower case.
+        body: the bytes.
+        tries: how often the request had to be sent.
+    """
+
+    url: str
+    status: int
+    content_type: str
+    headers: dict[str, str]
+    body: bytes
+    tries: int
+
+    def expect(self, *statuses: int) -> "Answer":
+        """Return the answer if it has one of these statuses.
+
+        Raises:
+            ClientError: it has not; the class says what it is.
+        """
+        if self.status in statuses:
+            return self
+        raise error_of(self.url, self.status, self.content_type, self.body)
+
+    def json(self) -> Any:
+        """Return the body as an object.
+
+        Raises:
+            UnexpectedAnswerError: it is none.
+        """
+        import json
+
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            message = f"cannot understand the answer of {self.url}: it is not JSON"
+            raise UnexpectedAnswerError(message) from error
+
+    def command(self) -> Command:
+        """Return the command that the body describes.
+
+        Raises:
+            UnexpectedAnswerError: it describes none.
+        """
+        try:
+            return Command.from_json(self.json())
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            message = f"cannot understand the answer of {self.url}: it is no command"
+            raise UnexpectedAnswerError(message) from error
+
+
+Flow = Generator[Request, Answer, T]
+
+
+class Retry:
+    """How long to go on trying while nobody answers.
+
+    Attributes:
+        tries: how often it has failed since the last answer.
+
+    Args:
+        url: for the message.
+        seconds: without any answer, before it is given up.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, url: str, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._url = url
+        self._seconds = seconds
+        self._clock = clock
+        self._since: float | None = None
+        self.tries = 0
+
+    def answered(self) -> None:
+        """Somebody answered: time and pauses begin anew."""
+        self._since, self.tries = None, 0
+
+    def pause_or_raise(self, error: Exception) -> float:
+        """Return how many seconds to wait before the next try.
+
+        Args:
+            error: why the last one failed.
+
+        Raises:
+            ClientError: the service said no, and would again.
+            ConnectionLostError: it has been tried for long enough.
+        """
+        if isinstance(error, ClientError) and not isinstance(error, _WORTH_ANOTHER_TRY):
+            raise error
+        now = self._clock()
+        if self._since is None:
+            self._since = now
+        if now - self._since >= self._seconds:
+            if isinstance(error, ProblemError):
+                raise error
+            message = f"cannot reach {self._url}: {error or type(error).__name__}"
+            raise ConnectionLostError(message) from error
+        pause = _BACKOFF_SECONDS[min(self.tries, len(_BACKOFF_SECONDS) - 1)]
+        self.tries += 1
+        # Not all clients of a service that comes back in the same moment.
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+
+def http_arguments(request: Request) -> dict[str, Any]:
+    """Return a request as the arguments of either HTTP client's ``request``."""
+    seconds = ANSWER_SECONDS + request.wait_seconds
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": httpx.QueryParams(tuple(request.query)) if request.query else None,
+        "json": request.json,
+        "headers": request.headers,
+        "timeout": httpx.Timeout(seconds, connect=CONNECT_SECONDS),
+    }
+
+
+def answer_of(response: httpx.Response, tries: int) -> Answer:
+    """Return the answer that came.
+
+    Args:
+        response: read to its end.
+        tries: how often the request had to be sent.
+
+    Raises:
+        ClientError: the service asks to be asked again.
+    """
+    answer = Answer(
+        url=str(response.url),
+        status=response.status_code,
+        content_type=response.headers.get("content-type", ""),
+        headers=dict(response.headers),
+        body=response.content,
+        tries=tries,
+    )
+    if answer.status in (429, 503):
+        answer.expect()
+    return answer
+
+
+def refusal(response: httpx.Response) -> tuple[str, int, str, bytes]:
+    """Return what `error_of` needs of an answer that has been read."""
+    content_type = response.headers.get("content-type", "")
+    return str(response.url), response.status_code, content_type, response.content
+
+
+def new_key() -> str:
+    """Return a new Idempotency-Key."""
+    return str(uuid.uuid4())
+
+
+def _path(command: str, rest: str = "") -> str:
+    from urllib.parse import quote
+
+    return f"/v1/commands/{quote(command, safe='')}{rest}"
+
+
+def _wait(seconds: float | None) -> Query:
+    return [] if seconds is None else [("wait", str(seconds))]
+
+
+def submit(fields: dict[str, Any], wait_seconds: float | None, key: str) -> Flow[Command]:
+    """Submit a script; sent again with the same key it is the same command."""
+    answer = yield Request(
+        "POST",
+        "/v1/commands",
+        query=_wait(wait_seconds),
+        json=fields,
+        headers={"Idempotency-Key": key},
+        wait_seconds=wait_seconds or 0,
+    )
+    return answer.expect(201).command()
+
+
+def get(command: str, wait_seconds: float | None) -> Flow[Command]:
+    """Get a command, perhaps only when it is finished."""
+    request = Request(
+        "GET", _path(command), query=_wait(wait_seconds), wait_seconds=wait_seconds or 0
+    )
+    answer = yield request
+    return answer.expect(200).command()
+
+
+def wait(command: str, timeout_seconds: float | None) -> Flow[Command]:
+    """Get a command once it is finished, or as it is when the time is over."""
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while True:
+        rest = LONGEST_WAIT_SECONDS if deadline is None else max(0, deadline - time.monotonic())
+        found = yield from get(command, min(rest, LONGEST_WAIT_SECONDS))
+        if found.finished or (deadline is not None and time.monotonic() >= deadline):
+            return found
+
+
+def page(query: Query) -> Flow[tuple[list[Command], str | None]]:
+    """Get one page of a list, and the cursor of the next."""
+    answer = yield Request("GET", "/v1/commands", query=query)
+    members = answer.expect(200).json()
+    return [Command.from_json(item) for item in members["items"]], members["next_cursor"]
+
+
+def list_query(
+    *,
+    status: list[str] | None = None,
+    labels: dict[str, str] | None = None,
+    text: str | None = None,
+    host: str | None = None,
+    created_after: str | None = None,
+    created_before: str | None = None,
+    page_size: int | None = None,
+) -> Query:
+    """Return filters as query parameters."""
+    query: Query = [("status", each) for each in status or []]
+    query += [("label", f"{key}={value}") for key, value in (labels or {}).items()]
+    single = {
+        "q": text,
+        "host": host,
+        "created_after": created_after,
+        "created_before": created_before,
+        "limit": None if page_size is None else str(page_size),
+    }
+    return query + [(name, value) for name, value in single.items() if value is not None]
+
+
+def stop(command: str, signal: str | None, grace_seconds: float | None) -> Flow[Command]:
+    """Ask for a command to be stopped."""
+    body = {"signal": signal, "grace_seconds": grace_seconds}
+    answer = yield Request(
+        "POST",
+        _path(command, "/stop"),
+        json={name: value for name, value in body.items() if value is not None},
+    )
+    return answer.expect(202).command()
+
+
+def rerun(command: str, wait_seconds: float | None, key: str) -> Flow[Command]:
+    """Submit the same again."""
+    answer = yield Request(
+        "POST",
+        _path(command, "/rerun"),
+        query=_wait(wait_seconds),
+        headers={"Idempotency-Key": key},
+        wait_seconds=wait_seconds or 0,
+    )
+    return answer.expect(201).command()
+
+
+def delete(command: str) -> Flow[None]:
+    """Delete a finished command."""
+    answer = yield Request("DELETE", _path(command))
+    try:
+        answer.expect(204)
+    except NotFoundError:
+        # Sent twice because the first answer was lost: then it is the first that deleted it.
+        if answer.tries == 1:
+            raise
+
+
+def output(
+    command: str,
+    stream: str,
+    offset: int | None,
+    limit: int | None,
+    tail: str | None,
+) -> Flow[bytes]:
+    """Get output as it is now."""
+    wanted = {"stream": stream, "offset": offset, "limit": limit, "tail": tail}
+    query = [(name, str(value)) for name, value in wanted.items() if value is not None]
+    answer = yield Request("GET", output_path(command), query=query)
+    return answer.expect(200).body
+
+
+def output_query(stream: str, offset: int | None, tail: str | None, *, follow: bool) -> Query:
+    """Return which output is to be streamed as query parameters."""
+    wanted = {"stream": stream, "offset": offset, "tail": tail}
+    query = [(name, str(value)) for name, value in wanted.items() if value is not None]
+    return query + ([("follow", "true")] if follow else [])
+
+
+def hosts() -> Flow[list[Host]]:
+    """Get all hosts."""
+    answer = yield Request("GET", "/v1/hosts")
+    return [
+        Host(item["name"], item["status"], item["running"], item["capacity"], item)
+        for item in answer.expect(200).json()["items"]
+    ]
+
+
+def events_path(command: str) -> str:
+    """Return the path of a command's event stream."""
+    return _path(command, "/events")
+
+
+def output_path(command: str) -> str:
+    """Return the path of a command's output."""
+    return _path(command, "/output")

@@ -1,0 +1,18 @@
+"""Where things are unless told otherwise; pure, for service and client alike."""
+
+import os
+from collections.abc import Mapping
+
+
+def default_data_dir(environment: Mapping[str, str], uid: int) -> str:
+    """Return where a service keeps its data unless told otherwise.
+
+    Args:
+        environment: of the process.
+        uid: effective user id.
+    """
+    if uid == 0:
+        return "/var/lib/scriptservice"
+    home = environment.get("HOME", "/")
+    base = environment.get("XDG_DATA_HOME") or os.path.join(home, ".local/share")
+    return os.path.join(base, "scriptservice")
