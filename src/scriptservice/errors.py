@@ -8,6 +8,8 @@
     ├── UnknownCommandError    there is no command of that id
     ├── AlreadyFinishedError   the command has ended; .command
     ├── NotFinishedError       the command has not ended
+    ├── GoneError              what a repeated request made has been deleted
+    ├── IdempotencyMismatchError   another request had this Idempotency-Key
     └── StoreError
         ├── StoreUnavailableError   the database does not answer; worth another try
         └── StorageFullError        the disk has less room than is kept free
@@ -79,6 +81,20 @@ class NotFinishedError(ScriptServiceError):
 
     def __init__(self, command: object) -> None:
         super().__init__(f"cannot delete command {command}: it is not finished; stop it first")
+
+
+class GoneError(ScriptServiceError):
+    """What a repeated request made has been deleted."""
+
+    def __init__(self, command: object) -> None:
+        super().__init__(f"cannot find command {command} any more: it has been deleted")
+
+
+class IdempotencyMismatchError(ScriptServiceError):
+    """Another request had this Idempotency-Key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"cannot use Idempotency-Key {key} again: that request said otherwise")
 
 
 class StoreError(ScriptServiceError):

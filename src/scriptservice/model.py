@@ -202,6 +202,21 @@ class Filter:
     created_before: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """What names a request, so that it can be sent twice and acts once.
+
+    Attributes:
+        token: name of the token it came with; keys of others are others.
+        key: what the client chose.
+        fingerprint: SHA-256 of what the request says.
+    """
+
+    token: str
+    key: str
+    fingerprint: bytes
+
+
 def script_interpreter(script: str) -> tuple[str, ...]:
     """Return how a script says it is to be run, as Linux reads its first line.
 

@@ -11,21 +11,32 @@ from uuid import UUID
 
 import structlog
 
-from scriptservice.errors import StoreError, StoreUnavailableError
+from scriptservice.errors import IdempotencyMismatchError, StoreError, StoreUnavailableError
 from scriptservice.fleet.recorder import Recorded, Recorder
 from scriptservice.fleet.transport import Transport
 from scriptservice.keeper.journal import now_us
 from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.model import Command, Status, Submission
+from scriptservice.model import Command, RequestKey, Status, Submission
 from scriptservice.store import commands as command_store
+from scriptservice.store.commands import Repeated
 from scriptservice.store.reader import Reader
 from scriptservice.store.writer import Writer
+
+Stored = Command | Repeated | IdempotencyMismatchError
 
 PICK = 64
 AGAIN_SECONDS = 0.5
 FOREVER_SECONDS = 1e9
 
 log = structlog.get_logger()
+
+
+def _new_command(stored: "asyncio.Future[Stored]") -> Command | None:
+    """Return the command that was stored, None if none was."""
+    if stored.exception() is not None:
+        return None
+    result = stored.result()
+    return result if isinstance(result, Command) else None
 
 
 def spawn_spec(command: Command) -> SpawnSpec:
@@ -103,20 +114,27 @@ class Dispatcher:
     # Submitting
 
     async def submit(
-        self, command: UUID, submission: Submission, created_by: str, rerun_of: UUID | None
-    ) -> Command:
-        """Store a command, and send it if there is room.
+        self,
+        command: UUID,
+        submission: Submission,
+        created_by: str,
+        rerun_of: UUID | None,
+        request: RequestKey | None,
+    ) -> Command | Repeated:
+        """Store a command, and send it if there is room; unless the request was here before.
 
         Args:
             command: its new id.
             submission: what is asked for.
             created_by: name of the token.
             rerun_of: what it repeats.
+            request: what names the request, None if nothing does.
 
         Returns:
-            The command as it is on disk.
+            The command as it is on disk, or which one the same request made before.
 
         Raises:
+            IdempotencyMismatchError: another request had this name; nothing is stored.
             StoreUnavailableError: nothing is stored; the service is ending, or its database
                 does not answer.
             StorageFullError: nothing is stored.
@@ -138,24 +156,29 @@ class Dispatcher:
             rerun_of=rerun_of,
             host=self._transport.host if at_once else submission.host,
             dispatched_to=self._transport.identity if at_once else None,
+            request=request,
         )
         if at_once:
             self._reserved += 1
         stored = self._writer.submit(self._insert, new)
         # A callback, not what follows the await: whoever asked may be gone by then.
         stored.add_done_callback(self._stored_and_marked if at_once else self._stored)
-        return await asyncio.shield(stored)
+        result = await asyncio.shield(stored)
+        if isinstance(result, IdempotencyMismatchError):
+            raise result
+        return result
 
-    def _stored_and_marked(self, stored: "asyncio.Future[Command]") -> None:
+    def _stored_and_marked(self, stored: "asyncio.Future[Stored]") -> None:
         self._reserved -= 1
-        if stored.exception() is None:
-            self._send(stored.result())
+        command = _new_command(stored)
+        if command is not None:
+            self._send(command)
         else:
             self._wake.set()
 
-    def _stored(self, stored: "asyncio.Future[Command]") -> None:
-        if stored.exception() is None:
-            command = stored.result()
+    def _stored(self, stored: "asyncio.Future[Stored]") -> None:
+        command = _new_command(stored)
+        if command is not None:
             self._some_wait = True
             self._queued_since_start += 1
             self._expire_later(

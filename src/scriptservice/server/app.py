@@ -22,10 +22,12 @@ from scriptservice.server import openapi, problems
 from scriptservice.server.auth import TokenCheck, write_token_file
 from scriptservice.server.commands import Commands
 from scriptservice.server.config import ServerConfig
+from scriptservice.server.events import Events
 from scriptservice.server.feed import Feed
 from scriptservice.server.head import HeadAsGet
 from scriptservice.server.remover import Remover
 from scriptservice.server.routes import commands as command_routes
+from scriptservice.server.routes import events as event_routes
 from scriptservice.server.routes import health as health_routes
 from scriptservice.server.routes import hosts as host_routes
 from scriptservice.server.routes import output as output_routes
@@ -136,6 +138,7 @@ class Server:
             dispatcher=self._dispatcher,
             transport=self._keeper,
             feed=self.feed,
+            events=Events(self._reader, self.feed),
             remover=self._remover,
             data_dir=self._config.data_dir,
             min_free_bytes=self._config.min_free_bytes,
@@ -217,6 +220,7 @@ class Server:
         """The keeper ends its scripts: nothing new starts."""
         self.here.status = "draining"
         self._dispatcher.close()
+        self.feed.drain()
 
     async def finish(self, position: int) -> None:
         """All scripts have ended: record the rest, let what never started wait again, close.
@@ -271,7 +275,8 @@ def build_app(commands: Commands, here: Here, tokens: list[token_store.Token]) -
     app.state.commands = commands
     app.state.here = here
     routers = [
-        module.router for module in (command_routes, output_routes, host_routes, health_routes)
+        module.router
+        for module in (command_routes, output_routes, event_routes, host_routes, health_routes)
     ]
     # FastAPI keeps routers whole and does not say what is in them; a 405 has to.
     app.state.routes = [route for router in routers for route in router.routes]

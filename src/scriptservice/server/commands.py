@@ -3,9 +3,11 @@
 Routes decode and respond; here it is acted. Nothing here knows HTTP.
 """
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from sqlalchemy import Connection
 
 from scriptservice.errors import (
     FieldError,
+    GoneError,
     StorageFullError,
     StoreError,
     UnknownCommandError,
@@ -22,9 +25,11 @@ from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.transport import HostState, Transport
 from scriptservice.ids import new_id, parse_id
 from scriptservice.keeper.journal import now_us
-from scriptservice.model import Command, Filter, Stream, Submission
+from scriptservice.model import Command, Filter, RequestKey, Stream, Submission
+from scriptservice.server.events import Events
 from scriptservice.server.feed import Feed
 from scriptservice.server.remover import Remover
+from scriptservice.server.streaming import StreamCutError
 from scriptservice.store import commands as command_store
 from scriptservice.store import hosts as host_store
 from scriptservice.store import output as output_store
@@ -34,11 +39,22 @@ from scriptservice.store.writer import Writer
 PART_BYTES = 64 << 10
 """How much output is held in memory for one reader."""
 
+WAIT_STEP_SECONDS = 0.005
+
 _ROOM_CHECK_SECONDS = 0.5
 
 
-class OutputCutError(Exception):
-    """Output ends here though it is not complete: the server ends, or the command was deleted."""
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What a submit led to.
+
+    Attributes:
+        command: as it is now.
+        repeated: whether an earlier request had made it.
+    """
+
+    command: Command
+    repeated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +95,7 @@ class Commands:
         dispatcher: for submitting.
         transport: for stopping, and for the state of the host.
         feed: news of commands.
+        events: makes event streams.
         remover: removes the output of deleted commands.
         data_dir: whose disk must have room.
         min_free_bytes: how much.
@@ -92,6 +109,7 @@ class Commands:
         dispatcher: Dispatcher,
         transport: Transport,
         feed: Feed,
+        events: Events,
         remover: Remover,
         data_dir: str,
         min_free_bytes: int,
@@ -101,6 +119,7 @@ class Commands:
         self._dispatcher = dispatcher
         self._transport = transport
         self._feed = feed
+        self._events = events
         self._remover = remover
         self._data_dir = data_dir
         self._min_free_bytes = min_free_bytes
@@ -108,11 +127,24 @@ class Commands:
         self._has_room = True
 
     async def submit(
-        self, submission: Submission, created_by: str, rerun_of: UUID | None = None
-    ) -> Command:
+        self,
+        submission: Submission,
+        created_by: str,
+        *,
+        rerun_of: UUID | None = None,
+        request: RequestKey | None = None,
+    ) -> Submitted:
         """Store a command and let it start; it is durable when this returns.
 
+        Args:
+            submission: what is asked for.
+            created_by: name of the token.
+            rerun_of: what it repeats.
+            request: what names the request; the same request again makes nothing new.
+
         Raises:
+            GoneError: the same request made a command that has been deleted.
+            IdempotencyMismatchError: another request had this name.
             ValidationError: it asks for a host that there is not.
             StorageFullError: the disk has less room than is kept free.
             StoreUnavailableError: nothing is stored.
@@ -123,7 +155,15 @@ class Commands:
         if not self._room():
             message = "cannot take commands: the disk has less room than is kept free"
             raise StorageFullError(message)
-        return await self._dispatcher.submit(new_id(), submission, created_by, rerun_of)
+        stored = await self._dispatcher.submit(new_id(), submission, created_by, rerun_of, request)
+        if isinstance(stored, Command):
+            return Submitted(stored, repeated=False)
+        try:
+            return Submitted(
+                await self._reader.run(command_store.find, stored.command), repeated=True
+            )
+        except UnknownCommandError as error:
+            raise GoneError(stored.command) from error
 
     def _room(self) -> bool:
         now = time.monotonic()
@@ -140,6 +180,40 @@ class Commands:
             UnknownCommandError: there is none of that id.
         """
         return await self._reader.run(command_store.find, _id(command))
+
+    async def finished(self, command: Command, seconds: float) -> Command:
+        """Return a command once it is finished, or as it is when the time is over.
+
+        Args:
+            command: as it was seen last.
+            seconds: how long to wait; a shutdown ends it at once.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + seconds
+        with self._feed.subscription(command.id) as news:
+            while True:
+                news.clear()
+                extent = await self._reader.run(command_store.extent, command.id)
+                if extent.finished or self._feed.draining or clock() >= deadline:
+                    break
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(deadline):
+                        await news.wait()
+                        # One that prints a lot is looked at now and then, not at every line.
+                        await asyncio.sleep(WAIT_STEP_SECONDS)
+        return await self._reader.run(command_store.find, command.id)
+
+    async def events(self, command: str, after: int) -> AsyncIterator[bytes]:
+        """Return a command's event stream from a position on.
+
+        Raises:
+            UnknownCommandError: there is none of that id.
+            ValidationError: the position lies beyond its output.
+        """
+        identifier = _id(command)
+        if after > await self._events.end_of(identifier):
+            raise ValidationError(FieldError("after", "lies beyond the output"))
+        return self._events.stream(identifier, after)
 
     async def page(self, wanted: Filter, limit: int, before: int | None) -> list[Command]:
         """Return commands, newest first; see `store.commands.page`."""
@@ -166,15 +240,15 @@ class Commands:
             self._transport.stop(str(result.id), signal, grace)
         return result
 
-    async def rerun(self, command: str, created_by: str) -> Command:
-        """Submit the same again.
+    async def rerun(self, command: str, created_by: str, request: RequestKey | None) -> Submitted:
+        """Submit the same again; see `submit`.
 
         Raises:
             UnknownCommandError: there is none of that id.
             StoreError: nothing is stored.
         """
         again = await self.get(command)
-        return await self.submit(again.submission, created_by, again.id)
+        return await self.submit(again.submission, created_by, rerun_of=again.id, request=request)
 
     async def delete(self, command: str) -> None:
         """Delete a finished command and its output.
@@ -227,7 +301,7 @@ class Commands:
         """Yield the bytes of a range that were there when it was asked for.
 
         Raises:
-            OutputCutError: they are no longer all there.
+            StreamCutError: they are no longer all there.
         """
         at = window.start
         end = window.size if window.end is None else min(window.end, window.size)
@@ -237,7 +311,7 @@ class Commands:
                 output_store.read, window.extent.number, window.stream, at, upto
             )
             if not part:
-                raise OutputCutError
+                raise StreamCutError
             at += len(part)
             yield part
 
@@ -245,7 +319,7 @@ class Commands:
         """Yield the bytes of a range as they come, until it or the command is at its end.
 
         Raises:
-            OutputCutError: the server ends, or the command was deleted.
+            StreamCutError: the server ends, or the command was deleted.
         """
         identifier = _id(command)
         at = window.start
@@ -261,7 +335,7 @@ class Commands:
                 elif finished:
                     return
                 elif self._feed.closing:
-                    raise OutputCutError
+                    raise StreamCutError
                 else:
                     await news.wait()
 
@@ -279,7 +353,7 @@ class Commands:
         try:
             return await self._reader.run(step)
         except (UnknownCommandError, StoreError) as error:
-            raise OutputCutError from error
+            raise StreamCutError from error
 
     # Hosts and health
 

@@ -10,11 +10,17 @@ from uuid import UUID
 
 
 class Feed:
-    """Who waits for which command, in this process."""
+    """Who waits for which command, in this process.
+
+    Attributes:
+        draining: the service ends its scripts; who follows goes on, who waits is answered.
+        closing: the server ends.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
         self.closing = False
+        self.draining = False
 
     @contextmanager
     def subscription(self, command: UUID) -> Iterator[asyncio.Event]:
@@ -37,7 +43,12 @@ class Feed:
             for event in self._waiting.get(command, ()):
                 event.set()
 
+    def drain(self) -> None:
+        """Wake everyone: the service ends, and who waits for an end is answered now."""
+        self.draining = True
+        self.notify(list(self._waiting))
+
     def close(self) -> None:
         """Wake everyone for the last time: the server ends."""
-        self.closing = True
+        self.closing = self.draining = True
         self.notify(list(self._waiting))

@@ -11,7 +11,14 @@ from pydantic.json_schema import models_json_schema
 from scriptservice import __version__
 from scriptservice.model import Status
 from scriptservice.server.problems import MEDIA_TYPE, TITLES
-from scriptservice.server.schemas import ListQuery, OutputQuery, StopBody, SubmitBody
+from scriptservice.server.schemas import (
+    EventsQuery,
+    ListQuery,
+    OutputQuery,
+    StopBody,
+    SubmitBody,
+    WaitQuery,
+)
 
 Json = dict[str, Any]
 Answers = dict[int | str, Json]
@@ -138,6 +145,21 @@ class Problem(BaseModel):
     command: Command | None = Field(None, description="for already-finished")
 
 
+class OutputEvent(BaseModel):
+    """Data of an ``output`` event: one stream, one contiguous range of positions."""
+
+    stream: Literal["stdout", "stderr"]
+    position: int = Field(description="of its first byte in the merged output")
+    stream_offset: int = Field(description="of its first byte in its stream")
+    time: str = Field(json_schema_extra=_TIME)
+    text: str | None = Field(None, description="the bytes, where they are UTF-8")
+    base64: str | None = Field(None, description="the bytes, where they are not")
+
+
+class CommandEvent(_CommandFields):
+    """Data of a ``status`` or ``end`` event: the command without its script."""
+
+
 class Health(BaseModel):
     """The process is up."""
 
@@ -154,7 +176,18 @@ class Readiness(BaseModel):
     degraded: list[str]
 
 
-_MODELS = (Command, CommandPage, HostList, Problem, Health, Readiness, SubmitBody, StopBody)
+_MODELS = (
+    Command,
+    CommandEvent,
+    CommandPage,
+    Health,
+    HostList,
+    OutputEvent,
+    Problem,
+    Readiness,
+    StopBody,
+    SubmitBody,
+)
 _REF = "#/components/schemas/{model}"
 
 
@@ -212,7 +245,19 @@ _ID = {
     "required": True,
     "schema": {"type": "string", "format": "uuid"},
 }
-_LOCATION = {"Location": {"description": "the new command", "schema": {"type": "string"}}}
+_MADE: Json = {
+    "Location": {"description": "the command", "schema": {"type": "string"}},
+    "Idempotent-Replayed": {
+        "description": "true where an earlier request with this key made it",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "names the request: sent again within a day it makes nothing new",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 _SCRIPT_TYPES = ("text/x-shellscript", "text/plain")
 
 
@@ -269,15 +314,20 @@ _OUTPUT_HEADERS: Json = {
 
 SUBMIT = _route(
     status=201,
-    parameters=_submit_query(),
+    parameters=[_KEY, *_query(WaitQuery), *_submit_query()],
     body={
         "required": True,
         "content": _json(SubmitBody)
         | {media_type: {"schema": {"type": "string"}} for media_type in _SCRIPT_TYPES},
     },
-    answers={201: {**_COMMAND, "headers": _LOCATION}},
+    answers={201: {**_COMMAND, "headers": _MADE}},
     problems=_problems(
-        "bad-request", "too-large", "unsupported-media-type", "validation", "storage-full"
+        "bad-request",
+        "gone",
+        "too-large",
+        "unsupported-media-type",
+        "validation",
+        "storage-full",
     ),
 )
 LIST = _route(
@@ -288,7 +338,7 @@ LIST = _route(
 )
 GET = _route(
     status=200,
-    parameters=[_ID],
+    parameters=[_ID, *_query(WaitQuery)],
     answers={200: _COMMAND},
     problems=_problems("not-found", "validation"),
 )
@@ -315,9 +365,45 @@ STOP = _route(
 )
 RERUN = _route(
     status=201,
-    parameters=[_ID],
-    answers={201: {**_COMMAND, "headers": _LOCATION}},
-    problems=_problems("not-found", "validation", "storage-full"),
+    parameters=[_ID, _KEY, *_query(WaitQuery)],
+    answers={201: {**_COMMAND, "headers": _MADE}},
+    problems=_problems("not-found", "gone", "too-large", "validation", "storage-full"),
+)
+EVENTS = _route(
+    status=200,
+    parameters=[
+        _ID,
+        *_query(EventsQuery),
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "description": "id of the last event of a broken stream: go on behind it",
+            "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
+        },
+    ],
+    answers={
+        200: {
+            "description": "Server-Sent Events: status, output, end",
+            "content": {
+                "text/event-stream": {
+                    "itemSchema": {
+                        "type": "object",
+                        "properties": {
+                            "id": {"type": "string"},
+                            "event": {"type": "string", "enum": ["status", "output", "end"]},
+                            "data": {
+                                "type": "string",
+                                "contentMediaType": "application/json",
+                                "contentSchema": {"anyOf": [_ref(CommandEvent), _ref(OutputEvent)]},
+                            },
+                            "retry": {"type": "integer"},
+                        },
+                    },
+                }
+            },
+        }
+    },
+    problems=_problems("not-found", "validation"),
 )
 OUTPUT = _route(
     status=200,

@@ -13,6 +13,8 @@ from starlette.routing import Match
 from scriptservice.errors import (
     AlreadyFinishedError,
     FieldError,
+    GoneError,
+    IdempotencyMismatchError,
     NotFinishedError,
     ScriptServiceError,
     StorageFullError,
@@ -32,10 +34,12 @@ TITLES = {
     "method-not-allowed": (405, "This method does not work here"),
     "already-finished": (409, "The command has ended"),
     "not-finished": (409, "The command has not ended"),
+    "gone": (410, "What this request made has been deleted"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "This kind of content is not taken"),
     "range-not-satisfiable": (416, "The range lies outside the output"),
     "validation": (422, "The request says something that cannot be"),
+    "idempotency-mismatch": (422, "Another request had this Idempotency-Key"),
     "internal": (500, "The service failed"),
     "store-unavailable": (503, "The service cannot store or read now"),
     "storage-full": (507, "The disk is full"),
@@ -103,6 +107,10 @@ def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
             return ProblemError("already-finished", str(error), command=command_view(error.command))
         case NotFinishedError():
             return ProblemError("not-finished", str(error))
+        case GoneError():
+            return ProblemError("gone", str(error))
+        case IdempotencyMismatchError():
+            return ProblemError("idempotency-mismatch", str(error))
         case StorageFullError():
             return ProblemError("storage-full", str(error))
         case StoreUnavailableError():

@@ -194,6 +194,26 @@ class ListQuery(BaseModel):
     cursor: str | None = Field(None, description="next_cursor of the page before")
 
 
+class WaitQuery(BaseModel):
+    """How long the answer may be held."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] | None = Field(
+        None, description="seconds to wait for the end, at most 60"
+    )
+
+
+class EventsQuery(BaseModel):
+    """Where an event stream is to begin."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[int, Field(ge=0, lt=1 << 63)] = Field(
+        0, description="position in the merged output; Last-Event-ID beats it"
+    )
+
+
 class OutputQuery(BaseModel):
     """Which output to send."""
 

@@ -24,7 +24,12 @@ from sqlalchemy import (
     update,
 )
 
-from scriptservice.errors import AlreadyFinishedError, NotFinishedError, UnknownCommandError
+from scriptservice.errors import (
+    AlreadyFinishedError,
+    IdempotencyMismatchError,
+    NotFinishedError,
+    UnknownCommandError,
+)
 from scriptservice.model import (
     OPEN,
     SCRIPT_PREVIEW_CHARACTERS,
@@ -32,9 +37,15 @@ from scriptservice.model import (
     Filter,
     OnOutputLimit,
     Outcome,
+    RequestKey,
     Status,
     Submission,
     sources,
+)
+from scriptservice.store.idempotency import (
+    KeptRequest,
+    find_request,
+    keep_requests,
 )
 from scriptservice.store.tables import commands, inputs, labels, output
 
@@ -83,6 +94,7 @@ class NewCommand:
         rerun_of: what it repeats.
         host: where it will run, if that is decided.
         dispatched_to: the keeper that will get it right after the commit, None to queue it.
+        request: what names the request, None if nothing does.
     """
 
     id: UUID
@@ -92,6 +104,7 @@ class NewCommand:
     rerun_of: UUID | None
     host: str | None
     dispatched_to: str | None
+    request: RequestKey | None = None
 
     def stored(self, number: int) -> Command:
         """Return the command as it stands in the database under a number."""
@@ -109,6 +122,17 @@ class NewCommand:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A request that has been here before; nothing was stored for it.
+
+    Attributes:
+        command: what it made then; that may be deleted meanwhile.
+    """
+
+    command: UUID
+
+
 def next_number(connection: Connection) -> int:
     """Return the number that the next command gets."""
     return int(connection.execute(select(func.max(commands.c.number))).scalar() or 0) + 1
@@ -124,8 +148,26 @@ class Inserter:
     def __init__(self) -> None:
         self._next: int | None = None
 
-    def __call__(self, connection: Connection, items: list[NewCommand]) -> list[Command]:
-        """Store commands; return them with their numbers, in the order of submission."""
+    def __call__(
+        self, connection: Connection, items: list[NewCommand]
+    ) -> list[Command | Repeated | IdempotencyMismatchError]:
+        """Store commands, but none twice whose request has been here before.
+
+        Returns:
+            The commands with their numbers, in the order of submission; or what they repeat; or
+            that their key belongs to a request that says something else.
+        """
+        results: list[Command | Repeated | IdempotencyMismatchError | None] = []
+        made: dict[tuple[str, str], KeptRequest] = {}
+        new: list[NewCommand] = []
+        for item in items:
+            results.append(_repeats(connection, item, made))
+            if results[-1] is None:
+                new.append(item)
+        stored = iter(self._store(connection, new) if new else [])
+        return [next(stored) if result is None else result for result in results]
+
+    def _store(self, connection: Connection, items: list[NewCommand]) -> list[Command]:
         if self._next is None:
             self._next = next_number(connection)
         stored = [item.stored(number) for number, item in enumerate(items, self._next)]
@@ -141,7 +183,29 @@ class Inserter:
         ]
         if label_rows:
             connection.execute(insert(labels), label_rows)
+        requests = [
+            (item.request, item.id, item.created_at) for item in items if item.request is not None
+        ]
+        if requests:
+            keep_requests(connection, requests)
         return stored
+
+
+def _repeats(
+    connection: Connection, item: NewCommand, made: dict[tuple[str, str], KeptRequest]
+) -> Repeated | IdempotencyMismatchError | None:
+    """Return what an item repeats, of earlier transactions or of this one; note it if it is new."""
+    request = item.request
+    if request is None:
+        return None
+    name = (request.token, request.key)
+    kept = made.get(name) or find_request(connection, request, item.created_at)
+    if kept is None:
+        made[name] = KeptRequest(request.fingerprint, item.id)
+        return None
+    if kept.fingerprint != request.fingerprint:
+        return IdempotencyMismatchError(request.key)
+    return Repeated(kept.command)
 
 
 def _row(item: NewCommand, command: Command) -> dict[str, Any]:
@@ -239,21 +303,39 @@ def find(connection: Connection, command: UUID) -> Command:
     return _command(row)
 
 
+def find_item(connection: Connection, command: UUID) -> Command:
+    """Return a command as lists have it: without its script, which may be large.
+
+    Raises:
+        UnknownCommandError: there is none of that id.
+    """
+    query = select(*_ITEM).select_from(_JOINED).where(commands.c.id == command, _THERE)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise UnknownCommandError(command)
+    return _command(row)
+
+
 @dataclass(frozen=True, slots=True)
 class Extent:
     """How much output a command has, and whether more can come.
 
     Attributes:
         number: the command's.
-        finished: whether its status is final.
+        status: how far the command is.
         stdout_bytes: stored so far.
         stderr_bytes: stored so far.
     """
 
     number: int
-    finished: bool
+    status: Status
     stdout_bytes: int
     stderr_bytes: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether its status is final."""
+        return self.status.final
 
 
 def extent(connection: Connection, command: UUID) -> Extent:
@@ -268,7 +350,7 @@ def extent(connection: Connection, command: UUID) -> Extent:
     row = connection.execute(query).one_or_none()
     if row is None:
         raise UnknownCommandError(command)
-    return Extent(row.number, Status(row.status).final, row.stdout_bytes, row.stderr_bytes)
+    return Extent(row.number, Status(row.status), row.stdout_bytes, row.stderr_bytes)
 
 
 def page(connection: Connection, wanted: Filter, limit: int, before: int | None) -> list[Command]:

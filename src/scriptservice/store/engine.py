@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from scriptservice.errors import ConfigurationError
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The schema this release writes: the newest revision of ``migrations``."""
 
 READERS = 4

@@ -6,6 +6,7 @@ A chunk is one stream and one contiguous range of positions, at most `CHUNK_BYTE
 from sqlalchemy import Column, Connection, func, select
 
 from scriptservice.model import Stream
+from scriptservice.store.recording import Chunk
 from scriptservice.store.tables import output
 
 CHUNK_BYTES = 256 << 10
@@ -48,6 +49,38 @@ def read(connection: Connection, number: int, stream: Stream, start: int, end: i
         parts.append(part)
         at += len(part)
     return b"".join(parts)
+
+
+def chunks(connection: Connection, number: int, start: int, end: int) -> list[Chunk]:
+    """Return the chunks of both streams in a range of positions, cut to it.
+
+    Args:
+        connection: to read from.
+        number: the command's.
+        start: the first byte's position.
+        end: the position behind the last byte; the caller bounds what lies between.
+
+    Returns:
+        In order and without gaps, from the start on.
+    """
+    mine = output.c.number == number
+    first = select(func.max(output.c.position)).where(mine, output.c.position <= start)
+    query = (
+        select(output)
+        .where(mine, output.c.position >= first.scalar_subquery(), output.c.position < end)
+        .order_by(output.c.position)
+    )
+    found: list[Chunk] = []
+    at = start
+    for row in connection.execute(query):
+        if row.position > at:
+            break
+        skipped = at - row.position
+        data = row.data[skipped : end - row.position]
+        if data:
+            found.append(Chunk(number, at, row.stream, row.stream_offset + skipped, row.time, data))
+        at += len(data)
+    return found
 
 
 def start_of_last_lines(

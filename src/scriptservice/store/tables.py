@@ -139,3 +139,14 @@ tokens = Table(
     Column("sha256", LargeBinary, nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
 )
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("token", String(255), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("command", Uuid, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+Index("idempotency_keys_by_time", idempotency_keys.c.created_at)

@@ -11,15 +11,19 @@ from starlette.responses import Response
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Command, Filter, Submission
 from scriptservice.server import openapi
+from scriptservice.server.commands import Submitted
 from scriptservice.server.problems import ProblemError
 from scriptservice.server.routes.requests import (
     asker,
     body,
+    checked_wait,
     content_type,
     json_body,
     no_query,
     query,
+    request_key,
     service,
+    wait_seconds,
 )
 from scriptservice.server.schemas import (
     JSON_BODY_BYTES,
@@ -44,8 +48,19 @@ _TEXT_CHARSETS = (None, "utf-8", "utf8", "us-ascii")
 
 
 def _command_response(command: Command, status: int = 200) -> Response:
-    headers = {"Location": f"/v1/commands/{command.id}"} if status == 201 else None
-    return Response(to_json(command_view(command)), status, headers=headers, media_type=JSON)
+    return Response(to_json(command_view(command)), status, media_type=JSON)
+
+
+async def _submitted_response(
+    request: Request, submitted: Submitted, wait_seconds: float | None
+) -> Response:
+    command = submitted.command
+    if wait_seconds is not None:
+        command = await service(request).finished(command, wait_seconds)
+    headers = {"Location": f"/v1/commands/{command.id}"}
+    if submitted.repeated:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(to_json(command_view(command)), 201, headers=headers, media_type=JSON)
 
 
 @router.post("", **openapi.SUBMIT)
@@ -53,26 +68,34 @@ async def submit(request: Request) -> Response:
     """Submit a script: as a field of JSON, or as the body itself."""
     media_type, charset = content_type(request)
     if media_type == JSON:
-        no_query(request)
-        submission = json_body(await body(request, JSON_BODY_BYTES), SubmitBody).submission()
+        seconds = wait_seconds(request)
+        raw = await body(request, JSON_BODY_BYTES)
+        submission = json_body(raw, SubmitBody).submission()
     elif media_type in SCRIPT_TYPES and charset in _TEXT_CHARSETS:
-        submission = _raw_submission(request, await body(request, SCRIPT_BYTES))
+        raw = await body(request, SCRIPT_BYTES)
+        submission, seconds = _raw_submission(request, raw)
     else:
         detail = (
             "cannot take this content type: send application/json, or the script itself in "
             "UTF-8: curl -H 'Content-Type: text/plain' --data-binary @job.sh"
         )
         raise ProblemError("unsupported-media-type", detail)
-    command = await service(request).submit(submission, asker(request))
-    return _command_response(command, 201)
+    named = request_key(request, raw)
+    submitted = await service(request).submit(submission, asker(request), request=named)
+    return await _submitted_response(request, submitted, seconds)
 
 
-def _raw_submission(request: Request, raw: bytes) -> Submission:
-    """Return what a script as the body and its fields as query parameters ask for."""
+def _raw_submission(request: Request, raw: bytes) -> tuple[Submission, float | None]:
+    """Return what a script as the body and its fields as query parameters ask for.
+
+    Returns:
+        That, and how many seconds to wait for its end, None for not at all.
+    """
     fields = single_and_repeated(request.query_params.multi_items())
     for name in ("script", "labels", "args"):
         if name in fields:
             raise ValidationError(FieldError(name, "is not known"))
+    seconds = checked_wait(fields.pop("wait", None))
     try:
         fields["script"] = raw.decode()
     except UnicodeDecodeError as error:
@@ -81,7 +104,7 @@ def _raw_submission(request: Request, raw: bytes) -> Submission:
     fields["env"] = dict(key_and_value("env", text) for text in fields.pop("env", []))
     fields["args"] = fields.pop("arg", [])
     try:
-        return SubmitBody.model_validate(fields, strict=False).submission()
+        return SubmitBody.model_validate(fields, strict=False).submission(), seconds
     except PydanticValidationError as error:
         raise field_errors(error) from error
 
@@ -139,9 +162,12 @@ def _cursor_number(cursor: str, wanted: Filter) -> int:
 
 @router.get("/{command_id}", **openapi.GET)
 async def get_command(request: Request, command_id: str) -> Response:
-    """Return one command."""
-    no_query(request)
-    return _command_response(await service(request).get(command_id))
+    """Return one command, perhaps once it is finished."""
+    seconds = wait_seconds(request)
+    command = await service(request).get(command_id)
+    if seconds is not None and not command.status.final:
+        command = await service(request).finished(command, seconds)
+    return _command_response(command)
 
 
 @router.delete("/{command_id}", **openapi.DELETE)
@@ -174,6 +200,7 @@ async def _stop_body(request: Request) -> StopBody:
 @router.post("/{command_id}/rerun", **openapi.RERUN)
 async def rerun_command(request: Request, command_id: str) -> Response:
     """Submit the same again."""
-    no_query(request)
-    command = await service(request).rerun(command_id, asker(request))
-    return _command_response(command, 201)
+    seconds = wait_seconds(request)
+    named = request_key(request, await body(request, STOP_BODY_BYTES))
+    submitted = await service(request).rerun(command_id, asker(request), named)
+    return await _submitted_response(request, submitted, seconds)

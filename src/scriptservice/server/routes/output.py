@@ -1,22 +1,20 @@
 """Output as raw bytes: whole, by range, its tail, or live."""
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Stream
 from scriptservice.server import openapi
-from scriptservice.server.commands import OutputCutError, Window
+from scriptservice.server.commands import Window
 from scriptservice.server.head import HEAD_KEY
 from scriptservice.server.problems import ProblemError
 from scriptservice.server.routes.requests import query, service
 from scriptservice.server.schemas import OutputQuery
+from scriptservice.server.streaming import StreamResponse
 
 router = APIRouter(prefix="/v1/commands", tags=["output"])
 
@@ -24,64 +22,6 @@ BYTES = "application/octet-stream"
 TEXT = "text/plain; charset=utf-8"
 
 _RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE)
-
-
-class OutputResponse(Response):
-    """Streams output, and notices at once when the client goes.
-
-    Args:
-        content: the bytes; raises `OutputCutError` where it ends too early: the connection is
-            then closed without the last chunk, so that nobody takes it for complete.
-        status_code: 200 or 206.
-        headers: with the length, if it is known.
-        media_type: of the bytes.
-    """
-
-    def __init__(
-        self,
-        content: AsyncIterator[bytes],
-        *,
-        status_code: int,
-        headers: dict[str, str],
-        media_type: str,
-    ) -> None:
-        super().__init__(None, status_code, media_type=media_type)
-        del self.headers["content-length"]
-        self.headers["content-type"] = media_type
-        self.headers.update(headers)
-        self._content = content
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send it, or as much of it as the client stays for."""
-        sending = asyncio.ensure_future(self._send(send))
-        leaving = asyncio.ensure_future(_client_left(receive))
-        try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-        with suppress(asyncio.CancelledError, OSError):
-            await sending
-
-    async def _send(self, send: Send) -> None:
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status_code,
-                "headers": self.raw_headers,
-            }
-        )
-        try:
-            async for part in self._content:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        except OutputCutError:
-            return
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _client_left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 @router.get("/{command_id}/output", **openapi.OUTPUT)
@@ -124,7 +64,7 @@ async def get_output(request: Request, command_id: str) -> Response:
         if length is None:  # starlette made it 0, which is not what a follow would send
             del response.headers["content-length"]
         return response
-    return OutputResponse(content, status_code=status, headers=headers, media_type=media_type)
+    return StreamResponse(content, status_code=status, headers=headers, media_type=media_type)
 
 
 async def _window(request: Request, command_id: str, asked: OutputQuery) -> Window:

@@ -1,5 +1,6 @@
 """What the routes need to know of a request: who asks, and what its query and body say."""
 
+import hashlib
 from typing import TypeVar
 
 from fastapi import Request
@@ -7,9 +8,13 @@ from pydantic import BaseModel
 from pydantic import ValidationError as PydanticValidationError
 from starlette.requests import ClientDisconnect
 
+from scriptservice.errors import FieldError, ValidationError
+from scriptservice.model import RequestKey
 from scriptservice.server.commands import Commands
 from scriptservice.server.problems import ProblemError
-from scriptservice.server.schemas import field_errors, single_and_repeated
+from scriptservice.server.schemas import WaitQuery, field_errors, single_and_repeated
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -51,6 +56,48 @@ def no_query(request: Request) -> None:
     """
     if request.scope["query_string"]:
         query(request, _NoParameters)
+
+
+def wait_seconds(request: Request) -> float | None:
+    """Return how long the answer may be held, None for not at all; no other parameter is taken.
+
+    Raises:
+        ValidationError: it is no number from 0 to 60, or there is another parameter.
+    """
+    return query(request, WaitQuery).wait if request.scope["query_string"] else None
+
+
+def checked_wait(text: str | None) -> float | None:
+    """Return a ``wait`` parameter as seconds, None for None.
+
+    Raises:
+        ValidationError: it is no number from 0 to 60.
+    """
+    try:
+        return WaitQuery.model_validate({"wait": text}).wait
+    except PydanticValidationError as error:
+        raise field_errors(error) from error
+
+
+def request_key(request: Request, raw: bytes) -> RequestKey | None:
+    """Return what names a request, from its Idempotency-Key; None if it has none.
+
+    Args:
+        request: whose method, path, query except ``wait`` and content type count.
+        raw: its body, which counts too.
+
+    Raises:
+        ValidationError: the key is empty, too long, or there are several.
+    """
+    given = request.headers.getlist(IDEMPOTENCY_KEY)
+    if not given:
+        return None
+    if len(given) > 1 or not 1 <= len(given[0]) <= 255:
+        raise ValidationError(FieldError(IDEMPOTENCY_KEY, "must be one key of 1 to 255 characters"))
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "wait"]
+    said = repr((request.method, request.url.path, pairs, request.headers.get("content-type", "")))
+    fingerprint = hashlib.sha256(said.encode() + b"\0" + raw).digest()
+    return RequestKey(asker(request), given[0], fingerprint)
 
 
 async def body(request: Request, limit: int) -> bytes:

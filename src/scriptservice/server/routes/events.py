@@ -1,0 +1,45 @@
+"""A command's event stream."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from scriptservice.errors import FieldError, ValidationError
+from scriptservice.server import openapi
+from scriptservice.server.head import HEAD_KEY
+from scriptservice.server.routes.requests import query, service
+from scriptservice.server.schemas import EventsQuery
+from scriptservice.server.streaming import StreamResponse
+
+router = APIRouter(prefix="/v1/commands", tags=["events"])
+
+EVENT_STREAM = "text/event-stream"
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_LONGEST_ID = 19
+
+
+@router.get("/{command_id}/events", **openapi.EVENTS)
+async def get_events(request: Request, command_id: str) -> Response:
+    """Stream a command's status, output and end, live and from any position."""
+    after = _position(request)
+    content: AsyncIterator[bytes] = await service(request).events(command_id, after)
+    if request.scope.get(HEAD_KEY):
+        return Response(None, headers=_HEADERS, media_type=EVENT_STREAM)
+    return StreamResponse(content, status_code=200, headers=_HEADERS, media_type=EVENT_STREAM)
+
+
+def _position(request: Request) -> int:
+    """Return where to begin: behind the last event of a broken stream, or as asked.
+
+    Raises:
+        ValidationError: it is no position.
+    """
+    asked = query(request, EventsQuery)
+    last = request.headers.getlist("last-event-id")
+    if not last:
+        return asked.after
+    text = last[0]
+    if len(last) > 1 or not (text.isascii() and text.isdecimal() and len(text) <= _LONGEST_ID):
+        raise ValidationError(FieldError("Last-Event-ID", "must be a position"))
+    return int(text)
