@@ -1,0 +1,153 @@
+"""Commands as they are stored, found again and picked for dispatch."""
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from scriptservice.errors import UnknownCommandError
+from scriptservice.model import OnOutputLimit, Status
+from scriptservice.store import commands as command_store
+from scriptservice.store.commands import Inserter
+from support.store import CREATED, KEEPER, Store
+
+EVERYTHING = {
+    "script": "echo ä\n" * 100,
+    "interpreter": ("/bin/bash", "-e"),
+    "name": "a name",
+    "labels": {"team": "db", "a": ""},
+    "args": ("one", "", "zwei ü"),
+    "env": {"A": "1", "B": "="},
+    "working_directory": "private",
+    "stdin": "in\0put ä",
+    "timeout_seconds": 1.5,
+    "queue_timeout_seconds": 2.5,
+    "grace_seconds": 0.0,
+    "leftover_seconds": 3600.0,
+    "output_limit_bytes": (1 << 63) - 1,
+    "on_output_limit": OnOutputLimit.STOP,
+    "priority": -100,
+}
+
+
+def test_what_is_stored_is_found_again(store: Store) -> None:
+    rerun_of = uuid4()
+    new = store.new(**EVERYTHING, rerun_of=rerun_of, host="alpha", dispatched_to=KEEPER)
+    (stored,) = store.insert(new)
+    found = store.find(new.id)
+    assert found == stored
+    assert found.submission == new.submission
+    assert (found.id, found.created_by, found.created_at) == (new.id, "admin", CREATED)
+    assert (found.rerun_of, found.host, found.status) == (rerun_of, "alpha", Status.QUEUED)
+    assert found.stdin_bytes == len("in\0put ä".encode())
+    assert store.row(found)["dispatched_to"] == KEEPER
+
+
+def test_the_defaults_are_found_again(store: Store) -> None:
+    command = store.add()
+    assert command.submission == store.new().submission
+    assert (command.stdin_bytes, command.submission.stdin) == (0, None)
+
+
+def test_an_empty_standard_input_is_not_none(store: Store) -> None:
+    assert store.add(stdin="").submission.stdin == ""
+
+
+def test_numbers_follow_the_order_of_submission(store: Store) -> None:
+    assert store.read(command_store.next_number) == 1
+    batch = store.insert(*(store.new() for _ in range(5)))
+    alone = store.insert(store.new())
+    assert [command.number for command in batch + alone] == [1, 2, 3, 4, 5, 6]
+    # After a restart another one counts on from what is there.
+    (after,) = store.write(Inserter(), store.new())
+    assert after.number == 7
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(store: Store) -> None:
+    twice = store.new(labels={"a": "b"})
+    with pytest.raises(Exception, match="UNIQUE"):
+        store.insert(store.new(), twice, twice)
+    for table in ("commands", "inputs", "labels"):
+        assert store.count(table) == 0
+
+
+def test_what_is_unknown(store: Store) -> None:
+    store.add()
+    for function in (command_store.find, command_store.extent):
+        with pytest.raises(UnknownCommandError):
+            store.read(function, UUID(int=1))
+
+
+@pytest.mark.parametrize("status", Status)
+def test_the_extent_of_output(store: Store, status: Status) -> None:
+    command = store.add(status)
+    store.set(command, stdout_bytes=5, stderr_bytes=7)
+    extent = store.read(command_store.extent, command.id)
+    assert (extent.number, extent.finished) == (command.number, status.final)
+    assert (extent.stdout_bytes, extent.stderr_bytes) == (5, 7)
+
+
+# Dispatch
+
+
+def test_what_waits_comes_in_the_order_in_which_it_starts(store: Store) -> None:
+    low = store.add(priority=-1)
+    first, second = store.add(), store.add()
+    high = store.add(priority=5)
+    waiting = store.read(command_store.waiting, "alpha", 10)
+    assert waiting == [high, first, second, low]
+    assert store.read(command_store.waiting, "alpha", 2) == [high, first]
+
+
+def test_what_does_not_wait(store: Store) -> None:
+    here, anywhere = store.add(host="alpha"), store.add()
+    store.set(here, host="alpha")
+    for status in Status:
+        if status is not Status.QUEUED:
+            store.add(status)
+    store.add(dispatched_to=KEEPER)
+    gone = store.add()
+    store.set(gone, deleted_at=1)
+    waiting = store.read(command_store.waiting, "alpha", 100)
+    assert [command.id for command in waiting] == [here.id, anywhere.id]
+
+
+def test_what_is_bound_to_another_host_does_not_wait_here(store: Store) -> None:
+    new = store.new()
+    bound = command_store.NewCommand(
+        id=new.id,
+        submission=type(new.submission)(script="true", host="beta"),
+        created_by="admin",
+        created_at=CREATED,
+        rerun_of=None,
+        host="beta",
+        dispatched_to=None,
+    )
+    (stored,) = store.insert(bound)
+    assert store.read(command_store.waiting, "alpha", 10) == []
+    assert store.read(command_store.waiting, "beta", 10) == [stored]
+
+
+def test_open_commands_are_those_that_are_not_final(store: Store) -> None:
+    commands = {status: store.add(status, queue_timeout_seconds=9) for status in Status}
+    store.set(
+        commands[Status.RUNNING],
+        dispatched_to=KEEPER,
+        stop_signal="SIGTERM",
+        stop_grace_seconds=1.5,
+        started_at=3,
+    )
+    found = {row.status: row for row in store.read(command_store.open_commands)}
+    assert set(found) == {Status.QUEUED, Status.RUNNING, Status.STOPPING}
+    running = found[Status.RUNNING]
+    assert running.id == commands[Status.RUNNING].id
+    assert (running.dispatched_to, running.stop_signal) == (KEEPER, "SIGTERM")
+    assert (running.stop_grace_seconds, running.outcome.started_at) == (1.5, 3)
+    assert (running.queue_timeout_seconds, running.created_at) == (9, CREATED)
+
+
+def test_by_ids_finds_those_there_are_whatever_their_status(store: Store) -> None:
+    made = [store.add(status) for status in Status]
+    wanted = [command.id for command in made[::2]]
+    found = store.read(command_store.by_ids, [*wanted, uuid4()])
+    assert {row.id for row in found} == set(wanted)
+    assert store.read(command_store.by_ids, []) == []

@@ -1,0 +1,88 @@
+"""A real database for the store's tests, with short ways to fill it, read it and look into it."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+
+from scriptservice.ids import new_id
+from scriptservice.model import Command, Status, Submission
+from scriptservice.store import commands as command_store
+from scriptservice.store.engine import Database
+from scriptservice.store.tables import commands, metadata
+
+CREATED = 1_795_450_800_000_000
+KEEPER = "a keeper's identity"
+
+
+class Store:
+    """An open database and what tests do with it.
+
+    Args:
+        database: open, and of the newest schema.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._insert = command_store.Inserter()
+
+    def write(self, job: Callable[[Connection, list[Any]], list[Any]], *items: Any) -> list[Any]:
+        """Run a writer's job in a transaction of its own."""
+        with self.database.writing.begin() as connection:
+            return job(connection, list(items))
+
+    def read(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a reader's function."""
+        with self.database.reading.begin() as connection:
+            return function(connection, *args)
+
+    def new(self, **fields: Any) -> command_store.NewCommand:
+        """Return a command about to be stored; fields that are not its own are the submission's."""
+        own = {name: fields.pop(name) for name in list(fields) if name in _OWN}
+        values = {
+            "id": new_id(),
+            "created_by": "admin",
+            "created_at": CREATED,
+            "rerun_of": None,
+            "host": None,
+            "dispatched_to": None,
+            **own,
+        }
+        return command_store.NewCommand(
+            submission=Submission(**{"script": "true", **fields}), **values
+        )
+
+    def add(self, status: Status = Status.QUEUED, **fields: Any) -> Command:
+        """Store a command and give it a status, whether or not it may have that."""
+        (stored,) = self.write(self._insert, self.new(**fields))
+        if status is not Status.QUEUED:
+            self.set(stored, status=status.value)
+        return self.find(stored.id)
+
+    def insert(self, *items: command_store.NewCommand) -> list[Command]:
+        """Store commands in one transaction."""
+        return self.write(self._insert, *items)
+
+    def set(self, command: Command, **columns: Any) -> None:
+        """Change columns of a command behind the store's back."""
+        statement = update(commands).where(commands.c.number == command.number).values(**columns)
+        with self.database.writing.begin() as connection:
+            connection.execute(statement)
+
+    def find(self, command: UUID) -> Command:
+        """Return a command, whole."""
+        return self.read(command_store.find, command)
+
+    def row(self, command: Command) -> dict[str, Any]:
+        """Return all columns of a command."""
+        query = select(commands).where(commands.c.number == command.number)
+        return dict(self.read(lambda connection: connection.execute(query).one())._mapping)
+
+    def count(self, table: str) -> int:
+        """Return how many rows a table has."""
+        query = select(func.count()).select_from(metadata.tables[table])
+        return int(self.read(lambda connection: connection.execute(query).scalar()))
+
+
+_OWN = set(command_store.NewCommand.__slots__) - {"submission"}
