@@ -22,6 +22,7 @@ ROUTES = {
     "/v1/commands/{command_id}/stop": {"post"},
     "/v1/commands/{command_id}/rerun": {"post"},
     "/v1/commands/{command_id}/output": {"get"},
+    "/v1/commands/{command_id}/events": {"get"},
     "/v1/hosts": {"get"},
     "/healthz": {"get"},
     "/readyz": {"get"},

@@ -105,8 +105,8 @@ def test_what_cannot_be_run_again(service: Service) -> None:
     assert_problem(service.client.post(f"/v1/commands/{UNKNOWN}/rerun"), "not-found")
     assert_problem(service.client.post("/v1/commands/x/rerun"), "not-found")
     command = service.run("true")
-    response = service.client.post(f"/v1/commands/{command['id']}/rerun", params={"wait": 1})
-    assert_invalid(response, "wait")
+    response = service.client.post(f"/v1/commands/{command['id']}/rerun", params={"name": 1})
+    assert_invalid(response, "name")
 
 
 # Delete

@@ -107,7 +107,7 @@ def test_without_parameters_the_defaults_are_those_of_json(service: Service) -> 
         ([("args", "a")], "args"),
         ([("interactive", "true")], "interactive"),
         ([("pty", "1")], "pty"),
-        ([("wait", "1")], "wait"),
+        ([("wait", "61")], "wait"),
         ([("colour", "red")], "colour"),
         ([("stdin_bytes", "1")], "stdin_bytes"),
     ],

@@ -140,7 +140,7 @@ def test_another_content_type_is_refused_with_the_line_that_works(
     assert "curl -H 'Content-Type: text/plain' --data-binary @job.sh" in problem["detail"]
 
 
-@pytest.mark.parametrize("parameter", ["name", "wait", "label", "x"])
+@pytest.mark.parametrize("parameter", ["name", "after", "label", "x"])
 def test_json_takes_no_query(service: Service, parameter: str) -> None:
     response = service.client.post("/v1/commands", json={"script": "echo"}, params={parameter: "1"})
     assert_invalid(response, parameter)

@@ -9,7 +9,8 @@ import pytest
 from scriptservice import __version__
 from scriptservice.cli.main import main
 from scriptservice.errors import ConfigurationError
-from scriptservice.settings import Settings, default_data_dir, load_settings
+from scriptservice.paths import default_data_dir
+from scriptservice.settings import Settings, load_settings
 
 Capture = pytest.CaptureFixture[str]
 
@@ -124,15 +125,11 @@ def test_the_data_directory_is_made_absolute(
     assert load_settings({"data_dir": "data"}).data_dir == str(tmp_path / "data")
 
 
-def test_the_default_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert default_data_dir() == "/var/lib/scriptservice"
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
-    assert default_data_dir() == "/xdg/scriptservice"
-    monkeypatch.setenv("XDG_DATA_HOME", "")
-    monkeypatch.setenv("HOME", "/Home/Somebody")
-    assert default_data_dir() == "/Home/Somebody/.local/share/scriptservice"
+def test_the_default_data_directory() -> None:
+    assert default_data_dir({"XDG_DATA_HOME": "/xdg"}, 0) == "/var/lib/scriptservice"
+    assert default_data_dir({"XDG_DATA_HOME": "/xdg"}, 1000) == "/xdg/scriptservice"
+    home = {"XDG_DATA_HOME": "", "HOME": "/home/somebody"}
+    assert default_data_dir(home, 1000) == "/home/somebody/.local/share/scriptservice"
 
 
 def test_a_file_that_is_not_there_names_itself() -> None:
