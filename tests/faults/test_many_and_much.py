@@ -1,0 +1,90 @@
+"""A thousand scripts at once, and a gibibyte from one: all arrives, and memory stays small."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from support.scripts import keeper_of, peak_bytes
+from support.service import Service, eventually
+
+MANY = 1000
+MUCH_BYTES = 1 << 30
+SERVER_BYTES = 150 << 20
+KEEPER_BYTES = 40 << 20
+
+BLOCK_BYTES = 1 << 16
+FILLER = "bytes(range(256)) * 255 + b'x' * 240"
+
+PRINTER = f"""
+import os
+filler = {FILLER}
+for number in range({MUCH_BYTES // BLOCK_BYTES}):
+    block = b"%015d\\n" % number + filler
+    while block:
+        block = block[os.write(1, block):]
+"""
+
+
+def test_a_thousand_scripts_at_once(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
+    assert service.client.get("/healthz").status_code == 200  # the threads share this client
+
+    gate = service.data_dir / "work" / "gate"
+    os.mkfifo(gate)
+    gate.chmod(0o644)
+
+    def submit(number: int) -> str:
+        script = f"read -r <gate; echo {number}; echo e{number} >&2"
+        return str(service.submit(script)["id"])
+
+    with ThreadPoolExecutor(4) as pool:
+        commands = list(pool.map(submit, range(MANY)))
+
+    def ones_that_are(status: str) -> int:
+        found = service.client.get("/v1/commands", params={"limit": 1000, "status": status})
+        return len(found.json()["items"])
+
+    def open_the_gate() -> bool:
+        with contextlib.suppress(OSError):  # ENXIO: nobody waits at it
+            os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+        return ones_that_are("succeeded") == MANY
+
+    eventually(lambda: ones_that_are("running") == MANY, "all to run", 60)
+    eventually(open_the_gate, "all to succeed", 60)
+    for number, command in enumerate(commands):
+        assert service.bytes_of(command, stream="stdout") == b"%d\n" % number
+        assert service.bytes_of(command, stream="stderr") == b"e%d\n" % number
+    assert peak_bytes(keeper_of(service).pid) < KEEPER_BYTES
+    assert peak_bytes(service.server_pid) < SERVER_BYTES
+
+
+def test_a_gibibyte_arrives_in_little_memory(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
+    keeper = keeper_of(service).pid
+    command = service.submit(PRINTER, interpreter=["/usr/bin/python3"])["id"]
+    digest, received = hashlib.sha256(), 0
+    path = f"/v1/commands/{command}/output"
+    with service.client.stream("GET", path, params={"follow": "true"}, timeout=60) as response:
+        for part in response.iter_raw():
+            digest.update(part)
+            received += len(part)
+    assert received == MUCH_BYTES
+    expected = hashlib.sha256()
+    filler = bytes(range(256)) * 255 + b"x" * 240
+    for number in range(MUCH_BYTES // BLOCK_BYTES):
+        expected.update(b"%015d\n" % number + filler)
+    assert digest.digest() == expected.digest()
+    final = service.wait(command)
+    assert final["status"] == "succeeded"
+    assert final["output"]["stdout_bytes"] == MUCH_BYTES
+    assert service.bytes_of(command, tail=240) == b"x" * 240
+    print(f"keeper {peak_bytes(keeper)}, server {peak_bytes(service.server_pid)} bytes at most")
+    assert peak_bytes(keeper) < KEEPER_BYTES
+    assert peak_bytes(service.server_pid) < SERVER_BYTES
+    journal = service.data_dir / "journal"
+    eventually(
+        lambda: sum(path.stat().st_size for path in journal.iterdir()) < 8 << 20,
+        "the journal to shrink",
+    )

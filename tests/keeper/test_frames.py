@@ -1,0 +1,220 @@
+"""Whatever its child sends or leaves unsent, the keeper goes on and runs a command once."""
+
+import struct
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from scriptservice.keeper.journal import Kind
+from scriptservice.keeper.protocol import SpawnSpec, encode, recorded_frame, stop_frame
+from support.rig import Rig, lines_of
+from support.service import eventually
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    made = Rig()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_an_id_that_is_sent_again_runs_once(rig: Rig) -> None:
+    runs = rig.data_dir / "work" / "runs"
+    command = rig.spawn("echo run >> runs; sleep 0.2")
+    again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).frame()
+    rig.send(again, again)
+    rig.wait_for(command, Kind.CLOSED)
+    rig.send(again)
+    last = rig.spawn("true")
+    rig.wait_for(last, Kind.CLOSED)
+    assert lines_of(runs) == ["run"]
+    assert rig.kinds(command).count(Kind.STARTING) == 1
+
+
+def test_an_id_is_remembered_until_the_child_has_adopted(rig: Rig) -> None:
+    """What a new child read in the database may be older than what has been recorded since."""
+    runs = rig.data_dir / "work" / "runs"
+    command = rig.spawn("echo run >> runs")
+    again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).frame()
+    rig.wait_for(command, Kind.CLOSED)
+    rig.let_child_die()
+    rig.meet()
+    rig.send(recorded_frame(rig.end()), again)
+    rig.wait_for(rig.spawn("true"), Kind.CLOSED)
+    assert lines_of(runs) == ["run"]
+    rig.send({"type": "adopted"})
+    rig.wait_for(rig.spawn("true"), Kind.CLOSED)
+    assert lines_of(runs) == ["run"]
+
+
+GARBAGE = {
+    "no json": struct.pack("<I", 4) + b"abcd",
+    "no object": struct.pack("<I", 2) + b"[]",
+    "no frame": struct.pack("<I", 2) + b"{}",
+    "a number": struct.pack("<I", 1) + b"7",
+    "too long": struct.pack("<I", 1 << 31) + b"x" * 100,
+    "no utf-8": struct.pack("<I", 3) + b'"\xff"',
+    "empty spawn": encode({"type": "spawn", "id": "x"}),
+    "no uuid": encode(SpawnSpec("no uuid", "true", ["/bin/bash"]).frame()),
+    "bad position": encode({"type": "recorded", "position": "far"}),
+    "bad ping": encode({"type": "ping"}),
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_a_child_that_sends_garbage_is_replaced(rig: Rig, name: str) -> None:
+    command = rig.spawn("sleep 0.5; echo end; exit 3")
+    rig.wait_for(command, Kind.STARTED)
+    rig.socket.sendall(GARBAGE[name])
+    rig.meet()
+    rig.wait_for(command, Kind.CLOSED)
+    assert rig.wait_for(command, Kind.EXITED).fields()["status"] == 3 << 8
+    assert rig.output_bytes(command) == 4
+    assert rig.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": "unheard of"},
+        {"type": "recorded", "position": 1 << 60},
+        stop_frame("00000000-0000-0000-0000-000000000001", "SIGTERM", 1),
+        stop_frame("nobody", "SIGTERM", 1),
+    ],
+)
+def test_what_means_nothing_has_no_effect(rig: Rig, frame: dict[str, object]) -> None:
+    rig.send(frame)
+    rig.send({"type": "ping", "number": 1})
+    assert rig.receive("pong")["running"] == 0
+    assert rig.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"args": ["nul \0 in it"]},
+        {"env": {"NAME": "nul \0 in it"}},
+        {"working_directory": "nul \0 in it"},
+    ],
+)
+def test_what_no_process_can_be_given_fails_that_command_only(
+    rig: Rig, fields: dict[str, object]
+) -> None:
+    command = rig.spawn("true", **fields)
+    refused = rig.wait_for(command, Kind.REFUSED).fields()
+    assert refused["retry"] is False
+    rig.wait_for(rig.spawn("true"), Kind.CLOSED)
+
+
+def test_half_a_frame_dies_with_its_child(rig: Rig) -> None:
+    half = encode(SpawnSpec("0" * 32, "echo run >> runs", ["/bin/bash"]).frame())
+    rig.socket.sendall(half[: len(half) // 2])
+    rig.let_child_die()
+    rig.meet()
+    rig.wait_for(rig.spawn("true"), Kind.CLOSED)
+    assert lines_of(rig.data_dir / "work" / "runs") == []
+
+
+def test_what_a_dying_child_had_sent_counts(rig: Rig) -> None:
+    command = rig.spawn("sleep 600")
+    rig.wait_for(command, Kind.STARTED)
+    rig.send(stop_frame(command, "SIGTERM", 5))
+    rig.let_child_die()
+    assert rig.wait_for(command, Kind.STOPPING).fields()["cause"] == "stop"
+    rig.wait_for(command, Kind.CLOSED)
+
+
+def test_a_socket_that_outlives_its_child_holds_up_nothing(rig: Rig) -> None:
+    command = rig.spawn("sleep 0.2; exit 4")
+    held = rig.let_only_child_die()
+    rig.meet()
+    assert rig.wait_for(command, Kind.EXITED).fields()["status"] == 4 << 8
+    held.close()
+
+
+def test_a_child_that_does_not_read_holds_up_nothing(rig: Rig) -> None:
+    commands = [rig.spawn("echo out; exit 0") for _ in range(50)]
+    rig.send(*({"type": "ping", "number": number} for number in range(30_000)))
+    for command in commands:
+        rig.wait_for(command, Kind.CLOSED)
+
+
+PRINTS_UNTIL_IT_IS_HELD_BACK = """python3 -c '
+import os, time
+os.set_blocking(1, False)
+written, blocked_since = 0, None
+while blocked_since is None or time.monotonic() - blocked_since < 0.3:
+    try:
+        written += os.write(1, bytes(4096))
+        blocked_since = None
+    except BlockingIOError:
+        blocked_since = blocked_since or time.monotonic()
+os.write(2, bytes(1000))
+print(written, file=open("written", "w"))
+'"""
+
+
+def test_two_streams_that_waited_for_recording_end_together(rig: Rig) -> None:
+    """The one that goes on first ends the command, and with it the other's wait."""
+    rig.send(recorded_frame(0))
+    command = rig.spawn(PRINTS_UNTIL_IT_IS_HELD_BACK)
+
+    def exited() -> bool:
+        rig.send(recorded_frame(0))
+        return Kind.EXITED in rig.kinds(command)
+
+    eventually(exited, "its exit")
+    assert Kind.CLOSED not in rig.kinds(command)
+    rig.send(recorded_frame(rig.end()))
+    closed = rig.wait_for(command, Kind.CLOSED).fields()
+    (written,) = lines_of(rig.data_dir / "work" / "written")
+    assert (closed["stdout_bytes"], closed["stderr_bytes"]) == (int(written), 1000)
+    assert int(written) > 16 << 20
+    rig.send({"type": "ping", "number": 1})
+    assert rig.receive("pong")["running"] == 0
+
+
+def test_a_recorder_that_falls_silent_stops_no_script(rig: Rig) -> None:
+    rig.send(recorded_frame(0))
+    began = time.monotonic()
+    command = rig.spawn("head -c 30000000 /dev/zero")
+    rig.wait_for(command, Kind.CLOSED)
+    assert time.monotonic() - began < 15
+    assert rig.output_bytes(command) == 30_000_000
+
+
+def test_a_journal_is_dropped_once_it_is_recorded(rig: Rig) -> None:
+    first = rig.spawn("head -c 20000000 /dev/zero")
+    running = rig.spawn("echo ready; sleep 600")
+    rig.wait_for(first, Kind.CLOSED)
+    rig.wait_for(running, Kind.OUTPUT)
+    rig.send(recorded_frame(rig.end()))
+
+    def held_bytes() -> int:
+        return sum(each.stat().st_size for each in (rig.data_dir / "journal").iterdir())
+
+    eventually(lambda: held_bytes() < 10_000, "the old one to be gone")
+    (snapshot,) = (each for each in rig.records() if each.kind == Kind.SNAPSHOT)
+    (opened,) = snapshot.fields()["open"]
+    assert (opened["id"], opened["position"]) == (running, 6)
+
+
+def test_nothing_of_it_is_left_waiting(rig: Rig) -> None:
+    keeper = psutil.Process(rig.process.pid)
+    base = keeper.num_fds()
+    for number in range(60):
+        fields = {"working_directory": "/no/such"} if number % 3 == 0 else {}
+        rig.spawn("echo out; (sleep 0.05 &) ; exit 1", **fields)
+    rig.spawn("true", working_directory="private")
+
+    def idle() -> bool:
+        rig.send({"type": "ping", "number": 1})
+        return bool(rig.receive("pong")["running"] == 0)
+
+    eventually(idle, "all to end")
+    eventually(lambda: keeper.num_fds() == base, "descriptors to be closed")
+    eventually(lambda: len(keeper.children(recursive=True)) == 1, "only the child to be left")

@@ -1,0 +1,331 @@
+"""The keeper's parts by themselves: loop, ledger on a full disk, journal and what is read of it."""
+
+import os
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from scriptservice.keeper.identity import Identity
+from scriptservice.keeper.journal import (
+    HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    JournalReader,
+    JournalWriter,
+    Kind,
+    NoRoomError,
+    now_us,
+    repair,
+    scan,
+    segment_path,
+)
+from scriptservice.keeper.ledger import Ledger
+from scriptservice.keeper.loop import Loop
+from scriptservice.keeper.recovery import read_past
+
+COMMAND = str(uuid4())
+ID = UUID(COMMAND).bytes
+
+
+# The loop
+
+
+def run_until(loop: Loop, seconds: float = 5) -> None:
+    loop.after(seconds, loop.stop)
+    loop.run()
+
+
+def test_timers_run_in_their_order_and_cancelled_ones_do_not() -> None:
+    loop, seen = Loop(), []
+    for number in (3, 1, 2):
+        loop.after(number / 100, lambda number=number: seen.append(number))
+    loop.cancel(loop.after(0.015, lambda: seen.append(99)))
+    loop.cancel(None)
+    ran = loop.after(0, lambda: seen.append(0))
+    loop.after(0.05, loop.stop)
+    loop.run()
+    loop.cancel(ran)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_a_cancelled_timer_before_others_hides_none() -> None:
+    loop, seen = Loop(), []
+    timers = [loop.after(3600, lambda: seen.append("late")) for _ in range(5000)]
+    kept = [loop.after(0.001, lambda: seen.append("kept")) for _ in range(3)]
+    for timer in timers:
+        loop.cancel(timer)
+    loop.after(0.02, loop.stop)
+    loop.run()
+    assert seen == ["kept"] * len(kept)
+
+
+def test_a_timer_may_set_another_without_end() -> None:
+    loop, turns = Loop(), []
+
+    def again() -> None:
+        turns.append(1)
+        loop.after(0, again)
+
+    again()
+    reading, writing = os.pipe()
+    os.write(writing, b"x")
+    loop.watch(reading, lambda _: loop.stop())
+    run_until(loop)
+    os.close(reading)
+    os.close(writing)
+    assert turns
+
+
+def test_a_fault_in_one_callback_leaves_the_others() -> None:
+    loop, seen = Loop(), []
+
+    def fault() -> None:
+        raise RuntimeError("a fault")
+
+    loop.after(0, fault)
+    loop.defer(fault)
+    loop.after_batches(lambda: seen.append("batch"))
+    loop.after(0.01, lambda: seen.append("timer"))
+    loop.after(0.05, loop.stop)
+    loop.run()
+    assert "timer" in seen
+    assert "batch" in seen
+
+
+def test_what_was_unwatched_in_a_batch_gets_no_old_event() -> None:
+    loop, seen = Loop(), []
+    pipes = [os.pipe() for _ in range(2)]
+    for reading, writing in pipes:
+        os.write(writing, b"x")
+
+        def ready(_: int, own: int = reading) -> None:
+            seen.append(own)
+            for each, _other in pipes:
+                loop.unwatch(each)
+
+        loop.watch(reading, ready)
+    loop.after(0.02, loop.stop)
+    loop.run()
+    for pair in pipes:
+        for descriptor in pair:
+            os.close(descriptor)
+    assert len(seen) == 1
+
+
+# The ledger on a full disk: a limit on file sizes is as real a refusal as a full one
+
+
+@contextmanager
+def files_at_most(size: int) -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[JournalWriter]:
+    made = JournalWriter(str(tmp_path), reserve_bytes=0, snapshot=snapshot)
+    yield made
+    made.close()
+
+
+def snapshot() -> dict[str, Any]:
+    return {"identity": Identity.mine().fields(), "cgroup": None, "open": []}
+
+
+class Waiting:
+    def __init__(self) -> None:
+        self.resumed = 0
+
+    def resume(self) -> None:
+        self.resumed += 1
+
+
+def test_records_wait_in_order_while_the_disk_is_full(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    loop = Loop()
+    ledger = Ledger(writer, loop, spool_limit_bytes=1 << 30)
+    rooms: list[int] = []
+    ledger.on_room = lambda: rooms.append(len(list(scan(str(tmp_path), 0))))
+    ledger.record(Kind.STARTED, COMMAND, {"number": 0})
+    before = ledger.end
+    reading, writing = os.pipe()
+    os.write(writing, b"output")
+    waiting, cancelled = Waiting(), Waiting()
+    with files_at_most(ledger.end):
+        for number in range(1, 4):
+            ledger.record(Kind.DISCARDED, COMMAND, {"number": number})
+        with pytest.raises(NoRoomError):
+            ledger.must_record(Kind.STARTING, COMMAND, {})
+        with pytest.raises(NoRoomError):
+            ledger.splice(reading, 6, ID, 1, 0)
+        ledger.wait_for_room(reading, waiting)
+        ledger.wait_for_room(writing, cancelled)
+        ledger.cancel_wait(writing)
+        assert (ledger.full, ledger.behind, ledger.end) == (True, True, before)
+        loop.after(0.6, loop.stop)
+        loop.run()
+        assert (waiting.resumed, rooms) == (0, [])
+        # Nothing half written stands in the file.
+        assert [record.kind for record in scan(str(tmp_path), 0)] == [Kind.STARTED]
+    loop.after(0.6, loop.stop)
+    loop.run()
+    records = list(scan(str(tmp_path), 0))
+    assert [record.fields()["number"] for record in records] == [0, 1, 2, 3]
+    assert [record.time_us for record in records] == sorted(record.time_us for record in records)
+    assert (waiting.resumed, cancelled.resumed, rooms) == (1, 0, [4])
+    assert not ledger.full
+    assert ledger.splice(reading, 6, ID, 1, 0) == 6
+    os.close(reading)
+    os.close(writing)
+
+
+def test_output_that_the_script_took_back_is_no_full_disk(writer: JournalWriter) -> None:
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    end = writer.end
+    assert writer.splice(reading, 10, ID, 1, 0) == 0
+    assert writer.end == end
+    os.write(writing, b"abc")
+    assert writer.splice(reading, 10, ID, 1, 0) == 3
+    os.close(writing)
+    assert writer.splice(reading, 10, ID, 1, 3) == 0
+    os.close(reading)
+
+
+def test_output_waits_for_the_spool_limit_and_the_reserve(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    reading, writing = os.pipe()
+    os.write(writing, b"x" * 1000)
+    small = JournalWriter(str(tmp_path / "a"), reserve_bytes=0, snapshot=snapshot)
+    ledger = Ledger(small, Loop(), spool_limit_bytes=100)
+    assert ledger.splice(reading, 500, ID, 1, 0) == 500
+    with pytest.raises(NoRoomError):
+        ledger.splice(reading, 500, ID, 1, 500)
+    ledger.recorded_to(ledger.end)
+    assert ledger.splice(reading, 100, ID, 1, 500) == 100
+    ledger.record(Kind.EXITED, COMMAND, {})
+    reserved = JournalWriter(str(tmp_path / "b"), reserve_bytes=1 << 62, snapshot=snapshot)
+    with pytest.raises(NoRoomError):
+        reserved.splice(reading, 100, ID, 1, 600)
+    reserved.append(Kind.EXITED, ID, {}, 600, now_us())
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+    small.close()
+    reserved.close()
+
+
+# The journal and what a later keeper reads in it
+
+
+def put(writer: JournalWriter, data: bytes, stream: int, position: int) -> int:
+    reading, writing = os.pipe()
+    os.write(writing, data)
+    moved = writer.splice(reading, len(data), ID, stream, position)
+    os.close(reading)
+    os.close(writing)
+    return moved
+
+
+def test_the_past_is_what_the_records_say(tmp_path: Path, writer: JournalWriter) -> None:
+    ended, starting = uuid4(), uuid4()
+    mine = Identity.mine()
+    record = {"identity": mine.fields(), "cgroup": "/sys/fs/cgroup/x"}
+    writer.append(Kind.KEEPER, bytes(16), record, 0, now_us())
+    for each in (ended.bytes, ID, starting.bytes):
+        writer.append(Kind.STARTING, each, {}, 0, now_us())
+    for each, pid in ((ended.bytes, 10), (ID, 11)):
+        fields = {"pid": pid, "start_ticks": 5, "pipes": [7, 8]}
+        writer.append(Kind.STARTED, each, fields, 0, now_us())
+    put(writer, b"one", 1, 0)
+    put(writer, b"three", 2, 3)
+    writer.append(Kind.STOPPING, ID, {"cause": "timeout"}, 8, now_us())
+    writer.append(Kind.EXITED, ended.bytes, {"status": 0}, 0, now_us())
+    writer.append(Kind.CLOSED, ended.bytes, {}, 0, now_us())
+    past = read_past(str(tmp_path))
+    assert past.identity == mine
+    assert past.cgroup == "/sys/fs/cgroup/x"
+    assert set(past.open) == {COMMAND, str(starting)}
+    command = past.open[COMMAND]
+    assert (command.pid, command.start_ticks, command.pipes) == (11, 5, (7, 8))
+    assert (command.position, command.exited, command.cause) == (8, False, "timeout")
+    assert past.open[str(starting)].pid is None
+
+
+def test_a_snapshot_stands_for_all_before_it(tmp_path: Path) -> None:
+    opened = {
+        "id": COMMAND, "pid": 3, "start_ticks": 4, "pipes": [5, 6], "position": 70,
+        "exited": True, "cause": None, "leftovers_killed": 1, "discarded_bytes": 2,
+    }  # fmt: skip
+    writer = JournalWriter(
+        str(tmp_path), reserve_bytes=0, snapshot=lambda: {**snapshot(), "open": [opened]}
+    )
+    writer.append(Kind.STARTING, uuid4().bytes, {}, 0, now_us())
+    writer.rotate()
+    writer.drop(writer.end)
+    assert writer.first > 0
+    put(writer, b"more", 1, 70)
+    writer.close()
+    past = read_past(str(tmp_path))
+    (command,) = past.open.values()
+    assert (command.id, command.position, command.exited) == (COMMAND, 74, True)
+    assert (command.leftovers_killed, command.discarded_bytes) == (1, 2)
+
+
+@pytest.mark.parametrize("lost_bytes", range(1, HEADER_BYTES + 10))
+def test_a_torn_end_is_cut_to_what_arrived(
+    tmp_path: Path, writer: JournalWriter, lost_bytes: int
+) -> None:
+    put(writer, b"whole", 1, 0)
+    kept = writer.end
+    put(writer, b"123456789", 2, 5)
+    path = Path(segment_path(str(tmp_path), 0))
+    os.truncate(path, path.stat().st_size - lost_bytes)
+    repair(str(tmp_path))
+    again = JournalWriter(str(tmp_path), reserve_bytes=0, snapshot=snapshot)
+    put(again, b"rescued", 1, 5 + max(0, 9 - lost_bytes))
+    records, after = JournalReader(str(tmp_path)).read(0, again.end, 1 << 20)
+    assert after == again.end
+    torn = [b"123456789"[: 9 - lost_bytes]] if lost_bytes < 9 else []
+    assert [bytes(each.data) for each in records] == [b"whole", *torn, b"rescued"]
+    assert [each.position for each in records] == [
+        sum(len(each.data) for each in records[:index]) for index in range(len(records))
+    ]
+    assert again.end > kept
+    again.close()
+
+
+def test_a_torn_record_that_is_no_output_is_cut_off(tmp_path: Path, writer: JournalWriter) -> None:
+    writer.append(Kind.STARTED, ID, {"pid": 1}, 0, now_us())
+    end = writer.end
+    writer.append(Kind.EXITED, ID, {"status": 0}, 0, now_us())
+    path = Path(segment_path(str(tmp_path), 0))
+    os.truncate(path, path.stat().st_size - 3)
+    assert len(repair(str(tmp_path))) == 1
+    assert path.stat().st_size == end
+    assert repair(str(tmp_path)) == []
+
+
+def test_a_segment_without_a_header_is_set_aside(tmp_path: Path, writer: JournalWriter) -> None:
+    writer.append(Kind.STARTED, ID, {"pid": 1}, 0, now_us())
+    Path(segment_path(str(tmp_path), writer.end)).write_bytes(b"x" * (SEGMENT_HEADER_BYTES - 1))
+    assert "set aside" in repair(str(tmp_path))[0]
+    again = JournalWriter(str(tmp_path), reserve_bytes=0, snapshot=snapshot)
+    assert again.end == writer.end
+    again.close()
+
+
+def test_the_time_a_journal_of_many_small_outputs_takes_is_small(writer: JournalWriter) -> None:
+    began = time.monotonic()
+    for number in range(2000):
+        writer.append(Kind.DISCARDED, ID, {"discarded_bytes": number}, 0, now_us())
+    assert time.monotonic() - began < 2
