@@ -1,5 +1,6 @@
 """The databases that the suite runs on: a test asks for ``store`` and runs on each of them."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,21 @@ from scriptservice.store.engine import Database, open_database, sqlite_url
 from support.store import Store
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file of the newest schema, to be copied: migrating each test's own would cost."""
+    path = tmp_path_factory.mktemp("migrated") / "scriptservice.db"
+    open_database(sqlite_url(str(path))).close()
+    return path
+
+
 @pytest.fixture(params=["sqlite"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database; another kind is another parameter."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> str:
+    """The URL of a database without commands; another kind is another parameter."""
     assert request.param == "sqlite"
-    return sqlite_url(str(tmp_path / "scriptservice.db"))
+    path = tmp_path / "scriptservice.db"
+    shutil.copyfile(migrated, path)
+    return sqlite_url(str(path))
 
 
 @pytest.fixture

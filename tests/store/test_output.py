@@ -1,0 +1,128 @@
+"""Stored output against the plain bytes: any chunks, any range, any number of last lines."""
+
+import itertools
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scriptservice.model import Stream
+from scriptservice.store import commands as command_store
+from scriptservice.store import output as output_store
+from scriptservice.store.commands import Deletion
+from scriptservice.store.recording import Chunk, Recording, record
+from support.store import Store
+
+PIECES = st.lists(
+    st.tuples(
+        st.sampled_from([1, 2]),
+        st.lists(st.sampled_from([b"\n", b"a", b"\xff", b"line\n"]), min_size=1, max_size=6).map(
+            b"".join
+        ),
+    ),
+    max_size=12,
+)
+_NUMBERS = itertools.count(1)
+
+
+def stored(store: Store, pieces: list[tuple[int, bytes]]) -> tuple[int, dict[Stream, bytes]]:
+    """Store output; return its command's number and what each stream is then."""
+    number = next(_NUMBERS)
+    plain = {Stream.MERGED: b"", Stream.STDOUT: b"", Stream.STDERR: b""}
+    chunks = []
+    for which, data in pieces:
+        stream = Stream.STDOUT if which == 1 else Stream.STDERR
+        merged = plain[Stream.MERGED]
+        chunks.append(Chunk(number, len(merged), which, len(plain[stream]), 0, data))
+        plain[stream] += data
+        plain[Stream.MERGED] += data
+    store.write(record, Recording("alpha", "journal", 1, chunks=chunks))
+    return number, plain
+
+
+def last_lines(data: bytes, count: int) -> bytes:
+    lines = data.split(b"\n")
+    whole = [line + b"\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+    return b"".join(whole[len(whole) - count :] if count < len(whole) else whole)
+
+
+same_database = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
+)
+
+
+@given(PIECES, st.sampled_from(Stream), st.integers(0, 80), st.integers(0, 80))
+@same_database
+def test_a_range_is_a_slice(
+    store: Store, pieces: list[tuple[int, bytes]], stream: Stream, start: int, end: int
+) -> None:
+    number, plain = stored(store, pieces)
+    got = store.read(output_store.read, number, stream, start, end)
+    assert got == plain[stream][start:end]
+
+
+@given(PIECES, st.sampled_from(Stream), st.integers(0, 15))
+@same_database
+def test_the_last_lines_begin_where_they_do(
+    store: Store, pieces: list[tuple[int, bytes]], stream: Stream, count: int
+) -> None:
+    number, plain = stored(store, pieces)
+    data = plain[stream]
+    start = store.read(output_store.start_of_last_lines, number, stream, len(data), count)
+    assert data[start:] == (last_lines(data, count) if count else b"")
+
+
+def test_last_lines_that_lie_far_back(store: Store) -> None:
+    pieces = [(1, b"first\n"), (2, b"x" * 300_000), (1, b"second\n" + b"y" * 200_000), (1, b"\n")]
+    number, plain = stored(store, pieces)
+    for stream, count in itertools.product(Stream, range(5)):
+        data = plain[stream]
+        start = store.read(output_store.start_of_last_lines, number, stream, len(data), count)
+        assert data[start:] == (last_lines(data, count) if count else b"")
+
+
+def test_the_last_lines_before_an_earlier_end(store: Store) -> None:
+    number, _ = stored(store, [(1, b"a\nb\n"), (1, b"c\nd\n")])
+    for end, start in ((8, 6), (7, 6), (6, 4), (5, 4), (4, 2), (1, 0)):
+        found = store.read(output_store.start_of_last_lines, number, Stream.MERGED, end, 1)
+        assert found == start
+
+
+def test_bytes_behind_a_gap_are_not_taken_for_those_that_are_missing(store: Store) -> None:
+    number = next(_NUMBERS)
+    chunks = [Chunk(number, 0, 1, 0, 0, b"abc"), Chunk(number, 5, 1, 5, 0, b"fgh")]
+    store.write(record, Recording("alpha", "journal", 1, chunks=chunks))
+    for stream in (Stream.MERGED, Stream.STDOUT):
+        assert store.read(output_store.read, number, stream, 1, 8) == b"bc"
+        assert store.read(output_store.read, number, stream, 5, 8) == b"fgh"
+        assert store.read(output_store.read, number, stream, 4, 8) == b""
+
+
+def test_one_commands_output_is_not_anothers(store: Store) -> None:
+    first, _ = stored(store, [(1, b"first")])
+    second, _ = stored(store, [(1, b"second")])
+    for stream in (Stream.MERGED, Stream.STDOUT):
+        assert store.read(output_store.read, first, stream, 0, 99) == b"first"
+        assert store.read(output_store.read, second, stream, 0, 99) == b"second"
+        assert store.read(output_store.read, second + 1000, stream, 0, 99) == b""
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
+def test_deleted_output_goes_bit_by_bit_and_only_it(store: Store, count: int) -> None:
+    doomed, kept = store.add(labels={"a": "b"}), store.add()
+    store.set(doomed, status="succeeded")
+    for command, pieces in ((doomed, count), (kept, 3)):
+        chunks = [Chunk(command.number, at, 1, at, 0, b"x") for at in range(pieces)]
+        store.write(record, Recording("alpha", "journal", 1, chunks=chunks))
+    store.write(command_store.mark_deleted, Deletion(doomed.id, 1))
+    assert store.read(command_store.deleted_numbers) == [doomed.number]
+    rounds = 0
+    while store.write(command_store.remove_some, doomed.number) != [True]:
+        rounds += 1
+        assert store.count("commands") == 2  # what is half removed is still known
+    assert rounds == count // 64
+    assert store.write(command_store.remove_some, doomed.number) == [True]
+    assert store.count("output") == 3
+    assert (store.count("commands"), store.count("inputs"), store.count("labels")) == (1, 1, 0)
+    assert store.read(command_store.deleted_numbers) == []
+    assert store.find(kept.id) == kept

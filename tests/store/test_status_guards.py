@@ -1,0 +1,202 @@
+"""Every change of status, tried from every status: what may not be leaves the row as it was."""
+
+import itertools
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from scriptservice.errors import AlreadyFinishedError, NotFinishedError, UnknownCommandError
+from scriptservice.model import Outcome, Status, may_become
+from scriptservice.store import commands as command_store
+from scriptservice.store.commands import Deletion, Ending, Mark, StopRequest
+from scriptservice.store.recording import Change, Recording, RecordingConflictError, record
+from support.store import KEEPER, Store
+
+AT = 77
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("dispatched_to", [None, KEEPER])
+def test_only_what_waits_is_marked(store: Store, status: Status, dispatched_to: str | None) -> None:
+    command = store.add(status, dispatched_to=dispatched_to)
+    before = store.row(command)
+    mark = Mark(command.number, "alpha", "another keeper")
+    allowed = status is Status.QUEUED and dispatched_to is None
+    assert store.write(command_store.mark_dispatched, mark) == [allowed]
+    after = {"dispatched_to": "another keeper", "host": "alpha"} if allowed else {}
+    assert store.row(command) == before | after
+    # Nobody is marked twice.
+    assert store.write(command_store.mark_dispatched, mark) == [False]
+
+
+def test_a_deleted_command_is_not_marked(store: Store) -> None:
+    command = store.add()
+    store.set(command, deleted_at=1)
+    assert store.write(command_store.mark_dispatched, Mark(1, "alpha", KEEPER)) == [False]
+
+
+def test_marks_are_answered_one_by_one(store: Store) -> None:
+    store.add()
+    store.add(Status.RUNNING)
+    store.add()
+    marks = [Mark(number, "alpha", KEEPER) for number in (1, 2, 3, 4)]
+    assert store.write(command_store.mark_dispatched, *marks) == [True, False, True, False]
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("dispatched_to", [None, KEEPER])
+def test_only_what_waits_ends_unstarted(
+    store: Store, status: Status, dispatched_to: str | None
+) -> None:
+    command = store.add(status, dispatched_to=dispatched_to)
+    before = store.row(command)
+    ending = Ending(command.number, Status.TIMED_OUT, "too long", AT)
+    allowed = status is Status.QUEUED and dispatched_to is None
+    assert store.write(command_store.end_unstarted, ending) == [allowed]
+    after = {"status": "timed_out", "reason": "too long", "finished_at": AT}
+    assert store.row(command) == before | (after if allowed else {})
+
+
+@pytest.mark.parametrize("status", Status)
+def test_only_what_is_not_final_is_lost(store: Store, status: Status) -> None:
+    command = store.add(status, dispatched_to=KEEPER)
+    before = store.row(command)
+    ending = Ending(command.number, Status.LOST, "nobody knows", AT)
+    assert store.write(command_store.end_unknown, ending) == [not status.final]
+    after = {"status": "lost", "reason": "nobody knows", "finished_at": AT}
+    assert store.row(command) == before | ({} if status.final else after)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_only_what_is_queued_is_unmarked(store: Store, status: Status) -> None:
+    mine, others = store.add(status, dispatched_to=KEEPER), store.add(dispatched_to="another")
+    queued = status is Status.QUEUED
+    assert store.write(command_store.unmark, KEEPER) == [int(queued)]
+    assert store.row(mine)["dispatched_to"] == (None if queued else KEEPER)
+    assert store.row(others)["dispatched_to"] == "another"
+
+
+# Stops
+
+
+def stop(
+    store: Store, command: UUID, signal: str = "SIGTERM", grace: float | None = None
+) -> object:
+    (result,) = store.write(command_store.request_stop, StopRequest(command, signal, grace, AT))
+    return result
+
+
+def test_a_stop_ends_what_waits(store: Store) -> None:
+    command = store.add()
+    result = stop(store, command.id)
+    assert result == store.find(command.id)
+    assert result.status is Status.STOPPED
+    assert result.outcome == Outcome(finished_at=AT, reason="stopped before it started")
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING, Status.STOPPING])
+def test_a_stop_of_what_was_sent_is_kept_as_a_wish(store: Store, status: Status) -> None:
+    command = store.add(status, dispatched_to=KEEPER, grace_seconds=4)
+    before = store.row(command)
+    result = stop(store, command.id, "SIGHUP")
+    assert result.status is status
+    wish = {"stop_signal": "SIGHUP", "stop_grace_seconds": 4}
+    assert store.row(command) == before | wish
+
+
+def test_of_many_stops_the_first_signal_and_the_shortest_grace_count(store: Store) -> None:
+    command = store.add(Status.RUNNING)
+    for signal, grace in (("SIGHUP", 5), ("SIGTERM", 7), ("SIGINT", 3), ("SIGTERM", 4)):
+        stop(store, command.id, signal, grace)
+    row = store.row(command)
+    assert (row["stop_signal"], row["stop_grace_seconds"]) == ("SIGHUP", 3)
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status.final])
+def test_what_is_final_cannot_be_stopped(store: Store, status: Status) -> None:
+    command = store.add(status)
+    before = store.row(command)
+    result = stop(store, command.id)
+    assert isinstance(result, AlreadyFinishedError)
+    assert result.command == store.find(command.id)
+    assert store.row(command) == before
+
+
+def test_what_is_unknown_or_deleted_cannot_be_stopped(store: Store) -> None:
+    command = store.add()
+    store.set(command, deleted_at=1)
+    for identifier in (command.id, UUID(int=1)):
+        assert isinstance(stop(store, identifier), UnknownCommandError)
+
+
+# Deletion
+
+
+def delete(store: Store, command: UUID) -> object:
+    (result,) = store.write(command_store.mark_deleted, Deletion(command, AT))
+    return result
+
+
+@pytest.mark.parametrize("status", Status)
+def test_only_what_is_final_is_deleted(store: Store, status: Status) -> None:
+    command = store.add(status, labels={"a": "b"})
+    before = store.row(command)
+    result = delete(store, command.id)
+    if status.final:
+        assert result == command.number
+        assert store.row(command) == before | {"deleted_at": AT}
+        assert store.count("labels") == 0
+        assert isinstance(delete(store, command.id), UnknownCommandError)
+        with pytest.raises(UnknownCommandError):
+            store.find(command.id)
+    else:
+        assert isinstance(result, NotFinishedError)
+        assert store.row(command) == before
+        assert store.count("labels") == 1
+
+
+# Recording
+
+
+@pytest.mark.parametrize("actual", Status)
+def test_a_change_from_another_status_writes_nothing(store: Store, actual: Status) -> None:
+    command = store.add(actual)
+    before = store.row(command)
+    for known in set(Status) - {actual}:
+        change = Change(command.number, known, Status.LOST, Outcome(reason="x"))
+        with pytest.raises(RecordingConflictError):
+            store.write(record, Recording("alpha", "journal", 5, changes=[change]))
+        assert store.row(command) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [pair for pair in itertools.product(Status, Status) if may_become(*pair)],
+)
+def test_a_change_from_the_known_status_is_written(
+    store: Store, before: Status, after: Status
+) -> None:
+    command = store.add(before)
+    outcome = Outcome(started_at=1, exit_code=3, reason="why", stdout_bytes=4)
+    change = Change(command.number, before, after, outcome)
+    store.write(record, Recording("alpha", "journal", 5, changes=[change]))
+    assert store.find(command.id) == replace(command, status=after, outcome=outcome)
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("wish", [None, "SIGTERM"])
+def test_what_is_given_back_waits_again_or_is_stopped(
+    store: Store, status: Status, wish: str | None
+) -> None:
+    command = store.add(status, dispatched_to=KEEPER)
+    store.set(command, stop_signal=wish)
+    before = store.row(command)
+    change = Change(command.number, Status.QUEUED, Status.QUEUED, Outcome(), given_back_at=AT)
+    store.write(record, Recording("alpha", "journal", 5, changes=[change]))
+    after: dict[str, object] = {}
+    if status is Status.QUEUED and wish is None:
+        after = {"dispatched_to": None}
+    elif status is Status.QUEUED:
+        after = {"status": "stopped", "reason": "stopped before it started", "finished_at": AT}
+    assert store.row(command) == before | after

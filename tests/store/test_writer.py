@@ -1,0 +1,248 @@
+"""The writer's group commits and the reader's snapshots, with their real threads."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, insert, select, text
+
+from scriptservice.errors import StorageFullError, StoreUnavailableError
+from scriptservice.store import tokens as token_store
+from scriptservice.store.engine import Database
+from scriptservice.store.reader import Reader
+from scriptservice.store.tables import tokens
+from scriptservice.store.tokens import Token
+from scriptservice.store.writer import BATCH, Writer
+
+
+@asynccontextmanager
+async def writing(database: Database) -> AsyncIterator[Writer]:
+    writer = Writer(database, asyncio.get_running_loop())
+    try:
+        yield writer
+    finally:
+        await writer.close()
+
+
+def run(database: Database, test: Callable[[Writer], Awaitable[None]]) -> None:
+    async def with_writer() -> None:
+        async with writing(database) as writer:
+            await test(writer)
+
+    asyncio.run(with_writer())
+
+
+class Job:
+    """Stores names, and remembers in which groups it was called."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[str]] = []
+
+    def __call__(self, connection: Connection, items: list[str]) -> list[str]:
+        self.groups.append(items)
+        for name in items:
+            if name == "bad":
+                message = "cannot store a bad one"
+                raise LookupError(message)
+            row = {"name": name, "scope": "run", "sha256": name.encode(), "created_at": 0}
+            connection.execute(insert(tokens), row)
+        return [name.upper() for name in items]
+
+
+class Gate:
+    """A job that holds the writer until it is opened, so that others have to wait."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.opened = threading.Event()
+
+    def __call__(self, connection: Connection, items: list[None]) -> list[None]:
+        self.entered.set()
+        assert self.opened.wait(20)
+        return items
+
+
+async def behind_a_gate(writer: Writer, *jobs: tuple[Any, Any]) -> list[Any]:
+    """Hand in jobs while the writer is busy; return their results or exceptions."""
+    gate = Gate()
+    first = writer.submit(gate, None)
+    await asyncio.to_thread(gate.entered.wait)
+    futures = [writer.submit(job, item) for job, item in jobs]
+    gate.opened.set()
+    await first
+    return await asyncio.gather(*futures, return_exceptions=True)
+
+
+def names(database: Database) -> set[str]:
+    with database.reading.begin() as connection:
+        return set(connection.execute(select(tokens.c.name)).scalars())
+
+
+def test_a_result_comes_once_it_is_committed(database: Database) -> None:
+    async def test(writer: Writer) -> None:
+        assert await writer.submit(Job(), "a") == "A"
+        assert names(database) == {"a"}
+
+    run(database, test)
+
+
+def test_what_waits_is_committed_together_and_called_once(database: Database) -> None:
+    async def test(writer: Writer) -> None:
+        first, second = Job(), Job()
+        jobs = [(first, "a"), (first, "b"), (second, "c"), (first, "d")]
+        assert await behind_a_gate(writer, *jobs) == ["A", "B", "C", "D"]
+        assert first.groups == [["a", "b"], ["d"]]
+        assert second.groups == [["c"]]
+
+    run(database, test)
+    assert names(database) == {"a", "b", "c", "d"}
+
+
+def test_a_job_that_fails_harms_no_other(database: Database) -> None:
+    async def test(writer: Writer) -> None:
+        job = Job()
+        results = await behind_a_gate(writer, (job, "a"), (job, "bad"), (job, "c"), (job, "a"))
+        assert results[0] == "A"
+        assert isinstance(results[1], LookupError)
+        assert results[2] == "C"
+        # Twice the same is what the database itself does not take.
+        assert isinstance(results[3], StoreUnavailableError)
+        assert await writer.submit(job, "after") == "AFTER"
+
+    run(database, test)
+    assert names(database) == {"a", "c", "after"}
+
+
+def test_a_job_that_fails_leaves_nothing_of_itself(database: Database) -> None:
+    def half(connection: Connection, items: list[str]) -> list[str]:
+        Job()(connection, items)
+        message = "cannot go on"
+        raise ValueError(message)
+
+    async def test(writer: Writer) -> None:
+        with pytest.raises(ValueError, match="cannot go on"):
+            await writer.submit(half, "half")
+
+    run(database, test)
+    assert names(database) == set()
+
+
+def test_more_than_a_batch_is_all_committed(database: Database) -> None:
+    wanted = {f"n{number}" for number in range(BATCH + 50)}
+
+    async def test(writer: Writer) -> None:
+        job = Job()
+        await behind_a_gate(writer, *((job, name) for name in wanted))
+        assert max(map(len, job.groups)) <= BATCH
+
+    run(database, test)
+    assert names(database) == wanted
+
+
+def test_what_was_handed_in_is_committed_before_it_closes(database: Database) -> None:
+    async def test() -> None:
+        writer = Writer(database, asyncio.get_running_loop())
+        futures = [writer.submit(Job(), f"n{number}") for number in range(20)]
+        await writer.close()
+        assert all([await future for future in futures])
+
+    asyncio.run(test())
+    assert len(names(database)) == 20
+
+
+def test_a_caller_that_goes_does_not_stop_what_it_asked_for(database: Database) -> None:
+    async def test(writer: Writer) -> None:
+        gate = Gate()
+        first = writer.submit(gate, None)
+        await asyncio.to_thread(gate.entered.wait)
+        left = writer.submit(Job(), "left")
+        left.cancel()
+        gate.opened.set()
+        await first
+        assert await writer.submit(Job(), "after") == "AFTER"
+
+    run(database, test)
+    assert names(database) == {"left", "after"}
+
+
+def test_a_database_that_does_not_take_it_is_told_apart(database: Database) -> None:
+    def wrong(connection: Connection, items: list[None]) -> list[None]:
+        connection.execute(text("INSERT INTO no_such_table VALUES (1)"))
+        return items
+
+    def fill(connection: Connection, items: list[None]) -> list[None]:
+        pages = connection.execute(text("PRAGMA page_count")).scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        row = {"name": "x", "scope": "run", "sha256": b"x" * 10_000_000, "created_at": 0}
+        connection.execute(insert(tokens), row)
+        return items
+
+    async def test(writer: Writer) -> None:
+        with pytest.raises(StoreUnavailableError):
+            await writer.submit(wrong, None)
+        with pytest.raises(StorageFullError):
+            await writer.submit(fill, None)
+        assert await writer.submit(Job(), "after") == "AFTER"
+
+    run(database, test)
+    assert names(database) == {"after"}
+
+
+# The reader
+
+
+def test_a_read_sees_one_moment(database: Database) -> None:
+    reader = Reader(database)
+
+    async def test(writer: Writer) -> None:
+        entered, written = threading.Event(), threading.Event()
+
+        def count_twice(connection: Connection) -> tuple[int, int]:
+            query = select(func.count()).select_from(tokens)
+            before = connection.execute(query).scalar_one()
+            entered.set()
+            assert written.wait(20)
+            return before, connection.execute(query).scalar_one()
+
+        counting = asyncio.ensure_future(reader.run(count_twice))
+        await asyncio.to_thread(entered.wait)
+        await writer.submit(Job(), "meanwhile")
+        written.set()
+        assert await counting == (0, 0)
+        assert await reader.run(lambda connection: len(token_store.all_tokens(connection))) == 1
+
+    run(database, test)
+    reader.close()
+
+
+def test_a_read_that_fails_says_that_it_can_be_tried_again(database: Database) -> None:
+    reader = Reader(database)
+
+    async def test() -> None:
+        with pytest.raises(StoreUnavailableError):
+            await reader.run(lambda connection: connection.execute(text("SELECT no_such")))
+        with pytest.raises(KeyError):
+            await reader.run(lambda connection: {}["not ours"])
+        assert await reader.run(token_store.all_tokens) == []
+
+    asyncio.run(test())
+    reader.close()
+
+
+# Tokens
+
+
+def test_tokens_are_kept_as_their_hash(database: Database) -> None:
+    words = token_store.new_token_text()
+    assert words.startswith("ss_")
+    assert len(words) > 40
+    assert words != token_store.new_token_text()
+    token = Token("admin", "admin", token_store.digest(words), 5)
+    with database.writing.begin() as connection:
+        token_store.add_token(connection, [token])
+        assert token_store.all_tokens(connection) == [token]
+        rows = connection.execute(select(tokens)).all()
+    assert words not in repr(rows)
