@@ -96,7 +96,7 @@ def _table(commands: list[Command]) -> None:
 
     table = Table(box=None, header_style="dim", pad_edge=False)
     for title in ("ID", "STATUS", "NAME", "LABELS", "HOST", "CREATED", "TOOK", "EXIT"):
-        table.add_column(title, no_wrap=title in ("ID", "STATUS", "CREATED"))
+        table.add_column(title, no_wrap=True, overflow="ellipsis")
     for command in commands:
         cells = [Text(cell) for cell in _cells(command)]
         cells[1].stylize(_STYLES.get(command.status, ""))
