@@ -4,9 +4,11 @@ A keeper must outlive its terminal and must never wait for whoever reads its std
 """
 
 import logging
+import os
 import select
-import sys
 from contextlib import suppress
+
+_STDERR = 2
 
 logger = logging.getLogger("scriptservice.keeper")
 
@@ -15,10 +17,12 @@ class _DroppingHandler(logging.Handler):
     """Writes a line to stderr if that is possible now, else drops it."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record).encode(errors="replace") + b"\n"
+        # Not through sys.stderr: what it could not write it would try again at exit, and exit 120.
         with suppress(OSError, ValueError):
-            if sys.stderr is not None and select.select([], [sys.stderr], [], 0)[1]:
-                sys.stderr.write(self.format(record) + "\n")
-                sys.stderr.flush()
+            if select.select([], [_STDERR], [], 0)[1]:
+                # A pipe that is ready takes so much without waiting.
+                os.write(_STDERR, line[: select.PIPE_BUF])
 
 
 def start_logging(*, verbose: bool) -> None:
