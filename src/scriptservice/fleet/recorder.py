@@ -30,6 +30,8 @@ from scriptservice.store.recording import Change, Chunk, Recording, RecordingCon
 from scriptservice.store.writer import Writer
 
 READ_BYTES = 4 << 20
+AT_ONCE_BYTES = 64 << 10
+AT_ONCE_RECORDS = 256
 RETRY_SECONDS = 0.5
 
 _INTERRUPTED = "its keeper died before its end was on record; its output may be incomplete"
@@ -202,9 +204,7 @@ class Recorder:
 
     async def _step(self) -> None:
         try:
-            entries, after = await asyncio.to_thread(
-                self._transport.read, self.position, READ_BYTES
-            )
+            entries, after = await self._read()
         except JournalGapError as error:
             log.error("journal_gap", position=self.position, first=error.first)
             entries, after = [], error.first
@@ -221,13 +221,26 @@ class Recorder:
         self._advanced.set()
         self._on_recorded(self._settle(batch))
 
+    async def _read(self) -> tuple[list[Record], int]:
+        """Return the next records: a few at once, many by way of a thread.
+
+        Handing work to a thread and back costs more than reading what a few scripts say.
+        """
+        entries, after = self._transport.read(self.position, AT_ONCE_BYTES)
+        if after - self.position < AT_ONCE_BYTES // 2:
+            return entries, after
+        return await asyncio.to_thread(self._transport.read, self.position, READ_BYTES)
+
     async def _store(self, entries: list[Record], after: int) -> _Batch:
         """Fold and store records, however often that has to be tried."""
         while True:
             await self._look_up({entry.id for entry in entries})
             batch = _Batch(self._live)
             try:
-                await asyncio.to_thread(self._fold, batch, entries)
+                if len(entries) <= AT_ONCE_RECORDS:
+                    self._fold(batch, entries)
+                else:
+                    await asyncio.to_thread(self._fold, batch, entries)
                 recording = self._recording(batch, after)
                 await self._writer.submit(record, recording)
             except RecordingConflictError as error:
