@@ -5,8 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from support.service import Service, new_directory
+
+# No deadline: how long an example takes says more of the machine. No database: the checkout may
+# be another user's.
+settings.register_profile("suite", deadline=None, database=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="module")
