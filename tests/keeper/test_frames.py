@@ -126,6 +126,7 @@ def test_what_a_dying_child_had_sent_counts(rig: Rig) -> None:
     rig.let_child_die()
     assert rig.wait_for(command, Kind.STOPPING).fields()["cause"] == "stop"
     rig.wait_for(command, Kind.CLOSED)
+    rig.meet()
 
 
 def test_a_socket_that_outlives_its_child_holds_up_nothing(rig: Rig) -> None:
@@ -176,6 +177,7 @@ def test_two_streams_that_waited_for_recording_end_together(rig: Rig) -> None:
     assert int(written) > 16 << 20
     rig.send({"type": "ping", "number": 1})
     assert rig.receive("pong")["running"] == 0
+    assert "cannot understand" not in rig.log()
 
 
 def test_a_recorder_that_falls_silent_stops_no_script(rig: Rig) -> None:
