@@ -38,6 +38,11 @@ REAP_SECONDS = 0.05
 STRAY_SECONDS = 1.0
 FINISH_SECONDS = 15.0
 
+# Only root removes what is in a directory that may not be written, as build caches often are; and
+# only who is not root may change modes here: between look and change a script could put a link.
+_REMOVE = 'exec rm -rf --one-file-system -- "$1"'
+_REMOVE_OWN = f'chmod -R u+rwx -- "$1"; {_REMOVE}'
+
 _NO_ID = str(UUID(int=0))
 
 
@@ -367,7 +372,7 @@ class Keeper:
         except OSError:
             with suppress(OSError):
                 process = subprocess.Popen(
-                    ["/bin/rm", "-rf", "--one-file-system", "--", path],
+                    ["/bin/sh", "-c", _REMOVE if os.geteuid() == 0 else _REMOVE_OWN, "sh", path],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
