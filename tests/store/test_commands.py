@@ -7,6 +7,7 @@ import pytest
 from scriptservice.errors import UnknownCommandError
 from scriptservice.model import OnOutputLimit, Status
 from scriptservice.store import commands as command_store
+from scriptservice.store import dispatching
 from scriptservice.store.commands import Inserter
 from support.store import CREATED, KEEPER, Store
 
@@ -93,9 +94,9 @@ def test_what_waits_comes_in_the_order_in_which_it_starts(store: Store) -> None:
     low = store.add(priority=-1)
     first, second = store.add(), store.add()
     high = store.add(priority=5)
-    waiting = store.read(command_store.waiting, "alpha", 10)
+    waiting = store.read(dispatching.waiting, "alpha", 10)
     assert waiting == [high, first, second, low]
-    assert store.read(command_store.waiting, "alpha", 2) == [high, first]
+    assert store.read(dispatching.waiting, "alpha", 2) == [high, first]
 
 
 def test_what_does_not_wait(store: Store) -> None:
@@ -107,7 +108,7 @@ def test_what_does_not_wait(store: Store) -> None:
     store.add(dispatched_to=KEEPER)
     gone = store.add()
     store.set(gone, deleted_at=1)
-    waiting = store.read(command_store.waiting, "alpha", 100)
+    waiting = store.read(dispatching.waiting, "alpha", 100)
     assert [command.id for command in waiting] == [here.id, anywhere.id]
 
 
@@ -123,8 +124,8 @@ def test_what_is_bound_to_another_host_does_not_wait_here(store: Store) -> None:
         dispatched_to=None,
     )
     (stored,) = store.insert(bound)
-    assert store.read(command_store.waiting, "alpha", 10) == []
-    assert store.read(command_store.waiting, "beta", 10) == [stored]
+    assert store.read(dispatching.waiting, "alpha", 10) == []
+    assert store.read(dispatching.waiting, "beta", 10) == [stored]
 
 
 def test_open_commands_are_those_that_are_not_final(store: Store) -> None:
@@ -136,7 +137,7 @@ def test_open_commands_are_those_that_are_not_final(store: Store) -> None:
         stop_grace_seconds=1.5,
         started_at=3,
     )
-    found = {row.status: row for row in store.read(command_store.open_commands)}
+    found = {row.status: row for row in store.read(dispatching.open_commands)}
     assert set(found) == {Status.QUEUED, Status.RUNNING, Status.STOPPING}
     running = found[Status.RUNNING]
     assert running.id == commands[Status.RUNNING].id
@@ -148,6 +149,6 @@ def test_open_commands_are_those_that_are_not_final(store: Store) -> None:
 def test_by_ids_finds_those_there_are_whatever_their_status(store: Store) -> None:
     made = [store.add(status) for status in Status]
     wanted = [command.id for command in made[::2]]
-    found = store.read(command_store.by_ids, [*wanted, uuid4()])
+    found = store.read(dispatching.by_ids, [*wanted, uuid4()])
     assert {row.id for row in found} == set(wanted)
-    assert store.read(command_store.by_ids, []) == []
+    assert store.read(dispatching.by_ids, []) == []

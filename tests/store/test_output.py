@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scriptservice.model import Stream
-from scriptservice.store import commands as command_store
 from scriptservice.store import output as output_store
-from scriptservice.store.commands import Deletion
+from scriptservice.store import requests
 from scriptservice.store.recording import Chunk, Recording, record
+from scriptservice.store.requests import Deletion
 from support.store import Store
 
 PIECES = st.lists(
@@ -114,15 +114,15 @@ def test_deleted_output_goes_bit_by_bit_and_only_it(store: Store, count: int) ->
     for command, pieces in ((doomed, count), (kept, 3)):
         chunks = [Chunk(command.number, at, 1, at, 0, b"x") for at in range(pieces)]
         store.write(record, Recording("alpha", "journal", 1, chunks=chunks))
-    store.write(command_store.mark_deleted, Deletion(doomed.id, 1))
-    assert store.read(command_store.deleted_numbers) == [doomed.number]
+    store.write(requests.mark_deleted, Deletion(doomed.id, 1))
+    assert store.read(requests.deleted_numbers) == [doomed.number]
     rounds = 0
-    while store.write(command_store.remove_some, doomed.number) != [True]:
+    while store.write(requests.remove_some, doomed.number) != [True]:
         rounds += 1
         assert store.count("commands") == 2  # what is half removed is still known
     assert rounds == count // 64
-    assert store.write(command_store.remove_some, doomed.number) == [True]
+    assert store.write(requests.remove_some, doomed.number) == [True]
     assert store.count("output") == 3
     assert (store.count("commands"), store.count("inputs"), store.count("labels")) == (1, 1, 0)
-    assert store.read(command_store.deleted_numbers) == []
+    assert store.read(requests.deleted_numbers) == []
     assert store.find(kept.id) == kept

@@ -4,14 +4,14 @@ import pytest
 from sqlalchemy import event
 
 from scriptservice.model import Command, Filter, Status
-from scriptservice.store import commands as command_store
+from scriptservice.store import listing
 from support.store import CREATED, Store
 
 
 def page(
     store: Store, wanted: Filter | None = None, limit: int = 100, before: int | None = None
 ) -> list[Command]:
-    return list(store.read(command_store.page, wanted or Filter(), limit, before))
+    return list(store.read(listing.page, wanted or Filter(), limit, before))
 
 
 def numbers(store: Store, wanted: Filter, limit: int = 100, before: int | None = None) -> list[int]:
@@ -115,6 +115,6 @@ def test_no_page_sorts_or_reads_everything(store: Store, wanted: Filter) -> None
                 plans.extend(row[3] for row in rows)
 
         event.listen(connection, "before_cursor_execute", explain)
-        command_store.page(connection, wanted, 50, 10_000)
+        listing.page(connection, wanted, 50, 10_000)
     assert plans
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")], plans

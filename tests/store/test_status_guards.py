@@ -8,9 +8,10 @@ import pytest
 
 from scriptservice.errors import AlreadyFinishedError, NotFinishedError, UnknownCommandError
 from scriptservice.model import Outcome, Status, may_become
-from scriptservice.store import commands as command_store
-from scriptservice.store.commands import Deletion, Ending, Mark, StopRequest
+from scriptservice.store import dispatching, requests
+from scriptservice.store.dispatching import Ending, Mark
 from scriptservice.store.recording import Change, Recording, RecordingConflictError, record
+from scriptservice.store.requests import Deletion, StopRequest
 from support.store import KEEPER, Store
 
 AT = 77
@@ -23,17 +24,17 @@ def test_only_what_waits_is_marked(store: Store, status: Status, dispatched_to: 
     before = store.row(command)
     mark = Mark(command.number, "alpha", "another keeper")
     allowed = status is Status.QUEUED and dispatched_to is None
-    assert store.write(command_store.mark_dispatched, mark) == [allowed]
+    assert store.write(dispatching.mark_dispatched, mark) == [allowed]
     after = {"dispatched_to": "another keeper", "host": "alpha"} if allowed else {}
     assert store.row(command) == before | after
     # Nobody is marked twice.
-    assert store.write(command_store.mark_dispatched, mark) == [False]
+    assert store.write(dispatching.mark_dispatched, mark) == [False]
 
 
 def test_a_deleted_command_is_not_marked(store: Store) -> None:
     command = store.add()
     store.set(command, deleted_at=1)
-    assert store.write(command_store.mark_dispatched, Mark(1, "alpha", KEEPER)) == [False]
+    assert store.write(dispatching.mark_dispatched, Mark(1, "alpha", KEEPER)) == [False]
 
 
 def test_marks_are_answered_one_by_one(store: Store) -> None:
@@ -41,7 +42,7 @@ def test_marks_are_answered_one_by_one(store: Store) -> None:
     store.add(Status.RUNNING)
     store.add()
     marks = [Mark(number, "alpha", KEEPER) for number in (1, 2, 3, 4)]
-    assert store.write(command_store.mark_dispatched, *marks) == [True, False, True, False]
+    assert store.write(dispatching.mark_dispatched, *marks) == [True, False, True, False]
 
 
 @pytest.mark.parametrize("status", Status)
@@ -53,7 +54,7 @@ def test_only_what_waits_ends_unstarted(
     before = store.row(command)
     ending = Ending(command.number, Status.TIMED_OUT, "too long", AT)
     allowed = status is Status.QUEUED and dispatched_to is None
-    assert store.write(command_store.end_unstarted, ending) == [allowed]
+    assert store.write(dispatching.end_unstarted, ending) == [allowed]
     after = {"status": "timed_out", "reason": "too long", "finished_at": AT}
     assert store.row(command) == before | (after if allowed else {})
 
@@ -63,7 +64,7 @@ def test_only_what_is_not_final_is_lost(store: Store, status: Status) -> None:
     command = store.add(status, dispatched_to=KEEPER)
     before = store.row(command)
     ending = Ending(command.number, Status.LOST, "nobody knows", AT)
-    assert store.write(command_store.end_unknown, ending) == [not status.final]
+    assert store.write(dispatching.end_unknown, ending) == [not status.final]
     after = {"status": "lost", "reason": "nobody knows", "finished_at": AT}
     assert store.row(command) == before | ({} if status.final else after)
 
@@ -72,7 +73,7 @@ def test_only_what_is_not_final_is_lost(store: Store, status: Status) -> None:
 def test_only_what_is_queued_is_unmarked(store: Store, status: Status) -> None:
     mine, others = store.add(status, dispatched_to=KEEPER), store.add(dispatched_to="another")
     queued = status is Status.QUEUED
-    assert store.write(command_store.unmark, KEEPER) == [int(queued)]
+    assert store.write(dispatching.unmark, KEEPER) == [int(queued)]
     assert store.row(mine)["dispatched_to"] == (None if queued else KEEPER)
     assert store.row(others)["dispatched_to"] == "another"
 
@@ -83,7 +84,7 @@ def test_only_what_is_queued_is_unmarked(store: Store, status: Status) -> None:
 def stop(
     store: Store, command: UUID, signal: str = "SIGTERM", grace: float | None = None
 ) -> object:
-    (result,) = store.write(command_store.request_stop, StopRequest(command, signal, grace, AT))
+    (result,) = store.write(requests.request_stop, StopRequest(command, signal, grace, AT))
     return result
 
 
@@ -134,7 +135,7 @@ def test_what_is_unknown_or_deleted_cannot_be_stopped(store: Store) -> None:
 
 
 def delete(store: Store, command: UUID) -> object:
-    (result,) = store.write(command_store.mark_deleted, Deletion(command, AT))
+    (result,) = store.write(requests.mark_deleted, Deletion(command, AT))
     return result
 
 

@@ -18,6 +18,7 @@ from scriptservice.keeper.journal import now_us
 from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.model import Command, RequestKey, Status, Submission
 from scriptservice.store import commands as command_store
+from scriptservice.store import dispatching
 from scriptservice.store.commands import Repeated
 from scriptservice.store.reader import Reader
 from scriptservice.store.writer import Writer
@@ -220,7 +221,7 @@ class Dispatcher:
             queued_before = self._queued_since_start
             self._reserved += room
             try:
-                picked = await self._reader.run(command_store.waiting, self._transport.host, room)
+                picked = await self._reader.run(dispatching.waiting, self._transport.host, room)
                 await self._mark_and_send(picked)
             finally:
                 self._reserved -= room
@@ -229,10 +230,10 @@ class Dispatcher:
 
     async def _mark_and_send(self, picked: list[Command]) -> None:
         marks = [
-            command_store.Mark(command.number, self._transport.host, self._transport.identity)
+            dispatching.Mark(command.number, self._transport.host, self._transport.identity)
             for command in picked
         ]
-        waits = [self._writer.submit(command_store.mark_dispatched, mark) for mark in marks]
+        waits = [self._writer.submit(dispatching.mark_dispatched, mark) for mark in marks]
         # Each by itself: they may stand in several transactions, of which one failed.
         results = await asyncio.gather(*waits, return_exceptions=True)
         for command, marked in zip(picked, results, strict=True):
@@ -261,10 +262,10 @@ class Dispatcher:
 
     async def _end_expired(self, command: UUID, number: int) -> None:
         reason = "it waited longer than its queue time-out"
-        ending = command_store.Ending(number, Status.TIMED_OUT, reason, now_us())
+        ending = dispatching.Ending(number, Status.TIMED_OUT, reason, now_us())
         while True:
             try:
-                if await self._writer.submit(command_store.end_unstarted, ending):
+                if await self._writer.submit(dispatching.end_unstarted, ending):
                     self._on_ended(command)
             except StoreError as error:
                 log.warning("queue_timeout_waits", error=str(error))
@@ -294,14 +295,14 @@ class Dispatcher:
         self._wake.set()
 
     async def _expect_again(self, given_back: frozenset[UUID]) -> None:
-        rows = await self._reader.run(command_store.by_ids, list(given_back))
+        rows = await self._reader.run(dispatching.by_ids, list(given_back))
         for row in rows:
             if row.status is Status.QUEUED and row.dispatched_to is None:
                 self._expire_later(row.id, row.number, row.created_at, row.queue_timeout_seconds)
 
     # Beginning and end
 
-    async def adopt(self, opened: list[command_store.OpenCommand]) -> None:
+    async def adopt(self, opened: list[dispatching.OpenCommand]) -> None:
         """Take over what another server left; to be called once the journal is recorded.
 
         What is marked for this keeper and not in its journal was never seen by it: it is sent
@@ -323,7 +324,7 @@ class Dispatcher:
         self._ended_before_adoption = None
         self._transport.adopted()
 
-    async def _adopt_sent(self, row: command_store.OpenCommand) -> None:
+    async def _adopt_sent(self, row: dispatching.OpenCommand) -> None:
         """Take over a command that another server marked for, or sent to, this keeper."""
         command = None
         if row.status is Status.QUEUED:
@@ -336,12 +337,12 @@ class Dispatcher:
         if row.stop_signal is not None:
             self._transport.stop(str(row.id), row.stop_signal, row.stop_grace_seconds or 0.0)
 
-    async def _lose(self, row: command_store.OpenCommand) -> None:
+    async def _lose(self, row: dispatching.OpenCommand) -> None:
         reason = "its keeper died before it was on record that it started"
         if row.status is not Status.QUEUED:
             reason = "its keeper died and left no record of how it ended"
-        ending = command_store.Ending(row.number, Status.LOST, reason, now_us())
-        await self._writer.submit(command_store.end_unknown, ending)
+        ending = dispatching.Ending(row.number, Status.LOST, reason, now_us())
+        await self._writer.submit(dispatching.end_unknown, ending)
         self._on_ended(row.id)
 
     def close(self) -> None:

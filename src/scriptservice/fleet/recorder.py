@@ -23,7 +23,7 @@ from scriptservice.keeper.journal import (
     Record,
 )
 from scriptservice.model import Command, Outcome, Status, may_become, signal_name
-from scriptservice.store import commands as command_store
+from scriptservice.store import dispatching
 from scriptservice.store.output import CHUNK_BYTES
 from scriptservice.store.reader import Reader
 from scriptservice.store.recording import Change, Chunk, Recording, RecordingConflictError, record
@@ -266,10 +266,10 @@ class Recorder:
                         row.number, row.id, row.status, row.status, row.outcome
                     )
 
-    async def _find(self, ids: list[UUID]) -> list[command_store.OpenCommand]:
+    async def _find(self, ids: list[UUID]) -> list[dispatching.OpenCommand]:
         while True:
             try:
-                return await self._reader.run(command_store.by_ids, ids)
+                return await self._reader.run(dispatching.by_ids, ids)
             except StoreError as error:
                 log.warning("recording_waits", error=str(error), cause=str(error.__cause__))
                 await asyncio.sleep(RETRY_SECONDS)

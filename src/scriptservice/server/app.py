@@ -32,6 +32,7 @@ from scriptservice.server.routes import health as health_routes
 from scriptservice.server.routes import hosts as host_routes
 from scriptservice.server.routes import output as output_routes
 from scriptservice.store import commands as command_store
+from scriptservice.store import dispatching, requests
 from scriptservice.store import hosts as host_store
 from scriptservice.store import tokens as token_store
 from scriptservice.store.engine import Database, open_database
@@ -192,21 +193,21 @@ class Server:
     async def _take_over(self, *, restored: bool) -> None:
         """Bring the journal home, then decide on what was left open, then begin to dispatch."""
         await self._recorder.caught_up(self._hello.end)
-        opened = await self._reader.run(command_store.open_commands)
+        opened = await self._reader.run(dispatching.open_commands)
         if restored:
             opened = [row for row in opened if not await self._lose_restored(row)]
         await self._dispatcher.adopt(opened)
-        for number in await self._reader.run(command_store.deleted_numbers):
+        for number in await self._reader.run(requests.deleted_numbers):
             self._remover.remove(number)
         self._run(self._dispatcher.run())
 
-    async def _lose_restored(self, row: command_store.OpenCommand) -> bool:
+    async def _lose_restored(self, row: dispatching.OpenCommand) -> bool:
         """Make lost what may have run since the database was copied; return whether it was."""
         if row.dispatched_to == self._hello.identity and row.status is not Status.QUEUED:
             return False  # this very keeper runs it
         reason = "restored: it may have run after this copy of the database was made"
-        ending = command_store.Ending(row.number, Status.LOST, reason, now_us())
-        await self._writer.submit(command_store.end_unknown, ending)
+        ending = dispatching.Ending(row.number, Status.LOST, reason, now_us())
+        await self._writer.submit(dispatching.end_unknown, ending)
         return True
 
     def _recorded(self, news: Recorded) -> None:
@@ -229,7 +230,7 @@ class Server:
             position: the journal's last.
         """
         await self._recorder.caught_up(position)
-        await self._writer.submit(command_store.unmark, self._hello.identity)
+        await self._writer.submit(dispatching.unmark, self._hello.identity)
         self.feed.close()
 
     async def close(self) -> None:

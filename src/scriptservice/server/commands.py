@@ -32,6 +32,7 @@ from scriptservice.server.remover import Remover
 from scriptservice.server.streaming import StreamCutError
 from scriptservice.store import commands as command_store
 from scriptservice.store import hosts as host_store
+from scriptservice.store import listing, requests
 from scriptservice.store import output as output_store
 from scriptservice.store.reader import Reader
 from scriptservice.store.writer import Writer
@@ -217,7 +218,7 @@ class Commands:
 
     async def page(self, wanted: Filter, limit: int, before: int | None) -> list[Command]:
         """Return commands, newest first; see `store.commands.page`."""
-        return await self._reader.run(command_store.page, wanted, limit, before)
+        return await self._reader.run(listing.page, wanted, limit, before)
 
     async def stop(self, command: str, signal: str, grace_seconds: float | None) -> Command:
         """Ask for a command to be stopped; the wish is durable when this returns.
@@ -229,8 +230,8 @@ class Commands:
             UnknownCommandError: there is none of that id.
             AlreadyFinishedError: it has ended.
         """
-        request = command_store.StopRequest(_id(command), signal, grace_seconds, now_us())
-        result = await self._writer.submit(command_store.request_stop, request)
+        request = requests.StopRequest(_id(command), signal, grace_seconds, now_us())
+        result = await self._writer.submit(requests.request_stop, request)
         if isinstance(result, Exception):
             raise result
         if result.status.final:
@@ -257,8 +258,8 @@ class Commands:
             UnknownCommandError: there is none of that id.
             NotFinishedError: it has not ended.
         """
-        deletion = command_store.Deletion(_id(command), now_us())
-        result = await self._writer.submit(command_store.mark_deleted, deletion)
+        deletion = requests.Deletion(_id(command), now_us())
+        result = await self._writer.submit(requests.mark_deleted, deletion)
         if isinstance(result, Exception):
             raise result
         self._feed.notify([deletion.id])

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from scriptservice.errors import StoreError
-from scriptservice.store import commands as command_store
+from scriptservice.store import requests
 from scriptservice.store.writer import Writer
 
 AGAIN_SECONDS = 1.0
@@ -33,7 +33,7 @@ class Remover:
         while True:
             number = await self._numbers.get()
             try:
-                while not await self._writer.submit(command_store.remove_some, number):
+                while not await self._writer.submit(requests.remove_some, number):
                     pass
             except StoreError as error:
                 log.warning("removal_waits", error=str(error))

@@ -1,0 +1,205 @@
+"""Which commands go where: waiting, marked, open, and those that end without a journal's word.
+
+Functions that take a list of items are jobs of the writer; the others are for readers. Every
+change of status is one UPDATE guarded by the statuses it may come from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, bindparam, select, update
+
+from scriptservice.model import OPEN, Command, Outcome, Status, sources
+from scriptservice.store.rows import JOINED, OUTCOME, THERE, WHOLE, command_of
+from scriptservice.store.tables import commands, inputs
+
+
+def waiting(connection: Connection, host: str, limit: int) -> list[Command]:
+    """Return queued commands that were sent nowhere, in the order in which they are to start."""
+    query = (
+        select(*WHOLE)
+        .select_from(JOINED)
+        .where(
+            commands.c.status == Status.QUEUED.value,
+            commands.c.dispatched_to.is_(None),
+            inputs.c.requested_host.is_(None) | (inputs.c.requested_host == host),
+            THERE,
+        )
+        .order_by(commands.c.priority.desc(), commands.c.number)
+        .limit(limit)
+    )
+    return [command_of(row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The mark that a command goes to a keeper."""
+
+    number: int
+    host: str
+    keeper: str
+
+
+def mark_dispatched(connection: Connection, items: list[Mark]) -> list[bool]:
+    """Mark queued commands as going to a keeper; return which still could be marked."""
+    statement = (
+        update(commands)
+        .where(
+            commands.c.number == bindparam("the_number"),
+            commands.c.status == Status.QUEUED.value,
+            commands.c.dispatched_to.is_(None),
+            THERE,
+        )
+        .values(dispatched_to=bindparam("keeper"), host=bindparam("on_host"))
+    )
+    return [
+        connection.execute(
+            statement, {"the_number": item.number, "keeper": item.keeper, "on_host": item.host}
+        ).rowcount
+        == 1
+        for item in items
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCommand:
+    """A command that is not final, as the fleet needs it.
+
+    Attributes:
+        number: the command's.
+        id: likewise.
+        status: likewise.
+        outcome: what is recorded so far.
+        dispatched_to: the keeper it was sent to, None if it waits.
+        stop_signal: what it is to be stopped with, None if nobody asked.
+        stop_grace_seconds: the grace that goes with it.
+        created_at: microseconds since 1970 UTC.
+        queue_timeout_seconds: how long it may wait.
+    """
+
+    number: int
+    id: UUID
+    status: Status
+    outcome: Outcome
+    dispatched_to: str | None
+    stop_signal: str | None
+    stop_grace_seconds: float | None
+    created_at: int
+    queue_timeout_seconds: float | None
+
+
+_OPEN_COLUMNS = [
+    commands.c.number,
+    commands.c.id,
+    commands.c.status,
+    *OUTCOME,
+    commands.c.dispatched_to,
+    commands.c.stop_signal,
+    commands.c.stop_grace_seconds,
+    commands.c.created_at,
+    inputs.c.queue_timeout_seconds,
+]
+
+
+def _open_command(row: Row[Any]) -> OpenCommand:
+    values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
+    return OpenCommand(
+        number=row.number,
+        id=row.id,
+        status=Status(row.status),
+        outcome=Outcome(**{column.name: values[column.name] for column in OUTCOME}),
+        dispatched_to=row.dispatched_to,
+        stop_signal=row.stop_signal,
+        stop_grace_seconds=row.stop_grace_seconds,
+        created_at=row.created_at,
+        queue_timeout_seconds=row.queue_timeout_seconds,
+    )
+
+
+def open_commands(connection: Connection) -> list[OpenCommand]:
+    """Return all commands that are not final."""
+    query = (
+        select(*_OPEN_COLUMNS)
+        .select_from(JOINED)
+        .where(commands.c.status.in_([status.value for status in OPEN]))
+    )
+    return [_open_command(row) for row in connection.execute(query)]
+
+
+def by_ids(connection: Connection, ids: Sequence[UUID]) -> list[OpenCommand]:
+    """Return those of these commands that exist, whatever their status."""
+    query = select(*_OPEN_COLUMNS).select_from(JOINED).where(commands.c.id.in_(ids))
+    return [_open_command(row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A queued command that ends without having started, or one that nobody can know of.
+
+    Attributes:
+        number: the command's.
+        status: its final one.
+        reason: one plain sentence.
+        at: microseconds since 1970 UTC.
+    """
+
+    number: int
+    status: Status
+    reason: str
+    at: int
+
+
+def end_unstarted(connection: Connection, items: list[Ending]) -> list[bool]:
+    """End queued commands that were sent nowhere; return which still were."""
+    return [
+        connection.execute(
+            update(commands)
+            .where(
+                commands.c.number == item.number,
+                commands.c.status == Status.QUEUED.value,
+                commands.c.dispatched_to.is_(None),
+            )
+            .values(status=item.status.value, reason=item.reason, finished_at=item.at)
+        ).rowcount
+        == 1
+        for item in items
+    ]
+
+
+def end_unknown(connection: Connection, items: list[Ending]) -> list[bool]:
+    """Make commands lost, whatever they are short of final; return which were not final."""
+    allowed = [status.value for status in sources(Status.LOST)]
+    return [
+        connection.execute(
+            update(commands)
+            .where(commands.c.number == item.number, commands.c.status.in_(allowed))
+            .values(status=item.status.value, reason=item.reason, finished_at=item.at)
+        ).rowcount
+        == 1
+        for item in items
+    ]
+
+
+def unmark(connection: Connection, items: list[str]) -> list[int]:
+    """Let commands wait again that a keeper, which ends in order, will never start.
+
+    Args:
+        connection: to write to.
+        items: identities of such keepers.
+
+    Returns:
+        How many, for each.
+    """
+    return [
+        connection.execute(
+            update(commands)
+            .where(
+                commands.c.status == Status.QUEUED.value,
+                commands.c.dispatched_to == keeper,
+            )
+            .values(dispatched_to=None)
+        ).rowcount
+        for keeper in items
+    ]
