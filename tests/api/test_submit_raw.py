@@ -171,3 +171,13 @@ def test_a_chunked_body_that_is_too_large_is_refused(service: Service) -> None:
     parts = (b"#" * 65536 for _ in range(17))
     response = service.client.post("/v1/commands", content=parts, headers=TEXT)
     assert_problem(response, "too-large")
+
+
+def test_a_label_that_is_given_twice_is_refused(service: Service) -> None:
+    response = service.client.post(
+        "/v1/commands",
+        content=b"echo",
+        headers={"Content-Type": "text/plain"},
+        params=[("label", "a=1"), ("label", "a=2")],
+    )
+    assert_invalid(response, "label")

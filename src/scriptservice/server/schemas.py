@@ -274,6 +274,21 @@ def key_and_value(name: str, text: str) -> tuple[str, str]:
     return key, value
 
 
+def keys_and_values(name: str, texts: list[str]) -> dict[str, str]:
+    """Return ``key=value`` texts as a dictionary.
+
+    Raises:
+        ValidationError: one has no ``=``, or a key is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        key, value = key_and_value(name, text)
+        if key in found:
+            raise ValidationError(FieldError(name, f"gives {key[:80]!r} twice"))
+        found[key] = value
+    return found
+
+
 def list_moment(name: str, text: str | None) -> int | None:
     """Return a time of a query as microseconds since 1970 UTC, None for None.
 

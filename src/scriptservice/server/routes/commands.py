@@ -33,6 +33,7 @@ from scriptservice.server.schemas import (
     SubmitBody,
     field_errors,
     key_and_value,
+    keys_and_values,
     list_moment,
     single_and_repeated,
 )
@@ -100,8 +101,8 @@ def _raw_submission(request: Request, raw: bytes) -> tuple[Submission, float | N
         fields["script"] = raw.decode()
     except UnicodeDecodeError as error:
         raise ValidationError(FieldError("script", "must be UTF-8")) from error
-    fields["labels"] = dict(key_and_value("label", text) for text in fields.pop("label", []))
-    fields["env"] = dict(key_and_value("env", text) for text in fields.pop("env", []))
+    fields["labels"] = keys_and_values("label", fields.pop("label", []))
+    fields["env"] = keys_and_values("env", fields.pop("env", []))
     fields["args"] = fields.pop("arg", [])
     try:
         return SubmitBody.model_validate(fields, strict=False).submission(), seconds

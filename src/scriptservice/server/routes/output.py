@@ -105,6 +105,8 @@ def _range(request: Request, length: int) -> tuple[int, int] | None:
         ProblemError: it lies outside.
     """
     match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if request.scope.get(HEAD_KEY):  # ranges are defined for GET alone
+        return None
     if match is None or match.groups() == ("", "") or "if-range" in request.headers:
         return None
     first_text, last_text = match.groups()
