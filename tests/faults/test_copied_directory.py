@@ -1,7 +1,8 @@
 """A copy of the data directory is another service: it runs nothing of the original's again."""
 
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,21 @@ def copy_of(directory: Path) -> Path:
     return target
 
 
+@pytest.fixture
+def runs() -> Iterator[Path]:
+    """A directory outside of every service's, to which all scripts may write."""
+    directory = new_directory()
+    directory.chmod(0o777)
+    yield directory
+    shutil.rmtree(directory)
+
+
 @pytest.mark.parametrize("mode", list(FLAGS))
-def test_a_copy_made_while_scripts_run(make_service: Callable[..., Service], mode: str) -> None:
+def test_a_copy_made_while_scripts_run(
+    make_service: Callable[..., Service], runs: Path, mode: str
+) -> None:
     original = make_service(*FLAGS[mode], "--max-running", "1").start()
-    mark, runs = unique_seconds(), new_directory()
-    runs.chmod(0o777)
+    mark = unique_seconds()
     script = f"echo $SCRIPTSERVICE_COMMAND_ID >> {runs}/runs"
     finished = original.run(script)["id"]
     running = original.submit(f"{script}; echo shown; setsid sleep {mark} & sleep {mark}")["id"]
@@ -48,10 +59,8 @@ def test_a_copy_made_while_scripts_run(make_service: Callable[..., Service], mod
     assert (runs / "runs").read_text().split() == [finished, running, queued]
 
 
-def test_a_copy_made_after_a_stop(make_service: Callable[..., Service]) -> None:
+def test_a_copy_made_after_a_stop(make_service: Callable[..., Service], runs: Path) -> None:
     original = make_service("--max-running", "1").start()
-    runs = new_directory()
-    runs.chmod(0o777)
     script = f"echo $SCRIPTSERVICE_COMMAND_ID >> {runs}/runs"
     original.run(script)
     running = original.submit(f"{script}; echo ready; sleep 600")["id"]
@@ -69,11 +78,10 @@ def test_a_copy_made_after_a_stop(make_service: Callable[..., Service]) -> None:
 
 
 def test_a_copy_of_a_directory_whose_keeper_was_killed(
-    make_service: Callable[..., Service],
+    make_service: Callable[..., Service], runs: Path
 ) -> None:
     original = make_service().start()
-    mark, runs = unique_seconds(), new_directory()
-    runs.chmod(0o777)
+    mark = unique_seconds()
     running = original.submit(f"echo run >> {runs}/runs; sleep {mark}")["id"]
     eventually(lambda: processes_with(mark), "its process")
     original.kill_keeper()
@@ -102,6 +110,7 @@ def test_an_older_database_put_back_runs_nothing_again(
         path.unlink()
     for path in saved.glob("scriptservice.db*"):
         subprocess.run(["cp", "-a", str(path), str(service.data_dir)], check=True)
+    shutil.rmtree(saved.parent)
     service.start()
     assert service.wait(queued)["status"] in {"lost", "succeeded"}
     assert (service.data_dir / "work" / "runs").read_text().split() == [queued]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ def disk() -> Iterator[Path]:
         eventually(
             lambda: subprocess.run(["umount", str(place)], check=False).returncode == 0, "umount"
         )
+        shutil.rmtree(place.parent)
 
 
 @pytest.fixture
