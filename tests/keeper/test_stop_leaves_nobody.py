@@ -81,7 +81,8 @@ def test_orphans_nobody_can_attribute_are_shown_and_end_when_nothing_runs(
 ) -> None:
     mark = unique_seconds()
     other = started(walk_service, "echo ready; sleep 600")
-    made = walk_service.run(f"(setsid env -i /bin/sleep {mark} >/dev/null 2>&1 &)")
+    # It has time to lose its environment: who is looked at earlier can still be attributed.
+    made = walk_service.run(f"(setsid env -i /bin/sleep {mark} >/dev/null 2>&1 &); sleep 0.5")
     assert made["status"] == "succeeded"
     stray = eventually(lambda: processes_with(mark), "the stray")[0]
 
