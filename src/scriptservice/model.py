@@ -241,6 +241,15 @@ def signal_name(number: int) -> str:
         return f"SIGRTMIN{number - signal.SIGRTMIN:+d}"
 
 
+def signal_number(name: str) -> int:
+    """Return the number of the signal that has a name from `signal_name`.
+
+    Raises:
+        ValueError: none has it here.
+    """
+    return [signal_name(number) for number in range(signal.NSIG)].index(name)
+
+
 def parse_signal(name: str) -> str | None:
     """Return the full name of a signal given with or without ``SIG``, None if there is none."""
     full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"

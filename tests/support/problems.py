@@ -11,10 +11,12 @@ STATUSES = {
     "method-not-allowed": 405,
     "already-finished": 409,
     "not-finished": 409,
+    "gone": 410,
     "too-large": 413,
     "unsupported-media-type": 415,
     "range-not-satisfiable": 416,
     "validation": 422,
+    "idempotency-mismatch": 422,
     "storage-full": 507,
 }
 

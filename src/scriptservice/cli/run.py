@@ -18,7 +18,7 @@ from scriptservice.cli.options import USAGE, AsJson, Label, Url, explain, fail, 
 from scriptservice.client import Chunk, Client, Command
 from scriptservice.client.follow import chunk_json
 from scriptservice.client.problems import ClientError, ConnectionLostError
-from scriptservice.model import Status
+from scriptservice.model import Status, signal_number
 
 TIMED_OUT = 124
 NOT_RUN = 125
@@ -155,8 +155,7 @@ class _Run:
         if command.exit_code is not None:
             return command.exit_code
         if command.signal is not None:
-            number = getattr(signal, command.signal, None)
-            return SIGNALLED + int(number) if number else NOT_RUN
+            return SIGNALLED + signal_number(command.signal)
         return NOT_RUN
 
     def _say(self, text: str, *, how_to_go_on: bool = False) -> None:

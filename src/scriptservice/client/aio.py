@@ -31,7 +31,7 @@ class AsyncClient:
         retry_seconds: how long to go on while nobody answers; 0 to try once.
 
     Raises:
-        ClientError: the URL is none.
+        ClientError: the URL or the token is none.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class AsyncClient:
                     headers=follower.headers,
                     timeout=httpx.Timeout(SILENT_STREAM_SECONDS, connect=CONNECT_SECONDS),
                 ) as response:
-                    if response.status_code != 200:
+                    if not flows.is_events(response):
                         await response.aread()
                         raise error_of(*flows.refusal(response))
                     async for data in response.aiter_raw():

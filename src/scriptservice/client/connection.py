@@ -1,8 +1,11 @@
 """Where the service is and who asks: the same for both clients."""
 
 import os
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import httpx2 as httpx
 
 from scriptservice.client.problems import ClientError
 from scriptservice.paths import default_data_dir
@@ -12,6 +15,8 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
 SILENT_STREAM_SECONDS = 45.0
 """A stream sends at least a comment every 15 seconds; silent for longer it is dead."""
+
+_TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +49,27 @@ def connection(url: str | None, token: str | None, retry_seconds: float) -> Conn
         retry_seconds: how long to go on while nobody answers.
 
     Raises:
-        ClientError: the URL is none.
+        ClientError: the URL or the token is none.
     """
     url = (url or os.environ.get("SCRIPTSERVICE_URL") or DEFAULT_URL).rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _usable(url):
         message = f"cannot use {url}: it is no URL such as {DEFAULT_URL}"
         raise ClientError(message)
     token = token or os.environ.get("SCRIPTSERVICE_TOKEN") or _token_file()
+    if token is not None and not _TOKEN.fullmatch(token):
+        message = "cannot use the token: it has characters that no token has"
+        raise ClientError(message)
     return Connection(url, token, retry_seconds)
+
+
+def _usable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # A port that is none shows only when it is asked for.
+        known = parts.scheme in ("http", "https") and parts.port != 0 and bool(parts.hostname)
+        return known and bool(httpx.URL(url).host)
+    except (ValueError, httpx.InvalidURL):
+        return False
 
 
 def _token_file() -> str | None:

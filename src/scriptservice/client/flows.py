@@ -106,10 +106,23 @@ class Answer:
         Raises:
             UnexpectedAnswerError: it describes none.
         """
+        return self.read_as("command", Command.from_json)
+
+    def read_as(self, what: str, reading: Callable[[Any], T]) -> T:
+        """Return what the body describes.
+
+        Args:
+            what: that is, for the message.
+            reading: makes it of the body as an object.
+
+        Raises:
+            UnexpectedAnswerError: it describes something else.
+        """
+        members = self.json()
         try:
-            return Command.from_json(self.json())
+            return reading(members)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"cannot understand the answer of {self.url}: it is no command"
+            message = f"cannot understand the answer of {self.url}: it is no {what}"
             raise UnexpectedAnswerError(message) from error
 
 
@@ -203,6 +216,17 @@ def answer_of(response: httpx.Response, tries: int) -> Answer:
     return answer
 
 
+def is_events(response: httpx.Response) -> bool:
+    """Whether an answer is an event stream, and not a refusal or someone else's page."""
+    content_type = response.headers.get("content-type", "")
+    return response.status_code == 200 and content_type.startswith("text/event-stream")
+
+
+def is_output(response: httpx.Response) -> bool:
+    """Whether an answer is output, and not a refusal or someone else's page."""
+    return response.status_code == 200 and "output-offset" in response.headers
+
+
 def refusal(response: httpx.Response) -> tuple[str, int, str, bytes]:
     """Return what `error_of` needs of an answer that has been read."""
     content_type = response.headers.get("content-type", "")
@@ -259,7 +283,10 @@ def wait(command: str, timeout_seconds: float | None) -> Flow[Command]:
 def page(query: Query) -> Flow[tuple[list[Command], str | None]]:
     """Get one page of a list, and the cursor of the next."""
     answer = yield Request("GET", "/v1/commands", query=query)
-    members = answer.expect(200).json()
+    return answer.expect(200).read_as("page of commands", _page)
+
+
+def _page(members: Any) -> tuple[list[Command], str | None]:
     return [Command.from_json(item) for item in members["items"]], members["next_cursor"]
 
 
@@ -331,6 +358,8 @@ def output(
     wanted = {"stream": stream, "offset": offset, "limit": limit, "tail": tail}
     query = [(name, str(value)) for name, value in wanted.items() if value is not None]
     answer = yield Request("GET", output_path(command), query=query)
+    if "output-offset" not in answer.headers:
+        answer.expect()  # someone else's 200
     return answer.expect(200).body
 
 
@@ -344,9 +373,13 @@ def output_query(stream: str, offset: int | None, tail: str | None, *, follow: b
 def hosts() -> Flow[list[Host]]:
     """Get all hosts."""
     answer = yield Request("GET", "/v1/hosts")
+    return answer.expect(200).read_as("list of hosts", _hosts)
+
+
+def _hosts(members: Any) -> list[Host]:
     return [
         Host(item["name"], item["status"], item["running"], item["capacity"], item)
-        for item in answer.expect(200).json()["items"]
+        for item in members["items"]
     ]
 
 

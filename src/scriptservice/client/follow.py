@@ -59,7 +59,7 @@ class EventParser:
         *frames, self._rest = self._rest.split(b"\n\n")
         for frame in frames:
             name, lines = "message", []
-            for line in frame.decode().split("\n"):
+            for line in _text(frame).split("\n"):
                 field, _, value = line.partition(": ")
                 if field == "event":
                     name = value
@@ -67,6 +67,14 @@ class EventParser:
                     lines.append(value)
             if lines:
                 yield name, "\n".join(lines)
+
+
+def _text(frame: bytes) -> str:
+    try:
+        return frame.decode()
+    except UnicodeDecodeError as error:
+        message = "cannot understand the event stream: it is not UTF-8"
+        raise UnexpectedAnswerError(message) from error
 
 
 class Follower:
@@ -100,20 +108,30 @@ class Follower:
             UnexpectedAnswerError: the stream is not one, or does not go on where it should.
         """
         for name, text in self._parser.feed(data):
-            members = json.loads(text)
-            if name == "output":
-                chunk = _chunk(members)
-                if chunk.position != self.position:
+            event = _event(name, text)
+            if isinstance(event, Chunk):
+                if event.position != self.position:
                     message = (
-                        f"cannot understand the event stream: output at {chunk.position}, "
+                        f"cannot understand the event stream: output at {event.position}, "
                         f"not at {self.position}"
                     )
                     raise UnexpectedAnswerError(message)
-                self.position = chunk.end
-                yield chunk
-            elif name in ("status", "end"):
-                self.command = Command.from_json(members)
+                self.position = event.end
+                yield event
+            elif event is not None:
+                self.command = event
                 self.ended = name == "end"
+
+
+def _event(name: str, text: str) -> Chunk | Command | None:
+    """Return what an event says, None for one of a newer service."""
+    try:
+        if name == "output":
+            return _chunk(json.loads(text))
+        return Command.from_json(json.loads(text)) if name in ("status", "end") else None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"cannot understand the event stream: its {name} is none"
+        raise UnexpectedAnswerError(message) from error
 
 
 def _chunk(members: dict[str, Any]) -> Chunk:

@@ -34,8 +34,9 @@ class Client:
         retry_seconds: how long to go on while nobody answers; 0 to try once.
 
     Raises:
-        ClientError: the URL is none. Every method raises `problems.ProblemError` classes where
-            the service says no, `ConnectionLostError` and `UnexpectedAnswerError` otherwise.
+        ClientError: the URL or the token is none. Every method raises `problems.ProblemError`
+            classes where the service says no, `ConnectionLostError` and `UnexpectedAnswerError`
+            otherwise.
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class Client:
                     ),
                     timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
                 ) as response:
-                    if response.status_code != 200:
+                    if not flows.is_output(response):
                         response.read()
                         raise error_of(*flows.refusal(response))
                     # From here on it is known where to go on.
@@ -257,7 +258,7 @@ class Client:
                     headers=follower.headers,
                     timeout=httpx.Timeout(SILENT_STREAM_SECONDS, connect=CONNECT_SECONDS),
                 ) as response:
-                    if response.status_code != 200:
+                    if not flows.is_events(response):
                         response.read()
                         raise error_of(*flows.refusal(response))
                     for data in response.iter_raw():

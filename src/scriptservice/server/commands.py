@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from scriptservice.errors import (
     FieldError,
     GoneError,
+    IdempotencyMismatchError,
     StorageFullError,
     StoreError,
     UnknownCommandError,
@@ -34,6 +35,7 @@ from scriptservice.store import commands as command_store
 from scriptservice.store import hosts as host_store
 from scriptservice.store import listing, requests
 from scriptservice.store import output as output_store
+from scriptservice.store.idempotency import find_request
 from scriptservice.store.reader import Reader
 from scriptservice.store.writer import Writer
 
@@ -154,17 +156,34 @@ class Commands:
             message = f"there is no host {submission.host}"
             raise ValidationError(FieldError("host", message))
         if not self._room():
+            if made := await self._made_before(request):
+                return made
             message = "cannot take commands: the disk has less room than is kept free"
             raise StorageFullError(message)
         stored = await self._dispatcher.submit(new_id(), submission, created_by, rerun_of, request)
         if isinstance(stored, Command):
             return Submitted(stored, repeated=False)
+        return await self._repeated(stored.command)
+
+    async def _made_before(self, request: RequestKey | None) -> Submitted | None:
+        """Return what the same request made earlier, None if it made nothing.
+
+        For what could not be made now: a request that was answered once is answered again.
+        """
+        if request is None:
+            return None
+        kept = await self._reader.run(find_request, request, now_us())
+        if kept is None:
+            return None
+        if kept.fingerprint != request.fingerprint:
+            raise IdempotencyMismatchError(request.key)
+        return await self._repeated(kept.command)
+
+    async def _repeated(self, command: UUID) -> Submitted:
         try:
-            return Submitted(
-                await self._reader.run(command_store.find, stored.command), repeated=True
-            )
+            return Submitted(await self._reader.run(command_store.find, command), repeated=True)
         except UnknownCommandError as error:
-            raise GoneError(stored.command) from error
+            raise GoneError(command) from error
 
     def _room(self) -> bool:
         now = time.monotonic()
@@ -204,8 +223,13 @@ class Commands:
                         await asyncio.sleep(WAIT_STEP_SECONDS)
         return await self._reader.run(command_store.find, command.id)
 
-    async def events(self, command: str, after: int) -> AsyncIterator[bytes]:
+    async def events(self, command: str, after: int, asked_by: str) -> AsyncIterator[bytes]:
         """Return a command's event stream from a position on.
+
+        Args:
+            command: whose.
+            after: the position.
+            asked_by: the field that says so.
 
         Raises:
             UnknownCommandError: there is none of that id.
@@ -213,7 +237,7 @@ class Commands:
         """
         identifier = _id(command)
         if after > await self._events.end_of(identifier):
-            raise ValidationError(FieldError("after", "lies beyond the output"))
+            raise ValidationError(FieldError(asked_by, "lies beyond the output"))
         return self._events.stream(identifier, after)
 
     async def page(self, wanted: Filter, limit: int, before: int | None) -> list[Command]:
@@ -248,7 +272,12 @@ class Commands:
             UnknownCommandError: there is none of that id.
             StoreError: nothing is stored.
         """
-        again = await self.get(command)
+        try:
+            again = await self.get(command)
+        except UnknownCommandError:
+            if made := await self._made_before(request):
+                return made
+            raise
         return await self.submit(again.submission, created_by, rerun_of=again.id, request=request)
 
     async def delete(self, command: str) -> None:

@@ -62,7 +62,7 @@ class Events:
     def __init__(self, reader: Reader, feed: Feed) -> None:
         self._reader = reader
         self._feed = feed
-        self._reading: dict[tuple[UUID, Status | None, int], asyncio.Future[_News]] = {}
+        self._reading: dict[tuple[int, UUID, Status | None, int], asyncio.Future[_News]] = {}
 
     async def end_of(self, command: UUID) -> int:
         """Return the position behind a command's stored output.
@@ -105,7 +105,9 @@ class Events:
 
     async def _read(self, command: UUID, status: Status | None, position: int) -> _News:
         """Return what is new; those who ask the same at the same time share the answer."""
-        key = (command, status, position)
+        # One that began before the last news may not see it, and who was woken by that news is
+        # not woken again.
+        key = (self._feed.changes, command, status, position)
         reading = self._reading.get(key)
         if reading is None:
             reading = asyncio.ensure_future(self._reader.run(_news, command, status, position))

@@ -13,12 +13,14 @@ class Feed:
     """Who waits for which command, in this process.
 
     Attributes:
+        changes: how often there was news of any command.
         draining: the service ends its scripts; who follows goes on, who waits is answered.
         closing: the server ends.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
+        self.changes = 0
         self.closing = False
         self.draining = False
 
@@ -39,6 +41,7 @@ class Feed:
 
     def notify(self, commands: Iterable[UUID]) -> None:
         """Wake those who wait for any of these."""
+        self.changes += 1
         for command in commands:
             for event in self._waiting.get(command, ()):
                 event.set()

@@ -1,0 +1,217 @@
+"""``?wait``: the answer is held until the command is finished, or until the time is over."""
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from support.problems import assert_invalid, assert_problem
+from support.scripts import stop
+from support.service import Service, eventually
+
+NEVER = "exec sleep 100"
+
+
+def timed(ask: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
+    began = time.monotonic()
+    answer = ask()
+    return answer, time.monotonic() - began
+
+
+def test_submit_and_wait_answers_with_the_end(service: Service) -> None:
+    answer, seconds = timed(
+        lambda: service.client.post(
+            "/v1/commands?wait=30", json={"script": "sleep 0.3; echo done; exit 3"}
+        )
+    )
+    command = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["location"] == f"/v1/commands/{command['id']}"
+    assert (command["status"], command["exit_code"]) == ("failed", 3)
+    assert command["output"]["bytes"] == 5
+    assert service.bytes_of(command["id"]) == b"done\n"
+    assert command == service.get(command["id"])
+    assert 0.3 <= seconds < 10
+
+
+def test_a_script_as_the_body_can_be_waited_for(service: Service) -> None:
+    answer = service.client.post(
+        "/v1/commands?wait=30&name=raw",
+        content=b"echo $((6 * 7))",
+        headers={"Content-Type": "text/plain"},
+    )
+    assert answer.status_code == 201
+    assert (answer.json()["status"], answer.json()["name"]) == ("succeeded", "raw")
+
+
+def test_get_and_rerun_wait_too(service: Service) -> None:
+    command = service.submit("sleep 0.3; exit 4")
+    found = service.client.get(f"/v1/commands/{command['id']}?wait=30")
+    assert (found.status_code, found.json()["exit_code"]) == (200, 4)
+    again = service.client.post(f"/v1/commands/{command['id']}/rerun?wait=30")
+    assert (again.status_code, again.json()["exit_code"]) == (201, 4)
+    assert again.json()["rerun_of"] == command["id"]
+    assert again.headers["location"] == f"/v1/commands/{again.json()['id']}"
+
+
+def test_a_finished_one_is_not_waited_for(service: Service) -> None:
+    command = service.run("true")
+    answer, seconds = timed(
+        lambda: service.client.get(f"/v1/commands/{command['id']}", params={"wait": "60"})
+    )
+    assert answer.json()["status"] == "succeeded"
+    assert seconds < 5
+
+
+@pytest.mark.parametrize("wait", ["0", "0.0", "0.25", "2.5e-1", "1"])
+def test_when_the_time_is_over_it_is_as_it_is(service: Service, wait: str) -> None:
+    command = service.submit(NEVER)
+    answer, seconds = timed(
+        lambda: service.client.get(f"/v1/commands/{command['id']}", params={"wait": wait})
+    )
+    assert answer.status_code == 200
+    assert answer.json()["status"] in ("queued", "running")
+    assert float(wait) <= seconds < float(wait) + 3
+    stop(service, command["id"])
+    answer, seconds = timed(
+        lambda: service.client.post("/v1/commands", params={"wait": wait}, json={"script": NEVER})
+    )
+    assert answer.status_code == 201
+    assert answer.json()["status"] in ("queued", "running")
+    assert float(wait) <= seconds < float(wait) + 3
+    again = service.client.post(f"/v1/commands/{answer.json()['id']}/rerun", params={"wait": wait})
+    assert again.status_code == 201
+    for each in (answer, again):
+        stop(service, each.json()["id"], grace_seconds=0)
+
+
+@pytest.mark.parametrize(
+    "wait", ["60.1", "61", "1e9", "-1", "-0.001", "nan", "inf", "-inf", "abc", "", "1s", "0x1"]
+)
+def test_what_is_no_time_to_wait(service: Service, wait: str) -> None:
+    command = service.run("true")["id"]
+    before = service.client.get("/v1/commands?limit=1").json()["items"]
+    client, parameters = service.client, {"wait": wait}
+    json, raw = {"json": {"script": "true"}}, {"content": b"true"}
+    plain = {"Content-Type": "text/plain"}
+    for answer in (
+        client.get(f"/v1/commands/{command}", params=parameters),
+        client.post("/v1/commands", params=parameters, **json),
+        client.post("/v1/commands", params=parameters, headers=plain, **raw),
+        client.post(f"/v1/commands/{command}/rerun", params=parameters),
+    ):
+        assert_invalid(answer, "wait")
+    assert service.client.get("/v1/commands?limit=1").json()["items"] == before
+
+
+def test_sixty_seconds_are_allowed(service: Service) -> None:
+    answer = service.client.post("/v1/commands?wait=60", json={"script": "true"})
+    assert answer.json()["status"] == "succeeded"
+
+
+def test_it_must_not_be_repeated_and_nothing_else_is_taken(service: Service) -> None:
+    command = service.run("true")["id"]
+    assert_invalid(service.client.get(f"/v1/commands/{command}?wait=1&wait=1"), "wait")
+    assert_invalid(service.client.get(f"/v1/commands/{command}?wait=1&waits=1"), "waits")
+    unknown = "/v1/commands/0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55?wait=30"
+    assert_problem(service.client.get(unknown), "not-found")
+
+
+def test_many_wait_for_one(service: Service) -> None:
+    command = service.submit("sleep 0.5; exit 7")
+    found: list[Any] = []
+
+    def ask() -> None:
+        url = f"{service.url}/v1/commands/{command['id']}?wait=30"
+        found.append(httpx.get(url, headers=service.headers, timeout=40).json()["exit_code"])
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+    assert found == [7] * 20
+
+
+def test_a_client_that_goes_stops_nothing(service: Service) -> None:
+    body = b'{"script": "sleep 0.5; echo still here", "name": "left alone"}'
+    with closing(socket.create_connection(("127.0.0.1", service.port))) as connection:
+        connection.sendall(
+            b"POST /v1/commands?wait=60 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            + f"Authorization: Bearer {service.token}\r\nContent-Length: {len(body)}\r\n\r\n"
+            .encode()
+            + body
+        )  # fmt: skip
+        items = eventually(
+            lambda: service.client.get("/v1/commands", params={"q": "left alone"}).json()["items"],
+            "the command",
+        )
+    ended = service.wait(items[0]["id"])
+    assert ended["status"] == "succeeded"
+    assert service.bytes_of(ended["id"]) == b"still here\n"
+
+
+def test_a_deletion_of_what_is_waited_for(service: Service) -> None:
+    """It can only be deleted when it is finished: who waits sees it, or that it is gone."""
+    command = service.submit("sleep 0.5")
+    answers: list[httpx.Response] = []
+    url = f"{service.url}/v1/commands/{command['id']}"
+    waiting = threading.Thread(
+        target=lambda: answers.append(
+            httpx.get(f"{url}?wait=30", headers=service.headers, timeout=40)
+        )
+    )
+    waiting.start()
+    eventually(
+        lambda: service.client.delete(f"/v1/commands/{command['id']}").status_code == 204,
+        "its end",
+    )
+    waiting.join(40)
+    assert answers[0].status_code in (200, 404)
+
+
+def test_a_shutdown_answers_at_once(make_service: Any) -> None:
+    service = make_service("--max-running", "1").start()
+    running = service.submit("trap '' TERM; echo up; while :; do sleep 0.1; done", grace_seconds=6)
+    service.wait_for_output(running["id"], b"up\n")
+    answers: dict[str, tuple[httpx.Response, float]] = {}
+    headers = service.headers
+
+    def ask(name: str, method: str, path: str, **more: Any) -> None:
+        answer = httpx.request(
+            method, service.url + path, headers=headers, timeout=60, params={"wait": "60"}, **more
+        )
+        answers[name] = answer, time.monotonic()
+
+    path = f"/v1/commands/{running['id']}"
+    threads = [
+        threading.Thread(target=ask, args=("get", "GET", path)),
+        threading.Thread(
+            target=ask, args=("submit", "POST", "/v1/commands"), kwargs={"json": {"script": ":"}}
+        ),
+    ]
+    for thread in threads:
+        thread.start()
+    eventually(
+        lambda: len(service.client.get("/v1/commands").json()["items"]) == 2, "the second submit"
+    )
+    assert service.process is not None
+    service.close_client()
+    began = time.monotonic()
+    service.process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join(30)
+    for answer, at in answers.values():
+        assert at - began < 3
+        assert answer.json()["status"] in ("queued", "running", "stopping")
+    assert {name: answer.status_code for name, (answer, _) in answers.items()} == {
+        "get": 200,
+        "submit": 201,
+    }
+    assert service.process.wait(30) == 0
