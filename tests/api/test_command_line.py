@@ -84,6 +84,14 @@ def test_a_data_directory_that_cannot_be_made(directory: Path) -> None:
     assert (directory / "file").read_text() == "in the way"
 
 
+@pytest.mark.parametrize("name", ["work", "private", "journal"])
+def test_a_file_where_a_directory_has_to_be(directory: Path, name: str) -> None:
+    (directory / name).write_text("in the way")
+    line = refusal("--data-dir", str(directory))
+    assert str(directory / name) in line
+    assert (directory / name).read_text() == "in the way"
+
+
 def test_a_data_directory_that_another_instance_uses(make_service: MakeService) -> None:
     service = make_service().start()
     command = service.submit("sleep 0.3; echo kept")

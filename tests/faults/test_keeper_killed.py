@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from scriptservice.keeper.journal import JournalWriter, Kind, now_us
+from scriptservice.keeper.journal import Kind, now_us
+from scriptservice.keeper.journal_writer import JournalWriter
 from scriptservice.keeper.linux import boot_id, process_stat
 from support.scripts import keeper_of, unique_seconds
 from support.service import Service, eventually, processes_with

@@ -16,14 +16,12 @@ from scriptservice.keeper.journal import (
     HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     JournalReader,
-    JournalWriter,
     Kind,
-    NoRoomError,
     now_us,
-    repair,
-    scan,
     segment_path,
 )
+from scriptservice.keeper.journal_repair import repair, scan
+from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.ledger import Ledger
 from scriptservice.keeper.loop import Loop
 from scriptservice.keeper.recovery import read_past

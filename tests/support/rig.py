@@ -11,14 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.journal import (
-    SEGMENT_HEADER_BYTES,
-    Kind,
-    Record,
-    output_length,
-    scan,
-    segment_bases,
-)
+from scriptservice.keeper.journal import SEGMENT_HEADER_BYTES, Kind, Record, segment_bases
+from scriptservice.keeper.journal_repair import output_length, scan
 from scriptservice.keeper.protocol import Frame, FrameBuffer, SpawnSpec, encode
 from support.service import eventually, new_directory
 

@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scriptservice.keeper import journal
+from scriptservice.keeper import journal_writer
 from scriptservice.keeper.journal import (
     HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
     JournalDamagedError,
     JournalGapError,
     JournalReader,
-    JournalWriter,
     Kind,
-    repair,
-    scan,
     segment_bases,
     segment_path,
 )
+from scriptservice.keeper.journal_repair import repair, scan
+from scriptservice.keeper.journal_writer import JournalWriter
 
 IDS = [uuid4().bytes for _ in range(3)]
 
@@ -190,7 +190,7 @@ def test_a_segment_without_a_header_is_set_aside() -> None:
 
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "SEGMENT_BYTES", 2000)
+    monkeypatch.setattr(journal_writer, "SEGMENT_BYTES", 2000)
 
 
 def numbered(count: int) -> list[Entry]:
@@ -270,7 +270,7 @@ def test_damage_in_the_middle_is_told_with_where_to_go_on() -> None:
         writer.close()
         bases = segment_bases(path)
         with open(segment_path(path, bases[1]), "r+b") as file:
-            file.seek(journal.SEGMENT_HEADER_BYTES)
+            file.seek(SEGMENT_HEADER_BYTES)
             file.write(b"\xff" * 20)
         reader = JournalReader(path)
         with pytest.raises(JournalDamagedError) as caught:

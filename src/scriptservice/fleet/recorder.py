@@ -16,12 +16,7 @@ import structlog
 
 from scriptservice.errors import StoreError
 from scriptservice.fleet.transport import Transport
-from scriptservice.keeper.journal import (
-    JournalDamagedError,
-    JournalGapError,
-    Kind,
-    Record,
-)
+from scriptservice.keeper.journal import JournalDamagedError, JournalGapError, Kind, Record
 from scriptservice.model import Command, Outcome, Status, may_become, signal_name
 from scriptservice.store import dispatching
 from scriptservice.store.output import CHUNK_BYTES
@@ -29,7 +24,7 @@ from scriptservice.store.reader import Reader
 from scriptservice.store.recording import Change, Chunk, Recording, RecordingConflictError, record
 from scriptservice.store.writer import Writer
 
-READ_BYTES = 4 << 20
+READ_BYTES = 2 << 20
 AT_ONCE_BYTES = 64 << 10
 AT_ONCE_RECORDS = 256
 RETRY_SECONDS = 0.5
@@ -163,6 +158,10 @@ class Recorder:
         reader: for looking up commands it does not know.
         position: how far the journal is stored.
         on_recorded: told after each commit what is new.
+
+    Attributes:
+        position: how far the journal is stored.
+        waiting_for_store: why the store takes nothing now, None while it does.
     """
 
     def __init__(
@@ -180,6 +179,7 @@ class Recorder:
         self._on_recorded = on_recorded
         self._live: dict[bytes, _Live] = {}
         self._advanced = asyncio.Event()
+        self.waiting_for_store: str | None = None
         self.position = position
 
     def expect(self, command: Command) -> None:
@@ -250,9 +250,11 @@ class Recorder:
                     self._live.pop(command, None)
                 await asyncio.sleep(RETRY_SECONDS / 10)
             except StoreError as error:
+                self.waiting_for_store = str(error)
                 log.warning("recording_waits", error=str(error), cause=str(error.__cause__))
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                self.waiting_for_store = None
                 return batch
 
     async def _look_up(self, ids: Iterable[bytes]) -> None:
@@ -319,7 +321,7 @@ def _apply(live: _Live, entry: Record) -> None:
     """Let a command take the step that a record tells of."""
     fields = entry.fields()
     match entry.kind:
-        case Kind.STARTED:
+        case Kind.STARTED if live.status is Status.QUEUED:
             live.become(Status.RUNNING, started_at=entry.time_us)
         case Kind.STOPPING:
             live.become(Status.STOPPING)

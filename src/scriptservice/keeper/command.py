@@ -16,7 +16,8 @@ from resource import struct_rusage
 from typing import Any, Protocol
 from uuid import UUID
 
-from scriptservice.keeper.journal import Kind, NoRoomError
+from scriptservice.keeper.journal import Kind
+from scriptservice.keeper.journal_writer import NoRoomError
 from scriptservice.keeper.ledger import Ledger
 from scriptservice.keeper.linux import bytes_waiting
 from scriptservice.keeper.loop import HANGUP, Loop, Timer

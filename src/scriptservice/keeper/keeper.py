@@ -4,50 +4,43 @@ It starts in the order in which things can go wrong without harm: the directory 
 address, then the journal of whoever was here before, and only then its child.
 """
 
-import fcntl
 import os
 import signal
-import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
 from contextlib import suppress
+from resource import struct_rusage
 from typing import Any
 from uuid import UUID
 
 from scriptservice.keeper.child import Child
 from scriptservice.keeper.command import RunningCommand, Surroundings
 from scriptservice.keeper.config import KeeperConfig
+from scriptservice.keeper.ended import EndedCommands
 from scriptservice.keeper.identity import Identity
-from scriptservice.keeper.journal import JournalWriter, Kind, NoRoomError, repair
+from scriptservice.keeper.journal import Kind
+from scriptservice.keeper.journal_repair import repair
+from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.ledger import Ledger
 from scriptservice.keeper.linux import become_subreaper, forbid_new_privileges, signal_process
-from scriptservice.keeper.listen import ListenError, listen
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.loop import Loop
 from scriptservice.keeper.protocol import PROTOCOL_VERSION, Frame, SpawnSpec
+from scriptservice.keeper.reaper import Reaper
 from scriptservice.keeper.recovery import Past, read_past, recover, snapshot_of
-from scriptservice.keeper.spawn import Spawner, SpawnError, default_signals
+from scriptservice.keeper.spawn import SpawnError, default_signals
+from scriptservice.keeper.start import StartError, open_standard_descriptors, prepare
 from scriptservice.keeper.tree import CgroupTree, DescentTree, Tree
-from scriptservice.keeper.users import UserError, script_user
 
 NEWBORNS = 64
 NEWBORN_SECONDS = 0.02
 SPAWNS_A_TURN = 8
-REAP_SECONDS = 0.05
+FINISH_STEP_SECONDS = 0.05
 STRAY_SECONDS = 1.0
 FINISH_SECONDS = 15.0
 
-# Only root removes what is in a directory that may not be written, as build caches often are; and
-# only who is not root may change modes here: between look and change a script could put a link.
-_REMOVE = 'exec rm -rf --one-file-system -- "$1"'
-_REMOVE_OWN = f'chmod -R u+rwx -- "$1"; {_REMOVE}'
 
 _NO_ID = str(UUID(int=0))
-
-
-class StartError(Exception):
-    """The keeper cannot start; the message is for a person and says why."""
 
 
 class Keeper:
@@ -65,37 +58,18 @@ class Keeper:
         self._running: dict[str, RunningCommand] = {}
         self._by_pid: dict[int, RunningCommand] = {}
         self._waiting: dict[str, SpawnSpec] = {}
-        self._ended: deque[tuple[int, str]] = deque()
-        self._ended_ids: set[str] = set()
-        self._ended_unwritten: list[str] = []
         self._births: deque[RunningCommand] = deque()
-        self._helpers: dict[int, Callable[[], None]] = {}
         self._shutdowns = 0
         self._finishing = False
         self._exit_code = 0
-        self._child_was_ready = self._adopted = False
-        self._reap_planned = False
+        self._child_was_ready = False
         self._room_timer = False
         self._told_end = 0
         self._identity = Identity.mine()
-        self._lock = _prepare_directory(config.data_dir)
-        try:
-            user = script_user(config.run_as, config.script_uid)
-            self._listener = (
-                None
-                if config.listen_host is None
-                else listen(config.listen_host, config.listen_port)
-            )
-        except (UserError, ListenError) as error:
-            raise StartError(str(error)) from error
-        if not user.changes:
-            logger.warning(
-                "scripts run as the service's own user %s: they can read its database and tokens "
-                "and signal it (docs/security.md)",
-                user.name,
-            )
-        self._spawner = Spawner(config.data_dir, user, path=config.path, lang=config.lang)
+        self._ground = prepare(config)
+        self._spawner = self._ground.spawner
         self._loop = Loop()
+        self._reaper = Reaper(self._loop, self._reaped)
         self._null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         become_subreaper()
         if config.no_new_privileges:
@@ -105,7 +79,7 @@ class Keeper:
         self._child = Child(
             config,
             self._loop,
-            self._listener,
+            self._ground.listener,
             hello=self._hello,
             on_frame=self._frame,
             on_gone=self._child_gone,
@@ -120,8 +94,6 @@ class Keeper:
 
     def _open_journal(self) -> None:
         directory = os.path.join(self._config.data_dir, "journal")
-        with suppress(FileExistsError):
-            os.mkdir(directory, 0o700)
         self._notes = repair(directory)
         for note in self._notes:
             logger.warning("%s", note)
@@ -140,6 +112,7 @@ class Keeper:
             self._writer, self._loop, spool_limit_bytes=self._config.spool_limit_bytes
         )
         self._ledger.on_room = self._room_again
+        self._ended = EndedCommands(self._ledger)
         self._ledger.record(Kind.KEEPER, _NO_ID, self._identity_fields())
         self._recorded_file = os.open(
             os.path.join(directory, "recorded"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
@@ -152,12 +125,12 @@ class Keeper:
             ledger=self._ledger,
             tree=self._tree,
             null=self._null,
-            remove_directory=self._remove_directory,
+            remove_directory=self._reaper.remove_directory,
             closed=self._closed,
         )
         private = os.path.join(self._config.data_dir, "private")
         for name in os.listdir(private):
-            self._remove_directory(os.path.join(private, name), lambda: None)
+            self._reaper.remove_directory(os.path.join(private, name), lambda: None)
 
     def _identity_fields(self) -> dict[str, Any]:
         cgroup = self._tree.base if isinstance(self._tree, CgroupTree) else None
@@ -223,8 +196,7 @@ class Keeper:
                 if self._finishing:
                     self._send_finish()
             case "adopted":
-                self._adopted = True
-                self._forget_ended()
+                self._ended.child_adopted()
             case "fatal":
                 self._child_cannot_start(str(frame["message"]))
 
@@ -242,16 +214,7 @@ class Keeper:
         self._ledger.recorded_to(position)
         with suppress(OSError):  # a hint for the next start; it may be too low on a full disk
             os.pwrite(self._recorded_file, self._ledger.recorded.to_bytes(8, "little"), 0)
-        self._forget_ended()
-
-    def _forget_ended(self) -> None:
-        """Forget the ids that no child can send again.
-
-        A child that takes over sends again what the database shows as not started; what it read
-        there may be older than what was recorded since.
-        """
-        while self._adopted and self._ended and self._ended[0][0] <= self._ledger.recorded:
-            self._ended_ids.discard(self._ended.popleft()[1])
+        self._ended.recorded()
 
     def _child_cannot_start(self, message: str) -> None:
         logger.error("%s", message)
@@ -262,7 +225,7 @@ class Keeper:
             self._loop.stop()
 
     def _child_gone(self, code: int) -> None:
-        self._adopted = False
+        self._ended.child_gone()
         self._ledger.consumer_gone()
         if self._finishing and code == 0:
             self._child.release()
@@ -271,7 +234,7 @@ class Keeper:
     # Starting scripts
 
     def _spawn_requested(self, spec: SpawnSpec) -> None:
-        if spec.id in self._running or spec.id in self._waiting or spec.id in self._ended_ids:
+        if spec.id in self._running or spec.id in self._waiting or spec.id in self._ended:
             logger.warning("command %s was sent twice: it runs once", spec.id)
         elif self._shutdowns:
             self._refuse(spec.id, "the service is shutting down", retry=True)
@@ -282,18 +245,10 @@ class Keeper:
         fields = {"reason": reason, "retry": retry, "stopped": stopped}
         self._ledger.record(Kind.REFUSED, command, fields)
         if not retry:
-            self._remember_ended(command)
-
-    def _remember_ended(self, command: str) -> None:
-        self._ended_ids.add(command)
-        if self._ledger.behind:
-            self._ended_unwritten.append(command)
-        else:
-            self._ended.append((self._ledger.end, command))
+            self._ended.add(command)
 
     def _room_again(self) -> None:
-        self._ended += [(self._ledger.end, command) for command in self._ended_unwritten]
-        self._ended_unwritten.clear()
+        self._ended.room_again()
         self._spawn_some()
 
     def _newborns(self) -> int:
@@ -361,45 +316,27 @@ class Keeper:
         del self._running[command.id]
         if self._by_pid.get(command.pid) is command:
             del self._by_pid[command.pid]
-        self._remember_ended(command.id)
+        self._ended.add(command.id)
         if self._shutdowns:
             self._finish_if_done()
 
-    def _remove_directory(self, path: str, done: Callable[[], None]) -> None:
-        """Remove a private working directory without holding up the loop, then call back."""
-        try:
-            os.rmdir(path)
-        except OSError:
-            with suppress(OSError):
-                process = subprocess.Popen(
-                    ["/bin/sh", "-c", _REMOVE if os.geteuid() == 0 else _REMOVE_OWN, "sh", path],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-                process.returncode = 0
-                self._helpers[process.pid] = done
-                return
-        done()
-
     def _own_children(self) -> set[int]:
         own = {pid for pid, command in self._by_pid.items() if not command.exited}
-        own.update(self._helpers)
+        own |= self._reaper.pids
         if self._child.pid is not None:
             own.add(self._child.pid)
         return own
 
-    def _reap(self) -> None:
-        """Reap what came to us as sub-reaper, and whatever else has ended meanwhile."""
-        self._reap_planned = False
-        for pid, status, usage in _ended_children():
-            command = self._by_pid.get(pid)
-            if command is not None and not command.exited:
-                command.reaped(status, usage)
-            elif pid == self._child.pid:
-                self._child.reaped(status)
-            elif pid in self._helpers:
-                self._helpers.pop(pid)()
+    def _reaped(self, pid: int, status: int, usage: struct_rusage) -> bool:
+        """Somebody was reaped by chance rather than by its pidfd; return whether it is ours."""
+        command = self._by_pid.get(pid)
+        if command is not None and not command.exited:
+            command.reaped(status, usage)
+        elif pid == self._child.pid:
+            self._child.reaped(status)
+        else:
+            return False
+        return True
 
     def _end_strays(self) -> None:
         """End orphans that nobody can attribute, once no script runs that could be theirs."""
@@ -412,9 +349,7 @@ class Keeper:
 
     def _signal(self, number: int) -> None:
         if number == signal.SIGCHLD:
-            if not self._reap_planned:
-                self._reap_planned = True
-                self._loop.after(REAP_SECONDS, self._reap)
+            self._reaper.child_ended()
         elif number == signal.SIGHUP:
             logger.info("SIGHUP: this release cannot upgrade in place; nothing was done")
         else:
@@ -438,7 +373,7 @@ class Keeper:
         if self._running or self._finishing:
             return
         if self._ledger.full:
-            self._loop.after(REAP_SECONDS, self._finish_if_done)
+            self._loop.after(FINISH_STEP_SECONDS, self._finish_if_done)
             return
         self._finishing = True
         self._loop.after(FINISH_SECONDS, self._give_up)
@@ -472,52 +407,10 @@ class _Nobody:
         self.exited = True
 
 
-def _ended_children() -> Iterator[tuple[int, int, Any]]:
-    while True:
-        try:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        yield pid, status, usage
-
-
-def _prepare_directory(path: str) -> int:
-    """Make the data directory and lock it; return the lock's descriptor.
-
-    Raises:
-        StartError: it cannot be made or written, or another keeper has it.
-    """
-    try:
-        os.makedirs(path, mode=0o711, exist_ok=True)
-        os.chmod(path, 0o711)  # noqa: S103 - scripts pass through to their directory
-        lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        message = f"cannot use data directory {path}: {error.strerror}"
-        raise StartError(message) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
-        message = f"cannot use data directory {path}: process {owner} serves it already"
-        raise StartError(message) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
-
-
-def _open_standard_descriptors() -> None:
-    """Let nothing else get the numbers of closed standard streams, to which our child prints."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
-        os.set_inheritable(descriptor, True)  # noqa: FBT003
-    os.close(descriptor)
-
-
 def main(config: KeeperConfig) -> int:
     """Be the keeper until shutdown; return the exit code."""
     default_signals()
-    _open_standard_descriptors()
+    open_standard_descriptors()
     os.umask(0o077)
     try:
         keeper = Keeper(config)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from uuid import UUID
 
-from scriptservice.keeper.journal import JournalWriter, Kind, NoRoomError, now_us
+from scriptservice.keeper.journal import Kind, now_us
+from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.loop import Loop
 

@@ -17,14 +17,13 @@ from scriptservice.keeper.identity import Identity
 from scriptservice.keeper.journal import (
     HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
-    JournalWriter,
     Kind,
-    NoRoomError,
     Record,
     now_us,
-    scan,
     segment_bases,
 )
+from scriptservice.keeper.journal_repair import scan
+from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.linux import (
     ProcessStat,
     all_pids,

@@ -137,6 +137,7 @@ class Server:
             reader=self._reader,
             writer=self._writer,
             dispatcher=self._dispatcher,
+            recorder=self._recorder,
             transport=self._keeper,
             feed=self.feed,
             events=Events(self._reader, self.feed),

@@ -23,6 +23,7 @@ from scriptservice.errors import (
     ValidationError,
 )
 from scriptservice.fleet.dispatcher import Dispatcher
+from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import HostState, Transport
 from scriptservice.ids import new_id, parse_id
 from scriptservice.keeper.journal import now_us
@@ -96,6 +97,7 @@ class Commands:
         reader: for reading.
         writer: for writing.
         dispatcher: for submitting.
+        recorder: for what it says of the store.
         transport: for stopping, and for the state of the host.
         feed: news of commands.
         events: makes event streams.
@@ -110,6 +112,7 @@ class Commands:
         reader: Reader,
         writer: Writer,
         dispatcher: Dispatcher,
+        recorder: Recorder,
         transport: Transport,
         feed: Feed,
         events: Events,
@@ -120,6 +123,7 @@ class Commands:
         self._reader = reader
         self._writer = writer
         self._dispatcher = dispatcher
+        self._recorder = recorder
         self._transport = transport
         self._feed = feed
         self._events = events
@@ -398,6 +402,11 @@ class Commands:
             TimeoutError: it does not answer.
         """
         return await self._transport.state()
+
+    @property
+    def recording_waits(self) -> str | None:
+        """Why what happens is not stored now, None while it is."""
+        return self._recorder.waiting_for_store
 
     @property
     def running(self) -> int:

@@ -20,7 +20,7 @@ _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=OFF",  # rows go in order by one writer; checks would cost each chunk
-    "PRAGMA cache_size=-16384",
+    "PRAGMA cache_size=-8192",  # 8 MiB for each of five connections at most
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=67108864",
 )

@@ -40,7 +40,7 @@ async def readyz(request: Request) -> Response:
         "store": "ok",
         "keeper": "ok",
         "tree_kill": state.tree_kill,
-        "degraded": _degraded(state),
+        "degraded": _degraded(state, service(request).recording_waits),
     }
     return Response(to_json(answer), media_type=JSON)
 
@@ -50,8 +50,10 @@ def _not_ready(why: str) -> ProblemError:
     return ProblemError("store-unavailable", detail, headers={"Retry-After": "1"})
 
 
-def _degraded(state: HostState) -> list[str]:
+def _degraded(state: HostState, recording_waits: str | None) -> list[str]:
     degraded = []
+    if recording_waits is not None:
+        degraded.append(f"what scripts print is kept and not yet stored: {recording_waits}")
     if state.full:
         degraded.append("there is no room for output: scripts that print wait")
     if state.strays:

@@ -1,0 +1,56 @@
+"""The ids of commands that have ended: refused a second time for as long as they may come again."""
+
+from collections import deque
+
+from scriptservice.keeper.ledger import Ledger
+
+
+class EndedCommands:
+    """Remembers ended commands until nobody can send them again.
+
+    A child that takes over sends again what the database shows as not started; what it read there
+    may be older than what was recorded since. So an id is kept until its end is recorded and the
+    present child has said that it sends nothing old any more.
+
+    Args:
+        ledger: knows what is written and what is recorded.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._ids: set[str] = set()
+        self._written: deque[tuple[int, str]] = deque()
+        self._unwritten: list[str] = []
+        self._child_has_adopted = False
+
+    def __contains__(self, command: str) -> bool:
+        return command in self._ids
+
+    def add(self, command: str) -> None:
+        """A command has ended."""
+        self._ids.add(command)
+        if self._ledger.behind:
+            self._unwritten.append(command)
+        else:
+            self._written.append((self._ledger.end, command))
+
+    def room_again(self) -> None:
+        """What waited for room on the disk is written now."""
+        self._written += [(self._ledger.end, command) for command in self._unwritten]
+        self._unwritten.clear()
+
+    def child_adopted(self) -> None:
+        """The child has sent again whatever it had to."""
+        self._child_has_adopted = True
+        self.recorded()
+
+    def child_gone(self) -> None:
+        """Another child will take over."""
+        self._child_has_adopted = False
+
+    def recorded(self) -> None:
+        """More of the journal is recorded."""
+        if not self._child_has_adopted:
+            return
+        while self._written and self._written[0][0] <= self._ledger.recorded:
+            self._ids.discard(self._written.popleft()[1])
