@@ -210,3 +210,16 @@ def test_an_output_limit_ends_the_whole_tree(service: Service) -> None:
     assert final["status"] == "failed"
     assert processes_with(mark) == []
     assert service.bytes_of(final["id"]) == (b"y\n" * 50_001)[:100_001]
+
+
+def test_a_daemon_in_the_midst_of_its_execs_is_known(service: Service) -> None:
+    mark = unique_seconds()
+    # Between two programs a process has no environment that would tell whose it is.
+    again = f'[ "$1" -gt 0 ] && exec sh -c "$0" "$0" $(($1 - 1)); exec sleep {mark}'
+    for _ in range(5):
+        final = service.run(
+            f'again=\'{again}\'; setsid sh -c "$again" "$again" 400 >/dev/null 2>&1 & sleep 0.05',
+            leftover_seconds=0,
+        )
+        assert processes_with(mark) == []
+        assert (final["status"], final["leftovers_killed"]) == ("succeeded", 1)

@@ -123,6 +123,14 @@ def child_pids(pid: int) -> list[int]:
     return found
 
 
+def has_environment(pid: int) -> bool:
+    """Whether a process has any: one in the midst of an exec has none for a moment."""
+    try:
+        return bool(read_file(f"/proc/{pid}/environ"))
+    except OSError:
+        return False
+
+
 def environment_value(pid: int, name: bytes) -> bytes | None:
     """Return one variable of a process's environment at its last exec, None if it has none."""
     try:

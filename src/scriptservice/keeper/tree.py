@@ -19,6 +19,7 @@ from scriptservice.keeper.linux import (
     ProcessStat,
     child_pids,
     environment_value,
+    has_environment,
     process_stat,
     read_file,
     signal_process,
@@ -27,6 +28,8 @@ from scriptservice.keeper.spawn import MARKER
 
 _QUIET_ROUNDS = 3
 _ROUNDS_SECONDS = 0.02
+_EXEC_LOOKS = 10
+_EXEC_LOOK_SECONDS = 0.001
 _LIST_ROUNDS = 20
 
 
@@ -262,7 +265,8 @@ class DescentTree:
         self._keeper = os.getpid()
         self._seen: dict[str, dict[int, int]] = {}
         self._sessions: dict[str, set[int]] = {}
-        self._owners: dict[tuple[int, int], str | None] = {}
+        self._owners: dict[tuple[int, int], str] = {}
+        self._bare: set[tuple[int, int]] = set()
         self._orphans: dict[str | None, list[ProcessStat]] | None = None
 
     def enter(self, command: str) -> None:
@@ -276,12 +280,14 @@ class DescentTree:
         """Return the orphans by command; read once for all commands that end in a batch."""
         if self._orphans is None:
             self._orphans = {}
-            owners = {}
-            for stat in self._living_orphans():
-                key = (stat.pid, stat.start_ticks)
-                owners[key] = self._owners[key] if key in self._owners else self._owner(stat)
-                self._orphans.setdefault(owners[key], []).append(stat)
-            self._owners = owners
+            living = {(stat.pid, stat.start_ticks): stat for stat in self._living_orphans()}
+            self._bare &= living.keys()
+            # Whose it is, is remembered: it may wipe its environment. That nobody's is not: it
+            # may be asked for at the wrong moment.
+            found = {key: self._owners.get(key) or self._owner(living[key]) for key in living}
+            for key, owner in found.items():
+                self._orphans.setdefault(owner, []).append(living[key])
+            self._owners = {key: owner for key, owner in found.items() if owner is not None}
         return self._orphans
 
     def _living_orphans(self) -> list[ProcessStat]:
@@ -308,7 +314,7 @@ class DescentTree:
 
     def _owner(self, stat: ProcessStat) -> str | None:
         """Return whose orphan it is: by what was seen, by session, by its environment."""
-        marker = environment_value(stat.pid, MARKER.encode())
+        marker = self._marker(stat)
         marked = marker.decode(errors="replace") if marker else None
         for root in self._roots():
             if (
@@ -319,6 +325,21 @@ class DescentTree:
             ):
                 return root.id
         return None
+
+    def _marker(self, stat: ProcessStat) -> bytes | None:
+        """Return the marker in a process's environment, once it has an environment.
+
+        In the midst of an exec it has none, and would be taken for nobody's; so a process without
+        one is looked at for some milliseconds, but only the first time it is seen.
+        """
+        key = (stat.pid, stat.start_ticks)
+        for _ in range(0 if key in self._bare else _EXEC_LOOKS):
+            if has_environment(stat.pid):
+                break
+            time.sleep(_EXEC_LOOK_SECONDS)
+        else:
+            self._bare.add(key)
+        return environment_value(stat.pid, MARKER.encode())
 
     def _members(self, root: Root) -> list[ProcessStat]:
         """Return the live processes of a tree, the script's own among them while it lives."""
@@ -357,7 +378,6 @@ class DescentTree:
         deadline = time.monotonic() + _ROUNDS_SECONDS
         while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
             self._orphans = None
-            self._owners = {key: owner for key, owner in self._owners.items() if owner is not None}
             quiet = 0 if self.signal(root, signal.SIGKILL) else quiet + 1
         return quiet >= _QUIET_ROUNDS
 
