@@ -20,6 +20,8 @@ from scriptservice.client.follow import chunk_json
 from scriptservice.client.problems import ClientError, ConnectionLostError
 from scriptservice.model import Status, signal_number
 
+FIRST_CONTACT_SECONDS = 10.0
+
 TIMED_OUT = 124
 NOT_RUN = 125
 SIGNALLED = 128
@@ -66,8 +68,10 @@ def run(
     }
     given = {key: value for key, value in fields.items() if value not in (None, {}, [])}
     try:
-        with Client(url, retry_seconds=retry_seconds) as client:
+        # A service that was never there is told at once; one that was is waited for.
+        with Client(url, retry_seconds=min(retry_seconds, FIRST_CONTACT_SECONDS)) as client:
             command = client.submit(text, **given)
+        with Client(url, retry_seconds=retry_seconds) as client:
             if detach:
                 print_json(command.raw) if as_json else print(command.id)
                 return
