@@ -5,7 +5,6 @@ service runs the same over HTTP: 16 connections submit, and the clock stops when
 stored and final. Both run in turn, several times, on the same machine; the ratio is of medians.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -182,13 +181,9 @@ def measure(count: int, runs: int, flags: list[str], report: dict[str, float]) -
     return rates
 
 
-def main() -> None:
-    """Measure every mode that is possible here and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short run of each, no judgement")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to a file")
-    asked = parser.parse_args()
-    count, runs = (200, 1) if asked.quick else (2000, 3)
+def main(*, quick: bool) -> dict[str, Any]:
+    """Measure every mode that is possible here, print a table, return the figures."""
+    count, runs = (200, 1) if quick else (2000, 3)
     modes = MODES if os.geteuid() == 0 else {"same uid": []}
     print(f"{'scripts run as':<28}{'raw/s':>8}{'service/s':>11}{'ratio':>7}   CPU ms a command")
     figures: dict[str, Any] = {}
@@ -199,9 +194,4 @@ def main() -> None:
         cpu = ", ".join(f"{part} {value:.2f}" for part, value in report.items())
         raw, service = statistics.median(rates.raw), statistics.median(rates.service)
         print(f"{name:<28}{raw:>8.0f}{service:>11.0f}{rates.ratio:>7.2f}   {cpu}", flush=True)
-    if asked.json:
-        Path(asked.json).write_text(json.dumps(figures, indent=2))
-
-
-if __name__ == "__main__":
-    main()
+    return figures
