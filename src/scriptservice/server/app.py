@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from scriptservice import __version__
 from scriptservice.errors import ConfigurationError
@@ -284,6 +285,9 @@ def build_app(commands: Commands, here: Here, tokens: list[token_store.Token]) -
     app.state.routes = [route for router in routers for route in router.routes]
     for router in routers:
         app.include_router(router)
+    # The hot route once more, without FastAPI's layers around it: it takes the request as it is
+    # and returns a ready response, and they are an eighth of what a submit costs.
+    app.router.routes.insert(0, Route("/v1/commands", command_routes.submit, methods=["POST"]))
     problems.install(app)
     openapi.install(app)
     app.add_middleware(TokenCheck, tokens=tokens)
