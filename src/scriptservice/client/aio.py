@@ -172,9 +172,10 @@ class AsyncClient:
                         await response.aread()
                         raise error_of(*flows.refusal(response))
                     async for data in response.aiter_raw():
-                        retry.answered()
                         for chunk in follower.feed(data):
                             yield chunk
+                        if follower.heard:
+                            retry.answered()
                 if not follower.ended:
                     raise flows.STREAM_CLOSED
             except (httpx.TransportError, ClientError) as error:

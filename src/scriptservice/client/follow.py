@@ -80,6 +80,12 @@ def _text(frame: bytes) -> str:
 class Follower:
     """Follows one command over as many connections as it takes.
 
+    Attributes:
+        position: after the last output that came.
+        command: how it was seen last.
+        ended: its end came.
+        heard: this connection has brought an event of the command.
+
     Args:
         after: the position to begin at.
     """
@@ -88,10 +94,12 @@ class Follower:
         self.position = after
         self.command: Command | None = None
         self.ended = False
+        self.heard = False
         self._parser = EventParser()
 
     def connected(self) -> None:
         """A new connection begins: what was half received is void."""
+        self.heard = False
         self._parser = EventParser()
 
     @property
@@ -109,6 +117,7 @@ class Follower:
         """
         for name, text in self._parser.feed(data):
             event = _event(name, text)
+            self.heard = True
             if isinstance(event, Chunk):
                 if event.position != self.position:
                     message = (
@@ -138,7 +147,7 @@ def _chunk(members: dict[str, Any]) -> Chunk:
     if "text" in members:
         data = str(members["text"]).encode()
     else:
-        data = base64.b64decode(members["base64"])
+        data = base64.b64decode(members["base64"], validate=True)
     return Chunk(
         stream=members["stream"],
         position=members["position"],

@@ -262,8 +262,9 @@ class Client:
                         response.read()
                         raise error_of(*flows.refusal(response))
                     for data in response.iter_raw():
-                        retry.answered()
                         yield from follower.feed(data)
+                        if follower.heard:
+                            retry.answered()
                 if not follower.ended:
                     raise flows.STREAM_CLOSED
             except (httpx.TransportError, ClientError) as error:
