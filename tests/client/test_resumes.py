@@ -1,0 +1,147 @@
+"""A client that is cut off at random gets every byte once, in every order that there is."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from scriptservice import Client
+from scriptservice.client.problems import ConnectionLostError
+from support.service import Service
+
+WRITER = r"""
+import hashlib, os, random
+dice = random.Random(7)
+text = ("zeile é € 😀 " * 4000).encode()
+noise = dice.randbytes(70_000)
+hashes = {1: hashlib.sha256(), 2: hashlib.sha256()}
+left = TOTAL
+while left:
+    source = dice.choice((text, noise))
+    size = min(left, dice.randrange(1, 60_000))
+    start = dice.randrange(len(source) - size) if size < len(source) else 0
+    part, fd = source[start:start + size], dice.choice((1, 2))
+    while part:
+        written = os.write(fd, part)
+        hashes[fd].update(part[:written])
+        left -= written
+        part = part[written:]
+with open(RESULT, "w") as file:
+    file.write(hashes[1].hexdigest() + " " + hashes[2].hexdigest())
+"""
+TOTAL = 200_000_000
+DROPS = 200
+
+
+def test_two_hundred_drops_and_three_kills_lose_and_repeat_nothing(make_service: Any) -> None:
+    # The interpreter of the tests may be where only their user can reach it.
+    service = make_service("--run-as", str(os.geteuid())).start()
+    writer = WRITER.replace("TOTAL", str(TOTAL)).replace("RESULT", "'written'")
+    command = service.submit(writer, interpreter=[sys.executable])["id"]
+    dice = random.Random(11)
+    drops = sorted(dice.randrange(TOTAL) for _ in range(DROPS))
+    kills = [TOTAL // 5, TOTAL // 2, TOTAL * 4 // 5]
+    merged, streams = hashlib.sha256(), {"stdout": hashlib.sha256(), "stderr": hashlib.sha256()}
+    position, connections = 0, 0
+    with Client(service.url, service.token, retry_seconds=60) as client:
+        ended = False
+        while not ended:
+            connections += 1
+            following = client.follow(command, after=position)
+            for chunk in following:
+                assert chunk.position == position
+                merged.update(chunk.data)
+                streams[chunk.stream].update(chunk.data)
+                position = chunk.end
+                if kills and position >= kills[0]:
+                    kills.pop(0)
+                    os.kill(service.server_pid, signal.SIGKILL)
+                if drops and position >= drops[0]:
+                    drops.pop(0)
+                    break
+            else:
+                ended = True
+        # Some drops fall into one chunk: as many are made as there were to be.
+        final = client.get(command)
+        assert (position, final.output["bytes"], final.exit_code) == (TOTAL, TOTAL, 0)
+        stored = hashlib.sha256()
+        for part in client.stream_output(command):
+            stored.update(part)
+        assert merged.digest() == stored.digest()
+    assert connections == DROPS + 1
+    shown = service.run("cat written")
+    assert service.bytes_of(shown["id"]).decode().split() == [
+        streams["stdout"].hexdigest(),
+        streams["stderr"].hexdigest(),
+    ]
+
+
+def test_a_service_that_is_away_for_a_while(make_service: Any) -> None:
+    service = make_service().start()
+    command = service.submit("for i in {1..50}; do echo $i; sleep 0.1; done; sleep 100")["id"]
+    got: list[bytes] = []
+
+    def follow() -> None:
+        with Client(service.url, token, retry_seconds=60) as client:
+            got.extend(chunk.data for chunk in client.follow(command))
+
+    token = service.token
+    thread = threading.Thread(target=follow)
+    thread.start()
+    service.wait_for_output(command, b"20\n")
+    service.close_client()
+    assert service.stop() == 0
+    threading.Event().wait(3)
+    service.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert b"".join(got) == service.bytes_of(command)
+    assert service.get(command)["status"] == "stopped"
+
+
+def test_a_service_that_is_gone_for_ever(make_service: Any) -> None:
+    service = make_service().start()
+    command = service.submit("echo up; sleep 100")["id"]
+    with Client(service.url, service.token, retry_seconds=1) as client:
+        following = iter(client.follow(command))
+        assert next(following).data == b"up\n"
+        service.kill_keeper()
+        began = time.monotonic()
+        with pytest.raises(ConnectionLostError, match="cannot reach"):
+            list(following)
+        assert time.monotonic() - began < 10
+
+
+FORBIDDEN = {
+    "sqlalchemy", "fastapi", "pydantic", "pydantic_settings", "uvicorn", "alembic", "structlog",
+    "typer", "click", "rich", "uvloop", "starlette", "uuid_utils",
+}  # fmt: skip
+
+
+def test_the_client_needs_httpx_only(service: Service) -> None:
+    program = f"""
+import sys
+FORBIDDEN = {FORBIDDEN!r}
+class Refusing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in FORBIDDEN:
+            raise ImportError("the client must not import " + name)
+sys.meta_path.insert(0, Refusing())
+from scriptservice import Client
+with Client({service.url!r}, {service.token!r}) as client:
+    assert client.run("echo x").stdout == b"x\\n"
+ours = [name for name in sys.modules if name.startswith("scriptservice.")]
+for part in ("server", "store", "keeper", "fleet", "cli", "settings"):
+    assert not any(name.split(".")[1] == part for name in ours), ours
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
