@@ -1,0 +1,50 @@
+"""What the documents say is what the code has."""
+
+import re
+from pathlib import Path
+
+from scriptservice.server import problems
+from scriptservice.server.routes import commands, events, health, hosts, output
+from scriptservice.server.schemas import ListQuery, OutputQuery, SubmitBody
+from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def routes() -> set[str]:
+    found = set()
+    for module in (commands, events, health, hosts, output):
+        for route in module.router.routes:
+            path = re.sub(r"\{\w+\}", "{id}", route.path)
+            found |= {f"{method} {path}" for method in route.methods - {"HEAD"}}
+    return found
+
+
+def test_the_routes_of_the_document_are_those_of_the_code() -> None:
+    text = (DOCS / "api.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if re.match(r"\| `[A-Z]+ /", line)]
+    assert {route for row in rows for route in re.findall(r"`([A-Z]+ [^`]+)`", row)} == routes()
+
+
+def test_every_field_and_parameter_is_in_the_document() -> None:
+    text = (DOCS / "api.md").read_text()
+    for name in SubmitBody.model_fields:
+        assert f"`{name}`" in text, name
+    for name in [*ListQuery.model_fields, "wait"]:
+        assert f"`?{name}=" in text, name
+    for name in OutputQuery.model_fields:
+        assert f"{name}=" in text, name
+    for kind in problems.TITLES:
+        assert f"`{kind}`" in text, kind
+
+
+def test_the_table_of_settings_is_the_settings() -> None:
+    rows = {}
+    for line in (DOCS / "operations.md").read_text().splitlines():
+        if line.startswith("| `--"):
+            flag, name, _, what = (cell.strip() for cell in line.strip("|").split("|"))
+            rows[flag.strip("`")] = (name.strip("`"), what)
+    assert rows == {
+        f"--{name.replace('_', '-')}": (f"{ENVIRONMENT_PREFIX}{name.upper()}", field.description)
+        for name, field in Settings.model_fields.items()
+    }
