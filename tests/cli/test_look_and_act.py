@@ -1,0 +1,102 @@
+"""The other client verbs as programs: lists, logs, stops, and who is meant by part of an id."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from support.service import Service
+
+
+def cli(service: Service, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scriptservice.cli", *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(service),
+    )
+
+
+def environment(service: Service) -> dict[str, str]:
+    known = {"SCRIPTSERVICE_URL": service.url, "SCRIPTSERVICE_TOKEN": service.token}
+    return {**os.environ, **known}
+
+
+def test_list_and_show(service: Service) -> None:
+    command = service.run("exit 3", name="a\tname", labels={"team": "db"})
+    shown = cli(service, "list", "--label", "team=db").stdout.splitlines()
+    assert shown[0].split("\t")[:3] == [command["id"][-8:], "failed", "a name"]
+    listed = json.loads(cli(service, "list", "--json").stdout)
+    assert command["id"] in [each["id"] for each in listed]
+    assert json.loads(cli(service, "show", "--json", command["id"][-8:]).stdout) == command
+    assert "exit 3" in cli(service, "show", command["id"]).stdout
+
+
+def test_logs(service: Service) -> None:
+    command = service.run("echo one; echo two; echo three >&2")["id"]
+    assert cli(service, "logs", command).stdout == "one\ntwo\nthree\n"
+    assert cli(service, "logs", "--stream", "stdout", "--tail", "1", command).stdout == "two\n"
+    assert cli(service, "logs", "-f", "--tail-bytes", "3", command).stdout == "ee\n"
+    assert json.loads(cli(service, "logs", "--json", command).stdout.splitlines()[0])
+
+
+def test_logs_into_head_end_quietly(service: Service) -> None:
+    command = service.run("seq 1 300000")["id"]
+    piped = f"{sys.executable} -m scriptservice.cli logs {command} | head -1"
+    ended = subprocess.run(
+        ["/bin/bash", "-c", piped],
+        check=False,
+        capture_output=True,
+        timeout=60,
+        env=environment(service),
+    )
+    assert (ended.stdout, ended.stderr) == (b"1\n", b"")
+
+
+def test_stop_rerun_and_delete(service: Service) -> None:
+    label = {"to": "stop"}
+    made = [service.submit("exec sleep 100", labels=label)["id"] for _ in range(2)]
+    ended = cli(service, "stop", "--label", "to=stop", "--all", "--grace", "0")
+    assert ended.returncode == 0
+    assert {service.wait(command)["status"] for command in made} == {"stopped"}
+    assert cli(service, "stop", made[0]).returncode == 1
+    again = cli(service, "rerun", made[0]).stdout.strip()
+    assert service.get(again)["rerun_of"] == made[0]
+    refused = cli(service, "delete", again)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    assert cli(service, "stop", again, "--grace", "0").returncode == 0
+    service.wait(again)
+    assert cli(service, "delete", again).returncode == 0
+    assert service.client.get(f"/v1/commands/{again}").status_code == 404
+
+
+@pytest.mark.parametrize("text", ["zzzz", "0" * 12 + "1", "0"])
+def test_an_id_that_names_none_or_several(service: Service, text: str) -> None:
+    service.run("true")
+    service.run("true")
+    ended = cli(service, "show", text)
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stderr.startswith("scriptservice: cannot ")
+
+
+def test_usage_is_2(service: Service) -> None:
+    for words in (["stop"], ["stop", "x", "--label", "a=b"], ["nothing"], ["list", "--colour"]):
+        assert cli(service, *words).returncode == 2, words
+
+
+def test_shell_completion_is_printed(service: Service) -> None:
+    known = {**environment(service), "_SCRIPTSERVICE_COMPLETE": "source_bash"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "scriptservice.cli"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=known,
+    )
+    assert "_scriptservice" in ended.stdout
