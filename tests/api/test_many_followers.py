@@ -1,0 +1,78 @@
+"""A thousand followers of one command: every byte for each, and bounded memory."""
+
+import asyncio
+import base64
+import json
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.service import Service
+
+FOLLOWERS = 1000
+OUTPUT_BYTES = 10_000_000
+SCRIPT = """\
+until [ -e "$1" ]; do sleep 0.05; done
+head -c {bytes} /dev/zero | tr '\\0' x
+"""
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def follow(service: Service, command: str, connected: asyncio.Semaphore) -> int:
+    """Follow a command to its end; return how many bytes of output came, in order."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1 << 20)
+    request = (
+        f"GET /v1/commands/{command}/events HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {service.token}\r\n\r\n"
+    )
+    writer.write(request.encode())
+    position = 0
+    event = b""
+    connected.release()
+    while line := await reader.readline():
+        if line.startswith(b"event: "):
+            event = line[7:].strip()
+        elif line.startswith(b"data: ") and event == b"output":
+            members = json.loads(line[6:])
+            data = members["text"].encode() if "text" in members else None
+            data = base64.b64decode(members["base64"]) if data is None else data
+            assert members["position"] == position
+            position += len(data)
+        elif line.startswith(b"data: ") and event == b"end":
+            break
+    writer.close()
+    return position
+
+
+async def follow_all(service: Service, command: str, start: Path) -> list[int]:
+    connected = asyncio.Semaphore(0)
+    followers = [asyncio.create_task(follow(service, command, connected)) for _ in range(FOLLOWERS)]
+    for _ in followers:
+        await connected.acquire()
+    start.touch()
+    return await asyncio.gather(*followers)
+
+
+def peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_thousand_followers_get_every_byte_in_bounded_memory(make_service) -> None:
+    service = make_service().start()
+    start = service.data_dir.parent / "start"
+    script = SCRIPT.replace("{bytes}", str(OUTPUT_BYTES))
+    command = service.submit(script, args=[str(start)])["id"]
+    positions = asyncio.run(follow_all(service, command, start))
+    assert positions == [OUTPUT_BYTES] * FOLLOWERS
+    assert peak_bytes(service.server_pid) < 250_000_000
