@@ -58,7 +58,7 @@ async def follow_all(service: Service, command: str, start: Path) -> list[int]:
     followers = [asyncio.create_task(follow(service, command, connected)) for _ in range(FOLLOWERS)]
     for _ in followers:
         await connected.acquire()
-    start.touch()
+    await asyncio.to_thread(start.touch)
     return await asyncio.gather(*followers)
 
 

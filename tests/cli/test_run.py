@@ -1,7 +1,6 @@
 """``scriptservice run`` as a program: streams, exit codes, and one line for what cannot be."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,22 +8,8 @@ from typing import Any
 
 import pytest
 
+from support.cli import cli, environment
 from support.service import Service, eventually
-
-
-def cli(service: Service, *words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "scriptservice.cli", *words],
-        check=False,
-        capture_output=True,
-        timeout=60,
-        **{"env": environment(service), "stdin": subprocess.DEVNULL, **more},
-    )
-
-
-def environment(service: Service, **more: str) -> dict[str, str]:
-    known = {"SCRIPTSERVICE_URL": service.url, "SCRIPTSERVICE_TOKEN": service.token}
-    return {**os.environ, **known, **more}
 
 
 def test_streams_are_apart_and_byte_exact(service: Service) -> None:

@@ -21,6 +21,7 @@ from scriptservice.client.problems import ClientError, ConnectionLostError
 from scriptservice.model import Status, signal_number
 
 FIRST_CONTACT_SECONDS = 10.0
+STOP_SECONDS = 3.0
 
 TIMED_OUT = 124
 NOT_RUN = 125
@@ -108,6 +109,7 @@ class _Run:
         self._as_json = as_json
         self._sinks = {"stdout": terminal.stdout(raw=raw), "stderr": terminal.stderr(raw=raw)}
         self._interrupts = 0
+        self._stopping: threading.Thread | None = None
         self._line = ElapsedLine(f"running {command.id[-SHORT:]}")
 
     def to_its_end(self) -> int:
@@ -116,6 +118,8 @@ class _Run:
             with self._interruptible(), self._line:
                 final = self._follow()
         except KeyboardInterrupt:
+            if self._stopping is not None:  # what the first one asked for is still to be said
+                self._stopping.join(STOP_SECONDS)
             self._say("left it running", how_to_go_on=True)
             return INTERRUPTED
         except BrokenPipeError:
@@ -176,9 +180,11 @@ class _Run:
             self._interrupts += 1
             if self._interrupts > 1:
                 raise KeyboardInterrupt
-            os.write(2, b"\nscriptservice: stopping it; Ctrl-C again leaves it\n")
             # Elsewhere: the signal may have come in the middle of whatever this thread is at.
-            threading.Thread(target=self._stop, daemon=True).start()
+            self._stopping = threading.Thread(target=self._stop, daemon=True)
+            self._stopping.start()
+            # Last: a second one may follow at once, and ends this handler where it is.
+            os.write(2, b"\nscriptservice: stopping it; Ctrl-C again leaves it\n")
 
         before = signal.signal(signal.SIGINT, interrupted)
         try:

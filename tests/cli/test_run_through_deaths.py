@@ -1,0 +1,134 @@
+"""``run`` while others die: server, keeper, the whole service; nothing twice, nothing lost."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+from support.cli import cli, environment
+from support.service import Service, eventually
+
+MakeService = Callable[..., Service]
+
+
+def start_run(service: Service, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "scriptservice.cli", "run", *words],
+        env=environment(service),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def running(service: Service) -> str:
+    """Return the id of the one command that runs."""
+
+    def there() -> str:
+        items = service.client.get("/v1/commands", params={"status": "running"}).json()["items"]
+        return items[0]["id"] if items else ""
+
+    return str(eventually(there, "a command to run"))
+
+
+def test_it_goes_on_through_kills_of_the_server(make_service: MakeService) -> None:
+    service = make_service().start()
+    process = start_run(
+        service, "for i in $(seq 400); do echo out $i; echo err $i >&2; sleep 0.01; done; exit 9"
+    )
+    running(service)
+    for _ in range(3):
+        service.kill_server()
+        service.wait_until_up()
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 9
+    assert stdout == b"".join(b"out %d\n" % number for number in range(1, 401))
+    assert stderr == b"".join(b"err %d\n" % number for number in range(1, 401))
+    assert len(service.client.get("/v1/commands").json()["items"]) == 1
+
+
+def test_a_server_that_dies_before_it_answers_is_asked_again(make_service: MakeService) -> None:
+    service = make_service().start()
+    server = service.server_pid
+    os.kill(server, signal.SIGSTOP)  # takes the connection, and answers nothing
+    process = start_run(service, "echo once >>$HOME/once; cat $HOME/once")
+    try:
+        eventually(lambda: len(process_connections(process.pid)) > 0, "the request to be under way")
+    finally:
+        os.kill(server, signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout, stderr) == (0, b"once\n", b"")
+    assert len(service.client.get("/v1/commands").json()["items"]) == 1
+
+
+def process_connections(pid: int) -> list[object]:
+    import psutil
+
+    return [
+        each
+        for each in psutil.Process(pid).net_connections("tcp")
+        if each.status == psutil.CONN_ESTABLISHED
+    ]
+
+
+def test_lost_is_125_and_says_why(make_service: MakeService) -> None:
+    service = make_service().start()
+    process = start_run(service, "echo began; exec sleep 600")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"began\n"
+    service.kill_keeper()
+    service.close_client()
+    service.start()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 125
+    assert b"lost: its keeper died" in stderr
+
+
+def test_a_service_that_stays_away_is_125_and_says_how_to_go_on(make_service: MakeService) -> None:
+    service = make_service().start()
+    process = start_run(service, "--retry-seconds", "1", "echo began; exec sleep 600")
+    command = running(service)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"began\n"
+    service.kill_keeper()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 125
+    assert f"scriptservice logs -f {command}".encode() in stderr
+    assert b"Traceback" not in stderr
+    # So that nothing is left of the script.
+    service.close_client()
+    service.start()
+    assert service.wait(command)["status"] == "lost"
+
+
+def test_version_takes_at_most_three_times_python_itself(service: Service) -> None:
+    import statistics
+    import time
+
+    def seconds(*words: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - began
+
+    pairs = [
+        (seconds("-m", "scriptservice.cli", "version"), seconds("-c", "pass")) for _ in range(15)
+    ]
+    version, python = (statistics.median(column) for column in zip(*pairs, strict=True))
+    assert version <= 3 * python
+
+
+def test_json_of_every_verb_parses(service: Service) -> None:
+    import json
+
+    command = cli(service, "run", "--detach", "sleep 600").stdout.decode().strip()
+    assert json.loads(cli(service, "stop", "--json", "--grace", "0", command).stdout)["id"] == (
+        command
+    )
+    service.wait(command)
+    again = json.loads(cli(service, "rerun", "--json", command).stdout)
+    assert again["rerun_of"] == command
+    cli(service, "stop", "--grace", "0", again["id"])
+    service.wait(again["id"])
+    deleted = json.loads(cli(service, "delete", "--json", command).stdout)
+    assert deleted == {"id": command, "deleted": True}

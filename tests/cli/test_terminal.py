@@ -1,0 +1,90 @@
+"""The command line on a terminal: what a person sees, and what a script must not do to it."""
+
+import signal
+
+import pytest
+
+from support.cli import Terminal, cli
+from support.service import Service, eventually
+
+
+def test_the_elapsed_line_is_drawn_and_taken_away(service: Service) -> None:
+    terminal = Terminal(service, "run", "sleep 2.5; echo done")
+    code, seen = terminal.end()
+    assert code == 0
+    assert b"running " in seen
+    assert b"00:01" in seen
+    # Erased before the output, which stands alone on its line.
+    assert seen.rstrip().endswith(b"\r\x1b[2Kdone")
+
+
+def test_no_elapsed_line_in_a_pipe(service: Service) -> None:
+    ended = cli(service, "run", "sleep 1.5; echo done")
+    assert (ended.stdout, ended.stderr) == (b"done\n", b"")
+
+
+HOSTILE = r"printf 'a\033]0;title\007b\033[31mred\033[0m\033[2Jc\001\177\302\233d\n'"
+
+
+def test_escape_sequences_are_not_obeyed(service: Service) -> None:
+    code, seen = Terminal(service, "run", HOSTILE).end()
+    assert code == 0
+    line = seen.rpartition(b"\x1b[2K")[2].strip()
+    assert line == b"abredc^A^?\\x9bd"
+
+
+def test_raw_lets_them_through(service: Service) -> None:
+    code, seen = Terminal(service, "run", "--raw", HOSTILE).end()
+    assert code == 0
+    assert b"\x1b]0;title\x07b\x1b[31mred\x1b[0m\x1b[2Jc" in seen
+
+
+@pytest.mark.parametrize("verb", ["run", "logs"])
+def test_bytes_that_are_not_utf_8_are_shown_as_such(service: Service, verb: str) -> None:
+    script = r"printf 'caf\303\251 \377 \303'"
+    words = ["run", script]
+    if verb == "logs":
+        words = ["logs", service.run(script)["id"]]
+    code, seen = Terminal(service, *words).end()
+    assert code == 0
+    assert "café � �".encode() in seen
+
+
+def test_a_table_for_people_and_fields_for_programs(service: Service) -> None:
+    command = service.run("true", name="tabular", labels={"team": "db"})
+    code, seen = Terminal(service, "list", "--label", "team=db").end()
+    assert code == 0
+    header, row = seen.replace(b"\r", b"").splitlines()[:2]
+    for title in (b"ID", b"STATUS", b"NAME", b"LABELS", b"HOST", b"CREATED", b"TOOK", b"EXIT"):
+        assert title in header
+    assert command["id"][-8:].encode() in row
+    assert b"\x1b[" in row  # the status has its colour
+    plain = cli(service, "list", "--label", "team=db").stdout
+    fields = plain.decode().splitlines()[0].split("\t")
+    assert fields[:4] == [command["id"][-8:], "succeeded", "tabular", "team=db"]
+
+
+def test_one_interrupt_stops_it(service: Service) -> None:
+    terminal = Terminal(
+        service, "run", "trap 'echo stopped; exit 3' TERM; echo up; sleep 60 & wait"
+    )
+    terminal.read_until(lambda seen: b"up" in seen)
+    terminal.type(b"\x03")
+    code, seen = terminal.end()
+    assert code == 130
+    assert b"stopped" in seen
+
+
+def test_a_second_interrupt_leaves_it(service: Service) -> None:
+    terminal = Terminal(service, "run", "--name", "stubborn", "trap '' TERM; echo up; sleep 60")
+    terminal.read_until(lambda seen: b"up" in seen)
+    terminal.type(b"\x03")
+    terminal.read_until(lambda seen: b"Ctrl-C again leaves it" in seen)
+    terminal.type(b"\x03")
+    code, seen = terminal.end()
+    assert code == 128 + signal.SIGINT
+    assert b"to go on: scriptservice logs -f" in seen
+    found = service.client.get("/v1/commands", params={"q": "stubborn"}).json()["items"][0]
+    eventually(lambda: service.get(found["id"])["status"] == "stopping", "the stop to be taken")
+    service.client.post(f"/v1/commands/{found['id']}/stop", json={"grace_seconds": 0})
+    service.wait(found["id"])

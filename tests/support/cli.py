@@ -1,0 +1,71 @@
+"""The command line as a program: in pipes, and on a terminal."""
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from typing import Any
+
+from support.service import Service
+
+
+def cli(service: Service, *words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "scriptservice.cli", *words],
+        check=False,
+        capture_output=True,
+        timeout=60,
+        **{"env": environment(service), "stdin": subprocess.DEVNULL, **more},
+    )
+
+
+def environment(service: Service, **more: str) -> dict[str, str]:
+    known = {"SCRIPTSERVICE_URL": service.url, "SCRIPTSERVICE_TOKEN": service.token}
+    return {**os.environ, **known, **more}
+
+
+class Terminal:
+    """The command line on a pty: stdin, stdout and stderr are one terminal, as for a person.
+
+    Args:
+        service: which it speaks with.
+        words: its arguments.
+    """
+
+    def __init__(self, service: Service, *words: str) -> None:
+        self.seen = b""
+        self.pid, self._descriptor = pty.fork()
+        if self.pid == 0:
+            command = [sys.executable, "-m", "scriptservice.cli", *words]
+            os.execve(sys.executable, command, environment(service, TERM="xterm", COLUMNS="120"))
+        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._descriptor, keys)
+
+    def read_until(self, there: Callable[[bytes], Any], seconds: float = 30) -> bytes:
+        """Read until something is there, or the program has ended; return all that was seen."""
+        deadline = time.monotonic() + seconds
+        while not there(self.seen):
+            assert time.monotonic() < deadline, self.seen
+            if select.select([self._descriptor], [], [], 0.1)[0]:
+                try:
+                    data = os.read(self._descriptor, 65536)
+                except OSError:  # the program has ended
+                    break
+                if not data:
+                    break
+                self.seen += data
+        return self.seen
+
+    def end(self, seconds: float = 60) -> tuple[int, bytes]:
+        """Wait for its end; return the exit code and all that was seen."""
+        self.read_until(lambda _: False, seconds)
+        os.close(self._descriptor)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), self.seen
