@@ -199,6 +199,9 @@ def _json(model: type[BaseModel]) -> Json:
     return {"application/json": {"schema": _ref(model)}}
 
 
+_CONTENT_RANGE: Json = {"description": "of the answer, and its size", "schema": {"type": "string"}}
+
+
 def _problems(*kinds: str) -> Answers:
     """Return the answers for kinds of problems, by status."""
     answers: Answers = {}
@@ -211,6 +214,10 @@ def _problems(*kinds: str) -> Answers:
             answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
         if kind == "method-not-allowed":
             answer["headers"] = {"Allow": {"schema": {"type": "string"}}}
+        if kind == "unauthenticated":
+            answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+        if kind == "range-not-satisfiable":
+            answer["headers"] = {"Content-Range": _CONTENT_RANGE}
     return answers
 
 
@@ -419,7 +426,11 @@ OUTPUT = _route(
     ],
     answers={
         200: {"description": "bytes", "content": _BYTES, "headers": _OUTPUT_HEADERS},
-        206: {"description": "a range", "content": _BYTES, "headers": _OUTPUT_HEADERS},
+        206: {
+            "description": "a range",
+            "content": _BYTES,
+            "headers": _OUTPUT_HEADERS | {"Content-Range": _CONTENT_RANGE},
+        },
     },
     problems=_problems("not-found", "range-not-satisfiable", "validation"),
 )
@@ -461,6 +472,17 @@ PAGE = _route(
 )
 
 
+def _name_once(operation: Json) -> None:
+    """Drop the parameters that FastAPI adds for a path where the route describes them itself.
+
+    Args:
+        operation: of the document; changed in place.
+    """
+    if "parameters" in operation:
+        last = {(found["in"], found["name"]): found for found in operation["parameters"]}
+        operation["parameters"] = list(last.values())
+
+
 def install(app: FastAPI) -> None:
     """Let an application's document be the one that is described here."""
 
@@ -473,6 +495,9 @@ def install(app: FastAPI) -> None:
                 "and tells the truth about how they ended.",
                 routes=app.routes,
             )
+            for path in built["paths"].values():
+                for operation in path.values():
+                    _name_once(operation)
             components = built.setdefault("components", {})
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             _, schemas = models_json_schema(

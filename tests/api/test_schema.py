@@ -1,0 +1,142 @@
+"""The document against the service: schemathesis asks every operation what the document allows."""
+
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from requests.adapters import HTTPAdapter
+from schemathesis import GenerationMode
+from schemathesis.config import GenerationConfig
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from support.service import Service
+
+from .test_health_and_docs import ROUTES
+
+EXAMPLES = 10
+SHORT = 0.1  # seconds: the most that an answer is held for
+SCRIPT = "true"
+SUBMIT = "/v1/commands"
+OPERATIONS = [(method, path) for path, methods in ROUTES.items() for method in sorted(methods)]
+
+EXCLUDED = [
+    # What the schema allows may still be refused: it cannot say that the fields of a script in the
+    # body are refused beside JSON, that a cursor is one of this service's, that a label's and a
+    # variable's name have a form, that a tail goes without an offset.
+    positive_data_acceptance,
+]
+
+
+class Guard(HTTPAdapter):
+    """Lets nothing through that could run a script which was made up."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        media_type = str(request.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+        if (request.method, urlsplit(request.url or "").path) == ("POST", SUBMIT):
+            assert media_type == "application/json" or request.body in (SCRIPT, SCRIPT.encode())
+        return super().send(request, *args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def session() -> requests.Session:
+    made = requests.Session()
+    made.mount("http://", Guard())
+    return made
+
+
+@pytest.fixture(scope="module")
+def schema(service: Service) -> BaseSchema:
+    config = schemathesis.Config(seed=1)
+    # The token is always sent: a request without it is no request with something wrong.
+    config.projects.default.generation = GenerationConfig(with_security_parameters=False)
+    return schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=config)
+
+
+@pytest.fixture(scope="module")
+def finished(service: Service) -> str:
+    """A command that has ended and printed."""
+    return str(service.run("echo hello; echo more >&2")["id"])
+
+
+def _tame(fields: Any) -> None:
+    """Let what is made up run nothing, nowhere else and not for long; the rest stays."""
+    if not isinstance(fields, dict):
+        return
+    for name in ("interpreter", "working_directory", "host"):
+        fields.pop(name, None)
+    for name in ("wait", "grace_seconds", "leftover_seconds"):
+        with suppress(KeyError, TypeError, ValueError):
+            if float(fields[name]) > SHORT:
+                fields[name] = SHORT
+    if fields.get("script") and isinstance(fields["script"], str):
+        fields["script"] = SCRIPT
+
+
+def _target(case: schemathesis.Case, service: Service, finished: str) -> None:
+    """Let two of three well-formed ids be those of commands, such as the operation changes."""
+    try:
+        number = UUID(case.path_parameters["command_id"]).int % 3
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return
+    if number == 0:
+        return
+    if case.method == "DELETE":
+        finished = str(service.run(SCRIPT)["id"])
+    elif case.path.endswith("/stop") and number == 1:
+        finished = str(service.submit("exec sleep 5", grace_seconds=SHORT)["id"])
+    case.path_parameters["command_id"] = finished
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_the_service_answers_as_its_document_says(
+    method: str,
+    path: str,
+    schema: BaseSchema,
+    service: Service,
+    session: requests.Session,
+    finished: str,
+) -> None:
+    operation = schema[path][method]
+    described = operation.definition.raw
+    modes = [GenerationMode.POSITIVE]
+    if "requestBody" in described or any(
+        parameter["in"] != "path" for parameter in described.get("parameters", [])
+    ):  # else there is nothing that could be wrong: any text is an id, of no command
+        modes.append(GenerationMode.NEGATIVE)
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    def ask(case: schemathesis.Case) -> None:
+        _tame(case.query)
+        _tame(case.body)
+        if path == SUBMIT and method == "post" and case.media_type != "application/json":
+            case.body = SCRIPT
+        _target(case, service, finished)
+        case.call_and_validate(
+            base_url=service.url,
+            session=session,
+            headers=service.headers,
+            excluded_checks=EXCLUDED,
+            timeout=10,
+        )
+
+    for mode in modes:
+        given(case=operation.as_strategy(generation_mode=mode))(ask)()
+
+
+def test_no_operation_names_a_parameter_twice(schema: BaseSchema) -> None:
+    for method, path in OPERATIONS:
+        parameters = schema.raw_schema["paths"][path][method].get("parameters", [])
+        names = [(parameter["in"], parameter["name"]) for parameter in parameters]
+        assert len(names) == len(set(names)), (method, path)
