@@ -59,7 +59,8 @@ def test_numbers_follow_the_order_of_submission(store: Store) -> None:
     alone = store.insert(store.new())
     assert [command.number for command in batch + alone] == [1, 2, 3, 4, 5, 6]
     # After a restart another one counts on from what is there.
-    (after,) = store.write(Inserter(), store.new())
+    following = store.read(command_store.next_number)
+    (after,) = store.write(Inserter(following), store.new())
     assert after.number == 7
 
 

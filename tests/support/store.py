@@ -25,7 +25,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._insert = command_store.Inserter()
+        self._insert = command_store.Inserter(1)
 
     def write(self, job: Callable[[Connection, list[Any]], list[Any]], *items: Any) -> list[Any]:
         """Run a writer's job in a transaction of its own."""

@@ -7,11 +7,17 @@ sent before its mark is committed.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
 
-from scriptservice.errors import IdempotencyMismatchError, StoreError, StoreUnavailableError
+from scriptservice.errors import (
+    IdempotencyMismatchError,
+    StoreError,
+    StoreUnavailableError,
+    UnknownCommandError,
+)
 from scriptservice.fleet.recorder import Recorded, Recorder
 from scriptservice.fleet.transport import Transport
 from scriptservice.keeper.journal import now_us
@@ -67,6 +73,7 @@ class Dispatcher:
         recorder: of the same keeper.
         writer: for marks.
         reader: for what waits.
+        next_number: of the next command that is stored.
         max_running: how many may run at once, None for as many as the keeper can.
         on_ended: told of each command that ended without having been sent.
     """
@@ -78,6 +85,7 @@ class Dispatcher:
         writer: Writer,
         reader: Reader,
         *,
+        next_number: int,
         max_running: int | None,
         on_ended: Callable[[UUID], None],
     ) -> None:
@@ -86,7 +94,7 @@ class Dispatcher:
         self._writer = writer
         self._reader = reader
         self._on_ended = on_ended
-        self._insert = command_store.Inserter()
+        self._insert = command_store.Inserter(next_number)
         ceiling = transport.capacity
         self._capacity = ceiling if max_running is None else min(max_running, ceiling)
         self._sent: set[UUID] = set()
@@ -98,6 +106,7 @@ class Dispatcher:
         self._paused_until = 0.0
         self._closing = False
         self._wake = asyncio.Event()
+        self._stops: dict[UUID, tuple[str, float]] = {}
         self._expiring: dict[UUID, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -111,6 +120,18 @@ class Dispatcher:
 
     def _paused(self) -> bool:
         return asyncio.get_running_loop().time() < self._paused_until
+
+    def stop(self, command: UUID, signal: str, grace_seconds: float) -> None:
+        """Ask for a command to be stopped, whether it is with the keeper or on its way there.
+
+        Args:
+            command: its id; the wish is in the database already.
+            signal: its full name.
+            grace_seconds: from the signal to SIGKILL of the tree.
+        """
+        if command not in self._sent:
+            self._stops[command] = (signal, grace_seconds)
+        self._transport.stop(str(command), signal, grace_seconds)
 
     # Submitting
 
@@ -174,6 +195,13 @@ class Dispatcher:
         command = _new_command(stored)
         if command is not None:
             self._send(command)
+            # It may have to wait with the keeper, for room on the disk or for a descriptor.
+            self._expire_later(
+                command.id,
+                command.number,
+                command.created_at,
+                command.submission.queue_timeout_seconds,
+            )
         else:
             self._wake.set()
 
@@ -193,9 +221,10 @@ class Dispatcher:
     def _send(self, command: Command) -> None:
         self._recorder.expect(command)
         self._sent.add(command.id)
-        if timer := self._expiring.pop(command.id, None):
-            timer.cancel()
         self._transport.spawn(spawn_spec(command))
+        if stop := self._stops.pop(command.id, None):
+            # It was asked for between the mark and now; the keeper knew nothing of it then.
+            self._transport.stop(str(command.id), *stop)
 
     # Waiting
 
@@ -258,7 +287,10 @@ class Dispatcher:
 
     def _expired(self, command: UUID, number: int) -> None:
         self._expiring.pop(command, None)
-        self._start(self._end_expired(command, number))
+        if command in self._sent:
+            self._transport.expire(str(command))
+        else:
+            self._start(self._end_expired(command, number))
 
     async def _end_expired(self, command: UUID, number: int) -> None:
         reason = "it waited longer than its queue time-out"
@@ -267,6 +299,8 @@ class Dispatcher:
             try:
                 if await self._writer.submit(dispatching.end_unstarted, ending):
                     self._on_ended(command)
+                elif command in self._sent:  # on its way to the keeper just then
+                    self._transport.expire(str(command))
             except StoreError as error:
                 log.warning("queue_timeout_waits", error=str(error))
                 await asyncio.sleep(AGAIN_SECONDS)
@@ -285,6 +319,10 @@ class Dispatcher:
         if not news.ended:
             return
         self._sent -= news.ended
+        for command in news.ended:
+            self._stops.pop(command, None)
+            if timer := self._expiring.pop(command, None):
+                timer.cancel()
         if self._ended_before_adoption is not None:
             self._ended_before_adoption |= news.ended
         if news.given_back:
@@ -295,7 +333,14 @@ class Dispatcher:
         self._wake.set()
 
     async def _expect_again(self, given_back: frozenset[UUID]) -> None:
-        rows = await self._reader.run(dispatching.by_ids, list(given_back))
+        while True:
+            try:
+                rows = await self._reader.run(dispatching.by_ids, list(given_back))
+            except StoreError as error:
+                log.warning("queue_timeout_waits", error=str(error))
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                break
         for row in rows:
             if row.status is Status.QUEUED and row.dispatched_to is None:
                 self._expire_later(row.id, row.number, row.created_at, row.queue_timeout_seconds)
@@ -328,12 +373,14 @@ class Dispatcher:
         """Take over a command that another server marked for, or sent to, this keeper."""
         command = None
         if row.status is Status.QUEUED:
-            command = await self._reader.run(command_store.find, row.id)
+            with suppress(UnknownCommandError):  # it has ended and was deleted meanwhile
+                command = await self._reader.run(command_store.find, row.id)
         if row.id in (self._ended_before_adoption or ()):
             return
         self._sent.add(row.id)
         if command is not None:
             self._send(command)
+            self._expire_later(row.id, row.number, row.created_at, row.queue_timeout_seconds)
         if row.stop_signal is not None:
             self._transport.stop(str(row.id), row.stop_signal, row.stop_grace_seconds or 0.0)
 
@@ -341,8 +388,17 @@ class Dispatcher:
         reason = "its keeper died before it was on record that it started"
         if row.status is not Status.QUEUED:
             reason = "its keeper died and left no record of how it ended"
+        if row.dispatched_to == dispatching.RESTORED:
+            reason = "restored: it may have run after this copy of the database was made"
         ending = dispatching.Ending(row.number, Status.LOST, reason, now_us())
-        await self._writer.submit(dispatching.end_unknown, ending)
+        while True:
+            try:
+                await self._writer.submit(dispatching.end_unknown, ending)
+            except StoreError as error:
+                log.warning("adoption_waits", error=str(error))
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                break
         self._on_ended(row.id)
 
     def close(self) -> None:

@@ -167,6 +167,10 @@ class LocalKeeper(asyncio.Protocol):
         """See `Transport.stop`."""
         self._send(stop_frame(command, signal, grace_seconds))
 
+    def expire(self, command: str) -> None:
+        """See `Transport.expire`."""
+        self._send({"type": "expire", "id": command})
+
     def recorded(self, position: int) -> None:
         """See `Transport.recorded`."""
         self._send(recorded_frame(position))

@@ -28,8 +28,11 @@ READ_BYTES = 2 << 20
 AT_ONCE_BYTES = 64 << 10
 AT_ONCE_RECORDS = 256
 RETRY_SECONDS = 0.5
+CONFLICTS = 5
 
 _INTERRUPTED = "its keeper died before its end was on record; its output may be incomplete"
+_INCOMPLETE = "a part of its record is missing; its output may be incomplete"
+_AFTER_A_START = (Kind.STOPPING, Kind.DISCARDED, Kind.EXITED, Kind.CLOSED)
 _CAUSES = {
     "stop": (Status.STOPPED, None),
     "shutdown": (Status.STOPPED, "the service was shut down"),
@@ -65,6 +68,7 @@ class _Live:
     status: Status
     outcome: Outcome
     given_back_at: int | None = None
+    missing_bytes: int = 0
 
     @property
     def position(self) -> int:
@@ -109,6 +113,7 @@ class _Batch:
     """Records of one read, folded into what is to be stored."""
 
     live: dict[bytes, _Live]
+    lenient: bool = False
     touched: dict[bytes, _Live] = field(default_factory=dict)
     chunks: list[Chunk] = field(default_factory=list)
     open_chunks: dict[bytes, _OpenChunk] = field(default_factory=dict)
@@ -124,8 +129,10 @@ class _Batch:
 
     def add_output(self, command: bytes, live: _Live, entry: Record) -> None:
         """Append output, coalesced with what precedes it in the same stream."""
-        if entry.position < live.position:
+        expected = live.position + live.missing_bytes
+        if entry.position < expected:
             return  # stored already: the database is ahead of the position it was given
+        live.missing_bytes += entry.position - expected
         size = len(entry.data)
         chunk = self.open_chunks.get(command)
         if chunk and (chunk.stream != entry.stream or chunk.size + size > CHUNK_BYTES):
@@ -233,9 +240,10 @@ class Recorder:
 
     async def _store(self, entries: list[Record], after: int) -> _Batch:
         """Fold and store records, however often that has to be tried."""
+        conflicts = 0
         while True:
             await self._look_up({entry.id for entry in entries})
-            batch = _Batch(self._live)
+            batch = _Batch(self._live, lenient=conflicts >= CONFLICTS)
             try:
                 if len(entries) <= AT_ONCE_RECORDS:
                     self._fold(batch, entries)
@@ -245,6 +253,7 @@ class Recorder:
                 await self._writer.submit(record, recording)
             except RecordingConflictError as error:
                 # What the store says counts: forget what was thought of these, and look again.
+                conflicts += 1
                 log.warning("recording_conflict", error=str(error))
                 for command in batch.touched:
                     self._live.pop(command, None)
@@ -283,8 +292,14 @@ class Recorder:
                 continue
             if entry.kind == Kind.OUTPUT:
                 batch.add_output(entry.id, live, entry)
-            else:
+                continue
+            try:
                 _apply(live, entry)
+            except RecordingConflictError as error:
+                if not batch.lenient:
+                    raise
+                # One impossible record must not keep all that follow from being stored.
+                log.error("record_skipped", kind=entry.kind.name, error=str(error))
         batch.close_chunks()
 
     def _recording(self, batch: _Batch, after: int) -> Recording:
@@ -320,8 +335,12 @@ class Recorder:
 def _apply(live: _Live, entry: Record) -> None:
     """Let a command take the step that a record tells of."""
     fields = entry.fields()
+    if entry.kind in _AFTER_A_START and live.status is Status.QUEUED:
+        # The record of its start is missing: it ran, though nobody can say since when.
+        live.become(Status.RUNNING)
     match entry.kind:
         case Kind.STARTED if live.status is Status.QUEUED:
+            live.given_back_at = None
             live.become(Status.RUNNING, started_at=entry.time_us)
         case Kind.STOPPING:
             live.become(Status.STOPPING)
@@ -350,6 +369,8 @@ def _close(live: _Live, at: int, fields: dict[str, Any]) -> None:
     outcome = live.outcome
     if fields["cause"]:
         status, reason = _CAUSES[fields["cause"]]
+    elif outcome.exit_code is None and outcome.signal is None:
+        status, reason = Status.LOST, None
     elif outcome.exit_code == 0:
         status, reason = Status.SUCCEEDED, None
     elif outcome.signal:
@@ -358,6 +379,8 @@ def _close(live: _Live, at: int, fields: dict[str, Any]) -> None:
         status, reason = Status.FAILED, f"it exited with code {outcome.exit_code}"
     if fields.get("interrupted"):
         reason = f"{reason}; {_INTERRUPTED}" if reason else _INTERRUPTED
+    if outcome.started_at is None or live.missing_bytes:
+        reason = f"{reason}; {_INCOMPLETE}" if reason else _INCOMPLETE
     live.become(
         status,
         finished_at=at,
@@ -370,6 +393,8 @@ def _close(live: _Live, at: int, fields: dict[str, Any]) -> None:
 def _refuse(live: _Live, at: int, fields: dict[str, Any]) -> None:
     if fields["retry"]:
         live.given_back_at = at
+    elif fields.get("timed_out"):
+        live.become(Status.TIMED_OUT, finished_at=at, reason=fields["reason"])
     elif fields["stopped"]:
         live.become(Status.STOPPED, finished_at=at, reason=fields["reason"])
     else:

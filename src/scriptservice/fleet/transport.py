@@ -52,6 +52,9 @@ class Transport(Protocol):
     def stop(self, command: str, signal: str, grace_seconds: float) -> None:
         """Ask for a command to be stopped; without effect when it is not there."""
 
+    def expire(self, command: str) -> None:
+        """Say that a command's queue time-out has passed; without effect once it has started."""
+
     def recorded(self, position: int) -> None:
         """Say that the journal is stored up to a position."""
 

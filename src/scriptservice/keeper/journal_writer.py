@@ -90,12 +90,22 @@ class JournalWriter:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             if os.pwrite(descriptor, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            # Before an older one is dropped: a power cut must not leave a journal without any.
+            os.fsync(descriptor)
+            self._sync_directory()
         except OSError as error:
             if descriptor >= 0:
                 os.close(descriptor)
                 os.unlink(path)
             raise NoRoomError(str(error)) from error
         return descriptor
+
+    def _sync_directory(self) -> None:
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
     def rotate(self) -> None:
         """Begin a new segment with a snapshot of the open commands.

@@ -90,7 +90,7 @@ class Keeper:
             name = f"scriptservice-{self._identity.pid}-{self._identity.start_ticks}"
             if tree := CgroupTree.probe(name):
                 return tree
-        return DescentTree(self._own_children, self._running.values)
+        return DescentTree(self._own_children, self._running.values, self._spawner.uid)
 
     def _open_journal(self) -> None:
         directory = os.path.join(self._config.data_dir, "journal")
@@ -187,6 +187,8 @@ class Keeper:
                 self._spawn_requested(SpawnSpec.from_frame(frame))
             case "stop":
                 self._stop_requested(frame)
+            case "expire":
+                self._expired(frame["id"])
             case "recorded":
                 self._recorded(frame["position"])
             case "ping":
@@ -241,11 +243,19 @@ class Keeper:
         else:
             self._waiting[spec.id] = spec
 
-    def _refuse(self, command: str, reason: str, *, retry: bool, stopped: bool = False) -> None:
-        fields = {"reason": reason, "retry": retry, "stopped": stopped}
+    def _refuse(
+        self,
+        command: str,
+        reason: str,
+        *,
+        retry: bool,
+        stopped: bool = False,
+        timed_out: bool = False,
+    ) -> None:
+        fields = {"reason": reason, "retry": retry, "stopped": stopped, "timed_out": timed_out}
         self._ledger.record(Kind.REFUSED, command, fields)
-        if not retry:
-            self._ended.add(command)
+        # Also one that may come again: not before this is recorded, or it would run unseen.
+        self._ended.add(command)
 
     def _room_again(self) -> None:
         self._ended.room_again()
@@ -311,6 +321,11 @@ class Keeper:
             command.stop("stop", signal.Signals[frame["signal"]], frame["grace_seconds"])
         elif self._waiting.pop(frame["id"], None):
             self._refuse(frame["id"], "stopped before it started", retry=False, stopped=True)
+
+    def _expired(self, command: str) -> None:
+        if self._waiting.pop(command, None):
+            reason = "it waited longer than its queue time-out"
+            self._refuse(command, reason, retry=False, timed_out=True)
 
     def _closed(self, command: RunningCommand) -> None:
         del self._running[command.id]

@@ -104,6 +104,11 @@ class Spawner:
             os.chown(self._work, self._user.uid, self._user.gid)
 
     @property
+    def uid(self) -> int:
+        """As whom scripts run."""
+        return self._user.uid
+
+    @property
     def capacity(self) -> int:
         """How many scripts can run at once before descriptors run out: three each."""
         return max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 256) // 3)

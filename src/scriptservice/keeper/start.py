@@ -7,13 +7,14 @@ the user of the scripts, the address, the directories that scripts get.
 import fcntl
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.listen import ListenError, listen
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.spawn import Spawner
-from scriptservice.keeper.users import UserError, script_user
+from scriptservice.keeper.users import ScriptUser, UserError, script_user
 
 
 class StartError(Exception):
@@ -45,6 +46,7 @@ def prepare(config: KeeperConfig) -> Ground:
     listener: socket.socket | None = None
     try:
         user = script_user(config.run_as, config.script_uid)
+        _refuse_scripts_owner(config.data_dir, user)
         if config.listen_host is not None:
             listener = listen(config.listen_host, config.listen_port)
         spawner = Spawner(config.data_dir, user, path=config.path, lang=config.lang)
@@ -62,6 +64,25 @@ def prepare(config: KeeperConfig) -> Ground:
             user.name,
         )
     return Ground(lock, listener, spawner)
+
+
+def _refuse_scripts_owner(data_dir: str, user: ScriptUser) -> None:
+    """Refuse a data directory that the user of the scripts could read or rename in.
+
+    Raises:
+        StartError: it is that user's: an earlier start was as that user.
+    """
+    if not user.changes:
+        return
+    for name in ("", "token", "scriptservice.db", "journal"):
+        path = os.path.join(data_dir, name)
+        with suppress(FileNotFoundError):
+            if os.stat(path).st_uid == user.uid:
+                message = (
+                    f"cannot use data directory {data_dir}: {name or 'it'} belongs to "
+                    f"{user.name}, as whom scripts run; give it to the service's user (chown)"
+                )
+                raise StartError(message)
 
 
 def _make_journal(data_dir: str) -> None:

@@ -253,16 +253,27 @@ class DescentTree:
         own_children: returns the ids of the keeper's children that are no script's orphans: its
             server, its helpers and the scripts' own processes.
         roots: returns the scripts that are open.
+        script_uid: as whom scripts run; an orphan of another user is nobody's of ours.
     """
 
     mode = "walk"
 
     def __init__(
-        self, own_children: Callable[[], set[int]], roots: Callable[[], Iterable[Root]]
+        self,
+        own_children: Callable[[], set[int]],
+        roots: Callable[[], Iterable[Root]],
+        script_uid: int,
     ) -> None:
+        self._script_uid = script_uid
         self._own_children = own_children
         self._roots = roots
         self._keeper = os.getpid()
+        # Children from before this program was the keeper, of the shell that became it, say.
+        self._before = {
+            (pid, stat.start_ticks)
+            for pid in child_pids(self._keeper)
+            if (stat := process_stat(pid)) is not None
+        }
         self._seen: dict[str, dict[int, int]] = {}
         self._sessions: dict[str, set[int]] = {}
         self._owners: dict[tuple[int, int], str] = {}
@@ -306,7 +317,7 @@ class DescentTree:
                 stat = process_stat(pid)
                 if stat is None or _is_dead(stat):
                     dead.add(pid)
-                else:
+                elif (pid, stat.start_ticks) not in self._before:
                     living.append(stat)
             if len(dead) == known:
                 break
@@ -388,10 +399,18 @@ class DescentTree:
 
     def strays(self) -> list[ProcessStat]:
         """See `Tree.strays`."""
-        return self._adopted().get(None, [])
+        unknown = self._adopted().get(None, [])
+        return [stat for stat in unknown if _user_of(stat.pid) == self._script_uid]
 
     def close(self) -> None:
         """See `Tree.close`."""
+
+
+def _user_of(pid: int) -> int | None:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
 
 
 def _is_dead(stat: ProcessStat) -> bool:

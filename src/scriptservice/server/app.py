@@ -5,7 +5,9 @@ import fcntl
 import os
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -13,12 +15,11 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from scriptservice import __version__
-from scriptservice.errors import ConfigurationError
+from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.local import Hello, LocalKeeper
 from scriptservice.fleet.recorder import Recorded, Recorder
 from scriptservice.keeper.journal import now_us
-from scriptservice.model import Status
 from scriptservice.server import openapi, problems
 from scriptservice.server.auth import TokenCheck, write_token_file
 from scriptservice.server.commands import Commands
@@ -37,11 +38,17 @@ from scriptservice.store import dispatching, requests
 from scriptservice.store import hosts as host_store
 from scriptservice.store import tokens as token_store
 from scriptservice.store.engine import Database, open_database
+from scriptservice.store.idempotency import forget_old_requests
 from scriptservice.store.reader import Reader
-from scriptservice.store.writer import Writer
+from scriptservice.store.writer import Job, Writer
 
 REPLAY_SECONDS = 2.0
 LOCK_SECONDS = 60.0
+STORE_SECONDS = 0.5
+FORGET_SECONDS = 3600.0
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
@@ -112,7 +119,7 @@ class Server:
     async def start(self) -> FastAPI:
         """Take over what an earlier server left, then return the application."""
         tokens = await self._tokens()
-        restored = await self._take_host()
+        await self._take_host()
         self._recorder = Recorder(
             self._keeper,
             self._writer,
@@ -125,12 +132,14 @@ class Server:
             self._recorder,
             self._writer,
             self._reader,
+            next_number=await self._reader.run(command_store.next_number),
             max_running=self._config.max_running,
             on_ended=self._ended,
         )
         self._run(self._recorder.run())
         self._run(self._remover.run())
-        self._run(self._take_over(restored=restored))
+        self._run(self._forget_requests())
+        self._run(self._take_over())
         # Long enough that nearly every restart answers with what is true now, and no longer:
         # behind a long journal the service is better up and late than down.
         await asyncio.wait(self._tasks[-1:], timeout=REPLAY_SECONDS)
@@ -166,8 +175,8 @@ class Server:
         self.new_token = text
         return [token]
 
-    async def _take_host(self) -> bool:
-        """Note which keeper this host has now; return whether the database is an older one."""
+    async def _take_host(self) -> None:
+        """Note which keeper this host has now; where the database is older, nothing may start."""
         place = _place(self._config.data_dir)
         hello = self._hello
         known = await self._reader.run(host_store.find_host, self._config.host_name, hello.journal)
@@ -180,6 +189,8 @@ class Server:
                 self._position = max(hello.first, min(known.journal_position, hello.end))
         elif await self._reader.run(command_store.next_number) > 1:
             restored = True
+        if restored:
+            log.warning("restored", detail="this database may be a copy: what is open is lost")
         host = host_store.Host(
             name=self._config.host_name,
             identity=hello.identity,
@@ -189,28 +200,35 @@ class Server:
             version=__version__,
             last_seen_at=now_us(),
         )
-        await self._writer.submit(host_store.save_host, host)
-        return restored
+        as_before = known is not None and replace(known, last_seen_at=host.last_seen_at) == host
+        if as_before and not restored:
+            return  # at a plain restart reads go on even though nothing can be written
+        await self._patiently(host_store.take_host, host_store.Taking(host, restored))
 
-    async def _take_over(self, *, restored: bool) -> None:
+    async def _patiently(self, job: Job[Item, Result], item: Item) -> Result:
+        """Write what has to be written, however long the store takes nothing."""
+        while True:
+            try:
+                return await self._writer.submit(job, item)
+            except StoreError as error:
+                log.warning("start_waits", error=str(error))
+                await asyncio.sleep(STORE_SECONDS)
+
+    async def _take_over(self) -> None:
         """Bring the journal home, then decide on what was left open, then begin to dispatch."""
         await self._recorder.caught_up(self._hello.end)
         opened = await self._reader.run(dispatching.open_commands)
-        if restored:
-            opened = [row for row in opened if not await self._lose_restored(row)]
         await self._dispatcher.adopt(opened)
         for number in await self._reader.run(requests.deleted_numbers):
             self._remover.remove(number)
         self._run(self._dispatcher.run())
 
-    async def _lose_restored(self, row: dispatching.OpenCommand) -> bool:
-        """Make lost what may have run since the database was copied; return whether it was."""
-        if row.dispatched_to == self._hello.identity and row.status is not Status.QUEUED:
-            return False  # this very keeper runs it
-        reason = "restored: it may have run after this copy of the database was made"
-        ending = dispatching.Ending(row.number, Status.LOST, reason, now_us())
-        await self._writer.submit(dispatching.end_unknown, ending)
-        return True
+    async def _forget_requests(self) -> None:
+        """Remove old Idempotency-Keys now and then, until cancelled."""
+        while True:
+            with suppress(StoreError):  # the next time will do
+                await self._writer.submit(forget_old_requests, now_us())
+            await asyncio.sleep(FORGET_SECONDS)
 
     def _recorded(self, news: Recorded) -> None:
         self.feed.notify(news.changed)

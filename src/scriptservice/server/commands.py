@@ -212,6 +212,13 @@ class Commands:
             command: as it was seen last.
             seconds: how long to wait; a shutdown ends it at once.
         """
+        try:
+            return await self._wait_for_end(command, seconds)
+        except (UnknownCommandError, StoreError):
+            # It is stored, which is what the answer says; only how it is now cannot be told.
+            return command
+
+    async def _wait_for_end(self, command: Command, seconds: float) -> Command:
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
         with self._feed.subscription(command.id) as news:
@@ -266,7 +273,7 @@ class Commands:
             self._feed.notify([result.id])
         else:
             grace = result.submission.grace_seconds if grace_seconds is None else grace_seconds
-            self._transport.stop(str(result.id), signal, grace)
+            self._dispatcher.stop(result.id, signal, grace)
         return result
 
     async def rerun(self, command: str, created_by: str, request: RequestKey | None) -> Submitted:

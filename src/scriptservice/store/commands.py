@@ -84,10 +84,13 @@ class Inserter:
 
     There is one, since there is one writer: asking the database for each number would cost more
     than storing the command.
+
+    Args:
+        number: the next one; read before anything could have been removed by this server.
     """
 
-    def __init__(self) -> None:
-        self._next: int | None = None
+    def __init__(self, number: int) -> None:
+        self._next = number
 
     def __call__(
         self, connection: Connection, items: list[NewCommand]
@@ -109,8 +112,6 @@ class Inserter:
         return [next(stored) if result is None else result for result in results]
 
     def _store(self, connection: Connection, items: list[NewCommand]) -> list[Command]:
-        if self._next is None:
-            self._next = next_number(connection)
         stored = [item.stored(number) for number, item in enumerate(items, self._next)]
         self._next += len(items)
         connection.execute(

@@ -4,6 +4,7 @@ Functions that take a list of items are jobs of the writer; the others are for r
 change of status is one UPDATE guarded by the statuses it may come from.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ def waiting(connection: Connection, host: str, limit: int) -> list[Command]:
         .where(
             commands.c.status == Status.QUEUED.value,
             commands.c.dispatched_to.is_(None),
+            commands.c.stop_signal.is_(None),
             inputs.c.requested_host.is_(None) | (inputs.c.requested_host == host),
             THERE,
         )
@@ -182,6 +184,23 @@ def end_unknown(connection: Connection, items: list[Ending]) -> list[bool]:
     ]
 
 
+RESTORED = "restored"
+"""``dispatched_to`` of what an older database may not start: it may have run already."""
+
+
+def mark_restored(connection: Connection, keeper: str) -> None:
+    """Mark all that is open as sent to nobody who could tell, but what a keeper runs now.
+
+    In the transaction that takes the host over, so that no death in between lets it start.
+    """
+    runs_there = (commands.c.status != Status.QUEUED.value) & (commands.c.dispatched_to == keeper)
+    connection.execute(
+        update(commands)
+        .where(commands.c.status.in_([status.value for status in OPEN]), ~runs_there)
+        .values(dispatched_to=RESTORED)
+    )
+
+
 def unmark(connection: Connection, items: list[str]) -> list[int]:
     """Let commands wait again that a keeper, which ends in order, will never start.
 
@@ -190,16 +209,20 @@ def unmark(connection: Connection, items: list[str]) -> list[int]:
         items: identities of such keepers.
 
     Returns:
-        How many, for each.
+        How many wait again, for each.
     """
-    return [
+    counts = []
+    for keeper in items:
+        mine = (commands.c.status == Status.QUEUED.value, commands.c.dispatched_to == keeper)
+        again = update(commands).where(*mine, commands.c.stop_signal.is_(None))
+        counts.append(connection.execute(again.values(dispatched_to=None)).rowcount)
         connection.execute(
             update(commands)
-            .where(
-                commands.c.status == Status.QUEUED.value,
-                commands.c.dispatched_to == keeper,
+            .where(*mine)
+            .values(
+                status=Status.STOPPED.value,
+                reason="stopped before it started",
+                finished_at=time.time_ns() // 1000,
             )
-            .values(dispatched_to=None)
-        ).rowcount
-        for keeper in items
-    ]
+        )
+    return counts

@@ -75,7 +75,9 @@ def open_database(url: str) -> Database:
 
 def _open_sqlite(path: str) -> Database:
     # Nobody else may read what scripts print, whatever the umask.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    os.close(descriptor)
     connect = {"check_same_thread": False, "timeout": 30, "isolation_level": None}
     url = sqlite_url(path)
     writing = create_engine(url, connect_args=connect, poolclass=NullPool)

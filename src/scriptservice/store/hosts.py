@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
+from scriptservice.store.dispatching import mark_restored
 from scriptservice.store.tables import hosts
 
 
@@ -45,6 +46,28 @@ def find_host(connection: Connection, name: str, journal: str) -> Host | None:
 def all_hosts(connection: Connection) -> list[Host]:
     """Return all hosts, by name."""
     return [Host(*row) for row in connection.execute(select(hosts).order_by(hosts.c.name))]
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """A host that a server takes over.
+
+    Attributes:
+        host: as it is now.
+        restored: whether the database is older than what the host has done.
+    """
+
+    host: Host
+    restored: bool
+
+
+def take_host(connection: Connection, items: list[Taking]) -> list[None]:
+    """Store hosts as they are now; where the database is an older one, let nothing start."""
+    for item in items:
+        save_host(connection, [item.host])
+        if item.restored:
+            mark_restored(connection, item.host.identity)
+    return [None] * len(items)
 
 
 def save_host(connection: Connection, items: list[Host]) -> list[None]:

@@ -1,0 +1,45 @@
+"""Stops and queue time-outs that meet a command on its way to the keeper."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import httpx2 as httpx
+
+from support.service import Service
+
+MakeService = Callable[..., Service]
+
+
+def test_a_stop_that_overtakes_the_spawn_is_not_lost(make_service: MakeService) -> None:
+    service = make_service("--max-running", "8").start()
+    ids = [service.submit("exec sleep 300", grace_seconds=1)["id"] for _ in range(80)]
+
+    def stop(command: str) -> int:
+        url = f"{service.url}/v1/commands/{command}/stop"
+        return httpx.post(url, headers=service.headers, timeout=30).status_code
+
+    # Each that ends makes room for the next, which is being stopped just then.
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(stop, ids)) == {202}
+    found = [service.wait(command, 20) for command in ids]
+    assert {command["status"] for command in found} == {"stopped"}
+
+
+def test_a_queue_time_out_holds_with_the_keeper_too(make_service: MakeService) -> None:
+    service = make_service().start()
+
+    def submit(_: int) -> str:
+        body = {"script": "sleep 1", "queue_timeout_seconds": 0.05}
+        response = httpx.post(f"{service.url}/v1/commands", json=body, headers=service.headers)
+        return str(response.json()["id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(submit, range(300)))
+    found = [service.wait(command, 60) for command in ids]
+    expired = [command for command in found if command["status"] == "timed_out"]
+    assert all(command["started_at"] is None for command in expired)
+    for command in found:
+        if command["status"] != "timed_out":
+            times = [datetime.fromisoformat(command[name]) for name in ("created_at", "started_at")]
+            assert (times[1] - times[0]).total_seconds() < 1
