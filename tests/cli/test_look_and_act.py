@@ -85,7 +85,15 @@ def test_an_id_that_names_none_or_several(service: Service, text: str) -> None:
 
 
 def test_usage_is_2(service: Service) -> None:
-    for words in (["stop"], ["stop", "x", "--label", "a=b"], ["nothing"], ["list", "--colour"]):
+    both_tails = ["logs", "--tail", "1", "--tail-bytes", "1", "x"]
+    for words in (
+        ["stop"],
+        ["stop", "x", "--label", "a=b"],
+        ["delete"],
+        both_tails,
+        ["nothing"],
+        ["list", "--colour"],
+    ):
         assert cli(service, *words).returncode == 2, words
 
 

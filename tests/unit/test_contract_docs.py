@@ -1,11 +1,12 @@
 """What the documents say is what the code has."""
 
+import json
 import re
 from pathlib import Path
 
-from scriptservice.server import problems
+from scriptservice.server import openapi, problems
 from scriptservice.server.routes import commands, events, health, hosts, output
-from scriptservice.server.schemas import ListQuery, OutputQuery, SubmitBody
+from scriptservice.server.schemas import ListQuery, OutputQuery, StopBody, SubmitBody
 from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,6 +37,22 @@ def test_every_field_and_parameter_is_in_the_document() -> None:
         assert f"{name}=" in text, name
     for kind in problems.TITLES:
         assert f"`{kind}`" in text, kind
+
+
+def test_a_command_has_the_fields_of_the_document_and_of_openapi() -> None:
+    text = (DOCS / "api.md").read_text()
+    example = json.loads(re.search(r"```json\n(.*?)```", text, re.DOTALL)[1])
+    assert list(openapi.Command.model_json_schema()["properties"].keys() - example.keys()) == []
+    assert example.keys() == openapi.Command.model_fields.keys()
+    assert openapi.CommandEvent.model_fields.keys() == example.keys() - {"script"}
+    item = (example.keys() - {"script"}) | {"script_preview"}
+    assert openapi.CommandItem.model_fields.keys() == item
+    for name in StopBody.model_fields:
+        assert f'"{name}"' in text, name
+    for name in openapi.OutputEvent.model_fields:
+        assert f'"{name}"' in text, name
+    for name in openapi.Host.model_fields:
+        assert f'"{name}"' in text, name
 
 
 def test_the_table_of_settings_is_the_settings() -> None:

@@ -78,9 +78,11 @@ def rerun(
 
 def delete(commands: Ids = None, as_json: AsJson = False, url: Url = None) -> None:
     """Delete finished commands and their output."""
+    if not commands:
+        raise fail("cannot delete nothing: give ids", USAGE)
     refused = False
     with service(url) as client:
-        for command in [full_id(client, each) for each in commands or []]:
+        for command in [full_id(client, each) for each in commands]:
             try:
                 client.delete(command)
             except ProblemError as error:

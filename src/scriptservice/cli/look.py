@@ -12,7 +12,7 @@ import typer
 from scriptservice.cli import terminal
 from scriptservice.cli.elapsed import duration
 from scriptservice.cli.find import SHORT, full_id
-from scriptservice.cli.options import AsJson, Label, Url, pairs, print_json, service
+from scriptservice.cli.options import USAGE, AsJson, Label, Url, fail, pairs, print_json, service
 from scriptservice.cli.run import NOBODY_READS
 from scriptservice.client import Command
 
@@ -137,6 +137,8 @@ def logs(
     url: Url = None,
 ) -> None:
     """Print what a command has printed."""
+    if tail is not None and tail_bytes is not None:
+        raise fail("cannot use --tail and --tail-bytes together", USAGE)
     wanted = None if tail is None else f"{tail}l"
     if tail_bytes is not None:
         wanted = str(tail_bytes)

@@ -12,8 +12,8 @@ named by the position of its first byte and begins with a header; each record fo
 before. A new segment begins with a snapshot of all open commands, so that the segments before it
 can be dropped once they are recorded.
 
-Nothing here is synced: the page cache survives the death of any process, and what a power cut may
-take is answered by the dispatch mark in the database.
+Records are not synced: the page cache survives the death of any process, and what a power cut may
+take is answered by the dispatch mark in the database. Only a new segment is, when it is made.
 """
 
 import json
