@@ -443,6 +443,11 @@ class Commands:
         return await self._transport.state()
 
     @property
+    def takes_no_writes(self) -> bool:
+        """Whether the database took nothing when it was tried last."""
+        return self._writer.unavailable is not None
+
+    @property
     def recording_waits(self) -> str | None:
         """Why what happens is not stored now, None while it is."""
         return self._recorder.waiting_for_store
