@@ -33,7 +33,7 @@ def test_all_of_a_recording_is_stored(known: Store) -> None:
             Change(2, Status.RUNNING, Status.SUCCEEDED, Outcome(exit_code=0)),
         ],
     )
-    assert known.write(record, recording) == [None]
+    assert known.write(record, recording) == [set()]
     assert known.count("output") == 2
     assert known.find(running.id).status is Status.RUNNING
     assert known.find(ending.id).outcome.exit_code == 0

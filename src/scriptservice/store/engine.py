@@ -80,10 +80,10 @@ def _open_sqlite(path: str) -> Database:
     os.close(descriptor)
     connect = {"check_same_thread": False, "timeout": 30, "isolation_level": None}
     url = sqlite_url(path)
-    writing = create_engine(url, connect_args=connect, poolclass=NullPool)
-    reading = create_engine(
-        url, connect_args=connect, poolclass=QueuePool, pool_size=READERS, max_overflow=0
-    )
+    # Errors name the statement and nothing of what was to be stored: they are logged.
+    options = {"connect_args": connect, "hide_parameters": True}
+    writing = create_engine(url, **options, poolclass=NullPool)
+    reading = create_engine(url, **options, poolclass=QueuePool, pool_size=READERS, max_overflow=0)
     event.listen(writing, "connect", _set_pragmas)
     event.listen(reading, "connect", _set_pragmas)
     # Python's own transaction handling would begin too late and, for reads, not at all.

@@ -97,12 +97,13 @@ _WAITS_AGAIN = (
     .where(*_GIVEN_BACK, commands.c.stop_signal.is_(None))
     .values(dispatched_to=None)
 )
+NEVER_STARTED = "stopped before it started"
 _NEVER_STARTS = (
     update(commands)
     .where(*_GIVEN_BACK, commands.c.stop_signal.is_not(None))
     .values(
         status=Status.STOPPED.value,
-        reason="stopped before it started",
+        reason=NEVER_STARTED,
         finished_at=bindparam("at"),
     )
 )
@@ -113,18 +114,19 @@ _POSITION = (
 )
 
 
-def record(connection: Connection, items: list[Recording]) -> list[None]:
+def record(connection: Connection, items: list[Recording]) -> list[set[int]]:
     """Store parts of journals, each whole or, with an exception, nothing of the transaction.
+
+    Returns:
+        For each the numbers of commands that were given back and are stopped, not waiting.
 
     Raises:
         RecordingConflictError: a command's status is not the one the recorder knew.
     """
-    for item in items:
-        _record(connection, item)
-    return [None] * len(items)
+    return [_record(connection, item) for item in items]
 
 
-def _record(connection: Connection, item: Recording) -> None:
+def _record(connection: Connection, item: Recording) -> set[int]:
     if item.chunks:
         connection.execute(insert(output), [_chunk_row(chunk) for chunk in item.chunks])
     changed = [change for change in item.changes if change.given_back_at is None]
@@ -133,16 +135,20 @@ def _record(connection: Connection, item: Recording) -> None:
         if done.rowcount != len(changed):
             message = f"{len(changed)} commands were to change, {done.rowcount} did"
             raise RecordingConflictError(message)
+    stopped: set[int] = set()
     for change in item.changes:
         if change.given_back_at is not None:
             connection.execute(_WAITS_AGAIN, {"the_number": change.number})
-            connection.execute(
+            done = connection.execute(
                 _NEVER_STARTS, {"the_number": change.number, "at": change.given_back_at}
             )
+            if done.rowcount:
+                stopped.add(change.number)
     connection.execute(
         _POSITION,
         {"the_name": item.host, "the_journal": item.journal, "new_position": item.position},
     )
+    return stopped
 
 
 def _chunk_row(chunk: Chunk) -> dict[str, Any]:

@@ -8,6 +8,7 @@ each of its jobs is tried alone, so that nobody suffers from another's fault.
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import groupby
@@ -38,11 +39,18 @@ class Writer:
     Args:
         database: what it writes to.
         loop: where the callers wait.
+        on_committed: told on the writer's thread of each transaction: its items, its seconds.
     """
 
-    def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        database: Database,
+        loop: asyncio.AbstractEventLoop,
+        on_committed: Callable[[int, float], None] = lambda items, seconds: None,  # noqa: ARG005
+    ) -> None:
         self._engine = database.writing
         self._loop = loop
+        self._on_committed = on_committed
         self._connection: Connection | None = None
         self._entries: deque[_Entry] = deque()
         self._wake = threading.Condition()
@@ -102,9 +110,11 @@ class Writer:
         if self._connection is None:
             self._connection = self._engine.connect()
         results: list[Any] = []
+        began = time.perf_counter()
         with self._connection.begin():
             for job, entries in groupby(batch, key=lambda entry: entry.job):
                 results += job(self._connection, [entry.item for entry in entries])
+        self._on_committed(len(batch), time.perf_counter() - began)
         return results
 
     def _reconnect(self) -> None:
