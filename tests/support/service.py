@@ -47,6 +47,7 @@ class Service:
         flags: more flags of ``serve``.
         user: numeric uid to start it as, when the tests run as root.
         environment: more environment variables.
+        stderr: where its log goes; by default together with what it prints.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Service:
         *flags: str,
         user: int | None = None,
         environment: dict[str, str] | None = None,
+        stderr: int | None = None,
     ) -> None:
         self.data_dir = data_dir or new_directory() / "data"
         self.flags = flags
         self.user = user
         self.environment = environment or {}
+        self.stderr = stderr
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = tempfile.NamedTemporaryFile(prefix="scriptservice-log-")  # noqa: SIM115
@@ -84,7 +87,7 @@ class Service:
             command,
             stdin=subprocess.DEVNULL,
             stdout=self.log,
-            stderr=self.log,
+            stderr=self.log if self.stderr is None else self.stderr,
             user=self.user,
             group=self.user,
             extra_groups=None if self.user is None else [],

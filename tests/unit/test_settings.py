@@ -102,7 +102,12 @@ def test_flags_win_over_the_environment_and_that_over_the_file(
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_has_an_environment_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    values = {"port": "17", "log_level": "debug", "log_format": "json", "spool_limit_bytes": "9999999"}
+    values = {
+        "port": "17",
+        "log_level": "debug",
+        "log_format": "json",
+        "spool_limit_bytes": "9999999",
+    }
     text = values.get(name, "1")
     monkeypatch.setenv(f"SCRIPTSERVICE_{name.upper()}", text)
     found = getattr(load_settings({}), name)
