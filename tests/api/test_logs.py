@@ -233,6 +233,24 @@ def test_what_its_keeper_lost_is_a_warning(make_service: Make) -> None:
     assert [e["level"] for e in entries if e["event"] == "command_lost"] == ["warning"] * 2
 
 
+def test_what_fails_is_told_in_the_same_form_by_us_and_by_libraries(make_service: Make) -> None:
+    service = make_service("--log-format", "json").start()
+    command = service.run("true")["id"]
+    with contextlib.closing(sqlite3.connect(service.data_dir / "scriptservice.db")) as other:
+        other.execute("UPDATE commands SET status = 'odd'")
+        other.commit()
+    assert service.client.get(f"/v1/commands/{command}").status_code == 500
+    eventually(lambda: [one for one in told(service) if "exception" in one][1:], "two lines")
+    service.stop()
+    entries = {entry["event"]: entry for entry in told(service) if "exception" in entry}
+    ours = entries["request_failed"]
+    assert (ours["level"], ours["component"]) == ("error", "server")
+    assert ours["path"] == f"/v1/commands/{command}"
+    assert "'odd' is not a valid Status" in ours["exception"]
+    theirs = next(entry for event, entry in entries.items() if "ASGI" in event)
+    assert (theirs["level"], theirs["logger"]) == ("error", "uvicorn.error")
+
+
 # A stderr that nobody reads
 
 

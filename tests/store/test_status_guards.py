@@ -194,7 +194,8 @@ def test_what_is_given_back_waits_again_or_is_stopped(
     store.set(command, stop_signal=wish)
     before = store.row(command)
     change = Change(command.number, Status.QUEUED, Status.QUEUED, Outcome(), given_back_at=AT)
-    store.write(record, Recording("alpha", "journal", 5, changes=[change]))
+    stopped = store.write(record, Recording("alpha", "journal", 5, changes=[change]))
+    assert stopped == [{command.number} if status is Status.QUEUED and wish else set()]
     after: dict[str, object] = {}
     if status is Status.QUEUED and wish is None:
         after = {"dispatched_to": None}

@@ -40,6 +40,7 @@ def start_logging(lines: Lines, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[LineHandler(lines)])
+    logging.captureWarnings(capture=True)
     # An output stream that is cut on purpose is no error of the application.
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: "without completing response" not in record.getMessage()

@@ -112,6 +112,7 @@ async def _serve(config: ServerConfig, keeper: socket.socket, listener: socket.s
             http="httptools",
             ws="none",
             lifespan="off",
+            log_config=None,  # the root logger has our handler
             log_level="error",
             access_log=False,
             server_header=False,
