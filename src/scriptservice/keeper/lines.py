@@ -10,6 +10,7 @@ import json
 import os
 import re
 import select
+import stat
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -36,7 +37,7 @@ class Lines:
         self._component = component
         self._host = host
         self._line = self._json if form == "json" else self._console
-        self._never_waits = True
+        self._never_waits = _may_be_full()
         self._torn = False
         self._dropped = 0
 
@@ -122,10 +123,22 @@ class Lines:
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                     raise
-                self._never_waits = False  # a file, which does not wait, or a terminal
+                self._never_waits = False  # an older kernel
         if not select.select([], [_STDERR], [], 0)[1]:
             raise BlockingIOError
         return os.write(_STDERR, data)
+
+
+def _may_be_full() -> bool:
+    """Whether stderr is a pipe or a socket: a file has no reader to wait for.
+
+    Asked not to wait, some file systems refuse what they would do at once.
+    """
+    try:
+        mode = os.fstat(_STDERR).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _time_text(at_us: int) -> str:
