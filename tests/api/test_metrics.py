@@ -281,13 +281,17 @@ def test_how_long_an_answer_is_held_on_purpose_is_not_counted(
     assert service.client.get(url, params={"follow": "true"}).status_code == 200
     timer.join()
     after = scrape(service)
-    count = f"{name}_count"
-    answers = "http_requests_total"
-    assert after.value(answers, status="200", **get) > before.value(answers, status="200", **get)
-    assert after.value(count, **follow) == 1
+    assert after.value(f"{name}_count", **follow) == 1
     assert after.value(f"{name}_sum", **follow) < 0.4
-    old = before.value(f"{name}_sum", **get) if before.has(count, **get) else 0
-    assert after.value(f"{name}_sum", **get) - old < 0.4
+
+    def of_all(samples: Samples, what: str) -> float:
+        found = [labels for labels in samples.of(what) if get.items() <= labels.items()]
+        return sum(samples.value(what, **labels) for labels in found)
+
+    def added(what: str) -> float:
+        return of_all(after, what) - of_all(before, what)
+
+    assert added("http_requests_total") - added(f"{name}_count") == 1
 
 
 # What is true at the moment
