@@ -55,6 +55,7 @@ class Service:
         user: numeric uid to start it as, when the tests run as root.
         environment: more environment variables.
         database: URL of the database; None for a SQLite file in the data directory.
+        stderr: where its log goes; by default together with what it prints.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class Service:
         user: int | None = None,
         environment: dict[str, str] | None = None,
         database: str | None = None,
+        stderr: int | None = None,
     ) -> None:
         self.data_dir = data_dir or new_directory() / "data"
         self.flags = flags
         self.user = user
         self.environment = environment or {}
         self.database = database
+        self.stderr = stderr
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = tempfile.NamedTemporaryFile(prefix="scriptservice-log-")  # noqa: SIM115
@@ -96,7 +99,7 @@ class Service:
             command,
             stdin=subprocess.DEVNULL,
             stdout=self.log,
-            stderr=self.log,
+            stderr=self.log if self.stderr is None else self.stderr,
             user=self.user,
             group=self.user,
             extra_groups=None if self.user is None else [],

@@ -49,6 +49,7 @@ def keeper_config(settings: Settings) -> KeeperConfig:
         max_running=settings.max_running,
         min_free_bytes=settings.min_free_bytes,
         log_level=settings.log_level,
+        log_format=settings.log_format,
     )
     return KeeperConfig(
         data_dir=settings.data_dir,
@@ -63,7 +64,9 @@ def keeper_config(settings: Settings) -> KeeperConfig:
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         spool_limit_bytes=settings.spool_limit_bytes,
         reserve_bytes=settings.min_free_bytes,
-        verbose=settings.log_level == "debug",
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        host_name=settings.host_name,
     )
 
 

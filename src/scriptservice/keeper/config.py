@@ -29,7 +29,9 @@ class KeeperConfig:
         reserve_bytes: free disk space below which output is no longer read.
         path: ``PATH`` of scripts.
         lang: ``LANG`` of scripts.
-        verbose: log every script's changes.
+        log_level: what is logged: debug, info, warning or error.
+        log_format: how: json or console.
+        host_name: this machine's name among hosts, for the log.
     """
 
     data_dir: str
@@ -46,7 +48,9 @@ class KeeperConfig:
     reserve_bytes: int = 8 << 20
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
-    verbose: bool = False
+    log_level: str = "info"
+    log_format: str = "console"
+    host_name: str = ""
 
     def to_descriptor(self) -> int:
         """Return an inheritable memory file that `from_descriptor` reads.

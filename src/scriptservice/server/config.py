@@ -16,6 +16,7 @@ class ServerConfig:
         max_running: commands that may run at once, None for as many as the keeper can.
         min_free_bytes: disk space below which submits are refused.
         log_level: what is logged.
+        log_format: how: json or console.
     """
 
     data_dir: str
@@ -26,3 +27,4 @@ class ServerConfig:
     max_running: int | None
     min_free_bytes: int
     log_level: str
+    log_format: str
