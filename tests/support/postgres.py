@@ -41,6 +41,11 @@ def _binaries() -> Path:
     return newest / "bin"
 
 
+def client_program(name: str) -> str:
+    """Return the path of one of PostgreSQL's own programs."""
+    return str(_binaries() / name)
+
+
 def _copy(binaries: Path, target: Path) -> Path:
     """Copy an installation with the libraries beside its package; return its binaries."""
     installation, package = binaries.parent, binaries.parent.parent
