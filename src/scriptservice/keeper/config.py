@@ -30,6 +30,8 @@ class KeeperConfig:
         path: ``PATH`` of scripts.
         lang: ``LANG`` of scripts.
         verbose: log every script's changes.
+        notify_socket: datagram socket of the service manager, None for none.
+        watchdog_seconds: the service manager ends a keeper that is silent for so long, None: never.
     """
 
     data_dir: str
@@ -47,6 +49,8 @@ class KeeperConfig:
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
     verbose: bool = False
+    notify_socket: str | None = None
+    watchdog_seconds: float | None = None
 
     def to_descriptor(self) -> int:
         """Return an inheritable memory file that `from_descriptor` reads.
