@@ -1,6 +1,6 @@
 """What the server is told; light, since the command line fills it in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,7 @@ class ServerConfig:
         max_running: commands that may run at once, None for as many as the keeper can.
         min_free_bytes: disk space below which submits are refused.
         log_level: what is logged.
+        first_token: the admin token of a database that has none yet; None: a random one.
     """
 
     data_dir: str
@@ -22,3 +23,4 @@ class ServerConfig:
     max_running: int | None
     min_free_bytes: int
     log_level: str
+    first_token: str | None = field(default=None, repr=False)
