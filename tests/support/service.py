@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Service:
         flags: more flags of ``serve``.
         user: numeric uid to start it as, when the tests run as root.
         environment: more environment variables.
+        under: a program, with its arguments, that becomes the service (``setpriv …``).
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Service:
         *flags: str,
         user: int | None = None,
         environment: dict[str, str] | None = None,
+        under: Sequence[str] = (),
     ) -> None:
         self.data_dir = data_dir or new_directory() / "data"
         self.flags = flags
         self.user = user
         self.environment = environment or {}
+        self.under = under
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = tempfile.NamedTemporaryFile(prefix="scriptservice-log-")  # noqa: SIM115
@@ -77,6 +80,7 @@ class Service:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             os.chown(self.data_dir, self.user, self.user)
         command = [
+            *self.under,
             sys.executable, "-m", "scriptservice.cli", "serve",
             "--port", str(self.port), "--data-dir", str(self.data_dir), *self.flags,
         ]  # fmt: skip
