@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from support.postgres import Databases, databases
 from support.service import Service, new_directory
 
 # No deadline: how long an example takes says more of the machine. No database: the checkout may
@@ -15,10 +16,41 @@ settings.register_profile("suite", deadline=None, database=None)
 settings.load_profile("suite")
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Databases]:
+    """A real PostgreSQL server, and the means to make databases there."""
+    with databases() as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
+def database_kind() -> str:
+    """What services store in; suites that run on both override this."""
+    return "sqlite"
+
+
+@pytest.fixture(scope="module")
+def new_database(
+    database_kind: str, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], tuple[str, ...]]]:
+    """Makes databases, as flags of ``serve``; none for SQLite, whose file is in the directory."""
+    urls: list[str] = []
+
+    def make() -> tuple[str, ...]:
+        if database_kind == "sqlite":
+            return ()
+        urls.append(request.getfixturevalue("postgres").migrated())
+        return ("--database", urls[-1])
+
+    yield make
+    for url in urls:
+        request.getfixturevalue("postgres").drop(url)
+
+
+@pytest.fixture(scope="module")
+def service(new_database: Callable[[], tuple[str, ...]]) -> Iterator[Service]:
     """A service shared by the tests of a module, with the defaults of whoever runs them."""
-    shared = Service()
+    shared = Service(None, *new_database())
     try:
         yield shared.start()
     finally:
@@ -26,13 +58,15 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture
-def make_service() -> Iterator[Callable[..., Service]]:
+def make_service(
+    new_database: Callable[[], tuple[str, ...]],
+) -> Iterator[Callable[..., Service]]:
     """Makes services that are ended after the test; they are not started yet."""
     made: list[Service] = []
 
     def make(*flags: str, **options: Any) -> Service:
         data_dir: Path = options.pop("data_dir", None) or new_directory() / "data"
-        made.append(Service(data_dir, *flags, **options))
+        made.append(Service(data_dir, *new_database(), *flags, **options))
         return made[-1]
 
     yield make

@@ -64,6 +64,9 @@ class Stream(StrEnum):
     MERGED = "merged"
 
 
+TRACEPARENT_CHARACTERS = 255
+
+
 class OnOutputLimit(StrEnum):
     """What happens beyond ``output_limit_bytes``."""
 
@@ -161,6 +164,7 @@ class Command:
         rerun_of: the command it repeats.
         created_at: microseconds since 1970 UTC.
         stdin_bytes: size of its standard input's text.
+        traceparent: the trace it belongs to, as its submitter named it; in lists None.
         outcome: what is known of its run.
     """
 
@@ -173,6 +177,7 @@ class Command:
     rerun_of: UUID | None
     created_at: int
     stdin_bytes: int
+    traceparent: str | None = None
     outcome: Outcome = Outcome()
 
     @property
@@ -215,6 +220,40 @@ class RequestKey:
     token: str
     key: str
     fingerprint: bytes
+
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+
+
+def parse_traceparent(text: str) -> str | None:
+    """Return a ``traceparent`` of W3C Trace Context, None for what is none.
+
+    Of a version later than the first, what follows the four known fields is kept with them.
+    """
+    known = _TRACEPARENT.match(text)
+    if known is None or len(text) > TRACEPARENT_CHARACTERS or not text.isascii():
+        return None
+    rest = text[known.end() :]
+    if rest and (text.startswith("00") or not rest.startswith("-") or not rest.isprintable()):
+        return None
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a submission comes from.
+
+    Attributes:
+        created_by: name of the token.
+        request: what names the request, None if nothing does.
+        traceparent: the trace it belongs to, None for none.
+    """
+
+    created_by: str
+    request: RequestKey | None = None
+    traceparent: str | None = None
 
 
 def script_interpreter(script: str) -> tuple[str, ...]:

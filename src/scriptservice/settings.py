@@ -42,7 +42,19 @@ class Settings(BaseSettings):
         description="directory for everything that is kept",
     )
     database: str | None = Field(
-        None, description="database URL, sqlite:///PATH; by default a file in the data directory"
+        None,
+        description="database URL: sqlite:///PATH or postgresql://USER@HOST/NAME; by default "
+        "SQLite in a file in the data directory",
+    )
+    migrate: bool = Field(
+        default=False,
+        description="whether a PostgreSQL database is brought to this release's schema at the "
+        "start; SQLite always is",
+    )
+    start_queued: bool = Field(
+        default=False,
+        description="whether commands that were waiting in a database that was put back from a "
+        "backup start; by default they are lost, since they may have run",
     )
     host_name: Annotated[str, Field(min_length=1, max_length=255)] = Field(
         default_factory=socket.gethostname, description="this machine's name among hosts"
@@ -79,6 +91,11 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="what is logged to stderr: debug, info, warning or error"
     )
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, also where none is given."""
+        return self.database or f"sqlite:///{os.path.join(self.data_dir, 'scriptservice.db')}"
 
     @classmethod
     def settings_customise_sources(

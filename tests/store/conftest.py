@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scriptservice.store.engine import Database, open_database, sqlite_url
+from scriptservice.store.engine import Database, open_database
+from scriptservice.store.sqlite import sqlite_url
+from support.postgres import Databases
 from support.store import Store
 
 
@@ -18,13 +20,18 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["sqlite"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without commands; another kind is another parameter."""
-    assert request.param == "sqlite"
-    path = tmp_path / "scriptservice.db"
-    shutil.copyfile(migrated, path)
-    return sqlite_url(str(path))
+    if request.param == "sqlite":
+        path = tmp_path / "scriptservice.db"
+        shutil.copyfile(request.getfixturevalue("migrated"), path)
+        yield sqlite_url(str(path))
+        return
+    made: Databases = request.getfixturevalue("postgres")
+    url = made.migrated()
+    yield url
+    made.drop(url)
 
 
 @pytest.fixture

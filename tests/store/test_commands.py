@@ -3,9 +3,10 @@
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from scriptservice.errors import UnknownCommandError
-from scriptservice.model import OnOutputLimit, Status
+from scriptservice.model import OnOutputLimit, Origin, Status
 from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching
 from scriptservice.store.commands import Inserter
@@ -66,10 +67,23 @@ def test_numbers_follow_the_order_of_submission(store: Store) -> None:
 
 def test_a_batch_is_stored_whole_or_not_at_all(store: Store) -> None:
     twice = store.new(labels={"a": "b"})
-    with pytest.raises(Exception, match="UNIQUE"):
+    with pytest.raises(IntegrityError):
         store.insert(store.new(), twice, twice)
     for table in ("commands", "inputs", "labels"):
         assert store.count(table) == 0
+
+
+def test_what_was_stored_by_a_commit_that_nobody_heard_of_is_not_stored_again(
+    store: Store,
+) -> None:
+    insert = Inserter(1)
+    known, new = store.new(labels={"a": "b"}), store.new()
+    (first,) = store.write(insert, known)
+    # The next transaction may hold more, in any order.
+    assert store.write(insert, new, known)[1] == first
+    assert store.count("commands") == 2
+    assert store.find(known.id) == first
+    assert store.find(new.id).number > first.number
 
 
 def test_what_is_unknown(store: Store) -> None:
@@ -118,7 +132,7 @@ def test_what_is_bound_to_another_host_does_not_wait_here(store: Store) -> None:
     bound = command_store.NewCommand(
         id=new.id,
         submission=type(new.submission)(script="true", host="beta"),
-        created_by="admin",
+        origin=Origin("admin"),
         created_at=CREATED,
         rerun_of=None,
         host="beta",

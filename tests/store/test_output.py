@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scriptservice.model import Stream
+from scriptservice.model import Status, Stream
 from scriptservice.store import output as output_store
 from scriptservice.store import requests
-from scriptservice.store.recording import Chunk, Recording, record
+from scriptservice.store.recording import Chunk
 from scriptservice.store.requests import Deletion
 from support.store import Store
 
@@ -22,12 +22,11 @@ PIECES = st.lists(
     ),
     max_size=12,
 )
-_NUMBERS = itertools.count(1)
 
 
 def stored(store: Store, pieces: list[tuple[int, bytes]]) -> tuple[int, dict[Stream, bytes]]:
     """Store output; return its command's number and what each stream is then."""
-    number = next(_NUMBERS)
+    number = store.add(Status.RUNNING).number
     plain = {Stream.MERGED: b"", Stream.STDOUT: b"", Stream.STDERR: b""}
     chunks = []
     for which, data in pieces:
@@ -36,7 +35,7 @@ def stored(store: Store, pieces: list[tuple[int, bytes]]) -> tuple[int, dict[Str
         chunks.append(Chunk(number, len(merged), which, len(plain[stream]), 0, data))
         plain[stream] += data
         plain[Stream.MERGED] += data
-    store.write(record, Recording("alpha", "journal", 1, chunks=chunks))
+    store.record(chunks=chunks)
     return number, plain
 
 
@@ -89,9 +88,9 @@ def test_the_last_lines_before_an_earlier_end(store: Store) -> None:
 
 
 def test_bytes_behind_a_gap_are_not_taken_for_those_that_are_missing(store: Store) -> None:
-    number = next(_NUMBERS)
+    number = store.add(Status.RUNNING).number
     chunks = [Chunk(number, 0, 1, 0, 0, b"abc"), Chunk(number, 5, 1, 5, 0, b"fgh")]
-    store.write(record, Recording("alpha", "journal", 1, chunks=chunks))
+    store.record(chunks=chunks)
     for stream in (Stream.MERGED, Stream.STDOUT):
         assert store.read(output_store.read, number, stream, 1, 8) == b"bc"
         assert store.read(output_store.read, number, stream, 5, 8) == b"fgh"
@@ -113,7 +112,7 @@ def test_deleted_output_goes_bit_by_bit_and_only_it(store: Store, count: int) ->
     store.set(doomed, status="succeeded")
     for command, pieces in ((doomed, count), (kept, 3)):
         chunks = [Chunk(command.number, at, 1, at, 0, b"x") for at in range(pieces)]
-        store.write(record, Recording("alpha", "journal", 1, chunks=chunks))
+        store.record(chunks=chunks)
     store.write(requests.mark_deleted, Deletion(doomed.id, 1))
     assert store.read(requests.deleted_numbers) == [doomed.number]
     rounds = 0

@@ -1,11 +1,19 @@
 """Recording: output, changes and the journal's position in one transaction, or none of it."""
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from scriptservice.model import Outcome, Status
 from scriptservice.store import hosts as host_store
 from scriptservice.store.hosts import Host
-from scriptservice.store.recording import Change, Chunk, Recording, RecordingConflictError, record
+from scriptservice.store.recording import (
+    Change,
+    Chunk,
+    OtherDatabaseError,
+    Recording,
+    RecordingConflictError,
+    record,
+)
 from support.store import Store
 
 HOST = Host("alpha", "identity", "journal", 5, "place", "1.0", 9)
@@ -26,6 +34,7 @@ def test_all_of_a_recording_is_stored(known: Store) -> None:
     recording = Recording(
         "alpha",
         "journal",
+        5,
         100,
         chunks=[Chunk(1, 0, 1, 0, 7, b"out"), Chunk(1, 3, 2, 0, 8, b"err")],
         changes=[
@@ -45,6 +54,7 @@ def test_a_conflict_writes_nothing_of_it(known: Store) -> None:
     recording = Recording(
         "alpha",
         "journal",
+        5,
         100,
         chunks=[Chunk(1, 0, 1, 0, 7, b"out")],
         changes=[
@@ -60,21 +70,45 @@ def test_a_conflict_writes_nothing_of_it(known: Store) -> None:
     assert position(known) == 5
 
 
+def test_what_is_stored_is_not_stored_twice(known: Store) -> None:
+    known.add(Status.RUNNING)
+    change = Change(1, Status.RUNNING, Status.SUCCEEDED, Outcome(exit_code=0, stdout_bytes=3))
+    chunk = Chunk(1, 0, 1, 0, 7, b"out")
+    recording = Recording("alpha", "journal", 5, 100, chunks=[chunk], changes=[change])
+    assert known.write(record, recording) == [None]
+    # As after a commit of which nobody heard.
+    assert known.write(record, recording) == [None]
+    assert known.count("output") == 1
+    assert position(known) == 100
+
+
 def test_the_same_bytes_are_not_stored_twice(known: Store) -> None:
     known.add(Status.RUNNING)
-    recording = Recording("alpha", "journal", 100, chunks=[Chunk(1, 0, 1, 0, 7, b"out")])
-    known.write(record, recording)
-    with pytest.raises(Exception, match="UNIQUE"):
-        known.write(record, recording)
+    chunk = Chunk(1, 0, 1, 0, 7, b"out")
+    known.write(record, Recording("alpha", "journal", 5, 100, chunks=[chunk]))
+    with pytest.raises(IntegrityError):
+        known.write(record, Recording("alpha", "journal", 100, 200, chunks=[chunk]))
     assert known.count("output") == 1
-
-
-def test_the_position_is_of_one_journal(known: Store) -> None:
-    known.write(record, Recording("alpha", "another", 100))
-    known.write(record, Recording("beta", "journal", 100))
-    assert position(known) == 5
-    known.write(record, Recording("alpha", "journal", 100))
     assert position(known) == 100
+
+
+@pytest.mark.parametrize(
+    ("host", "journal", "begin"),
+    [
+        ("alpha", "another", 5),
+        ("beta", "journal", 5),
+        ("alpha", "journal", 50),
+    ],
+)
+def test_a_part_that_does_not_follow_is_refused(
+    known: Store, host: str, journal: str, begin: int
+) -> None:
+    known.add(Status.RUNNING)
+    chunk = Chunk(1, 0, 1, 0, 7, b"out")
+    with pytest.raises(OtherDatabaseError):
+        known.write(record, Recording(host, journal, begin, 100, chunks=[chunk]))
+    assert position(known) == 5
+    assert known.count("output") == 0
 
 
 def test_hosts_are_known_by_their_journal_or_else_by_their_name(known: Store) -> None:

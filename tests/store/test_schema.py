@@ -1,30 +1,45 @@
 """The schema: what the migrations make is what the tables say; a newer one is refused."""
 
 import os
-import sqlite3
 import stat
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import URL, Uuid, bindparam, make_url, text
+from sqlalchemy.exc import DBAPIError
 
-from scriptservice.errors import ConfigurationError
-from scriptservice.store.engine import SCHEMA, Database, open_database, schema_of, sqlite_url
+from scriptservice.errors import ConfigurationError, StoreUnavailableError
+from scriptservice.model import Stream
+from scriptservice.store import commands as command_store
+from scriptservice.store import hosts as host_store
+from scriptservice.store import output as output_store
+from scriptservice.store import tokens as token_store
+from scriptservice.store.engine import Database, connect_database, open_database
 from scriptservice.store.migrations import _config, known_revisions
+from scriptservice.store.schema import SCHEMA, schema_of
+from scriptservice.store.sqlite import sqlite_url
 from scriptservice.store.tables import metadata
+from support.postgres import Databases
 from support.store import Store
 
 
 def test_migrations_make_what_the_tables_say(database: Database) -> None:
-    with database.writing.connect() as connection:
+    assert differences(database) == []
+
+
+def differences(database: Database) -> list[object]:
+    """Return how a database's schema differs from what the tables say."""
+    with database.migrating.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
         )
-        assert compare_metadata(context, metadata) == []
+        return list(compare_metadata(context, metadata))
 
 
 def test_a_new_database_has_the_newest_schema(database: Database) -> None:
@@ -41,23 +56,86 @@ def test_opening_again_changes_nothing(database_url: str) -> None:
     second.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without any table."""
+    if request.param == "sqlite":
+        yield sqlite_url(str(tmp_path / "empty.db"))
+        return
+    made: Databases = request.getfixturevalue("postgres")
+    url = made.empty()
+    yield url
+    made.drop(url)
+
+
+_FIRST = (
+    "1, :id, 'succeeded', 'old', 'echo hi', 'alpha', 0, 'admin', NULL, 5, 'keeper', NULL, "
+    "NULL, 6, 7, 8, 0, NULL, NULL, 0, 2, 0, 0, 0.5, 0.25, 1024, NULL"
+)
+_SECOND = (
+    "2, :other, 'queued', NULL, 'true', NULL, 3, 'admin', :id, 9, NULL, NULL, NULL, NULL, "
+    "NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL"
+)
+_FIRST_INPUT = (
+    """1, '["/bin/bash"]', '["a"]', '{"K":"V"}', '{"team":"db"}', NULL, 60, NULL, 10, 2, """
+    "NULL, 'discard', NULL, 5, 'echo hi', :bytes"
+)
+_SECOND_INPUT = (
+    """2, '["/bin/sh"]', '[]', '{}', '{}', NULL, NULL, NULL, 10, 2, """
+    "NULL, 'discard', NULL, 0, 'true', NULL"
+)
+EARLIER = {
+    "tokens": ["'kept', 'admin', :bytes, 1"],
+    "commands": [_FIRST, _SECOND],
+    "inputs": [_FIRST_INPUT, _SECOND_INPUT],
+    "labels": ["'team', 'db', 1"],
+    "output": ["1, 0, 1, 0, 7, :bytes"],
+    "hosts": ["'alpha', 'keeper', 'journal', 42, 'place', '0.1.0', 9"],
+}
+"""Rows as the first release stores them."""
+
+ADDED = {("inputs", "traceparent")}
+"""Columns that a later release has added."""
+
+
 @pytest.mark.parametrize("revision", sorted(known_revisions() - {SCHEMA}))
 def test_a_database_of_an_earlier_release_is_brought_up_to_date(
-    tmp_path: Path, revision: str
+    empty_url: str, revision: str
 ) -> None:
-    url = sqlite_url(str(tmp_path / "earlier.db"))
+    old = connect_database(empty_url)
     config = _config()
-    engine = create_engine(url)
-    with engine.begin() as connection:
+    first, second = uuid4(), uuid4()
+    values = {"id": first, "other": second, "bytes": b"hello"}
+    types = [bindparam("id", type_=Uuid), bindparam("other", type_=Uuid)]
+    with old.migrating.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        connection.execute(text("INSERT INTO tokens VALUES ('kept', 'admin', x'00', 1)"))
-    engine.dispose()
-    database = open_database(url)
-    assert schema_of(database.writing) == SCHEMA
-    with database.writing.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        assert connection.execute(text("SELECT name FROM tokens")).scalar() == "kept"
+        for table, rows in EARLIER.items():
+            for row in rows:
+                columns = ", ".join(
+                    column.name
+                    for column in metadata.tables[table].columns
+                    if (table, column.name) not in ADDED
+                )
+                statement = text(f"INSERT INTO {table} ({columns}) VALUES ({row})")
+                mine = [each for each in types if f":{each.key}" in row]
+                used = {name: value for name, value in values.items() if f":{name}" in row}
+                connection.execute(statement.bindparams(*mine), used)
+    old.close()
+    database = open_database(empty_url, migrate=True)
+    assert schema_of(database.migrating) == SCHEMA
+    assert differences(database) == []
+    store = Store(database)
+    found = store.find(first)
+    assert found.submission.env == {"K": "V"}
+    assert found.submission.stdin == "hello"
+    assert found.outcome.exit_code == 0
+    assert store.find(second).rerun_of == first
+    assert store.read(output_store.read, 1, Stream.MERGED, 0, 100) == b"hello"
+    assert [host.journal_position for host in store.read(host_store.all_hosts)] == [42]
+    assert [token.name for token in store.read(token_store.all_tokens)] == ["kept"]
+    # It is a database like any other from here on.
+    assert store.write(command_store.Inserter(3), store.new())[0].number == 3
     database.close()
 
 
@@ -67,28 +145,51 @@ def test_a_schema_that_is_not_known_is_refused_and_left_alone(
 ) -> None:
     database = open_database(database_url)
     kept = Store(database).add()
-    with database.writing.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": version})
+    set_version(database, version)
     database.close()
-    with pytest.raises(ConfigurationError, match=f"its schema {version} is newer"):
-        open_database(database_url)
+    for migrate in (False, True):
+        with pytest.raises(ConfigurationError, match=f"its schema {version} is newer"):
+            open_database(database_url, migrate=migrate)
     # What was there is there still, once the version is put right.
-    path = database_url.removeprefix("sqlite:///")
-    _set_version(path, SCHEMA)
+    other = connect_database(database_url)
+    set_version(other, SCHEMA)
+    other.close()
     again = open_database(database_url)
     assert Store(again).find(kept.id) == kept
     again.close()
 
 
-def _set_version(path: str, version: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+def set_version(database: Database, version: str) -> None:
+    with database.migrating.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": version})
+
+
+def test_postgresql_is_changed_only_when_that_is_asked_for(postgres: Databases) -> None:
+    url = postgres.empty()
+    with pytest.raises(ConfigurationError, match="it is empty; run scriptservice migrate"):
+        open_database(url)
+    opened = open_database(url, migrate=True)
+    set_version(opened, "0002")
+    opened.close()
+    with pytest.raises(ConfigurationError, match=f"its schema is 0002, not {SCHEMA}"):
+        open_database(url)
+    postgres.drop(url)
+
+
+def test_several_may_migrate_at_once(postgres: Databases) -> None:
+    url = postgres.empty()
+    with ThreadPoolExecutor(4) as pool:
+        for opened in pool.map(lambda _: open_database(url, migrate=True), range(4)):
+            assert schema_of(opened.migrating) == SCHEMA
+            opened.close()
+    postgres.drop(url)
 
 
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("postgresql://x/y", "cannot use a postgresql database"),
+        ("mysql://x/y", "cannot use a mysql database"),
+        ("postgresql:x", "cannot use the database URL"),
         ("nonsense", "cannot use a nonsense database"),
         ("sqlite:////no/such/directory/x.db", "cannot open database /no/such/directory/x.db"),
         ("sqlite:///", "cannot open database"),
@@ -97,6 +198,23 @@ def _set_version(path: str, version: str) -> None:
 def test_what_cannot_be_opened(url: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         open_database(url)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda url: url.set(port=1), "onnection"),
+        (lambda url: url.set(database="no_such_database"), "does not exist"),
+        (lambda url: url.set(username="nobody_here"), "nobody_here"),
+    ],
+)
+def test_a_server_that_is_away_may_come_back(
+    postgres: Databases, change: Callable[[URL], URL], message: str
+) -> None:
+    url = change(make_url(postgres.url("postgres")).set(password="secret"))
+    with pytest.raises(StoreUnavailableError, match=message) as caught:
+        open_database(url.render_as_string(hide_password=False))
+    assert "secret" not in str(caught.value)
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
@@ -120,8 +238,51 @@ def test_only_its_owner_may_read_the_file(tmp_path: Path) -> None:
         os.umask(before)
 
 
-def test_commits_are_durable(database: Database) -> None:
+def test_commits_to_a_file_are_durable(tmp_path: Path) -> None:
+    database = open_database(sqlite_url(str(tmp_path / "x.db")))
     for engine in (database.writing, database.reading):
         with engine.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    database.close()
+
+
+@pytest.mark.parametrize(("default", "used"), [("off", "on"), ("remote_apply", "remote_apply")])
+def test_commits_are_durable_whatever_the_servers_default(
+    postgres: Databases, default: str, used: str
+) -> None:
+    url = postgres.migrated()
+    postgres.execute(f"ALTER DATABASE {make_url(url).database} SET synchronous_commit = {default}")
+    database = open_database(url)
+    with database.writing.connect() as connection:
+        shown = connection.exec_driver_sql("SHOW synchronous_commit").scalar()
+    database.close()
+    postgres.drop(url)
+    assert shown == used
+
+
+def test_readers_of_postgresql_change_nothing(postgres: Databases) -> None:
+    url = postgres.migrated()
+    database = open_database(url)
+    with pytest.raises(DBAPIError, match="read-only"), database.reading.begin() as connection:
+        connection.execute(text("DELETE FROM hosts"))
+    database.close()
+    postgres.drop(url)
+
+
+def test_one_server_alone_may_write_to_postgresql(
+    postgres: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scriptservice.store.postgresql.LOCK_SECONDS", 0.2)
+    url = postgres.migrated()
+    first, second = open_database(url), open_database(url)
+    with first.writing.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        with pytest.raises(StoreUnavailableError, match="another server writes"):
+            second.writing.connect()
+    # It may once the other has gone.
+    with second.writing.connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+    first.close()
+    second.close()
+    postgres.drop(url)

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from sqlalchemy import Connection, func, insert, select, text
 
 from scriptservice.errors import StorageFullError, StoreUnavailableError
 from scriptservice.store import tokens as token_store
-from scriptservice.store.engine import Database
+from scriptservice.store.engine import Database, open_database
 from scriptservice.store.reader import Reader
+from scriptservice.store.sqlite import sqlite_url
 from scriptservice.store.tables import tokens
 from scriptservice.store.tokens import Token
 from scriptservice.store.writer import BATCH, Writer
@@ -173,6 +175,16 @@ def test_a_database_that_does_not_take_it_is_told_apart(database: Database) -> N
         connection.execute(text("INSERT INTO no_such_table VALUES (1)"))
         return items
 
+    async def test(writer: Writer) -> None:
+        with pytest.raises(StoreUnavailableError):
+            await writer.submit(wrong, None)
+        assert await writer.submit(Job(), "after") == "AFTER"
+
+    run(database, test)
+    assert names(database) == {"after"}
+
+
+def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
     def fill(connection: Connection, items: list[None]) -> list[None]:
         pages = connection.execute(text("PRAGMA page_count")).scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
@@ -181,14 +193,14 @@ def test_a_database_that_does_not_take_it_is_told_apart(database: Database) -> N
         return items
 
     async def test(writer: Writer) -> None:
-        with pytest.raises(StoreUnavailableError):
-            await writer.submit(wrong, None)
         with pytest.raises(StorageFullError):
             await writer.submit(fill, None)
         assert await writer.submit(Job(), "after") == "AFTER"
 
+    database = open_database(sqlite_url(str(tmp_path / "x.db")))
     run(database, test)
     assert names(database) == {"after"}
+    database.close()
 
 
 # The reader

@@ -1,15 +1,17 @@
 """A real database for the store's tests, with short ways to fill it, read it and look into it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
 
 from scriptservice.ids import new_id
-from scriptservice.model import Command, Status, Submission
+from scriptservice.model import Command, Origin, Status, Submission
 from scriptservice.store import commands as command_store
+from scriptservice.store import hosts as host_store
 from scriptservice.store.engine import Database
+from scriptservice.store.recording import Change, Chunk, Recording, record
 from scriptservice.store.tables import commands, metadata
 
 CREATED = 1_795_450_800_000_000
@@ -42,7 +44,7 @@ class Store:
         own = {name: fields.pop(name) for name in list(fields) if name in _OWN}
         values = {
             "id": new_id(),
-            "created_by": "admin",
+            "origin": Origin("admin"),
             "created_at": CREATED,
             "rerun_of": None,
             "host": None,
@@ -63,6 +65,16 @@ class Store:
     def insert(self, *items: command_store.NewCommand) -> list[Command]:
         """Store commands in one transaction."""
         return self.write(self._insert, *items)
+
+    def record(self, chunks: Sequence[Chunk] = (), changes: Sequence[Change] = ()) -> list[None]:
+        """Record a further part of a host's journal."""
+        known = self.read(host_store.find_host, "alpha", "journal")
+        if known is None:
+            known = host_store.Host("alpha", KEEPER, "journal", 0, "place", "1.0", CREATED)
+            self.write(host_store.save_host, known)
+        begin = known.journal_position
+        part = Recording("alpha", "journal", begin, begin + 1, list(chunks), list(changes))
+        return self.write(record, part)
 
     def set(self, command: Command, **columns: Any) -> None:
         """Change columns of a command behind the store's back."""

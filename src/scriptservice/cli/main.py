@@ -15,6 +15,8 @@ usage: scriptservice VERB ...
   rerun     submit the same again
   delete    delete finished commands
 
+  backup    copy the SQLite database while it is in use
+  migrate   bring a database to the schema of this release
   version   print the version
 
 scriptservice VERB --help says more.
@@ -40,6 +42,10 @@ def main(words: list[str] | None = None) -> int:
             from scriptservice.cli.serve import serve
 
             return serve(rest)
+        case ["migrate" | "backup" as verb, *rest]:
+            from scriptservice.cli import database
+
+            return database.migrate(rest) if verb == "migrate" else database.backup(rest)
         case [] | ["--help" | "-h" | "help"] if not _completing():
             print(_USAGE, end="")
             return 0

@@ -44,8 +44,9 @@ def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
     """Return what the keeper is told, with what it hands on to the server."""
     server = ServerConfig(
         data_dir=settings.data_dir,
-        database=settings.database
-        or f"sqlite:///{os.path.join(settings.data_dir, 'scriptservice.db')}",
+        database=settings.database_url,
+        migrate=settings.migrate,
+        start_queued=settings.start_queued,
         host_name=settings.host_name,
         max_running=settings.max_running,
         min_free_bytes=settings.min_free_bytes,
@@ -71,33 +72,38 @@ def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
     )
 
 
-def _command() -> click.Command:
-    """Return the parser: a flag for every setting, from the settings themselves."""
-    parameters: list[click.Parameter] = [
-        click.Option(
+def setting_option(name: str) -> click.Option:
+    """Return the flag of a setting, or of the file with settings.
+
+    Args:
+        name: of the field of `Settings`, or ``config``.
+    """
+    if name == "config":
+        return click.Option(
             ["--config"],
             metavar="FILE",
             help=f"TOML file with settings [{ENVIRONMENT_PREFIX}CONFIG]",
         )
-    ]
-    for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True, validated_data={})
-        shown = default if isinstance(default, str) else str(default).lower()
-        text = f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}; default {shown}]"
-        flag = f"--{name.replace('_', '-')}"
-        if field.annotation is bool:
-            option = click.Option([f"{flag}/--no-{flag[2:]}", name], help=text, default=None)
-        else:
-            metavar = "TEXT" if field.annotation is str else "VALUE"
-            option = click.Option([flag, name], help=text, metavar=metavar)
-        parameters.append(option)
+    field = Settings.model_fields[name]
+    default = field.get_default(call_default_factory=True, validated_data={})
+    shown = default if isinstance(default, str) else str(default).lower()
+    text = f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}; default {shown}]"
+    flag = f"--{name.replace('_', '-')}"
+    if field.annotation is bool:
+        return click.Option([f"{flag}/--no-{flag[2:]}", name], help=text, default=None)
+    metavar = "TEXT" if field.annotation is str else "VALUE"
+    return click.Option([flag, name], help=text, metavar=metavar)
+
+
+def _command() -> click.Command:
+    """Return the parser: a flag for every setting, from the settings themselves."""
 
     def collect(**flags: Any) -> dict[str, Any]:
         return flags
 
     return click.Command(
         "serve",
-        params=parameters,
+        params=[setting_option(name) for name in ("config", *Settings.model_fields)],
         callback=collect,
         help="Run the service. Flags win over the environment, that over the TOML file.",
     )

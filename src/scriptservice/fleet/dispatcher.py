@@ -22,7 +22,7 @@ from scriptservice.fleet.recorder import Recorded, Recorder
 from scriptservice.fleet.transport import Transport
 from scriptservice.keeper.journal import now_us
 from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.model import Command, RequestKey, Status, Submission
+from scriptservice.model import Command, Origin, Status, Submission
 from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching
 from scriptservice.store.commands import Repeated
@@ -49,12 +49,13 @@ def _new_command(stored: "asyncio.Future[Stored]") -> Command | None:
 def spawn_spec(command: Command) -> SpawnSpec:
     """Return what the keeper needs of a command."""
     asked = command.submission
+    trace = {} if command.traceparent is None else {"TRACEPARENT": command.traceparent}
     return SpawnSpec(
         id=str(command.id),
         script=asked.script,
         interpreter=list(asked.interpreter),
         args=list(asked.args),
-        env=asked.env,
+        env={**trace, **asked.env},
         stdin=asked.stdin,
         working_directory=asked.working_directory,
         timeout_seconds=asked.timeout_seconds,
@@ -139,26 +140,24 @@ class Dispatcher:
         self,
         command: UUID,
         submission: Submission,
-        created_by: str,
+        origin: Origin,
         rerun_of: UUID | None,
-        request: RequestKey | None,
     ) -> Command | Repeated:
         """Store a command, and send it if there is room; unless the request was here before.
 
         Args:
             command: its new id.
             submission: what is asked for.
-            created_by: name of the token.
+            origin: where it comes from.
             rerun_of: what it repeats.
-            request: what names the request, None if nothing does.
 
         Returns:
             The command as it is on disk, or which one the same request made before.
 
         Raises:
             IdempotencyMismatchError: another request had this name; nothing is stored.
-            StoreUnavailableError: nothing is stored; the service is ending, or its database
-                does not answer.
+            StoreUnavailableError: the service is ending, or its database does not answer. Where
+                that was in the midst of storing it may be stored, and then it runs.
             StorageFullError: nothing is stored.
         """
         if self._closing:
@@ -173,19 +172,18 @@ class Dispatcher:
         new = command_store.NewCommand(
             id=command,
             submission=submission,
-            created_by=created_by,
+            origin=origin,
             created_at=now_us(),
             rerun_of=rerun_of,
             host=self._transport.host if at_once else submission.host,
             dispatched_to=self._transport.identity if at_once else None,
-            request=request,
         )
         if at_once:
             self._reserved += 1
         stored = self._writer.submit(self._insert, new)
         # A callback, not what follows the await: whoever asked may be gone by then.
         stored.add_done_callback(self._stored_and_marked if at_once else self._stored)
-        result = await asyncio.shield(stored)
+        result = await self._writer.patiently(stored)
         if isinstance(result, IdempotencyMismatchError):
             raise result
         return result

@@ -149,6 +149,10 @@ class LocalKeeper(asyncio.Protocol):
         """Tell the keeper that this child works."""
         self._send({"type": "ready"})
 
+    def waiting(self, reason: str) -> None:
+        """Tell the keeper that this child answers, though it cannot work yet, and why."""
+        self._send({"type": "waiting", "reason": reason})
+
     def fatal(self, message: str) -> None:
         """Tell the keeper why this child cannot work."""
         self._send({"type": "fatal", "message": message})

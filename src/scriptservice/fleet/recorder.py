@@ -22,7 +22,7 @@ from scriptservice.store import dispatching
 from scriptservice.store.output import CHUNK_BYTES
 from scriptservice.store.reader import Reader
 from scriptservice.store.recording import Change, Chunk, Recording, RecordingConflictError, record
-from scriptservice.store.writer import Writer
+from scriptservice.store.writer import Writer, cause_of
 
 READ_BYTES = 2 << 20
 AT_ONCE_BYTES = 64 << 10
@@ -260,7 +260,7 @@ class Recorder:
                 await asyncio.sleep(RETRY_SECONDS / 10)
             except StoreError as error:
                 self.waiting_for_store = str(error)
-                log.warning("recording_waits", error=str(error), cause=str(error.__cause__))
+                log.warning("recording_waits", error=str(error), cause=cause_of(error))
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self.waiting_for_store = None
@@ -282,7 +282,7 @@ class Recorder:
             try:
                 return await self._reader.run(dispatching.by_ids, ids)
             except StoreError as error:
-                log.warning("recording_waits", error=str(error), cause=str(error.__cause__))
+                log.warning("recording_waits", error=str(error), cause=cause_of(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _fold(self, batch: _Batch, entries: list[Record]) -> None:
@@ -306,6 +306,7 @@ class Recorder:
         return Recording(
             host=self._transport.host,
             journal=self._transport.journal,
+            begin=self.position,
             position=after,
             chunks=batch.chunks,
             changes=[

@@ -4,8 +4,8 @@ A frame is four bytes of length (little-endian) and a JSON object whose ``type``
 side may lose frames when the other dies; whatever must not be lost is in the journal or in the
 database. This module is the only one of the keeper, with ``journal``, that others import.
 
-To the keeper: ``ready``, ``fatal``, ``adopted``, ``spawn``, ``stop``, ``expire``, ``recorded``,
-``ping``. To the child: ``hello``, ``end``, ``shutdown``, ``finish``, ``pong``.
+To the keeper: ``ready``, ``waiting``, ``fatal``, ``adopted``, ``spawn``, ``stop``, ``expire``,
+``recorded``, ``ping``. To the child: ``hello``, ``end``, ``shutdown``, ``finish``, ``pong``.
 """
 
 import json

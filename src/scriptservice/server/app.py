@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from scriptservice import __version__
-from scriptservice.errors import ConfigurationError, StoreError
+from scriptservice.errors import ConfigurationError, StoreError, StoreUnavailableError
 from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.local import Hello, LocalKeeper
 from scriptservice.fleet.recorder import Recorded, Recorder
@@ -37,10 +37,11 @@ from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching, requests
 from scriptservice.store import hosts as host_store
 from scriptservice.store import tokens as token_store
-from scriptservice.store.engine import Database, open_database
+from scriptservice.store.engine import Database, connect_database, write_nothing
 from scriptservice.store.idempotency import forget_old_requests
 from scriptservice.store.reader import Reader
-from scriptservice.store.writer import Job, Writer
+from scriptservice.store.schema import prepare_schema
+from scriptservice.store.writer import Job, Writer, cause_of
 
 REPLAY_SECONDS = 2.0
 LOCK_SECONDS = 60.0
@@ -106,18 +107,26 @@ class Server:
         self._keeper = keeper
         self._hello = hello
         self._lock = lock_database(config.data_dir)
-        self._database: Database = open_database(config.database)
-        loop = asyncio.get_running_loop()
+        self._database: Database = connect_database(config.database)
         self.feed = Feed()
-        self._writer = Writer(self._database, loop)
+        self._writer = Writer(self._database, asyncio.get_running_loop())
         self._reader = Reader(self._database)
         self._remover = Remover(self._writer)
         self._tasks: list[asyncio.Task[None]] = []
         self.new_token: str | None = None
         self.here = Here(config.host_name, config.max_running, hello.pid)
 
-    async def start(self) -> FastAPI:
-        """Take over what an earlier server left, then return the application."""
+    async def start(self, on_waiting: Callable[[str], None]) -> FastAPI:
+        """Take over what an earlier server left, then return the application.
+
+        Args:
+            on_waiting: told why it takes long, whenever the database is the reason.
+
+        Raises:
+            ConfigurationError: the database is not one to work with.
+            StoreError: it went away in the midst of this.
+        """
+        await self._open_store(on_waiting)
         tokens = await self._tokens()
         await self._take_host()
         self._recorder = Recorder(
@@ -162,6 +171,24 @@ class Server:
         task.add_done_callback(_end_if_failed)
         self._tasks.append(task)
 
+    async def _open_store(self, on_waiting: Callable[[str], None]) -> None:
+        """Wait until the database is there, has the right schema and is ours to write."""
+        while True:
+            try:
+                await asyncio.to_thread(
+                    prepare_schema, self._database, migrate=self._config.migrate
+                )
+                if not self._database.migrates_itself:
+                    # What an earlier server had sent is committed or not from here on. A SQLite
+                    # file is ours by the lock; on a full disk it can be read though not written.
+                    await self._writer.submit(write_nothing, None)
+            except StoreUnavailableError as error:
+                reason = str(error) if error.__cause__ is None else cause_of(error)
+                on_waiting(f"{error}" if reason in str(error) else f"{error}: {reason}")
+                await asyncio.sleep(STORE_SECONDS)
+            else:
+                return
+
     async def _tokens(self) -> list[token_store.Token]:
         tokens = await self._reader.run(token_store.all_tokens)
         if tokens:
@@ -192,7 +219,10 @@ class Server:
         elif await self._reader.run(command_store.next_number) > 1:
             restored = True
         if restored:
-            log.warning("restored", detail="this database may be a copy: what is open is lost")
+            detail = "this database may be a copy: what is not final is lost"
+            if self._config.start_queued:
+                detail += ", but what waited starts"
+            log.warning("restored", detail=detail)
         host = host_store.Host(
             name=self._config.host_name,
             identity=hello.identity,
@@ -205,7 +235,9 @@ class Server:
         as_before = known is not None and replace(known, last_seen_at=host.last_seen_at) == host
         if as_before and not restored:
             return  # at a plain restart reads go on even though nothing can be written
-        await self._patiently(host_store.take_host, host_store.Taking(host, restored))
+        await self._patiently(
+            host_store.take_host, host_store.Taking(host, restored, self._config.start_queued)
+        )
 
     async def _patiently(self, job: Job[Item, Result], item: Item) -> Result:
         """Write what has to be written, however long the store takes nothing."""

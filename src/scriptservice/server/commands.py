@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -27,7 +28,7 @@ from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import HostState, Transport
 from scriptservice.ids import new_id, parse_id
 from scriptservice.keeper.journal import now_us
-from scriptservice.model import Command, Filter, RequestKey, Stream, Submission
+from scriptservice.model import Command, Filter, Origin, RequestKey, Stream, Submission
 from scriptservice.server.events import Events
 from scriptservice.server.feed import Feed
 from scriptservice.server.remover import Remover
@@ -46,6 +47,9 @@ PART_BYTES = 64 << 10
 WAIT_STEP_SECONDS = 0.005
 
 _ROOM_CHECK_SECONDS = 0.5
+_STORE_SECONDS = 0.5
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,11 @@ def _size(extent: command_store.Extent, stream: Stream) -> int:
             return extent.stderr_bytes
         case Stream.MERGED:
             return extent.stdout_bytes + extent.stderr_bytes
+
+
+def _result_of(stored: "asyncio.Future[Result]") -> Result | None:
+    """Return what a job of the writer led to, None if it failed."""
+    return None if stored.cancelled() or stored.exception() is not None else stored.result()
 
 
 class Commands:
@@ -136,35 +145,33 @@ class Commands:
     async def submit(
         self,
         submission: Submission,
-        created_by: str,
+        origin: Origin,
         *,
         rerun_of: UUID | None = None,
-        request: RequestKey | None = None,
     ) -> Submitted:
         """Store a command and let it start; it is durable when this returns.
 
         Args:
             submission: what is asked for.
-            created_by: name of the token.
+            origin: where it comes from; the same request again makes nothing new.
             rerun_of: what it repeats.
-            request: what names the request; the same request again makes nothing new.
 
         Raises:
             GoneError: the same request made a command that has been deleted.
             IdempotencyMismatchError: another request had this name.
             ValidationError: it asks for a host that there is not.
             StorageFullError: the disk has less room than is kept free.
-            StoreUnavailableError: nothing is stored.
+            StoreUnavailableError: the database does not answer; see `Dispatcher.submit`.
         """
         if submission.host not in (None, self._transport.host):
             message = f"there is no host {submission.host}"
             raise ValidationError(FieldError("host", message))
         if not self._room():
-            if made := await self._made_before(request):
+            if made := await self._made_before(origin.request):
                 return made
             message = "cannot take commands: the disk has less room than is kept free"
             raise StorageFullError(message)
-        stored = await self._dispatcher.submit(new_id(), submission, created_by, rerun_of, request)
+        stored = await self._dispatcher.submit(new_id(), submission, origin, rerun_of)
         if isinstance(stored, Command):
             return Submitted(stored, repeated=False)
         return await self._repeated(stored.command)
@@ -266,17 +273,29 @@ class Commands:
             AlreadyFinishedError: it has ended.
         """
         request = requests.StopRequest(_id(command), signal, grace_seconds, now_us())
-        result = await self._writer.submit(requests.request_stop, request)
+        stored = self._writer.submit(requests.request_stop, request)
+        # Not after the await: whoever asked may have given up by the time it is stored.
+        stored.add_done_callback(lambda _: self._stop_stored(stored, request))
+        result = await self._writer.patiently(stored)
         if isinstance(result, Exception):
             raise result
-        if result.status.final:
-            self._feed.notify([result.id])
-        else:
-            grace = result.submission.grace_seconds if grace_seconds is None else grace_seconds
-            self._dispatcher.stop(result.id, signal, grace)
         return result
 
-    async def rerun(self, command: str, created_by: str, request: RequestKey | None) -> Submitted:
+    def _stop_stored(
+        self, stored: "asyncio.Future[requests.StopResult]", request: requests.StopRequest
+    ) -> None:
+        result = _result_of(stored)
+        if not isinstance(result, Command):
+            return
+        if result.status.final:
+            self._feed.notify([result.id])
+            return
+        grace = request.grace_seconds
+        if grace is None:
+            grace = result.submission.grace_seconds
+        self._dispatcher.stop(result.id, request.signal, grace)
+
+    async def rerun(self, command: str, origin: Origin) -> Submitted:
         """Submit the same again; see `submit`.
 
         Raises:
@@ -286,10 +305,10 @@ class Commands:
         try:
             again = await self.get(command)
         except UnknownCommandError:
-            if made := await self._made_before(request):
+            if made := await self._made_before(origin.request):
                 return made
             raise
-        return await self.submit(again.submission, created_by, rerun_of=again.id, request=request)
+        return await self.submit(again.submission, origin, rerun_of=again.id)
 
     async def delete(self, command: str) -> None:
         """Delete a finished command and its output.
@@ -299,11 +318,19 @@ class Commands:
             NotFinishedError: it has not ended.
         """
         deletion = requests.Deletion(_id(command), now_us())
-        result = await self._writer.submit(requests.mark_deleted, deletion)
+        stored = self._writer.submit(requests.mark_deleted, deletion)
+        stored.add_done_callback(lambda _: self._deletion_stored(stored, deletion))
+        result = await self._writer.patiently(stored)
         if isinstance(result, Exception):
             raise result
-        self._feed.notify([deletion.id])
-        self._remover.remove(result)
+
+    def _deletion_stored(
+        self, stored: "asyncio.Future[requests.DeletionResult]", deletion: requests.Deletion
+    ) -> None:
+        result = _result_of(stored)
+        if isinstance(result, int):
+            self._feed.notify([deletion.id])
+            self._remover.remove(result)
 
     # Output
 
@@ -369,7 +396,15 @@ class Commands:
                 # Before reading: what is committed after this wakes us again.
                 news.clear()
                 upto = at + PART_BYTES if window.end is None else min(window.end, at + PART_BYTES)
-                part, finished = await self._step(identifier, window.stream, at, upto)
+                try:
+                    part, finished = await self._step(identifier, window.stream, at, upto)
+                except UnknownCommandError as error:
+                    raise StreamCutError from error
+                except StoreError as error:
+                    if self._feed.closing:
+                        raise StreamCutError from error
+                    await asyncio.sleep(_STORE_SECONDS)  # it goes on when the database is back
+                    continue
                 if part:
                     at += len(part)
                     yield part
@@ -391,10 +426,7 @@ class Commands:
             part = output_store.read(connection, extent.number, stream, start, upto)
             return part, extent.finished
 
-        try:
-            return await self._reader.run(step)
-        except (UnknownCommandError, StoreError) as error:
-            raise StreamCutError from error
+        return await self._reader.run(step)
 
     # Hosts and health
 

@@ -10,6 +10,8 @@ class ServerConfig:
     Attributes:
         data_dir: the data directory.
         database: URL.
+        migrate: whether its schema is brought up to date where that is not done unasked.
+        start_queued: whether what waited in an older database that was put back may start.
         host_name: this machine's name among hosts.
         max_running: commands that may run at once, None for as many as the keeper can.
         min_free_bytes: disk space below which submits are refused.
@@ -19,6 +21,8 @@ class ServerConfig:
 
     data_dir: str
     database: str
+    migrate: bool
+    start_queued: bool
     host_name: str
     max_running: int | None
     min_free_bytes: int

@@ -30,6 +30,7 @@ from scriptservice.store.recording import Chunk
 PART_BYTES = 32 << 10
 COMMENT_SECONDS = 15.0
 COALESCE_SECONDS = 0.01
+STORE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,14 @@ class Events:
                 wake.clear()
                 try:
                     news = await self._read(command, place.status, place.position)
-                except (UnknownCommandError, StoreError):
+                except UnknownCommandError:
                     return
+                except StoreError:
+                    if self._feed.closing:
+                        return
+                    yield COMMENT
+                    await asyncio.sleep(STORE_SECONDS)  # it goes on when the database is back
+                    continue
                 if data := place.advance(news):
                     yield data
                 if self._feed.closing:

@@ -5,19 +5,25 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 import uvicorn
 
-from scriptservice.errors import ConfigurationError
+from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.local import LocalKeeper
 from scriptservice.server.app import Server
 from scriptservice.server.config import ServerConfig
+from scriptservice.server.gate import Gate
+from scriptservice.store.writer import cause_of
 
 GRACE_SECONDS = 3
 _CONFIGURATION_EXIT = 78
+_AGAIN_EXIT = 75
+
+log = structlog.get_logger()
 
 
 class _Uvicorn(uvicorn.Server):
@@ -25,17 +31,19 @@ class _Uvicorn(uvicorn.Server):
 
     Args:
         config: uvicorn's.
-        on_started: called once it accepts connections.
+
+    Attributes:
+        is_up: set once it accepts connections.
     """
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._on_started = on_started
+        self.is_up = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
         await super().startup(sockets)
-        self._on_started()
+        self.is_up.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -55,9 +63,11 @@ def main(*, keeper: int, listener: int, config: int) -> int:
         told = ServerConfig(**json.load(file))
     _start_logging(told.log_level)
     with asyncio.Runner(loop_factory=_uvloop) as runner:
-        return runner.run(
-            _serve(told, socket.socket(fileno=keeper), socket.socket(fileno=listener))
-        )
+        return runner.run(_live(told, socket.socket(fileno=keeper), socket.socket(fileno=listener)))
+
+
+async def _live(config: ServerConfig, keeper: socket.socket, listener: socket.socket) -> int:
+    return await _Life(config, listener).run(keeper)
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:
@@ -101,48 +111,100 @@ class _Stderr:
         """Nothing is buffered."""
 
 
-async def _serve(config: ServerConfig, keeper: socket.socket, listener: socket.socket) -> int:
-    finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    server: Server | None = None
-    draining = False
+class _Life:
+    """One server, from the keeper's first words to the end.
 
-    def shutting_down() -> None:
-        nonlocal draining
-        draining = True
-        if server is not None:
+    Args:
+        config: what it is told.
+        listener: the listening socket.
+    """
+
+    def __init__(self, config: ServerConfig, listener: socket.socket) -> None:
+        self._config = config
+        self._listener = listener
+        self._gate = Gate()
+        self._waits = asyncio.Event()
+        self._waits_for = ""
+        self._finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._draining = False
+        self._started: Server | None = None
+        self._link = LocalKeeper(
+            config.host_name,
+            on_shutdown=self._shutting_down,
+            on_finish=self._finish,
+            # Its scripts and its journal are gone from us; another keeper starts another server.
+            on_gone=lambda: os._exit(0),
+        )
+
+    async def run(self, keeper: socket.socket) -> int:
+        """Serve to the end; return the exit code.
+
+        Args:
+            keeper: the socket to it.
+        """
+        hello = await self._link.connect(keeper)
+        web = _web(self._gate)
+        try:
+            server = Server(self._config, self._link, hello)
+            starting = asyncio.create_task(server.start(self._waiting))
+            # Connections stay in the backlog for as long as a start takes, but for no longer.
+            await _first(starting, self._waits.wait())
+            if starting.done():
+                self._gate.open(starting.result())
+            serving = asyncio.create_task(web.serve(sockets=[self._listener]))
+            await web.is_up.wait()
+            if not self._gate.is_open:
+                await _first(starting, asyncio.shield(self._finished))
+                if not starting.done():
+                    return 0  # the keeper ends; what is not recorded is in the journal
+                self._gate.open(starting.result())
+        except ConfigurationError as error:
+            self._link.fatal(str(error))
+            await asyncio.sleep(0.1)
+            return _CONFIGURATION_EXIT
+        except StoreError as error:
+            log.warning("start_failed", error=str(error), cause=cause_of(error))
+            return _AGAIN_EXIT
+        self._started = server
+        if self._draining:
             server.shutting_down()
-
-    def finish(position: int) -> None:
-        if not finished.done():
-            finished.set_result(position)
-
-    link = LocalKeeper(
-        config.host_name,
-        on_shutdown=shutting_down,
-        on_finish=finish,
-        # Its scripts and its journal are gone from us; another keeper starts another server.
-        on_gone=lambda: os._exit(0),
-    )
-    hello = await link.connect(keeper)
-    try:
-        server = Server(config, link, hello)
-    except ConfigurationError as error:
-        link.fatal(str(error))
-        await asyncio.sleep(0.1)
-        return _CONFIGURATION_EXIT
-    app = await server.start()
-    if draining:
-        server.shutting_down()
-
-    def started() -> None:
-        link.ready()
+        self._link.ready()
         if hello.first_start:
-            _announce(listener, new_token)
+            _announce(self._listener, server.new_token)
+        await server.finish(await self._finished)
+        web.should_exit = True
+        await serving
+        await server.close()
+        return 0
 
-    new_token = server.new_token
-    web = _Uvicorn(
+    def _waiting(self, reason: str) -> None:
+        if reason != self._waits_for:
+            self._waits_for = reason
+            log.warning("start_waits", reason=reason)
+            self._link.waiting(reason)
+        self._waits.set()
+
+    def _shutting_down(self) -> None:
+        self._draining = True
+        if self._started is not None:
+            self._started.shutting_down()
+
+    def _finish(self, position: int) -> None:
+        if not self._finished.done():
+            self._finished.set_result(position)
+
+
+async def _first(task: "asyncio.Task[Any]", other: Awaitable[Any]) -> None:
+    """Wait until a task is done or something else has come; the task goes on."""
+    watch = asyncio.ensure_future(other)
+    await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+    watch.cancel()
+
+
+def _web(gate: Gate) -> _Uvicorn:
+    return _Uvicorn(
         uvicorn.Config(
-            app,
+            gate,
             http="httptools",
             ws="none",
             lifespan="off",
@@ -151,16 +213,8 @@ async def _serve(config: ServerConfig, keeper: socket.socket, listener: socket.s
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=60,
-        ),
-        started,
+        )
     )
-    serving = asyncio.create_task(web.serve(sockets=[listener]))
-    position = await finished
-    await server.finish(position)
-    web.should_exit = True
-    await serving
-    await server.close()
-    return 0
 
 
 def _announce(listener: socket.socket, token: str | None) -> None:

@@ -14,13 +14,16 @@ from scriptservice.errors import IdempotencyMismatchError, UnknownCommandError
 from scriptservice.model import (
     SCRIPT_PREVIEW_CHARACTERS,
     Command,
-    RequestKey,
+    Origin,
     Status,
     Submission,
 )
 from scriptservice.store.idempotency import KeptRequest, find_request, keep_requests
 from scriptservice.store.rows import ITEM, JOINED, THERE, WHOLE, command_of
 from scriptservice.store.tables import commands, inputs, labels
+
+SEEN = 1000
+"""How many ids `Inserter` remembers: more than one transaction holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +33,20 @@ class NewCommand:
     Attributes:
         id: its id.
         submission: what was asked for.
-        created_by: name of the token.
+        origin: where it comes from.
         created_at: microseconds since 1970 UTC.
         rerun_of: what it repeats.
         host: where it will run, if that is decided.
         dispatched_to: the keeper that will get it right after the commit, None to queue it.
-        request: what names the request, None if nothing does.
     """
 
     id: UUID
     submission: Submission
-    created_by: str
+    origin: Origin
     created_at: int
     rerun_of: UUID | None
     host: str | None
     dispatched_to: str | None
-    request: RequestKey | None = None
 
     def stored(self, number: int) -> Command:
         """Return the command as it stands in the database under a number."""
@@ -56,10 +57,11 @@ class NewCommand:
             submission=self.submission,
             status=Status.QUEUED,
             host=self.host,
-            created_by=self.created_by,
+            created_by=self.origin.created_by,
             rerun_of=self.rerun_of,
             created_at=self.created_at,
             stdin_bytes=0 if stdin is None else len(stdin.encode()),
+            traceparent=self.origin.traceparent,
         )
 
 
@@ -91,6 +93,9 @@ class Inserter:
 
     def __init__(self, number: int) -> None:
         self._next = number
+        # The ids it was called with last. It is called with one of them again if a transaction
+        # failed, and only then may that command be there already.
+        self._seen: dict[UUID, None] = {}
 
     def __call__(
         self, connection: Connection, items: list[NewCommand]
@@ -104,12 +109,29 @@ class Inserter:
         results: list[Command | Repeated | IdempotencyMismatchError | None] = []
         made: dict[tuple[str, str], KeptRequest] = {}
         new: list[NewCommand] = []
+        there = self._stored_before(connection, items)
         for item in items:
-            results.append(_repeats(connection, item, made))
+            results.append(there.get(item.id) or _repeats(connection, item, made))
             if results[-1] is None:
                 new.append(item)
         stored = iter(self._store(connection, new) if new else [])
         return [next(stored) if result is None else result for result in results]
+
+    def _stored_before(
+        self, connection: Connection, items: list[NewCommand]
+    ) -> dict[UUID, Command]:
+        """Return those that an earlier call has stored, of which nobody heard."""
+        again = [item for item in items if item.id in self._seen]
+        self._seen.update((item.id, None) for item in items)
+        for old in list(self._seen)[:-SEEN]:
+            del self._seen[old]
+        if not again:
+            return {}
+        query = select(commands.c.id, commands.c.number).where(
+            commands.c.id.in_([item.id for item in again])
+        )
+        numbers = {row.id: row.number for row in connection.execute(query)}
+        return {item.id: item.stored(numbers[item.id]) for item in again if item.id in numbers}
 
     def _store(self, connection: Connection, items: list[NewCommand]) -> list[Command]:
         stored = [item.stored(number) for number, item in enumerate(items, self._next)]
@@ -126,7 +148,9 @@ class Inserter:
         if label_rows:
             connection.execute(insert(labels), label_rows)
         requests = [
-            (item.request, item.id, item.created_at) for item in items if item.request is not None
+            (item.origin.request, item.id, item.created_at)
+            for item in items
+            if item.origin.request is not None
         ]
         if requests:
             keep_requests(connection, requests)
@@ -137,7 +161,7 @@ def _repeats(
     connection: Connection, item: NewCommand, made: dict[tuple[str, str], KeptRequest]
 ) -> Repeated | IdempotencyMismatchError | None:
     """Return what an item repeats, of earlier transactions or of this one; note it if it is new."""
-    request = item.request
+    request = item.origin.request
     if request is None:
         return None
     name = (request.token, request.key)
@@ -159,7 +183,7 @@ def _row(item: NewCommand, command: Command) -> dict[str, Any]:
         "script_preview": item.submission.script[:SCRIPT_PREVIEW_CHARACTERS],
         "host": item.host,
         "priority": item.submission.priority,
-        "created_by": item.created_by,
+        "created_by": item.origin.created_by,
         "rerun_of": item.rerun_of,
         "created_at": item.created_at,
         "dispatched_to": item.dispatched_to,
@@ -189,6 +213,7 @@ def _input_row(command: Command) -> dict[str, Any]:
         "stdin_bytes": command.stdin_bytes,
         "script": asked.script,
         "stdin": None if asked.stdin is None else asked.stdin.encode(),
+        "traceparent": command.traceparent,
     }
 
 

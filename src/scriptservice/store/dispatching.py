@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
 
 from scriptservice.model import OPEN, Command, Outcome, Status, sources
 from scriptservice.store.rows import JOINED, OUTCOME, THERE, WHOLE, command_of
@@ -45,13 +45,17 @@ class Mark:
 
 
 def mark_dispatched(connection: Connection, items: list[Mark]) -> list[bool]:
-    """Mark queued commands as going to a keeper; return which still could be marked."""
+    """Mark queued commands as going to a keeper; return which are now marked as going there.
+
+    One that has this mark already got it from a commit that nobody heard of: commands with a mark
+    are not picked. The keeper would refuse an id twice.
+    """
     statement = (
         update(commands)
         .where(
             commands.c.number == bindparam("the_number"),
             commands.c.status == Status.QUEUED.value,
-            commands.c.dispatched_to.is_(None),
+            commands.c.dispatched_to.is_(None) | (commands.c.dispatched_to == bindparam("keeper")),
             THERE,
         )
         .values(dispatched_to=bindparam("keeper"), host=bindparam("on_host"))
@@ -154,49 +158,51 @@ class Ending:
 
 
 def end_unstarted(connection: Connection, items: list[Ending]) -> list[bool]:
-    """End queued commands that were sent nowhere; return which still were."""
-    return [
-        connection.execute(
-            update(commands)
-            .where(
-                commands.c.number == item.number,
-                commands.c.status == Status.QUEUED.value,
-                commands.c.dispatched_to.is_(None),
-            )
-            .values(status=item.status.value, reason=item.reason, finished_at=item.at)
-        ).rowcount
-        == 1
-        for item in items
-    ]
+    """End queued commands that were sent nowhere; return which this did."""
+    waits = (commands.c.status == Status.QUEUED.value) & commands.c.dispatched_to.is_(None)
+    return [_end(connection, item, waits) for item in items]
 
 
 def end_unknown(connection: Connection, items: list[Ending]) -> list[bool]:
-    """Make commands lost, whatever they are short of final; return which were not final."""
-    allowed = [status.value for status in sources(Status.LOST)]
-    return [
-        connection.execute(
-            update(commands)
-            .where(commands.c.number == item.number, commands.c.status.in_(allowed))
-            .values(status=item.status.value, reason=item.reason, finished_at=item.at)
-        ).rowcount
-        == 1
-        for item in items
-    ]
+    """Make commands lost, whatever they are short of final; return which this did."""
+    allowed = commands.c.status.in_([status.value for status in sources(Status.LOST)])
+    return [_end(connection, item, allowed) for item in items]
+
+
+def _end(connection: Connection, item: Ending, allowed: ColumnElement[bool]) -> bool:
+    """Give a command its final status where that is allowed, or was done by this very item."""
+    done = (commands.c.status == item.status.value) & (commands.c.finished_at == item.at)
+    ended = connection.execute(
+        update(commands)
+        .where(commands.c.number == item.number, allowed | done)
+        .values(status=item.status.value, reason=item.reason, finished_at=item.at)
+    )
+    return ended.rowcount == 1
 
 
 RESTORED = "restored"
 """``dispatched_to`` of what an older database may not start: it may have run already."""
 
 
-def mark_restored(connection: Connection, keeper: str) -> None:
+def mark_restored(connection: Connection, keeper: str, *, start_queued: bool) -> None:
     """Mark all that is open as sent to nobody who could tell, but what a keeper runs now.
 
     In the transaction that takes the host over, so that no death in between lets it start.
+
+    Args:
+        connection: to write to.
+        keeper: its identity.
+        start_queued: let what was waiting, and sent nowhere when the copy was made, wait on:
+            whoever says so knows that it has not run since.
     """
-    runs_there = (commands.c.status != Status.QUEUED.value) & (commands.c.dispatched_to == keeper)
+    mine = func.coalesce(commands.c.dispatched_to, "") == keeper
+    goes_on = (commands.c.status != Status.QUEUED.value) & mine
+    if start_queued:
+        waits = (commands.c.status == Status.QUEUED.value) & commands.c.dispatched_to.is_(None)
+        goes_on |= waits
     connection.execute(
         update(commands)
-        .where(commands.c.status.in_([status.value for status in OPEN]), ~runs_there)
+        .where(commands.c.status.in_([status.value for status in OPEN]), ~goes_on)
         .values(dispatched_to=RESTORED)
     )
 

@@ -1,134 +1,105 @@
-"""Opens a database: its connections, its schema, and what to say when that cannot be."""
+"""Opens a database: which kind a URL means, its engines, its schema.
 
-import os
-import sqlite3
-from collections.abc import Callable
+``sqlite`` and ``postgresql`` know what is peculiar to each; everything else of the store runs the
+same statements on both.
+"""
+
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from scriptservice.errors import ConfigurationError
 
-SCHEMA = "0002"
-"""The schema this release writes: the newest revision of ``migrations``."""
-
 READERS = 4
-_PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=OFF",  # rows go in order by one writer; checks would cost each chunk
-    "PRAGMA cache_size=-8192",  # 8 MiB for each of five connections at most
-    "PRAGMA temp_store=MEMORY",
-    "PRAGMA journal_size_limit=67108864",
-)
+"""How many connections read at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An open database.
+    """A database, as the store uses it.
 
     Attributes:
-        writing: one connection at a time, in transactions that lock at once.
-        reading: up to `READERS` connections.
+        name: what messages call it: a path or a URL without its password.
+        writing: one connection at a time, in transactions that exclude other writers. On
+            PostgreSQL whoever is connected holds the right to write until that connection ends.
+        reading: up to `READERS` connections, each transaction sees one moment.
+        migrating: connections for changing the schema while others read and write.
+        migrates_itself: whether `open_database` changed its schema without being asked.
+        patience_seconds: after which a reader is told that there is no answer; None for never.
     """
 
+    name: str
     writing: Engine
     reading: Engine
+    migrating: Engine
+    migrates_itself: bool
+    patience_seconds: float | None = None
 
     def close(self) -> None:
-        """Close all connections."""
-        self.reading.dispose()
-        self.writing.dispose()
+        """Close all connections but those that are in use."""
+        for engine in (self.reading, self.writing, self.migrating):
+            engine.dispose()
 
 
-def sqlite_url(path: str) -> str:
-    """Return the URL of a SQLite file."""
-    return f"sqlite:///{path}"
-
-
-def open_database(url: str) -> Database:
-    """Open a database and bring its schema up to date.
+def connect_database(url: str) -> Database:
+    """Return a database, not yet looked at: nothing connects before it is used.
 
     Args:
-        url: ``sqlite:///PATH``.
+        url: ``sqlite:///PATH`` or ``postgresql://USER@HOST/NAME``, with libpq's parameters.
 
     Raises:
-        ConfigurationError: it cannot be opened, or its schema is newer than this release.
+        ConfigurationError: it is neither, or a SQLite file that cannot be had.
     """
-    if not url.startswith("sqlite:///"):
-        scheme = url.partition(":")[0]
-        message = f"cannot use a {scheme} database: this release stores in SQLite (sqlite:///PATH)"
-        raise ConfigurationError(message)
-    path = url.removeprefix("sqlite:///")
+    scheme = url.partition(":")[0]
+    if scheme == "sqlite" and url.startswith("sqlite:///"):
+        from scriptservice.store.sqlite import connect_sqlite
+
+        return connect_sqlite(url.removeprefix("sqlite:///"))
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        from scriptservice.store.postgresql import connect_postgresql
+
+        return connect_postgresql(url)
+    message = f"cannot use a {scheme} database: give sqlite:///PATH or postgresql://USER@HOST/NAME"
+    raise ConfigurationError(message)
+
+
+def open_database(url: str, *, migrate: bool = False) -> Database:
+    """Open a database and see to its schema.
+
+    Args:
+        url: see `connect_database`.
+        migrate: bring the schema up to date where that is not done unasked.
+
+    Raises:
+        ConfigurationError: it cannot be used as it is, and waiting does not help.
+        StoreUnavailableError: it does not answer now.
+    """
+    from scriptservice.store.schema import prepare_schema
+
+    database = connect_database(url)
     try:
-        database = _open_sqlite(path)
-        _migrate(database.writing)
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        cause = getattr(error, "orig", None) or error
-        message = f"cannot open database {path}: {cause}"
-        raise ConfigurationError(message) from error
+        prepare_schema(database, migrate=migrate)
+    except BaseException:
+        database.close()
+        raise
     return database
 
 
-def _open_sqlite(path: str) -> Database:
-    # Nobody else may read what scripts print, whatever the umask.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    os.fchmod(descriptor, 0o600)
-    os.close(descriptor)
-    connect = {"check_same_thread": False, "timeout": 30, "isolation_level": None}
-    url = sqlite_url(path)
-    writing = create_engine(url, connect_args=connect, poolclass=NullPool)
-    reading = create_engine(
-        url, connect_args=connect, poolclass=QueuePool, pool_size=READERS, max_overflow=0
-    )
-    event.listen(writing, "connect", _set_pragmas)
-    event.listen(reading, "connect", _set_pragmas)
-    # Python's own transaction handling would begin too late and, for reads, not at all.
-    event.listen(writing, "begin", _begin("BEGIN IMMEDIATE"))
-    event.listen(reading, "begin", _begin("BEGIN"))
-    return Database(writing, reading)
-
-
-def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in _PRAGMAS:
-        cursor.execute(pragma)
-    cursor.close()
-
-
-def _begin(statement: str) -> Callable[[Connection], None]:
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(statement)
-
-    return begin
-
-
-def schema_of(engine: Engine) -> str | None:
-    """Return the revision of a database's schema, None for an empty database."""
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-
-
-def _migrate(engine: Engine) -> None:
-    current = schema_of(engine)
-    if current == SCHEMA:
-        return
-    from scriptservice.store.migrations import known_revisions, upgrade
-
-    if current is not None and current not in known_revisions():
-        message = (
-            f"its schema {current} is newer than this release's {SCHEMA}: "
-            "run the newer release, or restore a backup made by this one"
-        )
-        raise OSError(message)
-    upgrade(engine)
-
-
 def is_full(error: DatabaseError) -> bool:
-    """Whether a database error says that the disk is full."""
-    return "full" in str(error.orig)
+    """Whether a database error says that the disk under a SQLite file is full."""
+    return "database or disk is full" in str(error.orig)
+
+
+def is_disconnected(error: BaseException) -> bool:
+    """Whether an error says that the connection to the database is gone."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def write_nothing(connection: Connection, items: list[None]) -> list[None]:
+    """Find out whether a database takes writes, without changing anything; a writer's job."""
+    from scriptservice.store.tables import hosts
+
+    statement = hosts.update().where(hosts.c.name.is_(None)).values(version="")
+    connection.execute(statement)
+    return items

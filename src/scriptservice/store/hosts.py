@@ -55,10 +55,12 @@ class Taking:
     Attributes:
         host: as it is now.
         restored: whether the database is older than what the host has done.
+        start_queued: whether what was waiting in such a database may start.
     """
 
     host: Host
     restored: bool
+    start_queued: bool = False
 
 
 def take_host(connection: Connection, items: list[Taking]) -> list[None]:
@@ -66,7 +68,7 @@ def take_host(connection: Connection, items: list[Taking]) -> list[None]:
     for item in items:
         save_host(connection, [item.host])
         if item.restored:
-            mark_restored(connection, item.host.identity)
+            mark_restored(connection, item.host.identity, start_queued=item.start_queued)
     return [None] * len(items)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, select
+from sqlalchemy import Boolean, ColumnElement, Connection, Select, exists, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from scriptservice.model import Command, Filter
 from scriptservice.store.rows import ITEM, JOINED, THERE, command_of
@@ -48,10 +50,28 @@ def _conditions(wanted: Filter) -> Iterable[ColumnElement[bool]]:
         yield commands.c.created_at < wanted.created_before
     if wanted.text is not None:
         needle = _lower_ascii(wanted.text)
-        # SQLite's lower() and position() know ASCII letters only, which is what is promised.
-        yield (func.instr(func.lower(commands.c.name), needle) > 0) | (
-            func.instr(func.lower(inputs.c.script), needle) > 0
+        yield contains_ascii_lower(commands.c.name, needle) | contains_ascii_lower(
+            inputs.c.script, needle
         )
+
+
+class contains_ascii_lower(FunctionElement[bool]):  # noqa: N801 - a function of SQL
+    """Whether a text, its ASCII letters in lower case, has a part; NULL has none."""
+
+    inherit_cache = True
+    type = Boolean()
+
+
+@compiles(contains_ascii_lower, "sqlite")
+def _sqlite_contains(element: Any, compiler: Any, **more: Any) -> str:
+    text, part = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"(instr(lower({text}), {part}) > 0)"  # its lower() knows ASCII letters only
+
+
+@compiles(contains_ascii_lower, "postgresql")
+def _postgresql_contains(element: Any, compiler: Any, **more: Any) -> str:
+    text, part = (compiler.process(clause, **more) for clause in element.clauses)
+    return f'(strpos(lower({text} COLLATE "C"), {part}) > 0)'
 
 
 def _lower_ascii(text: str) -> str:

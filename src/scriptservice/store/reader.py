@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from scriptservice.errors import StoreUnavailableError
-from scriptservice.store.engine import READERS, Database
+from scriptservice.store.engine import READERS, Database, is_disconnected
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -24,6 +24,7 @@ class Reader:
 
     def __init__(self, database: Database) -> None:
         self._engine = database.reading
+        self._patience_seconds = database.patience_seconds
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
 
     async def run(
@@ -37,17 +38,30 @@ class Reader:
         Raises:
             StoreUnavailableError: the database does not answer.
         """
+        work = asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: self._read(lambda connection: function(connection, *args, **kwargs))
+        )
+        if self._patience_seconds is None:
+            return await work
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                return await work
+        except TimeoutError as error:
+            message = "cannot read: the database does not answer now"
+            raise StoreUnavailableError(message) from error
 
-        def call() -> Result:
+    def _read(self, function: Callable[[Connection], Result]) -> Result:
+        """Call a function; once more if only an idle connection had broken."""
+        for last_try in (False, True):
             try:
                 with self._engine.begin() as connection:
-                    return function(connection, *args, **kwargs)
+                    return function(connection)
             except SQLAlchemyError as error:
-                message = "cannot read: the database does not answer now"
-                raise StoreUnavailableError(message) from error
-
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+                if last_try or not is_disconnected(error):
+                    message = "cannot read: the database does not answer now"
+                    raise StoreUnavailableError(message) from error
+        raise AssertionError
 
     def close(self) -> None:
         """End the threads after what they are at."""
-        self._pool.shutdown()
+        self._pool.shutdown(wait=self._patience_seconds is None, cancel_futures=True)

@@ -7,7 +7,7 @@ finds either everything or nothing of it.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from scriptservice.model import Outcome, Status
 from scriptservice.store.tables import commands, hosts, output
@@ -15,6 +15,10 @@ from scriptservice.store.tables import commands, hosts, output
 
 class RecordingConflictError(Exception):
     """A command is not what the recorder took it for; nothing of the batch was written."""
+
+
+class OtherDatabaseError(Exception):
+    """The database is not where this recorder left it: an older one, as after a failover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Recording:
     Attributes:
         host: whose.
         journal: the journal's id.
+        begin: how far it was recorded before.
         position: how far it is recorded with this.
         chunks: output.
         changes: at most one of each command.
@@ -72,6 +77,7 @@ class Recording:
 
     host: str
     journal: str
+    begin: int
     position: int
     chunks: list[Chunk] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -108,7 +114,11 @@ _NEVER_STARTS = (
 )
 _POSITION = (
     update(hosts)
-    .where(hosts.c.name == bindparam("the_name"), hosts.c.journal == bindparam("the_journal"))
+    .where(
+        hosts.c.name == bindparam("the_name"),
+        hosts.c.journal == bindparam("the_journal"),
+        hosts.c.journal_position == bindparam("old_position"),
+    )
     .values(journal_position=bindparam("new_position"))
 )
 
@@ -116,8 +126,11 @@ _POSITION = (
 def record(connection: Connection, items: list[Recording]) -> list[None]:
     """Store parts of journals, each whole or, with an exception, nothing of the transaction.
 
+    A part that is stored already stays as it is.
+
     Raises:
         RecordingConflictError: a command's status is not the one the recorder knew.
+        OtherDatabaseError: the part before it is not stored.
     """
     for item in items:
         _record(connection, item)
@@ -125,6 +138,8 @@ def record(connection: Connection, items: list[Recording]) -> list[None]:
 
 
 def _record(connection: Connection, item: Recording) -> None:
+    if not _advance(connection, item):
+        return
     if item.chunks:
         connection.execute(insert(output), [_chunk_row(chunk) for chunk in item.chunks])
     changed = [change for change in item.changes if change.given_back_at is None]
@@ -139,10 +154,30 @@ def _record(connection: Connection, item: Recording) -> None:
             connection.execute(
                 _NEVER_STARTS, {"the_number": change.number, "at": change.given_back_at}
             )
-    connection.execute(
-        _POSITION,
-        {"the_name": item.host, "the_journal": item.journal, "new_position": item.position},
+
+
+def _advance(connection: Connection, item: Recording) -> bool:
+    """Note how far a journal is recorded; return False if it was so already.
+
+    Raises:
+        OtherDatabaseError: the part before is not stored.
+    """
+    values = {
+        "the_name": item.host,
+        "the_journal": item.journal,
+        "old_position": item.begin,
+        "new_position": item.position,
+    }
+    if connection.execute(_POSITION, values).rowcount == 1:
+        return True
+    query = select(hosts.c.journal_position).where(
+        hosts.c.name == item.host, hosts.c.journal == item.journal
     )
+    stored: int | None = connection.execute(query).scalar()
+    if stored == item.position:
+        return False
+    message = f"cannot record from {item.begin} on: the database has recorded up to {stored}"
+    raise OtherDatabaseError(message)
 
 
 def _chunk_row(chunk: Chunk) -> dict[str, Any]:

@@ -34,9 +34,11 @@ class StopRequest:
     at: int
 
 
-def request_stop(
-    connection: Connection, items: list[StopRequest]
-) -> list["Command | AlreadyFinishedError | UnknownCommandError"]:
+StopResult = Command | AlreadyFinishedError | UnknownCommandError
+"""The command as it is after the wish is kept, or why it cannot be stopped."""
+
+
+def request_stop(connection: Connection, items: list[StopRequest]) -> list[StopResult]:
     """Keep wishes to stop, so that they outlive the server; end at once what never started.
 
     Returns:
@@ -45,14 +47,14 @@ def request_stop(
     return [_request_stop(connection, item) for item in items]
 
 
-def _request_stop(
-    connection: Connection, item: StopRequest
-) -> "Command | AlreadyFinishedError | UnknownCommandError":
+def _request_stop(connection: Connection, item: StopRequest) -> StopResult:
     try:
         command = find(connection, item.id)
     except UnknownCommandError as error:
         return error
     if command.status.final:
+        if command.status is Status.STOPPED and command.outcome.finished_at == item.at:
+            return command  # by this very item, in a commit that nobody heard of
         return AlreadyFinishedError(command)
     reason = "stopped before it started"
     ending = Ending(command.number, Status.STOPPED, reason, item.at)
@@ -81,16 +83,19 @@ class Deletion:
     at: int
 
 
-def mark_deleted(
-    connection: Connection, items: list[Deletion]
-) -> list["int | NotFinishedError | UnknownCommandError"]:
+DeletionResult = int | NotFinishedError | UnknownCommandError
+"""The number of what is deleted, or why it cannot be."""
+
+
+def mark_deleted(connection: Connection, items: list[Deletion]) -> list[DeletionResult]:
     """Let finished commands be gone for everyone; return their numbers or why not."""
-    results: list[int | NotFinishedError | UnknownCommandError] = []
+    results: list[DeletionResult] = []
     for item in items:
         try:
             found = extent(connection, item.id)
         except UnknownCommandError as error:
-            results.append(error)
+            before = _deleted_by(connection, item)
+            results.append(error if before is None else before)
             continue
         if not found.finished:
             results.append(NotFinishedError(item.id))
@@ -101,6 +106,15 @@ def mark_deleted(
         connection.execute(delete(labels).where(labels.c.number == found.number))
         results.append(found.number)
     return results
+
+
+def _deleted_by(connection: Connection, item: Deletion) -> int | None:
+    """Return the command that this very item deleted, in a commit that nobody heard of."""
+    query = select(commands.c.number).where(
+        commands.c.id == item.id, commands.c.deleted_at == item.at
+    )
+    number: int | None = connection.execute(query).scalar()
+    return number
 
 
 def deleted_numbers(connection: Connection) -> list[int]:

@@ -35,7 +35,7 @@ _HEAD = [
     inputs.c.requested_host,
     inputs.c.stdin_bytes,
 ]
-WHOLE = [*_HEAD, inputs.c.script, inputs.c.stdin]
+WHOLE = [*_HEAD, inputs.c.script, inputs.c.stdin, inputs.c.traceparent]
 ITEM = [*_HEAD, commands.c.script_preview]
 JOINED = commands.join(inputs, commands.c.number == inputs.c.number)
 THERE = commands.c.deleted_at.is_(None)
@@ -73,5 +73,6 @@ def command_of(row: Row[Any]) -> Command:
         rerun_of=row.rerun_of,
         created_at=row.created_at,
         stdin_bytes=row.stdin_bytes,
+        traceparent=values.get("traceparent"),
         outcome=Outcome(**{column.name: values[column.name] for column in OUTCOME}),
     )

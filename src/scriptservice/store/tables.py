@@ -95,6 +95,7 @@ inputs = Table(
     # last: what follows a large value in a row costs to reach
     Column("script", Text, nullable=False),
     Column("stdin", LargeBinary),
+    Column("traceparent", String(255)),
 )
 
 labels = Table(

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from scriptservice.store.tables import tokens
 
@@ -44,8 +44,9 @@ def all_tokens(connection: Connection) -> list[Token]:
 
 
 def add_token(connection: Connection, items: list[Token]) -> list[None]:
-    """Store new tokens."""
+    """Store new tokens, in place of those of the same names."""
     for token in items:
+        connection.execute(delete(tokens).where(tokens.c.name == token.name))
         values = {name: getattr(token, name) for name in Token.__slots__}
         connection.execute(insert(tokens).values(**values))
     return [None] * len(items)

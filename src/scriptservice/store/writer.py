@@ -4,6 +4,11 @@ A job is a function of a connection and a list of items, with an item of its own
 been handed in while the last transaction was committed goes into the next one; jobs of the same
 function that follow each other are called once, with all their items. If a transaction fails,
 each of its jobs is tried alone, so that nobody suffers from another's fault.
+
+A connection can break while a commit is under way, and then nobody knows what became of it. Such
+a transaction is done again, however long the database is away: every job finds out by ids and
+positions what it has done already. So what was stored is known to be stored before anything else
+is, and whoever waits for it is told.
 """
 
 import asyncio
@@ -13,17 +18,28 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
+import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from scriptservice.errors import StorageFullError, StoreUnavailableError
-from scriptservice.store.engine import Database, is_full
+from scriptservice.store.engine import Database, is_disconnected, is_full, write_nothing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Job = Callable[[Connection, list[Item]], list[Result]]
 
 BATCH = 500
+PATIENCE_SECONDS = 10.0
+RETRY_SECONDS = 0.5
+
+log = structlog.get_logger()
 
 
 class _Entry(NamedTuple):
@@ -32,12 +48,19 @@ class _Entry(NamedTuple):
     future: "asyncio.Future[Any]"
 
 
+class _InDoubtError(Exception):
+    """The connection broke while a commit was under way."""
+
+
 class Writer:
     """Runs jobs in group commits, on a thread of its own.
 
     Args:
         database: what it writes to.
         loop: where the callers wait.
+
+    Attributes:
+        unavailable: why the database takes no writes now, for the log; None while it does.
     """
 
     def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
@@ -47,6 +70,7 @@ class Writer:
         self._entries: deque[_Entry] = deque()
         self._wake = threading.Condition()
         self._stopping = False
+        self.unavailable: str | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -55,7 +79,8 @@ class Writer:
 
         Args:
             job: called on the writer's thread with a connection and the items of all callers
-                that are batched; returns a result for each. It may be called again.
+                that are batched; returns a result for each. It may be called again, even after
+                what it did was committed.
             item: this caller's.
 
         Returns:
@@ -68,6 +93,44 @@ class Writer:
             self._wake.notify()
         return future
 
+    async def patiently(self, future: "asyncio.Future[Result]") -> Result:
+        """Wait for a job, but not for a database that is away.
+
+        Args:
+            future: what `submit` returned. It goes on if the caller is cancelled.
+
+        Raises:
+            StoreUnavailableError: it took too long. If the job had not begun it never will;
+                else what becomes of it is in the future.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await asyncio.shield(future)
+        except TimeoutError as error:
+            if self._withdraw(future):
+                message = "cannot store: the database does not answer now; nothing was stored"
+            else:
+                message = "cannot say whether it was stored: the database does not answer now"
+            raise StoreUnavailableError(message) from error
+
+    async def run(self, job: "Job[Item, Result]", item: Item) -> Result:
+        """Submit a job and wait for it `patiently`."""
+        return await self.patiently(self.submit(job, item))
+
+    def _withdraw(self, future: "asyncio.Future[Any]") -> bool:
+        """Take back a job that has not begun; return whether that was so."""
+        with self._wake:
+            for entry in self._entries:
+                if entry.future is future:
+                    self._entries.remove(entry)
+                    break
+            else:
+                return False
+        message = "cannot store: the database does not answer now"
+        future.set_exception(StoreUnavailableError(message))
+        future.exception()  # its callbacks know; nobody else may be there to see it
+        return True
+
     async def close(self) -> None:
         """Commit what was handed in, then end the thread."""
         with self._wake:
@@ -75,39 +138,110 @@ class Writer:
             self._wake.notify()
         await asyncio.to_thread(self._thread.join)
 
+    # On the writer's thread
+
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._entries and not self._stopping:
-                    self._wake.wait()
-                if not self._entries:
-                    break
-                batch = [self._entries.popleft() for _ in range(min(BATCH, len(self._entries)))]
+        while batch := self._next_batch():
             results = self._commit(batch)
             self._loop.call_soon_threadsafe(_resolve, batch, results)
-        if self._connection is not None:
-            self._connection.close()
+        self._disconnect()
+
+    def _next_batch(self) -> list[_Entry]:
+        """Wait for jobs; return some, or none at the end."""
+        while True:
+            with self._wake:
+                if not self._entries and not self._stopping:
+                    self._wake.wait(None if self.unavailable is None else RETRY_SECONDS)
+                if self._entries or self._stopping:
+                    count = min(BATCH, len(self._entries))
+                    return [self._entries.popleft() for _ in range(count)]
+            if self.unavailable is not None:
+                # Nobody writes, so nobody would find out that it is back.
+                self._probe()
+
+    def _probe(self) -> None:
+        try:
+            self._transaction([_Entry(write_nothing, None, self._loop.create_future())])
+        except Exception as error:  # noqa: BLE001 - it is told to whoever asks
+            self._failed(error)
 
     def _commit(self, batch: list[_Entry]) -> list[Any]:
         """Return a result or an exception for each entry."""
         try:
-            return self._transaction(batch)
+            return self._transaction_again(batch)
+        except _InDoubtError:
+            return self._settle(batch)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            self._reconnect()
-            if len(batch) == 1:
-                return [_translated(error)]
+            lost = self._connection_lost(error)
+            self._failed(error)
+            if lost or len(batch) == 1:
+                return [_translated(error)] * len(batch)
         return [self._commit([entry])[0] for entry in batch]
+
+    def _transaction_again(self, batch: list[_Entry]) -> list[Any]:
+        """Run a transaction; once more if only an idle connection had broken."""
+        was_connected = self._connection is not None
+        try:
+            return self._transaction(batch)
+        except SQLAlchemyError as error:
+            if not (was_connected and is_disconnected(error)):
+                raise
+            self._disconnect()
+        return self._transaction(batch)
 
     def _transaction(self, batch: list[_Entry]) -> list[Any]:
         if self._connection is None:
             self._connection = self._engine.connect()
         results: list[Any] = []
-        with self._connection.begin():
+        with self._connection.begin() as transaction:
             for job, entries in groupby(batch, key=lambda entry: entry.job):
                 results += job(self._connection, [entry.item for entry in entries])
+            try:
+                transaction.commit()
+            except SQLAlchemyError as error:
+                if is_disconnected(error):
+                    raise _InDoubtError from error
+                raise
+        if self.unavailable is not None:
+            log.info("store_available")
+            self.unavailable = None
         return results
 
-    def _reconnect(self) -> None:
+    def _settle(self, batch: list[_Entry]) -> list[Any]:
+        """Do again what may have been done, until it is known to be done."""
+        self._disconnect()
+        while True:
+            try:
+                return self._transaction(batch)
+            except Exception as error:  # noqa: BLE001 - handed to whoever waits
+                lost = isinstance(error, _InDoubtError) or self._connection_lost(error)
+                self._failed(error)
+                if self._given_up() or (not lost and len(batch) == 1):
+                    return [_translated(error)] * len(batch)
+            if not lost:
+                break
+        return [self._settle([entry])[0] for entry in batch]
+
+    def _given_up(self) -> bool:
+        """Wait a moment; return whether the server ends."""
+        with self._wake:
+            return self._wake.wait_for(lambda: self._stopping, RETRY_SECONDS)
+
+    def _connection_lost(self, error: Exception) -> bool:
+        """Whether an error is the connection's: the next job would meet it as well."""
+        return self._connection is None or is_disconnected(error)
+
+    def _failed(self, error: Exception) -> None:
+        translated = _translated(error)
+        ours = isinstance(error, IntegrityError | DataError | ProgrammingError)
+        if isinstance(translated, StoreUnavailableError) and not ours:
+            reason = cause_of(translated)
+            if reason != self.unavailable:
+                log.warning("store_unavailable", reason=reason)
+            self.unavailable = reason
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
@@ -117,10 +251,18 @@ class Writer:
                 connection.invalidate()
 
 
+def cause_of(error: BaseException) -> str:
+    """Return what the database itself said, on one line and without statement or values."""
+    cause = error.__cause__ or error
+    if isinstance(cause, _InDoubtError):
+        cause = cause.__cause__ or cause
+    return " ".join(str(getattr(cause, "orig", None) or cause).split())
+
+
 def _translated(error: Exception) -> Exception:
     if isinstance(error, DatabaseError) and is_full(error):
         return StorageFullError("cannot store: the disk is full")
-    if isinstance(error, SQLAlchemyError):
+    if isinstance(error, SQLAlchemyError | _InDoubtError):
         wrapped = StoreUnavailableError("cannot store: the database does not take it now")
         wrapped.__cause__ = error
         return wrapped

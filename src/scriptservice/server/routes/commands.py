@@ -14,14 +14,13 @@ from scriptservice.server import openapi
 from scriptservice.server.commands import Submitted
 from scriptservice.server.problems import ProblemError
 from scriptservice.server.routes.requests import (
-    asker,
     body,
     checked_wait,
     content_type,
     json_body,
     no_query,
+    origin,
     query,
-    request_key,
     service,
     wait_seconds,
 )
@@ -81,8 +80,7 @@ async def submit(request: Request) -> Response:
             "UTF-8: curl -H 'Content-Type: text/plain' --data-binary @job.sh"
         )
         raise ProblemError("unsupported-media-type", detail)
-    named = request_key(request, raw)
-    submitted = await service(request).submit(submission, asker(request), request=named)
+    submitted = await service(request).submit(submission, origin(request, raw))
     return await _submitted_response(request, submitted, seconds)
 
 
@@ -202,6 +200,6 @@ async def _stop_body(request: Request) -> StopBody:
 async def rerun_command(request: Request, command_id: str) -> Response:
     """Submit the same again."""
     seconds = wait_seconds(request)
-    named = request_key(request, await body(request, STOP_BODY_BYTES))
-    submitted = await service(request).rerun(command_id, asker(request), named)
+    asked = origin(request, await body(request, STOP_BODY_BYTES))
+    submitted = await service(request).rerun(command_id, asked)
     return await _submitted_response(request, submitted, seconds)

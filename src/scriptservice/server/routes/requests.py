@@ -9,12 +9,13 @@ from pydantic import ValidationError as PydanticValidationError
 from starlette.requests import ClientDisconnect
 
 from scriptservice.errors import FieldError, ValidationError
-from scriptservice.model import RequestKey
+from scriptservice.model import Origin, RequestKey, parse_traceparent
 from scriptservice.server.commands import Commands
 from scriptservice.server.problems import ProblemError
 from scriptservice.server.schemas import WaitQuery, field_errors, single_and_repeated
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
+TRACEPARENT = "traceparent"
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -33,6 +34,22 @@ def asker(request: Request) -> str:
     """Return the name of the token that came with the request."""
     name: str = request.state.token.name
     return name
+
+
+def origin(request: Request, raw: bytes) -> Origin:
+    """Return where a submission comes from.
+
+    Args:
+        request: that brought it.
+        raw: its body.
+
+    Raises:
+        ValidationError: its Idempotency-Key is no good.
+    """
+    given = request.headers.getlist(TRACEPARENT)
+    # One that is malformed, or several, is no trace: the standard says to go on without.
+    trace = parse_traceparent(given[0]) if len(given) == 1 else None
+    return Origin(asker(request), request_key(request, raw), trace)
 
 
 def query(request: Request, model: type[Body]) -> Body:

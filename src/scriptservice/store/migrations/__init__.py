@@ -5,7 +5,7 @@ import os
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection
 
 
 def _config() -> Config:
@@ -20,9 +20,8 @@ def known_revisions() -> set[str]:
     return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
-def upgrade(engine: Engine) -> None:
-    """Bring a database to the newest revision, in one transaction."""
+def upgrade(connection: Connection) -> None:
+    """Bring a database to the newest revision, in the transaction that is open."""
     config = _config()
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,47 @@
+"""The door: what is asked before the server's parts are there is answered with why it has to wait.
+
+Connections wait in the backlog while a server starts; only when its database is away, which may be
+for long, does it answer without it.
+"""
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from scriptservice.server.problems import RETRY_SECONDS, problem_response
+from scriptservice.server.views import to_json
+
+
+class Gate:
+    """The ASGI application that uvicorn serves; passes everything on once it is open.
+
+    Attributes:
+        is_open: whether it is.
+    """
+
+    def __init__(self) -> None:
+        self._app: ASGIApp = _closed
+        self.is_open = False
+
+    def open(self, app: ASGIApp) -> None:
+        """Pass requests on to an application from now on."""
+        self._app = app
+        self.is_open = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+        await self._app(scope, receive, send)
+
+
+async def _closed(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/healthz" and scope["method"] in ("GET", "HEAD"):
+        response = Response(to_json({"status": "ok"}), media_type="application/json")
+    else:
+        response = problem_response(
+            "store-unavailable",
+            "cannot work now: the database does not answer since this server started",
+            scope["path"],
+            {"Retry-After": str(RETRY_SECONDS)},
+        )
+    await response(scope, receive, send)

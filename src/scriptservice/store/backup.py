@@ -1,0 +1,91 @@
+"""A consistent copy of a SQLite database that is in use.
+
+The copy is of one moment: the reading transaction that pins it lasts until the copy is whole.
+Writers go on meanwhile, as SQLite's write-ahead log allows; the log grows by what they write. The
+copy is made in small steps with pauses, so that the disk is theirs as well.
+"""
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+
+from scriptservice.errors import ConfigurationError
+
+STEP_PAGES = 256
+PAUSE_SHARE = 0.25
+"""How long it pauses, of the time that a step took."""
+
+
+def back_up(source: str, target: str, on_progress: Callable[[int, int], None]) -> int:
+    """Copy a database into a file, all or nothing; return the copy's size in bytes.
+
+    Args:
+        source: path of the database.
+        target: path of the copy; what is there is replaced once the copy is whole and synced.
+        on_progress: told after each step how many bytes are copied, and of how many.
+
+    Raises:
+        ConfigurationError: there is no such database, or the copy cannot be made.
+    """
+    if not os.path.isfile(source):
+        message = f"cannot back up {source}: there is no such database"
+        raise ConfigurationError(message)
+    partial = f"{target}.partial"
+    try:
+        # It holds what scripts print: nobody else may read it, whatever the umask.
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.fchmod(descriptor, 0o600)
+        try:
+            _copy(source, partial, on_progress)
+            os.fsync(descriptor)
+            size = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+        os.replace(partial, target)
+        _sync_directory(target)
+    except (OSError, sqlite3.Error) as error:
+        message = f"cannot back up {source} to {target}: {error}"
+        raise ConfigurationError(message) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+    return size
+
+
+def _copy(source: str, target: str, on_progress: Callable[[int, int], None]) -> None:
+    began = time.monotonic()
+
+    def step_done(_: int, remaining: int, total: int) -> None:
+        nonlocal began
+        on_progress((total - remaining) * page_bytes, total * page_bytes)
+        time.sleep((time.monotonic() - began) * PAUSE_SHARE)
+        began = time.monotonic()
+
+    with contextlib.ExitStack() as stack:
+        read = stack.enter_context(
+            contextlib.closing(sqlite3.connect(f"file:{_quoted(source)}?mode=ro", uri=True))
+        )
+        write = stack.enter_context(contextlib.closing(sqlite3.connect(target)))
+        read.isolation_level = None
+        # Without a pinned moment each commit of the server would start the copy anew.
+        read.execute("BEGIN")
+        read.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (page_bytes,) = read.execute("PRAGMA page_size").fetchone()
+        write.execute("PRAGMA synchronous=OFF")  # it is synced as a whole
+        read.backup(write, pages=STEP_PAGES, progress=step_done, sleep=0)
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(os.path.abspath(path))
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,18 @@
+"""The trace that a command belongs to, as its submitter named it.
+
+Revision ID: 0003
+Revises: 0002
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column; the release before does not know it and leaves it empty."""
+    op.add_column("inputs", sa.Column("traceparent", sa.String(255)))

@@ -1,0 +1,105 @@
+"""What is peculiar to PostgreSQL: connections that break, and that only one server may write.
+
+The right to write is an advisory lock of the writer's session. It ends with that session, so a
+new connection that has it knows that whatever an earlier one had sent is committed or is not.
+"""
+
+import time
+from typing import Any, Final, LiteralString
+
+import psycopg
+from sqlalchemy import URL, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from scriptservice.errors import ConfigurationError, StoreUnavailableError
+from scriptservice.store.engine import READERS, Database
+
+PATIENCE_SECONDS = 10.0
+LOCK_SECONDS = 5.0
+_LOCK_STEP_SECONDS = 0.05
+
+WRITER_LOCK: Final = "hashtext('scriptservice writer'), hashtext(current_schema())"
+MIGRATION_LOCK: Final = "hashtext('scriptservice migration'), hashtext(current_schema())"
+
+_PARAMETERS = {
+    "application_name": "scriptservice",
+    "connect_timeout": "5",
+    # A host that vanished is noticed within half a minute, whoever waits for whom.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    # The same seen from the server, so that a dead writer's session, and its lock, do not stay.
+    "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
+}
+
+
+def connect_postgresql(url: str) -> Database:
+    """Return the database that a URL names; nothing connects yet.
+
+    Args:
+        url: ``postgresql://USER@HOST/NAME``; what it says of libpq's parameters counts. Where
+            several hosts are named the one that takes writes is used.
+
+    Raises:
+        ConfigurationError: it is no URL.
+    """
+    try:
+        given = make_url(url)
+    except ArgumentError as error:
+        message = "cannot use the database URL: it is none; postgresql://USER@HOST/NAME is"
+        raise ConfigurationError(message) from error
+    writing = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
+    # Not a standby: who is woken by a commit reads what was committed.
+    reading = create_engine(
+        _with(given, "primary"),
+        poolclass=QueuePool,
+        pool_size=READERS,
+        max_overflow=0,
+        isolation_level="REPEATABLE READ",
+        execution_options={"postgresql_readonly": True},
+        hide_parameters=True,
+    )
+    migrating = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
+    event.listen(writing, "connect", _become_writer)
+    return Database(
+        given.render_as_string(hide_password=True),
+        writing,
+        reading,
+        migrating,
+        migrates_itself=False,
+        patience_seconds=PATIENCE_SECONDS,
+    )
+
+
+def _with(url: URL, session: str) -> URL:
+    """Return a URL with our parameters, as far as it does not say otherwise itself."""
+    ours = {**_PARAMETERS, "target_session_attrs": session}
+    missing = {name: value for name, value in ours.items() if name not in url.query}
+    return url.set(drivername="postgresql+psycopg").update_query_dict(missing)
+
+
+def _become_writer(connection: "psycopg.Connection[Any]", _: Any) -> None:
+    """Take the right to write, and let commits be durable.
+
+    Raises:
+        StoreUnavailableError: another session has it and keeps it.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    connection.autocommit = True
+    while not _ask(connection, f"SELECT pg_try_advisory_lock({WRITER_LOCK})"):
+        if time.monotonic() > deadline:
+            message = "cannot write: another server writes to this database"
+            raise StoreUnavailableError(message)
+        # A session of ours that has just broken may take a moment to be gone.
+        time.sleep(_LOCK_STEP_SECONDS)
+    if _ask(connection, "SELECT current_setting('synchronous_commit')") == "off":
+        # What is answered with 201 is on the disk; a default of the role does not change that.
+        connection.execute("SET synchronous_commit = on")
+    connection.autocommit = False
+
+
+def _ask(connection: "psycopg.Connection[Any]", query: LiteralString) -> Any:
+    row = connection.execute(query).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,104 @@
+"""A database's schema: which it is, whether this release can use it, and bringing it up to date."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from scriptservice.errors import ConfigurationError, StoreUnavailableError
+from scriptservice.store.engine import Database
+
+SCHEMA = "0003"
+"""The schema this release writes: the newest revision of ``migrations``."""
+
+
+def schema_of(engine: Engine) -> str | None:
+    """Return the revision of a database's schema, None for an empty database."""
+    with engine.connect() as connection:
+        return _schema_of(connection)
+
+
+def _schema_of(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def prepare_schema(database: Database, *, migrate: bool) -> None:
+    """See to it that a database has the schema of this release.
+
+    Args:
+        database: connected to as need be.
+        migrate: change its schema where that is not done unasked.
+
+    Raises:
+        ConfigurationError: its schema is newer, or older and not to be changed; or it is none of
+            ours.
+        StoreUnavailableError: it does not answer now.
+    """
+    with _said(database):
+        current = schema_of(database.migrating)
+        if current == SCHEMA:
+            return
+        if current is not None:
+            _refuse_newer(database, current)
+        if not (migrate or database.migrates_itself):
+            has = "it is empty" if current is None else f"its schema is {current}, not {SCHEMA}"
+            message = (
+                f"cannot use database {database.name}: {has}; "
+                "run scriptservice migrate, or serve with --migrate"
+            )
+            raise ConfigurationError(message)
+        _upgrade(database)
+
+
+def migrate_schema(database: Database) -> tuple[str | None, str]:
+    """Bring a database's schema up to date; return the revisions before and after.
+
+    Raises:
+        ConfigurationError: its schema is newer than this release's.
+        StoreUnavailableError: it does not answer now.
+    """
+    with _said(database):
+        before = schema_of(database.migrating)
+    prepare_schema(database, migrate=True)
+    return before, SCHEMA
+
+
+def _upgrade(database: Database) -> None:
+    from scriptservice.store.migrations import upgrade
+
+    with database.migrating.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            from scriptservice.store.postgresql import MIGRATION_LOCK
+
+            # Several servers may start at once; the second finds that there is nothing to do.
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+        upgrade(connection)
+
+
+def _refuse_newer(database: Database, current: str) -> None:
+    from scriptservice.store.migrations import known_revisions
+
+    if current not in known_revisions():
+        message = (
+            f"cannot open database {database.name}: its schema {current} is newer than this "
+            f"release's {SCHEMA}: run the newer release, or restore a backup made by this one"
+        )
+        raise ConfigurationError(message)
+
+
+@contextmanager
+def _said(database: Database) -> Iterator[None]:
+    """Say in our words why a database cannot be used."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        cause = " ".join(str(getattr(error, "orig", None) or error).split())
+        message = f"cannot open database {database.name}: {cause}"
+        if database.migrates_itself:
+            raise ConfigurationError(message) from error
+        # Started again, given its password, made writable: a server far away may come to itself.
+        raise StoreUnavailableError(message) from error

@@ -1,0 +1,68 @@
+"""What is peculiar to SQLite: one file, one writer who locks at once, settings by connection."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.pool import NullPool, QueuePool
+
+from scriptservice.errors import ConfigurationError
+from scriptservice.store.engine import READERS, Database
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=OFF",  # rows go in order by one writer; checks would cost each chunk
+    "PRAGMA cache_size=-8192",  # 8 MiB for each of five connections at most
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA journal_size_limit=67108864",
+)
+
+
+def sqlite_url(path: str) -> str:
+    """Return the URL of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def connect_sqlite(path: str) -> Database:
+    """Return the database in a file; it is made if it is not there.
+
+    Raises:
+        ConfigurationError: it cannot be opened or made.
+    """
+    try:
+        # Nobody else may read what scripts print, whatever the umask.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(descriptor, 0o600)
+        os.close(descriptor)
+    except OSError as error:
+        message = f"cannot open database {path}: {error}"
+        raise ConfigurationError(message) from error
+    connect = {"check_same_thread": False, "timeout": 30, "isolation_level": None}
+    url = sqlite_url(path)
+    # What scripts print is a parameter of statements, and errors show those.
+    shared: dict[str, Any] = {"connect_args": connect, "hide_parameters": True}
+    writing = create_engine(url, poolclass=NullPool, **shared)
+    reading = create_engine(url, poolclass=QueuePool, pool_size=READERS, max_overflow=0, **shared)
+    for engine in (writing, reading):
+        event.listen(engine, "connect", _set_pragmas)
+    # Python's own transaction handling would begin too late and, for reads, not at all.
+    event.listen(writing, "begin", _begin("BEGIN IMMEDIATE"))
+    event.listen(reading, "begin", _begin("BEGIN"))
+    return Database(path, writing, reading, migrating=writing, migrates_itself=True)
+
+
+def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _begin(statement: str) -> Callable[[Connection], None]:
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    return begin

@@ -1,0 +1,175 @@
+"""A database that goes away: what was handed in is stored once, or nobody says that it was."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from sqlalchemy import Connection, make_url
+
+from scriptservice.errors import StoreUnavailableError
+from scriptservice.store import commands as command_store
+from scriptservice.store import hosts as host_store
+from scriptservice.store.engine import Database, open_database, write_nothing
+from scriptservice.store.reader import Reader
+from scriptservice.store.writer import Writer
+from support.postgres import Databases
+from support.proxy import Proxy, proxy
+from support.service import eventually
+from support.store import Store
+
+
+@pytest.fixture
+def door(postgres: Databases) -> Iterator[Proxy]:
+    """The way to the server, which a test can shut."""
+    with proxy(make_url(postgres.url("postgres")).port or 0) as made:
+        yield made
+
+
+@pytest.fixture
+def database(postgres: Databases, door: Proxy) -> Iterator[Database]:
+    """A database behind that door."""
+    url = postgres.migrated()
+    opened = open_database(make_url(url).set(port=door.port).render_as_string(hide_password=False))
+    yield opened
+    opened.close()
+    postgres.drop(url)
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    return Store(database)
+
+
+def run(database: Database, test: Callable[[Writer], Awaitable[None]]) -> None:
+    async def with_writer() -> None:
+        writer = Writer(database, asyncio.get_running_loop())
+        try:
+            async with asyncio.timeout(60):
+                await test(writer)
+        finally:
+            await writer.close()
+
+    asyncio.run(with_writer())
+
+
+@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_commit_whose_answer_is_lost_is_stored_once(
+    store: Store, database: Database, door: Proxy, forward: bool, times: int
+) -> None:
+    insert = command_store.Inserter(1)
+    items = [store.new(labels={"a": "b"}) for _ in range(5)]
+
+    async def test(writer: Writer) -> None:
+        await writer.submit(write_nothing, None)  # it is connected
+        door.lose_commits(times, forward=forward)
+        stored = await asyncio.gather(*(writer.submit(insert, item) for item in items))
+        assert [command.id for command in stored] == [item.id for item in items]
+        assert all(command == store.find(command.id) for command in stored)
+
+    run(database, test)
+    assert door.commits_lost == times
+    assert store.count("commands") == store.count("inputs") == store.count("labels") == 5
+
+
+def test_a_connection_that_broke_while_idle_is_not_noticed(
+    store: Store, database: Database, door: Proxy
+) -> None:
+    async def test(writer: Writer) -> None:
+        insert = command_store.Inserter(1)
+        reader = Reader(database)
+        await writer.submit(insert, store.new())
+        assert await reader.run(command_store.next_number) == 2
+        await asyncio.gather(*(reader.run(host_store.all_hosts) for _ in range(8)))
+        door.cut_connections()
+        await writer.submit(insert, store.new())
+        found = await asyncio.gather(*(reader.run(command_store.next_number) for _ in range(8)))
+        assert len(set(found)) == 1
+        reader.close()
+
+    run(database, test)
+    assert store.count("commands") == 2
+
+
+def test_what_cannot_be_stored_is_said_at_once_and_not_stored_later(
+    store: Store, database: Database, door: Proxy
+) -> None:
+    insert = command_store.Inserter(1)
+
+    async def test(writer: Writer) -> None:
+        door.cut()
+        jobs = [writer.submit(insert, store.new()) for _ in range(50)]
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        assert {type(result) for result in results} == {StoreUnavailableError}
+        assert writer.unavailable is not None
+        door.mend()
+        # Nobody writes: it finds out by itself.
+        await asyncio.to_thread(eventually, lambda: writer.unavailable is None, "it to be back")
+        await writer.submit(insert, store.new())
+
+    run(database, test)
+    assert store.count("commands") == 1
+
+
+def test_what_may_have_been_stored_is_settled_when_the_database_is_back(
+    store: Store, database: Database, door: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scriptservice.store.writer.PATIENCE_SECONDS", 0.5)
+    insert = command_store.Inserter(1)
+    doubtful, behind = store.new(), store.new()
+
+    async def test(writer: Writer) -> None:
+        await writer.submit(insert, store.new())
+        door.lose_commits(1, forward=True, then_cut=True)
+        future = writer.submit(insert, doubtful)
+        await asyncio.to_thread(eventually, lambda: door.commits_lost, "the commit to be lost")
+        with pytest.raises(StoreUnavailableError, match="cannot say whether it was stored"):
+            await writer.patiently(future)
+        assert not future.done()
+        # What comes after it has not begun, and never will.
+        waiting = writer.submit(insert, behind)
+        with pytest.raises(StoreUnavailableError, match="nothing was stored"):
+            await writer.patiently(waiting)
+        assert waiting.done()
+        door.mend()
+        assert (await future) == store.find(doubtful.id)
+
+    run(database, test)
+    assert store.count("commands") == 2
+
+
+def test_what_is_in_doubt_at_the_end_does_not_hold_it_up(
+    store: Store, database: Database, door: Proxy
+) -> None:
+    async def test(writer: Writer) -> None:
+        await writer.submit(write_nothing, None)
+        door.lose_commits(1, forward=False, then_cut=True)
+        future = writer.submit(command_store.Inserter(1), store.new())
+        await asyncio.to_thread(eventually, lambda: door.commits_lost, "the commit to be lost")
+        await writer.close()
+        with pytest.raises(StoreUnavailableError):
+            await future
+
+    run(database, test)
+
+
+def test_a_reader_is_told_that_there_is_no_answer(
+    store: Store, database: Database, door: Proxy
+) -> None:
+    def slow(connection: Connection) -> None:
+        connection.exec_driver_sql("SELECT pg_sleep(5)")
+
+    async def test() -> None:
+        reader = Reader(database)
+        reader._patience_seconds = 0.3
+        with pytest.raises(StoreUnavailableError, match="does not answer"):
+            await reader.run(slow)
+        assert await reader.run(host_store.all_hosts) == []
+        door.cut()
+        with pytest.raises(StoreUnavailableError, match="does not answer"):
+            await reader.run(host_store.all_hosts)
+        door.mend()
+        assert await reader.run(host_store.all_hosts) == []
+        reader.close()
+
+    asyncio.run(test())

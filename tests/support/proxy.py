@@ -1,0 +1,128 @@
+"""A proxy before a PostgreSQL that can be cut, and can break or hold up exactly a commit."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+_COMMIT = b"COMMIT"
+
+
+class Proxy:
+    """Passes TCP on to a port of this machine.
+
+    Args:
+        target: that port.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._lock = threading.Lock()
+        self._sockets: set[socket.socket] = set()
+        self._lose_commits = 0
+        self._forwards_lost_ones = True
+        self._cuts_then = False
+        self.commit_seconds = 0.0
+        self.commits_lost = 0
+        self.connections = 0
+        self.port = 0
+        self._listener: socket.socket | None = None
+        self.mend()
+
+    def mend(self) -> None:
+        """Take connections (again)."""
+        listener = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
+        self.port = listener.getsockname()[1]
+        self._listener = listener
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Break all connections and refuse new ones."""
+        self._close_door()
+        self.cut_connections()
+
+    def _close_door(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            with contextlib.suppress(OSError):  # it wakes who accepts; that one closes it
+                listener.shutdown(socket.SHUT_RDWR)
+
+    def cut_connections(self) -> None:
+        """Break all connections; new ones are taken."""
+        with self._lock:
+            for each in self._sockets:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def lose_commits(self, count: int, *, forward: bool, then_cut: bool = False) -> None:
+        """Break the connection at each of the next commits.
+
+        Args:
+            count: how many.
+            forward: whether the server gets the commit before; its answer is lost in any case.
+            then_cut: whether no connection is taken from then on.
+        """
+        self._cuts_then = then_cut
+        self._forwards_lost_ones = forward
+        self._lose_commits = count
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                listener.close()
+                return
+            self.connections += 1
+            server = socket.create_connection(("127.0.0.1", self._target))
+            for each in (client, server):
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._sockets |= {client, server}
+            for pair in ((client, server, True), (server, client, False)):
+                threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, upstream: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if upstream and _COMMIT in data:
+                    if self._lose_commits:
+                        self._lose_commits -= 1
+                        self.commits_lost += 1
+                        self._break_at_commit(data, source, sink)
+                        return
+                    time.sleep(self.commit_seconds)
+                sink.sendall(data)
+        self._end(source, sink)
+
+    def _break_at_commit(self, data: bytes, client: socket.socket, server: socket.socket) -> None:
+        if self._cuts_then:
+            self._close_door()
+        client.shutdown(socket.SHUT_RDWR)  # before, so that no answer gets through
+        if self._forwards_lost_ones:
+            server.sendall(data)
+            time.sleep(0.2)
+        self._end(client, server)
+
+    def _end(self, source: socket.socket, sink: socket.socket) -> None:
+        """Break both ways; whoever reads a socket is the one that closes it."""
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._sockets.discard(source)
+        source.close()
+
+    def close(self) -> None:
+        self.cut()
+
+
+@contextlib.contextmanager
+def proxy(target: int) -> Iterator[Proxy]:
+    """A proxy for the time of a ``with``."""
+    made = Proxy(target)
+    try:
+        yield made
+    finally:
+        made.close()
