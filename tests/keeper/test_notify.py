@@ -247,6 +247,21 @@ def test_a_whole_service_tells_and_hands_none_of_it_on(
     listener.hear_of("STOPPING")
 
 
+def test_a_whole_service_is_ready_while_its_database_is_away(
+    listener: Listener, make_service: Callable[..., Service]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    flags = ("--database", f"postgresql://nobody@127.0.0.1:{port}/nothing")
+    environment = {"NOTIFY_SOCKET": listener.address}
+    service = make_service(*flags, environment=environment).start(wait=False)
+    status = listener.hear_of("READY")["STATUS"]
+    assert "database" in status
+    assert status.endswith(", 0 running")
+    assert service.process is not None
+    assert service.process.poll() is None
+
+
 def test_the_watchdog_of_another_process_is_not_fed(
     listener: Listener, make_service: Callable[..., Service]
 ) -> None:
