@@ -32,15 +32,15 @@ def database_kind() -> str:
 @pytest.fixture(scope="module")
 def new_database(
     database_kind: str, request: pytest.FixtureRequest
-) -> Iterator[Callable[[], tuple[str, ...]]]:
-    """Makes databases, as flags of ``serve``; none for SQLite, whose file is in the directory."""
+) -> Iterator[Callable[[], str | None]]:
+    """Makes databases and returns their URLs; none for SQLite, whose file is in the directory."""
     urls: list[str] = []
 
-    def make() -> tuple[str, ...]:
+    def make() -> str | None:
         if database_kind == "sqlite":
-            return ()
+            return None
         urls.append(request.getfixturevalue("postgres").migrated())
-        return ("--database", urls[-1])
+        return urls[-1]
 
     yield make
     for url in urls:
@@ -48,9 +48,9 @@ def new_database(
 
 
 @pytest.fixture(scope="module")
-def service(new_database: Callable[[], tuple[str, ...]]) -> Iterator[Service]:
+def service(new_database: Callable[[], str | None]) -> Iterator[Service]:
     """A service shared by the tests of a module, with the defaults of whoever runs them."""
-    shared = Service(None, *new_database())
+    shared = Service(database=new_database())
     try:
         yield shared.start()
     finally:
@@ -59,14 +59,16 @@ def service(new_database: Callable[[], tuple[str, ...]]) -> Iterator[Service]:
 
 @pytest.fixture
 def make_service(
-    new_database: Callable[[], tuple[str, ...]],
+    new_database: Callable[[], str | None],
 ) -> Iterator[Callable[..., Service]]:
     """Makes services that are ended after the test; they are not started yet."""
     made: list[Service] = []
 
     def make(*flags: str, **options: Any) -> Service:
         data_dir: Path = options.pop("data_dir", None) or new_directory() / "data"
-        made.append(Service(data_dir, *new_database(), *flags, **options))
+        if "database" not in options:
+            options["database"] = new_database()
+        made.append(Service(data_dir, *flags, **options))
         return made[-1]
 
     yield make

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="what is logged to stderr: debug, info, warning or error"
     )
+    log_format: Annotated[str, Field(pattern="^(console|json)$")] = Field(
+        "console", description="how it is logged: console (lines for people) or json (for programs)"
+    )
 
     @property
     def database_url(self) -> str:

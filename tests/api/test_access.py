@@ -20,6 +20,7 @@ CLOSED = {
     f"/v1/commands/{UNKNOWN}/output": {"GET", "HEAD"},
     f"/v1/commands/{UNKNOWN}/events": {"GET", "HEAD"},
     "/v1/hosts": {"GET", "HEAD"},
+    "/metrics": {"GET", "HEAD"},
 }
 OPEN = {path: {"GET", "HEAD"} for path in ("/healthz", "/readyz", "/openapi.json", "/docs")}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -27,7 +28,6 @@ NOT_BUILT = [
     f"/v1/commands/{UNKNOWN}/signal",
     f"/v1/commands/{UNKNOWN}/stdin",
     f"/v1/commands/{UNKNOWN}/attach",
-    "/metrics",
     "/",
 ]
 NO_PATHS = [

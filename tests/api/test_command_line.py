@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scriptservice import __version__
-from support.service import Service, new_directory
+from support.service import ON_SQLITE, Service, new_directory
 
 MakeService = Callable[..., Service]
 
@@ -101,6 +101,7 @@ def test_a_data_directory_that_another_instance_uses(make_service: MakeService) 
     assert service.bytes_of(command["id"]) == b"kept\n"
 
 
+@ON_SQLITE
 def test_a_database_of_a_newer_release(stopped: tuple[Service, str]) -> None:
     service, command = stopped
     path = service.data_dir / "scriptservice.db"
@@ -118,6 +119,7 @@ def test_a_database_of_a_newer_release(stopped: tuple[Service, str]) -> None:
     assert_kept(service, command)
 
 
+@ON_SQLITE
 def test_a_database_that_is_none(stopped: tuple[Service, str]) -> None:
     service, command = stopped
     path = service.data_dir / "scriptservice.db"
@@ -185,6 +187,7 @@ def test_new_privileges_are_refused_by_default(make_service: MakeService) -> Non
     assert service.bytes_of(command["id"]) == b"NoNewPrivs:\t1\n"
 
 
+@ON_SQLITE
 def test_the_database_can_be_elsewhere(make_service: MakeService, directory: Path) -> None:
     path = directory / "elsewhere.db"
     service = make_service("--database", f"sqlite:///{path}").start()

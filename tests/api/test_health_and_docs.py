@@ -24,6 +24,7 @@ ROUTES = {
     "/v1/commands/{command_id}/output": {"get"},
     "/v1/commands/{command_id}/events": {"get"},
     "/v1/hosts": {"get"},
+    "/metrics": {"get"},
     "/healthz": {"get"},
     "/readyz": {"get"},
     "/openapi.json": {"get"},
@@ -141,7 +142,7 @@ def test_the_document_says_what_needs_a_token(document: dict[str, Any]) -> None:
     for path, item in document["paths"].items():
         for operation in item.values():
             secured = operation.get("security") == [{"token": []}]
-            assert secured == path.startswith("/v1/")
+            assert secured == path.startswith(("/v1/", "/metrics"))
             assert ("401" in operation["responses"]) == secured
 
 

@@ -1,8 +1,6 @@
 """Idempotency-Keys: a request that is sent twice acts once."""
 
-import sqlite3
 import threading
-from contextlib import closing
 from typing import Any
 from uuid import uuid4
 
@@ -245,12 +243,12 @@ def test_keys_are_kept_for_a_day(make_service: Any) -> None:
     assert service.client.delete(f"/v1/commands/{deleted}").status_code == 204
     assert service.stop() == 0
     minute = 60_000_000
-    with closing(sqlite3.connect(service.data_dir / "scriptservice.db")) as database, database:
-        for key, age in ((young, -minute), (old, minute), (gone, minute)):
-            database.execute(
-                "UPDATE idempotency_keys SET created_at = created_at - ? WHERE key = ?",
-                (DAY_MICROSECONDS + age, key),
-            )
+    for key, age in ((young, -minute), (old, minute), (gone, minute)):
+        service.sql(
+            "UPDATE idempotency_keys SET created_at = created_at - :age WHERE key = :key",
+            age=DAY_MICROSECONDS + age,
+            key=key,
+        )
     service.start()
     assert_replayed(submit(service, young), first[young])
     for key in (old, gone):

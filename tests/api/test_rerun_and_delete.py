@@ -1,7 +1,5 @@
 """Repeating and deleting commands."""
 
-import sqlite3
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -27,8 +25,7 @@ def submitted(command: dict[str, Any]) -> dict[str, Any]:
 
 
 def count(service: Service, table: str) -> int:
-    with closing(sqlite3.connect(service.data_dir / "scriptservice.db")) as database:
-        return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+    return int(service.sql(f"SELECT count(*) FROM {table}")[0][0])
 
 
 # Rerun

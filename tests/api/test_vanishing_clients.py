@@ -36,7 +36,8 @@ def stored(service: Service) -> list[str]:
 def connections(service: Service) -> int:
     """Return how many connections the server holds, the one of our own client among them."""
     found = psutil.Process(service.server_pid).net_connections("tcp")
-    return sum(each.status == psutil.CONN_ESTABLISHED for each in found)
+    mine = [each for each in found if each.laddr.port == service.port]
+    return sum(each.status == psutil.CONN_ESTABLISHED for each in mine)
 
 
 def assert_healthy(service: Service, server: int, before: list[str]) -> None:

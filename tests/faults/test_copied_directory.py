@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from support.scripts import stop, unique_seconds
-from support.service import Service, eventually, new_directory, processes_with
+from support.service import ON_SQLITE, Service, eventually, new_directory, processes_with
+
+pytestmark = ON_SQLITE
 
 FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 

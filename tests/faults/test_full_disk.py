@@ -126,7 +126,7 @@ def test_a_keeper_killed_on_a_full_disk_is_told_once_there_is_room(
     eventually(lambda: degraded(service), "the full disk in /readyz")
     service.kill_keeper()
     service.start(wait=False)
-    eventually(lambda: "no room" in service.output().rpartition("keeper: ")[2], "its wait")
+    eventually(lambda: "no_room" in service.output().rpartition("keeper")[2], "its wait")
     ballast.unlink()
     service.wait_until_up()
     assert service.wait(command)["status"] == "lost"

@@ -4,7 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from support.service import FINAL, Service, eventually
+from support.service import FINAL, ON_SQLITE, Service, eventually
+
+pytestmark = ON_SQLITE
 
 MakeService = Callable[..., Service]
 QUEUED = 60

@@ -127,6 +127,16 @@ def test_what_does_not_wait(store: Store) -> None:
     assert [command.id for command in waiting] == [here.id, anywhere.id]
 
 
+def test_what_waits_is_counted_up_to_a_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for status in Status:
+        store.add(status)
+    store.add(host="beta")
+    store.add(dispatched_to=KEEPER)
+    assert store.read(dispatching.count_waiting) == 2
+    monkeypatch.setattr(dispatching, "COUNTED", 1)
+    assert store.read(dispatching.count_waiting) == 1
+
+
 def test_what_is_bound_to_another_host_does_not_wait_here(store: Store) -> None:
     new = store.new()
     bound = command_store.NewCommand(

@@ -42,7 +42,7 @@ def test_all_of_a_recording_is_stored(known: Store) -> None:
             Change(2, Status.RUNNING, Status.SUCCEEDED, Outcome(exit_code=0)),
         ],
     )
-    assert known.write(record, recording) == [None]
+    assert known.write(record, recording) == [set()]
     assert known.count("output") == 2
     assert known.find(running.id).status is Status.RUNNING
     assert known.find(ending.id).outcome.exit_code == 0
@@ -75,9 +75,9 @@ def test_what_is_stored_is_not_stored_twice(known: Store) -> None:
     change = Change(1, Status.RUNNING, Status.SUCCEEDED, Outcome(exit_code=0, stdout_bytes=3))
     chunk = Chunk(1, 0, 1, 0, 7, b"out")
     recording = Recording("alpha", "journal", 5, 100, chunks=[chunk], changes=[change])
-    assert known.write(record, recording) == [None]
+    assert known.write(record, recording) == [set()]
     # As after a commit of which nobody heard.
-    assert known.write(record, recording) == [None]
+    assert known.write(record, recording) == [set()]
     assert known.count("output") == 1
     assert position(known) == 100
 

@@ -199,7 +199,8 @@ def test_what_is_given_back_waits_again_or_is_stopped(
     store.set(command, stop_signal=wish)
     before = store.row(command)
     change = Change(command.number, Status.QUEUED, Status.QUEUED, Outcome(), given_back_at=AT)
-    store.record(changes=[change])
+    stopped = store.record(changes=[change])
+    assert stopped == [{command.number} if status is Status.QUEUED and wish else set()]
     after: dict[str, object] = {}
     if status is Status.QUEUED and wish is None:
         after = {"dispatched_to": None}

@@ -258,3 +258,37 @@ def test_tokens_are_kept_as_their_hash(database: Database) -> None:
         assert token_store.all_tokens(connection) == [token]
         rows = connection.execute(select(tokens)).all()
     assert words not in repr(rows)
+
+
+def test_an_error_says_nothing_of_what_was_to_be_stored(database: Database) -> None:
+    """It is logged."""
+
+    async def test(writer: Writer) -> None:
+        job = Job()
+        await writer.submit(job, "a secret")
+        with pytest.raises(StoreUnavailableError) as caught:
+            await writer.submit(job, "a secret")
+        assert "INSERT INTO tokens" in str(caught.value.__cause__)
+        assert "a secret" not in str(caught.value.__cause__)
+
+    run(database, test)
+
+
+def test_each_transaction_is_told_once_it_is_committed(database: Database) -> None:
+    told: list[tuple[int, float]] = []
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        writer = Writer(database, loop, lambda items, seconds: told.append((items, seconds)))
+        try:
+            job = Job()
+            results = await behind_a_gate(writer, (job, "a"), (job, "b"))
+            assert results == ["A", "B"]
+            with pytest.raises(LookupError):
+                await writer.submit(job, "bad")
+        finally:
+            await writer.close()
+
+    asyncio.run(test())
+    assert [items for items, _ in told] == [1, 2]
+    assert all(0 < seconds < 20 for _, seconds in told)

@@ -15,8 +15,15 @@ from typing import Any
 
 import httpx2 as httpx
 import psutil
+import pytest
+from sqlalchemy import text
+
+from scriptservice.store.engine import connect_database
+from scriptservice.store.sqlite import sqlite_url
 
 START_SECONDS = 30
+ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], scope="module")
+"""For tests of what only a SQLite file does."""
 FINAL = {"succeeded", "failed", "stopped", "timed_out", "lost"}
 
 
@@ -47,6 +54,8 @@ class Service:
         flags: more flags of ``serve``.
         user: numeric uid to start it as, when the tests run as root.
         environment: more environment variables.
+        database: URL of the database; None for a SQLite file in the data directory.
+        stderr: where its log goes; by default together with what it prints.
         under: a program, with its arguments, that becomes the service (``setpriv …``).
     """
 
@@ -56,12 +65,16 @@ class Service:
         *flags: str,
         user: int | None = None,
         environment: dict[str, str] | None = None,
+        database: str | None = None,
+        stderr: int | None = None,
         under: Sequence[str] = (),
     ) -> None:
         self.data_dir = data_dir or new_directory() / "data"
         self.flags = flags
         self.user = user
         self.environment = environment or {}
+        self.database = database
+        self.stderr = stderr
         self.under = under
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -84,11 +97,13 @@ class Service:
             sys.executable, "-m", "scriptservice.cli", "serve",
             "--port", str(self.port), "--data-dir", str(self.data_dir), *self.flags,
         ]  # fmt: skip
+        if self.database is not None:
+            command += ["--database", self.database]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=self.log,
-            stderr=self.log,
+            stderr=self.log if self.stderr is None else self.stderr,
             user=self.user,
             group=self.user,
             extra_groups=None if self.user is None else [],
@@ -167,6 +182,17 @@ class Service:
     def output(self) -> str:
         """What it printed to stdout and stderr."""
         return Path(self.log.name).read_text(errors="replace")
+
+    def sql(self, statement: str, **values: Any) -> list[Any]:
+        """Run a statement in its database, behind its back; return the rows, if it has any."""
+        path = self.data_dir / "scriptservice.db"
+        engine = connect_database(self.database or sqlite_url(str(path))).migrating
+        try:
+            with engine.begin() as connection:
+                result = connection.execute(text(statement), values)
+                return list(result) if result.returns_rows else []
+        finally:
+            engine.dispose()
 
     # HTTP
 

@@ -66,7 +66,9 @@ class Store:
         """Store commands in one transaction."""
         return self.write(self._insert, *items)
 
-    def record(self, chunks: Sequence[Chunk] = (), changes: Sequence[Change] = ()) -> list[None]:
+    def record(
+        self, chunks: Sequence[Chunk] = (), changes: Sequence[Change] = ()
+    ) -> list[set[int]]:
         """Record a further part of a host's journal."""
         known = self.read(host_store.find_host, "alpha", "journal")
         if known is None:

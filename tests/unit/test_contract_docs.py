@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from scriptservice.server import openapi, problems
-from scriptservice.server.routes import commands, events, health, hosts, output
+from scriptservice.server.routes import commands, events, health, hosts, metrics, output
 from scriptservice.server.schemas import ListQuery, OutputQuery, StopBody, SubmitBody
 from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
 
@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def routes() -> set[str]:
     found = set()
-    for module in (commands, events, health, hosts, output):
+    for module in (commands, events, health, hosts, metrics, output):
         for route in module.router.routes:
             path = re.sub(r"\{\w+\}", "{id}", route.path)
             found |= {f"{method} {path}" for method in route.methods - {"HEAD"}}

@@ -48,6 +48,7 @@ def refusal(capsys: Capture, *flags: str) -> str:
         (["--spool-limit-bytes", "1"], "cannot use setting spool_limit_bytes"),
         (["--script-uid", "0"], "cannot use setting script_uid"),
         (["--log-level", "loud"], "cannot use setting log_level"),
+        (["--log-format", "xml"], "cannot use setting log_format"),
         (["--host-name", ""], "cannot use setting host_name"),
         (["--host-name", "n" * 256], "cannot use setting host_name"),
         (["--config", "/no/such/file.toml"], "cannot read settings from /no/such/file.toml"),
@@ -101,7 +102,12 @@ def test_flags_win_over_the_environment_and_that_over_the_file(
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_has_an_environment_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    values = {"port": "17", "log_level": "debug", "spool_limit_bytes": "9999999"}
+    values = {
+        "port": "17",
+        "log_level": "debug",
+        "log_format": "json",
+        "spool_limit_bytes": "9999999",
+    }
     text = values.get(name, "1")
     monkeypatch.setenv(f"SCRIPTSERVICE_{name.upper()}", text)
     found = getattr(load_settings({}), name)

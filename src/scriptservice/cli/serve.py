@@ -51,6 +51,7 @@ def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
         max_running=settings.max_running,
         min_free_bytes=settings.min_free_bytes,
         log_level=settings.log_level,
+        log_format=settings.log_format,
         first_token=given.token,
     )
     return KeeperConfig(
@@ -66,7 +67,9 @@ def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         spool_limit_bytes=settings.spool_limit_bytes,
         reserve_bytes=settings.min_free_bytes,
-        verbose=settings.log_level == "debug",
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        host_name=settings.host_name,
         notify_socket=given.notify_socket,
         watchdog_seconds=given.watchdog_seconds,
     )

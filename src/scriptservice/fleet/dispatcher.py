@@ -18,11 +18,12 @@ from scriptservice.errors import (
     StoreUnavailableError,
     UnknownCommandError,
 )
-from scriptservice.fleet.recorder import Recorded, Recorder
+from scriptservice.fleet.news import Recorded, Step
+from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import Transport
 from scriptservice.keeper.journal import now_us
 from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.model import Command, Origin, Status, Submission
+from scriptservice.model import Command, Origin, Outcome, Status, Submission
 from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching
 from scriptservice.store.commands import Repeated
@@ -44,6 +45,11 @@ def _new_command(stored: "asyncio.Future[Stored]") -> Command | None:
         return None
     result = stored.result()
     return result if isinstance(result, Command) else None
+
+
+def _ended(command: UUID, ending: dispatching.Ending) -> Step:
+    outcome = Outcome(finished_at=ending.at, reason=ending.reason)
+    return Step(command, ending.status, outcome)
 
 
 def spawn_spec(command: Command) -> SpawnSpec:
@@ -76,6 +82,7 @@ class Dispatcher:
         reader: for what waits.
         next_number: of the next command that is stored.
         max_running: how many may run at once, None for as many as the keeper can.
+        on_stored: told of each new command.
         on_ended: told of each command that ended without having been sent.
     """
 
@@ -88,12 +95,14 @@ class Dispatcher:
         *,
         next_number: int,
         max_running: int | None,
-        on_ended: Callable[[UUID], None],
+        on_stored: Callable[[Command], None],
+        on_ended: Callable[[Step], None],
     ) -> None:
         self._transport = transport
         self._recorder = recorder
         self._writer = writer
         self._reader = reader
+        self._on_stored = on_stored
         self._on_ended = on_ended
         self._insert = command_store.Inserter(next_number)
         ceiling = transport.capacity
@@ -192,6 +201,7 @@ class Dispatcher:
         self._reserved -= 1
         command = _new_command(stored)
         if command is not None:
+            self._on_stored(command)
             self._send(command)
             # It may have to wait with the keeper, for room on the disk or for a descriptor.
             self._expire_later(
@@ -206,6 +216,7 @@ class Dispatcher:
     def _stored(self, stored: "asyncio.Future[Stored]") -> None:
         command = _new_command(stored)
         if command is not None:
+            self._on_stored(command)
             self._some_wait = True
             self._queued_since_start += 1
             self._expire_later(
@@ -296,7 +307,7 @@ class Dispatcher:
         while True:
             try:
                 if await self._writer.submit(dispatching.end_unstarted, ending):
-                    self._on_ended(command)
+                    self._on_ended(_ended(command, ending))
                 elif command in self._sent:  # on its way to the keeper just then
                     self._transport.expire(str(command))
             except StoreError as error:
@@ -391,13 +402,14 @@ class Dispatcher:
         ending = dispatching.Ending(row.number, Status.LOST, reason, now_us())
         while True:
             try:
-                await self._writer.submit(dispatching.end_unknown, ending)
+                lost = await self._writer.submit(dispatching.end_unknown, ending)
             except StoreError as error:
                 log.warning("adoption_waits", error=str(error))
                 await asyncio.sleep(AGAIN_SECONDS)
             else:
                 break
-        self._on_ended(row.id)
+        if lost:
+            self._on_ended(_ended(row.id, ending))
 
     def close(self) -> None:
         """Send nothing more and take nothing more."""

@@ -35,6 +35,7 @@ class Hello:
         recorded: how far a server has said it is stored.
         capacity: how many scripts can run at once.
         first_start: whether this is the keeper's first child.
+        starts: how many children it has started, this one included.
         notes: what it mended at its start.
     """
 
@@ -47,6 +48,7 @@ class Hello:
     recorded: int
     capacity: int
     first_start: bool
+    starts: int
     notes: tuple[str, ...]
 
     @classmethod

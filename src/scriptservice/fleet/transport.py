@@ -36,12 +36,14 @@ class Transport(Protocol):
         identity: of the keeper; another one after its death.
         journal: id of its journal.
         capacity: how many scripts it can run at once.
+        end: how far its journal is known to reach.
     """
 
     host: str
     identity: str
     journal: str
     capacity: int
+    end: int
 
     def spawn(self, spec: SpawnSpec) -> None:
         """Ask for a script to be run; the journal tells what came of it."""

@@ -13,5 +13,5 @@ if __name__ == "__main__":
     from scriptservice.keeper.log import start_logging
 
     config = KeeperConfig.from_descriptor(int(sys.argv[sys.argv.index("--config-fd") + 1]))
-    start_logging(verbose=config.verbose)
+    start_logging(level=config.log_level, form=config.log_format, host=config.host_name)
     sys.exit(main(config))

@@ -71,7 +71,7 @@ class Child:
         try:
             self._launch()
         except OSError as error:
-            logger.error("cannot start the server: %s", error)
+            logger.error("server_cannot_start", detail=str(error))
             self._loop.after(BACKOFF_SECONDS[-1], self.start)
 
     def _launch(self) -> None:
@@ -171,7 +171,7 @@ class Child:
             for frame in self._frames.feed(data):
                 self._on_frame(frame)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            logger.error("cannot understand the server, restarting it: %r", error)
+            logger.error("server_not_understood", detail=repr(error))
             self.kill()
         return True
 
@@ -208,7 +208,7 @@ class Child:
         if self._wanted:
             delay = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
             self._failures += 1
-            logger.warning("the server ended with %d, starting it again in %.1f s", code, delay)
+            logger.warning("server_ended", code=code, again_in_seconds=delay)
             self._loop.after(delay, self.start)
 
     def release(self) -> None:

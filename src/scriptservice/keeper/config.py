@@ -29,7 +29,9 @@ class KeeperConfig:
         reserve_bytes: free disk space below which output is no longer read.
         path: ``PATH`` of scripts.
         lang: ``LANG`` of scripts.
-        verbose: log every script's changes.
+        log_level: what is logged: debug, info, warning or error.
+        log_format: how: json or console.
+        host_name: this machine's name among hosts, for the log.
         notify_socket: datagram socket of the service manager, None for none.
         watchdog_seconds: the service manager ends a keeper that is silent for so long, None: never.
     """
@@ -48,7 +50,9 @@ class KeeperConfig:
     reserve_bytes: int = 8 << 20
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
-    verbose: bool = False
+    log_level: str = "info"
+    log_format: str = "console"
+    host_name: str = ""
     notify_socket: str | None = None
     watchdog_seconds: float | None = None
 

@@ -101,7 +101,7 @@ class Keeper:
         directory = os.path.join(self._config.data_dir, "journal")
         self._notes = repair(directory)
         for note in self._notes:
-            logger.warning("%s", note)
+            logger.warning("journal_mended", detail=note)
         past = read_past(directory)
         self._past: Past | None = past
         try:
@@ -183,6 +183,7 @@ class Keeper:
             "recorded": self._ledger.recorded,
             "capacity": self._spawner.capacity,
             "first_start": self._child.starts == 1,
+            "starts": self._child.starts,
             "shutting_down": self._shutdowns > 0,
             "notes": self._notes,
         }
@@ -244,7 +245,7 @@ class Keeper:
         self._ended.recorded()
 
     def _child_cannot_start(self, message: str) -> None:
-        logger.error("%s", message)
+        logger.error("server_cannot_start", detail=message)
         if not self._child_was_ready and not self._running:
             # It never worked: whoever started us is still there and is better told at once.
             self._child.release()
@@ -263,7 +264,7 @@ class Keeper:
 
     def _spawn_requested(self, spec: SpawnSpec) -> None:
         if spec.id in self._running or spec.id in self._waiting or spec.id in self._ended:
-            logger.warning("command %s was sent twice: it runs once", spec.id)
+            logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
         elif self._shutdowns:
             self._refuse(spec.id, "the service is shutting down", retry=True)
         else:
@@ -326,7 +327,8 @@ class Keeper:
                 raise SpawnError(f"cannot make its cgroup: {error.strerror}", retry=True) from error
             spawned = self._spawner.spawn(spec, cgroup)
         except SpawnError as error:
-            logger.info("command %s not started: %s", spec.id, error)
+            # Not why: that may quote what was submitted. The command says it.
+            logger.info("command_not_started", command_id=spec.id, retry=error.retry)
             self._tree.forget(_Nobody(spec.id))
             self._refuse(spec.id, str(error), retry=error.retry)
             return True
@@ -393,7 +395,7 @@ class Keeper:
             self._reaper.child_ended()
         elif number == signal.SIGHUP:
             self._manager.reloading()
-            logger.info("SIGHUP: this release cannot upgrade in place; nothing was done")
+            logger.info("sighup", detail="this release cannot upgrade in place; nothing was done")
             if self._child_serves:
                 self._manager.ready()
         else:
@@ -402,7 +404,7 @@ class Keeper:
     def _shutdown(self) -> None:
         self._shutdowns += 1
         grace_seconds = self._config.shutdown_grace_seconds if self._shutdowns == 1 else 0
-        logger.info("shutting down: %d scripts run", len(self._running))
+        logger.info("shutting_down", running=len(self._running))
         if self._shutdowns == 1:
             self._manager.stopping(grace_seconds + 2 * FINISH_SECONDS)
             self._child.send({"type": "shutdown"})
@@ -430,7 +432,7 @@ class Keeper:
         self._child.send({"type": "finish", "position": self._ledger.end})
 
     def _give_up(self) -> None:
-        logger.warning("the server did not finish in time: what it missed is in the journal")
+        logger.warning("server_not_finished", detail="what it missed is in the journal")
         self._child.release()
         self._child.kill()
         self._loop.stop()
@@ -461,6 +463,6 @@ def main(config: KeeperConfig) -> int:
     try:
         keeper = Keeper(config)
     except StartError as error:
-        logger.error("%s", error)
+        logger.error("cannot_start", detail=str(error))
         return 1
     return keeper.run()

@@ -161,7 +161,7 @@ class Ledger:
             self._retrying = True
             if not self._told_full:
                 self._told_full = True
-                logger.warning("no room for output or records: scripts that print wait")
+                logger.warning("no_room", detail="scripts that print wait")
             self._loop.after(RETRY_SECONDS, self._retry)
 
     def _retry(self) -> None:
@@ -179,4 +179,4 @@ class Ledger:
         self.on_room()
         if not self.full:
             self._told_full = False
-            logger.info("there is room again")
+            logger.info("room_again")

@@ -158,6 +158,6 @@ def _call(callback: Callback) -> None:
     try:
         callback()
     except Exception:  # noqa: BLE001 - the fault of one must not end the scripts of all
-        logger.exception("a fault of the keeper, which goes on")
+        logger.exception("keeper_fault", detail="it goes on")
         # What fails at every turn is not to take the whole processor.
         time.sleep(_FAULT_SECONDS)

@@ -110,7 +110,7 @@ class Manager:
         except OSError as error:
             # Gone, or its queue is full: it is owed. The scripts matter more than who watches.
             if not self._failed:
-                logger.warning("cannot tell the service manager: %s", error)
+                logger.warning("manager_not_told", detail=str(error))
             self._failed = True
         else:
             self._owed.clear()
@@ -121,7 +121,7 @@ def _socket_address(address: str | None) -> bytes | None:
     if address is None:
         return None
     if address[:1] not in {"/", "@"}:
-        logger.warning("cannot tell the service manager at %s: it is no path", address)
+        logger.warning("manager_not_told", detail=f"{address} is no path")
         return None
     name = os.fsencode(address)
     return b"\0" + name[1:] if name[:1] == b"@" else name

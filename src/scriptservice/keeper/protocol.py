@@ -2,7 +2,8 @@
 
 A frame is four bytes of length (little-endian) and a JSON object whose ``type`` names it. Either
 side may lose frames when the other dies; whatever must not be lost is in the journal or in the
-database. This module is the only one of the keeper, with ``journal``, that others import.
+database. This module is the only one of the keeper that others import, with ``journal`` and, for
+lines of log, ``lines`` and ``log``.
 
 To the keeper: ``ready``, ``waiting``, ``fatal``, ``adopted``, ``spawn``, ``stop``, ``expire``,
 ``recorded``, ``ping``. To the child: ``hello``, ``end``, ``shutdown``, ``finish``, ``pong``.

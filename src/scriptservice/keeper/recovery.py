@@ -294,7 +294,7 @@ class Recovery:
                 kind, fields = Kind.LOST, {"reason": reason}
             self._writer.append(kind, UUID(command.id).bytes, fields, command.position, now_us())
             del self._past.open[command.id]
-            logger.warning("command %s: %s", command.id, kind.name.lower())
+            logger.warning(f"command_{kind.name.lower()}", command_id=command.id)
 
 
 def _add_descendants(members: dict[int, int]) -> None:
@@ -320,7 +320,7 @@ def recover(past: Past, writer: JournalWriter, mine: Identity) -> None:
         try:
             recovery.run()
         except NoRoomError:
-            logger.warning("no room to record what became of earlier commands: waiting for it")
+            logger.warning("no_room", detail="what became of earlier commands waits to be recorded")
             time.sleep(1)
         else:
             return

@@ -59,9 +59,9 @@ def prepare(config: KeeperConfig) -> Ground:
         raise StartError(message) from error
     if not user.changes:
         logger.warning(
-            "scripts run as the service's own user %s: they can read its database and tokens "
-            "and signal it (docs/security.md)",
-            user.name,
+            "scripts_share_the_user",
+            user=user.name,
+            detail="they can read its database and tokens and signal it (docs/security.md)",
         )
     return Ground(lock, listener, spawner)
 

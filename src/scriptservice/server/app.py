@@ -18,20 +18,27 @@ from scriptservice import __version__
 from scriptservice.errors import ConfigurationError, StoreError, StoreUnavailableError
 from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.local import Hello, LocalKeeper
-from scriptservice.fleet.recorder import Recorded, Recorder
+from scriptservice.fleet.news import Recorded, Step
+from scriptservice.fleet.recorder import Recorder
 from scriptservice.keeper.journal import now_us
+from scriptservice.keeper.lines import Lines
 from scriptservice.server import openapi, problems
 from scriptservice.server.auth import TokenCheck, write_token_file
 from scriptservice.server.commands import Commands
 from scriptservice.server.config import ServerConfig
 from scriptservice.server.events import Events
 from scriptservice.server.feed import Feed
+from scriptservice.server.gauges import Gauges
 from scriptservice.server.head import HeadAsGet
+from scriptservice.server.logs import CommandLog
+from scriptservice.server.meter import Meter
+from scriptservice.server.metrics import Metrics
 from scriptservice.server.remover import Remover
 from scriptservice.server.routes import commands as command_routes
 from scriptservice.server.routes import events as event_routes
 from scriptservice.server.routes import health as health_routes
 from scriptservice.server.routes import hosts as host_routes
+from scriptservice.server.routes import metrics as metrics_routes
 from scriptservice.server.routes import output as output_routes
 from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching, requests
@@ -109,7 +116,11 @@ class Server:
         self._lock = lock_database(config.data_dir)
         self._database: Database = connect_database(config.database)
         self.feed = Feed()
-        self._writer = Writer(self._database, asyncio.get_running_loop())
+        self._metrics = Metrics(__version__, hello.starts)
+        self._command_log = CommandLog(
+            Lines("server", config.host_name, config.log_format), config.log_level
+        )
+        self._writer = Writer(self._database, asyncio.get_running_loop(), self._metrics.committed)
         self._reader = Reader(self._database)
         self._remover = Remover(self._writer)
         self._tasks: list[asyncio.Task[None]] = []
@@ -143,6 +154,7 @@ class Server:
             self._reader,
             next_number=await self._reader.run(command_store.next_number),
             max_running=self._config.max_running,
+            on_stored=self._command_log.stored,
             on_ended=self._ended,
         )
         self._run(self._recorder.run())
@@ -163,8 +175,11 @@ class Server:
             remover=self._remover,
             data_dir=self._config.data_dir,
             min_free_bytes=self._config.min_free_bytes,
+            on_ended=self._ended,
+            on_deleted=self._deleted,
         )
-        return build_app(commands, self.here, tokens)
+        gauges = Gauges(self._reader, self._keeper, self._recorder, self.feed)
+        return build_app(commands, self.here, tokens, self._metrics, gauges)
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -267,9 +282,17 @@ class Server:
     def _recorded(self, news: Recorded) -> None:
         self.feed.notify(news.changed)
         self._dispatcher.recorded(news)
+        self._metrics.recorded(news)
+        self._command_log.recorded(news)
 
-    def _ended(self, command: UUID) -> None:
+    def _ended(self, step: Step) -> None:
+        self.feed.notify([step.command])
+        self._metrics.stepped(step)
+        self._command_log.stepped(step)
+
+    def _deleted(self, command: UUID) -> None:
         self.feed.notify([command])
+        self._command_log.deleted(command)
 
     def shutting_down(self) -> None:
         """The keeper ends its scripts: nothing new starts."""
@@ -311,13 +334,21 @@ def _place(data_dir: str) -> str:
     )
 
 
-def build_app(commands: Commands, here: Here, tokens: list[token_store.Token]) -> FastAPI:
+def build_app(
+    commands: Commands,
+    here: Here,
+    tokens: list[token_store.Token],
+    metrics: Metrics,
+    gauges: Gauges,
+) -> FastAPI:
     """Return the application.
 
     Args:
         commands: the service's verbs.
         here: this machine.
         tokens: who may ask.
+        metrics: what is counted.
+        gauges: what is true at the moment.
     """
     app = FastAPI(
         title="ScriptService",
@@ -329,9 +360,18 @@ def build_app(commands: Commands, here: Here, tokens: list[token_store.Token]) -
     )
     app.state.commands = commands
     app.state.here = here
+    app.state.metrics = metrics
+    app.state.gauges = gauges
     routers = [
         module.router
-        for module in (command_routes, output_routes, event_routes, host_routes, health_routes)
+        for module in (
+            command_routes,
+            output_routes,
+            event_routes,
+            host_routes,
+            health_routes,
+            metrics_routes,
+        )
     ]
     # FastAPI keeps routers whole and does not say what is in them; a 405 has to.
     app.state.routes = [route for router in routers for route in router.routes]
@@ -344,4 +384,5 @@ def build_app(commands: Commands, here: Here, tokens: list[token_store.Token]) -
     openapi.install(app)
     app.add_middleware(TokenCheck, tokens=tokens)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(Meter, routes=app.state.routes, answered=metrics.answered)
     return app

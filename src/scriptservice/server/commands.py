@@ -6,7 +6,7 @@ Routes decode and respond; here it is acted. Nothing here knows HTTP.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -24,13 +24,14 @@ from scriptservice.errors import (
     ValidationError,
 )
 from scriptservice.fleet.dispatcher import Dispatcher
+from scriptservice.fleet.news import Step
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import HostState, Transport
 from scriptservice.ids import new_id, parse_id
 from scriptservice.keeper.journal import now_us
 from scriptservice.model import Command, Filter, Origin, RequestKey, Stream, Submission
 from scriptservice.server.events import Events
-from scriptservice.server.feed import Feed
+from scriptservice.server.feed import Feed, Follower
 from scriptservice.server.remover import Remover
 from scriptservice.server.streaming import StreamCutError
 from scriptservice.store import commands as command_store
@@ -113,6 +114,8 @@ class Commands:
         remover: removes the output of deleted commands.
         data_dir: whose disk must have room.
         min_free_bytes: how much.
+        on_ended: told of each command that ends without having been sent anywhere.
+        on_deleted: told of each command that is deleted.
     """
 
     def __init__(
@@ -128,6 +131,8 @@ class Commands:
         remover: Remover,
         data_dir: str,
         min_free_bytes: int,
+        on_ended: Callable[[Step], None],
+        on_deleted: Callable[[UUID], None],
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -139,6 +144,8 @@ class Commands:
         self._remover = remover
         self._data_dir = data_dir
         self._min_free_bytes = min_free_bytes
+        self._on_ended = on_ended
+        self._on_deleted = on_deleted
         self._room_checked = 0.0
         self._has_room = True
 
@@ -228,7 +235,7 @@ class Commands:
     async def _wait_for_end(self, command: Command, seconds: float) -> Command:
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
-        with self._feed.subscription(command.id) as news:
+        with self._feed.subscription(command.id, Follower.WAIT) as news:
             while True:
                 news.clear()
                 extent = await self._reader.run(command_store.extent, command.id)
@@ -288,7 +295,7 @@ class Commands:
         if not isinstance(result, Command):
             return
         if result.status.final:
-            self._feed.notify([result.id])
+            self._on_ended(Step(result.id, result.status, result.outcome))
             return
         grace = request.grace_seconds
         if grace is None:
@@ -329,7 +336,7 @@ class Commands:
     ) -> None:
         result = _result_of(stored)
         if isinstance(result, int):
-            self._feed.notify([deletion.id])
+            self._on_deleted(deletion.id)
             self._remover.remove(result)
 
     # Output
@@ -391,7 +398,7 @@ class Commands:
         """
         identifier = _id(command)
         at = window.start
-        with self._feed.subscription(identifier) as news:
+        with self._feed.subscription(identifier, Follower.OUTPUT) as news:
             while window.end is None or at < window.end:
                 # Before reading: what is committed after this wakes us again.
                 news.clear()
@@ -441,6 +448,11 @@ class Commands:
             TimeoutError: it does not answer.
         """
         return await self._transport.state()
+
+    @property
+    def takes_no_writes(self) -> bool:
+        """Whether the database took nothing when it was tried last."""
+        return self._writer.unavailable is not None
 
     @property
     def recording_waits(self) -> str | None:

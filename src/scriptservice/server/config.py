@@ -16,6 +16,7 @@ class ServerConfig:
         max_running: commands that may run at once, None for as many as the keeper can.
         min_free_bytes: disk space below which submits are refused.
         log_level: what is logged.
+        log_format: how: json or console.
         first_token: the admin token of a database that has none yet; None: a random one.
     """
 
@@ -27,4 +28,5 @@ class ServerConfig:
     max_running: int | None
     min_free_bytes: int
     log_level: str
+    log_format: str
     first_token: str | None = field(default=None, repr=False)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from scriptservice.errors import StoreError, UnknownCommandError
 from scriptservice.model import Command, Status
-from scriptservice.server.feed import Feed
+from scriptservice.server.feed import Feed, Follower
 from scriptservice.server.frames import (
     ADJACENT_MICROSECONDS,
     COMMENT,
@@ -83,7 +83,7 @@ class Events:
         """
         place = _Place(position)
         yield RETRY
-        with self._feed.subscription(command) as wake:
+        with self._feed.subscription(command, Follower.EVENTS) as wake:
             while not place.ended:
                 # Before reading: what is committed after this wakes us again.
                 wake.clear()

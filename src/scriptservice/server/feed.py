@@ -6,13 +6,23 @@ It carries no news itself: whoever is woken reads the store.
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from uuid import UUID
+
+
+class Follower(StrEnum):
+    """What somebody follows a command for."""
+
+    OUTPUT = "output"
+    EVENTS = "events"
+    WAIT = "wait"
 
 
 class Feed:
     """Who waits for which command, in this process.
 
     Attributes:
+        followers: how many there are of each kind.
         changes: how often there was news of any command.
         draining: the service ends its scripts; who follows goes on, who waits is answered.
         closing: the server ends.
@@ -20,20 +30,23 @@ class Feed:
 
     def __init__(self) -> None:
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
+        self.followers = dict.fromkeys(Follower, 0)
         self.changes = 0
         self.closing = False
         self.draining = False
 
     @contextmanager
-    def subscription(self, command: UUID) -> Iterator[asyncio.Event]:
+    def subscription(self, command: UUID, kind: Follower) -> Iterator[asyncio.Event]:
         """Give an event that is set at each news of a command, and when the feed closes."""
         event = asyncio.Event()
         if self.closing:
             event.set()
         self._waiting.setdefault(command, set()).add(event)
+        self.followers[kind] += 1
         try:
             yield event
         finally:
+            self.followers[kind] -= 1
             waiting = self._waiting[command]
             waiting.discard(event)
             if not waiting:

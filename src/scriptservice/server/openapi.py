@@ -451,6 +451,19 @@ READY = _route(
     answers={200: {"description": "ready", "content": _json(Readiness)}},
     problems=_problems("validation"),
 )
+METRICS = _route(
+    status=200,
+    answers={
+        200: {
+            "description": "all metrics, for Prometheus",
+            "content": {
+                media_type: {"schema": {"type": "string"}}
+                for media_type in ("text/plain", "application/openmetrics-text")
+            },
+        }
+    },
+    problems=_problems("validation"),
+)
 DOCUMENT = _route(
     status=200,
     secured=False,

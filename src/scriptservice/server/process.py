@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import socket
 from collections.abc import Awaitable, Iterator
@@ -14,9 +13,11 @@ import uvicorn
 
 from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.local import LocalKeeper
+from scriptservice.keeper.lines import Lines
 from scriptservice.server.app import Server
 from scriptservice.server.config import ServerConfig
 from scriptservice.server.gate import Gate
+from scriptservice.server.logs import start_logging
 from scriptservice.store.writer import cause_of
 
 GRACE_SECONDS = 3
@@ -61,7 +62,7 @@ def main(*, keeper: int, listener: int, config: int) -> int:
     """
     with os.fdopen(config, "rb") as file:
         told = ServerConfig(**json.load(file))
-    _start_logging(told.log_level)
+    start_logging(Lines("server", told.host_name, told.log_format), told.log_level)
     with asyncio.Runner(loop_factory=_uvloop) as runner:
         return runner.run(_live(told, socket.socket(fileno=keeper), socket.socket(fileno=listener)))
 
@@ -75,40 +76,6 @@ def _uvloop() -> asyncio.AbstractEventLoop:
 
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
-
-
-def _start_logging(level: str) -> None:
-    number = getattr(logging, level.upper())
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(level=logging.WARNING)
-    # An output stream that is cut on purpose is no error of the application.
-    logging.getLogger("uvicorn.error").addFilter(
-        lambda record: "without completing response" not in record.getMessage()
-    )
-
-
-class _Stderr:
-    """A stderr that may be gone: losing a line of log is better than the service."""
-
-    def write(self, text: str) -> None:
-        """Write if that is possible."""
-        try:
-            os.write(2, text.encode(errors="replace"))
-        except OSError:
-            return
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
 
 
 class _Life:
@@ -208,6 +175,7 @@ def _web(gate: Gate) -> _Uvicorn:
             http="httptools",
             ws="none",
             lifespan="off",
+            log_config=None,  # the root logger has our handler
             log_level="error",
             access_log=False,
             server_header=False,

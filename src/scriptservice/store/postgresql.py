@@ -8,7 +8,7 @@ import time
 from typing import Any, Final, LiteralString
 
 import psycopg
-from sqlalchemy import URL, create_engine, event, make_url
+from sqlalchemy import URL, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -63,6 +63,8 @@ def connect_postgresql(url: str) -> Database:
     )
     migrating = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
     event.listen(writing, "connect", _become_writer)
+    for engine in (writing, reading, migrating):
+        event.listen(engine, "handle_error", _name_no_values)
     return Database(
         given.render_as_string(hide_password=True),
         writing,
@@ -78,6 +80,17 @@ def _with(url: URL, session: str) -> URL:
     ours = {**_PARAMETERS, "target_session_attrs": session}
     missing = {name: value for name, value in ours.items() if name not in url.query}
     return url.set(drivername="postgresql+psycopg").update_query_dict(missing)
+
+
+def _name_no_values(context: ExceptionContext) -> None:
+    """Take the details out of an error: they show values, which are what scripts print."""
+    error, shown = context.original_exception, context.sqlalchemy_exception
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    if primary is None:
+        return
+    if shown is not None:
+        shown.args = tuple(str(part).replace(str(error), primary) for part in shown.args)
+    error.args = (primary,)
 
 
 def _become_writer(connection: "psycopg.Connection[Any]", _: Any) -> None:

@@ -54,7 +54,8 @@ class Reader:
         """Call a function; once more if only an idle connection had broken."""
         for last_try in (False, True):
             try:
-                with self._engine.begin() as connection:
+                # Nothing is to be committed: the transaction that begins here is rolled back.
+                with self._engine.connect() as connection:
                     return function(connection)
             except SQLAlchemyError as error:
                 if last_try or not is_disconnected(error):

@@ -103,12 +103,13 @@ _WAITS_AGAIN = (
     .where(*_GIVEN_BACK, commands.c.stop_signal.is_(None))
     .values(dispatched_to=None)
 )
+NEVER_STARTED = "stopped before it started"
 _NEVER_STARTS = (
     update(commands)
     .where(*_GIVEN_BACK, commands.c.stop_signal.is_not(None))
     .values(
         status=Status.STOPPED.value,
-        reason="stopped before it started",
+        reason=NEVER_STARTED,
         finished_at=bindparam("at"),
     )
 )
@@ -123,23 +124,29 @@ _POSITION = (
 )
 
 
-def record(connection: Connection, items: list[Recording]) -> list[None]:
+def record(connection: Connection, items: list[Recording]) -> list[set[int]]:
     """Store parts of journals, each whole or, with an exception, nothing of the transaction.
 
     A part that is stored already stays as it is.
+
+    Returns:
+        For each the numbers of commands that were given back and are stopped, not waiting.
 
     Raises:
         RecordingConflictError: a command's status is not the one the recorder knew.
         OtherDatabaseError: the part before it is not stored.
     """
-    for item in items:
-        _record(connection, item)
-    return [None] * len(items)
+    return [_record(connection, item) for item in items]
 
 
-def _record(connection: Connection, item: Recording) -> None:
-    if not _advance(connection, item):
-        return
+def _record(connection: Connection, item: Recording) -> set[int]:
+    if _advance(connection, item):
+        _write(connection, item)
+    given_back = {change.number: change.given_back_at for change in item.changes}
+    return _stopped(connection, {n: at for n, at in given_back.items() if at is not None})
+
+
+def _write(connection: Connection, item: Recording) -> None:
     if item.chunks:
         connection.execute(insert(output), [_chunk_row(chunk) for chunk in item.chunks])
     changed = [change for change in item.changes if change.given_back_at is None]
@@ -154,6 +161,18 @@ def _record(connection: Connection, item: Recording) -> None:
             connection.execute(
                 _NEVER_STARTS, {"the_number": change.number, "at": change.given_back_at}
             )
+
+
+def _stopped(connection: Connection, given_back: dict[int, int]) -> set[int]:
+    """Return which of the commands that were given back at these times do not wait again."""
+    if not given_back:
+        return set()
+    query = select(commands.c.number, commands.c.finished_at).where(
+        commands.c.number.in_(given_back), commands.c.status == Status.STOPPED.value
+    )
+    return {
+        row.number for row in connection.execute(query) if row.finished_at == given_back[row.number]
+    }
 
 
 def _advance(connection: Connection, item: Recording) -> bool:

@@ -13,6 +13,7 @@ is, and whoever waits for it is told.
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import groupby
@@ -58,14 +59,21 @@ class Writer:
     Args:
         database: what it writes to.
         loop: where the callers wait.
+        on_committed: told on the writer's thread of each transaction: its items, its seconds.
 
     Attributes:
         unavailable: why the database takes no writes now, for the log; None while it does.
     """
 
-    def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        database: Database,
+        loop: asyncio.AbstractEventLoop,
+        on_committed: Callable[[int, float], None] = lambda items, seconds: None,  # noqa: ARG005
+    ) -> None:
         self._engine = database.writing
         self._loop = loop
+        self._on_committed = on_committed
         self._connection: Connection | None = None
         self._entries: deque[_Entry] = deque()
         self._wake = threading.Condition()
@@ -193,6 +201,7 @@ class Writer:
         if self._connection is None:
             self._connection = self._engine.connect()
         results: list[Any] = []
+        began = time.perf_counter()
         with self._connection.begin() as transaction:
             for job, entries in groupby(batch, key=lambda entry: entry.job):
                 results += job(self._connection, [entry.item for entry in entries])
@@ -205,6 +214,7 @@ class Writer:
         if self.unavailable is not None:
             log.info("store_available")
             self.unavailable = None
+        self._on_committed(len(batch), time.perf_counter() - began)
         return results
 
     def _settle(self, batch: list[_Entry]) -> list[Any]:

@@ -31,6 +31,8 @@ async def readyz(request: Request) -> Response:
         await service(request).hosts()
     except StoreError as error:
         raise _not_ready("the database does not answer") from error
+    if service(request).takes_no_writes:
+        raise _not_ready("the database takes no writes")
     try:
         state = await service(request).host_state()
     except TimeoutError as error:

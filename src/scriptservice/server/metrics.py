@@ -1,0 +1,221 @@
+"""What the service counts, for Prometheus; one object, built by the composition root.
+
+Whoever does something is given one of the methods as a callback, and knows nothing of Prometheus.
+The counters begin at 0 with each server process. What a death of the server makes it read again
+from the journal is not counted again: only what was stored just now is told of.
+
+No label comes from a client, but for its method if that is one of HTTP's.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from scriptservice.fleet.news import Recorded, Step
+from scriptservice.model import FINAL, Status
+from scriptservice.server.gauges import Moment
+
+_PREFIX = "scriptservice"
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+WAIT_SECONDS = (0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 15, _MINUTE, 300, 1800, 2 * _HOUR, _DAY)
+START_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+RUN_SECONDS = (
+    0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, _MINUTE, 300, 1800,
+    2 * _HOUR, 6 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY,
+)  # fmt: skip
+ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 500)
+COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+ANSWER_SECONDS = (0.0025, 0.01, 0.05, 0.25, 1, 5)
+
+
+class Metrics:
+    """Counts what happens, and writes it down for Prometheus.
+
+    Args:
+        version: of this release.
+        starts: how many servers this keeper has started, this one included.
+    """
+
+    def __init__(self, version: str, starts: int) -> None:
+        # A second series for each, which says when it began, in a form that 0.0.4 cannot mark.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        self._now = _Now()
+        self._registry.register(self._now)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        Info(f"{_PREFIX}_build", "This release.", registry=self._registry).info(
+            {"version": version}
+        )
+        self._counter("server_restarts", "Servers that this keeper had to start again.").inc(
+            starts - 1
+        )
+        self._count_commands()
+        self._count_store()
+        self._requests = self._counter(
+            "http_requests", "Answered requests.", "route", "method", "status"
+        )
+        self._answer_seconds = self._histogram(
+            "http_response_start_seconds",
+            "From a request to the start of its answer; without those that ask to wait.",
+            ANSWER_SECONDS,
+            "route",
+            "method",
+        )
+        self._bound: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def _count_commands(self) -> None:
+        finished = self._counter("commands_finished", "Commands that became final.", "status")
+        # Labels are looked up once, not for each command.
+        self._finished = {status: finished.labels(status.value) for status in sorted(FINAL)}
+        self._wait_seconds = self._histogram(
+            "command_wait_seconds", "From submission to start.", WAIT_SECONDS
+        )
+        self._start_seconds = self._histogram(
+            "command_start_seconds", "From being sent to the keeper to start.", START_SECONDS
+        )
+        self._run_seconds = self._histogram(
+            "command_run_seconds", "From start to finish.", RUN_SECONDS
+        )
+
+    def _count_store(self) -> None:
+        stored = self._counter("output_stored_bytes", "Output that was stored.", "stream")
+        self._stdout_bytes = stored.labels("stdout")
+        self._stderr_bytes = stored.labels("stderr")
+        self._items = self._histogram(
+            "store_transaction_items", "What one transaction stored for everyone.", ITEMS
+        )
+        self._commit_seconds = self._histogram(
+            "store_transaction_seconds", "From a transaction's begin to its commit.", COMMIT_SECONDS
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
+        return Histogram(
+            f"{_PREFIX}_{name}", text, labels, buckets=tuple(buckets), registry=self._registry
+        )
+
+    # What happens
+
+    def recorded(self, news: Recorded) -> None:
+        """A part of the journal was stored."""
+        if news.stdout_bytes:
+            self._stdout_bytes.inc(news.stdout_bytes)
+        if news.stderr_bytes:
+            self._stderr_bytes.inc(news.stderr_bytes)
+        for step in news.steps:
+            self.stepped(step)
+
+    def stepped(self, step: Step) -> None:
+        """A command's status changed."""
+        outcome = step.outcome
+        if step.status is Status.RUNNING:
+            if outcome.started_at is not None:
+                _observe(self._wait_seconds, step.created_at, outcome.started_at)
+                _observe(self._start_seconds, step.sent_at, outcome.started_at)
+        elif step.status in self._finished:
+            self._finished[step.status].inc()
+            if outcome.finished_at is not None:
+                _observe(self._run_seconds, outcome.started_at, outcome.finished_at)
+
+    def committed(self, items: int, seconds: float) -> None:
+        """The writer committed a transaction; called on its thread."""
+        self._items.observe(items)
+        self._commit_seconds.observe(seconds)
+
+    def answered(self, route: str, method: str, status: int, seconds: float | None) -> None:
+        """A request's answer began.
+
+        Args:
+            route: its route as the contract has it, ``other`` for none.
+            method: of HTTP, ``other`` for what is none.
+            status: of the answer.
+            seconds: how long it took; None where that says nothing of the service.
+        """
+        key = (route, method, status)
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = self._bound[key] = (
+                self._requests.labels(route, method, str(status)),
+                self._answer_seconds.labels(route, method),
+            )
+        bound[0].inc()
+        if seconds is not None:
+            bound[1].observe(seconds)
+
+    # What is asked for
+
+    def text(self, now: Moment, accept: str) -> tuple[bytes, str]:
+        """Return everything in the form that a scraper asks for, and its media type.
+
+        Args:
+            now: what is true at this moment.
+            accept: the request's ``Accept``.
+        """
+        self._now.moment = now
+        try:
+            encoder, media_type = choose_encoder(accept)
+        except TypeError:  # a version that is no number
+            encoder, media_type = choose_encoder("")
+        return encoder(self._registry), media_type
+
+
+def _observe(histogram: Histogram, from_us: int | None, to_us: int) -> None:
+    """Observe a duration between two moments of the clock, which may have been set back."""
+    if from_us is not None:
+        histogram.observe(max(0, to_us - from_us) / 1e6)
+
+
+class _Now(Collector):
+    """The gauges, as they were at the last look; what could not be seen is absent."""
+
+    def __init__(self) -> None:
+        self.moment = Moment()
+
+    def collect(self) -> Iterator[Metric]:
+        """See `Collector`."""
+        now = self.moment
+        waiting = _gauge("commands_queued", "Commands that wait, by whom they wait with.", "where")
+        for where, count in (("database", now.queued), ("keeper", now.waiting)):
+            if count is not None:
+                waiting.add_metric([where], count)
+        yield waiting
+        yield _gauge("commands_running", "Scripts that the keeper runs.", value=now.running)
+        followers = _gauge("followers", "Open requests that follow a command.", "kind")
+        for kind, count in now.followers.items():
+            followers.add_metric([kind], count)
+        yield followers
+        yield _gauge(
+            "journal_lag_bytes", "Journal that the recorder has not stored.", value=now.lag_bytes
+        )
+        yield _gauge(
+            "journal_lag_seconds", "Age of the oldest record not stored.", value=now.lag_seconds
+        )
+        yield _gauge(
+            "spool_bytes",
+            "Journal that the keeper does not know to be stored; has a limit.",
+            value=now.spool_bytes,
+        )
+        yield _gauge(
+            "spool_full", "1 while scripts that print wait for room.", value=now.spool_full
+        )
+
+
+def _gauge(
+    name: str, text: str, label: str | None = None, value: float | None = None
+) -> GaugeMetricFamily:
+    labels = None if label is None else [label]
+    return GaugeMetricFamily(f"{_PREFIX}_{name}", text, value=value, labels=labels)

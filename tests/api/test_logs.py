@@ -1,0 +1,305 @@
+"""What a real service logs: every change of a command once, whole lines, and nothing secret."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from support.service import ON_SQLITE, Service, eventually
+
+Make = Callable[..., Service]
+BASE = ["timestamp", "level", "event", "component", "host"]
+CONSOLE = re.compile(
+    r"(?P<timestamp>\S{27}) (?P<level>\w+) +(?P<component>keeper|server) (?P<event>\w+)"
+    r"(?P<fields>( \w+=([\w./:+@%-]+|\"([^\"\\]|\\.)*\"))* host=\S+)"
+)
+
+
+def lines(service: Service) -> list[str]:
+    """Return what was logged: all that it printed but the first words."""
+    words = ("ScriptService listens", "admin token")
+    return [line for line in service.output().splitlines() if not line.startswith(words)]
+
+
+def told(service: Service) -> list[dict[str, Any]]:
+    """Return what was logged as JSON; every line must be."""
+    return [json.loads(line) for line in lines(service)]
+
+
+def told_on_a_console(service: Service) -> list[dict[str, Any]]:
+    found = []
+    for line in lines(service):
+        match = CONSOLE.fullmatch(line)
+        assert match, line
+        fields = dict(re.findall(r" (\w+)=(\"(?:[^\"\\]|\\.)*\"|\S+)", match["fields"]))
+        fields = {k: json.loads(v) if v[0] == '"' else v for k, v in fields.items()}
+        found.append({**{name: match[name] for name in BASE[:-1]}, **fields})
+    return found
+
+
+def changes(entries: list[dict[str, Any]], command: str) -> list[str]:
+    return [
+        entry["event"].removeprefix("command_")
+        for entry in entries
+        if entry.get("command_id") == command and entry["component"] == "server"
+    ]
+
+
+def stop(service: Service, command: str) -> None:
+    url = f"/v1/commands/{command}/stop"
+    assert service.client.post(url, json={"grace_seconds": 0}).status_code == 202
+
+
+FATES: dict[str, list[str]] = {
+    "succeeds": ["queued", "running", "succeeded"],
+    "fails": ["queued", "running", "failed"],
+    "cannot start": ["queued", "failed"],
+    "times out": ["queued", "running", "stopping", "timed_out"],
+    "is stopped": ["queued", "running", "stopping", "stopped"],
+    "waits too long": ["queued", "timed_out"],
+    "is stopped while it waits": ["queued", "stopped", "deleted"],
+}
+
+
+def live_through(service: Service) -> dict[str, str]:
+    """Let commands have every fate; return their ids."""
+    ids = {
+        "succeeds": service.run("echo hi")["id"],
+        "fails": service.run("kill -9 $$")["id"],
+        "cannot start": service.run("true", interpreter=["/no/such"])["id"],
+        "times out": service.run("sleep 100", timeout_seconds=0.1, grace_seconds=0)["id"],
+    }
+    ids["is stopped"] = service.submit("exec sleep 100")["id"]
+    service.wait_for(ids["is stopped"], "running")
+    ids["waits too long"] = service.run("true", queue_timeout_seconds=0.05)["id"]
+    ids["is stopped while it waits"] = service.submit("true")["id"]
+    stop(service, ids["is stopped while it waits"])
+    stop(service, ids["is stopped"])
+    service.wait(ids["is stopped"])
+    url = f"/v1/commands/{ids['is stopped while it waits']}"
+    assert service.client.delete(url).status_code == 204
+    return ids
+
+
+@pytest.mark.parametrize("form", ["json", "console", None])
+def test_every_change_of_a_command_is_one_line(make_service: Make, form: str | None) -> None:
+    flags = [] if form is None else ["--log-format", form]
+    service = make_service("--max-running", "1", "--host-name", "alpha", *flags).start()
+    ids = live_through(service)
+    assert service.stop() == 0
+    entries = told(service) if form == "json" else told_on_a_console(service)
+    assert {fate: changes(entries, command) for fate, command in ids.items()} == FATES
+    moments = [datetime.fromisoformat(entry["timestamp"]) for entry in entries]
+    for entry, moment in zip(entries, moments, strict=True):
+        assert entry["host"] == "alpha"
+        assert entry["level"] in ("info", "warning")
+        assert entry["component"] in ("keeper", "server")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", entry["timestamp"])
+        assert abs((datetime.now(UTC) - moment).total_seconds()) < 300
+    (shutdown,) = (entry for entry in entries if entry["event"] == "shutting_down")
+    assert shutdown["component"] == "keeper"
+
+
+def test_an_end_is_told_with_its_code_signal_reason_and_length(make_service: Make) -> None:
+    service = make_service("--max-running", "1", "--log-format", "json").start()
+    ids = live_through(service)
+    failed = service.run("sleep 0.2; exit 3")
+    service.stop()
+    entries = told(service)
+    ends = {
+        entry["command_id"]: entry
+        for entry in entries
+        if entry["component"] == "server" and "exit_code" in entry
+    }
+    for entry in entries:
+        assert list(entry)[:5] == BASE
+    ended = ends[failed["id"]]
+    assert (ended["exit_code"], ended["signal"]) == (3, None)
+    assert ended["reason"] == "it exited with code 3"
+    assert 0.2 < ended["run_seconds"] < 10
+    killed = ends[ids["fails"]]
+    assert (killed["exit_code"], killed["signal"]) == (None, "SIGKILL")
+    never = ends[ids["cannot start"]]
+    assert (never["reason"], never["run_seconds"]) == ("it could not be started", None)
+    assert ends[ids["is stopped while it waits"]]["reason"] == "stopped before it started"
+
+
+@ON_SQLITE
+def test_nothing_that_was_submitted_and_no_token_is_in_the_log(make_service: Make) -> None:
+    """Though it tries to break out of its line, and whatever becomes of it."""
+    mark = uuid.uuid4().hex
+    evil = f'{mark}\n{{"level":"error"}}\r\x1b[2J\x9b31m"\u2028'
+    service = make_service("--log-format", "json", "--log-level", "debug").start()
+    fields = {
+        "name": evil,
+        "labels": {mark: evil},
+        "args": [evil],
+        "env": {f"X{mark}": evil},
+        "stdin": evil,
+    }
+    script = f'echo {mark}; cat; printf %s "$1" >&2; exit 3 # {evil}'
+    service.run(script, **fields)
+    service.run(script, **fields, timeout_seconds=0.01, interpreter=["/bin/sleep", "9"])
+    service.run("true", working_directory=f"/{mark}", **fields)
+    service.run(f"#!/{mark}/bin {mark}\n", **fields)
+    for path in (f"/v1/commands/{mark}", f"/{mark}%0a%1b[2J"):
+        service.client.get(path, headers={"Idempotency-Key": mark, "Cookie": mark})
+    key = {"Idempotency-Key": mark}
+    service.client.post("/v1/commands", json={"script": script, **fields}, headers=key)
+    service.kill_server()
+    service.wait_until_up()
+    # What the database cannot take is an error with a statement, and here with all this in it.
+    database = service.data_dir / "scriptservice.db"
+    with contextlib.closing(sqlite3.connect(database, timeout=30)) as other:
+        for table in ("inputs", "output"):
+            other.execute(
+                f"CREATE TRIGGER no_{table} BEFORE INSERT ON {table} "
+                "BEGIN SELECT RAISE(ABORT, 'no more'); END"
+            )
+        other.commit()
+        service.close_client()
+        refused = service.client.post("/v1/commands", json={"script": script, **fields})
+        assert refused.status_code == 503
+        other.execute("DROP TRIGGER no_inputs")
+        other.commit()
+        service.client.post("/v1/commands", json={"script": script, **fields})
+        waits = eventually(
+            lambda: [one for one in told(service) if one["event"] == "recording_waits"],
+            "it to wait",
+        )
+        assert "no more" in waits[0]["cause"]
+        other.execute("DROP TRIGGER no_output")
+        other.commit()
+    service.stop()
+    text = "\n".join(lines(service))
+    assert mark not in text
+    assert service.token not in text
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert len(told(service)) > 15
+
+
+def test_a_level_leaves_out_what_is_below_it(make_service: Make) -> None:
+    service = make_service("--log-format", "json", "--log-level", "warning").start()
+    service.run("exit 3")
+    service.kill_server()
+    service.wait_until_up()
+    service.stop()
+    shares = {"scripts_share_the_user"}
+    assert {entry["event"] for entry in told(service)} - shares == {"server_ended"}
+
+
+def test_what_a_death_makes_it_read_again_is_not_told_again(make_service: Make) -> None:
+    service = make_service("--log-format", "json").start()
+    done = service.run("true")["id"]
+    running = service.submit("while [ ! -e go ]; do sleep 0.02; done; exit 3")["id"]
+    service.wait_for(running, "running")
+    eventually(lambda: "running" in changes(told(service), running), "its line")
+    service.kill_server()
+    (service.data_dir / "work" / "go").touch()
+    assert service.wait(running)["status"] == "failed"
+    service.kill_keeper()
+    service.close_client()
+    service.start()
+    service.run("true")
+    service.stop()
+    entries = told(service)
+    assert changes(entries, done) == ["queued", "running", "succeeded"]
+    assert changes(entries, running) == ["queued", "running", "failed"]
+    (ended,) = (entry for entry in entries if entry["event"] == "server_ended")
+    assert (ended["code"], ended["level"]) == (-9, "warning")
+
+
+def test_what_its_keeper_lost_is_a_warning(make_service: Make) -> None:
+    service = make_service("--log-format", "json").start()
+    running = service.submit("exec sleep 100")["id"]
+    service.wait_for(running, "running")
+    service.kill_keeper()
+    service.close_client()
+    service.start()
+    assert service.wait(running)["status"] == "lost"
+    service.stop()
+    entries = told(service)
+    assert changes(entries, running) == ["queued", "running", "lost"]
+    assert [e["level"] for e in entries if e["event"] == "command_lost"] == ["warning"] * 2
+
+
+@ON_SQLITE
+def test_what_fails_is_told_in_the_same_form_by_us_and_by_libraries(make_service: Make) -> None:
+    service = make_service("--log-format", "json").start()
+    command = service.run("true")["id"]
+    with contextlib.closing(sqlite3.connect(service.data_dir / "scriptservice.db")) as other:
+        other.execute("UPDATE commands SET status = 'odd'")
+        other.commit()
+    assert service.client.get(f"/v1/commands/{command}").status_code == 500
+    eventually(lambda: [one for one in told(service) if "exception" in one][1:], "two lines")
+    service.stop()
+    entries = {entry["event"]: entry for entry in told(service) if "exception" in entry}
+    ours = entries["request_failed"]
+    assert (ours["level"], ours["component"]) == ("error", "server")
+    assert ours["path"] == f"/v1/commands/{command}"
+    assert "'odd' is not a valid Status" in ours["exception"]
+    theirs = next(entry for event, entry in entries.items() if "ASGI" in event)
+    assert (theirs["level"], theirs["logger"]) == ("error", "uvicorn.error")
+
+
+# A stderr that nobody reads
+
+
+def test_a_full_pipe_holds_nobody_up_and_loses_whole_lines(make_service: Make) -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    service = make_service("--log-format", "json", stderr=writing).start()
+    os.close(writing)
+    for _ in range(30):
+        assert service.run("true")["status"] == "succeeded"
+    parts: list[bytes] = []
+
+    def read() -> None:
+        while part := os.read(reading, 4096):
+            parts.append(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    eventually(lambda: parts, "what the pipe held")
+    service.run("true")
+    eventually(lambda: b"log_lines_dropped" in b"".join(parts), "the number of lost lines")
+    last = service.run("exit 3")["id"]
+    service.stop()
+    reader.join(20)
+    os.close(reading)
+    entries = [json.loads(line) for line in b"".join(parts).splitlines()]
+    dropped = [entry["lines"] for entry in entries if entry["event"] == "log_lines_dropped"]
+    assert dropped
+    assert all(count > 0 for count in dropped)
+    assert changes(entries, last) == ["queued", "running", "failed"]
+
+
+def test_a_closed_pipe_is_no_reason_to_end(make_service: Make) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    service = make_service("--log-format", "json", stderr=writing).start()
+    os.close(writing)
+    for _ in range(5):
+        assert service.run("true")["status"] == "succeeded"
+    pid = service.kill_server()
+    eventually(lambda: service.server_pid != pid, "another server")
+    eventually(lambda: answers(service), "an answer")
+    assert service.run("true")["status"] == "succeeded"
+    assert service.stop() == 0
+
+
+def answers(service: Service) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{service.url}/healthz").status_code == 200
+    return False

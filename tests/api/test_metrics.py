@@ -1,0 +1,457 @@
+"""``GET /metrics``: what is counted, what is true at the moment, and that the document says so."""
+
+import contextlib
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
+from prometheus_client.parser import text_string_to_metric_families
+
+from support.problems import assert_problem
+from support.service import Service, eventually, running_service
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+Make = Callable[..., Service]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with running_service("--max-running", "1") as shared:
+        yield shared
+
+
+class Samples(dict[tuple[str, frozenset[tuple[str, str]]], float]):
+    """Samples by name and labels."""
+
+    def value(self, name: str, **labels: str) -> float:
+        return self[f"scriptservice_{name}", frozenset(labels.items())]
+
+    def has(self, name: str, **labels: str) -> bool:
+        return (f"scriptservice_{name}", frozenset(labels.items())) in self
+
+    def of(self, name: str) -> list[dict[str, str]]:
+        """Return the labels of all samples of a name."""
+        return [dict(labels) for found, labels in self if found == f"scriptservice_{name}"]
+
+
+def scrape(service: Service) -> Samples:
+    response = service.client.get("/metrics")
+    assert response.status_code == 200, response.text
+    samples = Samples()
+    for family in text_string_to_metric_families(response.text):
+        for sample in family.samples:
+            key = sample.name, frozenset(sample.labels.items())
+            assert key not in samples, key
+            samples[key] = sample.value
+    return samples
+
+
+def finished(samples: Samples) -> dict[str, float]:
+    name = "commands_finished_total"
+    return {found["status"]: samples.value(name, **found) for found in samples.of(name)}
+
+
+def stop(service: Service, command: dict[str, Any]) -> None:
+    url = f"/v1/commands/{command['id']}/stop"
+    assert service.client.post(url, json={"grace_seconds": 0}).status_code == 202
+    service.wait(command["id"])
+
+
+@pytest.fixture
+def busy(service: Service) -> Iterator[dict[str, Any]]:
+    """A command that holds the only place until the test ends it."""
+    command = service.submit("exec sleep 100")
+    service.wait_for(command["id"], "running")
+    yield command
+    if service.get(command["id"])["status"] == "running":
+        stop(service, command)
+
+
+# The answer
+
+
+def test_it_needs_a_token_and_takes_no_query(service: Service) -> None:
+    assert_problem(httpx.get(f"{service.url}/metrics"), "unauthenticated")
+    assert_problem(service.client.get("/metrics", params={"name[]": "x"}), "validation")
+    refused = service.client.post("/metrics")
+    assert_problem(refused, "method-not-allowed")
+    assert refused.headers["allow"] == "GET, HEAD"
+    head = service.client.head("/metrics")
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        (None, "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/html", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text; version=many", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "openmetrics"),
+    ],
+)
+def test_the_form_is_the_one_that_is_asked_for(
+    service: Service, accept: str | None, content_type: str
+) -> None:
+    headers = {} if accept is None else {"Accept": accept}
+    response = service.client.get("/metrics", headers=headers)
+    assert response.status_code == 200
+    if content_type != "openmetrics":
+        assert response.headers["content-type"] == content_type
+        return
+    assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0")
+    families = {family.name: family.type for family in openmetrics_families(response.text)}
+    assert families["scriptservice_commands_finished"] == "counter"
+    assert families["scriptservice_build"] == "info"
+
+
+def test_the_document_has_every_metric_with_its_type_and_labels(service: Service) -> None:
+    service.run("true")
+    service.client.get("/v1/hosts")
+    found = {}
+    for family in text_string_to_metric_families(service.client.get("/metrics").text):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert family.documentation
+        assert name not in found
+        found[name] = (family.type, labels)
+    told = {}
+    for line in OPERATIONS.read_text().splitlines():
+        if row := re.match(r"\| `(\w+)` \| (counter|gauge|histogram) \| (.*?) ?\| ", line):
+            told[row[1]] = (row[2], set(re.findall(r"`(\w+)`", row[3])))
+    assert found == told
+
+
+def test_promtool_has_nothing_to_say(service: Service, tmp_path: Path) -> None:
+    """And every expression of the document is about metrics that there are."""
+    text = service.client.get("/metrics").text
+    names = {sample.name for one in text_string_to_metric_families(text) for sample in one.samples}
+    watch = OPERATIONS.read_text().partition("### What to watch")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([^`]+)`", watch, re.MULTILINE)
+    assert len(rows) >= 4
+    for expression in rows:
+        for name in re.findall(r"scriptservice_\w+", expression):
+            assert name in names, expression
+    if promtool := shutil.which("promtool"):
+        done = subprocess.run(
+            [promtool, "check", "metrics"], input=text, text=True, capture_output=True, check=False
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+        rules = tmp_path / "rules.yaml"
+        alerts = "".join(
+            f"      - {{alert: A{number}, expr: '{row}'}}\n" for number, row in enumerate(rows)
+        )
+        rules.write_text(f"groups:\n  - name: all\n    rules:\n{alerts}")
+        done = subprocess.run(
+            [promtool, "check", "rules", str(rules)], capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+# What is counted
+
+
+def test_commands_are_counted_by_how_they_ended(service: Service) -> None:
+    before = scrape(service)
+    service.run("printf 12345; printf 123 >&2")
+    service.run("exit 3")
+    service.run("true", interpreter=["/no/such/interpreter"])
+    service.run("sleep 100", timeout_seconds=0.1, grace_seconds=0)
+    running = service.submit("exec sleep 100")
+    service.wait_for(running["id"], "running")
+    # These two never start.
+    waiting = service.submit("true")
+    service.run("true", queue_timeout_seconds=0.05)
+    stop(service, waiting)
+    stop(service, running)
+    after = scrape(service)
+    counted = {name: value - finished(before)[name] for name, value in finished(after).items()}
+    assert counted == {"succeeded": 1, "failed": 2, "stopped": 2, "timed_out": 2, "lost": 0}
+    for name, count in (("wait", 4), ("start", 4), ("run", 4)):
+        sample = f"command_{name}_seconds_count"
+        assert after.value(sample) - before.value(sample) == count, name
+    for stream, count in (("stdout", 5), ("stderr", 3)):
+        name = "output_stored_bytes_total"
+        assert after.value(name, stream=stream) - before.value(name, stream=stream) == count
+
+
+def test_waits_starts_and_runs_are_what_the_commands_say(
+    service: Service, busy: dict[str, Any]
+) -> None:
+    before = scrape(service)
+    waiting = service.submit("sleep 0.3")
+    eventually(lambda: scrape(service).value("commands_queued", where="database"), "it to wait")
+    stop(service, busy)
+    done = service.wait(waiting["id"])
+    after = scrape(service)
+
+    def added(name: str) -> float:
+        return after.value(f"command_{name}_seconds_sum") - before.value(
+            f"command_{name}_seconds_sum"
+        )
+
+    def seconds(since: str, until: str, command: dict[str, Any]) -> float:
+        start, end = (datetime.fromisoformat(command[name]) for name in (since, until))
+        return (end - start).total_seconds()
+
+    assert added("wait") == pytest.approx(seconds("created_at", "started_at", done), abs=1e-5)
+    ended = service.get(busy["id"])
+    runs = sum(seconds("started_at", "finished_at", one) for one in (ended, done))
+    assert added("run") == pytest.approx(runs, abs=1e-5)
+    # It was sent when there was room, not when it was submitted.
+    assert 0 < added("start") < added("wait")
+
+
+def test_transactions_are_counted_with_their_items(service: Service) -> None:
+    before = scrape(service)
+    service.run("true")
+    after = scrape(service)
+    for part in ("items", "seconds"):
+        name = f"store_transaction_{part}"
+        assert after.value(f"{name}_count") > before.value(f"{name}_count")
+        assert after.value(f"{name}_sum") > before.value(f"{name}_sum")
+    items = after.value("store_transaction_items_sum") - before.value("store_transaction_items_sum")
+    count = "store_transaction_items_count"
+    assert items >= after.value(count) - before.value(count)
+
+
+def test_requests_are_counted_by_route_method_and_status(service: Service) -> None:
+    unknown, made_up = uuid.uuid4(), uuid.uuid4().hex
+    command = service.run("true")["id"]
+    before = scrape(service)
+    wanted = [
+        ("GET", f"/v1/commands/{unknown}", "/v1/commands/{id}", 404),
+        ("GET", f"/v1/commands/{command}?wait=0", "/v1/commands/{id}", 200),
+        ("HEAD", f"/v1/commands/{command}/output", "/v1/commands/{id}/output", 200),
+        ("GET", "/v1/commands?limit=x", "/v1/commands", 422),
+        ("PUT", "/v1/commands", "/v1/commands", 405),
+        ("POST", f"/v1/commands/{unknown}/stop", "/v1/commands/{id}/stop", 404),
+        ("GET", f"/{made_up}", "other", 404),
+        ("PROPFIND", "/v1/hosts", "/v1/hosts", 405),
+    ]
+    for method, url, _, status in wanted:
+        assert service.client.request(method, url).status_code == status
+    assert httpx.get(f"{service.url}/v1/hosts").status_code == 401
+    after = scrape(service)
+    name = "http_requests_total"
+    new = {}
+    for labels in after.of(name):
+        old = before.value(name, **labels) if before.has(name, **labels) else 0
+        if after.value(name, **labels) != old:
+            new[labels["method"], labels["route"], labels["status"]] = (
+                after.value(name, **labels) - old
+            )
+    expected = {
+        (m if len(m) < 8 else "other", route, str(status)): 1.0 for m, _, route, status in wanted
+    }
+    expected["GET", "/v1/hosts", "401"] = 1.0
+    expected["GET", "/metrics", "200"] = 1.0
+    assert new == expected
+    text = service.client.get("/metrics").text
+    assert made_up not in text.lower()
+    assert command not in text
+
+
+def test_how_long_an_answer_is_held_on_purpose_is_not_counted(
+    service: Service, busy: dict[str, Any]
+) -> None:
+    name = "http_response_start_seconds"
+    get = {"route": "/v1/commands/{id}", "method": "GET"}
+    follow = {"route": "/v1/commands/{id}/output", "method": "GET"}
+    before = scrape(service)
+    asked = service.client.get(f"/v1/commands/{busy['id']}", params={"wait": "0.5"})
+    assert asked.json()["status"] == "running"
+    timer = threading.Timer(0.5, stop, (service, busy))
+    timer.start()
+    url = f"/v1/commands/{busy['id']}/output"
+    assert service.client.get(url, params={"follow": "true"}).status_code == 200
+    timer.join()
+    after = scrape(service)
+    assert after.value(f"{name}_count", **follow) == 1
+    assert after.value(f"{name}_sum", **follow) < 0.4
+
+    def of_all(samples: Samples, what: str) -> float:
+        found = [labels for labels in samples.of(what) if get.items() <= labels.items()]
+        return sum(samples.value(what, **labels) for labels in found)
+
+    def added(what: str) -> float:
+        return of_all(after, what) - of_all(before, what)
+
+    assert added("http_requests_total") - added(f"{name}_count") == 1
+
+
+# What is true at the moment
+
+
+def test_what_runs_and_what_waits(service: Service, busy: dict[str, Any]) -> None:
+    now = scrape(service)
+    assert now.value("commands_running") == 1
+    assert now.value("commands_queued", where="database") == 0
+    others = [service.submit("true") for _ in range(3)]
+    now = scrape(service)
+    assert now.value("commands_running") == 1
+    assert now.value("commands_queued", where="database") == 3
+    stop(service, busy)
+    for other in others:
+        service.wait(other["id"])
+    eventually(lambda: scrape(service).value("commands_running") == 0, "nothing to run")
+    assert scrape(service).value("commands_queued", where="database") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [("output", "/output?follow=true"), ("events", "/events"), ("wait", "?wait=60")],
+)
+def test_followers_come_and_go(
+    service: Service, busy: dict[str, Any], kind: str, path: str
+) -> None:
+    def followers() -> float:
+        now = scrape(service)
+        for other in {"output", "events", "wait"} - {kind}:
+            assert now.value("followers", kind=other) == 0
+        return now.value("followers", kind=kind)
+
+    assert followers() == 0
+    url = f"{service.url}/v1/commands/{busy['id']}{path}"
+
+    def follow() -> None:
+        with httpx.stream("GET", url, headers=service.headers, timeout=60) as response:
+            response.read()
+
+    threads = [threading.Thread(target=follow) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: followers() == 2, "two followers")
+    stop(service, busy)
+    for thread in threads:
+        thread.join(20)
+    eventually(lambda: followers() == 0, "no follower")
+
+
+def test_a_follower_that_leaves_is_gone(service: Service, busy: dict[str, Any]) -> None:
+    url = f"{service.url}/v1/commands/{busy['id']}/events"
+    with httpx.stream("GET", url, headers=service.headers) as response:
+        parts = response.iter_bytes()
+        next(parts)
+        eventually(lambda: scrape(service).value("followers", kind="events") == 1, "a follower")
+    eventually(lambda: scrape(service).value("followers", kind="events") == 0, "no follower")
+
+
+@contextlib.contextmanager
+def write_lock(service: Service) -> Iterator[None]:
+    """Let nobody else write to the database."""
+    with contextlib.closing(
+        sqlite3.connect(service.data_dir / "scriptservice.db", timeout=30)
+    ) as held:
+        held.isolation_level = None
+        held.execute("BEGIN IMMEDIATE")
+        yield
+        held.execute("ROLLBACK")
+
+
+def test_the_lag_is_what_is_not_stored_yet(service: Service) -> None:
+    command = service.submit("while [ ! -e go ]; do sleep 0.02; done; rm go; seq 1000; sleep 100")
+    service.wait_for(command["id"], "running")
+    eventually(lambda: scrape(service).value("journal_lag_bytes") == 0, "all to be stored")
+    idle = scrape(service)
+    assert (idle.value("journal_lag_seconds"), idle.value("spool_bytes")) == (0, 0)
+    with write_lock(service):
+        (service.data_dir / "work" / "go").touch()
+        eventually(lambda: scrape(service).value("journal_lag_bytes") > 3893, "a lag")
+        eventually(lambda: scrape(service).value("journal_lag_seconds") > 0.3, "an old record")
+        behind = scrape(service)
+        assert behind.value("spool_bytes") >= behind.value("journal_lag_bytes")
+        assert behind.value("spool_full") == 0
+        assert 0.3 < behind.value("journal_lag_seconds") < 30
+    eventually(lambda: scrape(service).value("journal_lag_bytes") == 0, "all to be stored")
+    assert scrape(service).value("journal_lag_seconds") == 0
+    eventually(lambda: scrape(service).value("spool_bytes") == 0, "the keeper to know")
+    stop(service, command)
+
+
+def test_without_a_database_the_rest_is_told(service: Service) -> None:
+    database = service.data_dir / "scriptservice.db"
+
+    def rename(old: str, new: str) -> None:
+        with contextlib.closing(sqlite3.connect(database, timeout=30)) as other:
+            other.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    rename("commands", "elsewhere")
+    try:
+        now = scrape(service)
+        assert service.client.get("/v1/commands").status_code == 503
+    finally:
+        rename("elsewhere", "commands")
+    assert not now.has("commands_queued", where="database")
+    assert now.value("commands_queued", where="keeper") == 0
+    assert now.value("commands_running") == 0
+    assert scrape(service).value("commands_queued", where="database") == 0
+
+
+def test_while_the_keeper_hangs_the_rest_is_told(service: Service) -> None:
+    assert service.process is not None
+    service.process.send_signal(signal.SIGSTOP)
+    try:
+        now = scrape(service)
+    finally:
+        service.process.send_signal(signal.SIGCONT)
+    for name in ("commands_running", "spool_bytes", "spool_full"):
+        assert not now.has(name)
+    assert now.value("commands_queued", where="database") == 0
+    assert scrape(service).value("commands_running") == 0
+
+
+# Deaths
+
+
+def test_a_killed_server_is_counted_and_its_commands_are_not_counted_again(
+    make_service: Make,
+) -> None:
+    service = make_service().start()
+    for _ in range(5):
+        service.run("true")
+    running = service.submit("while [ ! -e go ]; do sleep 0.02; done; exit 4")
+    service.wait_for(running["id"], "running")
+    before = scrape(service)
+    assert finished(before)["succeeded"] == 5
+    assert before.value("server_restarts_total") == 0
+    service.kill_server()
+    (service.data_dir / "work" / "go").touch()
+    service.wait(running["id"])
+    after = eventually(lambda: scraped_after_a_death(service), "an answer")
+    assert after.value("server_restarts_total") == 1
+    assert finished(after) == {"succeeded": 0, "failed": 1, "stopped": 0, "timed_out": 0, "lost": 0}
+    assert after.value("command_run_seconds_count") == 1
+
+
+def scraped_after_a_death(service: Service) -> Samples | None:
+    with contextlib.suppress(httpx.TransportError):
+        return scrape(service)
+    return None
+
+
+def test_what_a_keeper_lost_is_counted_once(make_service: Make) -> None:
+    service = make_service().start()
+    running = service.submit("exec sleep 100")
+    service.wait_for(running["id"], "running")
+    service.kill_keeper()
+    service.close_client()
+    service.start()
+    assert service.wait(running["id"])["status"] == "lost"
+    now = scrape(service)
+    assert finished(now)["lost"] == 1
+    assert now.value("server_restarts_total") == 0
