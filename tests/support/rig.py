@@ -27,9 +27,13 @@ test.recv(1)
 
 
 class Rig:
-    """One keeper, and the ends of the sockets that its children were given."""
+    """One keeper, and the ends of the sockets that its children were given.
 
-    def __init__(self) -> None:
+    Args:
+        settings: more of the keeper's configuration.
+    """
+
+    def __init__(self, **settings: Any) -> None:
         self.directory = new_directory()
         self.data_dir = self.directory / "data"
         puppet = self.directory / "puppet.py"
@@ -48,6 +52,7 @@ class Rig:
             child_argv=[sys.executable, "-I", str(puppet), str(self.directory / "meeting")],
             run_as="root",
             use_cgroups=False,
+            **settings,
         )
         descriptor = config.to_descriptor()
         words = ["-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)]

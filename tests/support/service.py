@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Service:
         environment: more environment variables.
         database: URL of the database; None for a SQLite file in the data directory.
         stderr: where its log goes; by default together with what it prints.
+        under: a program, with its arguments, that becomes the service (``setpriv …``).
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Service:
         environment: dict[str, str] | None = None,
         database: str | None = None,
         stderr: int | None = None,
+        under: Sequence[str] = (),
     ) -> None:
         self.data_dir = data_dir or new_directory() / "data"
         self.flags = flags
@@ -73,6 +75,7 @@ class Service:
         self.environment = environment or {}
         self.database = database
         self.stderr = stderr
+        self.under = under
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = tempfile.NamedTemporaryFile(prefix="scriptservice-log-")  # noqa: SIM115
@@ -90,6 +93,7 @@ class Service:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             os.chown(self.data_dir, self.user, self.user)
         command = [
+            *self.under,
             sys.executable, "-m", "scriptservice.cli", "serve",
             "--port", str(self.port), "--data-dir", str(self.data_dir), *self.flags,
         ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from scriptservice.cli.given import Given, read_environment, without_given
 from scriptservice.errors import ConfigurationError
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.server.config import ServerConfig
@@ -24,21 +25,22 @@ def serve(words: list[str]) -> int:
         if not isinstance(flags, dict):
             return 0  # help was asked for and shown
         settings = load_settings(flags)
+        given = read_environment(os.environ, os.getpid())
     except click.ClickException as error:
         print(f"scriptservice: {error.format_message()}", file=sys.stderr)
         return 2
     except ConfigurationError as error:
         print(f"scriptservice: {error}", file=sys.stderr)
         return 1
-    config = keeper_config(settings)
+    config = keeper_config(settings, given)
     descriptor = config.to_descriptor()
     # The same process from here on, without what parsing needed: the keeper is small.
     program = sys.executable
     words = [program, "-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)]
-    return os.execv(program, words)  # noqa: S606 - this very program, no shell
+    return os.execve(program, words, without_given(os.environ))  # noqa: S606 - no shell
 
 
-def keeper_config(settings: Settings) -> KeeperConfig:
+def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
     """Return what the keeper is told, with what it hands on to the server."""
     server = ServerConfig(
         data_dir=settings.data_dir,
@@ -50,6 +52,7 @@ def keeper_config(settings: Settings) -> KeeperConfig:
         min_free_bytes=settings.min_free_bytes,
         log_level=settings.log_level,
         log_format=settings.log_format,
+        first_token=given.token,
     )
     return KeeperConfig(
         data_dir=settings.data_dir,
@@ -67,6 +70,8 @@ def keeper_config(settings: Settings) -> KeeperConfig:
         log_level=settings.log_level,
         log_format=settings.log_format,
         host_name=settings.host_name,
+        notify_socket=given.notify_socket,
+        watchdog_seconds=given.watchdog_seconds,
     )
 
 

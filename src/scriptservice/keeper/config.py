@@ -32,6 +32,8 @@ class KeeperConfig:
         log_level: what is logged: debug, info, warning or error.
         log_format: how: json or console.
         host_name: this machine's name among hosts, for the log.
+        notify_socket: datagram socket of the service manager, None for none.
+        watchdog_seconds: the service manager ends a keeper that is silent for so long, None: never.
     """
 
     data_dir: str
@@ -51,6 +53,8 @@ class KeeperConfig:
     log_level: str = "info"
     log_format: str = "console"
     host_name: str = ""
+    notify_socket: str | None = None
+    watchdog_seconds: float | None = None
 
     def to_descriptor(self) -> int:
         """Return an inheritable memory file that `from_descriptor` reads.

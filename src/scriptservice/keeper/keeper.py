@@ -25,6 +25,7 @@ from scriptservice.keeper.ledger import Ledger
 from scriptservice.keeper.linux import become_subreaper, forbid_new_privileges, signal_process
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.loop import Loop
+from scriptservice.keeper.notify import Manager
 from scriptservice.keeper.protocol import PROTOCOL_VERSION, Frame, SpawnSpec
 from scriptservice.keeper.reaper import Reaper
 from scriptservice.keeper.recovery import Past, read_past, recover, snapshot_of
@@ -63,12 +64,16 @@ class Keeper:
         self._finishing = False
         self._exit_code = 0
         self._child_was_ready = False
+        self._child_serves = ""
         self._room_timer = False
         self._told_end = 0
         self._identity = Identity.mine()
         self._ground = prepare(config)
         self._spawner = self._ground.spawner
         self._loop = Loop()
+        self._manager = Manager(
+            config.notify_socket, config.watchdog_seconds, self._loop, self._status
+        )
         self._reaper = Reaper(self._loop, self._reaped)
         self._null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         become_subreaper()
@@ -157,6 +162,7 @@ class Keeper:
         self._loop.after_batches(self._after_batch)
         if self._tree.mode == DescentTree.mode:
             self._loop.after(STRAY_SECONDS, self._end_strays)
+        self._manager.start()
         self._child.start()
         self._loop.run()
         self._tree.close()
@@ -196,12 +202,31 @@ class Keeper:
                 self._child.send({"type": "pong", "number": frame["number"], **self._state()})
             case "ready":
                 self._child_was_ready = True
+                self._serving("serving")
                 if self._finishing:
                     self._send_finish()
+            case "waiting":
+                # It answers, if only that the database is away: whoever started us may go on.
+                self._serving(str(frame["reason"]))
             case "adopted":
                 self._ended.child_adopted()
             case "fatal":
                 self._child_cannot_start(str(frame["message"]))
+
+    def _serving(self, how: str) -> None:
+        self._child_serves = how
+        if not self._shutdowns:
+            self._manager.ready()
+
+    def _status(self) -> str:
+        """Return one line on how this service is, for its manager."""
+        if self._shutdowns:
+            how = "stopping"
+        elif self._child_serves:
+            how = self._child_serves
+        else:
+            how = "starting the server" + (" again" if self._child.starts > 1 else "")
+        return f"{how}, {len(self._running)} running"
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -228,6 +253,7 @@ class Keeper:
             self._loop.stop()
 
     def _child_gone(self, code: int) -> None:
+        self._child_serves = ""
         self._ended.child_gone()
         self._ledger.consumer_gone()
         if self._finishing and code == 0:
@@ -368,7 +394,10 @@ class Keeper:
         if number == signal.SIGCHLD:
             self._reaper.child_ended()
         elif number == signal.SIGHUP:
+            self._manager.reloading()
             logger.info("sighup", detail="this release cannot upgrade in place; nothing was done")
+            if self._child_serves:
+                self._manager.ready()
         else:
             self._shutdown()
 
@@ -377,6 +406,7 @@ class Keeper:
         grace_seconds = self._config.shutdown_grace_seconds if self._shutdowns == 1 else 0
         logger.info("shutting_down", running=len(self._running))
         if self._shutdowns == 1:
+            self._manager.stopping(grace_seconds + 2 * FINISH_SECONDS)
             self._child.send({"type": "shutdown"})
             for command_id in list(self._waiting):
                 del self._waiting[command_id]
@@ -413,6 +443,7 @@ class Keeper:
         if self._ledger.end != self._told_end:
             self._told_end = self._ledger.end
             self._child.send_end(self._told_end)
+        self._manager.news()
 
 
 class _Nobody:

@@ -10,6 +10,7 @@ import os
 import signal
 import struct
 import termios
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _PR_SET_DUMPABLE = 4
@@ -123,22 +124,50 @@ def child_pids(pid: int) -> list[int]:
     return found
 
 
+@contextlib.contextmanager
+def seen_as_owner(pid: int) -> Iterator[None]:
+    """Look at files as the owner of a process does: at its descriptors and environment.
+
+    Root may look into another user's process only with CAP_SYS_PTRACE, which containers do not
+    have; the same user may without. Only the user of file accesses changes (``setfsuid``), so
+    that nobody can signal or trace us meanwhile who could not before.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    owner = os.stat(f"/proc/{pid}")
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    _libc.setfsgid(owner.st_gid)  # before the user, who may not
+    _libc.setfsuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        _libc.setfsuid(0)
+        _libc.setfsgid(os.getegid())
+
+
+def _environment(pid: int) -> bytes:
+    """Return a process's environment as it was at its last exec, empty if it cannot be had."""
+    with contextlib.suppress(OSError):
+        try:
+            return read_file(f"/proc/{pid}/environ")
+        except PermissionError:
+            with seen_as_owner(pid):
+                return read_file(f"/proc/{pid}/environ")
+    return b""
+
+
 def has_environment(pid: int) -> bool:
     """Whether a process has any: one in the midst of an exec has none for a moment."""
-    try:
-        return bool(read_file(f"/proc/{pid}/environ"))
-    except OSError:
-        return False
+    return bool(_environment(pid))
 
 
 def environment_value(pid: int, name: bytes) -> bytes | None:
     """Return one variable of a process's environment at its last exec, None if it has none."""
-    try:
-        environment = read_file(f"/proc/{pid}/environ")
-    except OSError:
-        return None
     prefix = name + b"="
-    for entry in environment.split(b"\0"):
+    for entry in _environment(pid).split(b"\0"):
         if entry.startswith(prefix):
             return entry[len(prefix) :]
     return None

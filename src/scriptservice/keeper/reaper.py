@@ -8,7 +8,9 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from resource import struct_rusage
+from typing import Any
 
 from scriptservice.keeper.loop import Loop
 
@@ -16,8 +18,12 @@ REAP_SECONDS = 0.05
 
 # Only root removes what is in a directory that may not be written, as build caches often are; and
 # only who is not root may change modes here: between look and change a script could put a link.
+# Only the owner (or CAP_FOWNER, which a container's root need not have) removes what is in a
+# directory with the sticky bit, so what root leaves over is tried as its owner.
 _REMOVE = 'exec rm -rf --one-file-system -- "$1"'
 _REMOVE_OWN = f'chmod -R u+rwx -- "$1"; {_REMOVE}'
+# Nothing of ours: the owner's other processes can read it.
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 Reaped = Callable[[int, int, struct_rusage], bool]
 
@@ -59,16 +65,39 @@ class Reaper:
             os.rmdir(path)
         except OSError:
             with suppress(OSError):
-                process = subprocess.Popen(
-                    ["/bin/sh", "-c", _REMOVE if os.geteuid() == 0 else _REMOVE_OWN, "sh", path],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-                process.returncode = 0
-                self._removing[process.pid] = done
+                owner = os.lstat(path)
+                # As ourselves; what is left as its owner; then what only we may.
+                turns = [False, True, False] if os.geteuid() != owner.st_uid else [False]
+                self._remove(path, (owner.st_uid, owner.st_gid), turns, done)
                 return
         done()
+
+    def _remove(
+        self, path: str, owner: tuple[int, int], turns: list[bool], done: Callable[[], None]
+    ) -> None:
+        """Try what is left of the turns, each as the owner or not, until it is gone."""
+        if not turns or not os.path.lexists(path):
+            done()
+            return
+        as_owner, *later = turns
+        user: dict[str, Any] = {}
+        if as_owner:
+            user = {"user": owner[0], "group": owner[1], "extra_groups": []}
+        command = _REMOVE if os.geteuid() == 0 and not as_owner else _REMOVE_OWN
+        try:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", command, "sh", path],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_ENVIRONMENT,
+                **user,
+            )
+        except (OSError, subprocess.SubprocessError):
+            done()  # no process, no room: the next start tries again
+            return
+        process.returncode = 0
+        self._removing[process.pid] = partial(self._remove, path, owner, later, done)
 
 
 def _ended_children() -> Iterator[tuple[int, int, struct_rusage]]:

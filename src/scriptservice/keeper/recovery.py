@@ -31,6 +31,7 @@ from scriptservice.keeper.linux import (
     child_pids,
     environment_value,
     process_stat,
+    seen_as_owner,
     signal_process,
 )
 from scriptservice.keeper.log import logger
@@ -248,7 +249,7 @@ class Recovery:
 
     def _hold_pipes(self, command: OpenCommand, pid: int) -> None:
         """Open the read end of a survivor's pipes again, through the survivor."""
-        with suppress(OSError):
+        with suppress(OSError), seen_as_owner(pid):
             for name in os.listdir(f"/proc/{pid}/fd"):
                 path = f"/proc/{pid}/fd/{name}"
                 with suppress(OSError):

@@ -208,13 +208,15 @@ class Server:
         tokens = await self._reader.run(token_store.all_tokens)
         if tokens:
             return tokens
-        text = token_store.new_token_text()
+        given = self._config.first_token
+        text = given or token_store.new_token_text()
         # The file first: a crash in between leaves a file that the next start replaces, not a
         # token that nobody knows.
         write_token_file(self._config.data_dir, text)
         token = token_store.Token("admin", "admin", token_store.digest(text), now_us())
         await self._writer.submit(token_store.add_token, token)
-        self.new_token = text
+        # Who gave it knows it: the log need not.
+        self.new_token = None if given else text
         return [token]
 
     async def _take_host(self) -> None:

@@ -1,6 +1,6 @@
 """What the server is told; light, since the command line fills it in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class ServerConfig:
         min_free_bytes: disk space below which submits are refused.
         log_level: what is logged.
         log_format: how: json or console.
+        first_token: the admin token of a database that has none yet; None: a random one.
     """
 
     data_dir: str
@@ -28,3 +29,4 @@ class ServerConfig:
     min_free_bytes: int
     log_level: str
     log_format: str
+    first_token: str | None = field(default=None, repr=False)

@@ -1,0 +1,108 @@
+"""``scripts/check-image``: builds and runs the image without a container engine.
+
+Two namespaces deep: in the first (mounts, processes) the image is built, with the network; in the
+second (network besides) it runs, so that its ports are nobody else's. What is left outside of them
+is one directory of plain files, removed at the end.
+"""
+
+import argparse
+import fcntl
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from image import build, check, dockerfile, roots
+
+CHECKOUT = Path(__file__).parents[2]
+PACKAGES = ["ca-certificates", "postgresql", "python3", "python3-pip", "python3-venv"]
+NEEDED = ["chroot", "debootstrap", "mount", "nsenter", "setpriv", "unshare"]
+_IFF_UP = 1
+_SIOCSIFFLAGS = 0x8914
+
+
+def main() -> int:
+    arguments = _arguments()
+    if arguments.inside == "build":
+        return _build_and_run(arguments)
+    if arguments.inside == "run":
+        _lift_loopback()
+        layers = [Path(layer) for layer in arguments.layers.split(":")]
+        return check.run(CHECKOUT, layers, Path(arguments.work), with_database=arguments.database)
+    if os.geteuid() != 0:
+        return _cannot("it makes root directories, which only root can")
+    if missing := [name for name in NEEDED if shutil.which(name) is None]:
+        return _cannot(f"{', '.join(missing)} is not installed")
+    work = Path(tempfile.mkdtemp(prefix="scriptservice-image-", dir=arguments.directory))
+    work.chmod(0o755)
+    try:
+        outer = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
+        outer += ["--mount-proc"]
+        return _again(outer, arguments, inside="build", work=str(work))
+    finally:
+        _remove(work)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/check-image", description=__doc__)
+    parser.add_argument("--suite", default="bookworm", help="of Debian, with Python 3.11 or later")
+    parser.add_argument("--base", help="an earlier root of debootstrap, to save making one")
+    parser.add_argument("--directory", help="where to work; needs 1 GB")
+    parser.add_argument("--no-database", dest="database", action="store_false", help="with SQLite")
+    for name in ("inside", "work", "layers"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _cannot(why: str) -> int:
+    print(f"cannot check the image: {why}", file=sys.stderr)
+    return 1
+
+
+def _again(under: list[str], arguments: argparse.Namespace, **more: str) -> int:
+    """Run this program once more, in namespaces; return its exit code."""
+    told = {name: value for name, value in {**vars(arguments), **more}.items() if value}
+    words = [f"--{name}={value}" for name, value in told.items() if name != "database"]
+    words += [] if arguments.database else ["--no-database"]
+    return subprocess.run([*under, sys.executable, "-m", "image", *words], check=False).returncode
+
+
+def _build_and_run(arguments: argparse.Namespace) -> int:
+    work = Path(arguments.work)
+    base = Path(arguments.base) if arguments.base else work / "debian"
+    if not arguments.base:
+        print(f"Debian {arguments.suite}, in place of the official Python image", flush=True)
+        roots.make_debian(base, arguments.suite, PACKAGES)
+    standin = work / "python"
+    (standin / "usr/local/bin").mkdir(parents=True)
+    roots.like_python_image(standin)
+    # Under the Dockerfile's stages, so that an earlier root stays as it is.
+    stages = dockerfile.parse(CHECKOUT / "Dockerfile")
+    print("the Dockerfile's stages", flush=True)
+    image, layers = build.build(stages, CHECKOUT, [standin, base], work, build.pip_settings())
+    print(f"the image adds {image.bytes() / 1e6:.0f} MB to its base", flush=True)
+    told = ":".join(map(str, layers))
+    return _again(["unshare", "--net"], arguments, inside="run", layers=told)
+
+
+def _lift_loopback() -> None:
+    """Let this network namespace have its loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+
+
+def _remove(work: Path) -> None:
+    """Remove the plain files; the mounts were another namespace's and are gone with it."""
+    mounts = Path("/proc/self/mountinfo").read_text()
+    if str(work) in mounts:
+        print(f"cannot remove {work}: something is mounted below it", file=sys.stderr)
+        return
+    subprocess.run(["rm", "-rf", "--one-file-system", "--", str(work)], check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

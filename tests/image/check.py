@@ -1,0 +1,256 @@
+"""Runs the image and its database as the compose file says, and holds them to what they promise."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+
+from image import compose, dockerfile
+from image.compose import ComposeService
+from image.containers import Container
+from image.roots import Root
+from support.service import FINAL, eventually
+
+URL = "http://127.0.0.1:8000"
+FIVE = "00000000000000e3"  # CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID
+SECRETS = "/data/token /data/scriptservice.db /run/database/passfile /run/database/password"
+
+LOOK_AROUND = f"""
+echo "user $(id -u) $(id -gn)"
+grep CapEff /proc/self/status
+env | grep -i -e database -e token
+for secret in {SECRETS} /proc/1/environ /proc/1/mem; do
+    head -c 1 "$secret" >/dev/null 2>&1 && echo "open: $secret"
+done
+kill -0 1 2>/dev/null && echo "signals: 1"
+echo to a name >/dev/stdout
+python3 -c 'import sys; print("python", sys.version_info >= (3, 11))'
+"""
+DAEMON = """
+trap '' TERM
+setsid bash -c "trap '' TERM; (setsid sleep 4242 &); echo ready; exec sleep 4243" &
+wait
+"""
+STUBBORN = "mkdir -m 1777 sticky; touch sticky/x; mkdir -p a/b; touch a/b/c; chmod 0500 a/b a; pwd"
+
+
+class Failed(Exception):  # noqa: N818 - what it is, not an error of the program
+    """The image does not do what it promises; the message says what."""
+
+
+def must(condition: object, what: str) -> None:
+    if not condition:
+        raise Failed(what)
+    print(f"  {what}", flush=True)
+
+
+class Deployment:
+    """The compose file's containers on their volumes.
+
+    Args:
+        checkout: with Dockerfile and compose file.
+        layers: of the image, the topmost first.
+        work: for roots and volumes.
+        with_database: whether PostgreSQL is among them; else SQLite on the volume.
+    """
+
+    def __init__(
+        self, checkout: Path, layers: list[Path], work: Path, *, with_database: bool
+    ) -> None:
+        self._services = compose.read_compose(checkout / "docker-compose.yml")
+        stages = dockerfile.parse(checkout / "Dockerfile")
+        self._image = stages[-1]
+        self._layers = layers
+        self._work = work
+        self._with_database = with_database
+        self._made = 0
+        self._volumes = work / "volumes"
+        self._volumes.mkdir()
+        self.database: Container | None = None
+        self.service: Container | None = None
+
+    def up(self) -> float:
+        """Start what ``docker compose up`` starts; return after how long the service answered."""
+        if self._with_database:
+            self._start_database()
+        started = time.monotonic()
+        words = [*self._image.last("ENTRYPOINT").words, *self._app.words("command")]
+        root = self._root(self._layers)
+        root.environment |= self._image.environment
+        hosts = "127.0.0.1 localhost db\n"
+        root.inside("/etc/hosts").write_text(hosts)
+        self.service = Container(self._app, root, self._volumes, words).start()
+        health = self._image.last("HEALTHCHECK").text.partition("CMD ")[2]
+        test = json.loads(health)
+        eventually(lambda: self._lives(self.service).health(test), "the health check", 60)
+        return time.monotonic() - started
+
+    @property
+    def _app(self) -> ComposeService:
+        app = self._services["script_service"]
+        if self._with_database:
+            return app
+        environment = {**app.fields["environment"], "SCRIPTSERVICE_DATABASE": ""}
+        return replace(app, fields={**app.fields, "environment": environment, "command": ["serve"]})
+
+    def _start_database(self) -> None:
+        service = self._services["db"]
+        root = self._root(self._layers[-2:])
+        entrypoint = root.inside("/usr/local/bin/docker-entrypoint.sh")
+        entrypoint.write_text((Path(__file__).parent / "database.sh").read_text())
+        entrypoint.chmod(0o755)
+        words = [*service.words("entrypoint"), *service.words("command")]
+        self.database = Container(service, root, self._volumes, words).start()
+        test = service.fields["healthcheck"]["test"][1:]
+        eventually(lambda: self._lives(self.database).health(test), "the database", 60)
+
+    def _lives(self, container: Container | None) -> Container:
+        assert container is not None
+        assert container.process is not None
+        if container.process.poll() is not None:
+            raise Failed(f"{container.service.name} ended: {container.output()}")
+        return container
+
+    def _root(self, below: list[Path]) -> Root:
+        self._made += 1
+        return Root(self._work / f"container-{self._made}", below)
+
+    def stop(self, container: Container) -> tuple[int, float]:
+        """Stop one; return its exit code and how long it took."""
+        started = time.monotonic()
+        code = container.stop(container.service.seconds("stop_grace_period"))
+        return code, time.monotonic() - started
+
+    def close(self) -> None:
+        for container in (self.service, self.database):
+            if container is not None:
+                container.close()
+
+
+class Api:
+    """The HTTP API with a token."""
+
+    def __init__(self, token: str) -> None:
+        headers = {"Authorization": f"Bearer {token}"}
+        self._client = httpx.Client(base_url=URL, headers=headers, timeout=30)
+
+    def get(self, path: str) -> Any:
+        return self._client.get(path).raise_for_status().json()
+
+    def submit(self, script: str, **fields: Any) -> str:
+        answer = self._client.post("/v1/commands", json={"script": script, **fields})
+        return str(answer.raise_for_status().json()["id"])
+
+    def stop(self, command: str) -> None:
+        self._client.post(f"/v1/commands/{command}/stop").raise_for_status()
+
+    def output(self, command: str) -> str:
+        path = f"/v1/commands/{command}/output"
+        return self._client.get(path, params={"stream": "stdout"}).raise_for_status().text
+
+    def end(self, command: str) -> dict[str, Any]:
+        def final() -> Any:
+            found = self.get(f"/v1/commands/{command}")
+            return found if found["status"] in FINAL else None
+
+        return dict(eventually(final, f"the end of {command}", 60))
+
+
+def run(checkout: Path, layers: list[Path], work: Path, *, with_database: bool) -> int:
+    """Run everything; return the exit code."""
+    deployment = Deployment(checkout, layers, work, with_database=with_database)
+    try:
+        _run(deployment)
+    except (Failed, AssertionError, httpx.HTTPError) as error:
+        print(f"FAILED: {error}", flush=True)
+        with suppress(AttributeError):
+            print(deployment.service.output())  # type: ignore[union-attr]
+            print(deployment.database.output())  # type: ignore[union-attr]
+        return 1
+    finally:
+        deployment.close()
+    print("the image does what it promises")
+    return 0
+
+
+def _run(deployment: Deployment) -> None:
+    print("the first start", flush=True)
+    seconds = deployment.up()
+    service = deployment.service
+    assert service is not None
+    must(True, f"answers its health check after {seconds:.1f} s")
+    token = re.search(r"admin token.*: (\S+)", service.output())
+    must(token, "shows the admin token in its log")
+    assert token is not None
+    api = Api(token[1])
+    if deployment.database is not None:
+        file = service.run("test", "-e", "/data/scriptservice.db")
+        must(file.returncode != 0, "keeps what it is told in PostgreSQL, not in a file")
+    first = _check_service(service, api)
+    print("stopping", flush=True)
+    command = api.submit("trap 'echo bye; exit 7' TERM; echo here; while :; do sleep 0.02; done")
+    eventually(lambda: "here" in api.output(command), "its output")
+    code, seconds = deployment.stop(service)
+    allowed = service.service.seconds("stop_grace_period")
+    must(code == 0, f"ended in order after {seconds:.1f} s of {allowed:.0f} s")
+    if deployment.database is not None:
+        must(deployment.stop(deployment.database)[0] == 0, "so did the database")
+    print("new containers on the same volumes", flush=True)
+    deployment.close()
+    deployment.up()
+    assert deployment.service is not None
+    must("admin token" not in deployment.service.output(), "the token is still the same")
+    must(api.get(f"/v1/commands/{first}")["status"] == "succeeded", "what was there is there")
+    ended = api.end(command)
+    must(ended["exit_code"] == 7, "the script that was stopped with it got its time")
+    must(api.output(command) == "here\nbye\n", "and its last words are kept")
+    must(deployment.stop(deployment.service)[0] == 0, "ended in order")
+
+
+def _check_service(service: Container, api: Api) -> str:
+    status = service.run("grep", "-e", "^Name", "-e", "^Cap", "/proc/1/status").stdout
+    must(f"CapEff:\t{FIVE}" in status, "process 1 has five capabilities")
+    line = service.run("cat", "/proc/1/cmdline").stdout.replace("\0", " ")
+    must("scriptservice.keeper" in line, f"process 1 is the keeper: {line[:60]}")
+    print(f"  ready: {api.get('/readyz')}")
+    look = api.submit(LOOK_AROUND)
+    must(api.end(look)["status"] == "succeeded", "ran a script")
+    words = api.output(look)
+    must("user 59999 scriptservice" in words, "it ran as the user scriptservice")
+    must("CapEff:\t0000000000000000" in words, "without any capability")
+    must("open:" not in words and "signals:" not in words, "it reads no secret, signals nobody")
+    must(
+        "database" not in words.replace("/run/database", "").lower(),
+        "nor has any in its environment",
+    )
+    must("to a name" in words, "it may open its own output by name")
+    must("python True" in words, "it has the image's Python")
+    _check_endings(service, api)
+    return look
+
+
+def _check_endings(service: Container, api: Api) -> None:
+    other = api.submit("sleep 1000")
+    daemon = api.submit(DAEMON, grace_seconds=0.3)
+    eventually(lambda: "ready" in api.output(daemon), "its daemons")
+    api.stop(daemon)
+    must(api.end(daemon)["status"] == "stopped", "stopped a script with daemons that ignore it")
+    left = service.processes()
+    must(not {"4242", "4243"} & set(left), "none of them is alive while another script runs")
+    api.stop(other)
+    api.end(other)
+    stubborn = api.submit(STUBBORN, working_directory="private")
+    must(api.end(stubborn)["status"] == "succeeded", "ran a script in a directory of its own")
+    directory = api.output(stubborn).strip()
+    _gone(lambda: service.run("test", "-e", directory).returncode != 0)
+
+
+def _gone(is_gone: Callable[[], bool]) -> None:
+    eventually(is_gone, "the directory to be removed")
+    must(True, "its directory is gone, sticky and read-only ones in it too")

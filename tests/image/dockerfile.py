@@ -1,0 +1,104 @@
+"""Reads a Dockerfile: its stages, and their instructions in the words of the file.
+
+Knows the instructions that ours uses, and refuses others: a check that skips what it does not
+understand would let the file drift from it.
+"""
+
+import json
+import re
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KNOWN = frozenset({
+    "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "RUN",
+    "USER", "VOLUME", "WORKDIR",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction.
+
+    Attributes:
+        name: in capitals.
+        flags: ``--name=value`` before its arguments.
+        text: its arguments, as they stand, on one line.
+    """
+
+    name: str
+    flags: dict[str, str]
+    text: str
+
+    @property
+    def words(self) -> list[str]:
+        """The arguments of an exec form, or of a plain list of words."""
+        return json.loads(self.text) if self.is_exec_form else shlex.split(self.text)
+
+    @property
+    def is_exec_form(self) -> bool:
+        return self.text.startswith("[")
+
+    @property
+    def pairs(self) -> dict[str, str]:
+        """The names and values of ENV, LABEL and ARG."""
+        return {name: value for name, _, value in (word.partition("=") for word in self.words)}
+
+
+@dataclass
+class Stage:
+    """From one FROM to the next.
+
+    Attributes:
+        base: image or earlier stage.
+        name: after AS, empty for none.
+        instructions: in order, FROM left out.
+    """
+
+    base: str
+    name: str
+    instructions: list[Instruction] = field(default_factory=list)
+
+    def all(self, name: str) -> list[Instruction]:
+        return [each for each in self.instructions if each.name == name]
+
+    def last(self, name: str) -> Instruction:
+        return self.all(name)[-1]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {name: value for each in self.all("ENV") for name, value in each.pairs.items()}
+
+
+def parse(path: Path) -> list[Stage]:
+    """Return the stages of a Dockerfile.
+
+    Raises:
+        ValueError: there is something this does not know.
+    """
+    stages: list[Stage] = []
+    for name, rest in _logical_lines(path.read_text()):
+        if name not in KNOWN:
+            raise ValueError(f"cannot carry out {name}: it is not known here")
+        flags = {}
+        text = rest
+        while match := re.match(r"--([a-z-]+)=(\S+)\s+", text):
+            flags[match[1]] = match[2]
+            text = text[match.end() :]
+        if name == "FROM":
+            image, _, stage = re.fullmatch(r"(\S+)( AS (\S+))?", text).groups()  # type: ignore[union-attr]
+            stages.append(Stage(image, stage or ""))
+        else:
+            stages[-1].instructions.append(Instruction(name, flags, text))
+    return stages
+
+
+def _logical_lines(text: str) -> list[tuple[str, str]]:
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    found = []
+    for line in joined.splitlines():
+        if line.strip():
+            name, _, rest = line.strip().partition(" ")
+            found.append((name, rest.strip()))
+    return found

@@ -1,0 +1,104 @@
+"""Root directories: layers over a Debian, with mounts that exist in one mount namespace only.
+
+Everything here runs in a mount namespace of its own (see ``__main__``): nobody else ever sees these
+mounts, so nothing outside can be removed through them, and they vanish with the last process.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
+
+
+def run(*words: str | Path) -> None:
+    subprocess.run([str(word) for word in words], check=True)
+
+
+class Root:
+    """One root directory: a layer of its own over those below, as an image has them.
+
+    Args:
+        directory: for the layer, the mount and what the file system needs besides.
+        below: layers, the topmost first.
+    """
+
+    def __init__(self, directory: Path, below: list[Path]) -> None:
+        self.layer = directory / "layer"
+        self.path = directory / "root"
+        for each in (self.layer, self.path, directory / "work"):
+            each.mkdir(parents=True)
+        self.layer.chmod(0o755)
+        lower = ":".join(map(str, below))
+        options = f"lowerdir={lower},upperdir={self.layer},workdir={directory / 'work'}"
+        run("mount", "-t", "overlay", "-o", options, "overlay", self.path)
+        run("mount", "-t", "proc", "proc", self.path / "proc")
+        self._devices()
+        self.environment: dict[str, str] = {"PATH": PATH}
+        self.directory = "/"
+
+    def _devices(self) -> None:
+        devices = self.path / "dev"
+        run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", devices)
+        for name, minor in DEVICES.items():
+            os.mknod(devices / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+            (devices / name).chmod(0o666)
+        for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+            (devices / name).symlink_to(f"/proc/self/fd{target}")
+        (devices / "shm").mkdir(mode=0o1777)
+        (devices / "shm").chmod(0o1777)
+
+    def inside(self, path: str) -> Path:
+        """Return where a path of the root is, seen from here."""
+        return self.path / path.lstrip("/")
+
+    def use_network(self) -> None:
+        """Let programs in the root find names as programs here do."""
+        for name in ("etc/resolv.conf", "etc/hosts"):
+            shutil.copyfile(f"/{name}", self.path / name)
+
+    def bind(self, source: Path, path: str, *, read_only: bool = False) -> None:
+        """Show a directory or a file from here in the root."""
+        inside = self.inside(path)
+        if source.is_dir():
+            inside.mkdir(parents=True, exist_ok=True)
+        else:
+            inside.parent.mkdir(parents=True, exist_ok=True)
+            inside.touch()
+        run("mount", "--bind", source, inside)
+        if read_only:
+            run("mount", "-o", "remount,bind,ro", inside)
+
+    def command(self, *words: str) -> list[str]:
+        """Return a command that runs another in the root, in its working directory."""
+        script = 'cd "$1" && shift && exec "$@"'
+        return ["chroot", str(self.path), "/bin/sh", "-c", script, "sh", self.directory, *words]
+
+    def run(self, *words: str, environment: Mapping[str, str] | None = None) -> None:
+        """Run a program in the root to its end; it must succeed."""
+        subprocess.run(
+            self.command(*words), check=True, env={**self.environment, **(environment or {})}
+        )
+
+    def bytes(self) -> int:
+        """Return how much this layer adds."""
+        words = ["du", "--summarize", "--bytes", "--one-file-system", str(self.layer)]
+        return int(subprocess.run(words, check=True, capture_output=True).stdout.split()[0])
+
+
+def make_debian(directory: Path, suite: str, packages: list[str]) -> None:
+    """Make a Debian with Python where the official Python images have it."""
+    with_packages = ",".join(packages)
+    run("debootstrap", "--variant=minbase", f"--include={with_packages}", suite, directory)
+
+
+def like_python_image(base: Path) -> None:
+    """Let Debian's Python stand where the official image has its own."""
+    for name in ("python", "python3", "pip"):
+        link = base / "usr/local/bin" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to("/usr/bin/" + {"python": "python3"}.get(name, name))

@@ -1,0 +1,89 @@
+"""The service as a root with few capabilities, as the compose file leaves it in its container."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from image.compose import read_compose
+from support.scripts import unique_seconds
+from support.service import Service, eventually, processes_with
+
+COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
+NO_CAPABILITY = "CapEff:\t0000000000000000"
+
+
+def under() -> list[str]:
+    """Return what leaves root the capabilities of the compose file; nobody else has any."""
+    if os.geteuid() != 0:
+        return []
+    kept = read_compose(COMPOSE)["script_service"].fields["cap_add"]
+    words = ",".join(f"+{name.lower()}" for name in kept)
+    return ["setpriv", f"--bounding-set=-all,{words}", "--inh-caps=-all", "--"]
+
+
+@pytest.fixture(params=["cgroup", "walk"])
+def limited(make_service: Callable[..., Service], request: pytest.FixtureRequest) -> Service:
+    flags = ["--no-use-cgroups"] if request.param == "walk" else []
+    flags += ["--shutdown-grace-seconds", "0.2"]
+    return make_service(*flags, under=under()).start()
+
+
+def test_it_has_what_the_file_says_and_scripts_have_nothing(limited: Service) -> None:
+    assert limited.process is not None
+    status = Path(f"/proc/{limited.process.pid}/status").read_text()
+    if os.geteuid() == 0:
+        assert "CapEff:\t00000000000000e3" in status
+        assert "CapBnd:\t00000000000000e3" in status
+    command = limited.run("grep Cap /proc/self/status; echo by name >/dev/stdout")
+    shown = limited.bytes_of(command["id"]).decode()
+    assert NO_CAPABILITY in shown
+    assert "by name" in shown
+
+
+def test_a_stop_finds_daemons_by_their_environment(limited: Service) -> None:
+    other = limited.submit("sleep 1000")["id"]
+    mark = unique_seconds()
+    script = f"""
+        trap '' TERM
+        setsid bash -c "trap '' TERM; (setsid sleep {mark} &); echo ready; exec sleep {mark}" &
+        wait"""
+    command = limited.submit(script, grace_seconds=0.2)["id"]
+    limited.wait_for_output(command, b"ready")
+    limited.client.post(f"/v1/commands/{command}/stop")
+    assert limited.wait(command)["status"] == "stopped"
+    # While another script runs, so none of them may be a stray that nobody can be told of.
+    assert processes_with(mark) == []
+    assert limited.client.get("/readyz").json()["degraded"] == []
+    assert limited.get(other)["status"] == "running"
+
+
+def test_private_directories_go_whatever_is_in_them(limited: Service) -> None:
+    script = """pwd
+        mkdir -m 1777 sticky; touch sticky/x; mkdir -p a/b; touch a/b/c; chmod 0500 a/b a
+        mkdir -m 0 closed; touch closed_file; chmod 0 closed_file; ln -s /etc etc"""
+    command = limited.run(script, working_directory="private")
+    directory = Path(limited.bytes_of(command["id"], stream="stdout").decode().strip())
+    assert command["status"] == "succeeded"
+    eventually(lambda: not directory.exists(), "the directory to be removed")
+    assert Path("/etc/passwd").exists()
+
+
+def test_after_the_keepers_death_pipes_are_read_through_survivors(limited: Service) -> None:
+    mark = unique_seconds()
+    directory = limited.data_dir / "work"
+    script = f"echo before; until [ -e go ]; do sleep 0.01; done; echo unread; >said; sleep {mark}"
+    command = limited.submit(script)["id"]
+    limited.wait_for_output(command, b"before")
+    assert limited.process is not None
+    limited.process.send_signal(signal.SIGSTOP)
+    (directory / "go").touch(mode=0o666)
+    eventually((directory / "said").exists, "the script to have said it")
+    limited.kill_keeper()
+    limited.close_client()
+    limited.start()
+    assert limited.wait(command)["status"] == "lost"
+    assert limited.bytes_of(command) == b"before\nunread\n"
+    assert processes_with(mark) == []
