@@ -176,6 +176,17 @@ def test_postgresql_is_changed_only_when_that_is_asked_for(postgres: Databases) 
     postgres.drop(url)
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_does_not_take_every_script_is_refused(
+    postgres: Databases, encoding: str
+) -> None:
+    name = f"other_{encoding.lower()}_{os.getpid()}"
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {encoding} LOCALE 'C'")
+    with pytest.raises(ConfigurationError, match=f"its encoding is {encoding}, not UTF8"):
+        open_database(postgres.url(name), migrate=True)
+    postgres.execute(f"DROP DATABASE {name}")
+
+
 def test_several_may_migrate_at_once(postgres: Databases) -> None:
     url = postgres.empty()
     with ThreadPoolExecutor(4) as pool:

@@ -57,9 +57,14 @@ def _copy(binaries: Path, target: Path) -> Path:
 
 
 class PostgresServer:
-    """One server process on loopback, with databases of its own."""
+    """One server process on loopback, with databases of its own.
 
-    def __init__(self) -> None:
+    Args:
+        settings: of the server, in place of those for tests.
+    """
+
+    def __init__(self, settings: dict[str, str] | None = None) -> None:
+        self._settings = {**_SETTINGS, **(settings or {})}
         self.directory = new_directory()
         self._data = self.directory / "data"
         self._data.mkdir(0o700)
@@ -88,7 +93,7 @@ class PostgresServer:
     def start(self) -> "PostgresServer":
         """Start it, and return when it takes connections."""
         command = [self._postgres, "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port)]
-        for name, value in _SETTINGS.items():
+        for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(

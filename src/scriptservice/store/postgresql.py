@@ -8,7 +8,7 @@ import time
 from typing import Any, Final, LiteralString
 
 import psycopg
-from sqlalchemy import URL, ExceptionContext, create_engine, event, make_url
+from sqlalchemy import URL, Connection, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -24,6 +24,7 @@ MIGRATION_LOCK: Final = "hashtext('scriptservice migration'), hashtext(current_s
 
 _PARAMETERS = {
     "application_name": "scriptservice",
+    "client_encoding": "utf8",
     "connect_timeout": "5",
     # A host that vanished is noticed within half a minute, whoever waits for whom.
     "keepalives_idle": "10",
@@ -91,6 +92,18 @@ def _name_no_values(context: ExceptionContext) -> None:
     if shown is not None:
         shown.args = tuple(str(part).replace(str(error), primary) for part in shown.args)
     error.args = (primary,)
+
+
+def refuse_other_encodings(connection: Connection, name: str) -> None:
+    """Refuse a database that would not take every script.
+
+    Raises:
+        ConfigurationError: its encoding is not UTF8.
+    """
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding != "UTF8":
+        message = f"cannot use database {name}: its encoding is {encoding}, not UTF8"
+        raise ConfigurationError(message)
 
 
 def _become_writer(connection: "psycopg.Connection[Any]", _: Any) -> None:

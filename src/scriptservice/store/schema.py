@@ -39,7 +39,12 @@ def prepare_schema(database: Database, *, migrate: bool) -> None:
         StoreUnavailableError: it does not answer now.
     """
     with _said(database):
-        current = schema_of(database.migrating)
+        with database.migrating.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                from scriptservice.store.postgresql import refuse_other_encodings
+
+                refuse_other_encodings(connection, database.name)
+            current = _schema_of(connection)
         if current == SCHEMA:
             return
         if current is not None:
