@@ -12,6 +12,7 @@
     ├── IdempotencyMismatchError   another request had this Idempotency-Key
     └── StoreError
         ├── StoreUnavailableError   the database does not answer; worth another try
+        │   └── OtherWriterError    another server writes to it
         └── StorageFullError        the disk has less room than is kept free
 
 ``server.problems`` maps them to HTTP, in one place.
@@ -103,6 +104,10 @@ class StoreError(ScriptServiceError):
 
 class StoreUnavailableError(StoreError):
     """The database does not answer; worth another try."""
+
+
+class OtherWriterError(StoreUnavailableError):
+    """Another server writes to the database."""
 
 
 class StorageFullError(StoreError):

@@ -299,26 +299,57 @@ def test_a_commit_whose_answer_is_lost_runs_once(
     assert sorted(ran.read_text().split()) == [str(number) for number in range(5)]
 
 
-def test_a_second_server_on_the_same_database_waits(url: str, make_service: MakeService) -> None:
+def test_a_second_server_on_the_same_database_does_not_stay(
+    url: str, make_service: MakeService
+) -> None:
     first = make_service(database=url).start()
-    command = first.run("echo first")["id"]
+    running = first.submit("echo there; sleep 600")["id"]
+    first.wait_for_output(running, b"there\n")
     second = make_service(
         "--host-name", "second", database=url, data_dir=new_directory() / "data"
     ).start(wait=False)
     second.wait_until_up()
     assert_refused(httpx.get(f"{second.url}/readyz"))
-    eventually(lambda: "another server" in second.output(), "the log to say why")
+    assert second.process is not None
+    assert second.process.wait(60) == 1
+    assert "cannot write: another server writes to this database" in second.output()
     assert first.run("echo still")["status"] == "succeeded"
-    token = first.token
-    assert first.stop() == 0
-    # Then it goes on where the first one was; the tokens are the database's.
-    ask = {"Authorization": f"Bearer {token}"}
+    assert first.get(running)["status"] == "running"
 
-    def found() -> bool:
-        answer = httpx.get(f"{second.url}/v1/commands/{command}", headers=ask)
-        return answer.status_code == 200
 
-    eventually(found, "the second server to take over", 30)
+def test_a_server_killed_in_the_midst_of_a_slow_commit(service: Service, door: Proxy) -> None:
+    """What its session had sent is committed, or not, before the next server looks."""
+    ran = service.data_dir.parent / "ran"
+    ran.touch()
+    ran.chmod(0o666)
+    service.run("true")
+    door.commit_seconds = 1
+
+    def submit() -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.post(
+                f"{service.url}/v1/commands",
+                json={"script": f"echo x >>{ran}"},
+                headers=service.headers,
+                timeout=20,
+            )
+
+    submitting = threading.Thread(target=submit)
+    before = door.commits
+    submitting.start()
+    eventually(lambda: door.commits > before, "the commit to be on its way")
+    service.kill_server()
+    submitting.join(30)
+    door.commit_seconds = 0
+    wait_until_ready(service)
+
+    def settled() -> bool:
+        items = service.client.get("/v1/commands").json()["items"]
+        return all(item["status"] == "succeeded" for item in items)
+
+    eventually(settled, "what was stored to run")
+    stored = len(service.client.get("/v1/commands").json()["items"]) - 1
+    assert ran.read_text() == "x\n" * stored
 
 
 def test_migrate_at_the_start(make_service: MakeService, postgres: Databases) -> None:

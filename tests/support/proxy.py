@@ -24,6 +24,7 @@ class Proxy:
         self._forwards_lost_ones = True
         self._cuts_then = False
         self.commit_seconds = 0.0
+        self.commits = 0
         self.commits_lost = 0
         self.connections = 0
         self.port = 0
@@ -87,6 +88,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 if upstream and _COMMIT in data:
+                    self.commits += 1
                     if self._lose_commits:
                         self._lose_commits -= 1
                         self.commits_lost += 1

@@ -15,7 +15,12 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from scriptservice import __version__
-from scriptservice.errors import ConfigurationError, StoreError, StoreUnavailableError
+from scriptservice.errors import (
+    ConfigurationError,
+    OtherWriterError,
+    StoreError,
+    StoreUnavailableError,
+)
 from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.local import Hello, LocalKeeper
 from scriptservice.fleet.news import Recorded, Step
@@ -52,6 +57,7 @@ from scriptservice.store.writer import Job, Writer, cause_of
 
 REPLAY_SECONDS = 2.0
 LOCK_SECONDS = 60.0
+WRITER_SECONDS = 25.0
 STORE_SECONDS = 0.5
 FORGET_SECONDS = 3600.0
 
@@ -187,7 +193,14 @@ class Server:
         self._tasks.append(task)
 
     async def _open_store(self, on_waiting: Callable[[str], None]) -> None:
-        """Wait until the database is there, has the right schema and is ours to write."""
+        """Wait until the database is there, has the right schema and is ours to write.
+
+        Raises:
+            ConfigurationError: it is not to be used as it is, or another server writes to it and
+                goes on doing so. Who waited for long would take its place when it is only
+                restarted, and what runs there would be lost.
+        """
+        deadline = time.monotonic() + WRITER_SECONDS
         while True:
             try:
                 await asyncio.to_thread(
@@ -197,7 +210,12 @@ class Server:
                     # What an earlier server had sent is committed or not from here on. A SQLite
                     # file is ours by the lock; on a full disk it can be read though not written.
                     await self._writer.submit(write_nothing, None)
+            except OtherWriterError as error:
+                if time.monotonic() > deadline:
+                    raise ConfigurationError(str(error)) from error
+                on_waiting(str(error))
             except StoreUnavailableError as error:
+                deadline = time.monotonic() + WRITER_SECONDS
                 reason = str(error) if error.__cause__ is None else cause_of(error)
                 on_waiting(f"{error}" if reason in str(error) else f"{error}: {reason}")
                 await asyncio.sleep(STORE_SECONDS)

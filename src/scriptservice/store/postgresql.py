@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, ExceptionContext, create_engine, event, 
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from scriptservice.errors import ConfigurationError, StoreUnavailableError
+from scriptservice.errors import ConfigurationError, OtherWriterError
 from scriptservice.store.engine import READERS, Database
 
 PATIENCE_SECONDS = 10.0
@@ -110,14 +110,14 @@ def _become_writer(connection: "psycopg.Connection[Any]", _: Any) -> None:
     """Take the right to write, and let commits be durable.
 
     Raises:
-        StoreUnavailableError: another session has it and keeps it.
+        OtherWriterError: another session has it and keeps it.
     """
     deadline = time.monotonic() + LOCK_SECONDS
     connection.autocommit = True
     while not _ask(connection, f"SELECT pg_try_advisory_lock({WRITER_LOCK})"):
         if time.monotonic() > deadline:
             message = "cannot write: another server writes to this database"
-            raise StoreUnavailableError(message)
+            raise OtherWriterError(message)
         # A session of ours that has just broken may take a moment to be gone.
         time.sleep(_LOCK_STEP_SECONDS)
     if _ask(connection, "SELECT current_setting('synchronous_commit')") == "off":
