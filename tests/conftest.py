@@ -16,6 +16,14 @@ settings.register_profile("suite", deadline=None, database=None)
 settings.load_profile("suite")
 
 
+LONGEST_FIRST = ["browser", "faults", "client", "api", "cli", "keeper", "store", "unit"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the suites that take longest, so that no core waits for another at the end."""
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.parent.name))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Databases]:
     """A real PostgreSQL server, and the means to make databases there."""
