@@ -26,7 +26,7 @@ const document = file
   : execFileSync(python, ['-c', DOCUMENT], { encoding: 'utf8', maxBuffer: 1 << 26 });
 
 const written = `/* Made by \`npm run types\` from the service's OpenAPI document; not by hand. */\n${astToString(
-  await openapiTS(JSON.parse(document), { alphabetize: true }),
+  await openapiTS(JSON.parse(document), { alphabetize: true, defaultNonNullable: false }),
 )}`;
 if (!check) {
   writeFileSync(target, written);

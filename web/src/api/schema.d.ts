@@ -597,7 +597,7 @@ export interface components {
              * @description the bytes, where they are not
              * @default null
              */
-            base64: string | null;
+            base64?: string | null;
             /**
              * Position
              * @description of its first byte in the merged output
@@ -618,7 +618,7 @@ export interface components {
              * @description the bytes, where they are UTF-8
              * @default null
              */
-            text: string | null;
+            text?: string | null;
             /**
              * Time
              * Format: date-time
@@ -634,7 +634,7 @@ export interface components {
              * @description for already-finished
              * @default null
              */
-            command: components["schemas"]["Command"] | null;
+            command?: components["schemas"]["Command"] | null;
             /** Detail */
             detail: string;
             /**
@@ -642,7 +642,7 @@ export interface components {
              * @description for 422
              * @default null
              */
-            errors: components["schemas"]["FieldProblem"][] | null;
+            errors?: components["schemas"]["FieldProblem"][] | null;
             /** Instance */
             instance: string;
             /** Status */
@@ -706,13 +706,13 @@ export interface components {
              * @description from the signal to SIGKILL of the tree; null: the command's own
              * @default null
              */
-            grace_seconds: number | null;
+            grace_seconds?: number | null;
             /**
              * Signal
              * @description a name such as SIGTERM or TERM
              * @default SIGTERM
              */
-            signal: string;
+            signal?: string;
         };
         /**
          * Submit
@@ -730,13 +730,13 @@ export interface components {
              * @description the script's $1 and on
              * @default []
              */
-            args: string[];
+            args?: string[];
             /**
              * Env
              * @description added to the clean environment
              * @default {}
              */
-            env: {
+            env?: {
                 [key: string]: string;
             };
             /**
@@ -744,25 +744,25 @@ export interface components {
              * @description from a stop's signal to SIGKILL
              * @default 10
              */
-            grace_seconds: number;
+            grace_seconds?: number;
             /**
              * Host
              * @description name of the host it must run on
              * @default null
              */
-            host: string | null;
+            host?: string | null;
             /**
              * Interpreter
              * @description program and arguments; else as the script's #! says, else bash
              * @default null
              */
-            interpreter: string[] | null;
+            interpreter?: string[] | null;
             /**
              * Labels
              * @description for finding it again
              * @default {}
              */
-            labels: {
+            labels?: {
                 [key: string]: string;
             };
             /**
@@ -770,38 +770,38 @@ export interface components {
              * @description what background children get after the script's end
              * @default 2
              */
-            leftover_seconds: number;
+            leftover_seconds?: number;
             /**
              * Name
              * @description for people
              * @default null
              */
-            name: string | null;
+            name?: string | null;
             /**
              * On Output Limit
              * @description discard: keep the first bytes and count the rest
              * @default discard
              * @enum {string}
              */
-            on_output_limit: "discard" | "stop";
+            on_output_limit?: "discard" | "stop";
             /**
              * Output Limit Bytes
              * @description of both streams together
              * @default null
              */
-            output_limit_bytes: number | null;
+            output_limit_bytes?: number | null;
             /**
              * Priority
              * @description higher starts first
              * @default 0
              */
-            priority: number;
+            priority?: number;
             /**
              * Queue Timeout Seconds
              * @description how long it may wait
              * @default null
              */
-            queue_timeout_seconds: number | null;
+            queue_timeout_seconds?: number | null;
             /**
              * Script
              * @description the text that the interpreter runs; 1 byte to 1 MiB of UTF-8
@@ -812,19 +812,19 @@ export interface components {
              * @description text for standard input, at most 1 MiB; null: /dev/null
              * @default null
              */
-            stdin: string | null;
+            stdin?: string | null;
             /**
              * Timeout Seconds
              * @description from its start to a stop
              * @default null
              */
-            timeout_seconds: number | null;
+            timeout_seconds?: number | null;
             /**
              * Working Directory
              * @description a path, or private for an empty one; null: the shared one
              * @default null
              */
-            working_directory: string | null;
+            working_directory?: string | null;
         };
         /**
          * Usage
