@@ -33,12 +33,27 @@ test.each(AWKWARD)('bash reads %j as it was', (text) => {
   expect(words(quote(text))).toEqual([text]);
 });
 
-test('a line for curl carries the body unchanged', () => {
-  const body = { script: `echo "it's $1"\nprintf '%s\\n' \\ü\n`, labels: { team: 'a b' }, args: ["'"] };
-  const made = words(curl('http://127.0.0.1:8000', body).replace('$SCRIPTSERVICE_TOKEN', 'ss_x'));
-  expect(made.slice(0, 2)).toEqual(['curl', 'http://127.0.0.1:8000/v1/commands']);
+const BODY = { script: `@echo "it's $1"\nprintf '%s\\n' \\ü\n`, labels: { team: 'a b' }, args: ["'", ''], priority: 3 };
+const curled = (body: typeof BODY) =>
+  words(curl('http://127.0.0.1:8000', body).replace('$SCRIPTSERVICE_TOKEN', 'ss_x'));
+
+test('a line for curl carries the script unchanged and the fields beside it', () => {
+  const made = curled(BODY);
   expect(made).toContain('Authorization: Bearer ss_x');
-  expect(JSON.parse(made.at(-1)!)).toEqual(body);
+  expect(made.slice(-3)).toEqual(['Content-Type: text/plain', '--data-raw', BODY.script]);
+  expect([...new URL(made[1]!).searchParams]).toEqual([
+    ['label', 'team=a b'],
+    ['arg', "'"],
+    ['arg', ''],
+    ['priority', '3'],
+  ]);
+});
+
+test('fields that are too long for an address are sent as JSON', () => {
+  const long = { ...BODY, args: ['x'.repeat(5000)] };
+  const made = curled(long);
+  expect(made[1]).toBe('http://127.0.0.1:8000/v1/commands');
+  expect(JSON.parse(made.at(-1)!)).toEqual(long);
 });
 
 test('a line for the command line has options, then script, then arguments', () => {

@@ -2,13 +2,34 @@
 import type { SubmitBody } from '../api/types';
 import { line, quote } from './quote';
 
+/** Beyond this, fields are sent as JSON: addresses have a limit. */
+const LONGEST_QUERY = 4000;
+
+/** Return the fields beside the script as query parameters, as a script sent by itself has them. */
+export function submitQuery(body: SubmitBody): URLSearchParams {
+  const query = new URLSearchParams();
+  for (const [field, value] of Object.entries(body)) {
+    if (field === 'script' || value == null) continue;
+    if (field === 'labels' || field === 'env') {
+      const name = field === 'labels' ? 'label' : 'env';
+      for (const [key, text] of Object.entries(value)) query.append(name, `${key}=${text}`);
+    } else if (Array.isArray(value)) {
+      for (const word of value) query.append(field === 'args' ? 'arg' : field, String(word));
+    } else query.append(field, String(value));
+  }
+  return query;
+}
+
 /** Return a line for curl; the token is the reader's own variable. */
 export function curl(origin: string, body: SubmitBody): string {
+  const query = submitQuery(body).toString();
+  const asJson = query.length > LONGEST_QUERY;
   return [
-    `curl ${quote(`${origin}/v1/commands`)}`,
+    `curl ${quote(`${origin}/v1/commands${query && !asJson ? `?${query}` : ''}`)}`,
     `-H "Authorization: Bearer $SCRIPTSERVICE_TOKEN"`,
-    `-H 'Content-Type: application/json'`,
-    `--data-binary ${quote(JSON.stringify(body))}`,
+    `-H 'Content-Type: ${asJson ? 'application/json' : 'text/plain'}'`,
+    // Raw: a script that begins with @ is no file's name.
+    `--data-raw ${quote(asJson ? JSON.stringify(body) : body.script)}`,
   ].join(' \\\n  ');
 }
 

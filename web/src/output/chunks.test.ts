@@ -56,5 +56,11 @@ test('lines are found forwards and backwards over chunks', () => {
   expect(window.backward(99)).toBe(100);
   expect(window.firstLine()).toBe(108);
   expect(window.firstLine(3)).toBe(100);
+  window.append(chunk(122, 'four'));
+  expect(window.backward(0)).toBe(122);
+  window.dropUnfinishedLine(3);
+  expect(window.end).toBe(126);
+  window.dropUnfinishedLine();
+  expect(window.end).toBe(122);
   expect(newlines(encoder.encode('a\n\nb'))).toBe(2);
 });

@@ -128,6 +128,12 @@ export class OutputWindow {
     return this.#start;
   }
 
+  /** Leave out an unfinished last line, unless its beginning is far. */
+  dropUnfinishedLine(within = 16 << 10): void {
+    const finished = this.backward(0);
+    if (finished > this.#start && this.#end - finished <= within) this.dropFrom(finished);
+  }
+
   /**
    * Return where the first whole line begins: behind the first newline, unless it is the very
    * beginning or no newline is near.

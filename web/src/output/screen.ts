@@ -57,8 +57,10 @@ export class Screen {
 
   readonly #text = new OutputText();
   #queue: Chunk[] = [];
-  #queuedBytes = 0;
-  #givenBytes = 0;
+  /** bytes that were written, given to the terminal, and parsed by it, since the beginning */
+  #written = 0;
+  #given = 0;
+  #parsed = 0;
   #waiting: (() => void)[] = [];
   #scheduled = false;
   #gone = false;
@@ -84,7 +86,7 @@ export class Screen {
       theme: options.theme,
       fontFamily: FONT,
       fontSize: 13,
-      lineHeight: 1.2,
+      lineHeight: 1.3,
       convertEol: true,
       disableStdin: true,
       cursorBlink: false,
@@ -121,20 +123,23 @@ export class Screen {
       const bytes = chunk.bytes.subarray(at, at + PIECE_BYTES);
       this.#queue.push({ ...chunk, position: chunk.position + at, bytes });
     }
-    this.#queuedBytes += chunk.bytes.length;
+    this.#written += chunk.bytes.length;
     this.#schedule();
   }
 
   /** Wait until less than so many bytes wait to be drawn. */
   async below(bytes: number): Promise<void> {
-    while (!this.#gone && this.#queuedBytes + this.#givenBytes > bytes) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
+    while (!this.#gone && this.#written - this.#parsed > bytes) await this.#progress();
   }
 
-  /** Wait until all that was written is in the terminal. */
-  drawn(): Promise<void> {
-    return this.below(0);
+  /** Wait until all that was written until now is in the terminal; more may follow. */
+  async drawn(): Promise<void> {
+    const written = this.#written;
+    while (!this.#gone && this.#parsed < written) await this.#progress();
+  }
+
+  #progress(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   #schedule(): void {
@@ -151,20 +156,18 @@ export class Screen {
 
   #give(): void {
     let count = 0;
-    while (count < this.#queue.length && this.#givenBytes < FRAME_BYTES) {
+    while (count < this.#queue.length && this.#given - this.#parsed < FRAME_BYTES) {
       const chunk = this.#queue[count++]!;
-      this.#givenBytes += chunk.bytes.length;
-      this.#queuedBytes -= chunk.bytes.length;
+      this.#given += chunk.bytes.length;
       const text = this.#text.push(chunk);
       this.#measure(text);
       // An empty write in front: its callback runs right before this chunk is parsed.
       this.terminal.write('', () => this.#begin(chunk));
       this.terminal.write(text, () => {
-        this.#givenBytes -= chunk.bytes.length;
-        if (this.#givenBytes === 0) {
-          this.#release();
-          this.#schedule();
-        }
+        this.#parsed += chunk.bytes.length;
+        if (this.#parsed < this.#given) return;
+        this.#release();
+        this.#schedule();
       });
     }
     this.#queue = this.#queue.slice(count);
@@ -276,8 +279,28 @@ export class Screen {
     return { ...mark, first: mark.row === absolute };
   }
 
+  /** Return the first line that begins on the screen, and on which of its rows. */
+  topLine(): (Line & { y: number }) | null {
+    const { viewportY } = this.terminal.buffer.active;
+    for (let y = 0; y < this.terminal.rows; y++) {
+      const line = this.line(viewportY + y);
+      if (line?.first) return { ...line, y };
+    }
+    return null;
+  }
+
   /** Return the row, as the terminal counts now, of the line that holds a position. */
   rowOf(position: number): number {
+    const mark = this.#holding(position);
+    return mark ? Math.max(0, mark.row - this.#trimmed) : 0;
+  }
+
+  /** Return where the line that holds a position begins. */
+  lineStart(position: number): number {
+    return this.#holding(position)?.position ?? position;
+  }
+
+  #holding(position: number): Mark | null {
     let low = 0;
     let high = this.#marks.length;
     while (low < high) {
@@ -285,8 +308,7 @@ export class Screen {
       if (this.#marks[middle]!.position <= position) low = middle + 1;
       else high = middle;
     }
-    const mark = this.#marks[low - 1] ?? this.#marks[0];
-    return mark ? Math.max(0, mark.row - this.#trimmed) : 0;
+    return this.#marks[low - 1] ?? this.#marks[0] ?? null;
   }
 
   /** Return the position of the first row that is still there. */

@@ -71,7 +71,6 @@ export class Viewer {
   #dark = true;
   #refreshing = false;
   #lastY = 0;
-  #swapped = false;
   #received = 0;
   #needle = '';
   /** where the first whole line begins; null until it is known */
@@ -105,7 +104,19 @@ export class Viewer {
     } else {
       this.#window = new OutputWindow(start);
       if (position !== null) this.#goTo(position);
-      void this.#rebuild(position === null ? 'end' : position);
+      if (position === null) void this.#rebuild('end');
+      else void this.#arrive(position);
+    }
+  }
+
+  /** Go to a position near the end as soon as it has been read. */
+  async #arrive(position: number): Promise<void> {
+    this.following = false;
+    await this.#rebuild('same');
+    while (!this.#ended.signal.aborted && this.target === position) {
+      await this.#screen?.drawn();
+      if (this.#window.end > position || this.complete) return this.#scrollTo(position, true);
+      await sleep(50, this.#ended.signal);
     }
   }
 
@@ -273,6 +284,7 @@ export class Viewer {
       const chunks = await readRange(this.id, from, to, signal);
       const shown = new OutputWindow(from);
       for (const chunk of chunks) shown.append(chunk);
+      if (shown.end < this.#tail.start) shown.dropUnfinishedLine();
       this.#window = shown;
       this.#attached = false;
       this.#clip(at);
@@ -295,7 +307,7 @@ export class Viewer {
         if (this.#window.start === 0 || chunks.some((chunk) => chunk.stream === this.stream)) break;
       }
       this.#clip(top);
-      await this.#rebuild(top);
+      await this.#rebuild('same');
     });
   }
 
@@ -304,12 +316,19 @@ export class Viewer {
     if (this.#attached || this.loading || this.replay || !this.#screen) return;
     if (this.#join()) return;
     await this.#move(async (signal) => {
+      // A terminal that stands at its end follows what is written: then it must not.
+      const held = this.#screen?.atEnd === true;
+      if (held) this.#screen?.terminal.scrollLines(-1);
       const { end } = this.#window;
       const to = Math.min(end + PART_BYTES, this.#tail.start);
-      for (const chunk of await readRange(this.id, end, to, signal)) this.#append(chunk);
+      const more = new OutputWindow(end);
+      for (const chunk of await readRange(this.id, end, to, signal)) more.append(chunk);
+      if (to < this.#tail.start) more.dropUnfinishedLine();
+      for (const chunk of more.chunks) this.#append(chunk);
       this.#join();
       this.#forget();
       await this.#screen?.drawn();
+      if (held) this.#screen?.terminal.scrollLines(1);
     });
   }
 
@@ -332,6 +351,7 @@ export class Viewer {
     const end = Math.min(this.#window.forward(position, lines / 4), position + 4 * PART_BYTES);
     if (end < this.#window.end) {
       this.#window.dropFrom(end);
+      this.#window.dropUnfinishedLine();
       this.#attached = false;
     }
   }
@@ -366,8 +386,9 @@ export class Viewer {
   #scrollTo(position: number, centred: boolean): void {
     const screen = this.#screen;
     if (!screen) return;
-    const offset = centred ? Math.floor(screen.terminal.rows / 3) : 0;
-    screen.terminal.scrollToLine(Math.max(0, screen.rowOf(position) - offset));
+    scrollTo(screen, position, centred);
+    if (this.target === position) this.target = screen.lineStart(position);
+    this.#lastY = screen.terminal.buffer.active.viewportY;
     this.#refresh();
   }
 
@@ -430,38 +451,52 @@ export class Viewer {
   /**
    * Draw the window on a new screen, then put that in the place of the old one.
    *
-   * @param place - the end, or a position that is to be at the top (or near the middle).
+   * @param place - the end, a position that is to be at the top (or near the middle), or where the
+   * reader is by then.
    */
-  async #rebuild(place: 'end' | number, centred = false): Promise<void> {
+  async #rebuild(place: 'end' | 'same' | number, centred = false): Promise<void> {
     if (place === 'end') this.#window.dropBefore(this.#window.backward(capacity(this.#cols())));
     const from = this.#window.firstLine(FIRST_LINE_BYTES);
     const chunks = this.#window.chunks.flatMap((chunk) => after(chunk, from) ?? []);
     this.#shownFrom = chunks.length ? from : null;
-    const screen = await this.#draw(chunks);
-    if (!screen) return;
-    if (place === 'end') {
-      screen.terminal.scrollToBottom();
-      this.following = true;
-    } else {
-      this.#scrollTo(place, centred || this.target === place);
-    }
-    if (!this.wrap && this.#cols() > screen.options.cols) void this.#rebuild(place, centred);
+    const screen = await this.#draw(chunks, (next, old) => {
+      if (place === 'end') {
+        next.terminal.scrollToBottom();
+        this.following = true;
+      } else if (place === 'same') {
+        const top = old?.topLine();
+        if (top) next.terminal.scrollToLine(Math.max(0, next.rowOf(top.position) - top.y));
+      } else {
+        scrollTo(next, place, centred);
+        if (this.target === place) this.target = next.lineStart(place);
+      }
+    });
+    if (screen && !this.wrap && this.#cols() > screen.options.cols) void this.#rebuild('same');
   }
 
-  async #draw(chunks: Chunk[]): Promise<Screen | null> {
+  /**
+   * Draw chunks on a new screen and show it.
+   *
+   * @param place - scrolls the new one, knowing the old one.
+   * @returns null when another wish came meanwhile.
+   */
+  async #draw(
+    chunks: Chunk[],
+    place: (next: Screen, old: Screen | null) => void,
+  ): Promise<Screen | null> {
     this.#next?.dispose();
     this.#next = null;
     const screen = this.#make();
     this.#next = screen;
     screen.element.classList.add('preparing');
     for (const chunk of chunks) screen.write(chunk);
-    // Live output goes on meanwhile: nearly all is enough.
-    await screen.below(32 << 10);
+    await screen.drawn();
     if (this.#next !== screen || this.#ended.signal.aborted) return null;
     this.#next = null;
     const old = this.#screen;
+    place(screen, old);
     this.#screen = screen;
-    this.#swapped = true;
+    this.#lastY = screen.terminal.buffer.active.viewportY;
     screen.element.classList.remove('preparing');
     old?.dispose();
     screen.terminal.onRender(() => this.#scheduleRefresh());
@@ -480,8 +515,7 @@ export class Viewer {
       this.replay?.seek(this.replay.at);
       return;
     }
-    const top = this.rows.find((row) => row.first)?.position ?? this.first;
-    void this.#rebuild(this.following ? 'end' : top);
+    void this.#rebuild(this.following ? 'end' : 'same');
   }
 
   setDark(dark: boolean): void {
@@ -540,13 +574,14 @@ export class Viewer {
     this.first = screen.firstPosition ?? this.#window.start;
     this.last = this.#window.end;
     if (this.replay) return;
-    const moved = !this.#swapped && viewportY !== this.#lastY;
+    const by = viewportY - this.#lastY;
     this.#lastY = viewportY;
-    this.#swapped = false;
     if (!screen.atEnd) this.following = false;
     else if (this.#attached && this.target === null) this.following = true;
-    else if (moved || this.target === null) void this.later();
-    if (moved && screen.atStart && !screen.atEnd) void this.earlier();
+    // What comes next is read before one is there.
+    const { baseY } = screen.terminal.buffer.active;
+    if (by > 0 && baseY - viewportY < screen.terminal.rows) void this.later();
+    if (by < 0 && viewportY < screen.terminal.rows) void this.earlier();
   }
 
   // Searching
@@ -586,9 +621,11 @@ export class Viewer {
         const window = new OutputWindow(first?.position ?? 0);
         for (const chunk of chunks) window.append(chunk);
         const from = window.firstLine();
-        const screen = await this.#draw(chunks.flatMap((chunk) => after(chunk, from) ?? []));
+        const screen = await this.#draw(
+          chunks.flatMap((chunk) => after(chunk, from) ?? []),
+          (next) => next.terminal.scrollToBottom(),
+        );
         if (!screen || signal.aborted) throw new DOMException('another wish came', 'AbortError');
-        screen.terminal.scrollToBottom();
         return screen;
       },
     });
@@ -605,3 +642,9 @@ export class Viewer {
 }
 
 
+
+/** Scroll to the line of a position: to the top, or a little above the middle. */
+function scrollTo(screen: Screen, position: number, centred: boolean): void {
+  const offset = centred ? Math.floor(screen.terminal.rows / 3) : 0;
+  screen.terminal.scrollToLine(Math.max(0, screen.rowOf(position) - offset));
+}
