@@ -14,9 +14,9 @@ function tell(): void {
   connection.why = all[0]?.why ?? '';
 }
 
-export function lost(who: string, why: string): void {
+export function lost(who: string, why: string, since = Date.now()): void {
   const known = failures.get(who);
-  failures.set(who, { since: known?.since ?? Date.now(), tries: (known?.tries ?? 0) + 1, why });
+  failures.set(who, { since: known?.since ?? since, tries: (known?.tries ?? 0) + 1, why });
   tell();
 }
 

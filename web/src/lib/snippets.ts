@@ -22,7 +22,10 @@ export function submitQuery(body: SubmitBody): URLSearchParams {
 
 /** Return a line for curl; the token is the reader's own variable. */
 export function curl(origin: string, body: SubmitBody): string {
-  const query = submitQuery(body).toString();
+  // These mean nothing of their own in a query, and are easier to read as they are.
+  const query = submitQuery(body)
+    .toString()
+    .replace(/%(3D|2F|3A|2C|40)/g, (escape) => decodeURIComponent(escape));
   const asJson = query.length > LONGEST_QUERY;
   return [
     `curl ${quote(`${origin}/v1/commands${query && !asJson ? `?${query}` : ''}`)}`,

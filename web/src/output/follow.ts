@@ -8,7 +8,8 @@ import { endOf } from './chunks';
 export interface Follower {
   /** may take its time: nothing more is read until then */
   event(event: StreamEvent): Promise<void> | void;
-  lost(why: string): void;
+  /** @param since - when it was lost, in milliseconds since 1970 */
+  lost(why: string, since: number): void;
   back(): void;
 }
 
@@ -25,6 +26,7 @@ export async function follow(
 ): Promise<void> {
   let position = from;
   let failures = 0;
+  let since = 0;
   while (!signal.aborted) {
     try {
       for await (const event of events(id, position, signal)) {
@@ -45,9 +47,9 @@ export async function follow(
         if (error instanceof Problem) throw error;
         console.error(error);
       }
-      failures++;
+      if (failures++ === 0) since = Date.now();
       // A single break is mended within a blink, and nobody needs to be told.
-      if (failures > 1) follower.lost(messageOf(error));
+      if (failures > 1) follower.lost(messageOf(error), since);
       await sleep(failures === 1 ? 200 : backoff(failures - 1, 1000), signal);
     }
   }

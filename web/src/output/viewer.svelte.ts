@@ -143,7 +143,7 @@ export class Viewer {
       from,
       {
         event: (event) => this.#event(event, signal),
-        lost: (why) => lost('stream', why),
+        lost: (why, since) => lost('stream', why, since),
         back: () => back('stream'),
       },
       signal,

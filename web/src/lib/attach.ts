@@ -1,3 +1,9 @@
+/** Svelte attachment: take the focus when it appears, text selected. */
+export function focused(element: HTMLElement): void {
+  element.focus();
+  if (element instanceof HTMLInputElement) element.select();
+}
+
 /** Svelte attachment: call back on Escape and on a press outside of an element. */
 import type { Attachment } from 'svelte/attachments';
 
