@@ -39,7 +39,7 @@ export const MOST_LINES = 20_000;
 const MOST_CELLS = 4_200_000;
 /** What is given to the terminal at once: it parses this in a few milliseconds. */
 const PIECE_BYTES = 16 << 10;
-const FRAME_BYTES = 128 << 10;
+const FRAME_BYTES = 64 << 10;
 const RENEW_ROWS = 500;
 
 /** Return how many lines a terminal of some width may keep. */

@@ -21,7 +21,7 @@ import { type Line, Screen, capacity } from './screen';
 const PART_BYTES = 256 << 10;
 const TAIL_BYTES = 1 << 20;
 const WINDOW_BYTES = 6 << 20;
-const AHEAD_BYTES = 512 << 10;
+const AHEAD_BYTES = 192 << 10;
 /** Parts that are searched for output of the one stream that is shown. */
 const PARTS_OF_A_STREAM = 16;
 const FIRST_LINE_BYTES = 16 << 10;
@@ -43,6 +43,8 @@ export class Viewer {
   /** bytes of output that are known of */
   size = $state(0);
   complete = $state(false);
+  /** whether the window grows together with the tail */
+  attached = $state(true);
   loading = $state(false);
   trouble = $state('');
   /** bytes that were passed over to keep up */
@@ -63,7 +65,6 @@ export class Viewer {
   readonly #resize: ResizeObserver;
   #window = new OutputWindow(0);
   #tail = new OutputWindow(0);
-  #attached = true;
   #screen: Screen | null = null;
   #next: Screen | null = null;
   #live = new AbortController();
@@ -99,7 +100,7 @@ export class Viewer {
     const start = Math.max(0, size - PART_BYTES);
     this.#follow(start);
     if (position !== null && position < start) {
-      this.#attached = false;
+      this.attached = false;
       void this.toPosition(position);
     } else {
       this.#window = new OutputWindow(start);
@@ -160,7 +161,7 @@ export class Viewer {
     if (event.kind !== 'output') {
       if (event.kind === 'end') {
         this.complete = true;
-        if (this.#attached && !this.replay) this.#write(null);
+        if (this.attached && !this.replay) this.#write(null);
       }
       this.#onCommand(event.command);
       return;
@@ -170,7 +171,7 @@ export class Viewer {
     this.#received += news.bytes.length;
     this.size = Math.max(this.size, this.#tail.end);
     if (this.#tail.bytes > TAIL_BYTES) this.#tail.dropBefore(this.#tail.end - PART_BYTES);
-    if (!this.#attached || this.replay) return;
+    if (!this.attached || this.replay) return;
     this.#append(news);
     // A terminal that cannot keep up slows the reading down, and with it the service.
     await this.#screen?.below(AHEAD_BYTES);
@@ -187,11 +188,11 @@ export class Viewer {
       if (signal.aborted || behind < LAG_BYTES) continue;
       this.size = size;
       const at = size - PART_BYTES;
-      const shown = this.#attached && this.following && !this.replay;
+      const shown = this.attached && this.following && !this.replay;
       if (shown) {
         this.skipped += at - this.#tail.end;
         this.#window = new OutputWindow(at);
-      } else this.#attached = false;
+      } else this.attached = false;
       this.#follow(at);
       if (shown) void this.#rebuild('end');
       return;
@@ -207,7 +208,7 @@ export class Viewer {
     const { baseY, viewportY } = screen.terminal.buffer.active;
     // Who reads further up must not lose the place: then it stops growing instead.
     if (!this.following && baseY - viewportY > capacity(screen.options.cols) / 2) {
-      this.#attached = false;
+      this.attached = false;
     }
     if (this.#window.bytes > WINDOW_BYTES) this.#forget();
   }
@@ -239,7 +240,7 @@ export class Viewer {
 
   async toEnd(): Promise<void> {
     this.#goTo(null);
-    if (this.#attached && this.#window.end >= this.#tail.end) {
+    if (this.attached && this.#window.end >= this.#tail.end) {
       this.#screen?.terminal.scrollToBottom();
       this.following = true;
       return this.#refresh();
@@ -247,7 +248,7 @@ export class Viewer {
     this.#moving.abort();
     this.#window = new OutputWindow(this.#tail.start);
     for (const chunk of this.#tail.chunks) this.#window.append(chunk);
-    this.#attached = true;
+    this.attached = true;
     await this.#rebuild('end');
   }
 
@@ -286,7 +287,7 @@ export class Viewer {
       for (const chunk of chunks) shown.append(chunk);
       if (shown.end < this.#tail.start) shown.dropUnfinishedLine();
       this.#window = shown;
-      this.#attached = false;
+      this.attached = false;
       this.#clip(at);
       this.#join();
       await this.#rebuild(at, centred);
@@ -313,7 +314,7 @@ export class Viewer {
 
   /** Read what comes behind, where the window does not reach the end. */
   async later(): Promise<void> {
-    if (this.#attached || this.loading || this.replay || !this.#screen) return;
+    if (this.attached || this.loading || this.replay || !this.#screen) return;
     if (this.#join()) return;
     await this.#move(async (signal) => {
       // A terminal that stands at its end follows what is written: then it must not.
@@ -335,7 +336,7 @@ export class Viewer {
   /** Grow together with the tail if the window reaches it. */
   #join(): boolean {
     if (this.#window.end < this.#tail.start) return false;
-    this.#attached = true;
+    this.attached = true;
     for (const chunk of this.#tail.chunks) this.#append(chunk);
     return true;
   }
@@ -352,7 +353,7 @@ export class Viewer {
     if (end < this.#window.end) {
       this.#window.dropFrom(end);
       this.#window.dropUnfinishedLine();
-      this.#attached = false;
+      this.attached = false;
     }
   }
 
@@ -532,6 +533,11 @@ export class Viewer {
     this.redraw();
   }
 
+  setReadAloud(readAloud: boolean): void {
+    this.readAloud = readAloud;
+    this.redraw();
+  }
+
   setWrap(wrap: boolean): void {
     this.wrap = wrap;
     this.redraw();
@@ -577,7 +583,7 @@ export class Viewer {
     const by = viewportY - this.#lastY;
     this.#lastY = viewportY;
     if (!screen.atEnd) this.following = false;
-    else if (this.#attached && this.target === null) this.following = true;
+    else if (this.attached && this.target === null) this.following = true;
     // What comes next is read before one is there.
     const { baseY } = screen.terminal.buffer.active;
     if (by > 0 && baseY - viewportY < screen.terminal.rows) void this.later();
@@ -636,7 +642,7 @@ export class Viewer {
   endReplay(): void {
     this.replay?.close();
     this.replay = null;
-    this.#attached = false;
+    this.attached = false;
     void this.toEnd();
   }
 }
