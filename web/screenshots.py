@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import APIResponse, BrowserContext, Page, sync_playwright
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
@@ -82,10 +82,16 @@ SEED: list[dict[str, Any]] = [
 ]
 
 
+def succeeded(answer: APIResponse) -> None:
+    """End this program where the service said no."""
+    if not answer.ok:
+        raise SystemExit(f"screenshots: cannot {answer.url}: {answer.text()}")
+
+
 def sign_in(context: BrowserContext, url: str, token: str) -> dict[str, str]:
     """Sign a browser in; return the headers that changing requests need."""
     answer = context.request.post(f"{url}/v1/session", data={"token": token})
-    assert answer.ok, answer.text()
+    succeeded(answer)
     return {"X-CSRF-Token": answer.json()["csrf_token"]}
 
 
@@ -100,12 +106,12 @@ def seed(context: BrowserContext, url: str, headers: dict[str, str]) -> dict[str
                 headers={**headers, "Content-Type": "application/json"},
                 data=json.dumps(body),
             )
-            assert answer.status == 201, answer.text()
+            succeeded(answer)
             known[body.get("name", "")] = answer.json()["id"]
     return known
 
 
-def views(url: str, ids: dict[str, str]) -> dict[str, tuple[str, str]]:
+def views(ids: dict[str, str]) -> dict[str, tuple[str, str]]:
     """Return the pages: name, path, and what is there when they are."""
     return {
         "commands": ("/", ".row"),
@@ -118,13 +124,14 @@ def views(url: str, ids: dict[str, str]) -> dict[str, tuple[str, str]]:
 
 
 def shoot(page: Page, target: Path) -> None:
-    page.evaluate("document.fonts.ready")
+    """Take a picture of what the page shows once it has come to rest."""
     page.wait_for_timeout(1200)
     page.screenshot(path=target)
     print(target)
 
 
 def main() -> None:
+    """Take all pictures, or those that are named."""
     url, token_file, directory, *wanted = sys.argv[1:]
     token = Path(token_file).read_text().strip()
     out = Path(directory)
@@ -135,7 +142,7 @@ def main() -> None:
             for scheme in ("light", "dark"):
                 context = browser.new_context(
                     viewport={"width": width, "height": height},
-                    color_scheme=scheme,  # type: ignore[arg-type]
+                    color_scheme=scheme,
                     has_touch=device == "phone",
                 )
                 page = context.new_page()
@@ -146,7 +153,7 @@ def main() -> None:
                     page.wait_for_selector("input[name=token]")
                     shoot(page, out / f"sign-in-{device}-{scheme}.png")
                 ids = seed(context, url, sign_in(context, url, token))
-                for name, (path, ready) in views(url, ids).items():
+                for name, (path, ready) in views(ids).items():
                     if wanted and name not in wanted:
                         continue
                     page.goto(f"{url}{path}")
