@@ -45,6 +45,8 @@ export class Viewer {
   complete = $state(false);
   /** whether the window grows together with the tail */
   attached = $state(true);
+  /** whether the last line of all output is on the screen */
+  atEnd = $state(true);
   loading = $state(false);
   trouble = $state('');
   /** bytes that were passed over to keep up */
@@ -579,6 +581,7 @@ export class Viewer {
     this.cellHeight = screen.cellHeight;
     this.first = screen.firstPosition ?? this.#window.start;
     this.last = this.#window.end;
+    this.atEnd = screen.atEnd && this.attached;
     if (this.replay) return;
     const by = viewportY - this.#lastY;
     this.#lastY = viewportY;
