@@ -1,0 +1,38 @@
+// Fails when what every visit loads is too large: the entry, what it imports, and its styles.
+// What is imported lazily (the editor) is listed, but not counted.
+import { readFileSync, readdirSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
+
+const LIMIT_BYTES = 350_000;
+const root = new URL('../../src/scriptservice/ui/', import.meta.url);
+const read = (path) => readFileSync(new URL(path.replace(/^\//, ''), root));
+const size = (path) => gzipSync(read(path), { level: 9 }).length;
+
+const html = read('index.html').toString();
+const initial = new Set(['index.html']);
+const waiting = [...html.matchAll(/(?:src|href)="\/(assets\/[^"]+)"/g)].map((found) => found[1]);
+while (waiting.length) {
+  const path = waiting.pop();
+  if (initial.has(path)) continue;
+  initial.add(path);
+  if (!path.endsWith('.js')) continue;
+  // Static imports only: `import … from"./x.js"` and `import"./x.js"`, not `import("./x.js")`.
+  for (const found of read(path).toString().matchAll(/(?:\bfrom|\bimport)\s*["']\.\/([^"']+\.js)["']/g)) {
+    waiting.push(`assets/${found[1]}`);
+  }
+}
+const kilobytes = (bytes) => `${(bytes / 1000).toFixed(1)} kB`.padStart(10);
+let total = 0;
+for (const path of initial) {
+  total += size(path);
+  console.log(`${kilobytes(size(path))}  ${path}`);
+}
+for (const name of readdirSync(new URL('assets/', root))) {
+  const path = `assets/${name}`;
+  if (!initial.has(path)) console.log(`${kilobytes(size(path))}  ${path}  (when needed)`);
+}
+console.log(`${kilobytes(total)}  gzipped at first, of ${LIMIT_BYTES / 1000} kB`);
+if (total > LIMIT_BYTES) {
+  console.error('the first download is too large');
+  process.exit(1);
+}

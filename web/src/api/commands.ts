@@ -1,0 +1,86 @@
+/** The service's verbs. Each throws what `send` throws. */
+import { randomKey } from '../lib/random';
+import { getJson, send } from './client';
+import type { Command, CommandPage, HostList, Status, SubmitBody } from './types';
+
+/** Which commands to list; what is empty does not filter. */
+export interface ListFilter {
+  status: Status[];
+  label: string[];
+  q: string;
+  host: string;
+  created_after: string;
+  created_before: string;
+}
+
+export const NO_FILTER: ListFilter = {
+  status: [],
+  label: [],
+  q: '',
+  host: '',
+  created_after: '',
+  created_before: '',
+};
+
+export function listQuery(filter: Partial<ListFilter>): URLSearchParams {
+  const query = new URLSearchParams();
+  for (const status of filter.status ?? []) query.append('status', status);
+  for (const label of filter.label ?? []) query.append('label', label);
+  for (const name of ['q', 'host', 'created_after', 'created_before'] as const) {
+    const value = filter[name];
+    if (value) query.set(name, value);
+  }
+  return query;
+}
+
+export function list(
+  filter: Partial<ListFilter>,
+  page: { limit?: number; cursor?: string | null } = {},
+  signal?: AbortSignal,
+): Promise<CommandPage> {
+  const query = listQuery(filter);
+  if (page.limit) query.set('limit', String(page.limit));
+  if (page.cursor) query.set('cursor', page.cursor);
+  return getJson(`/v1/commands?${query}`, signal);
+}
+
+export function get(id: string, signal?: AbortSignal): Promise<Command> {
+  return getJson(`/v1/commands/${encodeURIComponent(id)}`, signal);
+}
+
+async function command(response: Response): Promise<Command> {
+  return (await response.json()) as Command;
+}
+
+/**
+ * @param key - names the wish: sent again after a lost answer it makes nothing new.
+ */
+export async function submit(body: SubmitBody, key: string): Promise<Command> {
+  const headers = { 'Idempotency-Key': key };
+  return command(await send('/v1/commands', { method: 'POST', json: body, headers }));
+}
+
+export async function rerun(id: string): Promise<Command> {
+  const headers = { 'Idempotency-Key': randomKey() };
+  return command(await send(`/v1/commands/${id}/rerun`, { method: 'POST', headers }));
+}
+
+/** @param graceSeconds - null: the command's own; 0 kills at once. */
+export async function stop(id: string, graceSeconds: number | null): Promise<Command> {
+  const json = graceSeconds === null ? {} : { grace_seconds: graceSeconds };
+  return command(await send(`/v1/commands/${id}/stop`, { method: 'POST', json }));
+}
+
+export async function remove(id: string): Promise<void> {
+  await send(`/v1/commands/${id}`, { method: 'DELETE' });
+}
+
+export function hosts(signal?: AbortSignal): Promise<HostList> {
+  return getJson('/v1/hosts', signal);
+}
+
+/** Return how many bytes of output the service has, without any of them. */
+export async function outputSize(id: string, signal?: AbortSignal): Promise<number> {
+  const response = await send(`/v1/commands/${id}/output?limit=0`, { method: 'HEAD', signal });
+  return Number(response.headers.get('output-size') ?? 0);
+}
