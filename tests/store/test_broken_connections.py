@@ -8,14 +8,19 @@ from sqlalchemy import Connection, make_url
 
 from scriptservice.errors import StoreUnavailableError
 from scriptservice.store import commands as command_store
+from scriptservice.store import dispatching
 from scriptservice.store import hosts as host_store
+from scriptservice.store.continuity import Continuity
 from scriptservice.store.engine import Database, open_database, write_nothing
 from scriptservice.store.reader import Reader
+from scriptservice.store.recording import OtherDatabaseError
 from scriptservice.store.writer import Writer
 from support.postgres import Databases
 from support.proxy import Proxy, proxy
 from support.service import eventually
 from support.store import Store
+
+HOST = host_store.Host("alpha", "identity", "journal", 5, "place", "1.0", 9)
 
 
 @pytest.fixture
@@ -138,6 +143,125 @@ def test_what_may_have_been_stored_is_settled_when_the_database_is_back(
     assert store.count("commands") == 2
 
 
+def test_what_is_in_doubt_is_settled_though_the_database_refuses_it_for_a_while(
+    store: Store, database: Database, door: Proxy
+) -> None:
+    """A mark that is committed and not known to be would keep its command waiting for ever."""
+    command = store.add()
+    mark = dispatching.Mark(command.number, "alpha", "keeper")
+    refuse = (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE disk_full; END $$; "
+        "CREATE TRIGGER refuse BEFORE UPDATE ON commands EXECUTE FUNCTION refuse()"
+    )
+
+    async def test(writer: Writer) -> None:
+        await writer.submit(write_nothing, None)
+        door.lose_commits(1, forward=True, then_cut=True)
+        future = writer.submit(dispatching.mark_dispatched, mark)
+        await asyncio.to_thread(eventually, lambda: door.commits_lost, "the commit to be lost")
+        door.mend()
+        with database.migrating.begin() as connection:
+            connection.exec_driver_sql(refuse)
+        await asyncio.to_thread(
+            eventually, lambda: "disk" in (writer.unavailable or ""), "it to be refused"
+        )
+        assert not future.done()
+        with database.migrating.begin() as connection:
+            connection.exec_driver_sql("DROP TRIGGER refuse ON commands")
+        assert await future is True
+
+    run(database, test)
+    assert store.row(command)["dispatched_to"] == "keeper"
+
+
+def test_what_is_settled_is_on_the_standby_too(
+    store: Store, database: Database, postgres: Databases, door: Proxy
+) -> None:
+    """With synchronous replication a commit waits for its standby; a second try has to as well."""
+    insert = command_store.Inserter(1)
+    item = store.new()
+    name = make_url(str(database.migrating.url)).database
+    end = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        f"WHERE datname = '{name}' AND wait_event = 'SyncRep'"
+    )
+
+    async def test(writer: Writer) -> None:
+        await writer.submit(write_nothing, None)
+        postgres.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        postgres.execute("SELECT pg_reload_conf()")
+        try:
+            future = writer.submit(insert, item)
+            await asyncio.sleep(1)
+            assert not future.done()
+            postgres.execute(end)
+            await asyncio.sleep(2)
+            assert not future.done()
+        finally:
+            postgres.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            postgres.execute("SELECT pg_reload_conf()")
+        assert (await future).id == item.id
+
+    store.write(host_store.save_host, HOST)
+    run(database, test)
+    assert store.count("commands") == 1
+
+
+def test_a_job_that_fails_does_not_let_go_of_the_right_to_write(
+    store: Store, database: Database, door: Proxy
+) -> None:
+    def wrong(connection: Connection, items: list[None]) -> list[None]:
+        connection.exec_driver_sql("SELECT no_such_column FROM hosts")
+        return items
+
+    async def test(writer: Writer) -> None:
+        await writer.submit(write_nothing, None)
+        before = door.connections
+        with pytest.raises(StoreUnavailableError):
+            await writer.submit(wrong, None)
+        await writer.submit(write_nothing, None)
+        assert door.connections == before
+
+    run(database, test)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("UPDATE hosts SET journal_position = 4", "has recorded up to 4, and had up to 5"),
+        ("UPDATE hosts SET identity = 'other'", "does not know this host"),
+        ("DELETE FROM hosts", "does not know this host"),
+        ("UPDATE commands SET number = 7", "another server has written"),
+    ],
+)
+def test_a_connection_to_another_database_is_noticed_before_anything_is_done(
+    store: Store, database: Database, change: str, message: str
+) -> None:
+    store.write(host_store.save_host, HOST)
+    store.add()
+    same = Continuity("journal", "identity", lambda: 5, lambda: 2)
+    with database.migrating.begin() as connection:
+        same(connection)
+        connection.exec_driver_sql("ALTER TABLE inputs DROP CONSTRAINT inputs_number_fkey")
+        connection.exec_driver_sql(change)
+    done: list[None] = []
+
+    def job(connection: Connection, items: list[None]) -> list[None]:
+        done.extend(items)
+        return items
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        writer = Writer(database, loop, on_connected=same)
+        with pytest.raises(OtherDatabaseError, match=message):
+            await writer.submit(job, None)
+        await writer.close()
+
+    asyncio.run(test())
+    assert done == []
+
+
 def test_what_is_in_doubt_at_the_end_does_not_hold_it_up(
     store: Store, database: Database, door: Proxy
 ) -> None:
@@ -147,7 +271,7 @@ def test_what_is_in_doubt_at_the_end_does_not_hold_it_up(
         future = writer.submit(command_store.Inserter(1), store.new())
         await asyncio.to_thread(eventually, lambda: door.commits_lost, "the commit to be lost")
         await writer.close()
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(StoreUnavailableError, match="cannot say whether it was stored"):
             await future
 
     run(database, test)

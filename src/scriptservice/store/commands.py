@@ -97,6 +97,11 @@ class Inserter:
         # failed, and only then may that command be there already.
         self._seen: dict[UUID, None] = {}
 
+    @property
+    def next_number(self) -> int:
+        """The number that the next new command gets."""
+        return self._next
+
     def __call__(
         self, connection: Connection, items: list[NewCommand]
     ) -> list[Command | Repeated | IdempotencyMismatchError]:

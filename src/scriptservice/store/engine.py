@@ -27,6 +27,8 @@ class Database:
         migrating: connections for changing the schema while others read and write.
         migrates_itself: whether `open_database` changed its schema without being asked.
         patience_seconds: after which a reader is told that there is no answer; None for never.
+        writes_by_session: whether the right to write is the connection's, so that one that still
+            works is not to be given up.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Database:
     migrating: Engine
     migrates_itself: bool
     patience_seconds: float | None = None
+    writes_by_session: bool = False
 
     def close(self) -> None:
         """Close all connections but those that are in use."""
@@ -103,3 +106,14 @@ def write_nothing(connection: Connection, items: list[None]) -> list[None]:
     statement = hosts.update().where(hosts.c.name.is_(None)).values(version="")
     connection.execute(statement)
     return items
+
+
+def write_something(connection: Connection) -> None:
+    """Let a transaction be one that writes, though it changes nothing.
+
+    Its commit is then behind all earlier ones in the log, also where that is replicated: what is
+    on a standby when it returns includes what an earlier, broken session committed.
+    """
+    from scriptservice.store.tables import hosts
+
+    connection.execute(hosts.update().values(version=hosts.c.version))

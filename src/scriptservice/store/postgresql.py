@@ -19,8 +19,12 @@ PATIENCE_SECONDS = 10.0
 LOCK_SECONDS = 5.0
 _LOCK_STEP_SECONDS = 0.05
 
-WRITER_LOCK: Final = "hashtext('scriptservice writer'), hashtext(current_schema())"
-MIGRATION_LOCK: Final = "hashtext('scriptservice migration'), hashtext(current_schema())"
+# Of the tables, whatever the search path calls their schema; and of the database, where there may
+# be no tables yet.
+WRITER_LOCK: Final = (
+    "(hashtext('scriptservice writer')::bigint << 32) | 'commands'::regclass::oid::bigint"
+)
+MIGRATION_LOCK: Final = "hashtext('scriptservice migration')::bigint"
 
 _PARAMETERS = {
     "application_name": "scriptservice",
@@ -31,9 +35,16 @@ _PARAMETERS = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
-    # The same seen from the server, so that a dead writer's session, and its lock, do not stay.
-    "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
 }
+
+
+_SESSION: tuple[LiteralString, ...] = (
+    # The same seen from the server, so that a dead writer's session, and its lock, do not stay.
+    "SET tcp_keepalives_idle = 10",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 3",
+    "SET tcp_user_timeout = 20000",
+)
 
 
 def connect_postgresql(url: str) -> Database:
@@ -73,6 +84,7 @@ def connect_postgresql(url: str) -> Database:
         migrating,
         migrates_itself=False,
         patience_seconds=PATIENCE_SECONDS,
+        writes_by_session=True,
     )
 
 
@@ -114,6 +126,9 @@ def _become_writer(connection: "psycopg.Connection[Any]", _: Any) -> None:
     """
     deadline = time.monotonic() + LOCK_SECONDS
     connection.autocommit = True
+    # Not as libpq's `options`: poolers refuse those.
+    for setting in _SESSION:
+        connection.execute(setting)
     while not _ask(connection, f"SELECT pg_try_advisory_lock({WRITER_LOCK})"):
         if time.monotonic() > deadline:
             message = "cannot write: another server writes to this database"

@@ -30,7 +30,13 @@ from sqlalchemy.exc import (
 )
 
 from scriptservice.errors import StorageFullError, StoreUnavailableError
-from scriptservice.store.engine import Database, is_disconnected, is_full, write_nothing
+from scriptservice.store.engine import (
+    Database,
+    is_disconnected,
+    is_full,
+    write_nothing,
+    write_something,
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,6 +47,10 @@ PATIENCE_SECONDS = 10.0
 RETRY_SECONDS = 0.5
 
 log = structlog.get_logger()
+
+
+_OF_THE_JOB = (IntegrityError, DataError, ProgrammingError)
+"""Errors that would come again, however often it is tried."""
 
 
 class _Entry(NamedTuple):
@@ -60,6 +70,7 @@ class Writer:
         database: what it writes to.
         loop: where the callers wait.
         on_committed: told on the writer's thread of each transaction: its items, its seconds.
+        on_connected: called on the writer's thread with each new connection, before any job.
 
     Attributes:
         unavailable: why the database takes no writes now, for the log; None while it does.
@@ -70,10 +81,13 @@ class Writer:
         database: Database,
         loop: asyncio.AbstractEventLoop,
         on_committed: Callable[[int, float], None] = lambda items, seconds: None,  # noqa: ARG005
+        on_connected: Callable[[Connection], None] = lambda connection: None,  # noqa: ARG005
     ) -> None:
         self._engine = database.writing
         self._loop = loop
+        self._keeps_session = database.writes_by_session
         self._on_committed = on_committed
+        self._on_connected = on_connected
         self._connection: Connection | None = None
         self._entries: deque[_Entry] = deque()
         self._wake = threading.Condition()
@@ -171,7 +185,7 @@ class Writer:
         try:
             self._transaction([_Entry(write_nothing, None, self._loop.create_future())])
         except Exception as error:  # noqa: BLE001 - it is told to whoever asks
-            self._failed(error)
+            self._failed(error, lost=self._connection_lost(error))
 
     def _commit(self, batch: list[_Entry]) -> list[Any]:
         """Return a result or an exception for each entry."""
@@ -181,7 +195,7 @@ class Writer:
             return self._settle(batch)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             lost = self._connection_lost(error)
-            self._failed(error)
+            self._failed(error, lost=lost)
             if lost or len(batch) == 1:
                 return [_translated(error)] * len(batch)
         return [self._commit([entry])[0] for entry in batch]
@@ -197,14 +211,27 @@ class Writer:
             self._disconnect()
         return self._transaction(batch)
 
-    def _transaction(self, batch: list[_Entry]) -> list[Any]:
+    def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = self._engine.connect()
+            connection = self._engine.connect()
+            try:
+                with connection.begin():
+                    self._on_connected(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _transaction(self, batch: list[_Entry], *, settling: bool = False) -> list[Any]:
+        connection = self._connected()
         results: list[Any] = []
         began = time.perf_counter()
-        with self._connection.begin() as transaction:
+        with connection.begin() as transaction:
             for job, entries in groupby(batch, key=lambda entry: entry.job):
-                results += job(self._connection, [entry.item for entry in entries])
+                results += job(connection, [entry.item for entry in entries])
+            if settling:
+                write_something(connection)
             try:
                 transaction.commit()
             except SQLAlchemyError as error:
@@ -218,17 +245,25 @@ class Writer:
         return results
 
     def _settle(self, batch: list[_Entry]) -> list[Any]:
-        """Do again what may have been done, until it is known to be done."""
+        """Do again what may have been done, until it is known to be done.
+
+        Whatever the database says meanwhile (away, full, locked) is waited for: only an error of
+        the job itself ends it.
+        """
         self._disconnect()
         while True:
             try:
-                return self._transaction(batch)
+                return self._transaction(batch, settling=True)
             except Exception as error:  # noqa: BLE001 - handed to whoever waits
-                lost = isinstance(error, _InDoubtError) or self._connection_lost(error)
-                self._failed(error)
-                if self._given_up() or (not lost and len(batch) == 1):
-                    return [_translated(error)] * len(batch)
-            if not lost:
+                own = not isinstance(error, SQLAlchemyError | _InDoubtError | StoreUnavailableError)
+                own = own or isinstance(error, _OF_THE_JOB)
+                self._failed(error, lost=not own)
+                if own and len(batch) == 1:
+                    return [_translated(error)]
+                if self._given_up():
+                    message = "cannot say whether it was stored: the server ends"
+                    return [StoreUnavailableError(message)] * len(batch)
+            if own:
                 break
         return [self._settle([entry])[0] for entry in batch]
 
@@ -241,15 +276,16 @@ class Writer:
         """Whether an error is the connection's: the next job would meet it as well."""
         return self._connection is None or is_disconnected(error)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, *, lost: bool) -> None:
         translated = _translated(error)
-        ours = isinstance(error, IntegrityError | DataError | ProgrammingError)
-        if isinstance(translated, StoreUnavailableError) and not ours:
+        if isinstance(translated, StoreUnavailableError) and not isinstance(error, _OF_THE_JOB):
             reason = cause_of(translated)
             if reason != self.unavailable:
                 log.warning("store_unavailable", reason=reason)
             self.unavailable = reason
-        self._disconnect()
+        # One that works is kept where others could take its place: the transaction is rolled back.
+        if lost or not self._keeps_session:
+            self._disconnect()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
