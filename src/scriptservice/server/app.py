@@ -26,6 +26,7 @@ from scriptservice.server import openapi, problems
 from scriptservice.server.auth import TokenCheck, write_token_file
 from scriptservice.server.commands import Commands
 from scriptservice.server.config import ServerConfig
+from scriptservice.server.door import Door
 from scriptservice.server.events import Events
 from scriptservice.server.feed import Feed
 from scriptservice.server.gauges import Gauges
@@ -33,6 +34,7 @@ from scriptservice.server.head import HeadAsGet
 from scriptservice.server.logs import CommandLog
 from scriptservice.server.meter import Meter
 from scriptservice.server.metrics import Metrics
+from scriptservice.server.page import Page, package_directory
 from scriptservice.server.remover import Remover
 from scriptservice.server.routes import commands as command_routes
 from scriptservice.server.routes import events as event_routes
@@ -40,9 +42,15 @@ from scriptservice.server.routes import health as health_routes
 from scriptservice.server.routes import hosts as host_routes
 from scriptservice.server.routes import metrics as metrics_routes
 from scriptservice.server.routes import output as output_routes
+from scriptservice.server.routes import page as page_routes
+from scriptservice.server.routes import session as session_routes
+from scriptservice.server.sessions import Sessions
+from scriptservice.server.sign_in import OneTimeCode, SignIn, Tries
+from scriptservice.server.tokens import Tokens
 from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching, requests
 from scriptservice.store import hosts as host_store
+from scriptservice.store import sessions as session_store
 from scriptservice.store import tokens as token_store
 from scriptservice.store.engine import Database, connect_database, write_nothing
 from scriptservice.store.idempotency import forget_old_requests
@@ -74,6 +82,15 @@ class Here:
     def seen_at(self) -> int:
         """Return when it was last seen: the keeper's death would end this process too."""
         return now_us()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask, and how one gets to be one of them."""
+
+    tokens: Tokens
+    sessions: Sessions
+    sign_in: SignIn
 
 
 def lock_database(data_dir: str) -> int:
@@ -125,6 +142,7 @@ class Server:
         self._remover = Remover(self._writer)
         self._tasks: list[asyncio.Task[None]] = []
         self.new_token: str | None = None
+        self.code = OneTimeCode()
         self.here = Here(config.host_name, config.max_running, hello.pid)
 
     async def start(self, on_waiting: Callable[[str], None]) -> FastAPI:
@@ -138,8 +156,11 @@ class Server:
             StoreError: it went away in the midst of this.
         """
         await self._open_store(on_waiting)
-        tokens = await self._tokens()
+        tokens = Tokens(await self._tokens())
         await self._take_host()
+        stored = await self._reader.run(session_store.all_sessions)
+        sessions = Sessions(tokens, self._writer, stored)
+        access = Access(tokens, sessions, SignIn(tokens, sessions, self.code, Tries()))
         self._recorder = Recorder(
             self._keeper,
             self._writer,
@@ -160,6 +181,7 @@ class Server:
         self._run(self._recorder.run())
         self._run(self._remover.run())
         self._run(self._forget_requests())
+        self._run(sessions.run())
         self._run(self._take_over())
         # Long enough that nearly every restart answers with what is true now, and no longer:
         # behind a long journal the service is better up and late than down.
@@ -179,7 +201,9 @@ class Server:
             on_deleted=self._deleted,
         )
         gauges = Gauges(self._reader, self._keeper, self._recorder, self.feed)
-        return build_app(commands, self.here, tokens, self._metrics, gauges)
+        return build_app(
+            commands, self.here, access, self._metrics, gauges, hosts=self._config.hosts
+        )
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -335,18 +359,21 @@ def _place(data_dir: str) -> str:
 def build_app(
     commands: Commands,
     here: Here,
-    tokens: list[token_store.Token],
+    access: Access,
     metrics: Metrics,
     gauges: Gauges,
+    *,
+    hosts: list[str],
 ) -> FastAPI:
     """Return the application.
 
     Args:
         commands: the service's verbs.
         here: this machine.
-        tokens: who may ask.
+        access: who may ask.
         metrics: what is counted.
         gauges: what is true at the moment.
+        hosts: names of the service in requests, besides localhost.
     """
     app = FastAPI(
         title="ScriptService",
@@ -360,6 +387,9 @@ def build_app(
     app.state.here = here
     app.state.metrics = metrics
     app.state.gauges = gauges
+    app.state.sessions = access.sessions
+    app.state.sign_in = access.sign_in
+    app.state.page = Page(package_directory())
     routers = [
         module.router
         for module in (
@@ -369,6 +399,8 @@ def build_app(
             host_routes,
             health_routes,
             metrics_routes,
+            session_routes,
+            page_routes,
         )
     ]
     # FastAPI keeps routers whole and does not say what is in them; a 405 has to.
@@ -380,7 +412,8 @@ def build_app(
     app.router.routes.insert(0, Route("/v1/commands", command_routes.submit, methods=["POST"]))
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(TokenCheck, tokens=tokens)
+    app.add_middleware(TokenCheck, tokens=access.tokens, sessions=access.sessions)
+    app.add_middleware(Door, hosts=hosts)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Meter, routes=app.state.routes, answered=metrics.answered)
     return app
