@@ -18,6 +18,10 @@ from scriptservice.store.tokens import Token
 SESSION_PATH = "/v1/session"
 CSRF_HEADER = "X-CSRF-Token"
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+HOW_TO_GET_IN = (
+    "cannot let you in: send Authorization: Bearer TOKEN; "
+    "the first token is in the data directory, in the file token"
+)
 _CSRF = CSRF_HEADER.lower().encode()
 _SCHEME = b"bearer "
 _MAX_TOKEN_BYTES = 512
@@ -70,11 +74,7 @@ class TokenCheck:
                 if len(said) != 1 or not hmac.compare_digest(said[0], session.csrf_token.encode()):
                     return "forbidden", f"cannot do this: {CSRF_HEADER} is not this session's"
         if token is None:
-            return (
-                "unauthenticated",
-                "cannot let you in: send Authorization: Bearer TOKEN; "
-                "the first token is in the data directory, in the file token",
-            )
+            return "unauthenticated", HOW_TO_GET_IN
         state["token"] = token
         return None
 

@@ -22,7 +22,7 @@ _LONGEST_HOST = 264  # a name of 255, its port, and brackets
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{0,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/]+)")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-_OWN_SITES = (b"same-origin", b"none")
+_NOT_ELSEWHERE = (None, b"same-origin", b"none")
 
 
 class Host(NamedTuple):
@@ -97,17 +97,16 @@ class Door:
                 hosts.append(value)
             elif name == b"origin":
                 origins.append(value)
-            elif name == b"sec-fetch-site" and site in (None, *_OWN_SITES):
+            elif name == b"sec-fetch-site" and site in _NOT_ELSEWHERE:
                 site = value
         if len(hosts) != 1:
             return Refusal("bad-request", "cannot tell whom this is for: send one Host header")
         refusal = self._host_refusal(hosts[0])
         if refusal is None and origins:
             refusal = self._origin_refusal(tuple(origins), hosts[0])
-        if refusal is None and site is not None and site not in _OWN_SITES:
-            # Any page may link to this one; none may change something here.
-            if scope.get("method") not in SAFE_METHODS:
-                refusal = Refusal("forbidden", "cannot take this from a page of another site")
+        # Any page may link to this one; none may change something here.
+        if refusal is None and site not in _NOT_ELSEWHERE and scope["method"] not in SAFE_METHODS:
+            refusal = Refusal("forbidden", "cannot take this from a page of another site")
         return refusal
 
     def _judge_host(self, raw: bytes) -> Refusal | None:

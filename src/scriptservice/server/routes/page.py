@@ -1,4 +1,4 @@
-"""The web page and its files; open to everyone, since they say nothing of what the service keeps."""
+"""The web page and its files; open to everyone: they say nothing of what the service keeps."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
