@@ -110,7 +110,7 @@ class Door:
         return refusal
 
     def _judge_host(self, raw: bytes) -> Refusal | None:
-        host = parse_host(raw.decode("latin-1"))
+        host = parse_host(raw.decode("latin-1").strip())
         if host is None:
             return Refusal("bad-request", "cannot tell whom this is for: its Host is no host")
         if (
@@ -130,7 +130,7 @@ class Door:
 
 def _judge_origin(origins: tuple[bytes, ...], host: bytes) -> Refusal | None:
     """Say what is wrong with where a request comes from: it has to be where it is sent to."""
-    asked = parse_host(host.decode("latin-1"))
+    asked = parse_host(host.decode("latin-1").strip())
     match = _ORIGIN.fullmatch(origins[0].decode("latin-1").lower()) if len(origins) == 1 else None
     if match is not None and asked is not None:
         scheme, said = match.groups()
