@@ -86,7 +86,7 @@ def setting_option(name: str) -> click.Option:
         )
     field = Settings.model_fields[name]
     default = field.get_default(call_default_factory=True, validated_data={})
-    shown = default if isinstance(default, str) else str(default).lower()
+    shown = default if isinstance(default, str) else str(None if default == () else default).lower()
     text = f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}; default {shown}]"
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:

@@ -90,7 +90,7 @@ def _is_open(scope: Scope) -> bool:
     path: str = scope["path"]
     if path == SESSION_PATH:
         return bool(scope["method"] == "POST")
-    return path in OPEN_PATHS or (not path.startswith("/v1") and is_page_path(path))
+    return path in OPEN_PATHS or is_page_path(path)
 
 
 def write_token_file(directory: str, text: str) -> None:

@@ -19,6 +19,7 @@ from scriptservice.server.problems import problem_response
 ANY = "*"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LONGEST_HOST = 264  # a name of 255, its port, and brackets
+_LONGEST_ORIGIN = _LONGEST_HOST + len("https://")
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{0,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/]+)")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -50,9 +51,13 @@ class Refusal(NamedTuple):
     detail: str
 
 
+_NO_HOST = Refusal("bad-request", "cannot tell whom this is for: its Host is no host")
+_OTHER_ORIGIN = Refusal("forbidden", "cannot take this from a page of another origin")
+
+
 def parse_host(text: str) -> Host | None:
     """Return what a Host header says, None if it says nothing that is a host."""
-    match = _HOST.fullmatch(text.lower()) if len(text) <= _LONGEST_HOST else None
+    match = _HOST.fullmatch(text.lower())
     if match is None:
         return None
     v6, name, port = match.groups()
@@ -77,7 +82,7 @@ class Door:
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self._app = app
         self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
-        # Clients say the same few again and again.
+        # Clients say the same few again and again. What is longer than any is never kept.
         self._host_refusal = lru_cache(maxsize=256)(self._judge_host)
         self._origin_refusal = lru_cache(maxsize=256)(_judge_origin)
 
@@ -101,9 +106,13 @@ class Door:
                 site = value
         if len(hosts) != 1:
             return Refusal("bad-request", "cannot tell whom this is for: send one Host header")
+        if len(hosts[0]) > _LONGEST_HOST:
+            return _NO_HOST
         refusal = self._host_refusal(hosts[0])
         if refusal is None and origins:
-            refusal = self._origin_refusal(tuple(origins), hosts[0])
+            if len(origins) > 1 or len(origins[0]) > _LONGEST_ORIGIN:
+                return _OTHER_ORIGIN
+            refusal = self._origin_refusal(origins[0], hosts[0])
         # Any page may link to this one; none may change something here.
         if refusal is None and site not in _NOT_ELSEWHERE and scope["method"] not in SAFE_METHODS:
             refusal = Refusal("forbidden", "cannot take this from a page of another site")
@@ -112,7 +121,7 @@ class Door:
     def _judge_host(self, raw: bytes) -> Refusal | None:
         host = parse_host(raw.decode("latin-1").strip())
         if host is None:
-            return Refusal("bad-request", "cannot tell whom this is for: its Host is no host")
+            return _NO_HOST
         if (
             host.is_address
             or host.name == "localhost"
@@ -128,14 +137,14 @@ class Door:
         )
 
 
-def _judge_origin(origins: tuple[bytes, ...], host: bytes) -> Refusal | None:
+def _judge_origin(origin: bytes, host: bytes) -> Refusal | None:
     """Say what is wrong with where a request comes from: it has to be where it is sent to."""
     asked = parse_host(host.decode("latin-1").strip())
-    match = _ORIGIN.fullmatch(origins[0].decode("latin-1").lower()) if len(origins) == 1 else None
+    match = _ORIGIN.fullmatch(origin.decode("latin-1").lower())
     if match is not None and asked is not None:
         scheme, said = match.groups()
         # Which scheme it was is for the proxy in front to know: here it is always http.
         page = parse_host(said)
         if page is not None and page.with_port(scheme) == asked.with_port(scheme):
             return None
-    return Refusal("forbidden", "cannot take this from a page of another origin")
+    return _OTHER_ORIGIN

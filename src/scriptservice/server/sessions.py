@@ -149,13 +149,23 @@ class Sessions:
         secret = secrets.token_urlsafe(32)
         sha256 = hashlib.sha256(secret.encode()).digest()
         now = self._clock()
+        if over := self._too_many(token):
+            await self._forget(over)
         await self._writer.run(store.add_sessions, store.Session(sha256, token.sha256, now, now))
         self._known[sha256] = _Known(token.sha256, now, now, now)
+        return secret, SignedIn(sha256, token, _csrf_token(secret.encode()))
+
+    def _too_many(self, token: Token) -> list[bytes]:
+        """Return the sessions of a token that have to go for one more, by ``sha256``."""
         mine = [which for which, known in self._known.items() if known.token_sha256 == token.sha256]
         mine.sort(key=lambda which: self._known[which].used_at)
-        for which in mine[:-MOST_OF_A_TOKEN]:
-            self._known[which].created_at = 0  # over; the next note takes it out of the database
-        return secret, SignedIn(sha256, token, _csrf_token(secret.encode()))
+        return mine[: max(0, len(mine) + 1 - MOST_OF_A_TOKEN)]
+
+    async def _forget(self, over: Iterable[bytes], used: dict[bytes, int] | None = None) -> None:
+        """Store which sessions are over, and when others were used; then they are gone."""
+        await self._writer.run(store.note_sessions, store.Noted(used or {}, tuple(over)))
+        for which in over:
+            self._known.pop(which, None)
 
     async def end(self, session: SignedIn) -> None:
         """End a session, for whoever has its cookie.
@@ -176,7 +186,7 @@ class Sessions:
 
     async def _note(self) -> None:
         now = self._clock()
-        over = tuple(which for which, known in self._known.items() if known.is_over(now))
+        over = [which for which, known in self._known.items() if known.is_over(now)]
         used = {
             which: known.used_at
             for which, known in self._known.items()
@@ -184,9 +194,7 @@ class Sessions:
         }
         if not (over or used):
             return
-        await self._writer.run(store.note_sessions, store.Noted(used, over))
-        for which in over:
-            self._known.pop(which, None)
+        await self._forget(over, used)
         for which, at in used.items():
             if which in self._known:
                 self._known[which].noted_at = at
