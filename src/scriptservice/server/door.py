@@ -114,7 +114,11 @@ class Door:
                 return _OTHER_ORIGIN
             refusal = self._origin_refusal(origins[0], hosts[0])
         # Any page may link to this one; none may change something here.
-        if refusal is None and site not in _NOT_ELSEWHERE and scope["method"] not in SAFE_METHODS:
+        if (
+            refusal is None
+            and site not in _NOT_ELSEWHERE
+            and scope.get("method") not in SAFE_METHODS
+        ):
             refusal = Refusal("forbidden", "cannot take this from a page of another site")
         return refusal
 
