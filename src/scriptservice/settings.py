@@ -9,9 +9,10 @@ import socket
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -20,6 +21,7 @@ from pydantic_settings import (
 from scriptservice.errors import ConfigurationError
 from scriptservice.paths import default_data_dir
 
+_HOST_NAME = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?)$"
 ENVIRONMENT_PREFIX = "SCRIPTSERVICE_"
 
 
@@ -36,6 +38,18 @@ class Settings(BaseSettings):
     )
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         8000, description="port to listen on; 0 takes a free one"
+    )
+    allowed_host: Annotated[tuple[Annotated[str, Field(pattern=_HOST_NAME)], ...], NoDecode] = (
+        Field(
+            (),
+            description="name by which the service may be called besides localhost, IP addresses "
+            "and --host; repeats (in the environment: comma-separated); * for any name",
+        )
+    )
+    sign_in_link: bool = Field(
+        default=True,
+        description="whether each start prints a link that signs in to the page once, within "
+        "10 minutes",
     )
     data_dir: Annotated[str, Field(min_length=1)] = Field(
         default_factory=lambda: default_data_dir(os.environ, os.geteuid()),
@@ -94,6 +108,13 @@ class Settings(BaseSettings):
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = Field(
         "console", description="how it is logged: console (lines for people) or json (for programs)"
     )
+
+    @field_validator("allowed_host", mode="before")
+    @classmethod
+    def _comma_separated(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        return tuple(name.strip() for name in given.split(",") if name.strip())
 
     @property
     def database_url(self) -> str:

@@ -23,12 +23,17 @@ CLOSED = {
     "/metrics": {"GET", "HEAD"},
 }
 OPEN = {path: {"GET", "HEAD"} for path in ("/healthz", "/readyz", "/openapi.json", "/docs")}
+PAGE = {
+    path: {"GET", "HEAD"}
+    for path in ("/", "/new", "/hosts", "/sign-in", "/commands/x", "/assets/x")
+}
+SESSION = {"/v1/session": {"GET", "HEAD", "POST", "DELETE"}}
+ALL = CLOSED | OPEN | PAGE | SESSION
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 NOT_BUILT = [
     f"/v1/commands/{UNKNOWN}/signal",
     f"/v1/commands/{UNKNOWN}/stdin",
     f"/v1/commands/{UNKNOWN}/attach",
-    "/",
 ]
 NO_PATHS = [
     "/v1",
@@ -38,7 +43,15 @@ NO_PATHS = [
     "/v1/commands/x/y",
     "/token",
     "//v1/commands",
+    "/assets",
+    "/assets/",
+    "/commands",
+    "/commands/",
+    "/commands/x/y",
+    "/index.html",
 ]
+OPEN_NOTHING = ("/assets/", "/commands/")
+"""Below these there is nothing to be kept from anyone."""
 
 
 @pytest.fixture
@@ -66,7 +79,10 @@ def wrong_headers(service: Service) -> list[dict[str, str]]:
 # Tokens
 
 
-@pytest.mark.parametrize("path", [*CLOSED, *NOT_BUILT[:-1], *NO_PATHS])
+@pytest.mark.parametrize(
+    "path",
+    [*CLOSED, *NOT_BUILT, *(path for path in NO_PATHS if not path.startswith(OPEN_NOTHING))],
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT"])
 def test_nobody_is_let_in_without_a_token(anonymous: httpx.Client, method: str, path: str) -> None:
     response = anonymous.request(method, path)
@@ -121,12 +137,12 @@ def test_the_token_is_printed_once_and_kept_for_its_owner(service: Service) -> N
 # Paths and methods
 
 
-@pytest.mark.parametrize("path", [*CLOSED, *OPEN])
+@pytest.mark.parametrize("path", ALL)
 @pytest.mark.parametrize("method", METHODS)
 def test_other_methods_are_refused_with_those_that_work(
     service: Service, path: str, method: str
 ) -> None:
-    allowed = (CLOSED | OPEN)[path]
+    allowed = ALL[path]
     response = service.client.request(method, path)
     if method in allowed:
         assert response.status_code != 405
@@ -145,7 +161,7 @@ def test_what_is_not_there_is_not_found(service: Service, path: str) -> None:
         assert_problem(service.client.request(method, service.url + path), "not-found")
 
 
-@pytest.mark.parametrize("path", [*CLOSED, *OPEN])
+@pytest.mark.parametrize("path", [path for path in ALL if path != "/"])
 def test_a_slash_at_the_end_is_another_path(service: Service, path: str) -> None:
     response = service.client.get(f"{path}/", follow_redirects=False)
     assert_problem(response, "not-found")
@@ -194,7 +210,9 @@ def test_one_command_takes_no_other_parameter(service: Service, parameter: str) 
 # HEAD
 
 
-@pytest.mark.parametrize("path", ["/v1/commands", "/v1/commands/{id}", "/v1/hosts", *OPEN])
+@pytest.mark.parametrize(
+    "path", ["/v1/commands", "/v1/commands/{id}", "/v1/hosts", "/", "/new", *OPEN]
+)
 def test_head_is_get_without_the_body(service: Service, path: str) -> None:
     path = path.format(id=service.run("true")["id"])
     got, head = service.client.get(path), service.client.head(path)

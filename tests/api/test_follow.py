@@ -159,7 +159,7 @@ def raw_follow(service: Service, command: dict[str, Any]) -> Iterator[Callable[[
     """Follow over a bare socket; what is given reads on until something has come, or the end."""
     request = (
         f"GET /v1/commands/{command['id']}/output?follow=true HTTP/1.1\r\n"
-        f"Host: x\r\nAuthorization: Bearer {service.token}\r\n\r\n"
+        f"Host: localhost\r\nAuthorization: Bearer {service.token}\r\n\r\n"
     )
     with closing(socket.create_connection(("127.0.0.1", service.port), timeout=30)) as connection:
         connection.sendall(request.encode())

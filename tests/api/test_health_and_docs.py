@@ -24,11 +24,13 @@ ROUTES = {
     "/v1/commands/{command_id}/output": {"get"},
     "/v1/commands/{command_id}/events": {"get"},
     "/v1/hosts": {"get"},
+    "/v1/session": {"get", "post", "delete"},
     "/metrics": {"get"},
     "/healthz": {"get"},
     "/readyz": {"get"},
     "/openapi.json": {"get"},
     "/docs": {"get"},
+    "/": {"get"},
 }
 
 
@@ -140,10 +142,11 @@ def test_the_document_says_what_needs_a_token(document: dict[str, Any]) -> None:
     scheme = document["components"]["securitySchemes"]["token"]
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for path, item in document["paths"].items():
-        for operation in item.values():
-            secured = operation.get("security") == [{"token": []}]
-            assert secured == path.startswith(("/v1/", "/metrics"))
-            assert ("401" in operation["responses"]) == secured
+        for method, operation in item.items():
+            secured = operation.get("security") == [{"token": []}, {"session": []}]
+            signs_in = (method, path) == ("post", "/v1/session")
+            assert secured == (path.startswith(("/v1/", "/metrics")) and not signs_in)
+            assert ("401" in operation["responses"]) == (secured or signs_in)
 
 
 def test_the_document_knows_the_fields_of_the_contract(document: dict[str, Any]) -> None:

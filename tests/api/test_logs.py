@@ -27,7 +27,7 @@ CONSOLE = re.compile(
 
 def lines(service: Service) -> list[str]:
     """Return what was logged: all that it printed but the first words."""
-    words = ("ScriptService listens", "admin token")
+    words = ("ScriptService listens", "admin token", "sign in:")
     return [line for line in service.output().splitlines() if not line.startswith(words)]
 
 

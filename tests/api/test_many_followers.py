@@ -31,7 +31,7 @@ async def follow(service: Service, command: str, connected: asyncio.Semaphore) -
     """Follow a command to its end; return how many bytes of output came, in order."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1 << 20)
     request = (
-        f"GET /v1/commands/{command}/events HTTP/1.1\r\nHost: x\r\n"
+        f"GET /v1/commands/{command}/events HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {service.token}\r\n\r\n"
     )
     writer.write(request.encode())

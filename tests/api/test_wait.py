@@ -143,7 +143,8 @@ def test_a_client_that_goes_stops_nothing(service: Service) -> None:
     body = b'{"script": "sleep 0.5; echo still here", "name": "left alone"}'
     with closing(socket.create_connection(("127.0.0.1", service.port))) as connection:
         connection.sendall(
-            b"POST /v1/commands?wait=60 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /v1/commands?wait=60 HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\n"
             + f"Authorization: Bearer {service.token}\r\nContent-Length: {len(body)}\r\n\r\n"
             .encode()
             + body

@@ -410,3 +410,20 @@ def _copied(postgres: Databases, name: str | None, copy: str, end: str) -> bool:
     except Exception:  # noqa: BLE001 - the service was back first
         return False
     return True
+
+
+def test_who_is_signed_in_stays_so_without_a_database(service: Service, door: Proxy) -> None:
+    with httpx.Client(base_url=service.url, timeout=30) as browser:
+        token = {"token": service.token}
+        csrf = {"X-CSRF-Token": browser.post("/v1/session", json=token).json()["csrf_token"]}
+        door.cut()
+        assert browser.get("/v1/session").status_code == 200
+        assert_refused(httpx.post(f"{service.url}/v1/session", json=token, timeout=30))
+        # Signed out is only who the next server does not know either.
+        assert_refused(browser.delete("/v1/session", headers=csrf))
+        assert browser.get("/v1/session").status_code == 200
+        door.mend()
+        eventually(
+            lambda: browser.delete("/v1/session", headers=csrf).status_code == 204, "it to end", 60
+        )
+        assert browser.get("/v1/session").status_code == 401

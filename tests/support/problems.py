@@ -7,6 +7,7 @@ import httpx2 as httpx
 STATUSES = {
     "bad-request": 400,
     "unauthenticated": 401,
+    "forbidden": 403,
     "not-found": 404,
     "method-not-allowed": 405,
     "already-finished": 409,
@@ -15,8 +16,10 @@ STATUSES = {
     "too-large": 413,
     "unsupported-media-type": 415,
     "range-not-satisfiable": 416,
+    "host-not-allowed": 421,
     "validation": 422,
     "idempotency-mismatch": 422,
+    "too-many-requests": 429,
     "storage-full": 507,
 }
 

@@ -164,7 +164,7 @@ def event_stream(
         connection.connect(("127.0.0.1", service.port))
         head = [
             f"{method} /v1/commands/{command}/events{query} HTTP/1.1",
-            "Host: test",
+            "Host: localhost",
             f"Authorization: Bearer {service.token}",
         ]
         if last is not None:

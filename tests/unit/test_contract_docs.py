@@ -5,8 +5,17 @@ import re
 from pathlib import Path
 
 from scriptservice.server import openapi, problems
-from scriptservice.server.routes import commands, events, health, hosts, metrics, output
-from scriptservice.server.schemas import ListQuery, OutputQuery, StopBody, SubmitBody
+from scriptservice.server.routes import (
+    commands,
+    events,
+    health,
+    hosts,
+    metrics,
+    output,
+    page,
+    session,
+)
+from scriptservice.server.schemas import ListQuery, OutputQuery, SignInBody, StopBody, SubmitBody
 from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -14,9 +23,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def routes() -> set[str]:
     found = set()
-    for module in (commands, events, health, hosts, metrics, output):
+    for module in (commands, events, health, hosts, metrics, output, page, session):
         for route in module.router.routes:
-            path = re.sub(r"\{\w+\}", "{id}", route.path)
+            path = route.path.replace("{command_id}", "{id}")
             found |= {f"{method} {path}" for method in route.methods - {"HEAD"}}
     return found
 
@@ -50,6 +59,8 @@ def test_a_command_has_the_fields_of_the_document_and_of_openapi() -> None:
     for name in StopBody.model_fields:
         assert f'"{name}"' in text, name
     for name in openapi.OutputEvent.model_fields:
+        assert f'"{name}"' in text, name
+    for name in [*SignInBody.model_fields, *openapi.Session.model_fields]:
         assert f'"{name}"' in text, name
     for name in openapi.Host.model_fields:
         assert f'"{name}"' in text, name

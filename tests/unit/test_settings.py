@@ -49,6 +49,10 @@ def refusal(capsys: Capture, *flags: str) -> str:
         (["--script-uid", "0"], "cannot use setting script_uid"),
         (["--log-level", "loud"], "cannot use setting log_level"),
         (["--log-format", "xml"], "cannot use setting log_format"),
+        (["--allowed-host", ""], "cannot use setting allowed_host"),
+        (["--allowed-host", "box:80"], "cannot use setting allowed_host"),
+        (["--allowed-host", "http://box"], "cannot use setting allowed_host"),
+        (["--allowed-host", "box", "--allowed-host", "*.box"], "cannot use setting allowed_host"),
         (["--host-name", ""], "cannot use setting host_name"),
         (["--host-name", "n" * 256], "cannot use setting host_name"),
         (["--config", "/no/such/file.toml"], "cannot read settings from /no/such/file.toml"),
@@ -111,7 +115,19 @@ def test_every_setting_has_an_environment_name(monkeypatch: pytest.MonkeyPatch, 
     text = values.get(name, "1")
     monkeypatch.setenv(f"SCRIPTSERVICE_{name.upper()}", text)
     found = getattr(load_settings({}), name)
-    assert str(found).endswith(text) or found in (True, 1.0)
+    assert str(found).endswith(text) or found in (True, 1.0, ("1",))
+
+
+def test_names_may_be_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('allowed_host = ["a.example", "b"]\n')
+    assert load_settings({"config": str(file)}).allowed_host == ("a.example", "b")
+    monkeypatch.setenv("SCRIPTSERVICE_ALLOWED_HOST", " c.example,d ,, *,")
+    assert load_settings({}).allowed_host == ("c.example", "d", "*")
+    assert load_settings({"allowed_host": ("e",)}).allowed_host == ("e",)
+    monkeypatch.setenv("SCRIPTSERVICE_ALLOWED_HOST", "")
+    monkeypatch.setenv("SCRIPTSERVICE_CONFIG", "")
+    assert load_settings({}).allowed_host == ()
 
 
 def test_an_empty_environment_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

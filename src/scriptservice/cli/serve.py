@@ -50,6 +50,8 @@ def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
         host_name=settings.host_name,
         max_running=settings.max_running,
         min_free_bytes=settings.min_free_bytes,
+        hosts=[settings.host, *settings.allowed_host],
+        sign_in_link=settings.sign_in_link,
         log_level=settings.log_level,
         log_format=settings.log_format,
         first_token=given.token,
@@ -89,13 +91,20 @@ def setting_option(name: str) -> click.Option:
         )
     field = Settings.model_fields[name]
     default = field.get_default(call_default_factory=True, validated_data={})
-    shown = default if isinstance(default, str) else str(default).lower()
+    shown = default if isinstance(default, str) else str(None if default == () else default).lower()
     text = f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}; default {shown}]"
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
         return click.Option([f"{flag}/--no-{flag[2:]}", name], help=text, default=None)
+    if name == "allowed_host":
+        return click.Option([flag, name], help=text, metavar="NAME", multiple=True, callback=_some)
     metavar = "TEXT" if field.annotation is str else "VALUE"
     return click.Option([flag, name], help=text, metavar=metavar)
+
+
+def _some(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return what a flag that repeats says, None where it was not given at all."""
+    return given or None
 
 
 def _command() -> click.Command:

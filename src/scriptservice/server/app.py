@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 from fastapi import FastAPI
-from starlette.routing import Route
 
 from scriptservice import __version__
 from scriptservice.errors import (
@@ -27,27 +26,23 @@ from scriptservice.fleet.news import Recorded, Step
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.keeper.journal import now_us
 from scriptservice.keeper.lines import Lines
-from scriptservice.server import openapi, problems
-from scriptservice.server.auth import TokenCheck, write_token_file
+from scriptservice.server.auth import write_token_file
 from scriptservice.server.commands import Commands
 from scriptservice.server.config import ServerConfig
 from scriptservice.server.events import Events
 from scriptservice.server.feed import Feed
 from scriptservice.server.gauges import Gauges
-from scriptservice.server.head import HeadAsGet
 from scriptservice.server.logs import CommandLog
-from scriptservice.server.meter import Meter
 from scriptservice.server.metrics import Metrics
 from scriptservice.server.remover import Remover
-from scriptservice.server.routes import commands as command_routes
-from scriptservice.server.routes import events as event_routes
-from scriptservice.server.routes import health as health_routes
-from scriptservice.server.routes import hosts as host_routes
-from scriptservice.server.routes import metrics as metrics_routes
-from scriptservice.server.routes import output as output_routes
+from scriptservice.server.sessions import Sessions
+from scriptservice.server.sign_in import OneTimeCode, SignIn, Tries
+from scriptservice.server.tokens import Tokens
+from scriptservice.server.web import Access, Here, build_app
 from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching, requests
 from scriptservice.store import hosts as host_store
+from scriptservice.store import sessions as session_store
 from scriptservice.store import tokens as token_store
 from scriptservice.store.engine import Database, connect_database, write_nothing
 from scriptservice.store.idempotency import forget_old_requests
@@ -65,21 +60,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Here:
-    """This machine as ``/v1/hosts`` shows it."""
-
-    name: str
-    capacity: int | None
-    keeper_pid: int
-    child_pid: int = field(default_factory=os.getpid)
-    status: str = "up"
-
-    def seen_at(self) -> int:
-        """Return when it was last seen: the keeper's death would end this process too."""
-        return now_us()
 
 
 def lock_database(data_dir: str) -> int:
@@ -131,6 +111,7 @@ class Server:
         self._remover = Remover(self._writer)
         self._tasks: list[asyncio.Task[None]] = []
         self.new_token: str | None = None
+        self.code = OneTimeCode()
         self.here = Here(config.host_name, config.max_running, hello.pid)
 
     async def start(self, on_waiting: Callable[[str], None]) -> FastAPI:
@@ -144,8 +125,11 @@ class Server:
             StoreError: it went away in the midst of this.
         """
         await self._open_store(on_waiting)
-        tokens = await self._tokens()
+        tokens = Tokens(await self._tokens())
         await self._take_host()
+        stored = await self._reader.run(session_store.all_sessions)
+        sessions = Sessions(tokens, self._writer, stored)
+        access = Access(tokens, sessions, SignIn(tokens, sessions, self.code, Tries()))
         self._recorder = Recorder(
             self._keeper,
             self._writer,
@@ -166,6 +150,7 @@ class Server:
         self._run(self._recorder.run())
         self._run(self._remover.run())
         self._run(self._forget_requests())
+        self._run(sessions.run())
         self._run(self._take_over())
         # Long enough that nearly every restart answers with what is true now, and no longer:
         # behind a long journal the service is better up and late than down.
@@ -185,7 +170,9 @@ class Server:
             on_deleted=self._deleted,
         )
         gauges = Gauges(self._reader, self._keeper, self._recorder, self.feed)
-        return build_app(commands, self.here, tokens, self._metrics, gauges)
+        return build_app(
+            commands, self.here, access, self._metrics, gauges, hosts=self._config.hosts
+        )
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -350,57 +337,3 @@ def _place(data_dir: str) -> str:
     return "/".join(
         str(os.stat(os.path.join(data_dir, name)).st_ino) for name in ("lock", "journal", "private")
     )
-
-
-def build_app(
-    commands: Commands,
-    here: Here,
-    tokens: list[token_store.Token],
-    metrics: Metrics,
-    gauges: Gauges,
-) -> FastAPI:
-    """Return the application.
-
-    Args:
-        commands: the service's verbs.
-        here: this machine.
-        tokens: who may ask.
-        metrics: what is counted.
-        gauges: what is true at the moment.
-    """
-    app = FastAPI(
-        title="ScriptService",
-        version=__version__,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-    )
-    app.state.commands = commands
-    app.state.here = here
-    app.state.metrics = metrics
-    app.state.gauges = gauges
-    routers = [
-        module.router
-        for module in (
-            command_routes,
-            output_routes,
-            event_routes,
-            host_routes,
-            health_routes,
-            metrics_routes,
-        )
-    ]
-    # FastAPI keeps routers whole and does not say what is in them; a 405 has to.
-    app.state.routes = [route for router in routers for route in router.routes]
-    for router in routers:
-        app.include_router(router)
-    # The hot route once more, without FastAPI's layers around it: it takes the request as it is
-    # and returns a ready response, and they are an eighth of what a submit costs.
-    app.router.routes.insert(0, Route("/v1/commands", command_routes.submit, methods=["POST"]))
-    problems.install(app)
-    openapi.install(app)
-    app.add_middleware(TokenCheck, tokens=tokens)
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(Meter, routes=app.state.routes, answered=metrics.answered)
-    return app

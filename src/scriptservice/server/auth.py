@@ -1,64 +1,96 @@
-"""Who may ask: nobody without a token, on any route but the few that are open.
+"""Who may ask: nobody without a token or a session, on any route but the few that are open.
 
 The check stands before routing, so that no route can forget it.
 """
 
 import hmac
 import os
-from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from scriptservice.server.problems import problem_response
-from scriptservice.store.tokens import Token, digest
+from scriptservice.server.door import SAFE_METHODS
+from scriptservice.server.page import is_page_path
+from scriptservice.server.problems import CHALLENGE, problem_response
+from scriptservice.server.sessions import SessionCookies, Sessions
+from scriptservice.server.tokens import Tokens
+from scriptservice.store.tokens import Token
 
-OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/docs"})
+SESSION_PATH = "/v1/session"
+CSRF_HEADER = "X-CSRF-Token"
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+HOW_TO_GET_IN = (
+    "cannot let you in: send Authorization: Bearer TOKEN; "
+    "the first token is in the data directory, in the file token"
+)
+_CSRF = CSRF_HEADER.lower().encode()
 _SCHEME = b"bearer "
 _MAX_TOKEN_BYTES = 512
 
 
 class TokenCheck:
-    """The ASGI layer that lets in who has a token; ``state.token`` says who it is.
+    """The ASGI layer that lets in who has a token or a session.
+
+    ``state.token`` says who it is, ``state.session`` by which session, if by one.
 
     Args:
         app: what is behind it.
         tokens: all that are valid.
+        sessions: who is signed in.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Iterable[Token]) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, sessions: Sessions) -> None:
         self._app = app
-        self._tokens = tuple(tokens)
+        self._tokens = tokens
+        self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it with 401."""
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            token = self._token(scope)
-            if token is None:
-                response = problem_response(
-                    "unauthenticated",
-                    "cannot let you in: send Authorization: Bearer TOKEN; "
-                    "the first token is in the data directory, in the file token",
-                    scope["path"],
-                    {"WWW-Authenticate": 'Bearer realm="scriptservice"'},
-                )
-                await response(scope, receive, send)
-                return
-            scope.setdefault("state", {})["token"] = token
-        await self._app(scope, receive, send)
+        """Let a request through, or answer it with 401 or 403."""
+        if scope["type"] != "http" or _is_open(scope):
+            await self._app(scope, receive, send)
+            return
+        refusal = self._admit(scope)
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        kind, detail = refusal
+        headers = CHALLENGE if kind == "unauthenticated" else None
+        response = problem_response(kind, detail, scope["path"], headers)
+        await response(scope, receive, send)
 
-    def _token(self, scope: Scope) -> Token | None:
+    def _admit(self, scope: Scope) -> tuple[str, str] | None:
+        """Note who asks; return the kind of problem and its detail where nobody does."""
         given = [value for name, value in scope["headers"] if name == b"authorization"]
+        state = scope.setdefault("state", {})
+        # Whoever says a token means that one: the cookie that a browser adds is no second try.
+        if given:
+            token = self._token(given)
+        else:
+            cookies = SessionCookies(scope["headers"])
+            session = None if cookies.secret is None else self._sessions.find(cookies.secret)
+            token = None if session is None else session.token
+            state["session"] = session
+            if session is not None and scope["method"] not in SAFE_METHODS:
+                said = [value for name, value in scope["headers"] if name == _CSRF]
+                if len(said) != 1 or not hmac.compare_digest(said[0], session.csrf_token.encode()):
+                    return "forbidden", f"cannot do this: {CSRF_HEADER} is not this session's"
+        if token is None:
+            return "unauthenticated", HOW_TO_GET_IN
+        state["token"] = token
+        return None
+
+    def _token(self, given: list[bytes]) -> Token | None:
         if len(given) != 1 or len(given[0]) > _MAX_TOKEN_BYTES:
             return None
         if given[0][: len(_SCHEME)].lower() != _SCHEME:
             return None
-        hashed = digest(given[0][len(_SCHEME) :].strip().decode("latin-1"))
-        # Every token is compared, each in constant time: the time tells nothing about any.
-        found: Token | None = None
-        for token in self._tokens:
-            if hmac.compare_digest(token.sha256, hashed):
-                found = token
-        return found
+        return self._tokens.find(given[0][len(_SCHEME) :].strip().decode("latin-1"))
+
+
+def _is_open(scope: Scope) -> bool:
+    path: str = scope["path"]
+    if path == SESSION_PATH:
+        return bool(scope["method"] == "POST")
+    return path in OPEN_PATHS or is_page_path(path)
 
 
 def write_token_file(directory: str, text: str) -> None:

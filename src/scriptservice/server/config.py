@@ -15,6 +15,8 @@ class ServerConfig:
         host_name: this machine's name among hosts.
         max_running: commands that may run at once, None for as many as the keeper can.
         min_free_bytes: disk space below which submits are refused.
+        hosts: names of the service in requests, besides localhost: ``--host`` and the allowed ones.
+        sign_in_link: whether each start prints a link that signs in.
         log_level: what is logged.
         log_format: how: json or console.
         first_token: the admin token of a database that has none yet; None: a random one.
@@ -27,6 +29,8 @@ class ServerConfig:
     host_name: str
     max_running: int | None
     min_free_bytes: int
+    hosts: list[str]
+    sign_in_link: bool
     log_level: str
     log_format: str
     first_token: str | None = field(default=None, repr=False)

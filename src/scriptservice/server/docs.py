@@ -3,6 +3,8 @@
 from html import escape
 from typing import Any
 
+from scriptservice.server.headers import style_policy
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 section { border-top: 1px solid #ccc; margin-top: 1.5rem; }
@@ -11,6 +13,9 @@ table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; vertical-align: top; padding: .2rem 1rem .2rem 0; }
 @media (prefers-color-scheme: dark) { body { background: #16181d; color: #e6e6e6; } }
 """
+
+POLICY = style_policy(_STYLE)
+"""What the page may do: show itself."""
 
 _METHODS = ("get", "post", "delete")
 

@@ -1,12 +1,15 @@
-"""The door: what is asked before the server's parts are there is answered with why it has to wait.
+"""The gate: what is asked before the server's parts are there is answered with why it has to wait.
 
 Connections wait in the backlog while a server starts; only when its database is away, which may be
 for long, does it answer without it.
 """
 
+from collections.abc import Iterable
+
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from scriptservice.server.door import Door
 from scriptservice.server.problems import RETRY_SECONDS, problem_response
 from scriptservice.server.views import to_json
 
@@ -14,12 +17,15 @@ from scriptservice.server.views import to_json
 class Gate:
     """The ASGI application that uvicorn serves; passes everything on once it is open.
 
+    Args:
+        hosts: names of the service; what is closed has the same door as what is open.
+
     Attributes:
         is_open: whether it is.
     """
 
-    def __init__(self) -> None:
-        self._app: ASGIApp = _closed
+    def __init__(self, hosts: Iterable[str]) -> None:
+        self._app: ASGIApp = Door(_closed, hosts)
         self.is_open = False
 
     def open(self, app: ASGIApp) -> None:

@@ -15,10 +15,12 @@ from scriptservice.server.schemas import (
     EventsQuery,
     ListQuery,
     OutputQuery,
+    SignInBody,
     StopBody,
     SubmitBody,
     WaitQuery,
 )
+from scriptservice.server.sessions import COOKIE, SECURE_COOKIE
 
 Json = dict[str, Any]
 Answers = dict[int | str, Json]
@@ -160,6 +162,14 @@ class CommandEvent(_CommandFields):
     """Data of a ``status`` or ``end`` event: the command without its script."""
 
 
+class Session(BaseModel):
+    """Who is signed in to the page."""
+
+    name: str = Field(description="of the token")
+    scope: Literal["read", "run", "admin"]
+    csrf_token: str = Field(description="goes into X-CSRF-Token where something changes")
+
+
 class Health(BaseModel):
     """The process is up."""
 
@@ -185,6 +195,8 @@ _MODELS = (
     OutputEvent,
     Problem,
     Readiness,
+    Session,
+    SignInBody,
     StopBody,
     SubmitBody,
 )
@@ -202,15 +214,19 @@ def _json(model: type[BaseModel]) -> Json:
 _CONTENT_RANGE: Json = {"description": "of the answer, and its size", "schema": {"type": "string"}}
 
 
+_ANYWHERE = ("bad-request", "forbidden", "host-not-allowed", "internal", "store-unavailable")
+"""What every route may answer, whatever is asked: the door, and failures."""
+
+
 def _problems(*kinds: str) -> Answers:
     """Return the answers for kinds of problems, by status."""
     answers: Answers = {}
-    for kind in (*kinds, "internal", "store-unavailable"):
+    for kind in (*kinds, *_ANYWHERE):
         status, title = TITLES[kind]
         answer = answers.setdefault(
             status, {"description": title, "content": {MEDIA_TYPE: {"schema": _ref(Problem)}}}
         )
-        if kind == "store-unavailable":
+        if kind in ("store-unavailable", "too-many-requests"):
             answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
         if kind == "method-not-allowed":
             answer["headers"] = {"Allow": {"schema": {"type": "string"}}}
@@ -281,7 +297,7 @@ def _route(
     if body:
         extra["requestBody"] = body
     if secured:
-        extra["security"] = [{"token": []}]
+        extra["security"] = [{"token": []}, {"session": []}]
         problems = {**problems, **_problems("unauthenticated")}
     return {
         "status_code": status,
@@ -329,7 +345,6 @@ SUBMIT = _route(
     },
     answers={201: {**_COMMAND, "headers": _MADE}},
     problems=_problems(
-        "bad-request",
         "gone",
         "too-large",
         "unsupported-media-type",
@@ -361,7 +376,6 @@ STOP = _route(
     body={"required": False, "content": _json(StopBody)},
     answers={202: _COMMAND},
     problems=_problems(
-        "bad-request",
         "not-found",
         "already-finished",
         "too-large",
@@ -451,6 +465,28 @@ READY = _route(
     answers={200: {"description": "ready", "content": _json(Readiness)}},
     problems=_problems("validation"),
 )
+_SESSION: Json = {"description": "who is signed in", "content": _json(Session)}
+_SET_COOKIE: Json = {"Set-Cookie": {"schema": {"type": "string"}}}
+SIGN_IN = _route(
+    status=200,
+    secured=False,
+    body={"required": True, "content": _json(SignInBody)},
+    answers={200: {**_SESSION, "headers": _SET_COOKIE}},
+    problems=_problems(
+        "unauthenticated",
+        "too-large",
+        "unsupported-media-type",
+        "validation",
+        "too-many-requests",
+        "storage-full",
+    ),
+)
+GET_SESSION = _route(status=200, answers={200: _SESSION}, problems=_problems("validation"))
+SIGN_OUT = _route(
+    status=204,
+    answers={204: {"description": "ended", "headers": _SET_COOKIE}},
+    problems=_problems("validation", "storage-full"),
+)
 METRICS = _route(
     status=200,
     answers={
@@ -484,6 +520,28 @@ PAGE = _route(
     problems=_problems("validation"),
 )
 
+WEB_PAGE = _route(
+    status=200,
+    secured=False,
+    answers={
+        200: {"description": "a page", "content": {"text/html": {"schema": {"type": "string"}}}},
+        304: {"description": "the page has not changed"},
+    },
+    problems=_problems(),
+)
+
+
+_SECURITY: Json = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": f"from POST /v1/session ({SECURE_COOKIE} over https); every method but GET, "
+        "HEAD and OPTIONS needs X-CSRF-Token with it",
+    },
+}
+
 
 def _name_once(operation: Json) -> None:
     """Drop the parameters that FastAPI adds for a path where the route describes them itself.
@@ -512,7 +570,7 @@ def install(app: FastAPI) -> None:
                 for operation in path.values():
                     _name_once(operation)
             components = built.setdefault("components", {})
-            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            components["securitySchemes"] = _SECURITY
             _, schemas = models_json_schema(
                 [(model, "validation") for model in _MODELS], ref_template=_REF
             )

@@ -26,10 +26,13 @@ from scriptservice.server.views import command_view
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="scriptservice"'}
+"""What goes with every 401."""
 
 TITLES = {
     "bad-request": (400, "The request cannot be read"),
     "unauthenticated": (401, "A token is needed"),
+    "forbidden": (403, "This is not for you"),
     "not-found": (404, "There is nothing here"),
     "method-not-allowed": (405, "This method does not work here"),
     "already-finished": (409, "The command has ended"),
@@ -38,8 +41,10 @@ TITLES = {
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "This kind of content is not taken"),
     "range-not-satisfiable": (416, "The range lies outside the output"),
+    "host-not-allowed": (421, "The service does not have this name"),
     "validation": (422, "The request says something that cannot be"),
     "idempotency-mismatch": (422, "Another request had this Idempotency-Key"),
+    "too-many-requests": (429, "There were too many requests"),
     "internal": (500, "The service failed"),
     "store-unavailable": (503, "The service cannot store or read now"),
     "storage-full": (507, "The disk is full"),

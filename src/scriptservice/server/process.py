@@ -17,7 +17,9 @@ from scriptservice.keeper.lines import Lines
 from scriptservice.server.app import Server
 from scriptservice.server.config import ServerConfig
 from scriptservice.server.gate import Gate
+from scriptservice.server.headers import FIXED, ContentPolicy
 from scriptservice.server.logs import start_logging
+from scriptservice.server.sign_in import CODE_SECONDS
 from scriptservice.store.writer import cause_of
 
 GRACE_SECONDS = 3
@@ -89,7 +91,7 @@ class _Life:
     def __init__(self, config: ServerConfig, listener: socket.socket) -> None:
         self._config = config
         self._listener = listener
-        self._gate = Gate()
+        self._gate = Gate(config.hosts)
         self._waits = asyncio.Event()
         self._waits_for = ""
         self._finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -137,7 +139,8 @@ class _Life:
             server.shutting_down()
         self._link.ready()
         if hello.first_start:
-            _announce(self._listener, server.new_token)
+            code = server.code.issue() if self._config.sign_in_link else None
+            _announce(self._listener, server.new_token, code)
         await server.finish(await self._finished)
         web.should_exit = True
         await serving
@@ -171,7 +174,9 @@ async def _first(task: "asyncio.Task[Any]", other: Awaitable[Any]) -> None:
 def _web(gate: Gate) -> _Uvicorn:
     return _Uvicorn(
         uvicorn.Config(
-            gate,
+            ContentPolicy(gate),
+            headers=FIXED,
+            proxy_headers=False,  # anyone on this machine could say whatever address they like
             http="httptools",
             ws="none",
             lifespan="off",
@@ -185,15 +190,25 @@ def _web(gate: Gate) -> _Uvicorn:
     )
 
 
-def _announce(listener: socket.socket, token: str | None) -> None:
+def _announce(listener: socket.socket, token: str | None, code: str | None) -> None:
     host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    lines = [f"ScriptService listens on http://{shown}:{port}"]
+    lines = [f"ScriptService listens on {_url(host, port)}"]
     if token is not None:
         lines.append(
             f"admin token, shown only now (also in the data directory, file token): {token}"
+        )
+    if code is not None:
+        # Behind the #, which browsers send to nobody.
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        lines.append(
+            f"sign in: {_url(reachable, port)}/#code={code} "
+            f"(once, within {CODE_SECONDS // 60} minutes)"
         )
     try:
         os.write(1, ("\n".join(lines) + "\n").encode())
     except OSError:
         return
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

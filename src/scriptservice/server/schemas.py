@@ -2,10 +2,11 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import (
@@ -143,6 +144,32 @@ class SubmitBody(BaseModel):
             priority=self.priority,
             host=self.host,
         )
+
+
+class SignInBody(BaseModel):
+    """Who wants to sign in: either a token or the code of a sign-in link."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        title="SignIn",
+        json_schema_extra={"minProperties": 1, "maxProperties": 1},
+    )
+
+    token: Annotated[str, Field(max_length=512)] | SkipJsonSchema[None] = Field(
+        None, description="as in Authorization"
+    )
+    code: Annotated[str, Field(max_length=512)] | SkipJsonSchema[None] = Field(
+        None, description="what stands behind #code= in the link that serve prints"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        # A null beside the other is one too many as well.
+        if len(self.model_fields_set) != 1 or self.token == self.code:
+            message = "must have either token or code"
+            raise ValueError(message)
+        return self
 
 
 def _signal(name: str) -> str:

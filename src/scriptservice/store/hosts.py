@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, select
 
 from scriptservice.store.dispatching import mark_restored
+from scriptservice.store.sessions import forget_all_sessions
 from scriptservice.store.tables import hosts
 
 
@@ -64,11 +65,15 @@ class Taking:
 
 
 def take_host(connection: Connection, items: list[Taking]) -> list[None]:
-    """Store hosts as they are now; where the database is an older one, let nothing start."""
+    """Store hosts as they are now; where the database is an older one, let nothing start.
+
+    Nor is anyone signed in there: a session may have been ended since.
+    """
     for item in items:
         save_host(connection, [item.host])
         if item.restored:
             mark_restored(connection, item.host.identity, start_queued=item.start_queued)
+            forget_all_sessions(connection)
     return [None] * len(items)
 
 

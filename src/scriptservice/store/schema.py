@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scriptservice.errors import ConfigurationError, StoreUnavailableError
 from scriptservice.store.engine import Database
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The schema this release writes: the newest revision of ``migrations``."""
 
 

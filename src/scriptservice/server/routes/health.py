@@ -5,7 +5,8 @@ from starlette.responses import Response
 
 from scriptservice.errors import StoreError
 from scriptservice.fleet.transport import HostState
-from scriptservice.server import openapi
+from scriptservice.server import headers, openapi
+from scriptservice.server.docs import POLICY as DOCS_POLICY
 from scriptservice.server.docs import docs_page
 from scriptservice.server.problems import ProblemError
 from scriptservice.server.routes.requests import no_query, service
@@ -75,4 +76,5 @@ async def openapi_json(request: Request) -> Response:
 async def docs(request: Request) -> Response:
     """Return the contract as a page that loads nothing from elsewhere."""
     no_query(request)
-    return Response(docs_page(request.app.openapi()), media_type="text/html")
+    content = docs_page(request.app.openapi())
+    return Response(content, headers={headers.POLICY: DOCS_POLICY}, media_type="text/html")

@@ -34,7 +34,6 @@ async def get_output(request: Request, command_id: str) -> Response:
         "Output-Offset": str(window.start),
         "Output-Size": str(window.size),
         "Output-Complete": "true" if finished else "false",
-        "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
     }
     media_type = TEXT if _wants_text(request.headers.get("accept", "")) else BYTES

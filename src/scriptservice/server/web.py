@@ -1,0 +1,117 @@
+"""The HTTP application: all routes, and the layers that a request passes on its way to them."""
+
+import os
+from dataclasses import dataclass, field
+
+from fastapi import FastAPI
+from starlette.routing import Route
+
+from scriptservice import __version__
+from scriptservice.keeper.journal import now_us
+from scriptservice.server import openapi, problems
+from scriptservice.server.auth import TokenCheck
+from scriptservice.server.commands import Commands
+from scriptservice.server.door import Door
+from scriptservice.server.gauges import Gauges
+from scriptservice.server.head import HeadAsGet
+from scriptservice.server.meter import Meter
+from scriptservice.server.metrics import Metrics
+from scriptservice.server.page import Page, package_directory
+from scriptservice.server.routes import commands as command_routes
+from scriptservice.server.routes import events as event_routes
+from scriptservice.server.routes import health as health_routes
+from scriptservice.server.routes import hosts as host_routes
+from scriptservice.server.routes import metrics as metrics_routes
+from scriptservice.server.routes import output as output_routes
+from scriptservice.server.routes import page as page_routes
+from scriptservice.server.routes import session as session_routes
+from scriptservice.server.sessions import Sessions
+from scriptservice.server.sign_in import SignIn
+from scriptservice.server.tokens import Tokens
+
+
+@dataclass(slots=True)
+class Here:
+    """This machine as ``/v1/hosts`` shows it."""
+
+    name: str
+    capacity: int | None
+    keeper_pid: int
+    child_pid: int = field(default_factory=os.getpid)
+    status: str = "up"
+
+    def seen_at(self) -> int:
+        """Return when it was last seen: the keeper's death would end this process too."""
+        return now_us()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask, and how one gets to be one of them."""
+
+    tokens: Tokens
+    sessions: Sessions
+    sign_in: SignIn
+
+
+def build_app(
+    commands: Commands,
+    here: Here,
+    access: Access,
+    metrics: Metrics,
+    gauges: Gauges,
+    *,
+    hosts: list[str],
+) -> FastAPI:
+    """Return the application.
+
+    Args:
+        commands: the service's verbs.
+        here: this machine.
+        access: who may ask.
+        metrics: what is counted.
+        gauges: what is true at the moment.
+        hosts: names of the service in requests, besides localhost.
+    """
+    app = FastAPI(
+        title="ScriptService",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.commands = commands
+    app.state.here = here
+    app.state.metrics = metrics
+    app.state.gauges = gauges
+    app.state.sessions = access.sessions
+    app.state.sign_in = access.sign_in
+    app.state.page = Page(package_directory())
+    routers = [
+        module.router
+        for module in (
+            command_routes,
+            output_routes,
+            event_routes,
+            host_routes,
+            health_routes,
+            metrics_routes,
+            session_routes,
+            page_routes,
+        )
+    ]
+    # FastAPI keeps routers whole and does not say what is in them; a 405 has to.
+    app.state.routes = [route for router in routers for route in router.routes]
+    for router in routers:
+        app.include_router(router)
+    # The hot route once more, without FastAPI's layers around it: it takes the request as it is
+    # and returns a ready response, and they are an eighth of what a submit costs.
+    app.router.routes.insert(0, Route("/v1/commands", command_routes.submit, methods=["POST"]))
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(TokenCheck, tokens=access.tokens, sessions=access.sessions)
+    app.add_middleware(Door, hosts=hosts)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Meter, routes=app.state.routes, answered=metrics.answered)
+    return app

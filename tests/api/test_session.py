@@ -1,0 +1,416 @@
+"""Sessions: signing in by token and by link, what the cookie is good for, and how it ends."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from support.problems import assert_invalid, assert_problem
+from support.service import Service, eventually
+
+SESSION = "/v1/session"
+COOKIE = "scriptservice_session"
+SECURE = f"__Host-{COOKIE}"
+CSRF = "X-CSRF-Token"
+DAY = 24 * 3600 * 1_000_000
+_addresses = (f"127.0.{block}.{host}" for block in range(1, 255) for host in range(1, 255))
+
+
+@pytest.fixture
+def browser(service: Service) -> Iterator[httpx.Client]:
+    """A client with a cookie jar and an address of its own: wrong tries are counted by address."""
+    with new_browser(service) as client:
+        yield client
+
+
+def new_browser(service: Service) -> httpx.Client:
+    transport = httpx.HTTPTransport(local_address=next(_addresses))
+    return httpx.Client(base_url=service.url, transport=transport, timeout=30)
+
+
+def sign_in(client: httpx.Client, service: Service, **headers: str) -> dict[str, Any]:
+    response = client.post(SESSION, json={"token": service.token}, headers=headers)
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+def with_cookie(client: httpx.Client, *secrets: str, name: str = COOKIE) -> httpx.Response:
+    """Ask who is signed in with cookies as one writes them, not with those of the jar."""
+    header = "; ".join(f"{name}={secret}" for secret in secrets)
+    return httpx.get(client.base_url.join(SESSION), headers={"Cookie": header})
+
+
+def link_code(service: Service) -> str:
+    found = re.findall(r"sign in: (\S+)/#code=(\S+)", service.output())
+    assert found
+    url, code = found[-1]
+    assert url == service.url
+    return str(code)
+
+
+# Signing in and out
+
+
+def test_a_token_gives_a_session(service: Service, browser: httpx.Client) -> None:
+    response = browser.post(SESSION, json={"token": service.token})
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer == {"name": "admin", "scope": "admin", "csrf_token": answer["csrf_token"]}
+    assert response.headers["cache-control"] == "no-store"
+    (cookie,) = response.headers.get_list("set-cookie")
+    value, *attributes = cookie.split("; ")
+    assert re.fullmatch(rf"{COOKIE}=[A-Za-z0-9_-]{{43}}", value)
+    assert set(attributes) == {"HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=604800"}
+    # Neither secret is the other, and neither has anything of the token.
+    assert answer["csrf_token"] not in cookie
+    assert service.token not in response.text + cookie
+    assert browser.get(SESSION).json() == answer
+
+
+def test_over_https_the_cookie_is_for_https_only(service: Service, browser: httpx.Client) -> None:
+    host = f"127.0.0.1:{service.port}"
+    response = browser.post(
+        SESSION, json={"token": service.token}, headers={"Origin": f"https://{host}"}
+    )
+    (cookie,) = response.headers.get_list("set-cookie")
+    assert cookie.startswith(f"{SECURE}=")
+    assert {"Secure", "Path=/"} <= set(cookie.split("; "))
+    assert "domain" not in cookie.lower()
+    secret = cookie.split("=")[1].split(";")[0]
+    assert with_cookie(browser, secret, name=SECURE).status_code == 200
+    # The one that http could have set counts for nothing beside it.
+    both = {"Cookie": f"{SECURE}=planted; {COOKIE}={secret}"}
+    assert_problem(httpx.get(f"{service.url}{SESSION}", headers=both), "unauthenticated")
+    for name in ("X-Forwarded-Proto", "X-Forwarded-Scheme"):
+        plain = browser.post(SESSION, json={"token": service.token}, headers={name: "https"})
+        assert plain.headers["set-cookie"].startswith(f"{COOKIE}=")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"token": "a", "code": "b"}, {"token": None}, {"token": "a", "code": None}, {"token": 1},
+     {"token": "x" * 513}, {"password": "x"}, [], "token"],
+    ids=str,
+)  # fmt: skip
+def test_a_body_that_says_something_else_is_refused(browser: httpx.Client, body: object) -> None:
+    response = browser.post(SESSION, json=body)
+    assert_problem(response, "validation")
+    assert "set-cookie" not in response.headers
+
+
+def test_a_body_that_cannot_be_read(service: Service, browser: httpx.Client) -> None:
+    json = {"Content-Type": "application/json"}
+    assert_problem(browser.post(SESSION, content="{", headers=json), "bad-request")
+    assert_problem(browser.post(SESSION, content="x" * 5000, headers=json), "too-large")
+    # What a form of another site could send without asking.
+    for form in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        response = browser.post(
+            SESSION, content=f'{{"token": "{service.token}"}}', headers={"Content-Type": form}
+        )
+        assert_problem(response, "unsupported-media-type")
+    assert_invalid(browser.post(f"{SESSION}?token=x", json={"token": "x"}), "token")
+
+
+def test_wrong_tries_are_refused_and_then_limited(service: Service, browser: httpx.Client) -> None:
+    wrong = [{"token": ""}, {"token": service.token[:-1]}, {"code": ""}, {"code": "\0 ü"}]
+    for number in range(20):
+        response = browser.post(SESSION, json=wrong[number % len(wrong)])
+        problem = assert_problem(response, "unauthenticated")
+        assert response.headers["www-authenticate"].startswith("Bearer")
+        assert "cannot let you in" in problem["detail"]
+        assert "set-cookie" not in response.headers
+    limited = browser.post(SESSION, json={"token": "wrong"})
+    assert_problem(limited, "too-many-requests")
+    assert 1 <= int(limited.headers["retry-after"]) <= 4
+    # Also the right one: there are no tries beside the limit. Not from elsewhere, though.
+    assert_problem(browser.post(SESSION, json={"token": service.token}), "too-many-requests")
+    with new_browser(service) as other:
+        assert sign_in(other, service)["name"] == "admin"
+
+    def let_in_again() -> bool:
+        return browser.post(SESSION, json={"token": service.token}).status_code == 200
+
+    eventually(let_in_again, "another try to be free")
+
+
+def test_who_is_not_signed_in(service: Service, browser: httpx.Client) -> None:
+    assert_problem(browser.get(SESSION), "unauthenticated")
+    assert_problem(browser.delete(SESSION), "unauthenticated")
+    # A token is no session.
+    assert_problem(service.client.get(SESSION), "unauthenticated")
+    assert_problem(service.client.delete(SESSION), "unauthenticated")
+
+
+def test_signing_out_ends_the_session_for_every_copy(
+    service: Service, browser: httpx.Client
+) -> None:
+    session = sign_in(browser, service)
+    secret = browser.cookies[COOKIE]
+    other = new_browser(service)
+    sign_in(other, service)
+    assert_problem(browser.delete(SESSION), "forbidden")
+    response = browser.delete(SESSION, headers={CSRF: session["csrf_token"]})
+    assert response.status_code == 204
+    assert response.content == b""
+    assert COOKIE not in browser.cookies
+    assert_problem(with_cookie(browser, secret), "unauthenticated")
+    assert other.get(SESSION).status_code == 200
+    service.kill_server()
+    service.wait_until_up()
+    assert_problem(with_cookie(browser, secret), "unauthenticated")
+    assert other.get(SESSION).status_code == 200
+    other.close()
+
+
+# What the cookie is good for
+
+
+def test_the_cookie_counts_as_its_token(service: Service, browser: httpx.Client) -> None:
+    session = sign_in(browser, service)
+    csrf = {CSRF: session["csrf_token"]}
+    response = browser.post("/v1/commands", json={"script": "echo hi"}, headers=csrf)
+    assert response.status_code == 201
+    command = service.wait(response.json()["id"])
+    assert command["created_by"] == "admin"
+    path = f"/v1/commands/{command['id']}"
+    for open_path in ("/v1/commands", path, f"{path}/output", f"{path}/events", "/v1/hosts",
+                      "/metrics"):  # fmt: skip
+        assert browser.get(open_path).status_code == 200, open_path
+        assert browser.head(open_path).status_code == 200, open_path
+    assert browser.post(f"{path}/rerun", headers=csrf).status_code == 201
+    assert browser.delete(path, headers=csrf).status_code == 204
+
+
+def test_authorization_beats_the_cookie(service: Service, browser: httpx.Client) -> None:
+    sign_in(browser, service)
+    for wrong in ("Bearer wrong", "", "Basic x"):
+        response = browser.get("/v1/commands", headers={"Authorization": wrong})
+        assert_problem(response, "unauthenticated")
+    # With a token there is nothing that another site could make a browser add.
+    response = browser.post("/v1/commands", json={"script": "true"}, headers=service.headers)
+    assert response.status_code == 201
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PUT", "PATCH"])
+def test_changes_need_the_csrf_token(service: Service, browser: httpx.Client, method: str) -> None:
+    right = sign_in(browser, service)["csrf_token"]
+    with new_browser(service) as other:
+        others = sign_in(other, service)["csrf_token"]
+    assert others != right
+    wrong: list[list[tuple[str, str]]] = [
+        [], [(CSRF, "")], [(CSRF, "wrong")], [(CSRF, others)], [(CSRF, right[:-1])],
+        [(CSRF, right), (CSRF, right)], [("X-CSRF", right)],
+        [("Cookie", f"csrf={right}; {COOKIE}={browser.cookies[COOKIE]}")],
+    ]  # fmt: skip
+    before = service.client.get("/v1/commands?limit=1").json()["items"]
+    for path in ("/v1/commands", "/v1/nothing", "/metrics"):
+        for headers in wrong:
+            response = browser.request(method, path, headers=headers)
+            assert_problem(response, "forbidden")
+    assert service.client.get("/v1/commands?limit=1").json()["items"] == before
+    response = browser.request(method, "/v1/nothing", headers={CSRF: right})
+    assert_problem(response, "not-found")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["", "x", "x" * 43, "x" * 42 + "ü", "\x00" * 43, '"' + "x" * 41 + '"', "x" * 100_000, "=" * 43,
+     "../../../../../../../../../../../etc/passwd"],
+    ids=lambda secret: repr(secret[:12]),
+)  # fmt: skip
+def test_a_cookie_that_is_none_of_ours_lets_nobody_in(
+    service: Service, browser: httpx.Client, secret: str
+) -> None:
+    for name in (COOKIE, SECURE):
+        with httpx.Client() as client:
+            cookie = f"{name}={secret}".encode()
+            try:
+                response = client.get(f"{service.url}{SESSION}", headers=[(b"Cookie", cookie)])
+            except httpx.TransportError:
+                continue  # the parser closed on it
+            assert response.status_code in (400, 401)
+    assert service.client.get("/healthz").status_code == 200
+
+
+def test_of_several_cookies_of_the_name_none_counts(
+    service: Service, browser: httpx.Client
+) -> None:
+    sign_in(browser, service)
+    mine = browser.cookies[COOKIE]
+    with new_browser(service) as other:
+        sign_in(other, service)
+        others = other.cookies[COOKIE]
+    assert with_cookie(browser, mine).status_code == 200
+    assert with_cookie(browser, mine, mine).status_code == 200
+    for several in ((mine, others), (others, mine), (mine, "x"), ("", mine), (mine, *"abc" * 99)):
+        assert_problem(with_cookie(browser, *several), "unauthenticated")
+    headers = [("Cookie", f"{COOKIE}={mine}"), ("Cookie", f"{COOKIE}={others}")]
+    assert_problem(httpx.get(f"{service.url}{SESSION}", headers=headers), "unauthenticated")
+    # Others' cookies beside it do no harm, unless there are too many to look through.
+    assert (
+        httpx.get(
+            f"{service.url}{SESSION}", headers={"Cookie": f"a=b; ;=;x; {COOKIE}={mine};c"}
+        ).status_code
+        == 200
+    )
+    full = {"Cookie": f"a={'b' * 20_000}; {COOKIE}={mine}"}
+    assert_problem(httpx.get(f"{service.url}{SESSION}", headers=full), "unauthenticated")
+
+
+# Restarts, and ends
+
+
+def test_a_session_lives_through_a_kill_of_the_server(
+    service: Service, browser: httpx.Client
+) -> None:
+    session = sign_in(browser, service)
+    for _ in range(2):
+        pid = service.kill_server()
+        eventually(lambda pid=pid: service.server_pid != pid, "another server")
+        service.wait_until_up()
+        assert browser.get(SESSION).json() == session
+        response = browser.post(
+            "/v1/commands", json={"script": "true"}, headers={CSRF: session["csrf_token"]}
+        )
+        assert response.status_code == 201
+
+
+def test_a_session_lives_through_a_restart_of_everything(make_service: Any) -> None:
+    service = make_service().start()
+    with new_browser(service) as browser:
+        session = sign_in(browser, service)
+        assert service.stop() == 0
+        service.start()
+        assert browser.get(SESSION).json() == session
+
+
+def test_a_session_ends_with_its_token(make_service: Any) -> None:
+    service = make_service().start()
+    with new_browser(service) as browser:
+        sign_in(browser, service)
+        service.sql("DELETE FROM tokens")
+        before = service.token
+        service.kill_server()
+        # The next server makes a new token of the same name: the session is not that one's.
+        eventually(lambda: service.token != before, "another token")
+        service.wait_until_up()
+        assert_problem(browser.get(SESSION), "unauthenticated")
+        assert_problem(browser.get("/v1/commands"), "unauthenticated")
+        assert sign_in(browser, service)["name"] == "admin"
+
+
+@pytest.mark.parametrize(("column", "age"), [("used_at", DAY // 2), ("created_at", 7 * DAY)])
+def test_a_session_ends_with_its_time(
+    make_service: Callable[..., Service], column: str, age: int
+) -> None:
+    service = make_service().start()
+    with new_browser(service) as browser:
+        sign_in(browser, service)
+        for microseconds, status in ((age - DAY // 24, 200), (age + DAY // 24, 401)):
+            service.stop()
+            at = time.time_ns() // 1000 - microseconds
+            service.sql(f"UPDATE sessions SET {column} = :at", at=at)
+            service.start()
+            response = browser.get(SESSION)
+            assert response.status_code == status, response.text
+        eventually(lambda: service.sql("SELECT * FROM sessions") == [], "it to be forgotten")
+
+
+def test_the_database_has_no_secret(service: Service, browser: httpx.Client) -> None:
+    session = sign_in(browser, service)
+    rows = repr(service.sql("SELECT * FROM sessions")) + service.output()
+    assert service.sql("SELECT * FROM sessions")
+    assert browser.cookies[COOKIE] not in rows
+    assert session["csrf_token"] not in rows
+
+
+def test_a_token_has_so_many_sessions_at_most(make_service: Any) -> None:
+    service = make_service().start()
+    with new_browser(service) as browser:
+        sign_in(browser, service)
+        first = browser.cookies[COOKIE]
+        sign_in(browser, service)
+        second = browser.cookies[COOKIE]
+        assert with_cookie(browser, first).status_code == 200  # used after the second
+        for _ in range(99):
+            sign_in(browser, service)
+        assert_problem(with_cookie(browser, second), "unauthenticated")
+        assert with_cookie(browser, first).status_code == 200
+
+
+# The link
+
+
+def test_the_link_signs_in_once(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
+    code = link_code(service)
+    assert len(code) == 22  # 128 bits
+    with new_browser(service) as browser:
+        assert_problem(browser.post(SESSION, json={"code": code + "x"}), "unauthenticated")
+        response = browser.post(SESSION, json={"code": code})
+        assert response.status_code == 200
+        assert response.json()["scope"] == "admin"
+        assert browser.get("/v1/commands").status_code == 200
+    with new_browser(service) as other:
+        assert_problem(other.post(SESSION, json={"code": code}), "unauthenticated")
+        assert_problem(other.get(SESSION), "unauthenticated")
+
+
+def test_each_start_has_a_link_of_its_own(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
+    first = link_code(service)
+    service.stop()
+    service.start()
+    eventually(lambda: link_code(service) != first, "another link")
+    with new_browser(service) as browser:
+        assert_problem(browser.post(SESSION, json={"code": first}), "unauthenticated")
+        assert browser.post(SESSION, json={"code": link_code(service)}).status_code == 200
+    # A server that is started anew by the keeper prints none, and the old one's is gone.
+    printed = service.output().count("#code=")
+    service.kill_server()
+    service.wait_until_up()
+    assert service.output().count("#code=") == printed == 2
+
+
+def test_a_link_dies_with_its_server(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
+    code = link_code(service)
+    service.kill_server()
+    service.wait_until_up()
+    with new_browser(service) as browser:
+        assert_problem(browser.post(SESSION, json={"code": code}), "unauthenticated")
+
+
+def test_many_who_use_the_link_at_once_are_one(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
+    code = link_code(service)
+
+    def enter(_: int) -> int:
+        with new_browser(service) as browser:
+            return browser.post(SESSION, json={"code": code}).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = sorted(pool.map(enter, range(8)))
+    assert statuses == [200, *[401] * 7]
+
+
+def test_the_link_can_be_left_out(make_service: Callable[..., Service]) -> None:
+    service = make_service("--no-sign-in-link").start()
+    eventually(lambda: "ScriptService listens on" in service.output(), "its words")
+    assert "#code=" not in service.output()
+    with new_browser(service) as browser:
+        assert_problem(browser.post(SESSION, json={"code": ""}), "unauthenticated")
+
+
+@pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_link_names_an_address_to_go_to(
+    make_service: Callable[..., Service], host: str, shown: str
+) -> None:
+    service = make_service("--host", host).start(wait=False)
+    said = eventually(lambda: re.search(r"sign in: http://(\S+)/#", service.output()), "the link")
+    assert said[1] == f"{shown}:{service.port}"
+    assert httpx.get(f"http://{shown}:{service.port}/healthz").status_code == 200

@@ -1,0 +1,154 @@
+"""Sessions in the database, and as the server keeps them."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from scriptservice.errors import StoreUnavailableError
+from scriptservice.server.sessions import IDLE_SECONDS, LIFE_SECONDS, Sessions
+from scriptservice.server.tokens import Tokens
+from scriptservice.store import hosts as host_store
+from scriptservice.store import sessions
+from scriptservice.store.engine import Database
+from scriptservice.store.tokens import Token, digest
+from scriptservice.store.writer import Writer
+from support.service import eventually
+from support.store import Store
+
+TOKEN = Token("admin", "admin", digest("ss_text"), 1)
+SECOND = 1_000_000
+
+
+def kept(number: int, used_at: int = 7) -> sessions.Session:
+    return sessions.Session(bytes([number]) * 32, TOKEN.sha256, 5, used_at)
+
+
+def all_of(store: Store) -> list[sessions.Session]:
+    return sorted(store.read(sessions.all_sessions), key=lambda each: each.sha256)
+
+
+def test_sessions_are_kept_until_they_end(store: Store) -> None:
+    store.write(sessions.add_sessions, kept(1), kept(2), kept(3))
+    store.write(sessions.add_sessions, kept(2))  # once more, as after a commit in doubt
+    assert all_of(store) == [kept(1), kept(2), kept(3)]
+    store.write(sessions.end_sessions, kept(1).sha256, b"nobody's")
+    store.write(sessions.end_sessions, kept(1).sha256)
+    assert all_of(store) == [kept(2), kept(3)]
+
+
+def test_what_happened_to_them_is_noted(store: Store) -> None:
+    store.write(sessions.add_sessions, kept(1), kept(2), kept(3))
+    noted = sessions.Noted({kept(1).sha256: 99, b"gone": 98}, (kept(2).sha256,))
+    store.write(sessions.note_sessions, noted, sessions.Noted({}, ()))
+    assert all_of(store) == [kept(1, used_at=99), kept(3)]
+
+
+def test_a_restored_database_signs_nobody_in(store: Store) -> None:
+    host = host_store.Host("alpha", "keeper", "journal", 0, "place", "1.0", 9)
+    store.write(sessions.add_sessions, kept(1))
+    store.write(host_store.take_host, host_store.Taking(host, restored=False))
+    assert all_of(store) == [kept(1)]
+    store.write(host_store.take_host, host_store.Taking(host, restored=True, start_queued=True))
+    assert all_of(store) == []
+
+
+# As the server keeps them
+
+
+class Clock:
+    """Microseconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_795_450_800_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def with_sessions(
+    database: Database, clock: Clock, use: Callable[[Sessions], Coroutine[Any, Any, None]]
+) -> None:
+    """Let a server's sessions, with what the database has of them, be used."""
+
+    async def run() -> None:
+        writer = Writer(database, asyncio.get_running_loop())
+        try:
+            with database.reading.begin() as connection:
+                stored = sessions.all_sessions(connection)
+            await use(Sessions(Tokens([TOKEN]), writer, stored, clock))
+        finally:
+            await writer.close()
+
+    asyncio.run(run())
+
+
+def test_a_session_is_over_when_it_was_idle(database: Database) -> None:
+    clock = Clock()
+
+    async def use(kept: Sessions) -> None:
+        secret, session = await kept.begin(TOKEN)
+        for _ in range(3):
+            clock.now += (IDLE_SECONDS - 1) * SECOND
+            assert kept.find(secret.encode()) == session  # which makes it anything but idle
+        clock.now += (IDLE_SECONDS + 1) * SECOND
+        assert kept.find(secret.encode()) is None
+
+    with_sessions(database, clock, use)
+
+
+def test_a_session_is_over_after_its_life(database: Database) -> None:
+    clock = Clock()
+
+    async def use(kept: Sessions) -> None:
+        secret, _ = await kept.begin(TOKEN)
+        end = clock.now + LIFE_SECONDS * SECOND
+        while clock.now + 3600 * SECOND < end:
+            clock.now += 3600 * SECOND
+            assert kept.find(secret.encode()) is not None
+        clock.now = end + 1
+        assert kept.find(secret.encode()) is None
+
+    with_sessions(database, clock, use)
+
+
+def test_use_is_noted_and_what_is_over_forgotten(store: Store) -> None:
+    clock = Clock()
+
+    async def use(kept: Sessions) -> None:
+        used, _ = await kept.begin(TOKEN)
+        await kept.begin(TOKEN)  # idle
+        clock.now += (IDLE_SECONDS + 1) * SECOND // 2
+        assert kept.find(used.encode())
+        clock.now += (IDLE_SECONDS + 1) * SECOND // 2
+        began = clock.now
+        task = asyncio.create_task(kept.run())
+        await asyncio.to_thread(eventually, lambda: len(all_of(store)) == 1, "one to be forgotten")
+        task.cancel()
+        (left,) = all_of(store)
+        assert left.sha256 == hashlib.sha256(used.encode()).digest()
+        assert left.used_at == began - (IDLE_SECONDS + 1) * SECOND // 2
+
+    with_sessions(store.database, clock, use)
+
+
+def test_a_session_that_cannot_be_stored_is_none(store: Store) -> None:
+    async def use(kept: Sessions) -> None:
+        secret, session = await kept.begin(TOKEN)
+        with store.database.migrating.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE sessions RENAME TO away")
+        with pytest.raises(StoreUnavailableError, match="cannot store"):
+            await kept.begin(TOKEN)
+        # Nor is one ended that the next server would find again.
+        with pytest.raises(StoreUnavailableError, match="cannot store"):
+            await kept.end(session)
+        assert kept.find(secret.encode()) == session
+        with store.database.migrating.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE away RENAME TO sessions")
+        await kept.end(session)
+        assert kept.find(secret.encode()) is None
+        assert all_of(store) == []
+
+    with_sessions(store.database, Clock(), use)
