@@ -12,7 +12,7 @@ WORKDIR /build
 COPY requirements.lock ./
 RUN pip download --no-cache-dir --disable-pip-version-check --quiet --require-hashes \
     --only-binary :all: --dest /wheels --requirement requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src ./src
 RUN pip wheel --no-cache-dir --disable-pip-version-check --quiet --no-index --find-links /wheels \
     --no-deps --wheel-dir /wheels .

@@ -125,6 +125,11 @@ class Dispatcher:
         """How many commands are with the keeper."""
         return len(self._sent)
 
+    @property
+    def next_number(self) -> int:
+        """The number that the next new command gets."""
+        return self._insert.next_number
+
     def _room(self) -> int:
         return self._capacity - len(self._sent) - self._reserved
 

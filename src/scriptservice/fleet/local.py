@@ -34,7 +34,7 @@ class Hello:
         end: how far it reaches.
         recorded: how far a server has said it is stored.
         capacity: how many scripts can run at once.
-        first_start: whether this is the keeper's first child.
+        first_start: whether no child of this keeper has worked yet.
         starts: how many children it has started, this one included.
         notes: what it mended at its start.
     """

@@ -182,7 +182,7 @@ class Keeper:
             "end": self._ledger.end,
             "recorded": self._ledger.recorded,
             "capacity": self._spawner.capacity,
-            "first_start": self._child.starts == 1,
+            "first_start": not self._child_was_ready,
             "starts": self._child.starts,
             "shutting_down": self._shutdowns > 0,
             "notes": self._notes,

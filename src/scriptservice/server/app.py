@@ -6,19 +6,17 @@ import os
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 from fastapi import FastAPI
+from sqlalchemy import Connection
 
 from scriptservice import __version__
 from scriptservice.errors import (
     ConfigurationError,
-    OtherWriterError,
     StoreError,
-    StoreUnavailableError,
 )
 from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.local import Hello, LocalKeeper
@@ -26,7 +24,6 @@ from scriptservice.fleet.news import Recorded, Step
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.keeper.journal import now_us
 from scriptservice.keeper.lines import Lines
-from scriptservice.server.auth import write_token_file
 from scriptservice.server.commands import Commands
 from scriptservice.server.config import ServerConfig
 from scriptservice.server.events import Events
@@ -34,6 +31,7 @@ from scriptservice.server.feed import Feed
 from scriptservice.server.gauges import Gauges
 from scriptservice.server.logs import CommandLog
 from scriptservice.server.metrics import Metrics
+from scriptservice.server.opening import Opening
 from scriptservice.server.remover import Remover
 from scriptservice.server.sessions import Sessions
 from scriptservice.server.sign_in import OneTimeCode, SignIn, Tries
@@ -41,14 +39,13 @@ from scriptservice.server.tokens import Tokens
 from scriptservice.server.web import Access, Here, build_app
 from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching, requests
-from scriptservice.store import hosts as host_store
 from scriptservice.store import sessions as session_store
-from scriptservice.store import tokens as token_store
-from scriptservice.store.engine import Database, connect_database, write_nothing
+from scriptservice.store.continuity import Continuity
+from scriptservice.store.engine import Database, connect_database
 from scriptservice.store.idempotency import forget_old_requests
 from scriptservice.store.reader import Reader
-from scriptservice.store.schema import prepare_schema
-from scriptservice.store.writer import Job, Writer, cause_of
+from scriptservice.store.recording import OtherDatabaseError
+from scriptservice.store.writer import Writer
 
 REPLAY_SECONDS = 2.0
 LOCK_SECONDS = 60.0
@@ -106,7 +103,13 @@ class Server:
         self._command_log = CommandLog(
             Lines("server", config.host_name, config.log_format), config.log_level
         )
-        self._writer = Writer(self._database, asyncio.get_running_loop(), self._metrics.committed)
+        self._continuity: Callable[[Connection], None] = lambda connection: None  # noqa: ARG005
+        self._writer = Writer(
+            self._database,
+            asyncio.get_running_loop(),
+            self._metrics.committed,
+            on_connected=self._continues,
+        )
         self._reader = Reader(self._database)
         self._remover = Remover(self._writer)
         self._tasks: list[asyncio.Task[None]] = []
@@ -124,9 +127,18 @@ class Server:
             ConfigurationError: the database is not one to work with.
             StoreError: it went away in the midst of this.
         """
-        await self._open_store(on_waiting)
-        tokens = Tokens(await self._tokens())
-        await self._take_host()
+        opening = Opening(
+            self._config,
+            self._hello,
+            database=self._database,
+            writer=self._writer,
+            reader=self._reader,
+            on_waiting=on_waiting,
+        )
+        await opening.open()
+        known, self.new_token = await opening.tokens()
+        tokens = Tokens(known)
+        position = await opening.take_host()
         stored = await self._reader.run(session_store.all_sessions)
         sessions = Sessions(tokens, self._writer, stored)
         access = Access(tokens, sessions, SignIn(tokens, sessions, self.code, Tries()))
@@ -134,7 +146,7 @@ class Server:
             self._keeper,
             self._writer,
             self._reader,
-            position=self._position,
+            position=position,
             on_recorded=self._recorded,
         )
         self._dispatcher = Dispatcher(
@@ -146,6 +158,12 @@ class Server:
             max_running=self._config.max_running,
             on_stored=self._command_log.stored,
             on_ended=self._ended,
+        )
+        self._continuity = Continuity(
+            self._hello.journal,
+            self._hello.identity,
+            acknowledged=lambda: self._recorder.position,
+            number=lambda: self._dispatcher.next_number,
         )
         self._run(self._recorder.run())
         self._run(self._remover.run())
@@ -179,94 +197,14 @@ class Server:
         task.add_done_callback(_end_if_failed)
         self._tasks.append(task)
 
-    async def _open_store(self, on_waiting: Callable[[str], None]) -> None:
-        """Wait until the database is there, has the right schema and is ours to write.
-
-        Raises:
-            ConfigurationError: it is not to be used as it is, or another server writes to it and
-                goes on doing so. Who waited for long would take its place when it is only
-                restarted, and what runs there would be lost.
-        """
-        deadline = time.monotonic() + WRITER_SECONDS
-        while True:
-            try:
-                await asyncio.to_thread(
-                    prepare_schema, self._database, migrate=self._config.migrate
-                )
-                if not self._database.migrates_itself:
-                    # What an earlier server had sent is committed or not from here on. A SQLite
-                    # file is ours by the lock; on a full disk it can be read though not written.
-                    await self._writer.submit(write_nothing, None)
-            except OtherWriterError as error:
-                if time.monotonic() > deadline:
-                    raise ConfigurationError(str(error)) from error
-                on_waiting(str(error))
-            except StoreUnavailableError as error:
-                deadline = time.monotonic() + WRITER_SECONDS
-                reason = str(error) if error.__cause__ is None else cause_of(error)
-                on_waiting(f"{error}" if reason in str(error) else f"{error}: {reason}")
-                await asyncio.sleep(STORE_SECONDS)
-            else:
-                return
-
-    async def _tokens(self) -> list[token_store.Token]:
-        tokens = await self._reader.run(token_store.all_tokens)
-        if tokens:
-            return tokens
-        given = self._config.first_token
-        text = given or token_store.new_token_text()
-        # The file first: a crash in between leaves a file that the next start replaces, not a
-        # token that nobody knows.
-        write_token_file(self._config.data_dir, text)
-        token = token_store.Token("admin", "admin", token_store.digest(text), now_us())
-        await self._writer.submit(token_store.add_token, token)
-        # Who gave it knows it: the log need not.
-        self.new_token = None if given else text
-        return [token]
-
-    async def _take_host(self) -> None:
-        """Note which keeper this host has now; where the database is older, nothing may start."""
-        place = _place(self._config.data_dir)
-        hello = self._hello
-        known = await self._reader.run(host_store.find_host, self._config.host_name, hello.journal)
-        self._position = hello.first
-        restored = False
-        if known is not None:
-            same = known.place == place and known.journal == hello.journal
-            restored = not same or known.journal_position < hello.recorded
-            if known.journal == hello.journal:
-                self._position = max(hello.first, min(known.journal_position, hello.end))
-        elif await self._reader.run(command_store.next_number) > 1:
-            restored = True
-        if restored:
-            detail = "this database may be a copy: what is not final is lost"
-            if self._config.start_queued:
-                detail += ", but what waited starts"
-            log.warning("restored", detail=detail)
-        host = host_store.Host(
-            name=self._config.host_name,
-            identity=hello.identity,
-            journal=hello.journal,
-            journal_position=self._position,
-            place=place,
-            version=__version__,
-            last_seen_at=now_us(),
-        )
-        as_before = known is not None and replace(known, last_seen_at=host.last_seen_at) == host
-        if as_before and not restored:
-            return  # at a plain restart reads go on even though nothing can be written
-        await self._patiently(
-            host_store.take_host, host_store.Taking(host, restored, self._config.start_queued)
-        )
-
-    async def _patiently(self, job: Job[Item, Result], item: Item) -> Result:
-        """Write what has to be written, however long the store takes nothing."""
-        while True:
-            try:
-                return await self._writer.submit(job, item)
-            except StoreError as error:
-                log.warning("start_waits", error=str(error))
-                await asyncio.sleep(STORE_SECONDS)
+    def _continues(self, connection: Connection) -> None:
+        """End the process if the writer has connected to another database than before."""
+        try:
+            self._continuity(connection)
+        except OtherDatabaseError as error:
+            # The next server takes it over as what it is; nothing is done in it before.
+            log.error("other_database", error=str(error))
+            os._exit(75)
 
     async def _take_over(self) -> None:
         """Bring the journal home, then decide on what was left open, then begin to dispatch."""
@@ -330,10 +268,3 @@ def _end_if_failed(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("server_failed", exc_info=error)
         os._exit(70)
-
-
-def _place(data_dir: str) -> str:
-    """Return what tells a data directory from a copy of it: numbers that a copy gets anew."""
-    return "/".join(
-        str(os.stat(os.path.join(data_dir, name)).st_ino) for name in ("lock", "journal", "private")
-    )
