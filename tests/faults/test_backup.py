@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 from sqlalchemy import make_url
 
@@ -57,6 +58,17 @@ def the_postgres(service: Service, request: pytest.FixtureRequest) -> Databases 
     return None if service.database is None else request.getfixturevalue("postgres")
 
 
+def wait_until_ready(service: Service) -> None:
+    """A stranger to a PostgreSQL makes sure that nobody else writes there, which takes a while."""
+
+    def ready() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{service.url}/readyz", timeout=5).status_code == 200
+        return False
+
+    eventually(ready, "it to be ready", 60)
+
+
 @pytest.mark.parametrize("start_queued", [False, True])
 def test_what_a_backup_calls_open_is_lost_unless_it_waited_and_may_start(
     make_service: MakeService, request: pytest.FixtureRequest, start_queued: bool
@@ -84,7 +96,8 @@ def test_what_a_backup_calls_open_is_lost_unless_it_waited_and_may_start(
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     put_back(service, copy, the_postgres(service, request))
     service.flags = ("--start-queued",) if start_queued else ()
-    service.start()
+    service.start(wait=False)
+    wait_until_ready(service)
     kept = service.get(done)
     assert (kept["status"], kept["exit_code"]) == ("failed", 3)
     assert service.bytes_of(done) == b"done\n"

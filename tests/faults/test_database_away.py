@@ -1,18 +1,22 @@
 """A PostgreSQL that is away, slow or takes no writes: scripts go on, nothing is lost or doubled."""
 
 import contextlib
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
+import psycopg
 import pytest
 from sqlalchemy import make_url
 
 from support.postgres import Databases
 from support.proxy import Proxy, proxy
 from support.scripts import ask_to_stop
-from support.service import Service, eventually, new_directory
+from support.service import FINAL, Service, eventually, new_directory
 
 pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"], scope="module")
 
@@ -299,22 +303,44 @@ def test_a_commit_whose_answer_is_lost_runs_once(
     assert sorted(ran.read_text().split()) == [str(number) for number in range(5)]
 
 
-def test_a_second_server_on_the_same_database_does_not_stay(
+def test_a_second_server_on_the_same_database_takes_nothing(
     url: str, make_service: MakeService
 ) -> None:
     first = make_service(database=url).start()
     running = first.submit("echo there; sleep 600")["id"]
     first.wait_for_output(running, b"there\n")
+    waiting = first.submit("true", host=first.get(running)["host"])["id"]
+    second = make_service("--host-name", "second", database=url, data_dir=new_directory() / "data")
+    for meanwhile in (lambda: None, first.kill_server, first.kill_server):
+        second.start(wait=False)
+        assert second.process is not None
+        # Also where the first one's server is only just being started again.
+        eventually(lambda: "start_waits" in second.output() or second.process.poll(), "it to try")
+        meanwhile()
+        assert second.process.wait(60) == 1
+        assert "cannot write: another server writes to this database" in second.output()
+        wait_until_ready(first)
+    assert first.run("echo still")["status"] == "succeeded"
+    assert first.wait(waiting)["status"] == "succeeded"
+    assert first.get(running)["status"] == "running"
+
+
+def test_a_stranger_takes_a_database_that_nobody_writes_to(
+    url: str, make_service: MakeService
+) -> None:
+    first = make_service(database=url).start()
+    command = first.run("echo kept")["id"]
+    token = first.token
+    assert first.stop() == 0
     second = make_service(
         "--host-name", "second", database=url, data_dir=new_directory() / "data"
     ).start(wait=False)
-    second.wait_until_up()
-    assert_refused(httpx.get(f"{second.url}/readyz"))
-    assert second.process is not None
-    assert second.process.wait(60) == 1
-    assert "cannot write: another server writes to this database" in second.output()
-    assert first.run("echo still")["status"] == "succeeded"
-    assert first.get(running)["status"] == "running"
+    wait_until_ready(second)
+    assert "making sure that no other server writes" in second.output()
+    answer = httpx.get(
+        f"{second.url}/v1/commands/{command}/output", headers={"Authorization": f"Bearer {token}"}
+    )
+    assert answer.content == b"kept\n"
 
 
 def test_a_server_killed_in_the_midst_of_a_slow_commit(service: Service, door: Proxy) -> None:
@@ -364,66 +390,130 @@ def test_migrate_at_the_start(make_service: MakeService, postgres: Databases) ->
     postgres.drop(empty)
 
 
-def test_a_database_that_was_put_back_after_a_failover(
-    postgres: Databases, url: str, make_service: MakeService
-) -> None:
-    """A standby that lacks the last commits becomes the server."""
-    service = make_service("--max-running", "1", database=url).start()
-    ran = service.data_dir.parent / "ran"
-    ran.touch()
-    ran.chmod(0o666)
-    first = service.submit("sleep 600")["id"]
-    waiting = service.submit(f"echo x >>{ran}")["id"]
-    service.wait_for(first, "running")
-    name = make_url(url).database
-    end = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        f"WHERE datname = '{name}' AND pid <> pg_backend_pid()"
-    )
-    copy = f"{name}_standby"
-    eventually(lambda: _copied(postgres, name, copy, end), "a copy")
-    ask_to_stop(service, first, grace_seconds=0)
-    service.wait(first)
-    assert service.wait(waiting)["status"] == "succeeded"
-    # The old one is gone, and the copy has its place.
-    postgres.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
-    postgres.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    postgres.execute(end)
-    postgres.execute(f"ALTER DATABASE {name} RENAME TO {name}_old")
-    postgres.execute(f"ALTER DATABASE {copy} RENAME TO {name}")
-    wait_until_ready(service)
-    service.submit("true")  # at the latest with the next record it is noticed
-    # What the copy lacks, the journal still has.
-    assert service.wait(first, 60)["status"] == "stopped"
-    assert service.wait(waiting, 60)["status"] == "succeeded"
-    assert service.run("echo new")["status"] == "succeeded"
-    assert ran.read_text() == "x\n"
-    assert service.stop() == 0
-    postgres.execute(f"DROP DATABASE {name}_old WITH (FORCE)")
+class Failover:
+    """A standby that lacks the last commits, and takes the server's place.
 
+    Args:
+        postgres: the server.
+        url: of the database.
+    """
 
-def _copied(postgres: Databases, name: str | None, copy: str, end: str) -> bool:
-    """Copy a database; whoever is connected is put out for the moment that it takes."""
-    try:
-        postgres.execute(end)
-        postgres.execute(f"CREATE DATABASE {copy} TEMPLATE {name} STRATEGY file_copy")
-    except Exception:  # noqa: BLE001 - the service was back first
-        return False
-    return True
-
-
-def test_who_is_signed_in_stays_so_without_a_database(service: Service, door: Proxy) -> None:
-    with httpx.Client(base_url=service.url, timeout=30) as browser:
-        token = {"token": service.token}
-        csrf = {"X-CSRF-Token": browser.post("/v1/session", json=token).json()["csrf_token"]}
-        door.cut()
-        assert browser.get("/v1/session").status_code == 200
-        assert_refused(httpx.post(f"{service.url}/v1/session", json=token, timeout=30))
-        # Signed out is only who the next server does not know either.
-        assert_refused(browser.delete("/v1/session", headers=csrf))
-        assert browser.get("/v1/session").status_code == 200
-        door.mend()
-        eventually(
-            lambda: browser.delete("/v1/session", headers=csrf).status_code == 204, "it to end", 60
+    def __init__(self, postgres: Databases, url: str) -> None:
+        self._postgres = postgres
+        self._name = make_url(url).database
+        self._end = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE datname = '{self._name}' AND pid <> pg_backend_pid()"
         )
-        assert browser.get("/v1/session").status_code == 401
+
+    def copy(self) -> None:
+        """Let the standby be as the server is now."""
+        eventually(self._copied, "a copy")
+
+    def _copied(self) -> bool:
+        try:
+            # Whoever is connected is put out for the moment that it takes.
+            self._postgres.execute(self._end)
+            self._postgres.execute(
+                f"CREATE DATABASE {self._name}_standby TEMPLATE {self._name} STRATEGY file_copy"
+            )
+        except psycopg.Error:
+            return False
+        return True
+
+    def swap(self) -> None:
+        """Let the standby take its place."""
+        self._postgres.execute(f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS false")
+        self._postgres.execute(self._end)
+        self._postgres.execute(f"ALTER DATABASE {self._name} RENAME TO {self._name}_old")
+        self._postgres.execute(f"ALTER DATABASE {self._name}_standby RENAME TO {self._name}")
+
+    def close(self) -> None:
+        """Remove what was the server."""
+        self._postgres.execute(f"DROP DATABASE IF EXISTS {self._name}_old WITH (FORCE)")
+
+
+@pytest.fixture
+def failover(postgres: Databases, url: str) -> Iterator[Failover]:
+    made = Failover(postgres, url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ran() -> Iterator[Path]:
+    """A file to which every script may write that it ran."""
+    directory = new_directory()
+    path = directory / "ran"
+    path.touch()
+    path.chmod(0o666)
+    yield path
+    shutil.rmtree(directory)
+
+
+def submitted(service: Service, script: str) -> str:
+    """Submit a script, however often the server has to be asked."""
+
+    def made() -> str:
+        with contextlib.suppress(httpx.HTTPError):
+            response = service.client.post("/v1/commands", json={"script": script})
+            if response.status_code == 201:
+                return str(response.json()["id"])
+        return ""
+
+    return str(eventually(made, "a submit to be taken", 30))
+
+
+def test_what_a_failover_lost_is_brought_home_and_nothing_runs_twice(
+    url: str, failover: Failover, ran: Path, make_service: MakeService
+) -> None:
+    service = make_service("--max-running", "1", database=url).start()
+    first = service.submit("sleep 600")["id"]
+    waiting = [service.submit(f"echo {number} >>{ran}; sleep 0.2")["id"] for number in range(20)]
+    service.wait_for(first, "running")
+    failover.copy()
+    wait_until_ready(service)
+    ask_to_stop(service, first, grace_seconds=0)
+    service.wait(waiting[2])
+    # In the midst of a busy queue: some have run, of which the standby knows nothing.
+    failover.swap()
+    wait_until_ready(service)
+
+    def ended(command: str) -> dict[str, Any]:
+        return dict(eventually(lambda: _final(service, command), f"{command} to end", 60))
+
+    for command in waiting:
+        assert ended(command)["status"] == "succeeded"
+    assert ended(first)["status"] == "stopped"
+    assert sorted(map(int, ran.read_text().split())) == list(range(20))
+    assert service.run("echo new")["status"] == "succeeded"
+
+
+def _final(service: Service, command: str) -> dict[str, Any] | None:
+    """Return a command once it is final, however often the server is away meanwhile."""
+    with contextlib.suppress(httpx.HTTPError):
+        response = service.client.get(f"/v1/commands/{command}")
+        if response.status_code == 200 and response.json()["status"] in FINAL:
+            return dict(response.json())
+    return None
+
+
+def test_what_is_submitted_after_a_failover_runs_to_its_end(
+    url: str, failover: Failover, ran: Path, make_service: MakeService
+) -> None:
+    service = make_service(database=url).start()
+    service.run("echo before")
+    failover.copy()
+    wait_until_ready(service)
+    service.run("echo lost with the server")
+    long = service.submit(f"echo one; sleep 6; echo two; echo ended >>{ran}")["id"]
+    service.wait_for_output(long, b"one\n")
+    failover.swap()
+    command = submitted(service, "echo one; sleep 3; echo two")
+    eventually(lambda: _final(service, command), "it to end", 30)
+    assert service.get(command)["status"] == "succeeded"
+    assert service.bytes_of(command) == b"one\ntwo\n"
+    # What the standby never heard of is gone with the old server; it runs to its end, once.
+    assert service.client.get(f"/v1/commands/{long}").status_code == 404
+    eventually(ran.read_text, "it to run to its end")
+    assert ran.read_text() == "ended\n"
