@@ -8,9 +8,9 @@ const DOCUMENT = `
 import json
 from fastapi import FastAPI
 from scriptservice.server import openapi
-from scriptservice.server.routes import commands, events, health, hosts, output
+from scriptservice.server.routes import commands, events, health, hosts, metrics, output, session
 app = FastAPI(openapi_url=None)
-for module in (commands, output, events, hosts, health):
+for module in (commands, output, events, hosts, metrics, session, health):
     app.include_router(module.router)
 openapi.install(app)
 print(json.dumps(app.openapi()))

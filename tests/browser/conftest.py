@@ -1,0 +1,62 @@
+"""A real Chromium against the real service, with the page as it is built and shipped."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from support.page import Visitor
+from support.service import Service
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+FLAGS = [
+    # The tests may run as root, for whom Chromium has no sandbox of its own.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A browser, and the page as it is now: ``scripts/test`` has built it before."""
+    subprocess.run([str(SCRIPTS / "build-page")], check=True, timeout=600)
+    found = subprocess.run(
+        [str(SCRIPTS / "browser")], check=True, capture_output=True, text=True, timeout=600
+    )
+    with sync_playwright() as running:
+        launched = running.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def service(browser: Browser, make_service: Callable[..., Service]) -> Service:
+    return make_service().start()
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
+    """Opens windows on the service; they are closed, and judged, after the test."""
+    opened: list[Visitor] = []
+
+    def open_window(**options: Any) -> Visitor:
+        opened.append(Visitor(browser, service, **options))
+        return opened[-1]
+
+    yield open_window
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def visitor(visit: Callable[..., Visitor]) -> Visitor:
+    """Somebody who has signed in."""
+    return visit().sign_in()

@@ -1,0 +1,162 @@
+"""Output on the page: live, exact through deaths of the server, large, fast."""
+
+import time
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from support.page import Visitor
+from support.service import Service, eventually
+
+GIGABYTE = 1 << 30
+
+
+def test_live_output_with_both_streams(service: Service, visitor: Visitor) -> None:
+    command = service.submit(
+        "echo one; echo two >&2; read -r -t 2 <>/dev/zero; sleep 1; echo three"
+    )
+    visitor.open(command["id"])
+    rows = visitor.wait_for_row("two")
+    assert "three" not in rows
+    visitor.wait_for_row("three")
+    expect(visitor.page.get_by_text("succeeded").first).to_be_visible()
+    # Which stream it was is told by a bar beside the line, and can be chosen.
+    marked = visitor.page.locator(".gutter a.stderr")
+    expect(marked).to_have_count(1)
+    streams = visitor.page.get_by_role("group", name="Streams")
+    streams.get_by_role("button", name="stderr").click()
+    visitor.eventually(lambda: [row for row in visitor.rows() if row] == ["two"], "stderr alone")
+    streams.get_by_role("button", name="stdout").click()
+    visitor.eventually(
+        lambda: [row for row in visitor.rows() if row] == ["one", "three"], "stdout alone"
+    )
+
+
+def test_progress_and_colours(service: Service, visitor: Visitor) -> None:
+    script = r"for n in 1 2 3; do printf '\rdone %s/3' $n; done; printf '\n\033[31mred\033[0m\n'"
+    command = service.run(script)
+    visitor.open(command["id"])
+    rows = visitor.wait_for_row("done 3/3")
+    assert "red" in rows
+    assert not [row for row in rows if "1/3" in row]
+    red = visitor.page.locator(".xterm-rows span", has_text="red").first
+    assert red.evaluate("(element) => getComputedStyle(element).color") != "rgb(216, 220, 223)"
+
+
+def test_nothing_is_missing_or_twice_though_the_server_is_killed(
+    service: Service, visitor: Visitor
+) -> None:
+    script = "for n in $(seq 1 600); do echo line $n; sleep 0.01; done"
+    command = service.submit(script)
+    visitor.open(command["id"])
+    visitor.wait_for_row("line 20")
+    for _ in range(3):
+        service.kill_server()
+        visitor.page.wait_for_timeout(700)
+    # A longer death is told, since when, and content stays.
+    service.wait(command["id"], 60)
+    visitor.wait_for_row("line 600", 30)
+    expect(visitor.page.get_by_text("succeeded").first).to_be_visible()
+    assert visitor.all_rows() == [f"line {number}" for number in range(1, 601)]
+
+
+def test_a_lost_connection_is_told_and_ends(service: Service, visitor: Visitor) -> None:
+    command = service.submit("echo before; sleep 8; echo after")
+    visitor.open(command["id"])
+    visitor.wait_for_row("before")
+    visitor.context.set_offline(True)
+    service.kill_server()
+    line = visitor.page.get_by_text("Connection lost since")
+    expect(line).to_be_visible(timeout=20_000)
+    assert "before" in visitor.rows()
+    visitor.context.set_offline(False)
+    expect(line).to_have_count(0, timeout=20_000)
+    visitor.wait_for_row("after", 30)
+
+
+def test_a_hundred_thousand_lines_at_speed_block_nobody(service: Service, visitor: Visitor) -> None:
+    script = """
+        for part in $(seq 0 199); do
+            seq -f 'line %.0f of many, with some more text to make it a usual one' \
+                $((part * 500 + 1)) $((part * 500 + 500))
+            sleep 0.1
+        done
+    """
+    command = service.submit(script)
+    visitor.open(command["id"])
+    visitor.eventually(lambda: any("line" in row for row in visitor.rows()), "the first lines")
+    visitor.page.evaluate("window.longTasks.length = 0")
+    service.wait(command["id"], 90)
+    visitor.wait_for_row("line 100000 of many, with some more text to make it a usual one", 30)
+    longest = max(visitor.page.evaluate("window.longTasks"), default=0)
+    assert longest <= 200
+    # Scrolling up lets go; the end takes hold again.
+    visitor.key("PageUp")
+    expect(visitor.page.get_by_role("button", name="to the end")).to_be_visible()
+
+
+def test_a_gigabyte_opens_at_its_end_and_anywhere(
+    service: Service, visit: Callable[..., Visitor]
+) -> None:
+    visitor = visit().sign_in()
+    line = "%012.0f " + "x" * 50
+    count = GIGABYTE // 64
+    command = service.submit(f"seq -f '{line}' 0 {count - 1}")["id"]
+    found = service.wait(command, 300)
+    assert found["output"]["bytes"] == GIGABYTE
+
+    def row(number: int) -> str:
+        return f"{number:012d} " + "x" * 50
+
+    began = time.monotonic()
+    visitor.page.goto(f"/commands/{command}")
+    visitor.wait_for_row(row(count - 1))
+    assert time.monotonic() - began < 5  # with the page itself, on a machine that does more
+    shown = visitor.page.evaluate(
+        "performance.now() - performance.getEntriesByType('navigation')[0].responseEnd"
+    )
+    assert shown < 5000
+    # Anywhere: by a link to a position, by the slider, at the start.
+    for part in (3, 7):
+        number = count * part // 10
+        visitor.page.goto("/")
+        visitor.open(command, f"#p={number * 64}")
+        visitor.wait_for_row(row(number))
+    visitor.key("g")
+    visitor.wait_for_row(row(0))
+    slider = visitor.page.get_by_role("slider", name="Place in the output")
+    box = slider.bounding_box()
+    assert box is not None
+    visitor.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    def middle() -> bool:
+        numbers = [int(text[:12]) for text in visitor.rows() if text[:12].isdigit()]
+        return bool(numbers) and abs(numbers[0] - count // 2) < count // 50
+
+    visitor.eventually(middle, "the middle to be shown")
+    # Search in what is loaded, and says so.
+    visitor.key("G")
+    visitor.wait_for_row(row(count - 1))
+    visitor.key("/")
+    visitor.page.get_by_label("Find in the output").fill(f"{count - 40:012d}")
+    expect(visitor.page.get_by_text("that are loaded")).to_be_visible()
+    visitor.wait_for_row(row(count - 40))
+    visitor.page.keyboard.press("Escape")
+    # All of it can be had as it is.
+    assert (
+        eventually(lambda: service.bytes_of(command, tail=64), "the end")
+        .decode()
+        .startswith(f"{count - 1:012d}")
+    )
+
+
+def test_replay_in_its_own_time(service: Service, visitor: Visitor) -> None:
+    command = service.run("for n in 1 2 3 4; do echo step $n; sleep 0.4; done")["id"]
+    visitor.open(command)
+    visitor.wait_for_row("step 4")
+    visitor.page.get_by_role("button", name="More").click()
+    visitor.page.get_by_role("menuitem", name="Replay").click()
+    visitor.eventually(
+        lambda: "step 1" in visitor.rows() and "step 4" not in visitor.rows(), "the beginning"
+    )
+    visitor.wait_for_row("step 4")

@@ -1,0 +1,217 @@
+"""The pages as people use them: sign in, submit, find, stop, run again; by mouse and by keys."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from support.page import Visitor
+from support.service import Service, eventually
+
+
+def test_signing_in_and_out(service: Service, visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    page = visitor.page
+    page.goto("/")
+    page.get_by_label("Token").fill("ss_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    visitor.sign_in()
+    # Nothing that a script could read says who it is.
+    stored = page.evaluate(
+        "JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}])"
+    )
+    assert service.token not in stored
+    assert "session" not in stored
+    (cookie,) = visitor.context.cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+    # It outlives the server.
+    service.kill_server()
+    service.wait_until_up()
+    page.reload()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("Token")).to_be_visible()
+
+
+def test_the_link_that_serve_prints_works_once(
+    service: Service, visit: Callable[..., Visitor]
+) -> None:
+    found = eventually(lambda: re.search(r"http://\S+/#code=\S+", service.output()), "the link")
+    visitor = visit()
+    visitor.page.goto(found.group())
+    expect(visitor.page.get_by_role("button", name="Sign out")).to_be_visible()
+    assert "code" not in visitor.page.url
+    second = visit()
+    second.page.goto(found.group())
+    expect(second.page.get_by_label("Token")).to_be_visible()
+
+
+def test_the_first_steps_are_taught_and_what_is_new_appears(
+    service: Service, visitor: Visitor
+) -> None:
+    page = visitor.page
+    expect(page.get_by_text(service.url).first).to_be_visible()
+    command = service.submit("sleep 600", name="long one", labels={"team": "db"})
+    row = page.locator(f"[data-id='{command['id']}']")
+    expect(row.get_by_role("link", name="long one")).to_be_visible()
+    expect(row).to_contain_text("running")
+    # Stop asks once, in place.
+    row.get_by_role("button", name="Stop long one").click()
+    row.get_by_label("SIGTERM now, SIGKILL after").fill("5")
+    row.get_by_role("button", name="Stop", exact=True).click()
+    expect(row).to_contain_text("stopped")
+    assert service.wait(command["id"])["status"] == "stopped"
+    row.get_by_role("button", name="Rerun long one").click()
+    expect(page.get_by_role("link", name="long one")).to_have_count(2)
+
+
+def test_a_new_command_from_the_form(service: Service, visitor: Visitor) -> None:
+    page = visitor.page
+    page.get_by_role("link", name="New", exact=True).click()
+    editor = page.locator(".cm-content")
+    editor.click()
+    page.keyboard.insert_text('echo "$1 $PLACE"; exit 3')
+    page.get_by_label("Name", exact=True).fill("from the form")
+    page.get_by_role("button", name="Argument").click()
+    page.get_by_label(re.compile(r"\$1|Argument 1")).fill("it's $HOME")
+    page.get_by_label("NAME 1").fill("PLACE")
+    page.get_by_label("value 1").last.fill("here")
+    expect(page.get_by_text("curl").first).to_be_visible()
+    page.get_by_role("button", name="Run", exact=True).click()
+    visitor.wait_for_row("it's $HOME here")
+    expect(page.get_by_text("exit 3").first).to_be_visible()
+    (item,) = service.client.get("/v1/commands").json()["items"]
+    assert item["name"] == "from the form"
+    assert item["args"] == ["it's $HOME"]
+    assert item["env"] == {"PLACE": "here"}
+
+
+def test_filters_are_in_the_address(service: Service, visitor: Visitor) -> None:
+    good = service.run("true", name="good one", labels={"team": "db"})["id"]
+    bad = service.run("exit 3", name="bad one", labels={"team": "web"})["id"]
+    page = visitor.page
+    page.goto("/?status=failed")
+    expect(page.locator(f"[data-id='{bad}']")).to_be_visible()
+    expect(page.locator(f"[data-id='{good}']")).to_have_count(0)
+    page.goto("/")
+    page.locator(f"[data-id='{good}']").get_by_text("team=db").click()
+    expect(page.locator(f"[data-id='{bad}']")).to_have_count(0)
+    assert "team" in page.url
+    page.reload()
+    expect(page.locator(f"[data-id='{good}']")).to_be_visible()
+    expect(page.locator(f"[data-id='{bad}']")).to_have_count(0)
+    page.goto("/?q=bad")
+    expect(page.locator(f"[data-id='{bad}']")).to_be_visible()
+    expect(page.locator(f"[data-id='{good}']")).to_have_count(0)
+
+
+def test_pages_of_the_list(service: Service, visitor: Visitor) -> None:
+    for number in range(120):
+        service.submit("true", name=f"number {number:03d}")
+    page = visitor.page
+    page.goto("/")
+    expect(page.get_by_role("link", name="number 119")).to_be_visible()
+    seen: list[str] = []
+    while True:
+        rows = page.locator("[data-id]")
+        expect(rows.first).to_be_visible()
+        seen += rows.evaluate_all("(all) => all.map((each) => each.dataset.id)")
+        older = page.get_by_role("button", name="Older →")
+        if older.is_disabled():
+            break
+        first = rows.first.get_attribute("data-id")
+        older.click()
+        visitor.eventually(
+            lambda rows=rows, first=first: rows.first.get_attribute("data-id") != first, "a page"
+        )
+    assert len(seen) == len(set(seen)) == 120
+
+
+def test_the_keyboard_reaches_everything(service: Service, visitor: Visitor) -> None:
+    service.run("echo second", name="second")
+    service.run("echo first", name="first")
+    page = visitor.page
+    page.goto("/")
+    expect(page.get_by_role("link", name="first")).to_be_visible()
+    visitor.key("j")
+    visitor.key("j")
+    visitor.key("Enter")
+    visitor.wait_for_row("second")
+    page.go_back()
+    expect(page.get_by_role("link", name="first")).to_be_visible()
+    visitor.key("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    visitor.key("n")
+    expect(page.locator(".cm-content")).to_be_visible()
+    page.goto("/")
+    expect(page.get_by_role("link", name="first")).to_be_visible()
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.type("second")
+    # Faster than the answer: what was typed counts, not what is still shown.
+    page.keyboard.press("Enter")
+    visitor.wait_for_row("second")
+
+
+HOSTILE = (
+    "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>\"'`${window.hacked=1}"
+)
+
+
+def test_what_people_write_does_nothing(service: Service, visitor: Visitor) -> None:
+    script = (
+        f"# {HOSTILE}\ncat <<'END'\n{HOSTILE}\nEND\n"
+        # A title, the clipboard, a link, a question that a terminal would answer, a bell.
+        r"printf '\033]0;hacked\007\033]52;c;aGFja2Vk\007\033]8;;javascript:window.hacked=1\007link"
+        r"\033]8;;\007\033[c\033[6n\033[5n\007\nend\n'"
+    )
+    command = service.run(script, name=HOSTILE, labels={"team": HOSTILE[:200]}, args=[HOSTILE])
+    page = visitor.page
+    for path in ("/", f"/?q={'<img'}", f"/commands/{command['id']}", "/hosts"):
+        page.goto(path)
+        expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+        page.wait_for_timeout(200)
+        assert page.evaluate("window.hacked") is None
+    visitor.open(command["id"])
+    visitor.wait_for_row("end")
+    page.get_by_text("link").first.click(force=True)
+    for name in ("Script", "Arguments 1", "Details"):
+        page.get_by_text(name, exact=True).first.click()
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.hacked") is None
+    assert page.title().startswith(HOSTILE)  # it is text, and not what the output asks for
+    assert page.url.startswith(service.url)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 375])
+def test_nobody_is_shut_out(
+    service: Service, visit: Callable[..., Visitor], scheme: str, width: int
+) -> None:
+    service.run("echo fine; echo not >&2; exit 3", name="failed one", labels={"team": "db"})
+    running = service.submit("echo there; sleep 600", name="running one", args=["x"])["id"]
+    visitor = visit(color_scheme=scheme, viewport={"width": width, "height": 800})
+    visitor.page.goto("/")
+    expect(visitor.page.get_by_label("Token")).to_be_visible()
+    assert visitor.serious_faults() == []
+    visitor.sign_in()
+    for path, there in (
+        ("/", "running one"),
+        ("/?q=nothing-like-this", "No command matches."),
+        ("/new", "The same from a terminal"),
+        (f"/commands/{running}", "there"),
+        ("/hosts", "keeper"),
+    ):
+        visitor.page.goto(path)
+        expect(visitor.page.get_by_text(there).first).to_be_visible()
+        assert visitor.serious_faults() == []
+        # Nothing is wider than the window.
+        wide = visitor.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0

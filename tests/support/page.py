@@ -1,0 +1,136 @@
+"""Somebody who looks at the page: a browser window, and what went wrong in it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+
+from support.service import Service, eventually
+
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+WATCH = """
+window.violations = [];
+document.addEventListener('securitypolicyviolation', (event) =>
+    window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+window.longTasks = [];
+new PerformanceObserver((list) => {
+    for (const task of list.getEntries()) window.longTasks.push(task.duration);
+}).observe({type: 'longtask', buffered: true});
+"""
+
+
+class Visitor:
+    """One browser window on a service.
+
+    Args:
+        browser: it belongs to.
+        service: that it looks at.
+        options: of the window, such as ``color_scheme`` or ``viewport``.
+    """
+
+    def __init__(self, browser: Browser, service: Service, **options: Any) -> None:
+        self.service = service
+        self.context: BrowserContext = browser.new_context(
+            base_url=service.url, **{"viewport": {"width": 1280, "height": 800}, **options}
+        )
+        self.context.add_init_script(WATCH)
+        self.page: Page = self.context.new_page()
+        self.wrong: list[str] = []
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+
+    def _said(self, message: ConsoleMessage) -> None:
+        # That an answer was 401 or did not come is what some tests are about.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.wrong.append(f"console: {message.text}")
+
+    def sign_in(self, path: str = "/") -> "Visitor":
+        """Sign in with the token, and be on a page."""
+        self.page.goto(path)
+        self.page.get_by_label("Token").fill(self.service.token)
+        self.page.get_by_role("button", name="Sign in").click()
+        expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
+        return self
+
+    def open(self, command: str, hash: str = "") -> Locator:  # noqa: A002
+        """Look at a command; return its terminal."""
+        self.page.goto(f"/commands/{command}{hash}")
+        terminal = self.page.locator(".xterm-rows")
+        expect(terminal.first).to_be_attached()
+        return terminal
+
+    def rows(self) -> list[str]:
+        """Return the rows of the terminal that are visible, without blanks at their ends."""
+        texts = self.page.locator(".screen:not([style*='hidden']) .xterm-rows > div")
+        found: list[str] = texts.all_text_contents()
+        return [text.replace("\xa0", " ").rstrip() for text in found]
+
+    def wait_for_row(self, wanted: str, seconds: float = 20) -> list[str]:
+        """Wait until a row is exactly this; return all that are visible then."""
+
+        def there() -> list[str]:
+            rows = self.rows()
+            return rows if wanted in rows else []
+
+        return list(eventually(there, f"the row {wanted!r}", seconds))
+
+    def key(self, name: str) -> None:
+        """Press a key where no field has the focus."""
+        self.page.keyboard.press(name)
+
+    def all_rows(self) -> list[str]:
+        """Return all rows that are loaded, by paging through them from the start."""
+        self.key("g")
+        eventually(self._settled, "the start to be shown")
+        seen: list[str] = []
+        last: list[str] = []
+        while (rows := self.rows()) != last:
+            seen += _continued(seen, rows)
+            last = rows
+            self.key("PageDown")
+            self.page.wait_for_timeout(30)
+        while seen and not seen[-1]:
+            seen.pop()
+        return seen
+
+    def _settled(self) -> bool:
+        first = self.rows()
+        self.page.wait_for_timeout(100)
+        return first == self.rows()
+
+    def eventually(self, condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+        """Wait for a condition while the page goes on."""
+
+        def checked() -> Any:
+            self.page.wait_for_timeout(20)
+            return condition()
+
+        return eventually(checked, what, seconds)
+
+    def serious_faults(self) -> list[str]:
+        """Return what axe-core finds that is serious or worse."""
+        self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate("axe.run(document)")
+        return [
+            f"{fault['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
+            for fault in found["violations"]
+            if fault["impact"] in ("serious", "critical")
+            for node in fault["nodes"]
+        ]
+
+    def close(self) -> None:
+        """Close the window; whatever went wrong in it is a failure."""
+        violations = self.page.evaluate("window.violations")
+        self.context.close()
+        assert self.wrong == []
+        assert violations == []
+
+
+def _continued(seen: list[str], rows: list[str]) -> list[str]:
+    """Return what a screenful adds to what was seen; it may overlap with its end."""
+    for overlap in range(min(len(seen), len(rows)), 0, -1):
+        if seen[-overlap:] == rows[:overlap]:
+            return rows[overlap:]
+    return rows
