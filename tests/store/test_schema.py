@@ -5,6 +5,7 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from traceback import format_exception
 from uuid import uuid4
 
 import pytest
@@ -201,14 +202,44 @@ def test_several_may_migrate_at_once(postgres: Databases) -> None:
     [
         ("mysql://x/y", "cannot use a mysql database"),
         ("postgresql:x", "cannot use the database URL"),
+        ("postgresql://u:hunter2@h:hunter2/db", "cannot use the database URL"),
+        ("postgresql://u:p@hunter2@h/db", "cannot use the database URL: write @"),
         ("nonsense", "cannot use a nonsense database"),
         ("sqlite:////no/such/directory/x.db", "cannot open database /no/such/directory/x.db"),
         ("sqlite:///", "cannot open database"),
     ],
 )
 def test_what_cannot_be_opened(url: str, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
         open_database(url)
+    assert "hunter2" not in "".join(format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://u@h/db?password=hunter2", "postgresql://u@h/db"),
+        ("postgresql://u:hunter2@h:5433/db", "postgresql://u@h:5433/db"),
+        ("postgresql://u@h/db?sslpassword=hunter2&passfile=/x", "postgresql://u@h/db"),
+        ("postgresql://u@h/db?PASSWORD=hunter2&options=-chunter2", "postgresql://u@h/db"),
+        (
+            "postgresql://u@/db?host=h1:5432&password=hunter2&host=h2:5433",
+            "postgresql://u@/db?host=h1%3A5432&host=h2%3A5433",
+        ),
+    ],
+)
+def test_a_database_is_named_without_what_is_secret(url: str, name: str) -> None:
+    database = connect_database(url)
+    database.close()
+    assert database.name == name
+
+
+@pytest.mark.parametrize("more", ["", "&no_such_parameter=x", "&connect_timeout=x", "&port=1"])
+def test_an_error_says_nothing_of_the_password(postgres: Databases, more: str) -> None:
+    url = f"{postgres.url('no_such_database')}?password=hunter2{more}"
+    with pytest.raises(StoreUnavailableError) as caught:
+        open_database(url)
+    assert "hunter2" not in "".join(format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import time
 from typing import Any, Final, LiteralString
 
 import psycopg
-from sqlalchemy import URL, Connection, ExceptionContext, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, ExceptionContext, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from scriptservice.errors import ConfigurationError, OtherWriterError
+from scriptservice.store.address import parse_address, shown_address
 from scriptservice.store.engine import READERS, Database
 
 PATIENCE_SECONDS = 10.0
@@ -46,11 +46,7 @@ def connect_postgresql(url: str) -> Database:
     Raises:
         ConfigurationError: it is no URL.
     """
-    try:
-        given = make_url(url)
-    except ArgumentError as error:
-        message = "cannot use the database URL: it is none; postgresql://USER@HOST/NAME is"
-        raise ConfigurationError(message) from error
+    given = parse_address(url)
     writing = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
     # Not a standby: who is woken by a commit reads what was committed.
     reading = create_engine(
@@ -67,7 +63,7 @@ def connect_postgresql(url: str) -> Database:
     for engine in (writing, reading, migrating):
         event.listen(engine, "handle_error", _name_no_values)
     return Database(
-        given.render_as_string(hide_password=True),
+        shown_address(given),
         writing,
         reading,
         migrating,
