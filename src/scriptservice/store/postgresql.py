@@ -5,6 +5,7 @@ new connection that has it knows that whatever an earlier one had sent is commit
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -60,6 +61,7 @@ def connect_postgresql(url: str) -> Database:
     )
     migrating = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
     event.listen(writing, "connect", _become_writer)
+    event.listen(reading, "connect", _answer_in_time(PATIENCE_SECONDS))
     for engine in (writing, reading, migrating):
         event.listen(engine, "handle_error", _name_no_values)
     return Database(
@@ -120,6 +122,18 @@ def _become_writer(connection: "psycopg.Connection[Any]", _: Any) -> None:
         # What is answered with 201 is on the disk; a default of the role does not change that.
         connection.execute("SET synchronous_commit = on")
     connection.autocommit = False
+
+
+def _answer_in_time(seconds: float) -> Callable[["psycopg.Connection[Any]", Any], None]:
+    """Return what lets a connection give up a statement for which nobody waits any more."""
+
+    def limit(connection: "psycopg.Connection[Any]", _: Any) -> None:
+        connection.autocommit = True
+        milliseconds = str(round(seconds * 1000))
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", [milliseconds])
+        connection.autocommit = False
+
+    return limit
 
 
 def _ask(connection: "psycopg.Connection[Any]", query: LiteralString) -> Any:
