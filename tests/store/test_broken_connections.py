@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import DBAPIError
 
 from scriptservice.errors import StoreUnavailableError
 from scriptservice.store import commands as command_store
@@ -201,3 +202,20 @@ def test_slow_reads_do_not_keep_the_readers_from_others(
     asyncio.run(test())
     database.close()
     postgres.drop(url)
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1/0", "SELECT nothing", "SELECT E'\\x00'"])
+def test_what_makes_no_sense_is_no_database_that_is_away(
+    database: Database, statement: str
+) -> None:
+    def ask(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    async def test() -> None:
+        reader = Reader(database)
+        with pytest.raises(DBAPIError):
+            await reader.run(ask)
+        assert await reader.run(host_store.all_hosts) == []
+        reader.close()
+
+    asyncio.run(test())
