@@ -12,7 +12,8 @@
     ├── IdempotencyMismatchError   another request had this Idempotency-Key
     └── StoreError
         ├── StoreUnavailableError   the database does not answer; worth another try
-        │   └── OtherWriterError    another server writes to it
+        │   ├── OtherWriterError    another server writes to it
+        │   └── TablesInUseError    its schema cannot be changed at the moment
         └── StorageFullError        the disk has less room than is kept free
 
 ``server.problems`` maps them to HTTP, in one place.
@@ -108,6 +109,10 @@ class StoreUnavailableError(StoreError):
 
 class OtherWriterError(StoreUnavailableError):
     """Another server writes to the database."""
+
+
+class TablesInUseError(StoreUnavailableError):
+    """Somebody keeps tables whose schema is to be changed."""
 
 
 class StorageFullError(StoreError):

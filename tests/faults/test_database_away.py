@@ -517,3 +517,28 @@ def test_what_is_submitted_after_a_failover_runs_to_its_end(
     assert service.client.get(f"/v1/commands/{long}").status_code == 404
     eventually(ran.read_text, "it to run to its end")
     assert ran.read_text() == "ended\n"
+
+
+def test_a_server_waits_until_it_can_read_what_was_left_open(service: Service, url: str) -> None:
+    service.stop()
+    service.flags = ("--max-running", "1")
+    service.start()
+    running = service.submit("while [ ! -e /proc/self/gone ]; do sleep 0.1; done")["id"]
+    service.wait_for(running, "running")
+    waiting = [service.submit("echo ran", queue_timeout_seconds=600)["id"] for _ in range(3)]
+    with psycopg.connect(url) as other:
+        # What is open cannot be read, and all else that a start needs can.
+        other.execute("LOCK TABLE inputs IN ACCESS EXCLUSIVE MODE")
+        service.kill_server()
+        logged = ("adoption_waits", "server_failed")
+        eventually(lambda: any(each in service.output() for each in logged), "the log", 60)
+        assert "server_failed" not in service.output()
+        pid = service.server_pid
+        other.rollback()
+    ask_to_stop(service, running)
+    for command in waiting:
+        assert service.wait(command)["status"] == "succeeded"
+        assert service.bytes_of(command) == b"ran\n"
+    assert service.wait(running)["status"] == "stopped"
+    assert service.server_pid == pid
+    assert service.output().count("adoption_waits") == 1

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import DBAPIError
 
 from scriptservice.errors import StoreUnavailableError
 from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching
 from scriptservice.store import hosts as host_store
 from scriptservice.store.continuity import Continuity
-from scriptservice.store.engine import Database, open_database, write_nothing
+from scriptservice.store.engine import READERS, Database, open_database, write_nothing
 from scriptservice.store.reader import Reader
 from scriptservice.store.recording import OtherDatabaseError
 from scriptservice.store.writer import Writer
@@ -293,6 +294,51 @@ def test_a_reader_is_told_that_there_is_no_answer(
         with pytest.raises(StoreUnavailableError, match="does not answer"):
             await reader.run(host_store.all_hosts)
         door.mend()
+        assert await reader.run(host_store.all_hosts) == []
+        reader.close()
+
+    asyncio.run(test())
+
+
+def test_slow_reads_do_not_keep_the_readers_from_others(
+    postgres: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scriptservice.store.postgresql.PATIENCE_SECONDS", 1.0)
+    url = postgres.migrated()
+    database = open_database(url)
+
+    def slow(connection: Connection) -> None:
+        connection.exec_driver_sql("SELECT pg_sleep(8)")
+
+    async def test() -> None:
+        reader = Reader(database)
+        slow_ones = [reader.run(slow) for _ in range(READERS)]
+        errors = await asyncio.gather(*slow_ones, return_exceptions=True)
+        assert [type(error) for error in errors] == [StoreUnavailableError] * READERS
+        # All its threads were at it; none is any more.
+        assert await reader.run(host_store.all_hosts) == []
+        # Also where nobody's patience is at an end it is this error.
+        reader._patience_seconds = 20
+        with pytest.raises(StoreUnavailableError, match="does not answer"):
+            await reader.run(slow)
+        reader.close()
+
+    asyncio.run(test())
+    database.close()
+    postgres.drop(url)
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1/0", "SELECT nothing", "SELECT E'\\x00'"])
+def test_what_makes_no_sense_is_no_database_that_is_away(
+    database: Database, statement: str
+) -> None:
+    def ask(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    async def test() -> None:
+        reader = Reader(database)
+        with pytest.raises(DBAPIError):
+            await reader.run(ask)
         assert await reader.run(host_store.all_hosts) == []
         reader.close()
 

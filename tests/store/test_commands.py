@@ -1,5 +1,6 @@
 """Commands as they are stored, found again and picked for dispatch."""
 
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
@@ -162,13 +163,72 @@ def test_open_commands_are_those_that_are_not_final(store: Store) -> None:
         stop_grace_seconds=1.5,
         started_at=3,
     )
-    found = {row.status: row for row in store.read(dispatching.open_commands)}
+    found = {row.status: row for row in read_open(store)}
     assert set(found) == {Status.QUEUED, Status.RUNNING, Status.STOPPING}
     running = found[Status.RUNNING]
     assert running.id == commands[Status.RUNNING].id
     assert (running.dispatched_to, running.stop_signal) == (KEEPER, "SIGTERM")
     assert (running.stop_grace_seconds, running.outcome.started_at) == (1.5, 3)
     assert (running.queue_timeout_seconds, running.created_at) == (9, CREATED)
+
+
+def read_open(
+    store: Store, meanwhile: Callable[[int], object] | None = None
+) -> list[dispatching.OpenCommand]:
+    """Return what all pages hold, and do something after each of them."""
+    found: list[dispatching.OpenCommand] = []
+    place: dispatching.Place | None = dispatching.FIRST
+    while place is not None:
+        page = store.read(dispatching.open_commands, place)
+        found += page.commands
+        place = page.following
+        if meanwhile is not None:
+            meanwhile(len(found))
+    return found
+
+
+def test_open_commands_come_in_pages_and_those_that_just_wait_do_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "PAGE", 2)
+    wanted = set()
+    for status in (Status.QUEUED, Status.RUNNING, Status.STOPPING):
+        for number in range(7):
+            store.add(Status.SUCCEEDED, dispatched_to=KEEPER)
+            waits = {"dispatched_to": None}
+            sent = {"dispatched_to": f"keeper {number}"}
+            fields = sent if number % 3 else waits
+            seconds = 9 if number == 3 else None
+            made = store.add(status, queue_timeout_seconds=seconds, **fields)
+            if fields is sent or seconds is not None:
+                wanted.add(made.number)
+    found = [row.number for row in read_open(store)]
+    assert len(found) == len(set(found)) == 15
+    assert set(found) == wanted
+
+
+def test_what_goes_on_between_two_pages_is_not_missed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "PAGE", 2)
+    made = [store.add(dispatched_to=KEEPER) for _ in range(9)]
+
+    def go_on(count: int) -> None:
+        # From the last on, so that what goes on has not been read where it was.
+        if count == 2:
+            store.set(made[8], status=Status.RUNNING.value)
+            store.set(made[7], status=Status.STOPPING.value)
+            store.set(made[0], status=Status.RUNNING.value)
+            store.set(made[6], status=Status.SUCCEEDED.value)
+        if count > 6:
+            store.set(made[8], status=Status.STOPPING.value)
+
+    found = {row.number for row in read_open(store, go_on)}
+    assert found == {command.number for command in made} - {made[6].number}
+
+
+def test_no_open_commands(store: Store) -> None:
+    assert read_open(store) == []
 
 
 def test_by_ids_finds_those_there_are_whatever_their_status(store: Store) -> None:

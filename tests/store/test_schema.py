@@ -2,9 +2,13 @@
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
+from traceback import format_exception
 from uuid import uuid4
 
 import pytest
@@ -14,7 +18,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import URL, Uuid, bindparam, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from scriptservice.errors import ConfigurationError, StoreUnavailableError
+from scriptservice.errors import ConfigurationError, StoreUnavailableError, TablesInUseError
 from scriptservice.model import Stream
 from scriptservice.store import commands as command_store
 from scriptservice.store import hosts as host_store
@@ -22,10 +26,12 @@ from scriptservice.store import output as output_store
 from scriptservice.store import tokens as token_store
 from scriptservice.store.engine import Database, connect_database, open_database
 from scriptservice.store.migrations import _config, known_revisions
-from scriptservice.store.schema import SCHEMA, schema_of
+from scriptservice.store.postgresql import MIGRATION_LOCK
+from scriptservice.store.schema import SCHEMA, migrate_schema, prepare_schema, schema_of
 from scriptservice.store.sqlite import sqlite_url
 from scriptservice.store.tables import metadata
 from support.postgres import Databases
+from support.service import eventually
 from support.store import Store
 
 
@@ -196,19 +202,141 @@ def test_several_may_migrate_at_once(postgres: Databases) -> None:
     postgres.drop(url)
 
 
+def behind(url: str) -> Database:
+    """Return a database that lacks the newest revision."""
+    database = connect_database(url)
+    config = _config()
+    with database.migrating.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    return database
+
+
+def test_a_migration_behind_a_dump_holds_nobody_up(
+    postgres: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scriptservice.store.schema.LOCK_MILLISECONDS", 300)
+    monkeypatch.setattr("scriptservice.store.schema.PAUSE_SECONDS", 0.1)
+    url = postgres.empty()
+    database = behind(url)
+    waits: list[str] = []
+
+    def waiting(reason: str) -> None:
+        waits.append(reason)
+        # While the dump goes on and the migration waits, others read and write.
+        with database.migrating.begin() as other:
+            other.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            for table in metadata.tables:
+                other.execute(text(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE"))
+        if len(waits) == 2:
+            dump.rollback()
+
+    with database.migrating.connect() as dump:
+        tables = ", ".join(metadata.tables)
+        dump.execute(text(f"LOCK TABLE {tables} IN ACCESS SHARE MODE"))
+        with pytest.raises(TablesInUseError, match="somebody keeps its tables"):
+            open_database(url, migrate=True)
+        before, after = migrate_schema(database, waiting)
+    assert (before, after, len(waits)) == ("0002", SCHEMA, 2)
+    assert schema_of(database.migrating) == SCHEMA
+    assert differences(database) == []
+    database.close()
+    postgres.drop(url)
+
+
+def test_migrate_says_that_it_waits(postgres: Databases) -> None:
+    url = postgres.empty()
+    database = behind(url)
+    with database.migrating.connect() as dump:
+        dump.execute(text("LOCK TABLE inputs IN ACCESS SHARE MODE"))
+        verb = [sys.executable, "-m", "scriptservice.cli", "migrate", "--database", url]
+        with subprocess.Popen(verb, stdout=PIPE, stderr=PIPE, text=True) as migrating:
+            assert migrating.stderr is not None
+            said = migrating.stderr.readline()
+            dump.rollback()
+            printed, more = migrating.communicate(timeout=60)
+    assert said.startswith(f"scriptservice: cannot change the schema of database {database.name} ")
+    assert said.endswith("such as a pg_dump; waiting\n")
+    assert (migrating.returncode, more) == (0, "")
+    assert printed == f"{database.name}: schema 0002 -> {SCHEMA}\n"
+    database.close()
+    postgres.drop(url)
+
+
+def test_whoever_migrates_second_waits_for_the_first(
+    postgres: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scriptservice.store.schema.LOCK_MILLISECONDS", 50)
+    url = postgres.empty()
+    # Also where the server's own default would cut the wait.
+    postgres.execute(f"ALTER DATABASE {make_url(url).database} SET lock_timeout = '50ms'")
+    database = behind(url)
+    with ThreadPoolExecutor(1) as pool:
+        with database.migrating.begin() as first:
+            first.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+            second = pool.submit(prepare_schema, database, migrate=True)
+
+            def stands_in_line() -> bool:
+                asked = text(
+                    "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE "
+                    "locktype = 'advisory' AND NOT granted "
+                    "AND clock_timestamp() - query_start > '0.2s'"
+                )
+                # Each time anew: a transaction goes on seeing what it saw at first.
+                with database.migrating.connect() as look:
+                    return bool(look.execute(asked).scalar()) or second.done()
+
+            eventually(stands_in_line, "the second to wait")
+            assert not second.done()
+        second.result(20)
+    assert schema_of(database.migrating) == SCHEMA
+    database.close()
+    postgres.drop(url)
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [
         ("mysql://x/y", "cannot use a mysql database"),
         ("postgresql:x", "cannot use the database URL"),
+        ("postgresql://u:hunter2@h:hunter2/db", "cannot use the database URL"),
+        ("postgresql://u:p@hunter2@h/db", "cannot use the database URL: write @"),
         ("nonsense", "cannot use a nonsense database"),
         ("sqlite:////no/such/directory/x.db", "cannot open database /no/such/directory/x.db"),
         ("sqlite:///", "cannot open database"),
     ],
 )
 def test_what_cannot_be_opened(url: str, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
         open_database(url)
+    assert "hunter2" not in "".join(format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://u@h/db?password=hunter2", "postgresql://u@h/db"),
+        ("postgresql://u:hunter2@h:5433/db", "postgresql://u@h:5433/db"),
+        ("postgresql://u@h/db?sslpassword=hunter2&passfile=/x", "postgresql://u@h/db"),
+        ("postgresql://u@h/db?PASSWORD=hunter2&options=-chunter2", "postgresql://u@h/db"),
+        (
+            "postgresql://u@/db?host=h1:5432&password=hunter2&host=h2:5433",
+            "postgresql://u@/db?host=h1%3A5432&host=h2%3A5433",
+        ),
+    ],
+)
+def test_a_database_is_named_without_what_is_secret(url: str, name: str) -> None:
+    database = connect_database(url)
+    database.close()
+    assert database.name == name
+
+
+@pytest.mark.parametrize("more", ["", "&no_such_parameter=x", "&connect_timeout=x", "&port=1"])
+def test_an_error_says_nothing_of_the_password(postgres: Databases, more: str) -> None:
+    url = f"{postgres.url('no_such_database')}?password=hunter2{more}"
+    with pytest.raises(StoreUnavailableError) as caught:
+        open_database(url)
+    assert "hunter2" not in "".join(format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -78,13 +78,25 @@ def _migrate(settings: Settings, _: dict[str, Any]) -> None:
 
     database = connect_database(settings.database_url)
     try:
-        before, after = migrate_schema(database)
+        before, after = migrate_schema(database, _Waiting())
     finally:
         database.close()
     if before == after:
         print(f"{database.name} has schema {after} already")
     else:
         print(f"{database.name}: schema {before or 'none'} -> {after}")
+
+
+class _Waiting:
+    """Says once why a migration waits."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self, reason: str) -> None:
+        if not self._said:
+            self._said = True
+            print(f"scriptservice: {reason}; waiting", file=sys.stderr, flush=True)
 
 
 def _backup(settings: Settings, given: dict[str, Any]) -> None:

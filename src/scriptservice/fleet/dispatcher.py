@@ -289,7 +289,7 @@ class Dispatcher:
     def _expire_later(
         self, command: UUID, number: int, created_at: int, timeout_seconds: float | None
     ) -> None:
-        if timeout_seconds is None:
+        if timeout_seconds is None or command in self._expiring:
             return
         # Counted by the monotonic clock from here on, so that setting the clock changes nothing.
         delay = max(0.0, timeout_seconds - max(0, now_us() - created_at) / 1e6)
@@ -362,7 +362,7 @@ class Dispatcher:
     # Beginning and end
 
     async def adopt(self, opened: list[dispatching.OpenCommand]) -> None:
-        """Take over what another server left; to be called once the journal is recorded.
+        """Take over some of what another server left; to be called once the journal is recorded.
 
         What is marked for this keeper and not in its journal was never seen by it: it is sent
         again. What is marked for another keeper and not in any journal may have run: it is lost.
@@ -371,7 +371,10 @@ class Dispatcher:
         list was read.
 
         Args:
-            opened: all commands that are not final.
+            opened: commands that are not final. One may come again.
+
+        Raises:
+            StoreError: only some are taken over; the same may be called again.
         """
         for row in opened:
             if row.dispatched_to is None:
@@ -380,6 +383,9 @@ class Dispatcher:
                 await self._lose(row)
             elif row.id not in self._sent:
                 await self._adopt_sent(row)
+
+    def adopted(self) -> None:
+        """All that another server left is taken over."""
         self._ended_before_adoption = None
         self._transport.adopted()
 

@@ -18,6 +18,7 @@ from scriptservice.errors import (
     ConfigurationError,
     StoreError,
 )
+from scriptservice.fleet.adoption import adopt_all
 from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.local import Hello, LocalKeeper
 from scriptservice.fleet.news import Recorded, Step
@@ -209,11 +210,18 @@ class Server:
     async def _take_over(self) -> None:
         """Bring the journal home, then decide on what was left open, then begin to dispatch."""
         await self._recorder.caught_up(self._hello.end)
-        opened = await self._reader.run(dispatching.open_commands)
-        await self._dispatcher.adopt(opened)
-        for number in await self._reader.run(requests.deleted_numbers):
-            self._remover.remove(number)
+        await adopt_all(self._reader, self._dispatcher)
         self._run(self._dispatcher.run())
+        while True:
+            try:
+                deleted = await self._reader.run(requests.deleted_numbers)
+            except StoreError as error:
+                log.warning("removal_waits", error=str(error))
+                await asyncio.sleep(STORE_SECONDS)
+            else:
+                break
+        for number in deleted:
+            self._remover.remove(number)
 
     async def _forget_requests(self) -> None:
         """Remove old Idempotency-Keys now and then, until cancelled."""

@@ -212,13 +212,13 @@ class ListQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     status: list[Status] = Field(default=[], description="any of these; repeats")
-    label: list[str] = Field(default=[], description="key=value, all of them; repeats")
+    label: list[Text] = Field(default=[], description="key=value, all of them; repeats")
     q: Text | None = Field(None, description="substring of name or script, ASCII case ignored")
-    host: str | None = Field(None, description="name of the host")
+    host: Text | None = Field(None, description="name of the host")
     created_after: str | None = Field(None, description="RFC 3339")
     created_before: str | None = Field(None, description="RFC 3339")
     limit: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="commands a page")
-    cursor: str | None = Field(None, description="next_cursor of the page before")
+    cursor: Text | None = Field(None, description="next_cursor of the page before")
 
 
 class WaitQuery(BaseModel):

@@ -8,6 +8,7 @@ copy is made in small steps with pauses, so that the disk is theirs as well.
 import contextlib
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -27,17 +28,45 @@ def back_up(source: str, target: str, on_progress: Callable[[int, int], None]) -
         on_progress: told after each step how many bytes are copied, and of how many.
 
     Raises:
-        ConfigurationError: there is no such database, or the copy cannot be made.
+        ConfigurationError: there is no such database, the target is that database, or the copy
+            cannot be made.
     """
     if not os.path.isfile(source):
         message = f"cannot back up {source}: there is no such database"
         raise ConfigurationError(message)
-    partial = f"{target}.partial"
     try:
-        # It holds what scripts print: nobody else may read it, whatever the umask.
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.fchmod(descriptor, 0o600)
+        _refuse_itself(source, target)
+        return _copy_whole(source, target, on_progress)
+    except (OSError, sqlite3.Error) as error:
+        message = f"cannot back up {source} to {target}: {error}"
+        raise ConfigurationError(message) from error
+
+
+def _refuse_itself(source: str, target: str) -> None:
+    """Refuse a target that is the database, or one of the files that SQLite keeps beside it.
+
+    Raises:
+        ConfigurationError: it is one of them, by whatever name.
+    """
+    database = os.path.realpath(source)  # SQLite puts its files where a link leads
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        own = database + suffix
+        same = os.path.realpath(target) == own  # also if it is not there at the moment
+        with contextlib.suppress(FileNotFoundError):
+            same = same or os.path.samefile(own, target)
+        if same:
+            message = f"cannot back up {source} to {target}: it is the database itself"
+            raise ConfigurationError(message)
+
+
+def _copy_whole(source: str, target: str, on_progress: Callable[[int, int], None]) -> int:
+    directory, name = os.path.split(os.path.abspath(target))
+    # A name of its own: another backup to this file may be under way, or have been killed.
+    # It holds what scripts print: nobody else may read it, whatever the umask.
+    descriptor, partial = tempfile.mkstemp(".partial", f"{name}.", directory)
+    try:
         try:
+            os.fchmod(descriptor, 0o600)
             _copy(source, partial, on_progress)
             os.fsync(descriptor)
             size = os.fstat(descriptor).st_size
@@ -45,9 +74,6 @@ def back_up(source: str, target: str, on_progress: Callable[[int, int], None]) -
             os.close(descriptor)
         os.replace(partial, target)
         _sync_directory(target)
-    except (OSError, sqlite3.Error) as error:
-        message = f"cannot back up {source} to {target}: {error}"
-        raise ConfigurationError(message) from error
     finally:
         with contextlib.suppress(OSError):
             os.unlink(partial)

@@ -20,7 +20,7 @@ class Database:
     """A database, as the store uses it.
 
     Attributes:
-        name: what messages call it: a path or a URL without its password.
+        name: what messages call it: a path, or a URL without what may be secret.
         writing: one connection at a time, in transactions that exclude other writers. On
             PostgreSQL whoever is connected holds the right to write until that connection ends.
         reading: up to `READERS` connections, each transaction sees one moment.

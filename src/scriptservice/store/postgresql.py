@@ -5,14 +5,15 @@ new connection that has it knows that whatever an earlier one had sent is commit
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Final, LiteralString
 
 import psycopg
-from sqlalchemy import URL, Connection, ExceptionContext, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, ExceptionContext, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from scriptservice.errors import ConfigurationError, OtherWriterError
+from scriptservice.store.address import parse_address, shown_address
 from scriptservice.store.engine import READERS, Database
 
 PATIENCE_SECONDS = 10.0
@@ -57,11 +58,7 @@ def connect_postgresql(url: str) -> Database:
     Raises:
         ConfigurationError: it is no URL.
     """
-    try:
-        given = make_url(url)
-    except ArgumentError as error:
-        message = "cannot use the database URL: it is none; postgresql://USER@HOST/NAME is"
-        raise ConfigurationError(message) from error
+    given = parse_address(url)
     writing = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
     # Not a standby: who is woken by a commit reads what was committed.
     reading = create_engine(
@@ -75,10 +72,11 @@ def connect_postgresql(url: str) -> Database:
     )
     migrating = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
     event.listen(writing, "connect", _become_writer)
+    event.listen(reading, "connect", _answer_in_time(PATIENCE_SECONDS))
     for engine in (writing, reading, migrating):
         event.listen(engine, "handle_error", _name_no_values)
     return Database(
-        given.render_as_string(hide_password=True),
+        shown_address(given),
         writing,
         reading,
         migrating,
@@ -139,6 +137,18 @@ def _become_writer(connection: "psycopg.Connection[Any]", _: Any) -> None:
         # What is answered with 201 is on the disk; a default of the role does not change that.
         connection.execute("SET synchronous_commit = on")
     connection.autocommit = False
+
+
+def _answer_in_time(seconds: float) -> Callable[["psycopg.Connection[Any]", Any], None]:
+    """Return what lets a connection give up a statement for which nobody waits any more."""
+
+    def limit(connection: "psycopg.Connection[Any]", _: Any) -> None:
+        connection.autocommit = True
+        milliseconds = str(round(seconds * 1000))
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", [milliseconds])
+        connection.autocommit = False
+
+    return limit
 
 
 def _ask(connection: "psycopg.Connection[Any]", query: LiteralString) -> Any:

@@ -6,7 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from scriptservice.errors import StoreUnavailableError
 from scriptservice.store.engine import READERS, Database, is_disconnected
@@ -37,6 +44,7 @@ class Reader:
 
         Raises:
             StoreUnavailableError: the database does not answer.
+            SQLAlchemyError: what it was asked makes no sense to it: a bug of ours.
         """
         work = asyncio.get_running_loop().run_in_executor(
             self._pool, lambda: self._read(lambda connection: function(connection, *args, **kwargs))
@@ -58,6 +66,8 @@ class Reader:
                 with self._engine.connect() as connection:
                     return function(connection)
             except SQLAlchemyError as error:
+                if not _is_its_own(error):
+                    raise
                 if last_try or not is_disconnected(error):
                     message = "cannot read: the database does not answer now"
                     raise StoreUnavailableError(message) from error
@@ -66,3 +76,10 @@ class Reader:
     def close(self) -> None:
         """End the threads after what they are at."""
         self._pool.shutdown(wait=self._patience_seconds is None, cancel_futures=True)
+
+
+def _is_its_own(error: SQLAlchemyError) -> bool:
+    """Whether an error is the database's, and not of what it was asked."""
+    if isinstance(error, DataError | IntegrityError | ProgrammingError):
+        return is_disconnected(error)
+    return isinstance(error, DBAPIError | PoolTimeoutError)

@@ -1,17 +1,24 @@
 """A database's schema: which it is, whether this release can use it, and bringing it up to date."""
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from scriptservice.errors import ConfigurationError, StoreUnavailableError
+from scriptservice.errors import ConfigurationError, StoreUnavailableError, TablesInUseError
 from scriptservice.store.engine import Database
 
 SCHEMA = "0004"
 """The schema this release writes: the newest revision of ``migrations``."""
+
+LOCK_MILLISECONDS = 2000
+PAUSE_SECONDS = 1.0
+
+_IN_USE = ("55P03", "40P01")
+"""SQLSTATEs: a lock was not to be had in time, or two waited for each other."""
 
 
 def schema_of(engine: Engine) -> str | None:
@@ -36,6 +43,7 @@ def prepare_schema(database: Database, *, migrate: bool) -> None:
     Raises:
         ConfigurationError: its schema is newer, or older and not to be changed; or it is none of
             ours.
+        TablesInUseError: its tables are kept by somebody, and another try may do.
         StoreUnavailableError: it does not answer now.
     """
     with _said(database):
@@ -59,8 +67,15 @@ def prepare_schema(database: Database, *, migrate: bool) -> None:
         _upgrade(database)
 
 
-def migrate_schema(database: Database) -> tuple[str | None, str]:
-    """Bring a database's schema up to date; return the revisions before and after.
+def migrate_schema(database: Database, on_waiting: Callable[[str], None]) -> tuple[str | None, str]:
+    """Bring a database's schema up to date, however long somebody keeps its tables.
+
+    Args:
+        database: connected to as need be.
+        on_waiting: told why, each time that the tables cannot be had.
+
+    Returns:
+        The revisions before and after.
 
     Raises:
         ConfigurationError: its schema is newer than this release's.
@@ -68,20 +83,51 @@ def migrate_schema(database: Database) -> tuple[str | None, str]:
     """
     with _said(database):
         before = schema_of(database.migrating)
-    prepare_schema(database, migrate=True)
-    return before, SCHEMA
+    while True:
+        try:
+            prepare_schema(database, migrate=True)
+        except TablesInUseError as error:
+            on_waiting(str(error))
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return before, SCHEMA
 
 
 def _upgrade(database: Database) -> None:
+    """Change the schema, or give up soon where somebody keeps the tables.
+
+    Raises:
+        TablesInUseError: somebody does; nothing is changed.
+    """
     from scriptservice.store.migrations import upgrade
 
-    with database.migrating.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            from scriptservice.store.postgresql import MIGRATION_LOCK
+    try:
+        with database.migrating.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                _take_turns(connection)
+            upgrade(connection)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) not in _IN_USE:
+            raise
+        message = (
+            f"cannot change the schema of database {database.name} now: somebody keeps its "
+            "tables, such as a pg_dump"
+        )
+        raise TablesInUseError(message) from error
 
-            # Several servers may start at once; the second finds that there is nothing to do.
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-        upgrade(connection)
+
+def _take_turns(connection: Connection) -> None:
+    """Let no one else migrate meanwhile, and let no one else wait for long.
+
+    A lock that waits behind a dump makes every later reader and writer of the table wait as well.
+    """
+    from scriptservice.store.postgresql import MIGRATION_LOCK
+
+    # Several servers may start at once; the second finds that there is nothing to do. Nobody
+    # waits for whoever stands in line here.
+    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
 
 
 def _refuse_newer(database: Database, current: str) -> None:
