@@ -241,7 +241,8 @@ def _check_page(service: Container, token: str) -> None:
     must(assets and 'id="app"' in page.text, f"shows its page to whoever asks: {assets}")
     for path in assets:
         asset = browser.open(path).raise_for_status()
-        must(len(asset.content) > 200, f"{path}: {asset.headers['content-type']}")
+        size, kind = len(asset.content), asset.headers["content-type"]
+        must(size > 200 and "html" not in kind, f"{path}: {size:,} bytes of {kind}")
     must(browser.open("/v1/commands").status_code == 401, "and nothing else")
     for name in ("127.0.0.1:8080", "localhost:8080"):
         must(browser.open("/", name).is_success, f"it answers for {name}, if published there")

@@ -43,12 +43,11 @@ def _pip_settings() -> Settings:
 
 def _npm_settings() -> Settings:
     """Return where npm finds packages and whom it trusts; no passwords or tokens."""
-    values = {name: _said("npm", "config", "get", name).strip() for name in _NPM}
-    found = {
-        f"npm_config_{name.replace('-', '_')}": value
-        for name, value in values.items()
-        if value not in {"", "null", "undefined"}
-    }
+    found = {}
+    for line in _said("npm", "config", "get", *_NPM).splitlines():
+        name, _, value = line.partition("=")
+        if name in _NPM and value not in {"", "null", "undefined"}:
+            found[f"npm_config_{name.replace('-', '_')}"] = value
     # What node itself is told to trust besides, where npm's own setting says nothing.
     if certificates := os.environ.get("NODE_EXTRA_CA_CERTS"):
         found["NODE_EXTRA_CA_CERTS"] = certificates
