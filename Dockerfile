@@ -3,9 +3,15 @@
 
 FROM python:3.13-slim AS base
 
+# --- The page: built from web/, with the packages that its lock names by hash; node stays here ----
+
+FROM node:24-slim AS page
+WORKDIR /build
+COPY scripts/build-page ./scripts/
+COPY web ./web
+RUN scripts/build-page
+
 # --- The wheel: the package and everything it needs, checked against the hashes in the lock -------
-# What the package is to ship beside its own source, such as a built web page, gets a stage of its
-# own before this one, with its own tools, and comes in here by COPY --from.
 
 FROM base AS wheel
 WORKDIR /build
@@ -14,6 +20,7 @@ RUN pip download --no-cache-dir --disable-pip-version-check --quiet --require-ha
     --only-binary :all: --dest /wheels --requirement requirements.lock
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src ./src
+COPY --from=page /build/src/scriptservice/ui ./src/scriptservice/ui
 RUN pip wheel --no-cache-dir --disable-pip-version-check --quiet --no-index --find-links /wheels \
     --no-deps --wheel-dir /wheels .
 # Only what the package asks for, so not what built it; without pip, and not where scripts that use

@@ -66,6 +66,12 @@ def test_a_wheel_has_the_page(checkout: Path, tmp_path: Path) -> None:
     assert page == {"scriptservice/ui/index.html", "scriptservice/ui/assets/a-1.js"}
 
 
+def test_so_has_one_that_is_built_where_gits_rules_are_not(checkout: Path, tmp_path: Path) -> None:
+    (checkout / ".gitignore").unlink()  # as in the image
+    page, _ = build(checkout, tmp_path, "exit 0")
+    assert page == {"scriptservice/ui/index.html", "scriptservice/ui/assets/a-1.js"}
+
+
 def test_without_npm_it_says_that_there_is_none(checkout: Path, tmp_path: Path) -> None:
     page, said = build(checkout, tmp_path, None)
     assert page == set()

@@ -16,11 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from image import build, check, dockerfile, roots
+from image import build, check, dockerfile, places, roots
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGES = ["ca-certificates", "postgresql", "python3", "python3-pip", "python3-venv"]
-NEEDED = ["chroot", "debootstrap", "mount", "nsenter", "setpriv", "unshare"]
+NEEDED = ["chroot", "debootstrap", "mount", "node", "npm", "nsenter", "setpriv", "unshare"]
 _IFF_UP = 1
 _SIOCSIFFLAGS = 0x8914
 
@@ -51,7 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/check-image", description=__doc__)
     parser.add_argument("--suite", default="bookworm", help="of Debian, with Python 3.11 or later")
     parser.add_argument("--base", help="an earlier root of debootstrap, to save making one")
-    parser.add_argument("--directory", help="where to work; needs 1 GB")
+    parser.add_argument("--directory", help="where to work; needs 2 GB")
     parser.add_argument("--no-database", dest="database", action="store_false", help="with SQLite")
     for name in ("inside", "work", "layers"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
@@ -77,13 +77,15 @@ def _build_and_run(arguments: argparse.Namespace) -> int:
     if not arguments.base:
         print(f"Debian {arguments.suite}, in place of the official Python image", flush=True)
         roots.make_debian(base, arguments.suite, PACKAGES)
-    standin = work / "python"
-    (standin / "usr/local/bin").mkdir(parents=True)
-    roots.like_python_image(standin)
-    # Under the Dockerfile's stages, so that an earlier root stays as it is.
-    stages = dockerfile.parse(CHECKOUT / "Dockerfile")
+    # Between the Debian and the Dockerfile's stages, so that an earlier root stays as it is.
+    python, node = work / "python", work / "node"
+    (python / "usr/local/bin").mkdir(parents=True)
+    roots.like_python_image(python)
+    roots.like_node_image(node)
+    bases = {"python": [python, base], "node": [node, base]}
+    given = build.Given(CHECKOUT, bases, places.settings_by_command())
     print("the Dockerfile's stages", flush=True)
-    image, layers = build.build(stages, CHECKOUT, [standin, base], work, build.pip_settings())
+    image, layers = build.build(dockerfile.parse(CHECKOUT / "Dockerfile"), given, work)
     print(f"the image adds {image.bytes() / 1e6:.0f} MB to its base", flush=True)
     told = ":".join(map(str, layers))
     return _again(["unshare", "--net"], arguments, inside="run", layers=told)

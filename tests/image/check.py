@@ -162,6 +162,26 @@ class Api:
         return dict(eventually(final, f"the end of {command}", 60))
 
 
+class Browser:
+    """What a browser does that knows no token: it opens the page, and signs in there."""
+
+    def __init__(self) -> None:
+        # By the name that the published port has on the machine itself.
+        self._client = httpx.Client(base_url=URL.replace("127.0.0.1", "localhost"), timeout=30)
+
+    def open(self, path: str, host: str | None = None) -> httpx.Response:
+        return self._client.get(path, headers={"Host": host} if host else None)
+
+    def sign_in(self, **secret: str) -> str:
+        """Return what the page shows with whatever changes something."""
+        answer = self._client.post("/v1/session", json=secret)
+        return str(answer.raise_for_status().json()["csrf_token"])
+
+    def sign_out(self, csrf_token: str) -> None:
+        headers = {"X-CSRF-Token": csrf_token}
+        self._client.delete("/v1/session", headers=headers).raise_for_status()
+
+
 def run(checkout: Path, layers: list[Path], work: Path, *, with_database: bool) -> int:
     """Run everything; return the exit code."""
     deployment = Deployment(checkout, layers, work, with_database=with_database)
@@ -192,6 +212,7 @@ def _run(deployment: Deployment) -> None:
     if deployment.database is not None:
         file = service.run("test", "-e", "/data/scriptservice.db")
         must(file.returncode != 0, "keeps what it is told in PostgreSQL, not in a file")
+    _check_page(service, token[1])
     first = _check_service(service, api)
     print("stopping", flush=True)
     command = api.submit("trap 'echo bye; exit 7' TERM; echo here; while :; do sleep 0.02; done")
@@ -211,6 +232,34 @@ def _run(deployment: Deployment) -> None:
     must(ended["exit_code"] == 7, "the script that was stopped with it got its time")
     must(api.output(command) == "here\nbye\n", "and its last words are kept")
     must(deployment.stop(deployment.service)[0] == 0, "ended in order")
+
+
+def _check_page(service: Container, token: str) -> None:
+    browser = Browser()
+    page = browser.open("/").raise_for_status()
+    assets = re.findall(r'(?:src|href)="(/assets/[^"]+)"', page.text)
+    must(assets and 'id="app"' in page.text, f"shows its page to whoever asks: {assets}")
+    for path in assets:
+        asset = browser.open(path).raise_for_status()
+        size, kind = len(asset.content), asset.headers["content-type"]
+        must(size > 200 and "html" not in kind, f"{path}: {size:,} bytes of {kind}")
+    must(browser.open("/v1/commands").status_code == 401, "and nothing else")
+    for name in ("127.0.0.1:8080", "localhost:8080"):
+        must(browser.open("/", name).is_success, f"it answers for {name}, if published there")
+    must(browser.open("/", "script_service:8000").status_code == 421, "and for no other name")
+    code = re.search(r"sign in: \S+#code=(\S+)", service.output())
+    assert code is not None, service.output()
+    for how, secret in (("the token", {"token": token}), ("the link", {"code": code[1]})):
+        csrf_token = browser.sign_in(**secret)
+        must(browser.open("/v1/commands").is_success, f"{how} signs in")
+        browser.sign_out(csrf_token)
+        must(browser.open("/v1/commands").status_code == 401, "signed out")
+    node = service.run("/bin/sh", "-c", "command -v node npm")
+    must(node.stdout == "", "what the page was built with is not in the image")
+    found = service.run("find", "/opt/scriptservice", "-path", "*/ui/*", "-printf", "%f ").stdout
+    kept = {Path(path).name for path in assets} | {"index.html"}
+    must(kept <= set(found.split()), "its files are in the package")
+    must(".made-from" not in found, "what the build notes for itself is not")
 
 
 def _check_service(service: Container, api: Api) -> str:

@@ -102,3 +102,19 @@ def like_python_image(base: Path) -> None:
         link = base / "usr/local/bin" / name
         link.unlink(missing_ok=True)
         link.symlink_to("/usr/bin/" + {"python": "python3"}.get(name, name))
+
+
+def like_node_image(layer: Path) -> None:
+    """Put this machine's node and npm into a layer, where the official image has its own.
+
+    The layer is for a Debian, which has the C and C++ libraries that the usual builds of node need;
+    one with more of its own does not start there. npm's settings stay here.
+    """
+    said = subprocess.run(["node", "--print", "process.execPath"], capture_output=True, check=True)
+    npm = Path(shutil.which("npm") or "").resolve().parents[1]
+    for directory in ("bin", "lib/node_modules"):
+        (layer / "usr/local" / directory).mkdir(parents=True)
+    shutil.copy2(said.stdout.strip().decode(), layer / "usr/local/bin/node")
+    own = layer / "usr/local/lib/node_modules/npm"
+    shutil.copytree(npm, own, symlinks=True, ignore=shutil.ignore_patterns("npmrc"))
+    (layer / "usr/local/bin/npm").symlink_to("../lib/node_modules/npm/bin/npm-cli.js")

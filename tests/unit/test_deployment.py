@@ -1,5 +1,6 @@
 """What the image, the compose file and the unit say is what the code does."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import yaml
 
 from image.compose import ComposeService, read_compose
 from image.dockerfile import Stage, parse
+from image.ignored import Ignored
 from scriptservice.cli import given
 from scriptservice.cli.main import main
 from scriptservice.keeper.keeper import FINISH_SECONDS
@@ -87,10 +89,9 @@ def test_the_base_is_a_python_that_the_package_allows(stages: list[Stage]) -> No
 
 
 def test_what_is_copied_is_there_and_let_through(stages: list[Stage]) -> None:
-    lines = (CHECKOUT / ".dockerignore").read_text().splitlines()
-    rules = [line for line in lines if line and line[0] != "#"]
-    assert rules[0] == "*"
-    let_through = {rule[1:] for rule in rules if rule[0] == "!"}
+    rules = Ignored(CHECKOUT / ".dockerignore").rules
+    assert rules[0] == ("*", True)
+    let_through = {rule for rule, leaves_out in rules if not leaves_out}
     names = {stage.name for stage in stages}
     copied = set()
     for stage in stages:
@@ -101,6 +102,58 @@ def test_what_is_copied_is_there_and_let_through(stages: list[Stage]) -> None:
                 copied |= set(each.words[:-1])
     assert copied == let_through
     assert all((CHECKOUT / name).exists() for name in copied)
+
+
+def test_what_is_made_here_stays_here() -> None:
+    ignored = Ignored(CHECKOUT / ".dockerignore")
+    for path in (
+        "tests/image/build.py",
+        "scripts/check",
+        "docs/node_modules",
+        "web/node_modules",
+        "web/node_modules/vite/package.json",
+        "src/scriptservice/ui",
+        "src/scriptservice/ui/assets/index.js",
+        "src/scriptservice/__pycache__/ids.cpython-313.pyc",
+        "src/scriptservice/ids.pyc",
+    ):
+        assert ignored(path), path
+    for path in (
+        "scripts/build-page",
+        "hatch_build.py",
+        "web/package-lock.json",
+        "web/src/main.ts",
+        "src/scriptservice/server/page.py",
+    ):
+        assert not ignored(path), path
+
+
+def test_the_page_is_built_by_a_node_that_it_allows(stages: list[Stage]) -> None:
+    package = json.loads((CHECKOUT / "web" / "package.json").read_text())
+    least = re.fullmatch(r">=(\d+)\.\d+", package["engines"]["node"])
+    page = next(stage for stage in stages if stage.name == "page")
+    base = re.fullmatch(r"node:(\d+)-slim", page.base)
+    assert base is not None
+    assert least is not None
+    assert int(base[1]) > int(least[1])
+    assert int(base[1]) % 2 == 0, "the odd ones have no long-term support"
+    assert [each.text for each in page.all("RUN")] == ["scripts/build-page"]
+    assert {word for each in page.all("COPY") for word in each.words[:-1]} == {
+        "scripts/build-page",
+        "web",
+    }
+
+
+def test_the_wheel_takes_the_page_from_its_stage(stages: list[Stage]) -> None:
+    names = [stage.name for stage in stages]
+    assert names.index("page") < names.index("wheel")
+    wheel = next(stage for stage in stages if stage.name == "wheel")
+    steps = [each for each in wheel.instructions if each.name in {"COPY", "RUN"}]
+    (taken,) = [each for each in steps if each.flags.get("from") == "page"]
+    ui = "src/scriptservice/ui"
+    assert taken.words == [f"/build/{ui}", f"./{ui}"]
+    (building,) = [each for each in steps if "pip wheel" in each.text]
+    assert steps.index(taken) < steps.index(building)
 
 
 def test_what_the_package_needs_is_copied_and_locked(stages: list[Stage]) -> None:
