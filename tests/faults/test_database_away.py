@@ -542,3 +542,24 @@ def test_a_server_waits_until_it_can_read_what_was_left_open(service: Service, u
     assert service.wait(running)["status"] == "stopped"
     assert service.server_pid == pid
     assert service.output().count("adoption_waits") == 1
+
+
+def test_what_ended_beyond_all_records_is_lost_and_blocks_nobody(
+    url: str, failover: Failover, make_service: MakeService
+) -> None:
+    service = make_service("--max-running", "1", database=url).start()
+    first = service.submit("sleep 600")["id"]
+    service.wait_for(first, "running")
+    failover.copy()
+    wait_until_ready(service)
+    ask_to_stop(service, first, grace_seconds=0)
+    service.wait(first)
+    # So much that the segment with the record of that end is dropped.
+    big = service.submit("head -c 140000000 /dev/zero")["id"]
+    service.wait(big, 120)
+    failover.swap()
+    command = submitted(service, "echo new")
+    eventually(lambda: _final(service, command), "the queue to go on", 60)
+    found = service.get(first)
+    assert found["status"] == "lost"
+    assert service.get(command)["status"] == "succeeded"

@@ -16,7 +16,7 @@ from scriptservice.store.reader import Reader
 log = structlog.get_logger()
 
 
-async def adopt_all(reader: Reader, dispatcher: Dispatcher) -> None:
+async def adopt_all(reader: Reader, dispatcher: Dispatcher, held: frozenset[str] | None) -> None:
     """Let a dispatcher take over all commands that are not final.
 
     A database that does not answer is asked again: what was adopted of a page stays so, and is
@@ -25,13 +25,14 @@ async def adopt_all(reader: Reader, dispatcher: Dispatcher) -> None:
     Args:
         reader: for what is open.
         dispatcher: that has not begun to dispatch.
+        held: what the keeper has; see `Dispatcher.adopt`.
     """
     place: dispatching.Place | None = dispatching.FIRST
     waits = False
     while place is not None:
         try:
             page = await reader.run(dispatching.open_commands, place)
-            await dispatcher.adopt(page.commands)
+            await dispatcher.adopt(page.commands, held)
         except StoreError as error:
             if not waits:
                 log.warning("adoption_waits", error=str(error))

@@ -361,7 +361,9 @@ class Dispatcher:
 
     # Beginning and end
 
-    async def adopt(self, opened: list[dispatching.OpenCommand]) -> None:
+    async def adopt(
+        self, opened: list[dispatching.OpenCommand], held: frozenset[str] | None
+    ) -> None:
         """Take over some of what another server left; to be called once the journal is recorded.
 
         What is marked for this keeper and not in its journal was never seen by it: it is sent
@@ -372,6 +374,9 @@ class Dispatcher:
 
         Args:
             opened: commands that are not final. One may come again.
+            held: what the keeper has, asked before the list was read and the journal recorded;
+                None if it is not known. What it does not have, and has not ended by its
+                journal, has lost the record of its end.
 
         Raises:
             StoreError: only some are taken over; the same may be called again.
@@ -380,9 +385,13 @@ class Dispatcher:
             if row.dispatched_to is None:
                 self._expire_later(row.id, row.number, row.created_at, row.queue_timeout_seconds)
             elif row.dispatched_to != self._transport.identity:
-                await self._lose(row)
+                await self._lose(row, _why_lost(row))
             elif row.id not in self._sent:
-                await self._adopt_sent(row)
+                started = row.status is not Status.QUEUED
+                if started and held is not None and str(row.id) not in held:
+                    await self._lose(row, "the record of its end is missing")
+                else:
+                    await self._adopt_sent(row)
 
     def adopted(self) -> None:
         """All that another server left is taken over."""
@@ -404,12 +413,7 @@ class Dispatcher:
         if row.stop_signal is not None:
             self._transport.stop(str(row.id), row.stop_signal, row.stop_grace_seconds or 0.0)
 
-    async def _lose(self, row: dispatching.OpenCommand) -> None:
-        reason = "its keeper died before it was on record that it started"
-        if row.status is not Status.QUEUED:
-            reason = "its keeper died and left no record of how it ended"
-        if row.dispatched_to == dispatching.RESTORED:
-            reason = "restored: it may have run after this copy of the database was made"
+    async def _lose(self, row: dispatching.OpenCommand, reason: str) -> None:
         ending = dispatching.Ending(row.number, Status.LOST, reason, now_us())
         while True:
             try:
@@ -425,3 +429,12 @@ class Dispatcher:
     def close(self) -> None:
         """Send nothing more and take nothing more."""
         self._closing = True
+
+
+def _why_lost(row: dispatching.OpenCommand) -> str:
+    """Return why nobody can know what became of a command that another keeper was to run."""
+    if row.dispatched_to == dispatching.RESTORED:
+        return "restored: it may have run after this copy of the database was made"
+    if row.status is Status.QUEUED:
+        return "its keeper died before it was on record that it started"
+    return "its keeper died and left no record of how it ended"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from scriptservice.fleet.transport import HostState
+from scriptservice.fleet.transport import Held, HostState
 from scriptservice.keeper.journal import JournalReader, Record
 from scriptservice.keeper.protocol import (
     Frame,
@@ -19,6 +19,7 @@ from scriptservice.keeper.protocol import (
 )
 
 STATE_SECONDS = 2.0
+HELD_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class LocalKeeper(asyncio.Protocol):
         self._reader: JournalReader | None = None
         self._pings: dict[int, asyncio.Future[HostState]] = {}
         self._numbers = itertools.count()
+        self._holding: asyncio.Future[Held] | None = None
         self._grown = asyncio.Event()
         self._greeted: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self.end = 0
@@ -124,6 +126,9 @@ class LocalKeeper(asyncio.Protocol):
             case "pong":
                 if (waiting := self._pings.pop(frame["number"], None)) and not waiting.done():
                     waiting.set_result(_state(frame))
+            case "held":
+                if self._holding is not None and not self._holding.done():
+                    self._holding.set_result(Held(frozenset(frame["ids"]), frame["end"]))
             case "shutdown":
                 self._on_shutdown()
             case "finish":
@@ -203,6 +208,13 @@ class LocalKeeper(asyncio.Protocol):
                 return await answer
         finally:
             self._pings.pop(number, None)
+
+    async def held(self) -> Held:
+        """See `Transport.held`."""
+        self._holding = asyncio.get_running_loop().create_future()
+        self._send({"type": "held"})
+        async with asyncio.timeout(HELD_SECONDS):
+            return await self._holding
 
 
 def _state(frame: Frame) -> HostState:

@@ -28,6 +28,19 @@ class HostState:
     strays: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a keeper has.
+
+    Attributes:
+        commands: ids of those whose end is not in its journal.
+        end: how far the journal reached then.
+    """
+
+    commands: frozenset[str]
+    end: int
+
+
 class Transport(Protocol):
     """One host's keeper.
 
@@ -73,6 +86,13 @@ class Transport(Protocol):
 
     async def state(self) -> HostState:
         """Ask how it is.
+
+        Raises:
+            TimeoutError: it does not answer.
+        """
+
+    async def held(self) -> Held:
+        """Ask which commands it has.
 
         Raises:
             TimeoutError: it does not answer.

@@ -200,6 +200,8 @@ class Keeper:
                 self._recorded(frame["position"])
             case "ping":
                 self._child.send({"type": "pong", "number": frame["number"], **self._state()})
+            case "held":
+                self._child.send({"type": "held", "end": self._ledger.end, "ids": self._held()})
             case "ready":
                 self._child_was_ready = True
                 self._serving("serving")
@@ -237,6 +239,10 @@ class Keeper:
             "unrecorded_bytes": self._ledger.unrecorded_bytes,
             "strays": [stat.pid for stat in self._tree.strays()],
         }
+
+    def _held(self) -> list[str]:
+        """Return all commands whose end is not yet in the journal."""
+        return [*self._running, *self._waiting]
 
     def _recorded(self, position: int) -> None:
         self._ledger.recorded_to(position)

@@ -6,7 +6,8 @@ database. This module is the only one of the keeper that others import, with ``j
 lines of log, ``lines`` and ``log``.
 
 To the keeper: ``ready``, ``waiting``, ``fatal``, ``adopted``, ``spawn``, ``stop``, ``expire``,
-``recorded``, ``ping``. To the child: ``hello``, ``end``, ``shutdown``, ``finish``, ``pong``.
+``recorded``, ``held``, ``ping``. To the child: ``hello``, ``end``, ``shutdown``, ``finish``,
+``held``, ``pong``.
 """
 
 import json

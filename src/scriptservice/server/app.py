@@ -209,8 +209,15 @@ class Server:
 
     async def _take_over(self) -> None:
         """Bring the journal home, then decide on what was left open, then begin to dispatch."""
-        await self._recorder.caught_up(self._hello.end)
-        await adopt_all(self._reader, self._dispatcher)
+        held: frozenset[str] | None = None
+        end = self._hello.end
+        try:
+            found = await self._keeper.held()
+            held, end = found.commands, max(end, found.end)
+        except TimeoutError:
+            log.warning("adoption_waits", error="the keeper does not say what it has")
+        await self._recorder.caught_up(end)
+        await adopt_all(self._reader, self._dispatcher, held)
         self._run(self._dispatcher.run())
         while True:
             try:
@@ -258,7 +265,11 @@ class Server:
             position: the journal's last.
         """
         await self._recorder.caught_up(position)
-        await self._writer.submit(dispatching.unmark, self._hello.identity)
+        try:
+            await self._writer.submit(dispatching.unmark, self._hello.identity)
+        except StoreError as error:
+            # What was marked and never seen by the keeper is lost then; it cannot be many.
+            log.warning("unmark_failed", error=str(error))
         self.feed.close()
 
     async def close(self) -> None:
