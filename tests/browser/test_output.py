@@ -155,7 +155,7 @@ def test_replay_in_its_own_time(service: Service, visitor: Visitor) -> None:
     visitor.open(command)
     visitor.wait_for_row("step 4")
     visitor.page.get_by_role("button", name="More").click()
-    visitor.page.get_by_role("menuitem", name="Replay").click()
+    visitor.page.get_by_role("button", name="Replay in its own time").click()
     visitor.eventually(
         lambda: "step 1" in visitor.rows() and "step 4" not in visitor.rows(), "the beginning"
     )
