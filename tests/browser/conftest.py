@@ -24,9 +24,13 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser, and the page as it is now: ``scripts/test`` has built it before."""
+    """A browser, and the page as it is now: ``scripts/test`` has built it before.
+
+    Not for longer than a module: its driver keeps an event loop running in this thread, and other
+    suites have loops of their own.
+    """
     subprocess.run([str(SCRIPTS / "build-page")], check=True, timeout=600)
     found = subprocess.run(
         [str(SCRIPTS / "browser")], check=True, capture_output=True, text=True, timeout=600

@@ -170,7 +170,9 @@ def test_what_people_write_does_nothing(service: Service, visitor: Visitor) -> N
         f"# {HOSTILE}\ncat <<'END'\n{HOSTILE}\nEND\n"
         # A title, the clipboard, a link, a question that a terminal would answer, a bell.
         r"printf '\033]0;hacked\007\033]52;c;aGFja2Vk\007\033]8;;javascript:window.hacked=1\007link"
-        r"\033]8;;\007\033[c\033[6n\033[5n\007\nend\n'"
+        r"\033]8;;\007\033[c\033[6n\033[5n\007\n"
+        # Work without end for a terminal that does as it is told.
+        r"x\033[2147483647S\033[2147483647Ty\033[2147483647bz\033[2147483647L\nend\n'"
     )
     command = service.run(script, name=HOSTILE, labels={"team": HOSTILE[:200]}, args=[HOSTILE])
     page = visitor.page

@@ -28,6 +28,7 @@ PAGE = (
 
 _NAME = POLICY.lower().encode()
 _NOTHING = (_NAME, NOTHING.encode())
+_NO_STORE = (b"cache-control", b"no-store")
 
 
 def style_policy(style: str) -> str:
@@ -44,7 +45,9 @@ def style_policy(style: str) -> str:
 
 
 class ContentPolicy:
-    """The outermost ASGI layer: an answer that says nothing of it may load and run nothing.
+    """The outermost ASGI layer: what an answer does not say of itself is no.
+
+    It may load and run nothing, and nobody may keep it.
 
     Args:
         app: what is behind it.
@@ -59,8 +62,12 @@ class ContentPolicy:
         async def with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = message["headers"]
-                if not any(name == _NAME for name, _ in headers):
+                said = {name for name, _ in headers}
+                if _NAME not in said:
                     headers.append(_NOTHING)
+                if b"cache-control" not in said:
+                    # Caches keep away from Authorization by themselves, and not from cookies.
+                    headers.append(_NO_STORE)
             await send(message)
 
         await self._app(scope, receive, with_policy)

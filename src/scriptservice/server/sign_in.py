@@ -107,15 +107,17 @@ class SignIn:
             ProblemError: it is wrong, or there were too many that were.
             StoreError: the session cannot be stored; the code stays good.
         """
-        wait_seconds = self._tries.wait_seconds(address)
-        if wait_seconds > 0:
-            raise ProblemError(
-                "too-many-requests",
-                "cannot let you in: too many tries were wrong; try again later",
-                headers={"Retry-After": str(int(wait_seconds) + 1)},
-            )
+        # Who has the right one is let in, however many wrong ones came from the same address:
+        # else anybody there could keep everybody else out.
         token = self._token_for(token_text, code)
         if token is None:
+            wait_seconds = self._tries.wait_seconds(address)
+            if wait_seconds > 0:
+                raise ProblemError(
+                    "too-many-requests",
+                    "cannot let you in: too many tries were wrong; try again later",
+                    headers={"Retry-After": str(int(wait_seconds) + 1)},
+                )
             self._tries.failed(address)
             detail = "cannot let you in: there is no such token"
             if code is not None:

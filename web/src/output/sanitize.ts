@@ -9,6 +9,11 @@
 /** Finals of control sequences that only draw. */
 const DRAWING = new Set([...'mKABCDEFGHfPX@LMSTdabeu`']);
 const SHOWN_MODES = /^\?(7|25)(;(7|25))*$/;
+/**
+ * What a terminal does as often as it is told, and the most that can be seen of it: scrolling, lines
+ * put in and taken out, a character repeated. Two billion of them would stand still for hours.
+ */
+const MOST: Readonly<Record<string, number>> = { S: 64, T: 64, L: 64, M: 64, b: 512 };
 const LONGEST_SEQUENCE = 256;
 const LONGEST_STRING = 4096;
 
@@ -91,7 +96,7 @@ export class Sanitizer {
     if (char < ' ') return char === '\r' || char === '\b' || char === '\t' ? char : '';
     if (char >= '@' && char <= '~') {
       this.#state = 'text';
-      return this.#allowed(this.#sequence, char) ? `\x1b[${this.#sequence}${char}` : '';
+      return this.#allowed(this.#sequence, char) ? `\x1b[${bounded(this.#sequence, char)}${char}` : '';
     }
     this.#sequence += char;
     if (char > '~' || this.#sequence.length > LONGEST_SEQUENCE) this.#state = 'text';
@@ -117,4 +122,10 @@ export class Sanitizer {
     else if (++this.#skipped > LONGEST_STRING) this.#state = 'text';
     return '';
   }
+}
+
+function bounded(parameters: string, final: string): string {
+  const most = MOST[final];
+  if (most === undefined) return parameters;
+  return parameters.replace(/^\d+/, (count) => String(Math.min(Number(count), most)));
 }

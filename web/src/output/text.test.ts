@@ -60,3 +60,15 @@ test('every newline stays one newline, whatever stands around it', () => {
   const shown = new OutputText().push(chunk(random));
   expect(count(shown)).toBe(random.filter((byte) => byte === 10).length + 1);
 });
+
+test.each([
+  ['S', '64'],
+  ['T', '64'],
+  ['L', '64'],
+  ['M', '64'],
+  ['b', '512'],
+])('what is done again and again is bounded: %s', (final, most) => {
+  expect(new Sanitizer().push(`a\x1b[2147483647${final}`)).toBe(`a\x1b[${most}${final}`);
+  expect(new Sanitizer().push(`a\x1b[3${final}`)).toBe(`a\x1b[3${final}`);
+  expect(new Sanitizer().push(`a\x1b[${final}`)).toBe(`a\x1b[${final}`);
+});
