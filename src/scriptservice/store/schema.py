@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from scriptservice.errors import ConfigurationError, StoreUnavailableError
-from scriptservice.store.engine import Database
+from scriptservice.store.engine import Database, connect_database_for_looking
 
 SCHEMA = "0003"
 """The schema this release writes: the newest revision of ``migrations``."""
@@ -45,18 +45,32 @@ def prepare_schema(database: Database, *, migrate: bool) -> None:
 
                 refuse_other_encodings(connection, database.name)
             current = _schema_of(connection)
-        if current == SCHEMA:
-            return
-        if current is not None:
-            _refuse_newer(database, current)
-        if not (migrate or database.migrates_itself):
-            has = "it is empty" if current is None else f"its schema is {current}, not {SCHEMA}"
-            message = (
-                f"cannot use database {database.name}: {has}; "
-                "run scriptservice migrate, or serve with --migrate"
-            )
-            raise ConfigurationError(message)
-        _upgrade(database)
+        if _must_change(database, current, migrate=migrate):
+            _upgrade(database)
+
+
+def check_schema(url: str, *, migrate: bool) -> None:
+    """See whether `prepare_schema` could do its work, and change nothing, not even by opening.
+
+    Args:
+        url: see `connect_database`.
+        migrate: whether a schema may be changed that is not changed unasked.
+
+    Raises:
+        ConfigurationError: see `prepare_schema`.
+        StoreUnavailableError: it does not answer now.
+    """
+    database = connect_database_for_looking(url)
+    try:
+        with _said(database), database.reading.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                from scriptservice.store.postgresql import refuse_other_encodings
+
+                refuse_other_encodings(connection, database.name)
+            current = _schema_of(connection)
+        _must_change(database, current, migrate=migrate)
+    finally:
+        database.close()
 
 
 def migrate_schema(database: Database) -> tuple[str | None, str]:
@@ -70,6 +84,26 @@ def migrate_schema(database: Database) -> tuple[str | None, str]:
         before = schema_of(database.migrating)
     prepare_schema(database, migrate=True)
     return before, SCHEMA
+
+
+def _must_change(database: Database, current: str | None, *, migrate: bool) -> bool:
+    """Return whether a schema is to be changed.
+
+    Raises:
+        ConfigurationError: it is newer, or older and not to be changed.
+    """
+    if current == SCHEMA:
+        return False
+    if current is not None:
+        _refuse_newer(database, current)
+    if not (migrate or database.migrates_itself):
+        has = "it is empty" if current is None else f"its schema is {current}, not {SCHEMA}"
+        message = (
+            f"cannot use database {database.name}: {has}; "
+            "run scriptservice migrate, or serve with --migrate"
+        )
+        raise ConfigurationError(message)
+    return True
 
 
 def _upgrade(database: Database) -> None:
