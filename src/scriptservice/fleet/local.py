@@ -156,9 +156,9 @@ class LocalKeeper(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(encode(frame))
 
-    def prepared(self) -> None:
+    def prepared(self, release: str) -> None:
         """Tell the keeper that this child can take the place of another, and how it speaks."""
-        self._send({"type": "prepared", "protocol": PROTOCOL_VERSION})
+        self._send({"type": "prepared", "protocol": PROTOCOL_VERSION, "release": release})
 
     def ready(self) -> None:
         """Tell the keeper that this child works."""

@@ -238,7 +238,7 @@ class UpgradeState:
 
     Attributes:
         number: of the upgrade, counted by data directory.
-        release: from which release.
+        release: to which release, as its server says.
         again: whether another one was asked for meanwhile.
         began_at: when it began.
     """

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 
-from scriptservice import __version__
 from scriptservice.keeper.child import Child
 from scriptservice.keeper.handover import become_next, write
 from scriptservice.keeper.log import logger
@@ -78,6 +77,7 @@ class Upgrade:
         self._step = _Step.NONE
         self._number = read_report(data_dir).number
         self._began_at = 0.0
+        self._release = ""
         self._again = False
         self._stopping = False
         self._overdue: Timer | None = None
@@ -102,7 +102,7 @@ class Upgrade:
             return
         self._number += 1
         self._began_at = time.monotonic()
-        logger.info("upgrade", step="a new server prepares", release=__version__)
+        logger.info("upgrade", step="a new server prepares")
         self._manager.reloading()
         self._enter(_Step.PREPARING, "a new server prepares", PREPARE_SECONDS)
         try:
@@ -146,6 +146,7 @@ class Upgrade:
                     f"keeper {PROTOCOL_VERSION}: restart the service"
                 )
                 return
+            self._release = str(frame["release"])
             self._enter(_Step.RETIRING, "the old server retires", RETIRE_SECONDS)
             if self._child.retire():
                 self.retired()
@@ -209,7 +210,7 @@ class Upgrade:
         """Become the next program; return only if that cannot be, with why."""
         assert self._checker is not None  # noqa: S101 - for the type checker
         state = UpgradeState(
-            number=self._number, release=__version__, again=self._again, began_at=self._began_at
+            number=self._number, release=self._release, again=self._again, began_at=self._began_at
         )
         table = self._table(state, signals)
         write(self._checker.memory, table)
@@ -265,9 +266,8 @@ class Upgrade:
         self._number = state.number
         self._again = state.again
         seconds = round(time.monotonic() - state.began_at, 1)
-        which = f"{state.release} -> {__version__}"
-        logger.info("upgraded", detail=which, seconds=seconds)
-        self._over(ok=True, message=f"upgraded: {which}, in {seconds} s")
+        logger.info("upgraded", release=state.release, seconds=seconds)
+        self._over(ok=True, message=f"upgraded to release {state.release} in {seconds} s")
 
 
 class _Checker:

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 import uvicorn
 
+from scriptservice import __version__
 from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.local import LocalKeeper
 from scriptservice.keeper.lines import Lines
@@ -125,7 +126,7 @@ class _Life:
         try:
             if passive:
                 await prepare(self._config, web.config)
-                self._link.prepared()
+                self._link.prepared(__version__)
             hello = await self._link.greeted()
             server = Server(self._config, self._link, hello)
             starting = asyncio.create_task(server.start(self._waiting))
