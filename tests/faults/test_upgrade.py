@@ -1,5 +1,6 @@
 """An upgrade in place loses no byte, exit, deadline, stop, request or descriptor."""
 
+import asyncio
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ import httpx2 as httpx
 import psutil
 
 from support.cli import cli
+from support.load import Load
 from support.scripts import ask_to_stop, keeper_of, unique_seconds, zombies_of
 from support.service import ON_SQLITE, Service, eventually, processes_with
 from support.upgrades import (
@@ -32,8 +34,9 @@ def write(stream, data):
         data = data[os.write(stream, data):]
 for number in range(0, {LINES}, 100):
     for stream in (1, 2):
-        lines = (f"{{stream}} {{line:07d}} xxxxxxxxxxxxxxxx\\n" for line in range(number, number + 100))
-        write(stream, "".join(lines).encode())
+        lines = range(number, number + 100)
+        text = "".join(f"{{stream}} {{line:07d}} xxxxxxxxxxxxxxxx\\n" for line in lines)
+        write(stream, text.encode())
     time.sleep(0.02)
 sys.exit(37)
 """
@@ -225,7 +228,7 @@ def test_sigterm_wins(make_service: Callable[..., Service]) -> None:
         service.start()
         final = service.get(command["id"])
         assert (final["status"], final["exit_code"]) == ("stopped", 4), step
-        assert service.bytes_of(command["id"]) == b"up\nbye\n"
+        assert service.bytes_of(command["id"], stream="stdout") == b"up\nbye\n"
         service.close()
 
 
@@ -261,10 +264,10 @@ def test_waiting_requests_are_answered(make_service: Callable[..., Service]) -> 
 def test_the_verb_says_how_it_went(make_service: Callable[..., Service]) -> None:
     service = make_service()
     words = ("upgrade", "--data-dir", str(service.data_dir))
-    nowhere = cli(service, *words, env=dict(os.environ))
+    service.start()
+    nowhere = cli(service, "upgrade", "--data-dir", str(service.data_dir / "work"))
     assert nowhere.returncode == 1
     assert b"no service was ever started there" in nowhere.stderr
-    service.start()
     old = service.server_pid
     done = cli(service, *words)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (0, b"the new keeper loads ...")
@@ -296,3 +299,23 @@ def test_a_service_that_ends_during_the_upgrade_is_told(
         result = asked.result()
     assert result.returncode == 1
     assert b"the service has ended" in result.stderr
+
+
+def test_no_request_is_broken(make_service: Callable[..., Service]) -> None:
+    service = make_service("--log-level", "warning").start()
+    load = Load(service)
+
+    async def upgrade_under_load() -> None:
+        running = asyncio.create_task(load.run(5000))
+        await asyncio.to_thread(eventually, lambda: load.answered > 500, "the load")
+        report = await asyncio.to_thread(upgrade, service)
+        assert report.ok, report
+        load.enough = True
+        await running
+
+    asyncio.run(upgrade_under_load())
+    assert load.broken == []
+    assert load.answered >= 5000
+    assert load.reconnects >= load.connections
+    for command in load.submitted:
+        assert service.wait(command)["status"] == "succeeded"
