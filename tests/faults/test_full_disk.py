@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from support.scripts import keeper_of, stop
 from support.service import Service, eventually, new_directory
+from support.upgrades import upgrade
 
 DISK_BYTES = 64 << 20
 LINES = 400_000
@@ -132,3 +134,29 @@ def test_a_keeper_killed_on_a_full_disk_is_told_once_there_is_room(
     assert service.wait(command)["status"] == "lost"
     expected = b"ready\n" + b"".join(b"%d\n" % i for i in range(1, 9001))
     assert service.bytes_of(command) == expected
+
+
+def test_an_upgrade_while_the_disk_is_full(service: Service, disk: Path) -> None:
+    """What waited with the old program, output and records, waits with the new one."""
+    keeper = keeper_of(service)
+    printer = service.submit(f"sleep 1; seq {LINES // 4}; exit 3")["id"]
+    ends = service.submit("echo begin; sleep 1; exit 5")["id"]
+    service.wait_for_output(ends, b"begin")
+    ballast = fill(disk)
+    eventually(lambda: "no_room" in service.output(), "the disk to be missed")
+    service.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+    eventually(
+        lambda: " upgraded " in service.output() or print(service.output()[-1500:]),
+        "the upgrade",
+        6,
+    )
+    service.close_client()
+    assert "--handover-fd" in keeper.cmdline()
+    assert service.get(printer)["status"] == "running"
+    ballast.unlink()
+    final = service.wait(printer, 60)
+    assert (final["status"], final["exit_code"]) == ("failed", 3)
+    assert service.bytes_of(printer) == b"".join(b"%d\n" % n for n in range(1, LINES // 4 + 1))
+    final = service.wait(ends)
+    assert (final["status"], final["exit_code"]) == ("failed", 5)
+    assert upgrade(service).ok

@@ -20,6 +20,7 @@ from scriptservice.server.config import ServerConfig
 from scriptservice.server.gate import Gate
 from scriptservice.server.logs import start_logging
 from scriptservice.server.turns import prepare, retire
+from scriptservice.store.engine import Database
 from scriptservice.store.writer import cause_of
 
 GRACE_SECONDS = 3
@@ -124,8 +125,9 @@ class _Life:
         await self._link.connect(keeper)
         web = _web(self._gate)
         try:
+            looked: Database | None = None
             if passive:
-                await prepare(self._config, web.config)
+                looked = await prepare(self._config, web.config)
                 self._link.prepared(__version__)
             hello = await self._link.greeted()
             server = Server(self._config, self._link, hello)
@@ -148,6 +150,8 @@ class _Life:
         except StoreError as error:
             log.warning("start_failed", error=str(error), cause=cause_of(error))
             return _AGAIN_EXIT
+        if looked is not None:
+            looked.close()
         self._started = server
         if self._draining:
             server.shutting_down()

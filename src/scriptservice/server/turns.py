@@ -10,6 +10,7 @@ import uvicorn
 
 from scriptservice.server.config import ServerConfig
 from scriptservice.server.feed import Feed
+from scriptservice.store.engine import Database, connect_database_for_looking
 from scriptservice.store.schema import check_schema
 
 LAST_ANSWERS_SECONDS = 1.0
@@ -19,19 +20,24 @@ FOLLOWERS_SECONDS = 3.0
 """After so long whoever still follows is sent away; it goes on with the next server."""
 
 
-async def prepare(config: ServerConfig, web: uvicorn.Config) -> None:
+async def prepare(config: ServerConfig, web: uvicorn.Config) -> Database:
     """Load everything that serving needs, and see that the database can be served; change nothing.
 
     Args:
         config: what this server is told.
         web: uvicorn's, which imports late.
 
+    Returns:
+        The database as it was looked at; to be closed once this server has opened its own.
+
     Raises:
         ConfigurationError: this release cannot use the database as it is.
         StoreUnavailableError: it does not answer now.
     """
     web.load()
-    await asyncio.to_thread(check_schema, config.database, migrate=config.migrate)
+    database = connect_database_for_looking(config.database)
+    await asyncio.to_thread(check_schema, database, migrate=config.migrate)
+    return database
 
 
 async def retire(web: uvicorn.Server, feed: Feed, serving: "asyncio.Task[None]") -> None:

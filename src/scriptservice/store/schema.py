@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from scriptservice.errors import ConfigurationError, StoreUnavailableError
-from scriptservice.store.engine import Database, connect_database_for_looking
+from scriptservice.store.engine import Database
 
 SCHEMA = "0003"
 """The schema this release writes: the newest revision of ``migrations``."""
@@ -49,28 +49,24 @@ def prepare_schema(database: Database, *, migrate: bool) -> None:
             _upgrade(database)
 
 
-def check_schema(url: str, *, migrate: bool) -> None:
-    """See whether `prepare_schema` could do its work, and change nothing, not even by opening.
+def check_schema(database: Database, *, migrate: bool) -> None:
+    """See whether `prepare_schema` could do its work, and change nothing.
 
     Args:
-        url: see `connect_database`.
+        database: of which only `Database.reading` is used.
         migrate: whether a schema may be changed that is not changed unasked.
 
     Raises:
         ConfigurationError: see `prepare_schema`.
         StoreUnavailableError: it does not answer now.
     """
-    database = connect_database_for_looking(url)
-    try:
-        with _said(database), database.reading.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                from scriptservice.store.postgresql import refuse_other_encodings
+    with _said(database), database.reading.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            from scriptservice.store.postgresql import refuse_other_encodings
 
-                refuse_other_encodings(connection, database.name)
-            current = _schema_of(connection)
-        _must_change(database, current, migrate=migrate)
-    finally:
-        database.close()
+            refuse_other_encodings(connection, database.name)
+        current = _schema_of(connection)
+    _must_change(database, current, migrate=migrate)
 
 
 def migrate_schema(database: Database) -> tuple[str | None, str]:

@@ -56,11 +56,17 @@ def connect_sqlite(path: str) -> Database:
 
 
 def look_at_sqlite(path: str) -> Database:
-    """Return the database in a file that is there, for reading alone."""
+    """Return the database in a file that is there, for reading alone.
+
+    Its connection stays open once it was used. While it is, the file is never without one, so the
+    next writer finds the log and its index there: on a full disk it could not make them.
+    """
     address = f"file:{quote(path)}?mode=ro"
     engine = create_engine(
         "sqlite://",
-        poolclass=NullPool,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
         creator=lambda: sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False),
         hide_parameters=True,
     )
