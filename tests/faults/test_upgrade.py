@@ -119,7 +119,7 @@ def test_everything_goes_on_through_two_upgrades(make_service: Callable[..., Ser
 def test_ten_signals_under_load(make_service: Callable[..., Service]) -> None:
     service = make_service().start()
     keeper = keeper_of(service).pid
-    service.run("true")
+    inherited = open_in_a_script(service)
     before = descriptors(keeper)
     printers = [submit_printer(service) for _ in range(3)]
     small: list[str] = []
@@ -140,7 +140,13 @@ def test_ten_signals_under_load(make_service: Callable[..., Service]) -> None:
         assert service.bytes_of(command) == f"{number}\n".encode()
     assert keeper_of(service).pid == keeper
     eventually(lambda: descriptors(keeper) == before, "the descriptors to be as before")
+    assert open_in_a_script(service) == inherited
     eventually(lambda: zombies_of(keeper_of(service)) == [], "no zombie")
+
+
+def open_in_a_script(service: Service) -> bytes:
+    """Return the numbers of what a script has open."""
+    return service.bytes_of(service.run("cd /proc/$$/fd; echo *")["id"])
 
 
 def submit_somehow(service: Service, script: str) -> str:
@@ -225,6 +231,8 @@ def test_sigterm_wins(make_service: Callable[..., Service]) -> None:
         report = report_of(service)
         assert (report.done, report.ok) == (True, False)
         assert report.message == "the service is shutting down"
+        # Recorded before the end, by whichever server was there, not only at the next start.
+        assert [row[0] for row in service.sql("SELECT status FROM commands")] == ["stopped"]
         service.start()
         final = service.get(command["id"])
         assert (final["status"], final["exit_code"]) == ("stopped", 4), step
