@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from support.scripts import keeper_of, stop
 from support.service import Service, eventually, new_directory
+from support.upgrades import upgrade
 
 DISK_BYTES = 64 << 20
 LINES = 400_000
@@ -132,3 +134,30 @@ def test_a_keeper_killed_on_a_full_disk_is_told_once_there_is_room(
     assert service.wait(command)["status"] == "lost"
     expected = b"ready\n" + b"".join(b"%d\n" % i for i in range(1, 9001))
     assert service.bytes_of(command) == expected
+
+
+def test_an_upgrade_while_the_disk_is_full(service: Service, disk: Path) -> None:
+    """What waits, output and the records of ends, waits on with the new program."""
+    keeper = keeper_of(service)
+    printer = service.submit(f"sleep 1; seq {LINES // 4}; exit 3")["id"]
+    # So many that their ends do not fit into what is left of the journal's last page.
+    ends = [service.submit("read -t 4 < <(sleep 9); exit 5")["id"] for _ in range(60)]
+    for command in ends:
+        service.wait_for(command, "running")
+    ballast = fill(disk)
+    eventually(lambda: "no_room" in service.output(), "the disk to be missed")
+    # The keeper, its server, and the printer, which waits; what they left behind is ended.
+    eventually(lambda: len(keeper.children()) == 2, "the others to end")
+    keeper.send_signal(signal.SIGHUP)
+    eventually(lambda: " upgraded " in service.output(), "the upgrade", 60)
+    service.close_client()
+    assert "--handover-fd" in keeper.cmdline()
+    assert service.get(printer)["status"] == "running"
+    ballast.unlink()
+    final = service.wait(printer, 60)
+    assert (final["status"], final["exit_code"]) == ("failed", 3)
+    assert service.bytes_of(printer) == b"".join(b"%d\n" % n for n in range(1, LINES // 4 + 1))
+    for command in ends:
+        final = service.wait(command)
+        assert (final["status"], final["exit_code"]) == ("failed", 5)
+    assert upgrade(service).ok

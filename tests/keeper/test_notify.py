@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from scriptservice.keeper.journal import Kind
+from scriptservice.keeper.protocol import PROTOCOL_VERSION, encode
 from support.rig import Rig
 from support.service import Service, eventually, new_directory
 
@@ -179,7 +180,24 @@ def test_sighup_is_told_as_a_reload_that_ends(
     said = listener.hear_of("RELOADING")
     assert "READY" not in said
     assert int(said["MONOTONIC_USEC"]) > 0
+    listener.hear_nothing_of("READY", 0.3)
+    rig.upgrade_child(PROTOCOL_VERSION)
+    rig.send({"type": "ready"})
+    assert listener.hear_of("READY")["STATUS"] == "serving, 0 running"
+    assert " upgraded " in rig.log()
+
+
+def test_a_reload_that_fails_ends_too(listener: Listener, make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(notify_socket=listener.address)
+    rig.send({"type": "ready"})
     listener.hear_of("READY")
+    rig.process.send_signal(signal.SIGHUP)
+    successor = rig.meet_successor()
+    listener.hear_of("RELOADING")
+    successor.sendall(encode({"type": "fatal", "message": "cannot work"}))
+    listener.hear_of("READY")
+    successor.close()
+    assert "cannot work" in rig.log()
 
 
 def test_the_death_of_the_server_is_told(listener: Listener, make_rig: Callable[..., Rig]) -> None:

@@ -65,15 +65,33 @@ class Rig:
         os.close(descriptor)
         self.meet()
 
+    def upgrade_child(self, protocol: int) -> None:
+        """Meet a successor, let it be prepared, let the present child retire, be greeted."""
+        successor = self.meet_successor()
+        successor.sendall(encode({"type": "prepared", "protocol": protocol, "release": "the next"}))
+        self.receive("retire")
+        old = self._strings.pop(-2)
+        self.socket.close()
+        old.close()
+        self._become(successor)
+
     def meet(self) -> None:
         """Take over the socket of the keeper's next child."""
+        self._become(self.meet_successor())
+
+    def meet_successor(self) -> socket.socket:
+        """Return the socket of a child that the keeper has started, and does not greet yet."""
         string, _ = self._meeting.accept()
         _, (descriptor, *_), _, _ = socket.recv_fds(string, 1, 1)
         self._strings.append(string)
+        met = socket.socket(fileno=descriptor)
+        met.settimeout(20)
+        return met
+
+    def _become(self, child: socket.socket) -> None:
         self._frames = FrameBuffer()
         self.socket.close()
-        self.socket = socket.socket(fileno=descriptor)
-        self.socket.settimeout(20)
+        self.socket = child
         self.hello = self.receive("hello")
 
     def let_child_die(self) -> None:

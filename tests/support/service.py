@@ -57,6 +57,7 @@ class Service:
         database: URL of the database; None for a SQLite file in the data directory.
         stderr: where its log goes; by default together with what it prints.
         under: a program, with its arguments, that becomes the service (``setpriv …``).
+        python: the interpreter of the installation that is run.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Service:
         database: str | None = None,
         stderr: int | None = None,
         under: Sequence[str] = (),
+        python: str = sys.executable,
     ) -> None:
         self.data_dir = data_dir or new_directory() / "data"
         self.flags = flags
@@ -76,6 +78,7 @@ class Service:
         self.database = database
         self.stderr = stderr
         self.under = under
+        self.python = python
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.log = tempfile.NamedTemporaryFile(prefix="scriptservice-log-")  # noqa: SIM115
@@ -94,7 +97,7 @@ class Service:
             os.chown(self.data_dir, self.user, self.user)
         command = [
             *self.under,
-            sys.executable, "-m", "scriptservice.cli", "serve",
+            self.python, "-m", "scriptservice.cli", "serve",
             "--port", str(self.port), "--data-dir", str(self.data_dir), *self.flags,
         ]  # fmt: skip
         if self.database is not None:

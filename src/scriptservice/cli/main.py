@@ -15,6 +15,7 @@ usage: scriptservice VERB ...
   rerun     submit the same again
   delete    delete finished commands
 
+  upgrade   let the running service go on as the installed release
   backup    copy the SQLite database while it is in use
   migrate   bring a database to the schema of this release
   version   print the version
@@ -42,10 +43,8 @@ def main(words: list[str] | None = None) -> int:
             from scriptservice.cli.serve import serve
 
             return serve(rest)
-        case ["migrate" | "backup" as verb, *rest]:
-            from scriptservice.cli import database
-
-            return database.migrate(rest) if verb == "migrate" else database.backup(rest)
+        case ["upgrade" | "migrate" | "backup" as verb, *rest]:
+            return _operate(verb, rest)
         case [] | ["--help" | "-h" | "help"] if not _completing():
             print(_USAGE, end="")
             return 0
@@ -60,6 +59,17 @@ def main(words: list[str] | None = None) -> int:
 
     app(words, prog_name="scriptservice")
     return 0
+
+
+def _operate(verb: str, words: list[str]) -> int:
+    """Run a verb that works on a data directory or a database of this machine."""
+    if verb == "upgrade":
+        from scriptservice.cli.upgrade import upgrade
+
+        return upgrade(words)
+    from scriptservice.cli import database
+
+    return database.migrate(words) if verb == "migrate" else database.backup(words)
 
 
 def _completing() -> bool:

@@ -10,6 +10,7 @@ from typing import cast
 from scriptservice.fleet.transport import Held, HostState
 from scriptservice.keeper.journal import JournalReader, Record
 from scriptservice.keeper.protocol import (
+    PROTOCOL_VERSION,
     Frame,
     FrameBuffer,
     SpawnSpec,
@@ -66,6 +67,7 @@ class LocalKeeper(asyncio.Protocol):
         host: this machine's name among hosts.
         on_shutdown: called when the keeper begins to shut down.
         on_finish: called with the journal's last position when all scripts have ended.
+        on_retire: called when another server is to take this one's place.
         on_gone: called when the keeper is dead: this process has to end too.
     """
 
@@ -75,11 +77,13 @@ class LocalKeeper(asyncio.Protocol):
         *,
         on_shutdown: Callable[[], None],
         on_finish: Callable[[int], None],
+        on_retire: Callable[[], None],
         on_gone: Callable[[], None],
     ) -> None:
         self.host = host
         self._on_shutdown = on_shutdown
         self._on_finish = on_finish
+        self._on_retire = on_retire
         self._on_gone = on_gone
         self._frames = FrameBuffer()
         self._transport: asyncio.Transport | None = None
@@ -94,10 +98,13 @@ class LocalKeeper(asyncio.Protocol):
         self.journal = ""
         self.capacity = 0
 
-    async def connect(self, keeper: socket.socket) -> Hello:
-        """Take over the inherited socket and wait for the keeper's first words."""
+    async def connect(self, keeper: socket.socket) -> None:
+        """Take over the inherited socket."""
         keeper.setblocking(False)  # noqa: FBT003
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=keeper)
+
+    async def greeted(self) -> Hello:
+        """Wait for the keeper's first words; for a successor, until it is its turn."""
         return await self._greeted
 
     # asyncio's side
@@ -129,6 +136,8 @@ class LocalKeeper(asyncio.Protocol):
             case "held":
                 if self._holding is not None and not self._holding.done():
                     self._holding.set_result(Held(frozenset(frame["ids"]), frame["end"]))
+            case "retire":
+                self._on_retire()
             case "shutdown":
                 self._on_shutdown()
             case "finish":
@@ -151,6 +160,10 @@ class LocalKeeper(asyncio.Protocol):
     def _send(self, frame: Frame) -> None:
         if self._transport is not None:
             self._transport.write(encode(frame))
+
+    def prepared(self, release: str) -> None:
+        """Tell the keeper that this child can take the place of another, and how it speaks."""
+        self._send({"type": "prepared", "protocol": PROTOCOL_VERSION, "release": release})
 
     def ready(self) -> None:
         """Tell the keeper that this child works."""

@@ -33,7 +33,7 @@ class Held:
     """What a keeper has.
 
     Attributes:
-        commands: ids of those whose end is not in its journal.
+        commands: ids of those that it has started and whose end is not in its journal.
         end: how far the journal reached then.
     """
 

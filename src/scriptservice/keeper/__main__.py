@@ -1,4 +1,8 @@
-"""``python -I -m scriptservice.keeper --config-fd N``: what ``scriptservice serve`` becomes."""
+"""The keeper's program: at a start, after an upgrade, or only to be asked before one.
+
+``--config-fd N``: what ``scriptservice serve`` becomes. ``--handover-fd N``: what a keeper becomes.
+``--check-handover N``: says whether it could take what a keeper would hand over.
+"""
 
 import sys
 
@@ -8,10 +12,22 @@ if __name__ == "__main__":
     # Before anything secret is in this process.
     hide_from_ptrace()
 
+    import os
+
     from scriptservice.keeper.config import KeeperConfig
-    from scriptservice.keeper.keeper import main
+    from scriptservice.keeper.handover import check, read
+    from scriptservice.keeper.keeper import go_on, main
     from scriptservice.keeper.log import start_logging
 
-    config = KeeperConfig.from_descriptor(int(sys.argv[sys.argv.index("--config-fd") + 1]))
+    mode, number = sys.argv[1], int(sys.argv[2])
+    if mode == "--check-handover":
+        sys.exit(check(number))
+    table = None
+    if mode == "--handover-fd":
+        table = read(number)
+        os.close(number)
+        config = KeeperConfig(**table.config)
+    else:
+        config = KeeperConfig.from_descriptor(number)
     start_logging(level=config.log_level, form=config.log_format, host=config.host_name)
-    sys.exit(main(config))
+    sys.exit(main(config) if table is None else go_on(table))

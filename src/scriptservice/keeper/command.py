@@ -23,6 +23,7 @@ from scriptservice.keeper.linux import bytes_waiting
 from scriptservice.keeper.loop import HANGUP, Loop, Timer
 from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.keeper.spawn import Spawned
+from scriptservice.keeper.table import CommandState
 from scriptservice.keeper.tree import Tree
 
 STDOUT, STDERR = 1, 2
@@ -141,6 +142,59 @@ class RunningCommand:
         loop.watch(self._handle, self._handle_ready)
         if spec.timeout_seconds is not None:
             self._timeout_timer = loop.after(spec.timeout_seconds, self._timed_out)
+
+    def handed(self) -> CommandState:
+        """Return all of it, for the keeper's next program."""
+        kept = {name.removeprefix("_"): getattr(self, name) for name in _HANDED}
+        leftovers = self._leftover_pids
+        return CommandState(
+            **kept,
+            handle=None if self.exited else self._handle,
+            pipes=list(self._pipes),
+            streams=[[stream.descriptor, stream.number] for stream in self._streams],
+            leftover_pids=None if leftovers is None else sorted(leftovers),
+            timeout_at=_due(self._timeout_timer),
+            discard_news_at=_due(self._discard_news),
+        )
+
+    @classmethod
+    def restored(cls, state: CommandState, surroundings: Surroundings) -> "RunningCommand":
+        """Return the command that the keeper's program before this one handed over.
+
+        Whether it waited for room, for its recording or for its tree is found out by looking.
+        """
+        command = cls.__new__(cls)
+        command.restore(state, surroundings)
+        return command
+
+    def restore(self, state: CommandState, surroundings: Surroundings) -> None:
+        """Be what was handed over; called once, in the place of ``__init__``."""
+        for name in _HANDED:
+            setattr(self, name, getattr(state, name.removeprefix("_")))
+        loop = surroundings.loop
+        self._around = surroundings
+        self._id_bytes = UUID(state.id).bytes
+        self._pipes = (state.pipes[0], state.pipes[1])
+        self._leftover_pids = None if state.leftover_pids is None else set(state.leftover_pids)
+        self._streams = [Stream(self, *stream) for stream in state.streams]
+        self._look_seconds = _FIRST_LOOK_SECONDS
+        self._look_timer = self._stop_timer = None
+        self._timeout_timer = _again(loop, state.timeout_at, self._timed_out)
+        self._discard_news = _again(loop, state.discard_news_at, self._tell_discard)
+        for stream in self._streams:
+            loop.watch(stream.descriptor, stream.ready)
+        self._handle = -1 if state.handle is None else state.handle
+        if state.handle is not None:
+            loop.watch(self._handle, self._handle_ready)
+            if state.kill_at is not None and not state.killing:
+                self._stop_timer = loop.at(state.kill_at, self._grace_over)
+        if state.exited or state.killing:
+            loop.defer(self._advance)
+
+    @property
+    def removed(self) -> Callable[[], None]:
+        """To be called when its private directory is gone."""
+        return self._over
 
     def _process_fields(self) -> dict[str, Any]:
         return {"pid": self.pid, "start_ticks": self._start_ticks, "pipes": list(self._pipes)}
@@ -428,6 +482,23 @@ class RunningCommand:
         }
         self._around.ledger.record(Kind.CLOSED, self.id, fields, self._position)
         self._around.closed(self)
+
+
+# What is handed over as it is; the rest is made of it, or anew.
+_HANDED = (
+    "id", "pid", "started", "exited", "_start_ticks", "_private_directory", "_removing",
+    "_grace_seconds", "_leftover_seconds", "_limit", "_stop_on_limit", "_position",
+    "_stream_bytes", "_discarded", "_window_bytes", "_window_mark", "_cause", "_kill_at",
+    "_killing", "_termed", "_tree_gone", "_leftover_at",
+)  # fmt: skip
+
+
+def _due(timer: Timer | None) -> float | None:
+    return None if timer is None or timer.callback is None else timer.when
+
+
+def _again(loop: Loop, when: float | None, callback: Callable[[], None]) -> Timer | None:
+    return None if when is None else loop.at(when, callback)
 
 
 def _hung_up(pipe: int) -> bool:

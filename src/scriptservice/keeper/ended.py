@@ -3,6 +3,7 @@
 from collections import deque
 
 from scriptservice.keeper.ledger import Ledger
+from scriptservice.keeper.table import EndedState
 
 
 class EndedCommands:
@@ -22,6 +23,22 @@ class EndedCommands:
         self._written: deque[tuple[int, str]] = deque()
         self._unwritten: list[str] = []
         self._child_has_adopted = False
+
+    def handed(self) -> EndedState:
+        """Return all of it, for the keeper's next program."""
+        return EndedState(
+            ids=sorted(self._ids),
+            written=list(self._written),
+            unwritten=list(self._unwritten),
+            child_has_adopted=self._child_has_adopted,
+        )
+
+    def restore(self, state: EndedState) -> None:
+        """Remember what the keeper's program before this one did."""
+        self._ids = set(state.ids)
+        self._written = deque(state.written)
+        self._unwritten = list(state.unwritten)
+        self._child_has_adopted = state.child_has_adopted
 
     def __contains__(self, command: str) -> bool:
         return command in self._ids

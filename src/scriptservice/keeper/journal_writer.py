@@ -66,6 +66,20 @@ class JournalWriter:
             self._file = self._create(0, b"")
             self._bases = [0]
 
+    def resume(self, end: int) -> None:
+        """Go on exactly where the keeper's program before this one was.
+
+        Raises:
+            ValueError: the segment on the disk is another one, or shorter.
+        """
+        size = os.fstat(self._file).st_size
+        if not SEGMENT_HEADER_BYTES <= end - self._base <= size:
+            message = f"cannot go on at position {end} of the journal: it ends at {self.end}"
+            raise ValueError(message)
+        self._offset = end - self._base
+        if self._offset < size:
+            os.ftruncate(self._file, self._offset)
+
     @property
     def end(self) -> int:
         """The position after the last record."""

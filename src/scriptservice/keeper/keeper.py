@@ -1,14 +1,14 @@
 """The keeper itself: brings its parts together and acts on requests, signals and ends.
 
 It starts in the order in which things can go wrong without harm: the directory and its lock, the
-address, then the journal of whoever was here before, and only then its child.
+address, then the journal of whoever was here before, and only then its child. After an upgrade it
+is made from the table of the program before it instead: the same process, children, descriptors.
 """
 
 import os
 import signal
-import time
-from collections import deque
 from contextlib import suppress
+from dataclasses import asdict
 from resource import struct_rusage
 from typing import Any
 from uuid import UUID
@@ -29,13 +29,13 @@ from scriptservice.keeper.notify import Manager
 from scriptservice.keeper.protocol import PROTOCOL_VERSION, Frame, SpawnSpec
 from scriptservice.keeper.reaper import Reaper
 from scriptservice.keeper.recovery import Past, read_past, recover, snapshot_of
-from scriptservice.keeper.spawn import SpawnError, default_signals
-from scriptservice.keeper.start import StartError, open_standard_descriptors, prepare
+from scriptservice.keeper.spawn import default_signals
+from scriptservice.keeper.start import StartError, open_standard_descriptors, prepare, take_over
+from scriptservice.keeper.table import Table, UpgradeState
 from scriptservice.keeper.tree import CgroupTree, DescentTree, Tree
+from scriptservice.keeper.upgrade import SIGNALS, Upgrade
+from scriptservice.keeper.waiting import Waiting
 
-NEWBORNS = 64
-NEWBORN_SECONDS = 0.02
-SPAWNS_A_TURN = 8
 FINISH_STEP_SECONDS = 0.05
 STRAY_SECONDS = 1.0
 FINISH_SECONDS = 15.0
@@ -49,26 +49,24 @@ class Keeper:
 
     Args:
         config: what it is told.
+        table: what the program before this one handed over; None at a start.
 
     Raises:
         StartError: nothing was started or changed that matters.
     """
 
-    def __init__(self, config: KeeperConfig) -> None:
+    def __init__(self, config: KeeperConfig, table: Table | None = None) -> None:
         self._config = config
         self._running: dict[str, RunningCommand] = {}
         self._by_pid: dict[int, RunningCommand] = {}
-        self._waiting: dict[str, SpawnSpec] = {}
-        self._births: deque[RunningCommand] = deque()
         self._shutdowns = 0
         self._finishing = False
         self._exit_code = 0
         self._child_was_ready = False
         self._child_serves = ""
-        self._room_timer = False
         self._told_end = 0
         self._identity = Identity.mine()
-        self._ground = prepare(config)
+        self._ground = prepare(config) if table is None else take_over(config, table)
         self._spawner = self._ground.spawner
         self._loop = Loop()
         self._manager = Manager(
@@ -79,8 +77,13 @@ class Keeper:
         become_subreaper()
         if config.no_new_privileges:
             forbid_new_privileges()
-        self._tree = self._choose_tree()
-        self._open_journal()
+        self._tree = self._choose_tree() if table is None else self._same_tree(table)
+        self._directory = os.path.join(config.data_dir, "journal")
+        self._past: Past | None = None
+        if table is None:
+            self._open_journal()
+        else:
+            self._reopen_journal(table)
         self._child = Child(
             config,
             self._loop,
@@ -89,6 +92,17 @@ class Keeper:
             on_frame=self._frame,
             on_gone=self._child_gone,
         )
+        self._upgrade = Upgrade(
+            config.data_dir,
+            self._loop,
+            self._child,
+            self._manager,
+            table=self._table,
+            on_signal=self._signal,
+        )
+        self._before: Table | None = table
+        if table is not None:
+            self._restore(table)
 
     def _choose_tree(self) -> Tree:
         if self._config.use_cgroups:
@@ -97,34 +111,60 @@ class Keeper:
                 return tree
         return DescentTree(self._own_children, self._running.values, self._spawner.uid)
 
+    def _same_tree(self, table: Table) -> Tree:
+        if table.tree.base is not None:
+            return CgroupTree(table.tree.base)
+        return DescentTree(
+            self._own_children, self._running.values, self._spawner.uid, handed=table.tree
+        )
+
     def _open_journal(self) -> None:
-        directory = os.path.join(self._config.data_dir, "journal")
-        self._notes = repair(directory)
+        self._notes = repair(self._directory)
         for note in self._notes:
             logger.warning("journal_mended", detail=note)
-        past = read_past(directory)
-        self._past: Past | None = past
+        past = read_past(self._directory)
+        self._past = past
         try:
-            self._writer = JournalWriter(
-                directory, reserve_bytes=self._config.reserve_bytes, snapshot=self._snapshot
-            )
+            self._writer = self._journal_writer()
         except NoRoomError as error:
-            message = f"cannot start the journal in {directory}: {error}"
+            message = f"cannot start the journal in {self._directory}: {error}"
             raise StartError(message) from error
         recover(past, self._writer, self._identity)
         self._past = None
+        self._build_on_journal()
+        self._ledger.record(Kind.KEEPER, _NO_ID, self._identity_fields())
+        # A power cut may have taken the end of the journal, and not this number.
+        recorded = int.from_bytes(os.pread(self._recorded_file, 8, 0), "little")
+        self._ledger.recorded = min(recorded, self._writer.end)
+        private = os.path.join(self._config.data_dir, "private")
+        for name in os.listdir(private):
+            self._reaper.remove_directory(os.path.join(private, name), lambda: None)
+
+    def _reopen_journal(self, table: Table) -> None:
+        self._notes = table.notes
+        self._writer = self._journal_writer()
+        self._writer.resume(table.ledger.end)
+        self._build_on_journal()
+        self._ledger.restore(table.ledger)
+        self._ended.restore(table.ended)
+        self._waiting.restore(table.waiting)
+
+    def _journal_writer(self) -> JournalWriter:
+        return JournalWriter(
+            self._directory, reserve_bytes=self._config.reserve_bytes, snapshot=self._snapshot
+        )
+
+    def _build_on_journal(self) -> None:
         self._ledger = Ledger(
             self._writer, self._loop, spool_limit_bytes=self._config.spool_limit_bytes
         )
         self._ledger.on_room = self._room_again
         self._ended = EndedCommands(self._ledger)
-        self._ledger.record(Kind.KEEPER, _NO_ID, self._identity_fields())
         self._recorded_file = os.open(
-            os.path.join(directory, "recorded"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            os.path.join(self._directory, "recorded"),
+            os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
+            0o600,
         )
-        # A power cut may have taken the end of the journal, and not this number.
-        recorded = int.from_bytes(os.pread(self._recorded_file, 8, 0), "little")
-        self._ledger.recorded = min(recorded, self._writer.end)
         self._surroundings = Surroundings(
             loop=self._loop,
             ledger=self._ledger,
@@ -133,9 +173,9 @@ class Keeper:
             remove_directory=self._reaper.remove_directory,
             closed=self._closed,
         )
-        private = os.path.join(self._config.data_dir, "private")
-        for name in os.listdir(private):
-            self._reaper.remove_directory(os.path.join(private, name), lambda: None)
+        self._waiting = Waiting(
+            self._spawner, self._surroundings, self._ended, self._running, self._started
+        )
 
     def _identity_fields(self) -> dict[str, Any]:
         cgroup = self._tree.base if isinstance(self._tree, CgroupTree) else None
@@ -157,13 +197,16 @@ class Keeper:
 
     def run(self) -> int:
         """Serve until shutdown; return the exit code."""
-        signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
-        self._loop.watch_signals({int(number) for number in signals}, self._signal)
+        self._loop.watch_signals({int(number) for number in SIGNALS}, self._signal)
         self._loop.after_batches(self._after_batch)
         if self._tree.mode == DescentTree.mode:
             self._loop.after(STRAY_SECONDS, self._end_strays)
         self._manager.start()
-        self._child.start()
+        if self._before is None:
+            self._child.start()
+        else:
+            self._go_on(self._before)
+            self._before = None
         self._loop.run()
         self._tree.close()
         return self._exit_code
@@ -177,7 +220,7 @@ class Keeper:
             "identity": self._identity.text,
             "pid": self._identity.pid,
             "journal": str(self._writer.id),
-            "directory": os.path.join(self._config.data_dir, "journal"),
+            "directory": self._directory,
             "first": self._writer.first,
             "end": self._ledger.end,
             "recorded": self._ledger.recorded,
@@ -191,11 +234,11 @@ class Keeper:
     def _frame(self, frame: Frame) -> None:
         match frame["type"]:
             case "spawn":
-                self._spawn_requested(SpawnSpec.from_frame(frame))
+                self._waiting.asked(SpawnSpec.from_frame(frame))
             case "stop":
                 self._stop_requested(frame)
             case "expire":
-                self._expired(frame["id"])
+                self._waiting.expire(frame["id"])
             case "recorded":
                 self._recorded(frame["position"])
             case "ping":
@@ -217,8 +260,9 @@ class Keeper:
 
     def _serving(self, how: str) -> None:
         self._child_serves = how
-        if not self._shutdowns:
+        if not self._shutdowns and not self._upgrade.active:
             self._manager.ready()
+        self._upgrade.served()
 
     def _status(self) -> str:
         """Return one line on how this service is, for its manager."""
@@ -241,8 +285,8 @@ class Keeper:
         }
 
     def _held(self) -> list[str]:
-        """Return all commands whose end is not yet in the journal."""
-        return [*self._running, *self._waiting]
+        """Return all commands that were started and whose end is not yet in the journal."""
+        return list(self._running)
 
     def _recorded(self, position: int) -> None:
         self._ledger.recorded_to(position)
@@ -258,108 +302,32 @@ class Keeper:
             self._exit_code = 1
             self._loop.stop()
 
-    def _child_gone(self, code: int) -> None:
+    def _child_gone(self, code: int, retired: bool) -> None:  # noqa: FBT001 - a callback
         self._child_serves = ""
         self._ended.child_gone()
         self._ledger.consumer_gone()
-        if self._finishing and code == 0:
+        if retired:
+            self._upgrade.retired()
+        elif self._finishing and code == 0:
             self._child.release()
             self._loop.stop()
 
-    # Starting scripts
-
-    def _spawn_requested(self, spec: SpawnSpec) -> None:
-        if spec.id in self._running or spec.id in self._waiting or spec.id in self._ended:
-            logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
-        elif self._shutdowns:
-            self._refuse(spec.id, "the service is shutting down", retry=True)
-        else:
-            self._waiting[spec.id] = spec
-
-    def _refuse(
-        self,
-        command: str,
-        reason: str,
-        *,
-        retry: bool,
-        stopped: bool = False,
-        timed_out: bool = False,
-    ) -> None:
-        fields = {"reason": reason, "retry": retry, "stopped": stopped, "timed_out": timed_out}
-        self._ledger.record(Kind.REFUSED, command, fields)
-        # Also one that may come again: not before this is recorded, or it would run unseen.
-        self._ended.add(command)
+    # Scripts
 
     def _room_again(self) -> None:
         self._ended.room_again()
-        self._spawn_some()
+        self._waiting.start_some()
 
-    def _newborns(self) -> int:
-        """Return how many scripts are so young that more would slow them all."""
-        born_before = time.monotonic() - NEWBORN_SECONDS
-        births = self._births
-        while births and (births[0].exited or births[0].started < born_before):
-            births.popleft()
-        return sum(not command.exited for command in births)
-
-    def _spawn_some(self) -> None:
-        if not self._waiting or self._shutdowns:
-            return
-        for _ in range(min(SPAWNS_A_TURN, NEWBORNS - self._newborns())):
-            if not self._waiting or len(self._running) >= self._spawner.capacity:
-                return
-            spec = next(iter(self._waiting.values()))
-            if not self._spawn(spec):
-                return
-        if self._waiting and not self._room_timer:
-            self._room_timer = True
-            self._loop.after(NEWBORN_SECONDS / 8, self._room_for_births)
-
-    def _room_for_births(self) -> None:
-        self._room_timer = False
-
-    def _spawn(self, spec: SpawnSpec) -> bool:
-        """Start a script; return False if it has to wait for room on the disk."""
-        try:
-            self._ledger.must_record(Kind.STARTING, spec.id, {})
-        except NoRoomError:
-            return False
-        del self._waiting[spec.id]
-        cgroup: int | None = None
-        try:
-            try:
-                cgroup = self._tree.enter(spec.id)
-            except OSError as error:
-                raise SpawnError(f"cannot make its cgroup: {error.strerror}", retry=True) from error
-            spawned = self._spawner.spawn(spec, cgroup)
-        except SpawnError as error:
-            # Not why: that may quote what was submitted. The command says it.
-            logger.info("command_not_started", command_id=spec.id, retry=error.retry)
-            self._tree.forget(_Nobody(spec.id))
-            self._refuse(spec.id, str(error), retry=error.retry)
-            return True
-        finally:
-            if cgroup is not None:
-                os.close(cgroup)
-        command = RunningCommand(spec, spawned, self._surroundings)
+    def _started(self, command: RunningCommand) -> None:
         self._running[command.id] = command
         self._by_pid[command.pid] = command
-        self._births.append(command)
-        return True
-
-    # Ending scripts
 
     def _stop_requested(self, frame: Frame) -> None:
         command = self._running.get(frame["id"])
         if command is not None:
             command.stop("stop", signal.Signals[frame["signal"]], frame["grace_seconds"])
-        elif self._waiting.pop(frame["id"], None):
-            self._refuse(frame["id"], "stopped before it started", retry=False, stopped=True)
-
-    def _expired(self, command: str) -> None:
-        if self._waiting.pop(command, None):
-            reason = "it waited longer than its queue time-out"
-            self._refuse(command, reason, retry=False, timed_out=True)
+        else:
+            self._waiting.stop(frame["id"])
 
     def _closed(self, command: RunningCommand) -> None:
         del self._running[command.id]
@@ -371,21 +339,15 @@ class Keeper:
 
     def _own_children(self) -> set[int]:
         own = {pid for pid, command in self._by_pid.items() if not command.exited}
-        own |= self._reaper.pids
-        if self._child.pid is not None:
-            own.add(self._child.pid)
-        return own
+        return own | self._reaper.pids | self._child.pids | self._upgrade.pids
 
     def _reaped(self, pid: int, status: int, usage: struct_rusage) -> bool:
         """Somebody was reaped by chance rather than by its pidfd; return whether it is ours."""
         command = self._by_pid.get(pid)
         if command is not None and not command.exited:
             command.reaped(status, usage)
-        elif pid == self._child.pid:
-            self._child.reaped(status)
-        else:
-            return False
-        return True
+            return True
+        return self._child.reaped(pid, status) or self._upgrade.reaped(pid)
 
     def _end_strays(self) -> None:
         """End orphans that nobody can attribute, once no script runs that could be theirs."""
@@ -400,10 +362,7 @@ class Keeper:
         if number == signal.SIGCHLD:
             self._reaper.child_ended()
         elif number == signal.SIGHUP:
-            self._manager.reloading()
-            logger.info("sighup", detail="this release cannot upgrade in place; nothing was done")
-            if self._child_serves:
-                self._manager.ready()
+            self._upgrade.asked()
         else:
             self._shutdown()
 
@@ -413,10 +372,9 @@ class Keeper:
         logger.info("shutting_down", running=len(self._running))
         if self._shutdowns == 1:
             self._manager.stopping(grace_seconds + 2 * FINISH_SECONDS)
+            self._upgrade.shutting_down()
             self._child.send({"type": "shutdown"})
-            for command_id in list(self._waiting):
-                del self._waiting[command_id]
-                self._refuse(command_id, "the service is shutting down", retry=True)
+            self._waiting.shut_down()
             self._loop.after(grace_seconds + FINISH_SECONDS, self._give_up)
         for command in list(self._running.values()):
             command.shut_down(grace_seconds)
@@ -445,20 +403,66 @@ class Keeper:
 
     def _after_batch(self) -> None:
         self._tree.next_turn()
-        self._spawn_some()
+        self._waiting.start_some()
         if self._ledger.end != self._told_end:
             self._told_end = self._ledger.end
             self._child.send_end(self._told_end)
         self._manager.news()
+        self._upgrade.after_batch()
+
+    # Handing over to the next program of this process
+
+    def _table(self, upgrade: UpgradeState, signals: set[int]) -> Table:
+        listener = self._ground.listener
+        return Table(
+            config=asdict(self._config),
+            identity=self._identity.fields(),
+            lock=self._ground.lock,
+            listener=None if listener is None else listener.fileno(),
+            spawner=self._spawner.handed(),
+            tree=self._tree.handed(),
+            ledger=self._ledger.handed(),
+            ended=self._ended.handed(),
+            child=self._child.handed(),
+            commands=[command.handed() for command in self._running.values()],
+            waiting=self._waiting.handed(),
+            removals=self._reaper.handed(),
+            manager=self._manager.handed(),
+            upgrade=upgrade,
+            notes=list(self._notes),
+            child_was_ready=self._child_was_ready,
+            child_serves=self._child_serves,
+            signals=sorted(signals),
+        )
+
+    def _restore(self, table: Table) -> None:
+        for descriptor in table.descriptors():
+            os.set_inheritable(descriptor, False)  # noqa: FBT003
+        if self._identity.fields() != table.identity:
+            # The server goes by the old one, and so does the journal; it should be the same.
+            logger.error("keeper_fault", detail="its identity has changed with the upgrade")
+            self._identity = Identity.from_fields(table.identity)
+        for state in table.commands:
+            self._started(RunningCommand.restored(state, self._surroundings))
+        done = {command.id: command.removed for command in self._running.values()}
+        self._reaper.restore(table.removals, done)
+        self._manager.restore(table.manager)
+        self._child_was_ready = table.child_was_ready
+        self._child_serves = table.child_serves
+
+    def _go_on(self, table: Table) -> None:
+        """Go on with what the program before this one was in the midst of."""
+        # First of all: from here on signals can be taken again.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        self._child.restore(table.child)
+        self._upgrade.restore(table.upgrade)
+        for number in table.signals:
+            self._signal(number)
 
 
-class _Nobody:
-    """A tree's root that was never started."""
-
-    def __init__(self, command: str) -> None:
-        self.id = command
-        self.pid = 0
-        self.exited = True
+def go_on(table: Table) -> int:
+    """Be the keeper that another program was until now; return the exit code at the end."""
+    return Keeper(KeeperConfig(**table.config), table).run()
 
 
 def main(config: KeeperConfig) -> int:

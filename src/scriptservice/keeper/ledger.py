@@ -15,6 +15,7 @@ from scriptservice.keeper.journal import Kind, now_us
 from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.loop import Loop
+from scriptservice.keeper.table import LedgerState, PendingRecord
 
 RETRY_SECONDS = 0.25
 PACE_SECONDS = 1.0
@@ -49,6 +50,35 @@ class Ledger:
         self.recorded = 0
         self.on_room: Callable[[], None] = lambda: None
         loop.after(PACE_SECONDS, self._check_pace)
+
+    def handed(self) -> LedgerState:
+        """Return what is not on the disk, for the keeper's next program."""
+        return LedgerState(
+            journal=str(self._writer.id),
+            end=self._writer.end,
+            recorded=self.recorded,
+            pending=[
+                PendingRecord(kind, str(UUID(bytes=command)), fields, position, time_us)
+                for kind, command, fields, position, time_us in self._pending
+            ],
+            told_full=self._told_full,
+            consumer_acts=self._consumer_acts,
+        )
+
+    def restore(self, state: LedgerState) -> None:
+        """Go on where the keeper's program before this one was.
+
+        Output that waited is not in it: its pipe is read again, and then it waits again.
+        """
+        self.recorded = state.recorded
+        self._pending.extend(
+            (Kind(each.kind), UUID(each.command).bytes, each.fields, each.position, each.time_us)
+            for each in state.pending
+        )
+        self._told_full = state.told_full
+        self._consumer_acts = self._recorded_since_check = state.consumer_acts
+        if self._pending or self._told_full:
+            self._retry_later()
 
     @property
     def end(self) -> int:

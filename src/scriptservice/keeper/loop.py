@@ -51,6 +51,7 @@ class Loop:
         self._deferred: deque[Callback] = deque()
         self._running = False
         self._after_batch: list[Callback] = []
+        self._signals = -1
 
     def watch(self, descriptor: int, callback: ReadyCallback, events: int = READABLE) -> None:
         """Call back with the event mask whenever a descriptor is ready; again without effect.
@@ -115,6 +116,13 @@ class Loop:
                     callback(number)
 
         self.watch(reading, arrived)
+        self._signals = reading
+
+    def signals_waiting(self) -> set[int]:
+        """Take, and return, the signals that arrived and were not told yet."""
+        with suppress(BlockingIOError):
+            return set(os.read(self._signals, 4096))
+        return set()
 
     def stop(self) -> None:
         """Return from `run` after the present batch."""

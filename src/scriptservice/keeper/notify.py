@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.loop import Loop, Timer
+from scriptservice.keeper.table import ManagerState
 
 STATUS_SECONDS = 1.0
 """News of how many scripts run goes out this often at most, and what is owed is tried again."""
@@ -50,6 +51,15 @@ class Manager:
         if self._address is not None:
             kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
             self._socket = socket.socket(socket.AF_UNIX, kind)
+
+    def handed(self) -> ManagerState:
+        """Return what it knows and is owed, for the keeper's next program."""
+        return ManagerState(is_ready=self._is_ready, owed=dict(self._owed))
+
+    def restore(self, state: ManagerState) -> None:
+        """Go on where the keeper's program before this one was."""
+        self._is_ready = state.is_ready
+        self._owed = dict(state.owed)
 
     def start(self) -> None:
         """Begin to show that the loop turns."""

@@ -5,9 +5,11 @@ side may lose frames when the other dies; whatever must not be lost is in the jo
 database. This module is the only one of the keeper that others import, with ``journal`` and, for
 lines of log, ``lines`` and ``log``.
 
-To the keeper: ``ready``, ``waiting``, ``fatal``, ``adopted``, ``spawn``, ``stop``, ``expire``,
-``recorded``, ``held``, ``ping``. To the child: ``hello``, ``end``, ``shutdown``, ``finish``,
-``held``, ``pong``.
+To the keeper: ``prepared``, ``ready``, ``waiting``, ``fatal``, ``adopted``, ``spawn``, ``stop``,
+``expire``, ``recorded``, ``held``, ``ping``. To the child: ``hello``, ``end``, ``retire``,
+``shutdown``, ``finish``, ``held``, ``pong``. A child that was started as a successor says
+``prepared`` and with which version of this protocol, and is greeted only when the one before it is
+gone.
 """
 
 import json
@@ -38,6 +40,15 @@ class FrameBuffer:
 
     def __init__(self) -> None:
         self._data = bytearray()
+
+    @property
+    def rest(self) -> bytes:
+        """The beginning of a frame that is not complete yet."""
+        return bytes(self._data)
+
+    def restore(self, rest: bytes) -> None:
+        """Go on after the `rest` of another buffer."""
+        self._data = bytearray(rest)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Add received bytes and yield the frames that are complete with them.
@@ -96,8 +107,11 @@ class SpawnSpec:
 
     def frame(self) -> Frame:
         """Return the ``spawn`` frame."""
-        fields = {name: getattr(self, name) for name in SpawnSpec.__dataclass_fields__}
-        return {"type": "spawn", **fields}
+        return {"type": "spawn", **self.fields()}
+
+    def fields(self) -> dict[str, Any]:
+        """Return its fields by name."""
+        return {name: getattr(self, name) for name in SpawnSpec.__dataclass_fields__}
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "SpawnSpec":

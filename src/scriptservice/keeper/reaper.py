@@ -8,11 +8,12 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 from resource import struct_rusage
 from typing import Any
 
 from scriptservice.keeper.loop import Loop
+from scriptservice.keeper.table import RemovalState
 
 REAP_SECONDS = 0.05
 
@@ -40,7 +41,7 @@ class Reaper:
         self._loop = loop
         self._known = known
         self._planned = False
-        self._removing: dict[int, Callable[[], None]] = {}
+        self._removing: dict[int, _Removal] = {}
 
     @property
     def pids(self) -> set[int]:
@@ -57,7 +58,10 @@ class Reaper:
         self._planned = False
         for pid, status, usage in _ended_children():
             if not self._known(pid, status, usage) and pid in self._removing:
-                self._removing.pop(pid)()
+                self._removal_ended(self._removing.pop(pid))
+
+    def _removal_ended(self, removal: "_Removal") -> None:
+        self._remove(removal.path, removal.owner, removal.turns, removal.done)
 
     def remove_directory(self, path: str, done: Callable[[], None]) -> None:
         """Remove a private working directory without holding up the loop, then call back."""
@@ -97,7 +101,41 @@ class Reaper:
             done()  # no process, no room: the next start tries again
             return
         process.returncode = 0
-        self._removing[process.pid] = partial(self._remove, path, owner, later, done)
+        self._removing[process.pid] = _Removal(path, owner, later, done)
+
+    def handed(self) -> list[RemovalState]:
+        """Return the programs that run, for the keeper's next program."""
+        return [
+            RemovalState(pid, each.path, each.owner[0], each.owner[1], each.turns)
+            for pid, each in self._removing.items()
+        ]
+
+    def restore(self, removals: list[RemovalState], done: dict[str, Callable[[], None]]) -> None:
+        """Take over what the keeper's program before this one had running.
+
+        Args:
+            removals: its programs.
+            done: whom to call back, by the directory's name, the command's id.
+        """
+        for each in removals:
+            back = done.get(os.path.basename(each.path), _nothing)
+            self._removing[each.pid] = _Removal(each.path, (each.uid, each.gid), each.turns, back)
+        # What ended in between was announced to nobody.
+        self.child_ended()
+
+
+@dataclass(frozen=True, slots=True)
+class _Removal:
+    """A program that removes a directory, and what comes after it."""
+
+    path: str
+    owner: tuple[int, int]
+    turns: list[bool]
+    done: Callable[[], None]
+
+
+def _nothing() -> None:
+    """Nobody waits."""
 
 
 def _ended_children() -> Iterator[tuple[int, int, struct_rusage]]:

@@ -13,10 +13,11 @@ import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from scriptservice.keeper.linux import process_stat
 from scriptservice.keeper.protocol import PRIVATE_DIRECTORY, SpawnSpec
+from scriptservice.keeper.table import SpawnerState, UserState
 from scriptservice.keeper.users import ScriptUser
 
 MARKER = "SCRIPTSERVICE_COMMAND_ID"
@@ -71,9 +72,18 @@ class Spawner:
         user: as whom scripts run.
         path: their ``PATH``.
         lang: their ``LANG``.
+        handed: what the keeper's program before this one had; None at a start.
     """
 
-    def __init__(self, data_dir: str, user: ScriptUser, *, path: str, lang: str) -> None:
+    def __init__(
+        self,
+        data_dir: str,
+        user: ScriptUser,
+        *,
+        path: str,
+        lang: str,
+        handed: SpawnerState | None = None,
+    ) -> None:
         self._user = user
         self._work = os.path.join(data_dir, "work")
         self._private = os.path.join(data_dir, "private")
@@ -82,11 +92,17 @@ class Spawner:
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         # Nothing else of the keeper may ever get the number that scripts are given.
         os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
-        if not os.path.isdir(self._private):
-            os.mkdir(self._private)
-        os.chmod(self._private, 0o711)  # noqa: S103 - scripts pass through to theirs
-        self._make_work()
-        self._work_handle = self._open_directory(self._work)
+        if handed is None:
+            if not os.path.isdir(self._private):
+                os.mkdir(self._private)
+            os.chmod(self._private, 0o711)  # noqa: S103 - scripts pass through to theirs
+            self._make_work()
+            self._work_handle = self._open_directory(self._work)
+        else:
+            # Not opened again: a script may have closed its directory meanwhile.
+            self._work_handle = handed.work
+            self._script_limits = (handed.soft_limit, handed.hard_limit)
+            self._raised = handed.raised
         home = user.home or self._work
         self._environment = {
             b"PATH": os.fsencode(path),
@@ -96,6 +112,17 @@ class Spawner:
             b"SHELL": b"/bin/bash",
             b"LANG": lang.encode(),
         }
+
+    def handed(self) -> SpawnerState:
+        """Return what the keeper's next program cannot find out again."""
+        user = {**asdict(self._user), "groups": list(self._user.groups)}
+        return SpawnerState(
+            user=UserState(**user),
+            soft_limit=self._script_limits[0],
+            hard_limit=self._script_limits[1],
+            raised=self._raised,
+            work=self._work_handle,
+        )
 
     def _make_work(self) -> None:
         if not os.path.isdir(self._work):

@@ -14,6 +14,7 @@ from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.listen import ListenError, listen
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.spawn import Spawner
+from scriptservice.keeper.table import Table
 from scriptservice.keeper.users import ScriptUser, UserError, script_user
 
 
@@ -64,6 +65,27 @@ def prepare(config: KeeperConfig) -> Ground:
             detail="they can read its database and tokens and signal it (docs/security.md)",
         )
     return Ground(lock, listener, spawner)
+
+
+def take_over(config: KeeperConfig, table: Table) -> Ground:
+    """Stand where the keeper's program before this one stood.
+
+    Args:
+        config: what it was told.
+        table: what it handed over.
+    """
+    user = table.spawner.user
+    return Ground(
+        table.lock,
+        None if table.listener is None else socket.socket(fileno=table.listener),
+        Spawner(
+            config.data_dir,
+            ScriptUser(user.uid, user.gid, tuple(user.groups), user.name, user.home, user.changes),
+            path=config.path,
+            lang=config.lang,
+            handed=table.spawner,
+        ),
+    )
 
 
 def _refuse_scripts_owner(data_dir: str, user: ScriptUser) -> None:

@@ -25,6 +25,7 @@ from scriptservice.keeper.linux import (
     signal_process,
 )
 from scriptservice.keeper.spawn import MARKER
+from scriptservice.keeper.table import TreeState
 
 _QUIET_ROUNDS = 3
 _ROUNDS_SECONDS = 0.02
@@ -54,6 +55,9 @@ class Tree(Protocol):
     """The processes of every script of this keeper."""
 
     mode: str
+
+    def handed(self) -> TreeState:
+        """Return all that is known, for the keeper's next program."""
 
     def enter(self, command: str) -> int | None:
         """Return an open descriptor through which a newborn process joins, None for none."""
@@ -111,7 +115,12 @@ class CgroupTree:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        os.mkdir(base)
+        with suppress(FileExistsError):  # this keeper's own, from before an upgrade
+            os.mkdir(base)
+
+    def handed(self) -> TreeState:
+        """See `Tree.handed`."""
+        return TreeState(mode=self.mode, base=self._base)
 
     @classmethod
     def probe(cls, name: str) -> "CgroupTree | None":
@@ -254,6 +263,7 @@ class DescentTree:
             server, its helpers and the scripts' own processes.
         roots: returns the scripts that are open.
         script_uid: as whom scripts run; an orphan of another user is nobody's of ours.
+        handed: what the keeper's program before this one knew; None at a start.
     """
 
     mode = "walk"
@@ -263,22 +273,43 @@ class DescentTree:
         own_children: Callable[[], set[int]],
         roots: Callable[[], Iterable[Root]],
         script_uid: int,
+        handed: TreeState | None = None,
     ) -> None:
         self._script_uid = script_uid
         self._own_children = own_children
         self._roots = roots
         self._keeper = os.getpid()
-        # Children from before this program was the keeper, of the shell that became it, say.
-        self._before = {
-            (pid, stat.start_ticks)
-            for pid in child_pids(self._keeper)
-            if (stat := process_stat(pid)) is not None
-        }
+        self._before: set[tuple[int, int]] = set()
         self._seen: dict[str, dict[int, int]] = {}
         self._sessions: dict[str, set[int]] = {}
         self._owners: dict[tuple[int, int], str] = {}
         self._bare: set[tuple[int, int]] = set()
         self._orphans: dict[str | None, list[ProcessStat]] | None = None
+        if handed is None:
+            # Children from before this program was the keeper, of the shell that became it, say.
+            self._before |= {
+                (pid, stat.start_ticks)
+                for pid in child_pids(self._keeper)
+                if (stat := process_stat(pid)) is not None
+            }
+        else:
+            self._restore(handed)
+
+    def handed(self) -> TreeState:
+        """See `Tree.handed`."""
+        return TreeState(
+            mode=self.mode,
+            before=sorted(self._before),
+            seen={command: sorted(seen.items()) for command, seen in self._seen.items()},
+            sessions={command: sorted(known) for command, known in self._sessions.items()},
+            owners=[(pid, start, owner) for (pid, start), owner in self._owners.items()],
+        )
+
+    def _restore(self, state: TreeState) -> None:
+        self._before = set(state.before)
+        self._seen = {command: dict(seen) for command, seen in state.seen.items()}
+        self._sessions = {command: set(known) for command, known in state.sessions.items()}
+        self._owners = {(pid, start): owner for pid, start, owner in state.owners}
 
     def enter(self, command: str) -> None:
         """See `Tree.enter`; children are found by descent."""

@@ -8,13 +8,25 @@ if __name__ == "__main__":
     # Before anything secret is in this process.
     hide_from_ptrace()
 
-    from scriptservice.server.process import main
-
     numbers = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))
+    try:
+        from scriptservice.server.process import main
+    except Exception as error:
+        if "--passive" in numbers:
+            # The keeper goes on with the old one, and is to say why.
+            import socket
+
+            from scriptservice.keeper.protocol import encode
+
+            message = f"the new server cannot be loaded: {type(error).__name__}: {error}"
+            with socket.socket(fileno=numbers["--keeper-fd"]) as keeper:
+                keeper.sendall(encode({"type": "fatal", "message": message}))
+        raise
     sys.exit(
         main(
             keeper=numbers["--keeper-fd"],
             listener=numbers["--listen-fd"],
             config=numbers["--config-fd"],
+            passive="--passive" in numbers,
         )
     )

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 import uvicorn
 
+from scriptservice import __version__
 from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.local import LocalKeeper
 from scriptservice.keeper.lines import Lines
@@ -20,6 +21,8 @@ from scriptservice.server.gate import Gate
 from scriptservice.server.headers import FIXED, ContentPolicy
 from scriptservice.server.logs import start_logging
 from scriptservice.server.sign_in import CODE_SECONDS
+from scriptservice.server.turns import prepare, retire
+from scriptservice.store.engine import Database
 from scriptservice.store.writer import cause_of
 
 GRACE_SECONDS = 3
@@ -54,23 +57,31 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def main(*, keeper: int, listener: int, config: int) -> int:
+def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> int:
     """Serve until the keeper says to end, or is gone; return the exit code.
 
     Args:
         keeper: descriptor of the socket to it.
         listener: descriptor of the listening socket.
         config: descriptor of a file with a `ServerConfig` as JSON.
+        passive: prepare, and touch nothing before the keeper's first words.
     """
     with os.fdopen(config, "rb") as file:
         told = ServerConfig(**json.load(file))
     start_logging(Lines("server", told.host_name, told.log_format), told.log_level)
     with asyncio.Runner(loop_factory=_uvloop) as runner:
-        return runner.run(_live(told, socket.socket(fileno=keeper), socket.socket(fileno=listener)))
+        return runner.run(
+            _live(told, socket.socket(fileno=keeper), socket.socket(fileno=listener), passive)
+        )
 
 
-async def _live(config: ServerConfig, keeper: socket.socket, listener: socket.socket) -> int:
-    return await _Life(config, listener).run(keeper)
+async def _live(
+    config: ServerConfig,
+    keeper: socket.socket,
+    listener: socket.socket,
+    passive: bool,  # noqa: FBT001 - one caller
+) -> int:
+    return await _Life(config, listener).run(keeper, passive=passive)
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:
@@ -94,26 +105,33 @@ class _Life:
         self._gate = Gate(config.hosts)
         self._waits = asyncio.Event()
         self._waits_for = ""
-        self._finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._finished: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._draining = False
         self._started: Server | None = None
         self._link = LocalKeeper(
             config.host_name,
             on_shutdown=self._shutting_down,
             on_finish=self._finish,
+            on_retire=lambda: self._finish(None),
             # Its scripts and its journal are gone from us; another keeper starts another server.
             on_gone=lambda: os._exit(0),
         )
 
-    async def run(self, keeper: socket.socket) -> int:
+    async def run(self, keeper: socket.socket, *, passive: bool) -> int:
         """Serve to the end; return the exit code.
 
         Args:
             keeper: the socket to it.
+            passive: prepare first, and wait for one's turn.
         """
-        hello = await self._link.connect(keeper)
+        await self._link.connect(keeper)
         web = _web(self._gate)
         try:
+            looked: Database | None = None
+            if passive:
+                looked = await prepare(self._config, web.config)
+                self._link.prepared(__version__)
+            hello = await self._link.greeted()
             server = Server(self._config, self._link, hello)
             starting = asyncio.create_task(server.start(self._waiting))
             # Connections stay in the backlog for as long as a start takes, but for no longer.
@@ -134,6 +152,8 @@ class _Life:
         except StoreError as error:
             log.warning("start_failed", error=str(error), cause=cause_of(error))
             return _AGAIN_EXIT
+        if looked is not None:
+            looked.close()
         self._started = server
         if self._draining:
             server.shutting_down()
@@ -141,9 +161,13 @@ class _Life:
         if hello.first_start:
             code = server.code.issue() if self._config.sign_in_link else None
             _announce(self._listener, server.new_token, code)
-        await server.finish(await self._finished)
-        web.should_exit = True
-        await serving
+        position = await self._finished
+        if position is None:
+            await retire(web, server.feed, serving)
+        else:
+            await server.finish(position)
+            web.should_exit = True
+            await serving
         await server.close()
         return 0
 
@@ -159,7 +183,7 @@ class _Life:
         if self._started is not None:
             self._started.shutting_down()
 
-    def _finish(self, position: int) -> None:
+    def _finish(self, position: int | None) -> None:
         if not self._finished.done():
             self._finished.set_result(position)
 

@@ -67,6 +67,25 @@ def connect_database(url: str) -> Database:
     raise ConfigurationError(message)
 
 
+def connect_database_for_looking(url: str) -> Database:
+    """Return a database of which only `Database.reading` is to be used.
+
+    A SQLite file is opened such that it is never made, changed or, as the last to close it,
+    checkpointed: its writer may be about to do that.
+
+    Args:
+        url: see `connect_database`.
+
+    Raises:
+        ConfigurationError: see `connect_database`.
+    """
+    if url.startswith("sqlite:///"):
+        from scriptservice.store.sqlite import look_at_sqlite
+
+        return look_at_sqlite(url.removeprefix("sqlite:///"))
+    return connect_database(url)
+
+
 def open_database(url: str, *, migrate: bool = False) -> Database:
     """Open a database and see to its schema.
 

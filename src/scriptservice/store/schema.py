@@ -53,18 +53,28 @@ def prepare_schema(database: Database, *, migrate: bool) -> None:
 
                 refuse_other_encodings(connection, database.name)
             current = _schema_of(connection)
-        if current == SCHEMA:
-            return
-        if current is not None:
-            _refuse_newer(database, current)
-        if not (migrate or database.migrates_itself):
-            has = "it is empty" if current is None else f"its schema is {current}, not {SCHEMA}"
-            message = (
-                f"cannot use database {database.name}: {has}; "
-                "run scriptservice migrate, or serve with --migrate"
-            )
-            raise ConfigurationError(message)
-        _upgrade(database)
+        if _must_change(database, current, migrate=migrate):
+            _upgrade(database)
+
+
+def check_schema(database: Database, *, migrate: bool) -> None:
+    """See whether `prepare_schema` could do its work, and change nothing.
+
+    Args:
+        database: of which only `Database.reading` is used.
+        migrate: whether a schema may be changed that is not changed unasked.
+
+    Raises:
+        ConfigurationError: see `prepare_schema`.
+        StoreUnavailableError: it does not answer now.
+    """
+    with _said(database), database.reading.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            from scriptservice.store.postgresql import refuse_other_encodings
+
+            refuse_other_encodings(connection, database.name)
+        current = _schema_of(connection)
+    _must_change(database, current, migrate=migrate)
 
 
 def migrate_schema(database: Database, on_waiting: Callable[[str], None]) -> tuple[str | None, str]:
@@ -91,6 +101,26 @@ def migrate_schema(database: Database, on_waiting: Callable[[str], None]) -> tup
             time.sleep(PAUSE_SECONDS)
         else:
             return before, SCHEMA
+
+
+def _must_change(database: Database, current: str | None, *, migrate: bool) -> bool:
+    """Return whether a schema is to be changed.
+
+    Raises:
+        ConfigurationError: it is newer, or older and not to be changed.
+    """
+    if current == SCHEMA:
+        return False
+    if current is not None:
+        _refuse_newer(database, current)
+    if not (migrate or database.migrates_itself):
+        has = "it is empty" if current is None else f"its schema is {current}, not {SCHEMA}"
+        message = (
+            f"cannot use database {database.name}: {has}; "
+            "run scriptservice migrate, or serve with --migrate"
+        )
+        raise ConfigurationError(message)
+    return True
 
 
 def _upgrade(database: Database) -> None:

@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
@@ -52,6 +53,24 @@ def connect_sqlite(path: str) -> Database:
     event.listen(writing, "begin", _begin("BEGIN IMMEDIATE"))
     event.listen(reading, "begin", _begin("BEGIN"))
     return Database(path, writing, reading, migrating=writing, migrates_itself=True)
+
+
+def look_at_sqlite(path: str) -> Database:
+    """Return the database in a file that is there, for reading alone.
+
+    Its connection stays open once it was used. While it is, the file is never without one, so the
+    next writer finds the log and its index there: on a full disk it could not make them.
+    """
+    address = f"file:{quote(path)}?mode=ro"
+    engine = create_engine(
+        "sqlite://",
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        creator=lambda: sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False),
+        hide_parameters=True,
+    )
+    return Database(path, engine, engine, migrating=engine, migrates_itself=True)
 
 
 def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:

@@ -1,0 +1,208 @@
+"""The hand-over: the table as a file in memory, and what becomes of it in the next program.
+
+``write`` and ``read`` are its two ends, ``become_next`` is the exec between them. ``check`` is what
+the next program's code says to a table before anything is given up for it. The format has a
+version; a program takes what it knows to the last field, or refuses.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import types
+import typing
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from typing import Any
+
+from scriptservice.keeper.config import KeeperConfig
+from scriptservice.keeper.identity import Identity
+from scriptservice.keeper.journal import Kind
+from scriptservice.keeper.protocol import SpawnSpec
+from scriptservice.keeper.spawn import SCRIPT_DESCRIPTOR
+from scriptservice.keeper.table import Table
+
+FORMAT = 1
+_NAME = "scriptservice keeper"
+_NOT_OF_THAT_TYPE: Any = object()
+
+
+class HandoverError(Exception):
+    """A table cannot be taken; the message says why."""
+
+
+def to_bytes(table: Table) -> bytes:
+    """Return a table as it is handed over."""
+    document = {"what": _NAME, "format": FORMAT, "table": asdict(table)}
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def from_bytes(data: bytes) -> Table:
+    """Return the table that `to_bytes` of this or an earlier release made.
+
+    Raises:
+        HandoverError: it is none, or of a release that this one does not know.
+    """
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        message = f"cannot read the hand-over: {error}"
+        raise HandoverError(message) from error
+    if not isinstance(document, dict) or document.get("what") != _NAME:
+        message = "cannot read the hand-over: it is none of a keeper's"
+        raise HandoverError(message)
+    if document.get("format") != FORMAT:
+        message = f"cannot take a hand-over of format {document.get('format')}, only {FORMAT}"
+        raise HandoverError(message)
+    table = _load(Table, document.get("table"), "table")
+    assert isinstance(table, Table)  # noqa: S101 - for the type checker
+    return table
+
+
+def _load(hint: Any, value: Any, where: str) -> Any:
+    """Return a value as what its type hint says, tried to the last field.
+
+    Raises:
+        HandoverError: it is not of that type.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    result = _NOT_OF_THAT_TYPE
+    if is_dataclass(hint) and isinstance(hint, type):
+        result = _load_fields(hint, value, where)
+    elif origin is types.UnionType:
+        (other,) = (each for each in arguments if each is not type(None))
+        result = None if value is None else _load(other, value, where)
+    elif origin is list and isinstance(value, list):
+        result = [_load(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value)]
+    elif origin is tuple and isinstance(value, list) and len(value) == len(arguments):
+        pairs = zip(arguments, value, strict=True)
+        result = tuple(_load(kind, item, where) for kind, item in pairs)
+    elif origin is dict and isinstance(value, dict):
+        result = {key: _load(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    elif hint is float and type(value) in (int, float):
+        result = float(value)
+    elif hint is Any or (origin is None and type(value) is hint):
+        result = value
+    if result is not _NOT_OF_THAT_TYPE:
+        return result
+    message = f"cannot take the hand-over: {where} is {type(value).__name__}, not {hint}"
+    raise HandoverError(message)
+
+
+def _load_fields(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        message = f"cannot take the hand-over: {where} is no object"
+        raise HandoverError(message)
+    known = {each.name: each for each in fields(kind)}
+    if unknown := value.keys() - known.keys():
+        message = f"cannot take the hand-over: {where} has {min(unknown)}, of a newer release"
+        raise HandoverError(message)
+    for name, each in known.items():
+        optional = each.default is not MISSING or each.default_factory is not MISSING
+        if name not in value and not optional:
+            message = f"cannot take the hand-over: {where} has no {name}"
+            raise HandoverError(message)
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _load(hints[name], value[name], f"{where}.{name}") for name in value})
+
+
+def check_table(table: Table) -> None:
+    """Make of a table what can be made of it without touching anything.
+
+    Raises:
+        ValueError: something in it is not what this release knows.
+        TypeError: the same.
+    """
+    KeeperConfig(**table.config)
+    Identity(**table.identity)
+    for fields_of in table.waiting:
+        SpawnSpec(**fields_of)
+    for record in table.ledger.pending:
+        Kind(record.kind)
+    if table.tree.mode not in ("cgroup", "walk"):
+        message = f"cannot take the hand-over: its trees are kept by {table.tree.mode}"
+        raise ValueError(message)
+    if table.child.life is not None:
+        b64decode(table.child.life.received, validate=True)
+        b64decode(table.child.life.outgoing, validate=True)
+
+
+def write(memory: int, table: Table) -> None:
+    """Write a table into an empty file in memory."""
+    rest = memoryview(to_bytes(table))
+    offset = 0
+    while rest:
+        written = os.pwrite(memory, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+def read(memory: int) -> Table:
+    """Read the table that `write` wrote.
+
+    Raises:
+        HandoverError: see `from_bytes`.
+    """
+    parts: list[bytes] = []
+    offset = 0
+    while part := os.pread(memory, 1 << 20, offset):
+        parts.append(part)
+        offset += len(part)
+    return from_bytes(b"".join(parts))
+
+
+def check(memory: int) -> int:
+    """Answer for this program's code: import everything, then say whether a table can be taken.
+
+    Called in a process of its own. It says on stdout when it has loaded, waits on stdin until the
+    table is written, and says ``taken`` or why not.
+
+    Args:
+        memory: descriptor of the file in memory.
+
+    Returns:
+        The exit code: 0 if it can be taken.
+    """
+    import scriptservice.keeper.keeper  # noqa: F401
+
+    os.write(1, b"loaded\n")
+    if not os.read(0, 1):
+        return 1  # nobody wants to know any more
+    try:
+        check_table(read(memory))
+    except (HandoverError, ValueError, TypeError) as error:
+        os.write(1, f"{error}\n".encode())
+        return 1
+    os.write(1, b"taken\n")
+    return 0
+
+
+@contextlib.contextmanager
+def _inherited(descriptors: set[int]) -> Iterator[None]:
+    """Keep descriptors open across an exec; back as before if there was none."""
+    kept: list[int] = []
+    try:
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, True)  # noqa: FBT003
+            kept.append(descriptor)
+        yield
+    finally:
+        for descriptor in kept:
+            os.set_inheritable(descriptor, False)  # noqa: FBT003
+
+
+def become_next(memory: int, table: Table) -> None:
+    """Become the program that is on disk now, with this process's children and descriptors.
+
+    Args:
+        memory: descriptor of a file in memory with the table.
+        table: what is in it.
+
+    Raises:
+        OSError: nothing happened.
+    """
+    program = sys.executable
+    words = [program, "-I", "-m", "scriptservice.keeper", "--handover-fd", str(memory)]
+    # The scripts' own number too: nothing of the next program may get it before the spawner.
+    with _inherited(table.descriptors() | {memory, SCRIPT_DESCRIPTOR}):
+        os.execv(program, words)  # noqa: S606 - no shell

@@ -1,0 +1,170 @@
+"""The scripts that were asked for and are not started yet: when each is, or that it never is.
+
+They wait for room on the disk, for descriptors, and for others to be born: hundreds of newborn
+processes at once cost each other a third.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from scriptservice.keeper.command import RunningCommand, Surroundings
+from scriptservice.keeper.ended import EndedCommands
+from scriptservice.keeper.journal import Kind
+from scriptservice.keeper.journal_writer import NoRoomError
+from scriptservice.keeper.log import logger
+from scriptservice.keeper.protocol import SpawnSpec
+from scriptservice.keeper.spawn import Spawner, SpawnError
+
+NEWBORNS = 64
+NEWBORN_SECONDS = 0.02
+SPAWNS_A_TURN = 8
+
+
+class Waiting:
+    """Starts scripts, each once, a few at a time.
+
+    Args:
+        spawner: makes processes.
+        surroundings: what running commands share.
+        ended: the ids that are refused a second time.
+        running: the commands that run, by id.
+        started: told of each that runs from now on.
+    """
+
+    def __init__(
+        self,
+        spawner: Spawner,
+        surroundings: Surroundings,
+        ended: EndedCommands,
+        running: dict[str, RunningCommand],
+        started: Callable[[RunningCommand], None],
+    ) -> None:
+        self._spawner = spawner
+        self._around = surroundings
+        self._ended = ended
+        self._running = running
+        self._started = started
+        self._specs: dict[str, SpawnSpec] = {}
+        self._births: deque[RunningCommand] = deque()
+        self._room_timer = False
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def asked(self, spec: SpawnSpec) -> None:
+        """The child wants a script to run."""
+        if spec.id in self._running or spec.id in self._specs or spec.id in self._ended:
+            logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
+        elif self._closed:
+            self._refuse(spec.id, "the service is shutting down", retry=True)
+        else:
+            self._specs[spec.id] = spec
+
+    def stop(self, command: str) -> None:
+        """A command is to end; without effect if it does not wait here."""
+        if self._specs.pop(command, None):
+            self._refuse(command, "stopped before it started", retry=False, stopped=True)
+
+    def expire(self, command: str) -> None:
+        """A command's queue time-out has passed; without effect if it does not wait here."""
+        if self._specs.pop(command, None):
+            reason = "it waited longer than its queue time-out"
+            self._refuse(command, reason, retry=False, timed_out=True)
+
+    def shut_down(self) -> None:
+        """Start no more, give back what waits."""
+        self._closed = True
+        for command in list(self._specs):
+            del self._specs[command]
+            self._refuse(command, "the service is shutting down", retry=True)
+
+    def _refuse(
+        self,
+        command: str,
+        reason: str,
+        *,
+        retry: bool,
+        stopped: bool = False,
+        timed_out: bool = False,
+    ) -> None:
+        fields = {"reason": reason, "retry": retry, "stopped": stopped, "timed_out": timed_out}
+        self._around.ledger.record(Kind.REFUSED, command, fields)
+        # Also one that may come again: not before this is recorded, or it would run unseen.
+        self._ended.add(command)
+
+    def _newborns(self) -> int:
+        """Return how many scripts are so young that more would slow them all."""
+        born_before = time.monotonic() - NEWBORN_SECONDS
+        births = self._births
+        while births and (births[0].exited or births[0].started < born_before):
+            births.popleft()
+        return sum(not command.exited for command in births)
+
+    def start_some(self) -> None:
+        """Start what can be started now."""
+        if not self._specs:
+            return
+        for _ in range(min(SPAWNS_A_TURN, NEWBORNS - self._newborns())):
+            if not self._specs or len(self._running) >= self._spawner.capacity:
+                return
+            spec = next(iter(self._specs.values()))
+            if not self._start(spec):
+                return
+        if self._specs and not self._room_timer:
+            self._room_timer = True
+            self._around.loop.after(NEWBORN_SECONDS / 8, self._room_for_births)
+
+    def _room_for_births(self) -> None:
+        self._room_timer = False
+
+    def _start(self, spec: SpawnSpec) -> bool:
+        """Start a script; return False if it has to wait for room on the disk."""
+        try:
+            self._around.ledger.must_record(Kind.STARTING, spec.id, {})
+        except NoRoomError:
+            return False
+        del self._specs[spec.id]
+        tree = self._around.tree
+        cgroup: int | None = None
+        try:
+            try:
+                cgroup = tree.enter(spec.id)
+            except OSError as error:
+                raise SpawnError(f"cannot make its cgroup: {error.strerror}", retry=True) from error
+            spawned = self._spawner.spawn(spec, cgroup)
+        except SpawnError as error:
+            # Not why: that may quote what was submitted. The command says it.
+            logger.info("command_not_started", command_id=spec.id, retry=error.retry)
+            tree.forget(_Nobody(spec.id))
+            self._refuse(spec.id, str(error), retry=error.retry)
+            return True
+        finally:
+            if cgroup is not None:
+                os.close(cgroup)
+        command = RunningCommand(spec, spawned, self._around)
+        self._births.append(command)
+        self._started(command)
+        return True
+
+    def handed(self) -> list[dict[str, Any]]:
+        """Return what waits, for the keeper's next program."""
+        return [spec.fields() for spec in self._specs.values()]
+
+    def restore(self, waiting: list[dict[str, Any]]) -> None:
+        """Take over what waited with the keeper's program before this one."""
+        for fields in waiting:
+            spec = SpawnSpec(**fields)
+            self._specs[spec.id] = spec
+
+
+class _Nobody:
+    """A tree's root that was never started."""
+
+    def __init__(self, command: str) -> None:
+        self.id = command
+        self.pid = 0
+        self.exited = True

@@ -1,0 +1,231 @@
+"""The keeper becomes its next program: the same process, children, bytes, moments and promises."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from scriptservice.keeper import handover
+from scriptservice.keeper.handover import HandoverError, check_table, from_bytes, to_bytes
+from scriptservice.keeper.journal import Kind
+from scriptservice.keeper.protocol import PROTOCOL_VERSION, SpawnSpec, encode
+from scriptservice.server.config import ServerConfig
+from support.handovers import HANDOVERS, table_of_every_kind
+from support.rig import Rig
+from support.service import eventually
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    made = Rig()
+    made.send({"type": "ready"}, {"type": "adopted"})
+    yield made
+    made.close()
+
+
+def take_turns(rig: Rig) -> None:
+    """Upgrade up to the moment where the keeper hands itself over, which follows by itself."""
+    rig.process.send_signal(signal.SIGHUP)
+    rig.upgrade_child(PROTOCOL_VERSION)
+    rig.send({"type": "ready"}, {"type": "adopted"})
+
+
+def command_line(rig: Rig) -> list[str]:
+    return psutil.Process(rig.process.pid).cmdline()
+
+
+def hand_over(rig: Rig) -> None:
+    before = rig.log().count(" upgraded ")
+    take_turns(rig)
+    eventually(lambda: rig.log().count(" upgraded ") > before, "the hand-over")
+    assert "--handover-fd" in command_line(rig)
+
+
+def test_a_command_in_every_state_survives_ten_hand_overs(rig: Rig) -> None:
+    seconds = 9.0
+    until = "end=$((SECONDS+9)); while ((SECONDS < end)); do"
+    printer = rig.spawn("for i in $(seq 1 400); do echo $i; echo e$i >&2; sleep 0.02; done; exit 3")
+    began = time.monotonic()
+    late = rig.spawn("sleep 3600", timeout_seconds=seconds, grace_seconds=1)
+    ignorant = rig.spawn(f"trap '' TERM; echo up; {until} sleep 0.1; done; sleep 3600")
+    leaver = rig.spawn("sleep 3600 & echo up", leftover_seconds=seconds)
+    limited = rig.spawn("yes | head -c 100000; sleep 3; echo x", output_limit_bytes=1000)
+    private = rig.spawn("mkdir -p a/b; sleep 4", working_directory="private")
+    for command in (printer, late, ignorant, leaver, limited, private):
+        rig.wait_for(command, Kind.STARTED)
+    rig.wait_for(ignorant, Kind.OUTPUT)
+    rig.send({"type": "stop", "id": ignorant, "signal": "SIGTERM", "grace_seconds": seconds})
+    rig.wait_for(leaver, Kind.EXITED)
+    rig.wait_for(ignorant, Kind.STOPPING)
+    stopped_at = time.monotonic()
+
+    pid, hello = rig.process.pid, rig.hello
+    for _ in range(10):
+        hand_over(rig)
+        assert rig.hello["identity"] == hello["identity"]
+        assert rig.hello["journal"] == hello["journal"]
+    assert rig.process.pid == pid
+
+    rig.wait_for(late, Kind.CLOSED)
+    assert seconds - 0.1 < time.monotonic() - began
+    assert rig.wait_for(late, Kind.STOPPING).fields()["cause"] == "timeout"
+    stopping, exited = rig.wait_for(ignorant, Kind.STOPPING), rig.wait_for(ignorant, Kind.EXITED)
+    assert seconds - 0.1 < (exited.time_us - stopping.time_us) / 1e6 < seconds + 2
+    assert os.WTERMSIG(exited.fields()["status"]) == signal.SIGKILL
+    assert time.monotonic() - stopped_at < seconds + 20
+    closed = rig.wait_for(leaver, Kind.CLOSED)
+    left = (closed.time_us - rig.wait_for(leaver, Kind.EXITED).time_us) / 1e6
+    assert seconds - 0.1 < left < seconds + 3
+    assert closed.fields()["leftovers_killed"] >= 1
+    closed = rig.wait_for(limited, Kind.CLOSED).fields()
+    assert (closed["stdout_bytes"], closed["discarded_bytes"]) == (1000, 99002)
+    rig.wait_for(private, Kind.CLOSED)
+    assert list((rig.data_dir / "private").iterdir()) == []
+    closed = rig.wait_for(printer, Kind.CLOSED).fields()
+    wanted = sum(len(f"{n}\n") for n in range(1, 401))
+    assert (closed["stdout_bytes"], closed["stderr_bytes"]) == (wanted, wanted + 400)
+    assert os.waitstatus_to_exitcode(rig.wait_for(printer, Kind.EXITED).fields()["status"]) == 3
+    ids = {printer, late, ignorant, leaver, limited, private}
+    for command in ids:
+        assert rig.kinds(command).count(Kind.CLOSED) == 1
+        assert rig.kinds(command).count(Kind.STARTED) == 1
+
+
+def test_what_was_half_said_is_finished_afterwards(rig: Rig) -> None:
+    rig.process.send_signal(signal.SIGHUP)
+    rig.upgrade_child(PROTOCOL_VERSION)
+    spec = SpawnSpec("018f2d3e-0000-7000-8000-000000000001", "echo half", ["/bin/bash"])
+    frame = encode(spec.frame())
+    rig.socket.sendall(encode({"type": "ready"}) + frame[:37])
+    eventually(lambda: " upgraded " in rig.log(), "the hand-over")
+    rig.socket.sendall(frame[37:])
+    rig.wait_for(spec.id, Kind.CLOSED)
+
+
+def test_an_ended_command_is_not_run_again_after_a_hand_over(rig: Rig) -> None:
+    command = rig.spawn("echo once")
+    rig.wait_for(command, Kind.CLOSED)
+    take_turns(rig)
+    eventually(lambda: " upgraded " in rig.log(), "the hand-over")
+    rig.send(SpawnSpec(command, "echo once", ["/bin/bash"]).frame())
+    after = rig.spawn("echo other")
+    rig.wait_for(after, Kind.CLOSED)
+    assert rig.kinds(command).count(Kind.STARTED) == 1
+    assert "command_sent_twice" in rig.log()
+
+
+def test_signals_in_the_midst_are_not_lost(rig: Rig) -> None:
+    """A second SIGHUP brings one more upgrade, many bring no more, SIGTERM ends in order."""
+    rig.process.send_signal(signal.SIGHUP)
+    rig.upgrade_child(PROTOCOL_VERSION)
+    for _ in range(5):
+        rig.process.send_signal(signal.SIGHUP)
+    rig.send({"type": "ready"})
+    rig.upgrade_child(PROTOCOL_VERSION)
+    rig.send({"type": "ready"})
+    eventually(lambda: rig.log().count(" upgraded ") == 2, "two hand-overs")
+    sleeper = rig.spawn("trap 'exit 9' TERM; while :; do sleep 0.02; done")
+    rig.wait_for(sleeper, Kind.STARTED)
+    rig.process.send_signal(signal.SIGHUP)
+    rig.upgrade_child(PROTOCOL_VERSION)
+    rig.send({"type": "ready"})
+    eventually(lambda: "the new keeper loads" in rig.log().split(" upgraded ")[2], "the check")
+    rig.process.terminate()
+    exited = rig.wait_for(sleeper, Kind.EXITED)
+    assert os.waitstatus_to_exitcode(exited.fields()["status"]) == 9
+    rig.receive("finish")
+    rig.let_child_die()
+
+
+def test_an_exec_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:
+    """In a process of its own: an exec that does not fail would end the tests."""
+    program = """
+import os, sys
+from scriptservice.keeper.handover import become_next
+from support.handovers import table_of_every_kind
+from dataclasses import replace
+kept, memory = os.open("/dev/null", os.O_RDONLY), os.memfd_create("x")
+table = table_of_every_kind()
+plain = replace(table, lock=kept, listener=None, commands=[],
+    spawner=replace(table.spawner, work=kept), child=replace(table.child, life=None))
+os.dup2(kept, 63, inheritable=False)
+sys.executable = "/nowhere/python"
+try:
+    become_next(memory, plain)
+except FileNotFoundError:
+    print([os.get_inheritable(each) for each in (kept, memory, 63)])
+"""
+    tests = str(Path(__file__).parents[1])
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": tests},
+        cwd=tmp_path,
+    )
+    assert result.stdout == b"[False, False, False]\n"
+
+
+# The format
+
+
+@pytest.mark.parametrize("path", sorted(HANDOVERS.glob("*.json")), ids=lambda path: path.name)
+def test_what_every_release_handed_over_can_be_taken_for_ever(path: Path) -> None:
+    table = from_bytes(path.read_bytes())
+    check_table(table)
+    assert table.commands
+    assert from_bytes(to_bytes(table)) == table
+    ServerConfig(**table.config["child_config"])
+
+
+def test_this_release_has_its_file() -> None:
+    """Made by ``python -m support.handovers``; an old one is never changed."""
+    names = [path.name for path in HANDOVERS.glob("*.json")]
+    assert f"format-{handover.FORMAT}.json" in names
+
+
+def test_a_table_survives_its_way() -> None:
+    table = table_of_every_kind()
+    assert from_bytes(to_bytes(table)) == table
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda document: document.update(format=2), "format 2, only 1"),
+        (lambda document: document.update(what="else"), "none of a keeper's"),
+        (lambda document: document["table"].update(new=1), "table has new, of a newer release"),
+        (lambda document: document["table"].pop("lock"), "table has no lock"),
+        (lambda document: document["table"].update(lock="3"), "table.lock is str"),
+        (lambda document: document["table"]["commands"][0].update(pid=None), "pid is NoneType"),
+        (lambda document: document["table"]["config"].update(new=1), "new"),
+        (lambda document: document["table"]["waiting"][0].update(new=1), "new"),
+        (lambda document: document["table"]["tree"].update(mode="other"), "kept by other"),
+        (lambda document: document["table"]["ledger"]["pending"][0].update(kind=99), "99"),
+    ],
+)
+def test_what_is_not_known_is_refused(change: Any, reason: str) -> None:
+    document = json.loads(to_bytes(table_of_every_kind()))
+    change(document)
+    with pytest.raises((HandoverError, ValueError, TypeError), match=reason):
+        check_table(from_bytes(json.dumps(document).encode()))
+
+
+def test_no_table_at_all_is_refused() -> None:
+    with pytest.raises(HandoverError, match="cannot read"):
+        from_bytes(b"{")
+
+
+def test_every_descriptor_is_named() -> None:
+    table = table_of_every_kind()
+    assert table.descriptors() == {3, 4, 6, 20, 21, 22, 23, 24, 25}
+    assert replace(table, listener=None).descriptors() == {3, 6, 20, 21, 22, 23, 24, 25}

@@ -1,0 +1,153 @@
+"""A hand-over with everything that one can hold; run as a program it writes this format's file.
+
+Process ids and descriptors are placeholders: nothing of it is opened or signalled.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from scriptservice.keeper.config import KeeperConfig
+from scriptservice.keeper.handover import FORMAT, to_bytes
+from scriptservice.keeper.journal import Kind
+from scriptservice.keeper.protocol import SpawnSpec
+from scriptservice.keeper.table import (
+    ChildState,
+    CommandState,
+    EndedState,
+    LedgerState,
+    LifeState,
+    ManagerState,
+    PendingRecord,
+    RemovalState,
+    SpawnerState,
+    Table,
+    TreeState,
+    UpgradeState,
+    UserState,
+)
+from scriptservice.server.config import ServerConfig
+
+HANDOVERS = Path(__file__).parents[1] / "keeper" / "handovers"
+
+_IDS = [f"018f2d3e-0000-7000-8000-00000000000{number}" for number in range(6)]
+
+
+def _command(number: int, **more: Any) -> CommandState:
+    fields: dict[str, Any] = {
+        "id": _IDS[number],
+        "pid": 1000 + number,
+        "handle": None,
+        "started": 100.5,
+        "exited": True,
+        "start_ticks": 10050,
+        "pipes": [7001, 7002],
+        "private_directory": None,
+        "removing": False,
+        "grace_seconds": 10.0,
+        "leftover_seconds": 2.0,
+        "limit": None,
+        "stop_on_limit": False,
+        "position": 12,
+        "stream_bytes": [0, 7, 5],
+        "discarded": 0,
+        "window_bytes": 12,
+        "window_mark": 0,
+        "cause": None,
+        "kill_at": None,
+        "killing": False,
+        "termed": False,
+        "tree_gone": False,
+        "leftover_at": 102.5,
+        "leftover_pids": None,
+        "streams": [],
+        "timeout_at": None,
+        "discard_news_at": None,
+    }
+    return CommandState(**{**fields, **more})
+
+
+def _commands() -> list[CommandState]:
+    running = _command(
+        0, handle=20, exited=False, streams=[[21, 1], [22, 2]], timeout_at=160.0, leftover_at=0.0
+    )
+    stopping = _command(
+        1,
+        handle=23,
+        exited=False,
+        streams=[[24, 1]],
+        cause="stop",
+        kill_at=110.0,
+        limit=1000,
+        discarded=5,
+        discard_news_at=101.0,
+    )
+    leftovers = _command(2, termed=True, leftover_pids=[1010, 1011], streams=[[25, 2]])
+    removing = _command(3, removing=True, tree_gone=True, private_directory="/data/private/x")
+    return [running, stopping, leftovers, removing]
+
+
+def table_of_every_kind() -> Table:
+    """Return a table with something in each of its parts."""
+    server = ServerConfig(
+        data_dir="/data",
+        database="sqlite:////data/scriptservice.db",
+        migrate=False,
+        start_queued=False,
+        host_name="host",
+        max_running=None,
+        min_free_bytes=8 << 20,
+        log_level="info",
+        log_format="console",
+    )
+    config = KeeperConfig(
+        data_dir="/data",
+        listen_host="127.0.0.1",
+        listen_port=8000,
+        child_argv=["python", "-I", "-m", "scriptservice.server"],
+        child_config=asdict(server),
+    )
+    return Table(
+        config=asdict(config),
+        identity={"boot": "boot", "pid_namespace": 4026531836, "pid": 900, "start_ticks": 9000},
+        lock=3,
+        listener=4,
+        spawner=SpawnerState(
+            UserState(59999, 59999, [59999], "59999", None, changes=True), 1024, 4096, True, 6
+        ),
+        tree=TreeState(
+            mode="walk",
+            before=[(901, 9001)],
+            seen={_IDS[2]: [(1010, 10100)]},
+            sessions={_IDS[2]: [1010]},
+            owners=[(1011, 10110, _IDS[2])],
+        ),
+        ledger=LedgerState(
+            journal="018f2d3e-0000-7000-8000-0000000000ff",
+            end=123456,
+            recorded=120000,
+            pending=[PendingRecord(Kind.EXITED, _IDS[2], {"status": 0}, 12, 1_700_000_000_000_000)],
+            told_full=True,
+            consumer_acts=True,
+        ),
+        ended=EndedState([_IDS[4], _IDS[5]], [(123000, _IDS[4])], [_IDS[5]], True),
+        child=ChildState(LifeState(950, 23, 24, 99.0, "AQIDBA==", "", None), 2, 0),
+        commands=_commands(),
+        waiting=[SpawnSpec("018f2d3e-0000-7000-8000-000000000010", "true", ["sh"]).fields()],
+        removals=[RemovalState(1020, f"/data/private/{_IDS[3]}", 59999, 59999, [True, False])],
+        manager=ManagerState(is_ready=True, owed={"STATUS": "serving, 4 running"}),
+        upgrade=UpgradeState(number=1, release="0.1.0", again=False, began_at=98.0),
+        notes=["cut off 7 bytes"],
+        child_was_ready=True,
+        child_serves="serving",
+        signals=[1],
+    )
+
+
+if __name__ == "__main__":
+    import json
+
+    HANDOVERS.mkdir(exist_ok=True)
+    shown = json.dumps(json.loads(to_bytes(table_of_every_kind())), indent=1)
+    with (HANDOVERS / f"format-{FORMAT}.json").open("x") as file:
+        file.write(shown + "\n")
