@@ -170,9 +170,7 @@ def test_what_people_write_does_nothing(service: Service, visitor: Visitor) -> N
         f"# {HOSTILE}\ncat <<'END'\n{HOSTILE}\nEND\n"
         # A title, the clipboard, a link, a question that a terminal would answer, a bell.
         r"printf '\033]0;hacked\007\033]52;c;aGFja2Vk\007\033]8;;javascript:window.hacked=1\007link"
-        r"\033]8;;\007\033[c\033[6n\033[5n\007\n"
-        # Work without end for a terminal that does as it is told.
-        r"x\033[2147483647S\033[2147483647Ty\033[2147483647bz\033[2147483647L\nend\n'"
+        r"\033]8;;\007\033[c\033[6n\033[5n\007\nend\n'"
     )
     command = service.run(script, name=HOSTILE, labels={"team": HOSTILE[:200]}, args=[HOSTILE])
     page = visitor.page
@@ -190,6 +188,16 @@ def test_what_people_write_does_nothing(service: Service, visitor: Visitor) -> N
     assert page.evaluate("window.hacked") is None
     assert page.title().startswith(HOSTILE)  # it is text, and not what the output asks for
     assert page.url.startswith(service.url)
+
+
+def test_output_that_asks_for_work_without_end(service: Service, visitor: Visitor) -> None:
+    """A terminal does as it is told: two billion times, if nobody bounds it."""
+    script = (
+        r"printf 'x\033[2147483647S\033[2147483647Ty\033[2147483647b"
+        r"z\033[2147483647L\033[2147483647M\nend\n'"
+    )
+    visitor.open(service.run(script)["id"])
+    visitor.wait_for_row("end")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
