@@ -192,6 +192,7 @@ def test_what_is_settled_is_on_the_standby_too(
         await writer.submit(write_nothing, None)
         postgres.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         postgres.execute("SELECT pg_reload_conf()")
+        await asyncio.sleep(1)  # the server reads it when it comes to it, and tells nobody
         try:
             future = writer.submit(insert, item)
             await asyncio.sleep(1)

@@ -29,8 +29,9 @@ class ServerConfig:
     host_name: str
     max_running: int | None
     min_free_bytes: int
-    hosts: list[str]
-    sign_in_link: bool
     log_level: str
     log_format: str
     first_token: str | None = field(default=None, repr=False)
+    # Later ones have defaults: a hand-over of an earlier release has no values for them.
+    hosts: list[str] = field(default_factory=list)
+    sign_in_link: bool = True
