@@ -21,6 +21,7 @@ from scriptservice.errors import (
 from scriptservice.fleet.news import Recorded, Step
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import Transport
+from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import now_us
 from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.model import Command, Origin, Outcome, Status, Submission
@@ -233,9 +234,11 @@ class Dispatcher:
             self._wake.set()
 
     def _send(self, command: Command) -> None:
+        reached("dispatch.marked")
         self._recorder.expect(command)
         self._sent.add(command.id)
         self._transport.spawn(spawn_spec(command))
+        reached("dispatch.sent")
         if stop := self._stops.pop(command.id, None):
             # It was asked for between the mark and now; the keeper knew nothing of it then.
             self._transport.stop(str(command.id), *stop)
@@ -265,6 +268,7 @@ class Dispatcher:
             self._reserved += room
             try:
                 picked = await self._reader.run(dispatching.waiting, self._transport.host, room)
+                reached("dispatch.picked")
                 await self._mark_and_send(picked)
             finally:
                 self._reserved -= room

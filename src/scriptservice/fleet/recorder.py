@@ -16,6 +16,7 @@ from scriptservice.errors import StoreError
 from scriptservice.fleet.folding import Batch, Live, apply
 from scriptservice.fleet.news import Recorded, Step
 from scriptservice.fleet.transport import Transport
+from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import (
     JournalDamagedError,
     JournalGapError,
@@ -133,10 +134,13 @@ class Recorder:
                 self._oldest_at = now_us()  # it is no younger, and nobody can tell
             await asyncio.sleep(RETRY_SECONDS)
             return
+        reached("recorder.read")
         batch, stopped = await self._store(entries, after)
+        reached("recorder.stored")
         self.position = after
         self._oldest_at = None  # what follows is read before anyone can look
         self._transport.recorded(after)
+        reached("recorder.acknowledged")
         self._advanced.set()
         self._on_recorded(self._settle(batch, stopped))
 

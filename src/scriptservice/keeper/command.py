@@ -16,6 +16,7 @@ from resource import struct_rusage
 from typing import Any, Protocol
 from uuid import UUID
 
+from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import Kind
 from scriptservice.keeper.journal_writer import NoRoomError
 from scriptservice.keeper.ledger import Ledger
@@ -137,6 +138,7 @@ class RunningCommand:
         self._timeout_timer: Timer | None = None
         loop = surroundings.loop
         surroundings.ledger.record(Kind.STARTED, self.id, self._process_fields())
+        reached("spawn.started")
         for stream in self._streams:
             loop.watch(stream.descriptor, stream.ready)
         loop.watch(self._handle, self._handle_ready)
@@ -310,11 +312,14 @@ class RunningCommand:
         if self._cause is None:
             self._cause = cause
             fields = {"cause": cause, "signal": signal.Signals(number).name}
+            reached("stop.asked")
             self._around.ledger.record(Kind.STOPPING, self.id, fields, self._position)
+            reached("stop.recorded")
             if grace_seconds > 0:
                 self._signal_group(number)
                 # A stopped process keeps the signal pending until it goes on.
                 self._signal_group(signal.SIGCONT)
+                reached("stop.signalled")
         self._around.loop.cancel(self._stop_timer)
         self._stop_timer = None
         if self._kill_at <= now:
@@ -336,6 +341,7 @@ class RunningCommand:
         self.stop("timeout", signal.SIGTERM, self._grace_seconds)
 
     def _grace_over(self) -> None:
+        reached("stop.killing")
         self._stop_timer = None
         self._killing = True
         self._look_seconds = _FIRST_LOOK_SECONDS
@@ -353,6 +359,7 @@ class RunningCommand:
             status: as ``waitpid`` returns it.
             usage: of the process and of the children it waited for.
         """
+        reached("end.reaped")
         loop = self._around.loop
         loop.unwatch(self._handle)
         os.close(self._handle)
@@ -367,6 +374,7 @@ class RunningCommand:
             "max_rss_bytes": usage.ru_maxrss * 1024,
         }
         self._around.ledger.record(Kind.EXITED, self.id, fields, self._position)
+        reached("end.exited")
         self._leftover_at = time.monotonic() + self._leftover_seconds
         if self._kill_at is not None:
             # Nobody is waited for beyond the grace of a stop, a stranger with the pipe included.
@@ -480,7 +488,9 @@ class RunningCommand:
             "stdout_bytes": self._stream_bytes[STDOUT],
             "stderr_bytes": self._stream_bytes[STDERR],
         }
+        reached("end.drained")
         self._around.ledger.record(Kind.CLOSED, self.id, fields, self._position)
+        reached("end.closed")
         self._around.closed(self)
 
 

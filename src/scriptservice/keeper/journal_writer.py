@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import (
     CHECKED,
     HEADER_BYTES,
@@ -127,6 +128,7 @@ class JournalWriter:
         Raises:
             NoRoomError: the old segment stays in use.
         """
+        reached("journal.rotate")
         base = self.end
         payload = json.dumps(self._snapshot(), separators=(",", ":")).encode()
         record = self._control(Kind.SNAPSHOT, _NO_ID, payload, 0, now_us())
@@ -135,6 +137,7 @@ class JournalWriter:
         self._file, self._base = descriptor, base
         self._offset = SEGMENT_HEADER_BYTES + len(record)
         self._bases.append(base)
+        reached("journal.rotated")
 
     @staticmethod
     def _control(kind: Kind, command: bytes, payload: bytes, position: int, at: int) -> bytes:
@@ -154,6 +157,7 @@ class JournalWriter:
         payload = json.dumps(fields, separators=(",", ":")).encode()
         record = self._control(kind, command, payload, position, time_us)
         try:
+            reached("journal.append")
             written = os.pwrite(self._file, record, self._offset)
         except OSError as error:
             if error.errno not in _FULL:
@@ -162,6 +166,7 @@ class JournalWriter:
         if written != len(record):
             os.ftruncate(self._file, self._offset)
             raise NoRoomError(os.strerror(errno.ENOSPC))
+        reached("journal.appended")
         self._offset += written
 
     def splice(self, pipe: int, length: int, command: bytes, stream: int, position: int) -> int:
@@ -190,8 +195,10 @@ class JournalWriter:
         start = self._offset
         header = pack_header(Kind.OUTPUT, stream, length, at, position, command)
         try:
+            reached("journal.splice")
             if os.pwrite(self._file, header, start) != HEADER_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            reached("journal.headed")
             moved = os.splice(
                 pipe,
                 self._file,
@@ -212,6 +219,7 @@ class JournalWriter:
         if moved < length:
             header = pack_header(Kind.OUTPUT, stream, moved, at, position, command)
             os.pwrite(self._file, header, start)
+        reached("journal.spliced")
         self._offset = start + HEADER_BYTES + moved
         return moved
 
@@ -234,8 +242,10 @@ class JournalWriter:
             with suppress(NoRoomError):
                 self.rotate()
         while len(self._bases) > 1 and self._bases[1] <= recorded:
+            reached("journal.drop")
             with suppress(FileNotFoundError):
                 os.unlink(segment_path(self._directory, self._bases[0]))
+            reached("journal.dropped")
             del self._bases[0]
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from scriptservice.keeper.child import Child
 from scriptservice.keeper.command import RunningCommand, Surroundings
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.ended import EndedCommands
+from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.identity import Identity
 from scriptservice.keeper.journal import Kind
 from scriptservice.keeper.journal_repair import repair
@@ -289,9 +290,11 @@ class Keeper:
         return list(self._running)
 
     def _recorded(self, position: int) -> None:
+        reached("acknowledged.told")
         self._ledger.recorded_to(position)
         with suppress(OSError):  # a hint for the next start; it may be too low on a full disk
             os.pwrite(self._recorded_file, self._ledger.recorded.to_bytes(8, "little"), 0)
+        reached("acknowledged.noted")
         self._ended.recorded()
 
     def _child_cannot_start(self, message: str) -> None:

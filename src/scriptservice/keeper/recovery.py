@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
+from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.identity import Identity
 from scriptservice.keeper.journal import (
     HEADER_BYTES,
@@ -177,6 +178,7 @@ class Recovery:
         old = self._past.identity
         if old is None:
             return
+        reached("recovery.read")
         if old.alive():
             # A copy of the directory of a keeper that lives: its scripts are not ours to touch.
             reason = "the data directory is a copy: its keeper runs on elsewhere"
@@ -199,6 +201,8 @@ class Recovery:
                 for pid in pids:
                     self._hold_pipes(self._past.open[command], pid)
             cgroups_empty = self._kill(survivors)
+            if survivors:
+                reached("recovery.killed")
             self._drain()
             quiet = quiet + 1 if cgroups_empty and not survivors else 0
             time.sleep(_STEP_SECONDS)
@@ -294,6 +298,7 @@ class Recovery:
                 kind, fields = Kind.LOST, {"reason": reason}
             self._writer.append(kind, UUID(command.id).bytes, fields, command.position, now_us())
             del self._past.open[command.id]
+            reached("recovery.told")
             logger.warning(f"command_{kind.name.lower()}", command_id=command.id)
 
 

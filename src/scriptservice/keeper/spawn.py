@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.linux import process_stat
 from scriptservice.keeper.protocol import PRIVATE_DIRECTORY, SpawnSpec
 from scriptservice.keeper.table import SpawnerState, UserState
@@ -192,6 +193,7 @@ class Spawner:
             reserve = os.dup(self._null)
             opened.append(reserve)
             self._raise_limit_if_close(reserve)
+            reached("spawn.process")
             pid = self._start(
                 spec, directory, script, (stdin, stdout_writer, stderr_writer), cgroup
             )

@@ -12,6 +12,7 @@ from typing import Any
 
 from scriptservice.keeper.command import RunningCommand, Surroundings
 from scriptservice.keeper.ended import EndedCommands
+from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import Kind
 from scriptservice.keeper.journal_writer import NoRoomError
 from scriptservice.keeper.log import logger
@@ -128,6 +129,7 @@ class Waiting:
         except NoRoomError:
             return False
         del self._specs[spec.id]
+        reached("spawn.starting")
         tree = self._around.tree
         cgroup: int | None = None
         try:
@@ -145,6 +147,7 @@ class Waiting:
         finally:
             if cgroup is not None:
                 os.close(cgroup)
+        reached("spawn.spawned")
         command = RunningCommand(spec, spawned, self._around)
         self._births.append(command)
         self._started(command)

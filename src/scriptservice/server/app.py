@@ -23,6 +23,7 @@ from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.local import Hello, LocalKeeper
 from scriptservice.fleet.news import Recorded, Step
 from scriptservice.fleet.recorder import Recorder
+from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import now_us
 from scriptservice.keeper.lines import Lines
 from scriptservice.server.commands import Commands
@@ -110,6 +111,7 @@ class Server:
             asyncio.get_running_loop(),
             self._metrics.committed,
             on_connected=self._continues,
+            reached=reached,
         )
         self._reader = Reader(self._database)
         self._remover = Remover(self._writer)

@@ -71,6 +71,8 @@ class Writer:
         loop: where the callers wait.
         on_committed: told on the writer's thread of each transaction: its items, its seconds.
         on_connected: called on the writer's thread with each new connection, before any job.
+        reached: called on the writer's thread with ``writer.begun``, ``.written`` and
+            ``.committed`` when a transaction is so far; for tests that end the process there.
 
     Attributes:
         unavailable: why the database takes no writes now, for the log; None while it does.
@@ -82,12 +84,14 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         on_committed: Callable[[int, float], None] = lambda items, seconds: None,  # noqa: ARG005
         on_connected: Callable[[Connection], None] = lambda connection: None,  # noqa: ARG005
+        reached: Callable[[str], None] = lambda point: None,  # noqa: ARG005
     ) -> None:
         self._engine = database.writing
         self._loop = loop
         self._keeps_session = database.writes_by_session
         self._on_committed = on_committed
         self._on_connected = on_connected
+        self._reached = reached
         self._connection: Connection | None = None
         self._entries: deque[_Entry] = deque()
         self._wake = threading.Condition()
@@ -228,16 +232,19 @@ class Writer:
         results: list[Any] = []
         began = time.perf_counter()
         with connection.begin() as transaction:
+            self._reached("writer.begun")
             for job, entries in groupby(batch, key=lambda entry: entry.job):
                 results += job(connection, [entry.item for entry in entries])
             if settling:
                 write_something(connection)
+            self._reached("writer.written")
             try:
                 transaction.commit()
             except SQLAlchemyError as error:
                 if is_disconnected(error):
                     raise _InDoubtError from error
                 raise
+        self._reached("writer.committed")
         if self.unavailable is not None:
             log.info("store_available")
             self.unavailable = None

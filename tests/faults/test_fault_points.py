@@ -1,0 +1,98 @@
+"""The process that comes to a fault point is killed there, at each of them in turn.
+
+One service lives, and dies, through all of it: whatever a death leaves behind would be found by
+one of the next.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scriptservice.keeper.fault_points import KEEPER_POINTS, SERVER_POINTS, VARIABLE, arm, pending
+from support.oracle import Script, Trial, every_kind, printer, quick
+from support.service import ON_SQLITE, Service, eventually, new_directory
+
+SOME_AT_ONCE = ("--max-running", "6")
+RECOVERY = [point for point in KEEPER_POINTS if point.startswith("recovery.")]
+LIFE = [point for point in KEEPER_POINTS if point not in RECOVERY]
+
+
+@pytest.fixture(scope="module")
+def faults() -> Path:
+    """Where is said what is to happen."""
+    return new_directory()
+
+
+@pytest.fixture(scope="module")
+def hurt(faults: Path, new_database: Callable[[], str | None]) -> Iterator[Service]:
+    """The service that dies at each point."""
+    service = Service(
+        None, *SOME_AT_ONCE, database=new_database(), environment={VARIABLE: str(faults)}
+    )
+    try:
+        yield service.start()
+    finally:
+        service.close()
+
+
+def scripts(point: str) -> list[Script]:
+    """Return what reaches a point: more than may run at once, and enough for a new segment."""
+    new_segment = point.removeprefix("journal.") in ("rotate", "rotated", "drop", "dropped")
+    return [*every_kind(), printer(250_000 if new_segment else 20_000), quick(), quick()]
+
+
+@pytest.mark.parametrize("point", SERVER_POINTS)
+def test_the_server_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
+    trial = Trial(hurt)
+    trial.submit(quick())
+    trial.settle()
+    trial.rest()
+    arm(str(faults), point, "kill")
+    trial.submit_all(scripts(point))
+    trial.verify()
+    assert not pending(str(faults), point), "nothing came to this point"
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("point", LIFE)
+def test_the_keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
+    trial = Trial(hurt)
+    trial.submit(quick())
+    trial.settle()
+    arm(str(faults), point, "kill")
+    trial.submit_all(scripts(point), patiently=False)
+    died(hurt, trial)
+    hurt.start()
+    found = trial.verify(keeper_died=True)
+    assert not pending(str(faults), point), "nothing came to this point"
+    assert found.get("lost", 0) <= int(SOME_AT_ONCE[1]), found
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("point", RECOVERY)
+def test_the_next_keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
+    trial = Trial(hurt)
+    trial.submit_all(every_kind())
+    eventually(lambda: hurt.client.get("/v1/commands?status=running").json()["items"], "any")
+    hurt.kill_keeper()
+    arm(str(faults), point, "kill")
+    hurt.start(wait=False)
+    died(hurt, trial)
+    hurt.start()
+    trial.verify(keeper_died=True)
+
+
+def died(service: Service, trial: Trial) -> None:
+    """Wait for the keeper's death; meanwhile stop what is to be stopped."""
+    process = service.process
+    assert process is not None
+
+    def gone() -> bool:
+        if process.poll() is not None:
+            return True
+        trial.stop_some()
+        return False
+
+    eventually(gone, "the keeper's death", 30)
+    service.close_client()

@@ -1,0 +1,366 @@
+"""The one oracle of the fault suites: scripts whose every byte is known, and what must be so after.
+
+A `Trial` submits scripts of all kinds to a service that is being hurt, each submit with a name of
+its own so that it can be sent again, and at the end compares everything that can be seen with
+what the scripts did: bytes, exits, runs, processes, descriptors, the spool.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2 as httpx
+import psutil
+
+from support.scripts import keeper_of, zombies_of
+from support.service import FINAL, Service, eventually, processes_with
+
+MARK = "ORACLE_MARK"
+RUN = 'echo "$SCRIPTSERVICE_COMMAND_ID" >> "$RUNS"\n'
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script, and how it ends and what it prints when nobody hurts it.
+
+    Attributes:
+        kind: one word, for messages.
+        text: what is submitted.
+        ends: its status, and its exit code or None.
+        fields: what else is submitted.
+        stdout: every byte it prints there.
+        stderr: every byte it prints there.
+        bounded: False if it prints until it is ended: then any prefix is right.
+        stop: how it is to be stopped once it has begun; None for not.
+    """
+
+    kind: str
+    text: str
+    ends: tuple[str, int | None] = ("succeeded", 0)
+    fields: dict[str, Any] = field(default_factory=dict)
+    stdout: bytes = b""
+    stderr: bytes = b""
+    bounded: bool = True
+    stop: dict[str, Any] | None = None
+
+
+def numbered(first: int, last: int, word: str = "line") -> bytes:
+    """Return lines that can be told apart, as `COUNT` prints them."""
+    return b"".join(b"%s %07d\n" % (word.encode(), number) for number in range(first, last + 1))
+
+
+def quick(code: int = 0) -> Script:
+    """Prints a little on both streams and exits with a code."""
+    ends = ("failed", code) if code else ("succeeded", 0)
+    text = f"echo out; echo problem >&2; exit {code}"
+    return Script("quick", text, ends, stdout=b"out\n", stderr=b"problem\n")
+
+
+def printer(lines: int = 20_000, code: int = 0) -> Script:
+    """Prints many numbered lines on both streams at once."""
+    text = f"seq -f 'line %07.0f' {lines} & seq -f 'error %07.0f' {lines} >&2 & wait; exit {code}"
+    ends = ("failed", code) if code else ("succeeded", 0)
+    return Script(
+        "printer", text, ends, stdout=numbered(1, lines), stderr=numbered(1, lines, "error")
+    )
+
+
+def ticker(ticks: int = 20, seconds: float = 0.05) -> Script:
+    """Prints a numbered line now and then."""
+    text = f"for i in $(seq {ticks}); do printf 'line %07d\\n' $i; sleep {seconds}; done; exit 5"
+    return Script("ticker", text, ("failed", 5), stdout=numbered(1, ticks))
+
+
+def stubborn(grace_seconds: float = 0.3) -> Script:
+    """Ignores SIGTERM, and leaves a daemon in a session of its own; it is stopped."""
+    text = "trap '' TERM; setsid sleep 3600 & echo line 0000001; sleep 3600; sleep 3600"
+    return Script(
+        "stubborn",
+        text,
+        ("stopped", None),
+        stdout=numbered(1, 1),
+        stop={"grace_seconds": grace_seconds},
+    )
+
+
+def polite() -> Script:
+    """Exits with 3 when it is asked to end; what it then prints counts."""
+    text = "trap 'echo line 0000002; exit 3' TERM; echo line 0000001; sleep 3600 & wait"
+    return Script("polite", text, ("stopped", 3), stdout=numbered(1, 2), stop={"grace_seconds": 20})
+
+
+def late(seconds: float = 0.4) -> Script:
+    """Sleeps until its time-out."""
+    return Script(
+        "late",
+        "echo line 0000001; sleep 3600",
+        ("timed_out", None),
+        {"timeout_seconds": seconds, "grace_seconds": 0.2},
+        stdout=numbered(1, 1),
+    )
+
+
+def parent() -> Script:
+    """Exits at once and leaves children behind, one of them a daemon."""
+    text = "echo line 0000001; sleep 3600 & (setsid sleep 3600 >/dev/null 2>&1 &) ; exit 4"
+    return Script("parent", text, ("failed", 4), {"leftover_seconds": 0.2}, stdout=numbered(1, 1))
+
+
+def endless() -> Script:
+    """Prints numbered lines for ever; it is stopped at once when it has begun."""
+    text = "exec seq -f 'line %07.0f' 99999999"
+    return Script(
+        "endless",
+        text,
+        ("stopped", None),
+        stdout=numbered(1, 4_000_000),
+        bounded=False,
+        stop={"grace_seconds": 0},
+    )
+
+
+def impossible() -> Script:
+    """Cannot be started."""
+    return Script(
+        "impossible", "echo never", ("failed", None), {"interpreter": ["/no/such/interpreter"]}
+    )
+
+
+def every_kind() -> list[Script]:
+    """Return one of each, short enough to be run for each fault."""
+    return [
+        quick(), quick(7), printer(3_000), ticker(8), stubborn(), polite(), late(), parent(),
+        impossible(),
+    ]  # fmt: skip
+
+
+@dataclass
+class Sent:
+    """A script that was submitted."""
+
+    script: Script
+    key: str
+    id: str | None = None
+    stopped: bool = False
+
+
+class Trial:
+    """Scripts for one service, and the comparison at the end.
+
+    Args:
+        service: it runs, or will.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.sent: list[Sent] = []
+        self.mark = f"oracle-{uuid4().hex}"
+        self.runs = service.data_dir / "work" / f"runs-{self.mark}"
+        self._keeper_descriptors: list[str] | None = None
+
+    # While it is hurt
+
+    def rest(self) -> None:
+        """Take note of what the idle service has open; nothing more may be open at the end."""
+        self._keeper_descriptors = open_in(keeper_of(self.service))
+
+    def submit(self, script: Script, *, patiently: bool = True) -> Sent:
+        """Submit a script; again with the same key until it is answered.
+
+        Args:
+            script: what to run.
+            patiently: False to send it once: `settle` finds out what became of it.
+        """
+        sent = Sent(script, f"{self.mark}-{len(self.sent)}")
+        self.sent.append(sent)
+        if patiently:
+            eventually(lambda: self._send(sent), f"{script.kind} to be accepted", 60)
+        else:
+            self._send(sent)
+        return sent
+
+    def submit_all(self, scripts: list[Script], *, patiently: bool = True) -> None:
+        """Submit scripts one after the other."""
+        for script in scripts:
+            self.submit(script, patiently=patiently)
+
+    def _send_all(self) -> bool:
+        return not [sent for sent in self.sent if not self._send(sent)]
+
+    def _send(self, sent: Sent) -> bool:
+        if sent.id is not None:
+            return True
+        body = {
+            "script": RUN + sent.script.text,
+            "name": sent.script.kind,
+            **sent.script.fields,
+            "env": {MARK: self.mark, "RUNS": str(self.runs)},
+        }
+        try:
+            response = self.service.client.post(
+                "/v1/commands", json=body, headers={"Idempotency-Key": sent.key}, timeout=10
+            )
+        except httpx.HTTPError:
+            return False
+        if response.status_code in (503, 507):
+            return False
+        assert response.status_code == 201, response.text
+        sent.id = response.json()["id"]
+        return True
+
+    def stop_some(self) -> bool:
+        """Stop what is to be stopped and has begun; return whether all of it has been asked."""
+        stopping = [sent for sent in self.sent if sent.script.stop is not None]
+        return not [sent for sent in stopping if not self._stop(sent)]
+
+    def _stop(self, sent: Sent) -> bool:
+        if sent.stopped:
+            return True
+        if sent.id is None:
+            return False
+        client, path = self.service.client, f"/v1/commands/{sent.id}"
+        with contextlib.suppress(httpx.HTTPError):
+            found = client.get(path, timeout=10)
+            if found.status_code != 200:
+                return False
+            command = found.json()
+            if command["status"] in FINAL:
+                sent.stopped = True
+            elif command["output"]["bytes"]:
+                answer = client.post(f"{path}/stop", json=sent.script.stop, timeout=10)
+                sent.stopped = answer.status_code in (202, 409)
+        return sent.stopped
+
+    # Afterwards
+
+    def settle(self, seconds: float = 60) -> list[dict[str, Any]]:
+        """Send what was not accepted, stop what is to be stopped, wait for every end."""
+        eventually(self._send_all, "all to be accepted", seconds)
+        eventually(self.stop_some, "all to be asked to end", seconds)
+        return [self.service.wait(str(sent.id), seconds) for sent in self.sent]
+
+    def verify(self, *, keeper_died: bool = False, seconds: float = 60) -> dict[str, int]:
+        """Wait for all ends, and compare everything.
+
+        Args:
+            keeper_died: whether commands may be ``lost`` and their output a prefix.
+            seconds: that it may take.
+
+        Returns:
+            How many ended with each status.
+        """
+        finals = self.settle(seconds)
+        found: dict[str, int] = {}
+        ran = self.runs.read_text().split() if self.runs.exists() else []
+        assert len(ran) == len(set(ran)), "something ran twice"
+        assert set(ran) <= {final["id"] for final in finals}, "something unknown ran"
+        for sent, final in zip(self.sent, finals, strict=True):
+            self._check(sent.script, final, ran, keeper_died=keeper_died)
+            found[final["status"]] = found.get(final["status"], 0) + 1
+        self._nobody_is_left()
+        return found
+
+    def _check(
+        self, script: Script, final: dict[str, Any], ran: list[str], *, keeper_died: bool
+    ) -> None:
+        about = (script.kind, final)
+        doubtful = keeper_died and "incomplete" in (final["reason"] or "")
+        if final["status"] == "lost":
+            assert keeper_died, about
+            assert final["reason"], about
+            assert (final["exit_code"], final["signal"]) == (None, None), about
+            doubtful = True
+        else:
+            assert (final["status"], final["exit_code"]) == script.ends, about
+            assert (final["id"] in ran) == (script.kind != "impossible"), about
+        self._check_output(script, final, doubtful=doubtful)
+
+    def _check_output(self, script: Script, final: dict[str, Any], *, doubtful: bool) -> None:
+        total = 0
+        for stream, expected in (("stdout", script.stdout), ("stderr", script.stderr)):
+            received = self.service.bytes_of(final["id"], stream=stream)
+            total += len(received)
+            assert final["output"][f"{stream}_bytes"] == len(received), (script.kind, final)
+            if doubtful or not script.bounded:
+                expected = expected[: len(received)]  # noqa: PLW2901
+            assert len(received) == len(expected), (script.kind, stream, final)
+            # Compared by hash first: a difference of megabytes is no message.
+            same = hashlib.sha256(received).digest() == hashlib.sha256(expected).digest()
+            assert same, (script.kind, stream, final, first_difference(received, expected))
+        assert final["output"]["bytes"] == total, (script.kind, final)
+
+    def _nobody_is_left(self) -> None:
+        assert processes_with(self.mark) == []
+        keeper = keeper_of(self.service)
+        eventually(lambda: not zombies_of(keeper), "zombies to be reaped")
+        eventually(
+            lambda: [child.pid for child in keeper.children()] == [self.service.server_pid],
+            "the server to be the keeper's only child",
+        )
+        if self._keeper_descriptors is not None:
+            eventually(
+                lambda: open_in(keeper) == self._keeper_descriptors,
+                f"the keeper to have open what it had: {self._keeper_descriptors}, "
+                f"not {open_in(keeper)}",
+            )
+        assert list((self.service.data_dir / "private").iterdir()) == []
+        eventually(self._spool_is_recorded, "the spool to be recorded and dropped")
+
+    def _spool_is_recorded(self) -> bool:
+        """Whether one small journal segment is left, recorded to its end."""
+        segments = list((self.service.data_dir / "journal").glob("*.journal"))
+        if len(segments) != 1:
+            return False
+        (lag,) = self._metric("scriptservice_journal_lag_bytes")
+        return lag == 0 and segments[0].stat().st_size < 8 << 20
+
+    def _metric(self, name: str) -> list[float]:
+        text = self.service.client.get("/metrics").text
+        return [
+            float(line.rpartition(" ")[2])
+            for line in text.splitlines()
+            if line.partition("{")[0].partition(" ")[0] == name
+        ]
+
+
+def first_difference(received: bytes, expected: bytes) -> str:
+    """Return where two outputs begin to differ, and what stands there."""
+    pairs = enumerate(itertools.zip_longest(received, expected))
+    at = next((position for position, (one, other) in pairs if one != other), -1)
+    return f"at {at}: {received[at - 20 : at + 40]!r}, not {expected[at - 20 : at + 40]!r}"
+
+
+def open_in(process: psutil.Process) -> list[str]:
+    """Return what a process has open, without the numbers that pipes, sockets and segments have."""
+    found = []
+    for name in os.listdir(f"/proc/{process.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            target = os.readlink(f"/proc/{process.pid}/fd/{name}").partition("[")[0]
+            found.append("journal" if target.endswith(".journal") else target)
+    return sorted(found)
+
+
+def during(moment: Callable[[], bool], act: Callable[[], Any], seconds: float = 60) -> None:
+    """Do something again and again until a moment has come.
+
+    Args:
+        moment: whether it has.
+        act: what is done meanwhile.
+        seconds: that it may take.
+    """
+    deadline = time.monotonic() + seconds
+    while not moment():
+        assert time.monotonic() < deadline, f"waited {seconds} s"
+        act()
+
+
+def work_directory(service: Service) -> Path:
+    """Return where scripts run."""
+    return service.data_dir / "work"
