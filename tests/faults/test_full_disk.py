@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scriptservice.store.sqlite import sqlite_url
 from support.scripts import keeper_of, stop
 from support.service import Service, eventually, new_directory
 from support.upgrades import upgrade
@@ -113,6 +114,36 @@ def test_scripts_end_and_are_stopped_on_a_full_disk(service: Service, disk: Path
     assert service.bytes_of(ends) == b"ready\nlast words\n"
     assert service.wait(times_out)["status"] == "timed_out"
     assert stop(service, resists, grace_seconds=0)["status"] == "stopped"
+
+
+def test_an_end_that_waits_for_room_is_not_taken_for_lost(disk: Path) -> None:
+    """The database is elsewhere, so that the next server takes over at once."""
+    elsewhere = new_directory()
+    database = sqlite_url(str(elsewhere / "scriptservice.db"))
+    service = Service(disk / "data", "--min-free-bytes", "0", database=database)
+    try:
+        service.start()
+        # Many, since the journal's last page still has room for the ends of some.
+        script = "echo ready; while [ ! -e go ]; do sleep 0.02; done; exit 6"
+        commands = [service.submit(script)["id"] for _ in range(40)]
+        for command in commands:
+            service.wait_for_output(command, b"ready")
+        ballast = fill(disk)
+        (disk / "data" / "work" / "go").touch()
+        eventually(lambda: len(keeper_of(service).children()) == 1, "their ends")
+        killed = service.kill_server()
+        service.wait_until_up()
+        eventually(lambda: service.server_pid != killed, "another server")
+        until = time.monotonic() + 3  # it takes over in a few milliseconds; nothing tells when
+        while time.monotonic() < until:
+            statuses = {service.get(command)["status"] for command in commands}
+            assert "running" in statuses
+            assert "lost" not in statuses
+        ballast.unlink()
+        assert {service.wait(command)["exit_code"] for command in commands} == {6}
+    finally:
+        service.close()
+        shutil.rmtree(elsewhere)
 
 
 def test_a_keeper_killed_on_a_full_disk_is_told_once_there_is_room(

@@ -232,10 +232,16 @@ def test_a_read_sees_one_moment(database: Database) -> None:
 
 def test_a_read_that_fails_says_that_it_can_be_tried_again(database: Database) -> None:
     reader = Reader(database)
+    # An error of SQLite's own, and of PostgreSQL's: this one breaks the second connection too.
+    failing = text(
+        "SELECT no_such"
+        if database.writing.dialect.name == "sqlite"
+        else "SELECT pg_terminate_backend(pg_backend_pid())"
+    )
 
     async def test() -> None:
         with pytest.raises(StoreUnavailableError):
-            await reader.run(lambda connection: connection.execute(text("SELECT no_such")))
+            await reader.run(lambda connection: connection.execute(failing))
         with pytest.raises(KeyError):
             await reader.run(lambda connection: {}["not ours"])
         assert await reader.run(token_store.all_tokens) == []

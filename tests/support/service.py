@@ -16,7 +16,7 @@ from typing import Any
 import httpx2 as httpx
 import psutil
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from scriptservice.store.engine import connect_database
 from scriptservice.store.sqlite import sqlite_url
@@ -188,12 +188,18 @@ class Service:
 
     def sql(self, statement: str, **values: Any) -> list[Any]:
         """Run a statement in its database, behind its back; return the rows, if it has any."""
+        with self.connected() as connection:
+            result = connection.execute(text(statement), values)
+            return list(result) if result.returns_rows else []
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """Be in a transaction of its database, behind its back."""
         path = self.data_dir / "scriptservice.db"
         engine = connect_database(self.database or sqlite_url(str(path))).migrating
         try:
             with engine.begin() as connection:
-                result = connection.execute(text(statement), values)
-                return list(result) if result.returns_rows else []
+                yield connection
         finally:
             engine.dispose()
 

@@ -43,6 +43,11 @@ class EndedCommands:
     def __contains__(self, command: str) -> bool:
         return command in self._ids
 
+    @property
+    def unwritten(self) -> list[str]:
+        """Those of which not even the journal knows: it waits for room on the disk."""
+        return list(self._unwritten)
+
     def add(self, command: str) -> None:
         """A command has ended."""
         self._ids.add(command)

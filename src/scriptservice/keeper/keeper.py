@@ -287,7 +287,7 @@ class Keeper:
 
     def _held(self) -> list[str]:
         """Return all commands that were started and whose end is not yet in the journal."""
-        return list(self._running)
+        return [*self._running, *self._ended.unwritten]
 
     def _recorded(self, position: int) -> None:
         reached("acknowledged.told")

@@ -1,0 +1,77 @@
+"""Runs a service under mixed load, hurts it at random, and prints a verdict."""
+
+import argparse
+import contextlib
+import json
+import random
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from scriptservice.keeper.fault_points import VARIABLE
+from soak.run import soak
+from soak.verdict import Verdict
+from support.postgres import databases
+from support.service import Service, new_directory
+
+
+def arguments() -> argparse.Namespace:
+    """Return what was asked for."""
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=20, help="how long (default: 20)")
+    parser.add_argument(
+        "--database", default="sqlite", help="sqlite, postgresql (one of its own), or a URL"
+    )
+    parser.add_argument(
+        "--pause", type=float, default=1.0, help="seconds between faults, on average (default: 1)"
+    )
+    parser.add_argument("--seed", type=int, default=None, help="of the faults and of the load")
+    parser.add_argument("--json", metavar="FILE", help="write the verdict there as well")
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def chosen_database(name: str) -> Iterator[str | None]:
+    """Yield the URL of the database, None for SQLite in the data directory."""
+    if name == "sqlite":
+        yield None
+    elif name == "postgresql":
+        with databases() as made:
+            yield made.migrated()
+    else:
+        yield name
+
+
+def main() -> int:
+    """Run a soak; return 1 if the service broke a promise."""
+    asked = arguments()
+    seed = random.randrange(1 << 32) if asked.seed is None else asked.seed
+    print(f"seed {seed}", flush=True)
+    points = new_directory()
+    verdict = Verdict(seed, asked.database)
+    with chosen_database(asked.database) as url:
+        environment = {VARIABLE: str(points)}
+        service = Service(None, "--max-running", "40", database=url, environment=environment)
+        try:
+            service.start()
+            soak(
+                service,
+                points,
+                verdict,
+                seconds=asked.minutes * 60,
+                pause_seconds=asked.pause,
+            )
+        finally:
+            if verdict.problems:
+                print(service.output()[-20_000:], file=sys.stderr)
+            service.close()
+            shutil.rmtree(points)
+    print(verdict.table())
+    if asked.json:
+        Path(asked.json).write_text(json.dumps(verdict.members(), indent=2), encoding="utf-8")
+    return 1 if verdict.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
