@@ -7,6 +7,7 @@ import re
 import signal
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 DEFAULT_INTERPRETER = ("/bin/bash",)
@@ -115,8 +116,7 @@ class Submission:
     host: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What is known of a command's run so far; unknown is None.
 
     Attributes:

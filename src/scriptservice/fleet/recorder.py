@@ -7,7 +7,6 @@ the keeper drop what it read, and tell those who follow.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -265,8 +264,8 @@ class Recorder:
                         Step(
                             live.id,
                             Status.STOPPED,
-                            replace(
-                                live.outcome, reason=NEVER_STARTED, finished_at=live.given_back_at
+                            live.outcome._replace(
+                                reason=NEVER_STARTED, finished_at=live.given_back_at
                             ),
                         )
                     )

@@ -4,7 +4,7 @@ All of it is one item of one job, so that it stands in one transaction: a replay
 finds either everything or nothing of it.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -84,7 +84,8 @@ class Recording:
     changes: list[Change] = field(default_factory=list)
 
 
-_OUTCOME_NAMES = [field.name for field in fields(Outcome)]
+_OUTCOME_NAMES = Outcome._fields
+_NEW_NAMES = [f"new_{name}" for name in _OUTCOME_NAMES]
 _INSERT_CHUNK = Prepared(insert(output), Chunk.__slots__)
 _CHANGE = Prepared(
     update(commands)
@@ -206,10 +207,8 @@ def _chunk_row(chunk: Chunk) -> dict[str, Any]:
 
 
 def _change_row(change: Change) -> dict[str, Any]:
-    outcome = {f"new_{name}": getattr(change.outcome, name) for name in _OUTCOME_NAMES}
-    return {
-        "the_number": change.number,
-        "before": change.before.value,
-        "after": change.after.value,
-        **outcome,
-    }
+    values = dict(zip(_NEW_NAMES, change.outcome, strict=True))
+    values["the_number"] = change.number
+    values["before"] = change.before.value
+    values["after"] = change.after.value
+    return values
