@@ -150,6 +150,9 @@ class Outcome(NamedTuple):
     max_rss_bytes: int | None = None
 
 
+NOTHING_KNOWN = Outcome()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One run of one script, as it is stored.
@@ -178,7 +181,7 @@ class Command:
     created_at: int
     stdin_bytes: int
     traceparent: str | None = None
-    outcome: Outcome = Outcome()
+    outcome: Outcome = NOTHING_KNOWN
 
     @property
     def output_bytes(self) -> int:
