@@ -7,6 +7,7 @@ import re
 import signal
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 DEFAULT_INTERPRETER = ("/bin/bash",)
@@ -115,8 +116,7 @@ class Submission:
     host: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What is known of a command's run so far; unknown is None.
 
     Attributes:
@@ -150,6 +150,9 @@ class Outcome:
     max_rss_bytes: int | None = None
 
 
+NOTHING_KNOWN = Outcome()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One run of one script, as it is stored.
@@ -178,7 +181,7 @@ class Command:
     created_at: int
     stdin_bytes: int
     traceparent: str | None = None
-    outcome: Outcome = Outcome()
+    outcome: Outcome = NOTHING_KNOWN
 
     @property
     def output_bytes(self) -> int:

@@ -91,6 +91,7 @@ class LocalKeeper(asyncio.Protocol):
         self._pings: dict[int, asyncio.Future[HostState]] = {}
         self._numbers = itertools.count()
         self._holding: asyncio.Future[Held] | None = None
+        self._unsent: list[bytes] = []
         self._grown = asyncio.Event()
         self._greeted: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self.end = 0
@@ -158,8 +159,15 @@ class LocalKeeper(asyncio.Protocol):
             self._grown.set()
 
     def _send(self, frame: Frame) -> None:
+        """Send a frame, together with the others of this turn of the loop."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(encode(frame))
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
         if self._transport is not None:
-            self._transport.write(encode(frame))
+            self._transport.write(b"".join(unsent))
 
     def prepared(self, release: str) -> None:
         """Tell the keeper that this child can take the place of another, and how it speaks."""

@@ -242,10 +242,15 @@ class JournalReader:
         """
         if position >= end:
             return [], position
-        position = self._seek(position)
-        if position >= end:
-            return [], position
-        raw = self._pread(position, min(max_bytes, end - position))
+        raw = memoryview(b"")
+        if self._file >= 0 and position > self._base:
+            # Nearly always it goes on in the same segment; looking for another costs more.
+            raw = self._pread(position, min(max_bytes, end - position))
+        if not raw:
+            position = self._seek(position)
+            if position >= end:
+                return [], position
+            raw = self._pread(position, min(max_bytes, end - position))
         if len(raw) >= HEADER_BYTES:
             needed = HEADER_BYTES + int.from_bytes(raw[4:8], "little")
             if len(raw) < needed <= min(end - position, MAX_RECORD_BYTES):

@@ -7,6 +7,7 @@ is made from the table of the program before it instead: the same process, child
 
 import os
 import signal
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from resource import struct_rusage
@@ -38,6 +39,7 @@ from scriptservice.keeper.upgrade import SIGNALS, Upgrade
 from scriptservice.keeper.waiting import Waiting
 
 FINISH_STEP_SECONDS = 0.05
+TELL_SECONDS = 0.002
 STRAY_SECONDS = 1.0
 FINISH_SECONDS = 15.0
 
@@ -66,6 +68,8 @@ class Keeper:
         self._child_was_ready = False
         self._child_serves = ""
         self._told_end = 0
+        self._told_at = 0.0
+        self._telling = False
         self._identity = Identity.mine()
         self._ground = prepare(config) if table is None else take_over(config, table)
         self._spawner = self._ground.spawner
@@ -407,11 +411,28 @@ class Keeper:
     def _after_batch(self) -> None:
         self._tree.next_turn()
         self._waiting.start_some()
-        if self._ledger.end != self._told_end:
-            self._told_end = self._ledger.end
-            self._child.send_end(self._told_end)
+        self._tell_end()
         self._manager.news()
         self._upgrade.after_batch()
+
+    def _tell_end(self) -> None:
+        """Tell the child how far the journal reaches, a few times in a hundredth of a second.
+
+        Each time wakes it; what it can read at once is better told at once.
+        """
+        if self._ledger.end == self._told_end or self._telling:
+            return
+        now = time.monotonic()
+        if now < self._told_at + TELL_SECONDS:
+            self._telling = True
+            self._loop.at(self._told_at + TELL_SECONDS, self._tell_now)
+            return
+        self._told_at = now
+        self._told_end = self._ledger.end
+        self._child.send_end(self._told_end)
+
+    def _tell_now(self) -> None:
+        self._telling = False  # and after this batch it is told
 
     # Handing over to the next program of this process
 

@@ -37,6 +37,7 @@ class Lines:
         self._component = component
         self._host = host
         self._line = self._json if form == "json" else self._console
+        self._last_word = f"host={_word(host)}\n"
         self._never_waits = _may_be_full()
         self._torn = False
         self._dropped = 0
@@ -72,8 +73,8 @@ class Lines:
     def _console(self, at_us: int, level: str, event: str, fields: Mapping[str, Any]) -> bytes:
         words = [_time_text(at_us), f"{level:7}", self._component, _word(event)]
         words += [f"{name}={_word(value)}" for name, value in fields.items() if value is not None]
-        words.append(f"host={_word(self._host)}")
-        return " ".join(words).encode() + b"\n"
+        words.append(self._last_word)
+        return " ".join(words).encode()
 
     def write(self, at_us: int, lines: Iterable[bytes]) -> None:
         """Write lines, as many in one write as stay whole; drop those for which there is no room.
@@ -152,6 +153,8 @@ def _second_text(seconds: int) -> str:
 
 
 def _word(value: object) -> str:
+    if type(value) is int:
+        return str(value)
     text = value if isinstance(value, str) else _encode(value)
     return text if _PLAIN.fullmatch(text) else _encode(text)
 

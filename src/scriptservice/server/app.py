@@ -10,8 +10,8 @@ from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from fastapi import FastAPI
 from sqlalchemy import Connection
+from starlette.types import ASGIApp
 
 from scriptservice import __version__
 from scriptservice.errors import (
@@ -120,7 +120,7 @@ class Server:
         self.code = OneTimeCode()
         self.here = Here(config.host_name, config.max_running, hello.pid)
 
-    async def start(self, on_waiting: Callable[[str], None]) -> FastAPI:
+    async def start(self, on_waiting: Callable[[str], None]) -> ASGIApp:
         """Take over what an earlier server left, then return the application.
 
         Args:

@@ -140,6 +140,12 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     return await _ours(request, error)
 
 
+async def answer(request: Request, error: Exception) -> Response:
+    """Return the answer to a request whose route failed, where no application stands around it."""
+    known = isinstance(error, ProblemError | ScriptServiceError)
+    return await (_ours if known else _unexpected)(request, error)
+
+
 async def _http(request: Request, error: Exception) -> Response:
     """Starlette's own: no such route, or not with this method."""
     assert isinstance(error, HTTPException)  # noqa: S101

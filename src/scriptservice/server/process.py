@@ -1,6 +1,7 @@
 """The server's process: from inherited descriptors to serving, and to its end in order."""
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -26,6 +27,7 @@ from scriptservice.store.engine import Database
 from scriptservice.store.writer import cause_of
 
 GRACE_SECONDS = 3
+COLLECT_AFTER = 20_000
 _CONFIGURATION_EXIT = 78
 _AGAIN_EXIT = 75
 
@@ -157,6 +159,11 @@ class _Life:
         self._started = server
         if self._draining:
             server.shutting_down()
+        # What a start leaves lives as long as the process: the collector need not look at it, and
+        # requests make few cycles, so that it need not look often either.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(COLLECT_AFTER, 20, 20)
         self._link.ready()
         if hello.first_start:
             code = server.code.issue() if self._config.sign_in_link else None

@@ -19,6 +19,7 @@ from scriptservice.model import (
     Submission,
 )
 from scriptservice.store.idempotency import KeptRequest, find_request, keep_requests
+from scriptservice.store.prepared import Prepared
 from scriptservice.store.rows import ITEM, JOINED, THERE, WHOLE, command_of
 from scriptservice.store.tables import commands, inputs, labels
 
@@ -128,8 +129,8 @@ class Inserter:
         """Return those that an earlier call has stored, of which nobody heard."""
         again = [item for item in items if item.id in self._seen]
         self._seen.update((item.id, None) for item in items)
-        for old in list(self._seen)[:-SEEN]:
-            del self._seen[old]
+        while len(self._seen) > SEEN:
+            del self._seen[next(iter(self._seen))]
         if not again:
             return {}
         query = select(commands.c.id, commands.c.number).where(
@@ -141,10 +142,8 @@ class Inserter:
     def _store(self, connection: Connection, items: list[NewCommand]) -> list[Command]:
         stored = [item.stored(number) for number, item in enumerate(items, self._next)]
         self._next += len(items)
-        connection.execute(
-            insert(commands), [_row(*pair) for pair in zip(items, stored, strict=True)]
-        )
-        connection.execute(insert(inputs), [_input_row(command) for command in stored])
+        _INSERT.execute(connection, [_row(*pair) for pair in zip(items, stored, strict=True)])
+        _INSERT_INPUT.execute(connection, [_input_row(command) for command in stored])
         label_rows = [
             {"key": key, "value": value, "number": command.number}
             for command in stored
@@ -222,8 +221,16 @@ def _input_row(command: Command) -> dict[str, Any]:
     }
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_INSERT = Prepared(
+    insert(commands),
+    (
+        "number", "id", "status", "name", "script_preview", "host", "priority", "created_by",
+        "rerun_of", "created_at", "dispatched_to", "leftovers_killed", "stdout_bytes",
+        "stderr_bytes", "discarded_bytes",
+    ),
+)  # fmt: skip
+_INSERT_INPUT = Prepared(insert(inputs), inputs.columns.keys())
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def find(connection: Connection, command: UUID) -> Command:

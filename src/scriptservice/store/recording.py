@@ -4,12 +4,13 @@ All of it is one item of one job, so that it stands in one transaction: a replay
 finds either everything or nothing of it.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from scriptservice.model import Outcome, Status
+from scriptservice.store.prepared import Prepared
 from scriptservice.store.tables import commands, hosts, output
 
 
@@ -83,8 +84,10 @@ class Recording:
     changes: list[Change] = field(default_factory=list)
 
 
-_OUTCOME_NAMES = [field.name for field in fields(Outcome)]
-_CHANGE = (
+_OUTCOME_NAMES = Outcome._fields
+_NEW_NAMES = [f"new_{name}" for name in _OUTCOME_NAMES]
+_INSERT_CHUNK = Prepared(insert(output), Chunk.__slots__)
+_CHANGE = Prepared(
     update(commands)
     .where(
         commands.c.number == bindparam("the_number"),
@@ -92,7 +95,7 @@ _CHANGE = (
     )
     .values(
         status=bindparam("after"), **{name: bindparam(f"new_{name}") for name in _OUTCOME_NAMES}
-    )
+    ),
 )
 _GIVEN_BACK = (
     commands.c.number == bindparam("the_number"),
@@ -113,14 +116,14 @@ _NEVER_STARTS = (
         finished_at=bindparam("at"),
     )
 )
-_POSITION = (
+_POSITION = Prepared(
     update(hosts)
     .where(
         hosts.c.name == bindparam("the_name"),
         hosts.c.journal == bindparam("the_journal"),
         hosts.c.journal_position == bindparam("old_position"),
     )
-    .values(journal_position=bindparam("new_position"))
+    .values(journal_position=bindparam("new_position")),
 )
 
 
@@ -148,12 +151,12 @@ def _record(connection: Connection, item: Recording) -> set[int]:
 
 def _write(connection: Connection, item: Recording) -> None:
     if item.chunks:
-        connection.execute(insert(output), [_chunk_row(chunk) for chunk in item.chunks])
+        _INSERT_CHUNK.execute(connection, [_chunk_row(chunk) for chunk in item.chunks])
     changed = [change for change in item.changes if change.given_back_at is None]
     if changed:
-        done = connection.execute(_CHANGE, [_change_row(change) for change in changed])
-        if done.rowcount != len(changed):
-            message = f"{len(changed)} commands were to change, {done.rowcount} did"
+        done = _CHANGE.execute(connection, [_change_row(change) for change in changed])
+        if done != len(changed):
+            message = f"{len(changed)} commands were to change, {done} did"
             raise RecordingConflictError(message)
     for change in item.changes:
         if change.given_back_at is not None:
@@ -187,7 +190,7 @@ def _advance(connection: Connection, item: Recording) -> bool:
         "old_position": item.begin,
         "new_position": item.position,
     }
-    if connection.execute(_POSITION, values).rowcount == 1:
+    if _POSITION.execute(connection, [values]) == 1:
         return True
     query = select(hosts.c.journal_position).where(
         hosts.c.name == item.host, hosts.c.journal == item.journal
@@ -204,10 +207,8 @@ def _chunk_row(chunk: Chunk) -> dict[str, Any]:
 
 
 def _change_row(change: Change) -> dict[str, Any]:
-    outcome = {f"new_{name}": getattr(change.outcome, name) for name in _OUTCOME_NAMES}
-    return {
-        "the_number": change.number,
-        "before": change.before.value,
-        "after": change.after.value,
-        **outcome,
-    }
+    values = dict(zip(_NEW_NAMES, change.outcome, strict=True))
+    values["the_number"] = change.number
+    values["before"] = change.before.value
+    values["after"] = change.after.value
+    return values

@@ -1,7 +1,6 @@
 """Commands as rows: which columns make one, and how one is read from them."""
 
 import json
-from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Row
@@ -9,7 +8,7 @@ from sqlalchemy import Row
 from scriptservice.model import Command, OnOutputLimit, Outcome, Status, Submission
 from scriptservice.store.tables import commands, inputs
 
-OUTCOME = [commands.c[field.name] for field in fields(Outcome)]
+OUTCOME = [commands.c[name] for name in Outcome._fields]
 _HEAD = [
     commands.c.number,
     commands.c.id,

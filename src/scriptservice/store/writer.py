@@ -129,15 +129,21 @@ class Writer:
             StoreUnavailableError: it took too long. If the job had not begun it never will;
                 else what becomes of it is in the future.
         """
+        # What `asyncio.timeout` around `asyncio.shield` does, at a quarter of the price.
+        answered = self._loop.create_future()
+        late = self._loop.call_later(PATIENCE_SECONDS, _wake, answered)
+        future.add_done_callback(lambda _: _wake(answered))
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                return await asyncio.shield(future)
-        except TimeoutError as error:
-            if self._withdraw(future):
-                message = "cannot store: the database does not answer now; nothing was stored"
-            else:
-                message = "cannot say whether it was stored: the database does not answer now"
-            raise StoreUnavailableError(message) from error
+            await answered
+        finally:
+            late.cancel()
+        if future.done():
+            return future.result()
+        if self._withdraw(future):
+            message = "cannot store: the database does not answer now; nothing was stored"
+        else:
+            message = "cannot say whether it was stored: the database does not answer now"
+        raise StoreUnavailableError(message)
 
     async def run(self, job: "Job[Item, Result]", item: Item) -> Result:
         """Submit a job and wait for it `patiently`."""
@@ -302,6 +308,11 @@ class Writer:
             except SQLAlchemyError:
                 # It is given up in any case; the next transaction opens another.
                 connection.invalidate()
+
+
+def _wake(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def cause_of(error: BaseException) -> str:
