@@ -156,6 +156,9 @@ class Trial:
 
     Args:
         service: it runs, or will.
+
+    Attributes:
+        answer_seconds: how long a submit is waited for before it is sent again.
     """
 
     def __init__(self, service: Service) -> None:
@@ -163,6 +166,7 @@ class Trial:
         self.sent: list[Sent] = []
         self.mark = f"oracle-{uuid4().hex}"
         self.runs = service.data_dir / "work" / f"runs-{self.mark}"
+        self.answer_seconds = 10.0
         self._keeper_descriptors: list[str] | None = None
 
     # While it is hurt
@@ -205,7 +209,10 @@ class Trial:
         }
         try:
             response = self.service.client.post(
-                "/v1/commands", json=body, headers={"Idempotency-Key": sent.key}, timeout=10
+                "/v1/commands",
+                json=body,
+                headers={"Idempotency-Key": sent.key},
+                timeout=self.answer_seconds,
             )
         except httpx.HTTPError:
             return False
