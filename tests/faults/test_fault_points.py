@@ -7,14 +7,17 @@ one of the next.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scriptservice.keeper.fault_points import KEEPER_POINTS, SERVER_POINTS, VARIABLE, arm, pending
-from support.oracle import Script, Trial, every_kind, printer, quick
-from support.service import ON_SQLITE, Service, eventually, new_directory
+from support.oracle import Script, Trial, every_kind, late, printer, quick, stubborn
+from support.scripts import keeper_of
+from support.service import ON_SQLITE, Service, eventually, new_directory, processes_with
 
 SOME_AT_ONCE = ("--max-running", "6")
 RECOVERY = [point for point in KEEPER_POINTS if point.startswith("recovery.")]
+BOTH = ["journal.headed", "spawn.spawned", "end.reaped", "writer.committed", "recorder.stored"]
 LIFE = [point for point in KEEPER_POINTS if point not in RECOVERY]
 
 
@@ -70,6 +73,30 @@ def test_the_keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> Non
 
 
 @ON_SQLITE
+@pytest.mark.parametrize("point", BOTH)
+def test_both_are_killed_at(point: str, hurt: Service, faults: Path) -> None:
+    """With those alive that are hard to end: a daemon, one that ignores TERM, stopped ones."""
+    trial = Trial(hurt)
+    trial.submit_all([stubborn(), frozen(), frozen()])
+    keeper = keeper_of(hurt)
+    frozen_ones = 2
+    eventually(lambda: stopped_of(trial) == 2 * frozen_ones, "those that stop themselves")
+    eventually(lambda: len(processes_with(trial.mark)) == 2 * frozen_ones + 3, "the daemon")
+    server = psutil.Process(hurt.server_pid)
+    arm(str(faults), point, "stop")
+    stops = keeper if point in KEEPER_POINTS else server
+    trial.answer_seconds = 1
+    for script in [printer(20_000), quick(), stubborn(), quick(7), late()]:
+        if stops.status() != psutil.STATUS_STOPPED:
+            trial.submit(script, patiently=False)
+    eventually(lambda: stops.status() == psutil.STATUS_STOPPED, "it to come to this point")
+    hurt.kill_both()
+    hurt.start()
+    found = trial.verify(keeper_died=True)
+    assert found["lost"] >= frozen_ones + 1
+
+
+@ON_SQLITE
 @pytest.mark.parametrize("point", RECOVERY)
 def test_the_next_keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
     trial = Trial(hurt)
@@ -81,6 +108,18 @@ def test_the_next_keeper_is_killed_at(point: str, hurt: Service, faults: Path) -
     died(hurt, trial)
     hurt.start()
     trial.verify(keeper_died=True)
+
+
+def frozen() -> Script:
+    """Stops itself, with a child that is stopped as well."""
+    text = "sleep 3600 & kill -STOP $!; kill -STOP $$"
+    return Script("frozen", text, ("stopped", None), stop={"grace_seconds": 0})
+
+
+def stopped_of(trial: Trial) -> int:
+    """Return how many of its processes are stopped."""
+    statuses = [each.status() for each in processes_with(trial.mark)]
+    return statuses.count(psutil.STATUS_STOPPED)
 
 
 def died(service: Service, trial: Trial) -> None:

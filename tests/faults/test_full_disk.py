@@ -1,10 +1,7 @@
 """On a full disk scripts that print wait, the service answers, and no byte is lost by it."""
 
-import contextlib
-import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,31 +9,21 @@ from pathlib import Path
 import pytest
 
 from scriptservice.store.sqlite import sqlite_url
+from support.disks import fill, small_disk
 from support.scripts import keeper_of, stop
 from support.service import Service, eventually, new_directory
 from support.upgrades import upgrade
 
-DISK_BYTES = 64 << 20
 LINES = 400_000
 
 
 @pytest.fixture
 def disk() -> Iterator[Path]:
     """A small file system of its own."""
-    place = new_directory() / "disk"
-    place.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(place)], check=True
-    )
-    try:
-        place.chmod(0o755)
+    directory = new_directory()
+    with small_disk(directory / "disk") as place:
         yield place
-    finally:
-        # The server may still be closing its files.
-        eventually(
-            lambda: subprocess.run(["umount", str(place)], check=False).returncode == 0, "umount"
-        )
-        shutil.rmtree(place.parent)
+    shutil.rmtree(directory)
 
 
 @pytest.fixture
@@ -46,18 +33,6 @@ def service(disk: Path) -> Iterator[Service]:
         yield full.start()
     finally:
         full.close()
-
-
-def fill(disk: Path) -> Path:
-    """Leave no byte free."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(1 << 20)):
-            pass
-        while file.write(bytes(1 << 12)):
-            pass
-    assert os.statvfs(disk).f_bavail == 0
-    return ballast
 
 
 def cpu_seconds(service: Service) -> float:

@@ -129,23 +129,15 @@ def test_an_exit_on_record_decides(
     assert processes_with(mark) == []
 
 
-def test_keeper_and_server_killed_at_once(
-    make_service: Callable[..., Service], flags: tuple[str, ...]
-) -> None:
-    service = make_service(*flags).start()
+def test_keeper_and_server_killed_at_once(make_service: Callable[..., Service]) -> None:
+    service = make_service().start()
     mark = unique_seconds()
     commands = [
         service.submit(f"echo $SCRIPTSERVICE_COMMAND_ID >> runs; sleep {mark}")["id"]
         for _ in range(10)
     ]
     eventually(lambda: len(processes_with(mark)) == 10, "all to run")
-    server = psutil.Process(service.server_pid)
-    assert service.process is not None
-    service.process.kill()
-    server.kill()
-    service.process.wait()
-    psutil.wait_procs([server], 10)
-    service.close_client()
+    service.kill_both()
     service.start()
     for command in commands:
         assert service.wait(command)["status"] == "lost"

@@ -1,5 +1,6 @@
 """``kill -9`` of the server costs nothing that matters: bytes, exits, time-outs, stops, order."""
 
+import hashlib
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import httpx2 as httpx
 import psutil
 import pytest
 
+from support.oracle import Trial, every_kind
 from support.scripts import ask_to_stop, keeper_of, unique_seconds
 from support.service import Service, eventually, processes_with
 
@@ -19,21 +21,27 @@ BLOCKS = 280
 LINES_A_BLOCK = 900
 LINE = "{stream} {number:07d} " + "x" * 83 + "\n"
 
+MANY_KILLS = 100
+A_GIBIBYTE_OF_BLOCKS = (1 << 30) // (2 * 94 * LINES_A_BLOCK) + 1
+
 PRINTER = f"""
 import os, sys, time
 def write(stream, data):
     while data:
         data = data[os.write(stream, data):]
 number = 0
-for block in range({BLOCKS}):
+for block in range(int(sys.argv[1])):
     for stream in (1, 2):
         lines = range(number, number + {LINES_A_BLOCK})
         write(stream, "".join(
             f"{{stream}} {{line:07d}} " + "x" * 83 + "\\n" for line in lines).encode())
     number += {LINES_A_BLOCK}
-    time.sleep(0.1)
+    time.sleep(float(sys.argv[2]))
 sys.exit(37)
 """
+
+
+PYTHON = ["/usr/bin/python3"]
 
 
 def wait_until(moment: float) -> None:
@@ -52,7 +60,7 @@ def kill_server_if_there(service: Service) -> None:
 
 def test_no_byte_and_no_exit_is_lost_in_twenty_kills(make_service: Callable[..., Service]) -> None:
     service = make_service().start()
-    command = service.submit(PRINTER, interpreter=["/usr/bin/python3"])["id"]
+    command = service.submit(PRINTER, interpreter=PYTHON, args=[str(BLOCKS), "0.1"])["id"]
     chance = random.Random(20)
     for _ in range(KILLS):
         wait_until(time.monotonic() + chance.uniform(0.05, 2.2))
@@ -69,6 +77,38 @@ def test_no_byte_and_no_exit_is_lost_in_twenty_kills(make_service: Callable[...,
         assert received == expected
     merged = service.bytes_of(command)
     assert len(merged) == final["output"]["bytes"] == BLOCKS * LINES_A_BLOCK * 94 * 2
+
+
+@pytest.mark.long
+def test_a_hundred_kills_in_a_gibibyte(make_service: Callable[..., Service]) -> None:
+    """While other scripts start, exit, time out and are stopped."""
+    service = make_service().start()
+    trial = Trial(service)
+    blocks = A_GIBIBYTE_OF_BLOCKS
+    command = service.submit(PRINTER, interpreter=PYTHON, args=[str(blocks), "0.03"])["id"]
+    chance = random.Random(100)
+    for number in range(MANY_KILLS):
+        if number % 10 == 0:
+            trial.submit_all(every_kind(), patiently=False)
+        trial.stop_some()
+        wait_until(time.monotonic() + chance.uniform(0.05, 2.2))
+        kill_server_if_there(service)
+        service.close_client()
+    final = service.wait(command, 300)
+    assert (final["status"], final["exit_code"]) == ("failed", 37)
+    for stream, number in (("stdout", 1), ("stderr", 2)):
+        expected, received = hashlib.sha256(), hashlib.sha256()
+        for block in range(blocks):
+            lines = range(block * LINES_A_BLOCK, (block + 1) * LINES_A_BLOCK)
+            text = "".join(LINE.format(stream=number, number=line) for line in lines)
+            expected.update(text.encode())
+        path, query = f"/v1/commands/{command}/output", {"stream": stream}
+        with service.client.stream("GET", path, params=query) as response:
+            for part in response.iter_raw():
+                received.update(part)
+        assert received.digest() == expected.digest()
+    assert final["output"]["bytes"] == blocks * LINES_A_BLOCK * 94 * 2
+    trial.verify()
 
 
 def test_a_time_out_happens_while_no_server_can_act(make_service: Callable[..., Service]) -> None:

@@ -161,6 +161,16 @@ class Service:
         self.process.wait()
         psutil.wait_procs(server, timeout=10)
 
+    def kill_both(self) -> None:
+        """``kill -9`` of the keeper and its server at once."""
+        server = psutil.Process(self.server_pid)
+        assert self.process is not None
+        self.process.kill()
+        server.kill()
+        self.process.wait()
+        psutil.wait_procs([server], timeout=10)
+        self.close_client()
+
     @property
     def server_pid(self) -> int:
         """The server's process id, whether it answers or not."""

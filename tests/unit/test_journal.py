@@ -26,6 +26,8 @@ from scriptservice.keeper.journal import (
 )
 from scriptservice.keeper.journal_repair import repair, scan
 from scriptservice.keeper.journal_writer import JournalWriter
+from scriptservice.keeper.linux import boot_id
+from scriptservice.keeper.recorded import RecordedPosition
 
 IDS = [uuid4().bytes for _ in range(3)]
 
@@ -183,6 +185,88 @@ def test_a_segment_without_a_header_is_set_aside() -> None:
         again = writer_in(path)
         assert again.end == writer.end
         again.close()
+
+
+def test_what_follows_a_damaged_record_is_set_aside() -> None:
+    entries = [Entry(Kind.STARTED, IDS[0], 0, 0, {"pid": number}) for number in range(5)]
+    with directory() as path:
+        writer = writer_in(path)
+        ends = [writer.end]
+        for entry in entries:
+            write(writer, entry)
+            ends.append(writer.end)
+        writer.close()
+        segment = Path(segment_path(path, 0))
+        whole = segment.read_bytes()
+        with segment.open("r+b") as file:
+            file.seek(ends[2] + HEADER_BYTES)
+            file.write(b"x")
+        (note,) = repair(path)
+        assert f"{ends[2]:020d}.damaged" in note
+        assert read(path, ends[2]) == entries[:2]
+        assert segment.stat().st_size == ends[2]
+        kept = (Path(path) / f"{ends[2]:020d}.damaged").read_bytes()
+        assert len(kept) == len(whole) - ends[2]
+        assert kept[-100:] == whole[-100:]
+        assert repair(path) == []
+
+
+@pytest.mark.parametrize("offset", [0, 9, 25, 33])
+def test_a_damaged_header_is_mended(offset: int) -> None:
+    """The records behind it tell who may have survived."""
+    entries = [Entry(Kind.STARTED, IDS[0], 0, 0, {"pid": 1})]
+    with directory() as path:
+        writer = writer_in(path)
+        write(writer, entries[0])
+        writer.close()
+        with open(segment_path(path, 0), "r+b") as file:
+            file.seek(offset)
+            file.write(b"\xa5")
+        (note,) = repair(path)
+        assert "mended the header" in note
+        again = writer_in(path)
+        assert (again.id == writer.id) == (not 8 <= offset < 24)
+        assert read(path, again.end) == entries
+        again.close()
+
+
+@pytest.mark.parametrize("boot", ["another", boot_id()])
+def test_zeros_that_a_power_cut_left_are_no_output(boot: str) -> None:
+    entries = [
+        Entry(Kind.KEEPER, bytes(16), 0, 0, {"identity": {"boot": boot}}),
+        Entry(Kind.OUTPUT, IDS[0], 1, 0, b"printed" + bytes(50)),
+    ]
+    with directory() as path:
+        writer = writer_in(path)
+        for entry in entries:
+            write(writer, entry)
+        writer.close()
+        repair(path)
+        again = writer_in(path)
+        expected = b"printed" if boot == "another" else b"printed" + bytes(50)
+        assert read(path, again.end)[1].content == expected
+        again.close()
+
+
+def test_other_files_are_no_segments() -> None:
+    with directory() as path:
+        for name in ("x.journal", "12.journal", f"{7:020d}.journal.damaged", "recorded"):
+            (Path(path) / name).touch()
+        assert segment_bases(path) == []
+
+
+def test_how_far_it_is_recorded_is_known_or_not() -> None:
+    with directory() as path:
+        file = Path(path) / "recorded"
+        assert RecordedPosition(path).read() == 0
+        RecordedPosition(path).write(1 << 40)
+        assert RecordedPosition(path).read() == 1 << 40
+        whole = file.read_bytes()
+        for damaged in (whole[:-1], whole[:3], b"\xff" * 12, whole[:2] + b"x" + whole[3:]):
+            file.write_bytes(damaged)
+            assert RecordedPosition(path).read() is None
+        file.write_bytes(whole[:8])  # of an earlier release
+        assert RecordedPosition(path).read() == 1 << 40
 
 
 # Segments

@@ -8,6 +8,7 @@ sent before its mark is committed.
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -18,6 +19,7 @@ from scriptservice.errors import (
     StoreUnavailableError,
     UnknownCommandError,
 )
+from scriptservice.fleet.folding import INCOMPLETE, by_its_exit
 from scriptservice.fleet.news import Recorded, Step
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import Transport
@@ -37,6 +39,8 @@ PICK = 64
 AGAIN_SECONDS = 0.5
 FOREVER_SECONDS = 1e9
 
+_NOTHING_KNOWN = Outcome()
+
 log = structlog.get_logger()
 
 
@@ -48,8 +52,8 @@ def _new_command(stored: "asyncio.Future[Stored]") -> Command | None:
     return result if isinstance(result, Command) else None
 
 
-def _ended(command: UUID, ending: dispatching.Ending) -> Step:
-    outcome = Outcome(finished_at=ending.at, reason=ending.reason)
+def _ended(command: UUID, ending: dispatching.Ending, known: Outcome = _NOTHING_KNOWN) -> Step:
+    outcome = replace(known, finished_at=ending.at, reason=ending.reason)
     return Step(command, ending.status, outcome)
 
 
@@ -418,7 +422,12 @@ class Dispatcher:
             self._transport.stop(str(row.id), row.stop_signal, row.stop_grace_seconds or 0.0)
 
     async def _lose(self, row: dispatching.OpenCommand, reason: str) -> None:
-        ending = dispatching.Ending(row.number, Status.LOST, reason, now_us())
+        status = Status.LOST
+        if row.status is Status.RUNNING and row.outcome.exited_at is not None:
+            # Its own exit is on record, and nobody had asked for its end: that is what decides.
+            status, why = by_its_exit(row.outcome)
+            reason = f"{why}; {INCOMPLETE}" if why else INCOMPLETE
+        ending = dispatching.Ending(row.number, status, reason, now_us())
         while True:
             try:
                 lost = await self._writer.submit(dispatching.end_unknown, ending)
@@ -428,7 +437,7 @@ class Dispatcher:
             else:
                 break
         if lost:
-            self._on_ended(_ended(row.id, ending))
+            self._on_ended(_ended(row.id, ending, row.outcome))
 
     def close(self) -> None:
         """Send nothing more and take nothing more."""

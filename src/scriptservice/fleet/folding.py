@@ -16,7 +16,8 @@ from scriptservice.store.output import CHUNK_BYTES
 from scriptservice.store.recording import Chunk, RecordingConflictError
 
 _INTERRUPTED = "its keeper died before its end was on record; its output may be incomplete"
-_INCOMPLETE = "a part of its record is missing; its output may be incomplete"
+INCOMPLETE = "a part of its record is missing; its output may be incomplete"
+"""A reason, where the journal lacks something."""
 _AFTER_A_START = (Kind.STOPPING, Kind.DISCARDED, Kind.EXITED, Kind.CLOSED)
 _CAUSES = {
     "stop": (Status.STOPPED, None),
@@ -199,22 +200,24 @@ def apply(live: Live, entry: Record) -> None:
             live.become(Status.LOST, finished_at=entry.time_us, reason=entry.fields()["reason"])
 
 
+def by_its_exit(outcome: Outcome) -> tuple[Status, str | None]:
+    """Return the status and the reason of a command that nobody ended, as its script exited."""
+    if outcome.exit_code is None and outcome.signal is None:
+        return Status.LOST, None
+    if outcome.exit_code == 0:
+        return Status.SUCCEEDED, None
+    if outcome.signal:
+        return Status.FAILED, f"it was ended by {outcome.signal}"
+    return Status.FAILED, f"it exited with code {outcome.exit_code}"
+
+
 def _close(live: Live, at: int, fields: dict[str, Any]) -> None:
     outcome = live.outcome
-    if fields["cause"]:
-        status, reason = _CAUSES[fields["cause"]]
-    elif outcome.exit_code is None and outcome.signal is None:
-        status, reason = Status.LOST, None
-    elif outcome.exit_code == 0:
-        status, reason = Status.SUCCEEDED, None
-    elif outcome.signal:
-        status, reason = Status.FAILED, f"it was ended by {outcome.signal}"
-    else:
-        status, reason = Status.FAILED, f"it exited with code {outcome.exit_code}"
+    status, reason = _CAUSES[fields["cause"]] if fields["cause"] else by_its_exit(outcome)
     if fields.get("interrupted"):
         reason = f"{reason}; {_INTERRUPTED}" if reason else _INTERRUPTED
     if outcome.started_at is None or live.missing_bytes:
-        reason = f"{reason}; {_INCOMPLETE}" if reason else _INCOMPLETE
+        reason = f"{reason}; {INCOMPLETE}" if reason else INCOMPLETE
     live.become(
         status,
         finished_at=at,

@@ -62,6 +62,9 @@ class Recorder:
 
     Attributes:
         position: how far the journal is stored.
+        catches_up: whether what cannot be read is passed over: as long as nobody counts on what
+            the journal has told. Later it is an error, and the next server has to find out from
+            the keeper what the journal does not tell.
         waiting_for_store: why the store takes nothing now, None while it does.
     """
 
@@ -83,6 +86,7 @@ class Recorder:
         self._oldest_at: int | None = None
         self.waiting_for_store: str | None = None
         self.position = position
+        self.catches_up = True
 
     def expect(self, command: Command) -> None:
         """Learn of a command that is about to be sent, so that it need not be looked up."""
@@ -113,7 +117,12 @@ class Recorder:
         return max(0, now_us() - self._oldest_at) / 1e6
 
     async def run(self) -> None:
-        """Record until cancelled."""
+        """Record until cancelled.
+
+        Raises:
+            JournalGapError: a part of the journal is missing, and it does not catch up any more.
+            JournalDamagedError: a part cannot be read, likewise.
+        """
         clock = asyncio.get_running_loop().time
         while True:
             await self._transport.grown(self.position)
@@ -133,9 +142,13 @@ class Recorder:
             entries, after = await self._read()
         except JournalGapError as error:
             log.error("journal_gap", position=self.position, first=error.first)
+            if not self.catches_up:
+                raise
             entries, after = [], error.first
         except JournalDamagedError as error:
             log.error("journal_damaged", position=error.position, next=error.next)
+            if not self.catches_up:
+                raise
             entries, after = [], error.next
         except OSError as error:
             log.error("journal_unreadable", position=self.position, error=str(error))

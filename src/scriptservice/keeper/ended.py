@@ -20,6 +20,7 @@ class EndedCommands:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._ids: set[str] = set()
+        self._given_back: set[str] = set()
         self._written: deque[tuple[int, str]] = deque()
         self._unwritten: list[str] = []
         self._child_has_adopted = False
@@ -31,6 +32,7 @@ class EndedCommands:
             written=list(self._written),
             unwritten=list(self._unwritten),
             child_has_adopted=self._child_has_adopted,
+            given_back=sorted(self._given_back),
         )
 
     def restore(self, state: EndedState) -> None:
@@ -39,6 +41,7 @@ class EndedCommands:
         self._written = deque(state.written)
         self._unwritten = list(state.unwritten)
         self._child_has_adopted = state.child_has_adopted
+        self._given_back = set(state.given_back)
 
     def __contains__(self, command: str) -> bool:
         return command in self._ids
@@ -48,9 +51,15 @@ class EndedCommands:
         """Those of which not even the journal knows: it waits for room on the disk."""
         return list(self._unwritten)
 
-    def add(self, command: str) -> None:
-        """A command has ended."""
+    def was_given_back(self, command: str) -> bool:
+        """Whether one of these commands may come again later: it was not started."""
+        return command in self._given_back
+
+    def add(self, command: str, *, given_back: bool = False) -> None:
+        """A command has ended, or is given back unstarted."""
         self._ids.add(command)
+        if given_back:
+            self._given_back.add(command)
         if self._ledger.behind:
             self._unwritten.append(command)
         else:
@@ -75,4 +84,6 @@ class EndedCommands:
         if not self._child_has_adopted:
             return
         while self._written and self._written[0][0] <= self._ledger.recorded:
-            self._ids.discard(self._written.popleft()[1])
+            command = self._written.popleft()[1]
+            self._ids.discard(command)
+            self._given_back.discard(command)

@@ -18,6 +18,7 @@ take is answered by the dispatch mark in the database. Only a new segment is, wh
 
 import json
 import os
+import re
 import struct
 import time
 import zlib
@@ -28,6 +29,7 @@ from uuid import UUID
 SEGMENT_BYTES = 64 << 20
 SUFFIX = ".journal"
 
+_SEGMENT_NAME = re.compile(r"[0-9]{20}\.journal", re.ASCII)
 _MAGIC = b"SSJRNL1\n"
 _SEGMENT = struct.Struct("<8s16sQI28x")
 _HEADER = struct.Struct("<IIBBHQQ16s")
@@ -159,9 +161,8 @@ def segment_path(directory: str, base: int) -> str:
 
 
 def segment_bases(directory: str) -> list[int]:
-    """Return where the segments begin, ascending."""
-    names = (name for name in os.listdir(directory) if name.endswith(SUFFIX))
-    return sorted(int(name[: -len(SUFFIX)]) for name in names)
+    """Return where the segments begin, ascending; what has another name is none of them."""
+    return sorted(int(name[:20]) for name in os.listdir(directory) if _SEGMENT_NAME.fullmatch(name))
 
 
 class Header(NamedTuple):

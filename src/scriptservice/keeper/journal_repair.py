@@ -1,7 +1,8 @@
-"""What a keeper does with a journal that another one left: cut the torn tail, read it again."""
+"""What a keeper does with a journal that another one left: mend its end, read it again."""
 
 import os
 from collections.abc import Iterator
+from uuid import UUID
 
 from scriptservice.keeper.journal import (
     HEADER_BYTES,
@@ -13,8 +14,10 @@ from scriptservice.keeper.journal import (
     payload_intact,
     read_segment_header,
     segment_bases,
+    segment_header,
     segment_path,
 )
+from scriptservice.keeper.linux import boot_id
 
 
 def scan(directory: str, base: int) -> Iterator[Record]:
@@ -61,10 +64,10 @@ def output_length(record: Record, start: int) -> int:
 
 
 def repair(directory: str) -> list[str]:
-    """Cut off what the death of a keeper left half written; set aside what cannot be a segment.
+    """Cut off what a death left half written; set aside what is damaged or cannot be a segment.
 
-    Only the end of the last segment can be half written. Damage elsewhere is left as it is: the
-    reader reports it and goes on with the next segment.
+    Only the last segment is looked at, since only it is written to. Damage elsewhere is left as
+    it is: the reader reports it and goes on with the next segment.
 
     Returns:
         A sentence for each thing that was found and mended.
@@ -75,6 +78,11 @@ def repair(directory: str) -> list[str]:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             header = read_segment_header(descriptor)
+            if header is None and next(scan(directory, base), None) is not None:
+                # Its records tell who may have survived.
+                _rewrite_header(directory, descriptor, base)
+                header = read_segment_header(descriptor)
+                notes.append(f"mended the header of journal segment {base}")
             if header is not None and header[1] == base:
                 notes += _repair_tail(directory, descriptor, base)
                 break
@@ -85,26 +93,95 @@ def repair(directory: str) -> list[str]:
     return notes
 
 
+def _rewrite_header(directory: str, descriptor: int, base: int) -> None:
+    """Write a segment's header again; with the id of its neighbours, or what looks like its own.
+
+    If that is not the one it was, the server takes the database for an older one: nothing starts.
+    """
+    journal_id = UUID(bytes=os.pread(descriptor, 16, 8))
+    for other in segment_bases(directory):
+        neighbour = os.open(segment_path(directory, other), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if header := read_segment_header(neighbour):
+                journal_id = header[0]
+        finally:
+            os.close(neighbour)
+    os.pwrite(descriptor, segment_header(journal_id, base), 0)
+
+
 def _repair_tail(directory: str, descriptor: int, base: int) -> list[str]:
     size = os.fstat(descriptor).st_size
     start = end = base + SEGMENT_HEADER_BYTES
     last: Record | None = None
+    boot = boot_id()
+    written_under = boot
     for record in scan(directory, base):
         start, end, last = end, record.end, record
+        if record.kind in (Kind.KEEPER, Kind.SNAPSHOT):
+            written_under = record.fields().get("identity", {}).get("boot", boot)
     if last is not None and last.kind == Kind.OUTPUT:
-        if output_length(last, start):
-            _shorten(descriptor, base, start, last)
+        length = output_length(last, start)
+        if written_under != boot:
+            length = _without_zeros(descriptor, start + HEADER_BYTES - base, length)
+        if length:
+            end = start + HEADER_BYTES + length
+            _shorten(descriptor, base, start, last, length)
         else:
             end = start  # of no bytes: what is rescued next would begin at the same position
     if base + size <= end:
         return []
+    note = f"cut {base + size - end} bytes off journal segment {base}: "
+    if _is_half_written(descriptor, end - base, size):
+        note += "half written"
+    else:
+        note += _set_aside(directory, descriptor, base, end)
     os.ftruncate(descriptor, end - base)
-    return [f"cut {base + size - end} bytes off journal segment {base}: half written"]
+    return [note]
 
 
-def _shorten(descriptor: int, base: int, start: int, record: Record) -> None:
+def _without_zeros(descriptor: int, offset: int, length: int) -> int:
+    """Return how many bytes are left of output without the zeros at its end.
+
+    A power cut can leave a file with its new size and without its new bytes. Whether a script
+    printed the zeros nobody can tell; its output is said to be incomplete in any case.
+    """
+    return len(os.pread(descriptor, length, offset).rstrip(b"\0"))
+
+
+def _is_half_written(descriptor: int, offset: int, size: int) -> bool:
+    """Whether what follows the last record is the beginning of one, or zeros after a power cut."""
+    raw = os.pread(descriptor, HEADER_BYTES, offset)
+    if len(raw) < HEADER_BYTES:
+        return True
+    parsed = parse_header(raw, 0)
+    if parsed is not None:
+        return offset + HEADER_BYTES + parsed.length > size
+    rest = os.pread(descriptor, size - offset, offset)
+    return not rest.strip(b"\0")
+
+
+def _set_aside(directory: str, descriptor: int, base: int, end: int) -> str:
+    """Copy what follows a damaged record to a file of its own; return what to say of it."""
+    name = f"{end:020d}.damaged"
+    try:
+        copy = os.open(
+            os.path.join(directory, name),
+            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
+            0o600,
+        )
+        try:
+            offset = end - base
+            while sent := os.sendfile(copy, descriptor, offset, 1 << 30):
+                offset += sent
+        finally:
+            os.close(copy)
+    except OSError as error:  # on a full disk: the start matters more
+        return f"damaged; cannot keep them in {name}: {error.strerror}"
+    return f"damaged; they are in {name}"
+
+
+def _shorten(descriptor: int, base: int, start: int, record: Record, length: int) -> None:
     """Make the header of a torn output record name the bytes that arrived."""
-    length = output_length(record, start)
     header = pack_header(
         Kind.OUTPUT, record.stream, length, record.time_us, record.position, record.id
     )

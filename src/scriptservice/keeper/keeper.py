@@ -30,6 +30,7 @@ from scriptservice.keeper.loop import Loop
 from scriptservice.keeper.notify import Manager
 from scriptservice.keeper.protocol import PROTOCOL_VERSION, Frame, SpawnSpec
 from scriptservice.keeper.reaper import Reaper
+from scriptservice.keeper.recorded import RecordedPosition
 from scriptservice.keeper.recovery import Past, read_past, recover, snapshot_of
 from scriptservice.keeper.spawn import default_signals
 from scriptservice.keeper.start import StartError, open_standard_descriptors, prepare, take_over
@@ -124,9 +125,9 @@ class Keeper:
         )
 
     def _open_journal(self) -> None:
-        self._notes = repair(self._directory)
-        for note in self._notes:
-            logger.warning("journal_mended", detail=note)
+        self._notes: list[str] = []
+        for note in repair(self._directory):
+            self._mended(note)
         past = read_past(self._directory)
         self._past = past
         try:
@@ -138,12 +139,19 @@ class Keeper:
         self._past = None
         self._build_on_journal()
         self._ledger.record(Kind.KEEPER, _NO_ID, self._identity_fields())
+        recorded = self._recorded_file.read()
+        if recorded is None:
+            self._mended("the note of how far it is recorded was damaged")
+            recorded = self._writer.first  # at least so far: what came before is not held any more
         # A power cut may have taken the end of the journal, and not this number.
-        recorded = int.from_bytes(os.pread(self._recorded_file, 8, 0), "little")
         self._ledger.recorded = min(recorded, self._writer.end)
         private = os.path.join(self._config.data_dir, "private")
         for name in os.listdir(private):
             self._reaper.remove_directory(os.path.join(private, name), lambda: None)
+
+    def _mended(self, note: str) -> None:
+        self._notes.append(note)
+        logger.warning("journal_mended", detail=note)
 
     def _reopen_journal(self, table: Table) -> None:
         self._notes = table.notes
@@ -165,11 +173,7 @@ class Keeper:
         )
         self._ledger.on_room = self._room_again
         self._ended = EndedCommands(self._ledger)
-        self._recorded_file = os.open(
-            os.path.join(self._directory, "recorded"),
-            os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
-            0o600,
-        )
+        self._recorded_file = RecordedPosition(self._directory)
         self._surroundings = Surroundings(
             loop=self._loop,
             ledger=self._ledger,
@@ -297,7 +301,7 @@ class Keeper:
         reached("acknowledged.told")
         self._ledger.recorded_to(position)
         with suppress(OSError):  # a hint for the next start; it may be too low on a full disk
-            os.pwrite(self._recorded_file, self._ledger.recorded.to_bytes(8, "little"), 0)
+            self._recorded_file.write(self._ledger.recorded)
         reached("acknowledged.noted")
         self._ended.recorded()
 

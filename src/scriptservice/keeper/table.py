@@ -140,12 +140,14 @@ class EndedState:
         written: journal position and id, in order.
         unwritten: whose end waits for room.
         child_has_adopted: whether the present server sends nothing old any more.
+        given_back: those of them that were not started and may come again later.
     """
 
     ids: list[str]
     written: list[tuple[int, str]]
     unwritten: list[str]
     child_has_adopted: bool
+    given_back: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

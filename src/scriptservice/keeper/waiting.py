@@ -22,6 +22,7 @@ from scriptservice.keeper.spawn import Spawner, SpawnError
 NEWBORNS = 64
 NEWBORN_SECONDS = 0.02
 SPAWNS_A_TURN = 8
+_NO_RECORD = "the record of its end is missing; its output may be incomplete"
 
 
 class Waiting:
@@ -60,6 +61,10 @@ class Waiting:
         """The child wants a script to run."""
         if spec.id in self._running or spec.id in self._specs or spec.id in self._ended:
             logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
+            if spec.id in self._ended and not self._ended.was_given_back(spec.id):
+                # Who sends it has found no record of its end. If that is just not read yet it
+                # comes first, and counts; else it is damaged, and nothing else would end it.
+                self._around.ledger.record(Kind.LOST, spec.id, {"reason": _NO_RECORD})
         elif self._closed:
             self._refuse(spec.id, "the service is shutting down", retry=True)
         else:
@@ -95,7 +100,7 @@ class Waiting:
         fields = {"reason": reason, "retry": retry, "stopped": stopped, "timed_out": timed_out}
         self._around.ledger.record(Kind.REFUSED, command, fields)
         # Also one that may come again: not before this is recorded, or it would run unseen.
-        self._ended.add(command)
+        self._ended.add(command, given_back=retry)
 
     def _newborns(self) -> int:
         """Return how many scripts are so young that more would slow them all."""

@@ -219,6 +219,9 @@ class Server:
         except TimeoutError:
             log.warning("adoption_waits", error="the keeper does not say what it has")
         await self._recorder.caught_up(end)
+        # From here on a part of the journal that cannot be read ends this server: the next one
+        # learns from the keeper what became of the commands in it, before it sends any again.
+        self._recorder.catches_up = False
         await adopt_all(self._reader, self._dispatcher, held)
         self._run(self._dispatcher.run())
         while True:

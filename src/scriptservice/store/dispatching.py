@@ -244,9 +244,16 @@ def end_unstarted(connection: Connection, items: list[Ending]) -> list[bool]:
 
 
 def end_unknown(connection: Connection, items: list[Ending]) -> list[bool]:
-    """Make commands lost, whatever they are short of final; return which this did."""
-    allowed = commands.c.status.in_([status.value for status in sources(Status.LOST)])
-    return [_end(connection, item, allowed) for item in items]
+    """End commands of whose end there is no record, as lost or by their exit.
+
+    Returns:
+        Which of them this did; the others had ended.
+    """
+    return [_end(connection, item, _may_become(item.status)) for item in items]
+
+
+def _may_become(after: Status) -> ColumnElement[bool]:
+    return commands.c.status.in_([status.value for status in sources(after)])
 
 
 def _end(connection: Connection, item: Ending, allowed: ColumnElement[bool]) -> bool:

@@ -1,0 +1,121 @@
+"""SIGSTOP of the server, of the keeper, and SIGTERM of the service while it has much to do."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from support.oracle import (
+    Script,
+    Trial,
+    endless,
+    every_kind,
+    late,
+    numbered,
+    parent,
+    polite,
+    printer,
+    quick,
+    stubborn,
+    ticker,
+)
+from support.scripts import keeper_of
+from support.service import Service, eventually, processes_with
+
+MakeService = Callable[..., Service]
+
+SERVER_SECONDS = 6
+"""Longer than output is held back for a server that is silent (2 s), than any back-off (5 s)."""
+KEEPER_SECONDS = 6
+LONG_SERVER_SECONDS = 60
+LONG_KEEPER_SECONDS = 10
+SHUTDOWN_SECONDS = 3
+MORE_THAN_THE_WINDOW = 400_000
+"""Lines: 5 MB of each stream, where 8 MiB of both may wait."""
+
+
+def begun(trial: Trial) -> bool:
+    commands = [trial.service.get(str(sent.id)) for sent in trial.sent]
+    return all(command["output"]["bytes"] for command in commands)
+
+
+def pass_seconds(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > end, "the time to pass", seconds + 10)
+
+
+def busy(service: Service) -> Trial:
+    """Let scripts run that will exit, print, time out and be ended while something is stopped."""
+    trial = Trial(service)
+    trial.submit(quick())
+    trial.settle()
+    trial.rest()
+    trial.submit_all([ticker(20, 0.1), stubborn(1), polite(), parent(), endless()])
+    trial.submit_all([late(1.5), late(3)])
+    eventually(lambda: begun(trial), "all to begin")
+    trial.submit(printer(MORE_THAN_THE_WINDOW))
+    trial.stop_some()
+    return trial
+
+
+@pytest.mark.parametrize(
+    "seconds", [SERVER_SECONDS, pytest.param(LONG_SERVER_SECONDS, marks=pytest.mark.long)]
+)
+def test_the_server_is_stopped_for_long(seconds: float, make_service: MakeService) -> None:
+    service = make_service().start()
+    trial = busy(service)
+    server = service.server_pid
+    os.kill(server, signal.SIGSTOP)
+    trial.answer_seconds = 0.5
+    trial.submit_all([quick(7), ticker(4)], patiently=False)
+    # Nothing waits for it: stops and time-outs happen, and what prints prints to its end.
+    eventually(lambda: not processes_with(trial.mark), "all to end", 30)
+    pass_seconds(seconds)
+    os.kill(server, signal.SIGCONT)
+    trial.answer_seconds = 10
+    found = trial.verify()
+    assert found["timed_out"] == 2
+    assert found["stopped"] == 3
+    assert service.server_pid == server
+
+
+@pytest.mark.parametrize(
+    "seconds", [KEEPER_SECONDS, pytest.param(LONG_KEEPER_SECONDS, marks=pytest.mark.long)]
+)
+def test_the_keeper_is_stopped(seconds: float, make_service: MakeService) -> None:
+    service = make_service().start()
+    trial = busy(service)
+    server, keeper = service.server_pid, keeper_of(service)
+    keeper.send_signal(signal.SIGSTOP)
+    # The server answers all the same, and takes what can run later.
+    trial.submit_all([quick(7), ticker(4), stubborn()])
+    refused = service.client.get("/readyz")
+    assert refused.status_code == 503
+    assert "the keeper does not answer" in refused.text
+    trial.stop_some()
+    pass_seconds(seconds)
+    keeper.send_signal(signal.SIGCONT)
+    trial.verify()
+    assert service.server_pid == server
+
+
+def test_sigterm_under_load(make_service: MakeService) -> None:
+    """Orderly, bounded, recorded; what waited runs after the next start."""
+    flags = ("--shutdown-grace-seconds", str(SHUTDOWN_SECONDS), "--max-running", "12")
+    service = make_service(*flags).start()
+    trial = Trial(service)
+    text, lines = "exec seq -f 'line %07.0f' 99999999", numbered(1, 4_000_000)
+    prints = Script("printer", text, ("stopped", None), stdout=lines)
+    trial.submit_all([prints, stubborn(), stubborn(), polite(), late(600), late(600)])
+    trial.submit_all([ticker(400), *every_kind(), *every_kind(), printer(), quick(3)])
+    begun = time.monotonic()
+    assert service.stop() == 0
+    assert time.monotonic() - begun < SHUTDOWN_SECONDS + 10
+    assert processes_with(trial.mark) == []
+    left = {row.status for row in service.sql("SELECT DISTINCT status FROM commands")}
+    assert "queued" in left
+    assert not left & {"running", "stopping", "lost"}
+    service.start()
+    trial.verify(shut_down=True)

@@ -1,0 +1,42 @@
+"""Small file systems of their own: filled to the last byte, emptied, made read-only; for root."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.service import eventually
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, size: int = 64 << 20) -> Iterator[Path]:
+    """A file system of so many bytes, at a directory that is made."""
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)], check=True)
+    try:
+        place.chmod(0o755)
+        yield place
+    finally:
+        # The server may still be closing its files.
+        eventually(
+            lambda: subprocess.run(["umount", str(place)], check=False).returncode == 0, "umount"
+        )
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free; return the file to delete for room."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(1 << 20)):
+            pass
+        while file.write(bytes(1 << 12)):
+            pass
+    assert os.statvfs(disk).f_bavail == 0
+    return ballast
+
+
+def remount(disk: Path, how: str) -> bool:
+    """Make a disk read-only (``ro``) or not (``rw``); return whether nobody prevented it."""
+    done = subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=False)
+    return done.returncode == 0
