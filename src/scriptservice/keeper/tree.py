@@ -23,6 +23,7 @@ from scriptservice.keeper.linux import (
     process_stat,
     read_file,
     signal_process,
+    unless_it_is_gone,
 )
 from scriptservice.keeper.spawn import MARKER
 from scriptservice.keeper.table import TreeState
@@ -52,7 +53,11 @@ class Root(Protocol):
 
 
 class Tree(Protocol):
-    """The processes of every script of this keeper."""
+    """The processes of every script of this keeper.
+
+    Where there is no descriptor to look with, each raises an `OSError`: nobody is taken for gone
+    who was not looked at.
+    """
 
     mode: str
 
@@ -205,7 +210,7 @@ def cgroup_empty(path: str) -> bool:
 def cgroup_pids(path: str) -> list[int]:
     """Return the processes in a cgroup and below it; none where it is gone."""
     found: list[int] = []
-    with suppress(OSError):
+    with unless_it_is_gone():
         found += map(int, read_file(f"{path}/cgroup.procs").split())
         for entry in os.scandir(path):
             if entry.is_dir(follow_symlinks=False):
@@ -218,7 +223,7 @@ def cgroup_signal(path: str, number: int) -> set[int]:
     signalled: set[int] = set()
     name = os.path.basename(path).encode()
     for pid in cgroup_pids(path):
-        with suppress(OSError):
+        with unless_it_is_gone():
             handle = os.pidfd_open(pid)
             try:
                 # The id may have been reused since it was listed; the descriptor pins it.
@@ -321,15 +326,16 @@ class DescentTree:
     def _adopted(self) -> dict[str | None, list[ProcessStat]]:
         """Return the orphans by command; read once for all commands that end in a batch."""
         if self._orphans is None:
-            self._orphans = {}
+            orphans: dict[str | None, list[ProcessStat]] = {}
             living = {(stat.pid, stat.start_ticks): stat for stat in self._living_orphans()}
             self._bare &= living.keys()
             # Whose it is, is remembered: it may wipe its environment. That nobody's is not: it
             # may be asked for at the wrong moment.
             found = {key: self._owners.get(key) or self._owner(living[key]) for key in living}
             for key, owner in found.items():
-                self._orphans.setdefault(owner, []).append(living[key])
+                orphans.setdefault(owner, []).append(living[key])
             self._owners = {key: owner for key, owner in found.items() if owner is not None}
+            self._orphans = orphans
         return self._orphans
 
     def _living_orphans(self) -> list[ProcessStat]:
@@ -429,8 +435,10 @@ class DescentTree:
         self._sessions.pop(root.id, None)
 
     def strays(self) -> list[ProcessStat]:
-        """See `Tree.strays`."""
-        unknown = self._adopted().get(None, [])
+        """See `Tree.strays`; none where it cannot be said now."""
+        unknown: list[ProcessStat] = []
+        with suppress(OSError):
+            unknown = self._adopted().get(None, [])
         return [stat for stat in unknown if _user_of(stat.pid) == self._script_uid]
 
     def close(self) -> None:
@@ -448,7 +456,7 @@ def _is_dead(stat: ProcessStat) -> bool:
     """Whether a process is a zombie with no thread left that runs."""
     if not stat.dead:
         return False
-    try:
-        return len(os.listdir(f"/proc/{stat.pid}/task")) <= 1
-    except OSError:
-        return True
+    threads: list[str] = []
+    with unless_it_is_gone():
+        threads = os.listdir(f"/proc/{stat.pid}/task")
+    return len(threads) <= 1
