@@ -39,6 +39,8 @@ class Script:
         stderr: every byte it prints there.
         bounded: False if it prints until it is ended: then any prefix is right.
         stop: how it is to be stopped once it has begun; None for not.
+        signal: what ended it, if that is known.
+        runs: False if it cannot be started.
     """
 
     kind: str
@@ -49,6 +51,8 @@ class Script:
     stderr: bytes = b""
     bounded: bool = True
     stop: dict[str, Any] | None = None
+    signal: str | None = None
+    runs: bool = True
 
 
 def numbered(first: int, last: int, word: str = "line") -> bytes:
@@ -129,7 +133,11 @@ def endless() -> Script:
 def impossible() -> Script:
     """Cannot be started."""
     return Script(
-        "impossible", "echo never", ("failed", None), {"interpreter": ["/no/such/interpreter"]}
+        "impossible",
+        "echo never",
+        ("failed", None),
+        {"interpreter": ["/no/such/interpreter"]},
+        runs=False,
     )
 
 
@@ -279,7 +287,8 @@ class Trial:
             doubtful = True
         else:
             assert (final["status"], final["exit_code"]) == script.ends, about
-            assert (final["id"] in ran) == (script.kind != "impossible"), about
+            assert script.signal in (None, final["signal"]), about
+            assert (final["id"] in ran) == script.runs, about
         self._check_output(script, final, doubtful=doubtful)
 
     def _check_output(self, script: Script, final: dict[str, Any], *, doubtful: bool) -> None:

@@ -348,31 +348,34 @@ class DescentTree:
         own = self._own_children()
         dead: set[int] = set()
         for _ in range(_LIST_ROUNDS):
-            living = []
+            living: list[ProcessStat] = []
+            died: list[ProcessStat] = []
             known = len(dead)
             for pid in set(child_pids(self._keeper)) - own - dead:
                 stat = process_stat(pid)
                 if stat is None or _is_dead(stat):
                     dead.add(pid)
+                    died += [] if stat is None else [stat]
                 elif (pid, stat.start_ticks) not in self._before:
                     living.append(stat)
             if len(dead) == known:
-                break
-        return living
+                return living
+        # They die as fast as they are looked at: whoever they left is still to be found.
+        return living + died
 
     def _owner(self, stat: ProcessStat) -> str | None:
         """Return whose orphan it is: by what was seen, by session, by its environment."""
-        marker = self._marker(stat)
-        marked = marker.decode(errors="replace") if marker else None
-        for root in self._roots():
+        roots = list(self._roots())
+        for root in roots:
             if (
-                root.id == marked
-                or root.pid == stat.session
+                root.pid == stat.session
                 or stat.session in self._sessions.get(root.id, ())
                 or self._seen.get(root.id, {}).get(stat.pid) == stat.start_ticks
             ):
                 return root.id
-        return None
+        marker = self._marker(stat)
+        marked = marker.decode(errors="replace") if marker else None
+        return next((root.id for root in roots if root.id == marked), None)
 
     def _marker(self, stat: ProcessStat) -> bytes | None:
         """Return the marker in a process's environment, once it has an environment.
@@ -382,7 +385,7 @@ class DescentTree:
         """
         key = (stat.pid, stat.start_ticks)
         for _ in range(0 if key in self._bare else _EXEC_LOOKS):
-            if has_environment(stat.pid):
+            if has_environment(stat.pid) or _is_gone(stat.pid):
                 break
             time.sleep(_EXEC_LOOK_SECONDS)
         else:
@@ -390,9 +393,13 @@ class DescentTree:
         return environment_value(stat.pid, MARKER.encode())
 
     def _members(self, root: Root) -> list[ProcessStat]:
-        """Return the live processes of a tree, the script's own among them while it lives."""
-        found: dict[int, ProcessStat] = {}
-        frontier = [stat.pid for stat in self._adopted().get(root.id, ())]
+        """Return the live processes of a tree, the script's own among them while it lives.
+
+        An orphan that has died since it was listed is among them: who was its child came to the
+        keeper after the list was made.
+        """
+        found = {stat.pid: stat for stat in self._adopted().get(root.id, ())}
+        frontier = [child for pid in found for child in child_pids(pid)]
         if not root.exited:
             frontier.append(root.pid)
         while frontier:
@@ -450,6 +457,11 @@ def _user_of(pid: int) -> int | None:
         return os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return None
+
+
+def _is_gone(pid: int) -> bool:
+    stat = process_stat(pid)
+    return stat is None or _is_dead(stat)
 
 
 def _is_dead(stat: ProcessStat) -> bool:
