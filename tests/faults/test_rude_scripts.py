@@ -1,5 +1,6 @@
 """Scripts that resist, flee, bomb and flood: told truly, ended wholly, and nobody else notices."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ import psutil
 import pytest
 
 from support.oracle import Trial, every_kind, quick
-from support.rude import every_rudeness, every_signal
+from support.rude import every_rudeness, every_signal, flees
 from support.scripts import keeper_of, peak_bytes, stop, unique_seconds
 from support.service import Service, eventually, processes_with
 
@@ -58,6 +59,39 @@ def test_rude_scripts_are_told_truly_and_leave_nobody(service: Service) -> None:
     trial = trial_of(service)
     trial.submit_all([*every_rudeness(), *every_kind(), *every_rudeness()])
     trial.verify()
+
+
+def test_who_flees_is_caught_by_the_next_keeper(service: Service) -> None:
+    trial = trial_of(service)
+    for script in (flees(environment=True), flees(environment=False)):
+        sent = trial.submit(script)
+        service.wait_for_output(str(sent.id), b"line 0000001")
+    # Of the scripts themselves; who flees is never there when it is looked at.
+    groups = {os.getpgid(each.pid) for each in processes_with("sleep") if of(each, trial.mark)}
+    assert len(groups) == 2
+    service.kill_keeper()
+    assert all(map(exists, groups))
+    service.start()
+    trial.verify(keeper_died=True)
+    # Who is dead has still to be reaped, by whoever inherited it from the dead keeper.
+    eventually(lambda: not any(map(exists, groups)), "them to be gone")
+
+
+def exists(group: int) -> bool:
+    """Whether a process group has any member."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def of(process: psutil.Process, mark: str) -> bool:
+    """Whether a process is one of a trial's."""
+    try:
+        return mark in process.environ().values()
+    except psutil.Error:
+        return False
 
 
 def test_a_fork_bomb_is_ended_by_a_stop(service: Service) -> None:

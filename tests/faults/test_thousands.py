@@ -15,7 +15,7 @@ from support.upgrades import upgrade
 
 MANY = 300
 LONG_MANY = 5000
-KEEPER_BYTES = 100 << 20
+KEEPER_BYTES = 60 << 20
 """With 5,000 it has 15,000 descriptors, and all of it is handed over in one piece."""
 
 LINES = 199
