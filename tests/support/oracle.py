@@ -39,6 +39,8 @@ class Script:
         stderr: every byte it prints there.
         bounded: False if it prints numbered lines until it is ended: then any number is right.
         stop: how it is to be stopped once it has begun; None for not.
+        signal: what ended it, if that is known.
+        runs: False if it cannot be started.
     """
 
     kind: str
@@ -49,6 +51,8 @@ class Script:
     stderr: bytes = b""
     bounded: bool = True
     stop: dict[str, Any] | None = None
+    signal: str | None = None
+    runs: bool = True
 
 
 def numbered(first: int, last: int, word: str = "line") -> bytes:
@@ -128,7 +132,11 @@ def endless(limit_bytes: int = 4 << 20) -> Script:
 def impossible() -> Script:
     """Cannot be started."""
     return Script(
-        "impossible", "echo never", ("failed", None), {"interpreter": ["/no/such/interpreter"]}
+        "impossible",
+        "echo never",
+        ("failed", None),
+        {"interpreter": ["/no/such/interpreter"]},
+        runs=False,
     )
 
 
@@ -303,7 +311,7 @@ class Trial:
                 continue
             self.check(sent, final)
             if final["status"] != "lost":
-                assert (final["id"] in ran) == (sent.script.kind != "impossible"), final
+                assert (final["id"] in ran) == sent.script.runs, final
         self.nobody_is_left()
         return found
 
@@ -324,6 +332,7 @@ class Trial:
             doubtful = True
         else:
             assert (final["status"], final["exit_code"]) == sent.script.ends, about
+            assert sent.script.signal in (None, final["signal"]), about
         return self._check_output(sent.script, final, doubtful=doubtful)
 
     def _check_output(self, script: Script, final: dict[str, Any], *, doubtful: bool) -> int:

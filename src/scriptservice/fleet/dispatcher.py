@@ -8,7 +8,6 @@ sent before its mark is committed.
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -26,7 +25,7 @@ from scriptservice.fleet.transport import Transport
 from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import now_us
 from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.model import Command, Origin, Outcome, Status, Submission
+from scriptservice.model import NOTHING_KNOWN, Command, Origin, Outcome, Status, Submission
 from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching
 from scriptservice.store.commands import Repeated
@@ -39,8 +38,6 @@ PICK = 64
 AGAIN_SECONDS = 0.5
 FOREVER_SECONDS = 1e9
 
-_NOTHING_KNOWN = Outcome()
-
 log = structlog.get_logger()
 
 
@@ -52,8 +49,8 @@ def _new_command(stored: "asyncio.Future[Stored]") -> Command | None:
     return result if isinstance(result, Command) else None
 
 
-def _ended(command: UUID, ending: dispatching.Ending, known: Outcome = _NOTHING_KNOWN) -> Step:
-    outcome = replace(known, finished_at=ending.at, reason=ending.reason)
+def _ended(command: UUID, ending: dispatching.Ending, known: Outcome = NOTHING_KNOWN) -> Step:
+    outcome = known._replace(finished_at=ending.at, reason=ending.reason)
     return Step(command, ending.status, outcome)
 
 

@@ -20,7 +20,8 @@ from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import Kind
 from scriptservice.keeper.journal_writer import NoRoomError
 from scriptservice.keeper.ledger import Ledger
-from scriptservice.keeper.linux import bytes_waiting
+from scriptservice.keeper.linux import bytes_waiting, is_scarcity
+from scriptservice.keeper.log import logger
 from scriptservice.keeper.loop import HANGUP, Loop, Timer
 from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.keeper.spawn import Spawned
@@ -397,21 +398,30 @@ class RunningCommand:
         self._close()
 
     def _end_tree(self) -> bool:
-        tree = self._around.tree
         now = time.monotonic()
-        if self._killing:
-            if self.exited:
-                self._count_leftovers(tree.signal(self, signal.SIGKILL))
-            gone = tree.kill(self) and self.exited
-        elif not self.exited:
+        if not self._killing and not self.exited:
             return False
-        else:
-            gone = tree.empty(self) or self._end_leftovers(now)
+        try:
+            gone = self._end_some_of_tree(now)
+        except OSError as error:
+            if not is_scarcity(error):
+                raise
+            if self._look_seconds == _FIRST_LOOK_SECONDS:
+                logger.warning("tree_waits", command_id=self.id, detail=str(error))
+            gone = False  # nobody is taken for gone who was not looked at
         if gone:
             self._tree_gone = True
         else:
             self._look_again(now)
         return gone
+
+    def _end_some_of_tree(self, now: float) -> bool:
+        tree = self._around.tree
+        if not self._killing:
+            return tree.empty(self) or self._end_leftovers(now)
+        if self.exited:
+            self._count_leftovers(tree.signal(self, signal.SIGKILL))
+        return tree.kill(self) and self.exited
 
     def _end_leftovers(self, now: float) -> bool:
         """Wait for background children, then ask them to end, then end them."""

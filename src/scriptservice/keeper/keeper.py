@@ -362,10 +362,10 @@ class Keeper:
 
     def _end_strays(self) -> None:
         """End orphans that nobody can attribute, once no script runs that could be theirs."""
+        self._loop.after(STRAY_SECONDS, self._end_strays)
         if not self._running:
             for stat in self._tree.strays():
                 signal_process(stat.pid, stat.start_ticks, signal.SIGKILL)
-        self._loop.after(STRAY_SECONDS, self._end_strays)
 
     # Signals and shutdown
 

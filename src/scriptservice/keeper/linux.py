@@ -5,6 +5,7 @@ Called by every other module of the keeper; knows nothing of scripts or journals
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+
+_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _INT = struct.Struct("i")
@@ -49,6 +52,25 @@ def forbid_new_privileges() -> None:
 def bytes_waiting(pipe: int) -> int:
     """Return how many bytes can be read from a pipe now, without taking any."""
     return int(_INT.unpack(fcntl.ioctl(pipe, termios.FIONREAD, _ZERO))[0])
+
+
+@contextlib.contextmanager
+def unless_it_is_gone() -> Iterator[None]:
+    """Look at what may be gone already: that is no error, and what follows is left out.
+
+    Raises:
+        OSError: there was no descriptor or memory to look with, which says nothing of it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if is_scarcity(error):
+            raise
+
+
+def is_scarcity(error: OSError) -> bool:
+    """Whether an error is for want of descriptors or memory of our own."""
+    return error.errno in _SCARCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +117,16 @@ def read_file(path: str) -> bytes:
 
 
 def process_stat(pid: int) -> ProcessStat | None:
-    """Return what /proc says of a process, or None when there is none of that id."""
+    """Return what /proc says of a process, or None when there is none of that id.
+
+    Raises:
+        OSError: it cannot be said now, see `is_scarcity`.
+    """
     try:
         text = read_file(f"/proc/{pid}/stat")
-    except OSError:
+    except OSError as error:
+        if is_scarcity(error):
+            raise
         return None
     # The name stands in parentheses and may itself hold spaces and parentheses.
     fields = text[text.rindex(b")") + 2 :].split()
@@ -112,14 +140,17 @@ def process_stat(pid: int) -> ProcessStat | None:
 
 
 def child_pids(pid: int) -> list[int]:
-    """Return the ids of a process's direct children, of all its threads; empty when it is gone."""
+    """Return the ids of a process's direct children, of all its threads; empty when it is gone.
+
+    Raises:
+        OSError: it cannot be said now, see `is_scarcity`.
+    """
     found: list[int] = []
-    try:
+    threads: list[str] = []
+    with unless_it_is_gone():
         threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return found
     for thread in threads:
-        with contextlib.suppress(OSError):
+        with unless_it_is_gone():
             found += map(int, read_file(f"/proc/{pid}/task/{thread}/children").split())
     return found
 
@@ -150,13 +181,14 @@ def seen_as_owner(pid: int) -> Iterator[None]:
 
 def _environment(pid: int) -> bytes:
     """Return a process's environment as it was at its last exec, empty if it cannot be had."""
-    with contextlib.suppress(OSError):
+    found = b""
+    with unless_it_is_gone():
         try:
-            return read_file(f"/proc/{pid}/environ")
+            found = read_file(f"/proc/{pid}/environ")
         except PermissionError:
             with seen_as_owner(pid):
-                return read_file(f"/proc/{pid}/environ")
-    return b""
+                found = read_file(f"/proc/{pid}/environ")
+    return found
 
 
 def has_environment(pid: int) -> bool:
@@ -178,10 +210,15 @@ def signal_process(pid: int, start_ticks: int, number: int) -> bool:
 
     Returns:
         Whether it was there.
+
+    Raises:
+        OSError: it cannot be said now, see `is_scarcity`.
     """
     try:
         handle = os.pidfd_open(pid)
-    except OSError:
+    except OSError as error:
+        if is_scarcity(error):
+            raise
         return False
     try:
         # The descriptor pins whoever has the id now; only then is its start compared.

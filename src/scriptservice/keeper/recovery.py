@@ -239,17 +239,20 @@ class Recovery:
 
     def _in_session(self, stat: ProcessStat) -> str | None:
         """Return the command whose script leads, or led, a process's session."""
-        old = self._past.identity
-        if old is None or not old.same_processes(self._mine):
-            return None
         for command in self._past.open.values():
-            if command.pid == stat.session:
-                # The id of a session that has members is not given away; if its leader is another
-                # process than ours was, ours had none left, and this is somebody else's.
-                leader = process_stat(stat.session)
-                if leader is None or leader.start_ticks == command.start_ticks:
-                    return command.id
+            if command.pid == stat.session and self._leads(command):
+                return command.id
         return None
+
+    def _leads(self, command: OpenCommand) -> bool:
+        """Whether the session and the group with the id of its script can only be its own."""
+        old = self._past.identity
+        if old is None or command.pid is None or not old.same_processes(self._mine):
+            return False
+        # The id of a session that has members is not given away; if its leader is another
+        # process than ours was, ours had none left, and this is somebody else's.
+        leader = process_stat(command.pid)
+        return leader is None or leader.start_ticks == command.start_ticks
 
     def _hold_pipes(self, command: OpenCommand, pid: int) -> None:
         """Open the read end of a survivor's pipes again, through the survivor."""
@@ -267,9 +270,14 @@ class Recovery:
         for pids in survivors.values():
             for pid, start_ticks in pids.items():
                 signal_process(pid, start_ticks, signal.SIGKILL)
+        for command in self._past.open.values():
+            if command.pid is not None and self._leads(command):
+                # All at once: one that forks and ends for ever is gone before it is looked at.
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(command.pid, signal.SIGKILL)
         if self._past.cgroup is None:
             return True
-        emptied = [cgroup_kill(f"{self._past.cgroup}/{command}") for command in self._past.open]
+        emptied = [cgroup_kill(f"{self._past.cgroup}/{each}") for each in self._past.open]
         return all(emptied)
 
     def _drain(self) -> None:

@@ -23,6 +23,7 @@ from scriptservice.keeper.linux import (
     process_stat,
     read_file,
     signal_process,
+    unless_it_is_gone,
 )
 from scriptservice.keeper.spawn import MARKER
 from scriptservice.keeper.table import TreeState
@@ -52,7 +53,11 @@ class Root(Protocol):
 
 
 class Tree(Protocol):
-    """The processes of every script of this keeper."""
+    """The processes of every script of this keeper.
+
+    Where there is no descriptor to look with, each raises an `OSError`: nobody is taken for gone
+    who was not looked at.
+    """
 
     mode: str
 
@@ -205,7 +210,7 @@ def cgroup_empty(path: str) -> bool:
 def cgroup_pids(path: str) -> list[int]:
     """Return the processes in a cgroup and below it; none where it is gone."""
     found: list[int] = []
-    with suppress(OSError):
+    with unless_it_is_gone():
         found += map(int, read_file(f"{path}/cgroup.procs").split())
         for entry in os.scandir(path):
             if entry.is_dir(follow_symlinks=False):
@@ -218,7 +223,7 @@ def cgroup_signal(path: str, number: int) -> set[int]:
     signalled: set[int] = set()
     name = os.path.basename(path).encode()
     for pid in cgroup_pids(path):
-        with suppress(OSError):
+        with unless_it_is_gone():
             handle = os.pidfd_open(pid)
             try:
                 # The id may have been reused since it was listed; the descriptor pins it.
@@ -321,15 +326,16 @@ class DescentTree:
     def _adopted(self) -> dict[str | None, list[ProcessStat]]:
         """Return the orphans by command; read once for all commands that end in a batch."""
         if self._orphans is None:
-            self._orphans = {}
+            orphans: dict[str | None, list[ProcessStat]] = {}
             living = {(stat.pid, stat.start_ticks): stat for stat in self._living_orphans()}
             self._bare &= living.keys()
             # Whose it is, is remembered: it may wipe its environment. That nobody's is not: it
             # may be asked for at the wrong moment.
             found = {key: self._owners.get(key) or self._owner(living[key]) for key in living}
             for key, owner in found.items():
-                self._orphans.setdefault(owner, []).append(living[key])
+                orphans.setdefault(owner, []).append(living[key])
             self._owners = {key: owner for key, owner in found.items() if owner is not None}
+            self._orphans = orphans
         return self._orphans
 
     def _living_orphans(self) -> list[ProcessStat]:
@@ -342,31 +348,34 @@ class DescentTree:
         own = self._own_children()
         dead: set[int] = set()
         for _ in range(_LIST_ROUNDS):
-            living = []
+            living: list[ProcessStat] = []
+            died: list[ProcessStat] = []
             known = len(dead)
             for pid in set(child_pids(self._keeper)) - own - dead:
                 stat = process_stat(pid)
                 if stat is None or _is_dead(stat):
                     dead.add(pid)
+                    died += [] if stat is None else [stat]
                 elif (pid, stat.start_ticks) not in self._before:
                     living.append(stat)
             if len(dead) == known:
-                break
-        return living
+                return living
+        # They die as fast as they are looked at: whoever they left is still to be found.
+        return living + died
 
     def _owner(self, stat: ProcessStat) -> str | None:
         """Return whose orphan it is: by what was seen, by session, by its environment."""
-        marker = self._marker(stat)
-        marked = marker.decode(errors="replace") if marker else None
-        for root in self._roots():
+        roots = list(self._roots())
+        for root in roots:
             if (
-                root.id == marked
-                or root.pid == stat.session
+                root.pid == stat.session
                 or stat.session in self._sessions.get(root.id, ())
                 or self._seen.get(root.id, {}).get(stat.pid) == stat.start_ticks
             ):
                 return root.id
-        return None
+        marker = self._marker(stat)
+        marked = marker.decode(errors="replace") if marker else None
+        return next((root.id for root in roots if root.id == marked), None)
 
     def _marker(self, stat: ProcessStat) -> bytes | None:
         """Return the marker in a process's environment, once it has an environment.
@@ -376,7 +385,7 @@ class DescentTree:
         """
         key = (stat.pid, stat.start_ticks)
         for _ in range(0 if key in self._bare else _EXEC_LOOKS):
-            if has_environment(stat.pid):
+            if has_environment(stat.pid) or _is_gone(stat.pid):
                 break
             time.sleep(_EXEC_LOOK_SECONDS)
         else:
@@ -384,9 +393,13 @@ class DescentTree:
         return environment_value(stat.pid, MARKER.encode())
 
     def _members(self, root: Root) -> list[ProcessStat]:
-        """Return the live processes of a tree, the script's own among them while it lives."""
-        found: dict[int, ProcessStat] = {}
-        frontier = [stat.pid for stat in self._adopted().get(root.id, ())]
+        """Return the live processes of a tree, the script's own among them while it lives.
+
+        An orphan that has died since it was listed is among them: who was its child came to the
+        keeper after the list was made.
+        """
+        found = {stat.pid: stat for stat in self._adopted().get(root.id, ())}
+        frontier = [child for pid in found for child in child_pids(pid)]
         if not root.exited:
             frontier.append(root.pid)
         while frontier:
@@ -429,8 +442,10 @@ class DescentTree:
         self._sessions.pop(root.id, None)
 
     def strays(self) -> list[ProcessStat]:
-        """See `Tree.strays`."""
-        unknown = self._adopted().get(None, [])
+        """See `Tree.strays`; none where it cannot be said now."""
+        unknown: list[ProcessStat] = []
+        with suppress(OSError):
+            unknown = self._adopted().get(None, [])
         return [stat for stat in unknown if _user_of(stat.pid) == self._script_uid]
 
     def close(self) -> None:
@@ -444,11 +459,16 @@ def _user_of(pid: int) -> int | None:
         return None
 
 
+def _is_gone(pid: int) -> bool:
+    stat = process_stat(pid)
+    return stat is None or _is_dead(stat)
+
+
 def _is_dead(stat: ProcessStat) -> bool:
     """Whether a process is a zombie with no thread left that runs."""
     if not stat.dead:
         return False
-    try:
-        return len(os.listdir(f"/proc/{stat.pid}/task")) <= 1
-    except OSError:
-        return True
+    threads: list[str] = []
+    with unless_it_is_gone():
+        threads = os.listdir(f"/proc/{stat.pid}/task")
+    return len(threads) <= 1

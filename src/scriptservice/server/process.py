@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import os
+import resource
 import socket
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from scriptservice.server.config import ServerConfig
 from scriptservice.server.gate import Gate
 from scriptservice.server.headers import FIXED, ContentPolicy
 from scriptservice.server.logs import start_logging
+from scriptservice.server.punctual import TICKS, Punctuality, PunctualProtocol
 from scriptservice.server.sign_in import CODE_SECONDS
 from scriptservice.server.turns import prepare, retire
 from scriptservice.store.engine import Database
@@ -47,11 +49,18 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_up = asyncio.Event()
+        self._punctuality = Punctuality()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
         await super().startup(sockets)
         self.is_up.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """See `uvicorn.Server`."""
+        if counter % TICKS == 0:
+            self._punctuality.look(self.server_state.connections)
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -70,11 +79,21 @@ def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> i
     """
     with os.fdopen(config, "rb") as file:
         told = ServerConfig(**json.load(file))
+    _raise_limit()
     start_logging(Lines("server", told.host_name, told.log_format), told.log_level)
     with asyncio.Runner(loop_factory=_uvloop) as runner:
         return runner.run(
             _live(told, socket.socket(fileno=keeper), socket.socket(fileno=listener), passive)
         )
+
+
+def _raise_limit() -> None:
+    """Take as many descriptors as are permitted: each connection needs one.
+
+    No script is started here, which would inherit this.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _live(
@@ -208,7 +227,7 @@ def _web(gate: Gate) -> _Uvicorn:
             ContentPolicy(gate),
             headers=FIXED,
             proxy_headers=False,  # anyone on this machine could say whatever address they like
-            http="httptools",
+            http=PunctualProtocol,
             ws="none",
             lifespan="off",
             log_config=None,  # the root logger has our handler

@@ -1,0 +1,99 @@
+"""Somebody sets the clock, a day forward and a day back, while scripts run and wait."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from support.clock import DAY_SECONDS, Clock
+from support.oracle import Trial, every_kind, late, quick
+from support.scripts import ask_to_stop
+from support.service import ON_SQLITE, Service
+from support.upgrades import Installation
+
+ROOM = 3
+SECONDS = 2.0
+SLACK_SECONDS = 3.0
+
+
+@pytest.fixture
+def installation() -> Iterator[Installation]:
+    made = Installation()
+    yield made
+    made.remove()
+
+
+def set_clock(service: Service, clock: Clock, days: int) -> None:
+    """Set it so many days ahead of the machine's, and see that the service goes by it."""
+    clock.set(days * DAY_SECONDS)
+    created = datetime.fromisoformat(service.submit("true", priority=-1)["created_at"])
+    assert abs((created - datetime.now(UTC)).total_seconds() / 3600 - 24 * days) < 1
+
+
+@ON_SQLITE
+def test_time_outs_and_order_go_by_no_clock_that_can_be_set(
+    make_service: Callable[..., Service], installation: Installation
+) -> None:
+    clock = Clock(installation)
+    service = make_service("--max-running", str(ROOM), python=installation.python).start()
+    trial = Trial(service)
+    trial.submit(quick())
+    trial.settle()
+    trial.rest()
+    for days in (1, -1):
+        timers_go_on(service, clock, days)
+        order_stays(service, clock, -days)
+        trial.submit_all([late(), *every_kind()])
+        trial.settle()
+        assert service.client.get("/readyz").json()["degraded"] == []
+    clock.set(0)
+    trial.verify()
+    assert "fault" not in service.output()
+
+
+def timers_go_on(service: Service, clock: Clock, days: int) -> None:
+    """Time-out, grace and the wait for leftovers end when they should."""
+    began = time.monotonic()
+    forever = {"timeout_seconds": SECONDS, "grace_seconds": 0}
+    timed = service.submit("echo begun; sleep 3600", **forever)["id"]
+    left = service.submit("echo begun; sleep 3600 & exit 0", leftover_seconds=SECONDS)["id"]
+    stopped = service.submit("trap '' TERM; echo begun; sleep 3600; sleep 3600")["id"]
+    for command in (timed, left, stopped):
+        service.wait_for_output(command, b"begun")
+    ask_to_stop(service, stopped, grace_seconds=SECONDS)
+    set_clock(service, clock, days)
+    ends = {}
+    for command in (timed, left, stopped):
+        ends[command] = service.wait(command)
+        took = time.monotonic() - began
+        assert SECONDS - 0.1 < took < SECONDS + SLACK_SECONDS, ends[command]
+    assert ends[timed]["status"] == "timed_out"
+    assert (ends[left]["status"], ends[left]["leftovers_killed"]) == ("succeeded", 1)
+    assert (ends[stopped]["status"], ends[stopped]["signal"]) == ("stopped", "SIGKILL")
+
+
+def order_stays(service: Service, clock: Clock, days: int) -> None:
+    """Who waits does so in the order of coming, for as long as was said."""
+    held = [service.submit("sleep 3600")["id"] for _ in range(ROOM - 1)]
+    fields = {"timeout_seconds": SECONDS, "grace_seconds": 0, "queue_timeout_seconds": 3600}
+    held.append(service.submit("sleep 3600", **fields)["id"])
+    service.wait_for(held[-1], "running")
+    script = "echo $SCRIPTSERVICE_COMMAND_ID >> order"
+    waiting = [service.submit(script, queue_timeout_seconds=3600)["id"] for _ in range(2)]
+    began = time.monotonic()
+    short = service.submit(script, queue_timeout_seconds=SECONDS / 2)["id"]
+    set_clock(service, clock, days)
+    # Younger by the order in which they came, older by a clock that was set back.
+    waiting += [service.submit(script, queue_timeout_seconds=3600)["id"] for _ in range(2)]
+    assert service.wait(short)["status"] == "timed_out"
+    assert time.monotonic() - began > SECONDS / 2 - 0.1
+    assert service.wait(held.pop())["status"] == "timed_out"
+    for command in waiting:
+        assert service.wait(command)["status"] == "succeeded"
+    order = service.data_dir / "work" / "order"
+    assert order.read_text().split() == waiting
+    order.unlink()
+    for command in held:
+        ask_to_stop(service, command, grace_seconds=0)
+        service.wait(command)

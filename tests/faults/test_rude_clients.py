@@ -1,0 +1,144 @@
+"""Clients that hold connections and say nothing, or say it for ever; nobody else is kept waiting.
+
+None of them has a token: whoever reaches the port can do this.
+"""
+
+import contextlib
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import httpx2 as httpx
+import psutil
+import pytest
+
+from scriptservice.server.punctual import BODY_SECONDS, HEAD_SECONDS
+from support.oracle import Trial, every_kind, quick
+from support.scripts import keeper_of, resident_bytes
+from support.service import ON_SQLITE, Service, eventually
+
+IDLE = 5000
+QUICK_SECONDS = 2.0
+SOME_BYTES = 60 << 20
+"""What 5,000 connections may cost while they are there."""
+
+LEFT_BYTES = 40 << 20
+"""And afterwards: Python gives back what it can."""
+
+HEAD = b"POST /v1/commands HTTP/1.1\r\nHost: localhost\r\n"
+LATE_SECONDS = max(HEAD_SECONDS, BODY_SECONDS) + 20
+
+
+@pytest.fixture
+def room() -> Iterator[None]:
+    """Descriptors for as many connections of our own."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture
+def connect(
+    make_service: Callable[..., Service],
+) -> Iterator[Callable[[Service, bytes], socket.socket]]:
+    """Connects and says something; all is closed in the end."""
+    with contextlib.ExitStack() as opened:
+
+        def connect(service: Service, first: bytes) -> socket.socket:
+            client = socket.create_connection(("127.0.0.1", service.port), timeout=10)
+            opened.enter_context(contextlib.closing(client))
+            client.sendall(first)
+            return client
+
+        yield connect
+
+
+def answers_in_seconds(service: Service) -> float:
+    """Return how long somebody new has to wait for an answer."""
+    began = time.monotonic()
+    assert httpx.get(f"{service.url}/healthz", timeout=20).status_code == 200
+    return time.monotonic() - began
+
+
+def hung_up(client: socket.socket) -> bool:
+    """Whether the service has closed a connection, whatever it answered before."""
+    client.setblocking(False)
+    try:
+        while client.recv(1 << 16):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def keep_talking(talks: dict[socket.socket, bytes]) -> None:
+    """Say a little more on every connection that is still there."""
+    for client, word in talks.items():
+        with contextlib.suppress(OSError):
+            client.send(word)
+
+
+@ON_SQLITE
+def test_who_never_comes_to_the_point_is_sent_away(
+    make_service: Callable[..., Service], room: None, connect: Callable[..., socket.socket]
+) -> None:
+    service = make_service().start()
+    trial = Trial(service)
+    trial.submit(quick())
+    trial.settle()
+    trial.rest()
+    server = psutil.Process(service.server_pid)
+    service.close_client()
+    eventually(lambda: not server.net_connections("tcp")[1:], "our own connection to be gone")
+    rest, rest_bytes = server.num_fds(), resident_bytes(server.pid)
+    follower = service.submit("echo begun; until [ -e end ]; do sleep 0.1; done; echo end")["id"]
+    follow = connect(service, b"")
+    path = f"/v1/commands/{follower}/output?follow=true"
+    follow.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {service.token}\r\n\r\n".encode()
+    )
+    talks = {
+        connect(service, HEAD): b"X-More: 1\r\n",
+        connect(service, HEAD + b"X-Endless: "): b"x",
+        connect(service, HEAD + b"Content-Length: 100000\r\n\r\n{"): b" ",
+        connect(
+            service,
+            HEAD + f"Authorization: Bearer {service.token}\r\n".encode()
+            + b"Content-Type: text/plain\r\nContent-Length: 100000\r\n\r\n",
+        ): b"#",
+        connect(service, HEAD + b"Transfer-Encoding: chunked\r\n\r\n"): b"1\r\n \r\n",
+        connect(service, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"): b"\r\n",
+    }  # fmt: skip
+    began = time.monotonic()
+    idle = [connect(service, b"") for _ in range(IDLE)]
+    eventually(lambda: server.num_fds() >= rest + IDLE, "all to be accepted")
+    held_bytes = resident_bytes(server.pid)
+    assert answers_in_seconds(service) < QUICK_SECONDS
+    trial.submit_all(every_kind())
+    assert not hung_up(idle[0])
+    assert time.monotonic() - began < HEAD_SECONDS, "this machine is too slow for this test"
+
+    def all_are_gone() -> bool:
+        keep_talking(talks)
+        time.sleep(0.2)
+        return all(map(hung_up, talks)) and hung_up(idle[0]) and hung_up(idle[-1])
+
+    eventually(all_are_gone, "the last of them to be sent away", LATE_SECONDS)
+    print(f"{held_bytes - rest_bytes} bytes, then {resident_bytes(server.pid) - rest_bytes}")
+    assert held_bytes - rest_bytes < SOME_BYTES
+    assert answers_in_seconds(service) < QUICK_SECONDS
+    assert not hung_up(follow), "who follows has said what it has to say"
+    assert service.run("touch end")["status"] == "succeeded"
+    assert service.wait(follower)["status"] == "succeeded"
+    trial.verify()
+    follow.close()
+    service.close_client()
+    eventually(lambda: server.num_fds() <= rest + 2, "the connections to be gone")
+    assert resident_bytes(server.pid) - rest_bytes < LEFT_BYTES
+    assert service.server_pid == server.pid
+    assert keeper_of(service).is_running()
