@@ -82,15 +82,21 @@ class Profile:
     rate: float
     stages: dict[str, dict[str, float]]
 
-    def markdown(self) -> str:
-        """Return it as a table."""
-        lines = ["| | stage | µs a command |", "|---|---|---|"]
-        for process, stages in self.stages.items():
-            total = sum(stages.values())
-            lines.append(f"| **{process}** | all | **{total:.0f}** |")
-            ordered = sorted(stages.items(), key=lambda item: -item[1])
-            lines += [f"| | {stage} | {each:.1f} |" for stage, each in ordered if each >= 0.5]
-        return "\n".join(lines)
+
+def table(profiles: dict[str, Profile]) -> str:
+    """Return profiles side by side as Markdown, by what they are called."""
+    names = list(profiles)
+    rows = [f"| | stage | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    for process in profiles[names[0]].stages:
+        each = [profile.stages[process] for profile in profiles.values()]
+        totals = " | ".join(f"**{sum(stages.values()):.0f}**" for stages in each)
+        rows.append(f"| **{process}** | all | {totals} |")
+        found = {stage for stages in each for stage in stages}
+        for stage in sorted(found, key=lambda name: -each[0].get(name, 0.0)):
+            costs = [stages.get(stage, 0.0) for stages in each]
+            if max(costs) >= 0.5:
+                rows.append(f"| | {stage} | {' | '.join(f'{cost:.0f}' for cost in costs)} |")
+    return "\n".join(rows)
 
 
 def take(flags: list[str], seconds: float, script: str = "echo hello") -> Profile:
@@ -105,24 +111,20 @@ def take(flags: list[str], seconds: float, script: str = "echo hello") -> Profil
         spies = [_spy(spy, pid, directory / name) for name, pid in service.pids().items()]
         time.sleep(HEAD_SECONDS)  # they read the symbols of the interpreter
         before = {name: _threads(pid) for name, pid in service.pids().items()}
-        done, took = programs.run(
-            "load", service.port, CONNECTIONS, 0, seconds, 201, given=request
-        )
+        done, took = programs.run("load", service.port, CONNECTIONS, 0, seconds, 201, given=request)
         service.wait_until_final(look_seconds=0.5)
         after = {name: _threads(pid) for name, pid in service.pids().items()}
-        for each in spies:
-            each.send_signal(signal.SIGINT)
-            each.wait(60)
+        for sampler in spies:
+            sampler.send_signal(signal.SIGINT)
+            sampler.wait(60)
         stages = {}
-        for name in after:
+        for name, threads in after.items():
             times = {
-                thread: after[name][thread].since(before[name].get(thread, Times()))
-                for thread in after[name]
+                thread: total.since(before[name].get(thread, Times()))
+                for thread, total in threads.items()
             }
-            stages[name] = {
-                stage: spent / done * 1e6
-                for stage, spent in _attribute(name, directory / name, times).items()
-            }
+            spent = _attribute(name, directory / name, times)
+            stages[name] = {stage: each / done * 1e6 for stage, each in spent.items()}
     return Profile(done / took, stages)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 START_SECONDS = 120
 END_SECONDS = 600
@@ -84,7 +84,7 @@ class MeasuredService:
         self.token = (self.data / "token").read_text().strip()
         self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
-    def __enter__(self) -> "MeasuredService":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

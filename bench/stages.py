@@ -66,10 +66,8 @@ def stage_of(process: str, thread: str, frames: list[str]) -> str:
         thread: its name.
         frames: ``function (path:line)``, the innermost last.
     """
-    if process == "keeper":
-        rules = KEEPER
-    else:
-        rules = WRITER if thread == "writer" else SERVER
+    of_server = WRITER if thread == "writer" else SERVER
+    rules = KEEPER if process == "keeper" else of_server
     for frame in reversed(frames):
         for stage, pattern in rules[:-1]:
             if pattern.search(frame):
