@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 START_SECONDS = 120
+IDLE_SECONDS = 2.0
+"""After which a connection is not used again: the server may just be closing it."""
 END_SECONDS = 600
 OPEN = "/v1/commands?status=queued&status=running&status=stopping&limit=1"
 NOT_AS_WANTED = "/v1/commands?status=failed&status=lost&limit=1"
@@ -83,6 +85,7 @@ class MeasuredService:
         self.start_seconds = time.monotonic() - began
         self.token = (self.data / "token").read_text().strip()
         self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        self._asked_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -137,9 +140,12 @@ class MeasuredService:
         if body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body).encode()
+        if time.monotonic() - self._asked_at > IDLE_SECONDS:
+            self._connection.close()  # the next request opens it again
         self._connection.request(method, path, content, headers)
         response = self._connection.getresponse()
         answer = response.read()
+        self._asked_at = time.monotonic()
         if response.status not in (200, 201, 202):
             sys.exit(f"cannot measure: {method} {path}: {answer.decode()}")
         return answer
