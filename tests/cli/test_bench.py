@@ -1,6 +1,7 @@
 """``scripts/bench``: every benchmark runs, and what it says follows from what was measured."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ def test_every_benchmark_runs_quickly_and_judges_nothing(tmp_path: Path) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads((tmp_path / "found.json").read_text())
     found = {(name, row) for name, rows in told["benchmarks"].items() for row in rows}
-    assert found == ROWS
+    # Another user's scripts are for root to start.
+    here = {pair for pair in ROWS if os.geteuid() == 0 or "another uid" not in pair[1]}
+    assert found == here
     assert told["judged"] is False
     for rows in told["benchmarks"].values():
         for row in rows.values():
