@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from bench.service import SAME_UID
 def main(words: Sequence[str] | None = None) -> int:
     """Run what was asked for; return 1 if a target was missed."""
     asked = _parser().parse_args(words)
+    # As an exception, so that what was started is ended and what was made is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     unknown = [name for name in asked.names if name not in BY_NAME]
     if unknown:
         print(f"cannot measure {', '.join(unknown)}: see scripts/bench --list", file=sys.stderr)
