@@ -16,6 +16,7 @@ from sqlalchemy import (
     Row,
     bindparam,
     func,
+    literal,
     select,
     update,
 )
@@ -24,6 +25,13 @@ from scriptservice.model import OPEN, Command, Outcome, Status, sources
 from scriptservice.store.rows import JOINED, OUTCOME, THERE, WHOLE, command_of
 from scriptservice.store.tables import commands, inputs
 
+_WAITS = (
+    # In the statement's text: with a parameter SQLite cannot know that the index of what waits
+    # covers it, and would sort the whole queue for a few of it.
+    commands.c.status == literal(Status.QUEUED.value, literal_execute=True),
+    commands.c.dispatched_to.is_(None),
+)
+
 
 def waiting(connection: Connection, host: str, limit: int) -> list[Command]:
     """Return queued commands that were sent nowhere, in the order in which they are to start."""
@@ -31,8 +39,7 @@ def waiting(connection: Connection, host: str, limit: int) -> list[Command]:
         select(*WHOLE)
         .select_from(JOINED)
         .where(
-            commands.c.status == Status.QUEUED.value,
-            commands.c.dispatched_to.is_(None),
+            *_WAITS,
             commands.c.stop_signal.is_(None),
             inputs.c.requested_host.is_(None) | (inputs.c.requested_host == host),
             THERE,
@@ -52,12 +59,7 @@ def count_waiting(connection: Connection) -> int:
 
     By an index of statuses: 40 to 60 ms for 100,000 that wait, 2 ms for 300 among 300,000 others.
     """
-    some = (
-        select(commands.c.number)
-        .where(commands.c.status == Status.QUEUED.value, commands.c.dispatched_to.is_(None))
-        .limit(COUNTED)
-        .subquery()
-    )
+    some = select(commands.c.number).where(*_WAITS).limit(COUNTED).subquery()
     return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 

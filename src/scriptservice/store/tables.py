@@ -63,6 +63,9 @@ Index("commands_by_host", commands.c.host, commands.c.number)
 Index("commands_by_time", commands.c.created_at)
 Index(
     "commands_waiting",
+    # One value in all of it, and yet a column: SQLite takes the index of statuses for better than
+    # one without a column that is compared, and sorts.
+    commands.c.status,
     commands.c.priority.desc(),
     commands.c.number,
     sqlite_where=(commands.c.status == "queued") & commands.c.dispatched_to.is_(None),

@@ -1,0 +1,191 @@
+"""Data directories with a past: very many commands, or much output, through the store's own code.
+
+A service makes the directory and ends; then the past is written as the recorder of another host
+would have written it, in large transactions. Made once a run, kept in a temporary directory.
+"""
+
+import atexit
+import functools
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from bench.measure import Progress
+from bench.service import SAME_UID, MeasuredService
+from scriptservice.ids import new_id
+from scriptservice.keeper.journal import now_us
+from scriptservice.model import Command, Origin, Outcome, Status, Submission
+from scriptservice.store import hosts, recording
+from scriptservice.store.commands import Inserter, NewCommand, next_number
+from scriptservice.store.engine import open_database
+from scriptservice.store.output import CHUNK_BYTES
+from scriptservice.store.sqlite import sqlite_url
+
+BATCH = 5000
+MONTH_MICROSECONDS = 30 * 24 * 3600 * 10**6
+HOST = hosts.Host("elsewhere", "gone", str(UUID(int=1)), 0, "0", "0.1.0", 0)
+TEAMS = ("web", "data", "billing", "search", "mobile", "ops", "sre", "ml", "infra", "db")
+ENDS = (
+    (90, Status.SUCCEEDED, Outcome(exit_code=0)),
+    (6, Status.FAILED, Outcome(exit_code=1)),
+    (2, Status.STOPPED, Outcome(signal="SIGTERM")),
+    (1, Status.TIMED_OUT, Outcome(signal="SIGTERM", reason="its time-out passed")),
+    (1, Status.LOST, Outcome(reason="its keeper died and left no record of how it ended")),
+)
+"""How commands end, in a hundred."""
+
+
+class Past:
+    """Writes what is to have happened into the database of a data directory.
+
+    Args:
+        connection: that writes; whoever has it commits.
+        first: number of the next command.
+    """
+
+    def __init__(self, connection: Connection, first: int) -> None:
+        self._connection = connection
+        self._insert = Inserter(first)
+        self._position = 0
+
+    def submit(self, items: list[NewCommand]) -> list[Command]:
+        """Store new commands."""
+        stored = self._insert(self._connection, items)
+        return [each for each in stored if isinstance(each, Command)]
+
+    def record(self, changes: list[recording.Change], chunks: list[recording.Chunk]) -> None:
+        """Record how commands went and what they printed."""
+        begin, self._position = self._position, self._position + 1
+        part = recording.Recording(
+            HOST.name, HOST.journal, begin, self._position, chunks=chunks, changes=changes
+        )
+        recording.record(self._connection, [part])
+
+
+def _directory() -> Path:
+    """Return the directory of a service that was started once."""
+    directory = Path(tempfile.mkdtemp(prefix="scriptservice-bench-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    directory.chmod(0o755)
+    with MeasuredService(directory, SAME_UID) as service:
+        service.submit("true", wait=True)
+    return directory
+
+
+@functools.cache
+def with_commands(count: int, progress: Progress) -> Path:
+    """Return a directory, for `MeasuredService`, with so many finished commands."""
+    directory = _directory()
+    chance = random.Random(count)
+    database = open_database(sqlite_url(str(directory / "data" / "scriptservice.db")))
+    try:
+        with database.writing.begin() as connection:
+            hosts.save_host(connection, [HOST])
+            first = next_number(connection)
+        with database.writing.connect() as connection:
+            past = Past(connection, first)
+            begin_us = now_us() - MONTH_MICROSECONDS
+            for start in range(0, count, BATCH):
+                progress.tell(f"making {count} commands, {start * 100 // count} %")
+                with connection.begin():
+                    _some_commands(past, range(start, min(count, start + BATCH)), begin_us, chance)
+    finally:
+        database.close()
+    return directory
+
+
+def _some_commands(past: Past, numbers: range, begin_us: int, chance: random.Random) -> None:
+    items = [_new_command(number, begin_us + number * 2_000_000, chance) for number in numbers]
+    weights = [share for share, _, _ in ENDS]
+    changes, chunks = [], []
+    for command in past.submit(items):
+        _, status, end = chance.choices(ENDS, weights)[0]
+        printed = b""
+        if chance.random() < 0.3:
+            printed = b"line of output\n" * chance.randrange(1, 60)
+            chunks.append(
+                recording.Chunk(command.number, 0, 1, 0, command.created_at + 9000, printed)
+            )
+        outcome = Outcome(
+            started_at=command.created_at + 4000,
+            exited_at=command.created_at + 90_000,
+            finished_at=command.created_at + 91_000,
+            exit_code=end.exit_code,
+            signal=end.signal,
+            reason=end.reason,
+            stdout_bytes=len(printed),
+            user_seconds=0.004,
+            system_seconds=0.003,
+            max_rss_bytes=3_500_000,
+        )
+        changes.append(recording.Change(command.number, Status.QUEUED, status, outcome))
+    past.record(changes, chunks)
+
+
+def _new_command(number: int, created_at: int, chance: random.Random) -> NewCommand:
+    labels = {}
+    if chance.random() < 0.8:
+        labels = {"team": chance.choice(TEAMS), "release": f"r{number // 400}"}
+    submission = Submission(
+        script=f"set -e\ncd /srv/app\n./run-job --number {number} --again 3\n",
+        interpreter=("/bin/bash",),
+        name=f"job {number}" if chance.random() < 0.5 else None,
+        labels=labels,
+    )
+    return NewCommand(new_id(), submission, Origin("admin"), created_at, None, HOST.name, "gone")
+
+
+@functools.cache
+def with_outputs(sizes: tuple[int, ...], progress: Progress) -> tuple[Path, tuple[UUID, ...]]:
+    """Return a directory with one finished command of each size of output, and their ids."""
+    directory = _directory()
+    database = open_database(sqlite_url(str(directory / "data" / "scriptservice.db")))
+    ids = []
+    try:
+        with database.writing.begin() as connection:
+            hosts.save_host(connection, [HOST])
+            first = next_number(connection)
+        with database.writing.connect() as connection:
+            past = Past(connection, first)
+            for size in sizes:
+                progress.tell(f"making {size >> 20} MiB of output")
+                ids.append(_big_command(past, connection, size))
+    finally:
+        database.close()
+    return directory, tuple(ids)
+
+
+def _big_command(past: Past, connection: Connection, size: int) -> UUID:
+    new = _new_command(0, now_us(), random.Random(size))
+    with connection.begin():
+        [command] = past.submit([new])
+    for start in range(0, size, 32 * CHUNK_BYTES):
+        places = range(start, min(size, start + 32 * CHUNK_BYTES), CHUNK_BYTES)
+        chunks = [
+            recording.Chunk(command.number, at, 1, at, command.created_at, _lines(at, size))
+            for at in places
+        ]
+        with connection.begin():
+            past.record([], chunks)
+    outcome = Outcome(
+        started_at=command.created_at,
+        exited_at=command.created_at + 1,
+        finished_at=command.created_at + 2,
+        exit_code=0,
+        stdout_bytes=size,
+    )
+    with connection.begin():
+        past.record(
+            [recording.Change(command.number, Status.QUEUED, Status.SUCCEEDED, outcome)], []
+        )
+    return command.id
+
+
+def _lines(at: int, size: int) -> bytes:
+    """Return a chunk: lines of 64 bytes that begin with their offset."""
+    end = min(size, at + CHUNK_BYTES)
+    return b"".join(b"%015d %s\n" % (place, b"." * 47) for place in range(at, end, 64))

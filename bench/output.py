@@ -1,0 +1,96 @@
+"""Output: from a script's first byte to the last one committed in SQLite.
+
+The limit is the same script through ``cat`` into a file of the same disk. Neither the limit's file
+nor the journal is synced; the database is, at each commit: that is part of what is measured.
+"""
+
+import os
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+
+from bench.measure import Benchmark, Measured, Plan, Row, Target
+from bench.service import SAME_UID, MeasuredService, eventually, new_directory
+
+LINE = "a line of output as scripts print it, of sixty-four bytes or so"
+MEGABYTE = 10**6
+
+
+def script(size: int) -> str:
+    """Return a script that prints so many bytes, as fast as anything prints lines."""
+    return f"yes '{LINE}' | head -c {size}"
+
+
+def raw_rate(directory: Path, size: int, at_once: int) -> float:
+    """Return megabytes a second of scripts into files."""
+    began = time.monotonic()
+    paths = [directory / f"raw-{number}" for number in range(at_once)]
+    words = f"bash -c {_quoted(script(size))} | cat > "
+    running = [subprocess.Popen(["bash", "-c", words + str(path)]) for path in paths]
+    for each in running:
+        each.wait()
+    seconds = time.monotonic() - began
+    for path in paths:
+        assert path.stat().st_size == size
+        path.unlink()
+    # What it left to be written is not to be written while the service is measured.
+    os.sync()
+    return size * at_once / MEGABYTE / seconds
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def service_rate(directory: Path, size: int, at_once: int) -> float:
+    """Return megabytes a second of scripts through a new service into its database."""
+    with new_directory() as place, MeasuredService(place, SAME_UID) as service:
+        assert place.stat().st_dev == directory.stat().st_dev
+        service.submit("true", wait=True)
+        began = time.monotonic()
+        for _ in range(at_once):
+            last = service.submit(script(size))
+        path = f"/v1/commands/{last['id']}"
+        if at_once > 1:
+            service.wait_until_final()
+        else:
+            eventually(lambda: service.get(path)["finished_at"], "the output", look_seconds=0.02)
+        seconds = time.monotonic() - began
+        assert service.get(path)["output"]["bytes"] == size
+    os.sync()
+    return size * at_once / MEGABYTE / seconds
+
+
+def _measure(name: str, size: int, at_once: int, plan: Plan) -> Measured:
+    with new_directory() as directory:
+        return {
+            name: plan.interleaved(
+                name,
+                partial(raw_rate, directory, size, at_once),
+                partial(service_rate, directory, size, at_once),
+            )
+        }
+
+
+def measure_one(plan: Plan) -> Measured:
+    """Measure one script with much output."""
+    return _measure("one", plan.size(1 << 30, 16 << 20), 1, plan)
+
+
+def measure_many(plan: Plan) -> Measured:
+    """Measure many scripts at once."""
+    return _measure("many", plan.size(5 * MEGABYTE, MEGABYTE // 2), plan.size(200, 20), plan)
+
+
+_LIMIT = "`bash -c '…' \\| cat > file`"
+ONE = Benchmark(
+    "output",
+    (Row("one", "1 GiB from one script to committed in SQLite", "MB/s", _LIMIT, Target(0.25)),),
+    measure_one,
+)
+MANY = Benchmark(
+    "output-many",
+    (Row("many", "200 scripts of 5 MB at once, likewise", "MB/s", _LIMIT, Target(0.2)),),
+    measure_many,
+)

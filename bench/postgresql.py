@@ -1,0 +1,56 @@
+"""Start rate on PostgreSQL, beside the same on SQLite in the same run.
+
+The server is one of this machine's own, from the test environment's wheel, with the durability
+that it has by default; or any, by ``TEST_DATABASE_URL``.
+"""
+
+import os
+import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from bench.measure import Benchmark, Measured, Plan, Row, Target
+from bench.service import SAME_UID
+from bench.start_rate import service_rate
+
+
+def measure(plan: Plan) -> Measured:
+    """Measure both in turn, where there is a server."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    try:
+        from support.postgres import Databases, PostgresServer
+    except ImportError:
+        return {}
+    count = plan.size(2000, 100)
+    notes: dict[str, float] = {}
+    with ExitStack() as stack:
+        url = os.environ.get("TEST_DATABASE_URL")
+        if url is None:
+            server = PostgresServer({"fsync": "on"})
+            stack.callback(server.close)
+            url = server.start().url("postgres")
+        databases = Databases(url)
+        stack.callback(databases.close)
+
+        def figure() -> float:
+            return service_rate(count, [*SAME_UID, "--database", databases.migrated()], notes)
+
+        found = plan.interleaved("start rate", partial(service_rate, count, SAME_UID, {}), figure)
+    found.notes.update(notes)
+    return {"start rate": found}
+
+
+BENCHMARK = Benchmark(
+    "postgresql",
+    (
+        Row(
+            "start rate",
+            "`echo hello` through `POST`, all stored in PostgreSQL and final",
+            "commands/s",
+            "the same in SQLite",
+            Target(0.8),
+        ),
+    ),
+    measure,
+)

@@ -1,0 +1,195 @@
+"""A service of its own for a measurement, started as users start it, and what is asked of it."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+START_SECONDS = 120
+IDLE_SECONDS = 2.0
+"""After which a connection is not used again: the server may just be closing it."""
+END_SECONDS = 600
+OPEN = "/v1/commands?status=queued&status=running&status=stopping&limit=1"
+NOT_AS_WANTED = "/v1/commands?status=failed&status=lost&limit=1"
+SAME_UID = ["--run-as", str(os.geteuid()), "--no-use-cgroups"]
+"""Flags with which scripts start in the cheapest way: the machine's own, as far as it goes."""
+
+
+def eventually(
+    condition: Callable[[], Any],
+    what: str,
+    seconds: float = END_SECONDS,
+    look_seconds: float = 0.01,
+) -> Any:
+    """Wait until a condition holds, looking so often; return what it returned."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            sys.exit(f"cannot measure: waited {seconds} s for {what}")
+        time.sleep(look_seconds)
+    return value
+
+
+@contextmanager
+def new_directory() -> Iterator[Path]:
+    """Give a new directory that users other than ours can pass through, for a ``with``."""
+    path = Path(tempfile.mkdtemp(prefix="scriptservice-bench-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class MeasuredService:
+    """A service on loopback: keeper and server, for a ``with``.
+
+    Args:
+        directory: where its data directory is, or is made.
+        flags: more flags of ``serve``.
+
+    Attributes:
+        port: it listens on.
+        start_seconds: from the start of ``serve`` to its first healthy answer.
+        token: the admin's.
+    """
+
+    def __init__(self, directory: Path, flags: list[str]) -> None:
+        self.data = directory / "data"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        serve = [str(Path(sys.executable).with_name("scriptservice")), "serve"]
+        serve += ["--port", str(self.port), "--data-dir", str(self.data), *flags]
+        began = time.monotonic()
+        self.process = subprocess.Popen(
+            serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        while not self._healthy():
+            late = time.monotonic() - began > START_SECONDS
+            if late or self.process.poll() is not None:
+                self.close()
+                sys.exit(f"cannot measure: {' '.join(serve)} does not start")
+            time.sleep(0.002)
+        self.start_seconds = time.monotonic() - began
+        self.token = (self.data / "token").read_text().strip()
+        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        self._asked_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _healthy(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """End it; what still runs is killed."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(120)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    # Asking
+
+    def request(self, method: str, path: str, body: object = None) -> bytes:
+        """Return a request as bytes, ready to be sent as often as need be."""
+        content = b"" if body is None else json.dumps(body).encode()
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
+            f"Authorization: Bearer {self.token}\r\n"
+        )
+        if body is not None:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+        return head.encode() + b"\r\n" + content
+
+    def ask(self, method: str, path: str, body: object = None) -> bytes:
+        """Send a request on the one connection that is kept; return the content of its answer."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body).encode()
+        if time.monotonic() - self._asked_at > IDLE_SECONDS:
+            self._connection.close()  # the next request opens it again
+        self._connection.request(method, path, content, headers)
+        response = self._connection.getresponse()
+        answer = response.read()
+        self._asked_at = time.monotonic()
+        if response.status not in (200, 201, 202):
+            sys.exit(f"cannot measure: {method} {path}: {answer.decode()}")
+        return answer
+
+    def get(self, path: str) -> Any:
+        """Return an answer as JSON."""
+        return json.loads(self.ask("GET", path))
+
+    def submit(self, script: str, *, wait: bool = False, **fields: object) -> Any:
+        """Submit a script; return the command."""
+        path = "/v1/commands?wait=60" if wait else "/v1/commands"
+        return json.loads(self.ask("POST", path, {"script": script, **fields}))
+
+    def wait_until_final(self, look_seconds: float = 0.02) -> None:
+        """Wait until every command is final; none may have failed."""
+        eventually(
+            lambda: not self.get(OPEN)["items"], "commands to end", look_seconds=look_seconds
+        )
+        if items := self.get(NOT_AS_WANTED)["items"]:
+            sys.exit(f"cannot count: a command {items[0]['status']}: {items[0]['reason']}")
+
+    # Looking at its processes
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids of keeper and server."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        for pid in map(int, children.read_text().split()):
+            if b"scriptservice.server" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return {"keeper": self.process.pid, "server": pid}
+        sys.exit("cannot measure: there is no server process")
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Return the CPU seconds so far of keeper and server, without their children."""
+        seconds = {}
+        for name, pid in self.pids().items():
+            tasks = Path(f"/proc/{pid}/task").iterdir()
+            spent = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+            seconds[name] = spent / 1e9
+        return seconds
+
+    def resident_bytes(self) -> dict[str, int]:
+        """Return what keeper and server have resident, shared pages included."""
+        page = os.sysconf("SC_PAGE_SIZE")
+        return {
+            name: int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page
+            for name, pid in self.pids().items()
+        }

@@ -1,0 +1,82 @@
+"""Submit rate: durable 201s a second while nothing is started, for ``max_running`` is reached.
+
+The limit is an empty route of the same framework under the same load.
+"""
+
+import http.client
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench import programs
+from bench.measure import Benchmark, Measured, Plan, Row, Target
+from bench.service import SAME_UID, MeasuredService, eventually, new_directory
+
+CONNECTIONS = 16
+SCRIPT = {"script": "echo hello"}
+
+
+@contextmanager
+def empty_route() -> Iterator[int]:
+    """Run the empty route for a ``with``; give its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+
+    def answers() -> bool:
+        with suppress(OSError):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("POST", "/", b"{}")
+            return connection.getresponse().status == 201
+        return False
+
+    command = [sys.executable, "-m", "bench.empty_route", str(port)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[1]) as process:
+        try:
+            eventually(answers, "the empty route", 30)
+            yield port
+        finally:
+            process.terminate()
+
+
+def _rate(port: int, request: bytes, count: int) -> float:
+    done, seconds = programs.run("load", port, CONNECTIONS, count, 0, 201, given=request)
+    return done / seconds
+
+
+def measure(plan: Plan) -> Measured:
+    """Measure a new service of each repetition: its queue begins empty."""
+    count = plan.size(10_000, 500)
+
+    def figure() -> float:
+        flags = [*SAME_UID, "--max-running", "1"]
+        with new_directory() as directory, MeasuredService(directory, flags) as service:
+            service.submit("exec sleep 1000")
+            request = service.request("POST", "/v1/commands", SCRIPT)
+            return _rate(service.port, request, count)
+
+    with new_directory() as directory, MeasuredService(directory, SAME_UID) as service:
+        # With all the headers that the service gets.
+        request = service.request("POST", "/v1/commands", SCRIPT)
+    request = request.replace(b"POST /v1/commands ", b"POST / ")
+    with empty_route() as port:
+        _rate(port, request, 200)
+        return {"submit": plan.interleaved("submit", lambda: _rate(port, request, count), figure)}
+
+
+BENCHMARK = Benchmark(
+    "submit-rate",
+    (
+        Row(
+            "submit",
+            "durable 201s with nothing started (`max_running` reached), 16 connections",
+            "requests/s",
+            "an empty route of the same framework",
+            Target(0.4),
+        ),
+    ),
+    measure,
+)

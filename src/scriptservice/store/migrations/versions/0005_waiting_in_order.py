@@ -1,0 +1,26 @@
+"""The index of what waits gives it in order, and is used: SQLite passed over it for another.
+
+Revision ID: 0005
+Revises: 0004
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the index anew; the release before asks for the same rows and never used it."""
+    op.drop_index("commands_waiting", "commands")
+    waiting = sa.text("status = 'queued' AND dispatched_to IS NULL")
+    op.create_index(
+        "commands_waiting",
+        "commands",
+        ["status", sa.text("priority DESC"), "number"],
+        sqlite_where=waiting,
+        postgresql_where=waiting,
+    )
