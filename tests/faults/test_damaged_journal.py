@@ -20,7 +20,7 @@ from scriptservice.keeper.journal_repair import scan
 from scriptservice.keeper.spawn import MARKER
 from support.oracle import Script, Trial, late, parent, printer, quick, stubborn, ticker
 from support.scripts import keeper_of
-from support.service import Service, eventually, new_directory, processes_with
+from support.service import ON_SQLITE, Service, eventually, new_directory, processes_with
 
 SOME_AT_ONCE = ("--max-running", "7")
 SEGMENT = 64 << 20
@@ -125,6 +125,27 @@ def test_flipped_bits(harm: str, hurt: Service) -> None:
     assert "journal_mended" in hurt.output()[said:]
     assert trial.submit(quick())
     trial.verify(keeper_died=True)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("flags", [(), ("--no-use-cgroups",)], ids=["cgroup", "walk"])
+def test_who_was_started_behind_the_damage_does_not_survive(
+    flags: tuple[str, ...],
+    make_service: Callable[..., Service],
+    database_kind: str,
+) -> None:
+    service = make_service(*flags).start()
+    trial = Trial(service)
+    for _ in range(2):
+        sent = trial.submit(Script("lasting", "trap '' TERM; echo line 1; sleep 3600; sleep 3600"))
+        service.wait_for_output(str(sent.id), b"line 1")
+    service.kill_both()
+    starts = [start for kind, start, _ in records(service) if kind == Kind.STARTED]
+    flip(service, starts[0] + HEADER_BYTES + 3)
+    service.start()
+    trial.keeper_died()
+    assert [final["status"] for final in trial.settle()] == ["lost", "lost"]
+    trial.nobody_is_left()
 
 
 def test_rubbish_beside_it(hurt: Service) -> None:

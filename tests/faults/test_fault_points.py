@@ -100,8 +100,9 @@ def test_both_are_killed_at(point: str, hurt: Service, faults: Path) -> None:
 @pytest.mark.parametrize("point", RECOVERY)
 def test_the_next_keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
     trial = Trial(hurt)
+    survives = trial.submit(stubborn())
+    hurt.wait_for_output(str(survives.id), b"line")
     trial.submit_all(every_kind())
-    eventually(lambda: hurt.client.get("/v1/commands?status=running").json()["items"], "any")
     hurt.kill_keeper()
     arm(str(faults), point, "kill")
     hurt.start(wait=False)

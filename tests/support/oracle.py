@@ -23,6 +23,7 @@ from support.scripts import keeper_of, zombies_of
 from support.service import FINAL, Service, eventually, processes_with
 
 MARK = "ORACLE_MARK"
+_SHOWN = ["pid", "ppid", "status", "cmdline", "create_time", "num_fds"]
 RUN = 'echo "$SCRIPTSERVICE_COMMAND_ID" >> "$RUNS"\n'
 
 
@@ -371,7 +372,8 @@ class Trial:
 
     def nobody_is_left(self) -> None:
         """Compare processes, descriptors and spool with those of a service that does nothing."""
-        assert processes_with(self.mark) == []
+        left = [each.as_dict(_SHOWN) for each in processes_with(self.mark)]
+        assert not left, left
         keeper = keeper_of(self.service)
         eventually(lambda: not zombies_of(keeper), "zombies to be reaped")
         eventually(

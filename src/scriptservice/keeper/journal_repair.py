@@ -1,6 +1,8 @@
 """What a keeper does with a journal that another one left: mend its end, read it again."""
 
+import mmap
 import os
+import re
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -162,10 +164,11 @@ def _is_half_written(descriptor: int, offset: int, size: int) -> bool:
 
 def _set_aside(directory: str, descriptor: int, base: int, end: int) -> str:
     """Copy what follows a damaged record to a file of its own; return what to say of it."""
-    name = f"{end:020d}.damaged"
+    path = damaged_path(directory, end)
+    name = os.path.basename(path)
     try:
         copy = os.open(
-            os.path.join(directory, name),
+            path,
             os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
             0o600,
         )
@@ -178,6 +181,55 @@ def _set_aside(directory: str, descriptor: int, base: int, end: int) -> str:
     except OSError as error:  # on a full disk: the start matters more
         return f"damaged; cannot keep them in {name}: {error.strerror}"
     return f"damaged; they are in {name}"
+
+
+def damaged_path(directory: str, end: int) -> str:
+    """Return where that is which was set aside when the journal was cut at a position."""
+    return os.path.join(directory, f"{end:020d}.damaged")
+
+
+# The kind of a STARTED or CLOSED record, three bytes of nothing, then its time.
+_MAY_BE_WHOLE = re.compile(b"[%c%c]\\0\\0\\0" % (Kind.STARTED, Kind.CLOSED), re.DOTALL)
+_KIND_OFFSET = 8
+
+
+def whole_records(path: str) -> Iterator[Record]:
+    """Yield the starts and ends that can still be read in what was set aside.
+
+    Damage is a few bytes; what stands behind it is as it was written, but for its place.
+    """
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size < HEADER_BYTES:
+            return
+        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as raw:
+            for found in _MAY_BE_WHOLE.finditer(raw):
+                start = found.start() - _KIND_OFFSET
+                if start >= 0 and (record := _whole_record(raw[start : start + _LONGEST], start)):
+                    yield record
+
+
+_LONGEST = HEADER_BYTES + 4096
+
+
+def _whole_record(raw: bytes, start: int) -> Record | None:
+    """Return the record at the beginning of some bytes, None if they only look like one."""
+    if len(raw) < HEADER_BYTES:
+        return None
+    parsed = parse_header(raw, 0)
+    if parsed is None or HEADER_BYTES + parsed.length > len(raw):
+        return None
+    if not payload_intact(raw, 0, parsed):
+        return None
+    end = HEADER_BYTES + parsed.length
+    return Record(
+        kind=Kind(parsed.kind),
+        id=parsed.id,
+        stream=parsed.stream,
+        time_us=parsed.time_us,
+        position=parsed.position,
+        data=raw[HEADER_BYTES:end],
+        end=start + end,
+    )
 
 
 def _shorten(descriptor: int, base: int, start: int, record: Record, length: int) -> None:

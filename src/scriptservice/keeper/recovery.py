@@ -23,7 +23,7 @@ from scriptservice.keeper.journal import (
     now_us,
     segment_bases,
 )
-from scriptservice.keeper.journal_repair import scan
+from scriptservice.keeper.journal_repair import damaged_path, scan, whole_records
 from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.linux import (
     ProcessStat,
@@ -80,11 +80,13 @@ class Past:
         identity: of the last, None for a new journal.
         cgroup: the directory of its cgroups, None if it had none.
         open: commands that had not ended, by id.
+        salvaged: whether some of these are known only by what was set aside as damaged.
     """
 
     identity: Identity | None = None
     cgroup: str | None = None
     open: dict[str, OpenCommand] = field(default_factory=dict)
+    salvaged: bool = False
 
 
 def snapshot_of(command: OpenCommand) -> dict[str, Any]:
@@ -99,12 +101,35 @@ def read_past(directory: str) -> Past:
         directory: where they are.
     """
     past = Past()
+    start = 0
     for base in segment_bases(directory):
         start = base + SEGMENT_HEADER_BYTES
         for record in scan(directory, base):
             _replay(past, record, record.end - start - HEADER_BYTES)
             start = record.end
+    _salvage(past, damaged_path(directory, start))
     return past
+
+
+def _salvage(past: Past, path: str) -> None:
+    """Learn who was started behind the damage at which the journal has just been cut.
+
+    They are to be ended. Of their output nobody can tell any more what precedes it, so it is left.
+    """
+    if not os.path.exists(path):
+        return
+    found: dict[str, OpenCommand] = {}
+    for record in whole_records(path):
+        command = str(UUID(bytes=record.id))
+        if record.kind == Kind.STARTED:
+            fields = record.fields()
+            found[command] = OpenCommand(
+                command, pid=fields["pid"], start_ticks=fields["start_ticks"]
+            )
+        else:
+            found.pop(command, None)
+    past.salvaged = bool(found)
+    past.open = found | past.open
 
 
 def _replay(past: Past, record: Record, length: int) -> None:
@@ -331,6 +356,10 @@ def recover(past: Past, writer: JournalWriter, mine: Identity) -> None:
     recovery = Recovery(past, writer, mine)
     while True:
         try:
+            if past.salvaged:
+                # What was set aside is looked at only while nothing stands behind it.
+                writer.rotate()
+                past.salvaged = False
             recovery.run()
         except NoRoomError:
             logger.warning("no_room", detail="what became of earlier commands waits to be recorded")
