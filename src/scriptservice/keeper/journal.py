@@ -117,7 +117,7 @@ class Record(NamedTuple):
 
     def fields(self) -> dict[str, Any]:
         """Return the JSON payload as a dictionary; not for OUTPUT."""
-        return dict(json.loads(bytes(self.data)))
+        return dict(json.loads(str(self.data, "utf-8")))
 
 
 def id_bytes(command: str) -> bytes:

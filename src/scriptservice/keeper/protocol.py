@@ -20,6 +20,7 @@ from typing import Any
 from uuid import UUID
 
 PROTOCOL_VERSION = 1
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 << 20
 
@@ -31,7 +32,7 @@ Frame = dict[str, Any]
 
 def encode(frame: Frame) -> bytes:
     """Return a frame as it goes over the socket."""
-    body = json.dumps(frame, separators=(",", ":"), ensure_ascii=False).encode()
+    body = _encode(frame).encode()
     return _LENGTH.pack(len(body)) + body
 
 
@@ -68,7 +69,7 @@ class FrameBuffer:
                 if len(self._data) < start + length:
                     break
                 offset = start + length
-                yield dict(json.loads(self._data[start:offset]))
+                yield dict(json.loads(self._data[start:offset].decode()))
         finally:
             del self._data[:offset]
 
