@@ -45,9 +45,10 @@ static long kernel(long number, long a, long b, long c, long d)
 {
     long result;
     register long fourth __asm__("r10") = d;
+    register long fifth __asm__("r8") = 0;
     __asm__ volatile("syscall"
                      : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth)
                      : "rcx", "r11", "memory");
     return result;
 }
@@ -59,7 +60,11 @@ static long kernel(long number, long a, long b, long c, long d)
     register long x1 __asm__("x1") = b;
     register long x2 __asm__("x2") = c;
     register long x3 __asm__("x3") = d;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
+    register long x4 __asm__("x4") = 0;
+    __asm__ volatile("svc 0"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
+                     : "memory");
     return x0;
 }
 #else
@@ -69,11 +74,12 @@ static long kernel(long number, long a, long b, long c, long d)
 #include <unistd.h>
 static long kernel(long number, long a, long b, long c, long d)
 {
-    long result = syscall(number, a, b, c, d);
+    long result = syscall(number, a, b, c, d, 0L);
     return result < 0 ? -errno : result;
 }
 #endif
 
+/* A fifth argument is always 0, which prctl insists on. */
 #define CALL0(name) kernel(__NR_##name, 0, 0, 0, 0)
 #define CALL1(name, a) kernel(__NR_##name, (long)(a), 0, 0, 0)
 #define CALL2(name, a, b) kernel(__NR_##name, (long)(a), (long)(b), 0, 0)

@@ -1,12 +1,11 @@
 """Starts scripts: the one path from a request to a process with its pipes.
 
-What a process is made of is put together here; ``launcher`` starts it, or ``forking`` where there is
-no launcher, decided once at the keeper's start. ``waiting`` calls this; it knows neither journal
-nor loop.
+What a process is made of is put together here; ``launcher`` starts it, or ``forking`` where there
+is no launcher, decided once at the keeper's start. ``waiting`` calls this; it knows neither
+journal nor loop.
 """
 
 import errno
-import fcntl
 import os
 import resource
 import signal
@@ -16,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from scriptservice.keeper.forking import Forking
+from scriptservice.keeper.inputs import input_file
 from scriptservice.keeper.launcher import Launcher, raise_failure, read_report
 from scriptservice.keeper.linux import process_stat
 from scriptservice.keeper.process import SCRIPT_DESCRIPTOR, NewProcess, Way
@@ -25,8 +25,6 @@ from scriptservice.keeper.users import ScriptUser
 
 MARKER = "SCRIPTSERVICE_COMMAND_ID"
 
-_MEMORY_FILE_BYTES = 64 << 10
-_ALL_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 _LATER = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
 _TICK_NANOSECONDS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -212,10 +210,10 @@ class Spawner:
             if spec.working_directory == PRIVATE_DIRECTORY:
                 private = self._make_private(spec.id)
             directory = self._enter(spec, private, opened)
-            script = self._input_file(spec.script.encode(), opened)
+            script = input_file(spec.script.encode(), self._private, opened)
             stdin = self._null
             if spec.stdin is not None:
-                stdin = self._input_file(spec.stdin.encode(), opened)
+                stdin = input_file(spec.stdin.encode(), self._private, opened)
             stdout, stdout_writer = self._pipe(opened)
             stderr, stderr_writer = self._pipe(opened)
             # Room for the pidfd: once the process exists, failing would run it twice.
@@ -314,29 +312,6 @@ class Spawner:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             self._raised = True
 
-    def _input_file(self, content: bytes, opened: list[int]) -> int:
-        """Return a descriptor, open for reading from 0, of a nameless file with the content.
-
-        What is large goes to the disk, if it has room: memory must not grow with scripts.
-        """
-        if len(content) > _MEMORY_FILE_BYTES:
-            with suppress(OSError):
-                return self._disk_file(content, opened)
-        file = os.memfd_create("script", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        opened.append(file)
-        # Not by `write`: perl reads from the shared offset and would silently run nothing.
-        _write_all(file, content)
-        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _ALL_SEALS)
-        return file
-
-    def _disk_file(self, content: bytes, opened: list[int]) -> int:
-        writer = os.open(self._private, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        opened.append(writer)
-        _write_all(writer, content)
-        os.fchmod(writer, 0o444)
-        opened.append(os.open(f"/proc/self/fd/{writer}", os.O_RDONLY | os.O_CLOEXEC))
-        return opened[-1]
-
     def _pipe(self, opened: list[int]) -> tuple[int, int]:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         opened += (reader, writer)
@@ -359,13 +334,6 @@ def _words(spec: SpawnSpec) -> list[str]:
 def _ticks() -> int:
     """Return clock ticks from boot to now, as /proc counts the start of a process."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // _TICK_NANOSECONDS
-
-
-def _write_all(file: int, content: bytes) -> None:
-    """Write it all, and leave the offset at 0."""
-    offset = 0
-    while offset < len(content):
-        offset += os.pwrite(file, memoryview(content)[offset:], offset)
 
 
 def _identify(
