@@ -318,12 +318,15 @@ def test_it_cannot_leave_a_session_that_it_leads() -> None:
 def test_a_terminal_becomes_its_own() -> None:
     controller, terminal = pty.openpty()
     try:
-        show = "import os; print(os.getpid() == os.tcgetpgrp(0), os.ttyname(os.open('/dev/tty', 0)))"
+        show = (
+            "import os; print(os.getpid() == os.tcgetpgrp(0), os.ttyname(os.open('/dev/tty', 0)))"
+        )
         words = [sys.executable, "-c", show]
         assert printed("--terminal", program=words, stdin=terminal) == "True /dev/tty\n"
         # Without being asked for it does not.
-        ended = launch(program=["/bin/sh", "-c", ": </dev/tty"], stdin=terminal,
-                       stderr=subprocess.DEVNULL)
+        ended = launch(
+            program=["/bin/sh", "-c", ": </dev/tty"], stdin=terminal, stderr=subprocess.DEVNULL
+        )
         assert ended.report is None
         assert ended.code != 0
     finally:
@@ -392,7 +395,9 @@ def test_the_directory_is_entered(directory: Path) -> None:
     handle = os.open(directory / "in", os.O_PATH | os.O_DIRECTORY)
     try:
         words = ["/bin/pwd"]
-        assert printed(f"--directory={handle}", program=words, files=[handle]) == f"{directory}/in\n"
+        assert (
+            printed(f"--directory={handle}", program=words, files=[handle]) == f"{directory}/in\n"
+        )
     finally:
         os.close(handle)
 
@@ -448,7 +453,10 @@ def test_a_cgroup_that_cannot_be_entered_is_told(cgroup: Path) -> None:
 
 def test_limits_are_set() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    options = [f"--limit={resource.RLIMIT_NOFILE}:100:{hard}", f"--limit={resource.RLIMIT_CORE}:0:0"]
+    options = [
+        f"--limit={resource.RLIMIT_NOFILE}:100:{hard}",
+        f"--limit={resource.RLIMIT_CORE}:0:0",
+    ]
     assert printed(*options, program=["/bin/bash", "-c", "ulimit -n; ulimit -c"]) == "100\n0\n"
     endless = f"--limit={resource.RLIMIT_CPU}:{2**64 - 1}:{2**64 - 1}"
     assert printed(endless, program=["/bin/bash", "-c", "ulimit -t"]) == "unlimited\n"
@@ -502,9 +510,7 @@ def test_the_largest_ids_are_taken() -> None:
     assert status["Gid"].split() == ["4294967294"] * 4
 
 
-@pytest.mark.parametrize(
-    ("missing", "stage"), [("setgid", Stage.GROUPS), ("setuid", Stage.USER)]
-)
+@pytest.mark.parametrize(("missing", "stage"), [("setgid", Stage.GROUPS), ("setuid", Stage.USER)])
 def test_it_goes_on_with_no_more_than_was_asked(missing: str, stage: Stage) -> None:
     under = ["setpriv", f"--bounding-set=-{missing}", "--"]
     ended = launch("--user=59999:59999:", program=["/bin/echo", "ran"], under=under)

@@ -8,6 +8,7 @@ needs certainty asks for it here (`settle`): a stop, a shutdown, an upgrade, a r
 
 import select
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from scriptservice.keeper.spawn import Spawned, Spawner, SpawnError
 
 LAUNCH_SECONDS = 30.0
 """A launcher that takes longer was stopped by a script of the same user, and is killed."""
-SETTLE_SECONDS = 2.0
-"""The same, where the keeper stands still meanwhile."""
+STOP_SECONDS = 0.2
+"""The same where it is to be stopped, and the keeper stands still meanwhile."""
+SETTLE_SECONDS = 5.0
+"""The same for all together where none may be on its way any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +96,19 @@ class Launches:
         self._launches[spec.id] = _Launch(spec, spawned, spawned.status, overdue)
         self._loop.watch(spawned.status, lambda _: self._arrived(spec.id))
 
-    def settle(self, command: str) -> None:
-        """Wait until it is certain what became of one; without effect if it is not on its way."""
+    def settle(self, command: str, seconds: float = STOP_SECONDS) -> None:
+        """Wait until it is certain what became of one; without effect if it is not on its way.
+
+        Args:
+            command: its id.
+            seconds: when it is killed.
+        """
         launch = self._launches.get(command)
         if launch is None:
             return
         poll = select.poll()
         poll.register(launch.status, select.POLLIN)
-        if not poll.poll(SETTLE_SECONDS * 1000):
+        if not poll.poll(seconds * 1000):
             # Killed after its exec or before it: it counts as begun, and as ended by the signal.
             _kill(launch.spawned)
         self._arrived(command)
@@ -114,8 +122,9 @@ class Launches:
 
     def settle_all(self) -> None:
         """The same for all."""
+        deadline = time.monotonic() + SETTLE_SECONDS
         for command in self.commands:
-            self.settle(command)
+            self.settle(command, max(0, deadline - time.monotonic()))
 
     def _arrived(self, command: str) -> None:
         launch = self._launches.pop(command)
