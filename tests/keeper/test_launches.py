@@ -9,13 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
 
 from scriptservice.keeper.journal import Kind, segment_bases
 from scriptservice.keeper.journal_repair import scan
+from scriptservice.keeper.linux import process_stat
+from scriptservice.keeper.protocol import SpawnSpec
+from scriptservice.keeper.recovery import read_past
 from scriptservice.keeper.tree import own_cgroup
+from support.rig import Rig
 from support.scripts import ask_to_stop, gone, keeper_of, unique_seconds, zombies_of
 from support.service import Service, eventually
 
@@ -159,7 +164,9 @@ def test_an_upgrade_leaves_none_on_its_way(frost: Frost) -> None:
 
 def test_what_a_launcher_cannot_do_is_told_later(frost: Frost) -> None:
     service = frost.service
-    command = frost.launch("echo ran", interpreter=["/no/such/program"], working_directory="private")
+    command = frost.launch(
+        "echo ran", interpreter=["/no/such/program"], working_directory="private"
+    )
     private = service.data_dir / "private" / command
     assert private.exists()
     frost.frozen(0)
@@ -171,6 +178,56 @@ def test_what_a_launcher_cannot_do_is_told_later(frost: Frost) -> None:
     assert not private.exists()
     eventually(lambda: not (frost.base / command).exists(), "its cgroup to be gone")
     assert zombies_of(keeper_of(service)) == []
+
+
+class FrozenLaunch:
+    """A keeper in the test's hands, with one launcher that stands still."""
+
+    def __init__(self) -> None:
+        self.rig = Rig(use_cgroups=True)
+        own = own_cgroup()
+        assert own is not None, "no cgroup2 is mounted"
+        (base,) = Path(own).glob(f"scriptservice-{self.rig.process.pid}-*")
+        spec = SpawnSpec(str(uuid4()), "echo ran", ["/bin/bash"])
+        self.command = spec.id
+        self.cgroup = base / spec.id
+        self.cgroup.mkdir()
+        (self.cgroup / "cgroup.freeze").write_text("1")
+        self.rig.send(spec.frame())
+        eventually(lambda: (self.cgroup / "cgroup.procs").read_text(), "the launcher")
+
+    def close(self) -> None:
+        if self.cgroup.exists():
+            (self.cgroup / "cgroup.freeze").write_text("0")
+        self.rig.close()
+
+
+@pytest.fixture
+def frozen() -> Iterator[FrozenLaunch]:
+    made = FrozenLaunch()
+    yield made
+    made.close()
+
+
+def test_the_keeper_says_that_it_has_it(frozen: FrozenLaunch) -> None:
+    """Else a server would take one that begins just then for one whose end is missing."""
+    frozen.rig.send({"type": "held"})
+    assert frozen.rig.receive("held")["ids"] == [frozen.command]
+
+
+def test_it_is_in_the_snapshot_of_a_new_segment(frozen: FrozenLaunch) -> None:
+    """Else a keeper that starts after this one's death would leave it alive."""
+    rig = frozen.rig
+    rig.wait_for(rig.spawn("head -c 70000000 /dev/zero"), Kind.CLOSED)
+    directory = str(rig.data_dir / "journal")
+    assert len(segment_bases(directory)) == 2
+    past = read_past(directory)
+    assert list(past.open) == [frozen.command]
+    pid = int((frozen.cgroup / "cgroup.procs").read_text())
+    stat = process_stat(pid)
+    assert stat is not None
+    found = past.open[frozen.command]
+    assert (found.pid, found.start_ticks) == (pid, stat.start_ticks)
 
 
 def test_a_script_that_stops_all_of_its_user_stops_no_keeper(

@@ -16,6 +16,7 @@ from typing import Any
 
 from scriptservice.keeper.loop import Loop, Timer
 from scriptservice.keeper.protocol import SpawnSpec
+from scriptservice.keeper.recovery import OpenCommand, snapshot_of
 from scriptservice.keeper.spawn import Spawned, Spawner, SpawnError
 
 LAUNCH_SECONDS = 30.0
@@ -72,20 +73,12 @@ class Launches:
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Return what a later keeper needs; see `RunningCommand.snapshot`."""
-        return [
-            {
-                "id": command,
-                "pid": launch.spawned.pid,
-                "start_ticks": launch.spawned.start_ticks,
-                "pipes": list(launch.spawned.pipes),
-                "position": 0,
-                "exited": False,
-                "cause": None,
-                "leftovers_killed": 0,
-                "discarded_bytes": 0,
-            }
-            for command, launch in self._launches.items()
-        ]
+        found = []
+        for command, launch in self._launches.items():
+            spawned = launch.spawned
+            opened = OpenCommand(command, spawned.pid, spawned.start_ticks, spawned.pipes)
+            found.append(snapshot_of(opened))
+        return found
 
     def add(self, spec: SpawnSpec, spawned: Spawned) -> None:
         """A process was started."""
