@@ -11,6 +11,14 @@ COPY scripts/build-page ./scripts/
 COPY web ./web
 RUN scripts/build-page
 
+# --- The launcher, without which scripts start slower: no library in it; the compiler stays here --
+
+FROM python:3.13 AS launcher
+WORKDIR /build
+COPY scripts/build-launcher ./scripts/
+COPY launcher ./launcher
+RUN scripts/build-launcher
+
 # --- The wheel: the package and everything it needs, checked against the hashes in the lock -------
 
 FROM base AS wheel
@@ -21,6 +29,7 @@ RUN pip download --no-cache-dir --disable-pip-version-check --quiet --require-ha
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src ./src
 COPY --from=page /build/src/scriptservice/ui ./src/scriptservice/ui
+COPY --from=launcher /build/src/scriptservice/keeper/launcher ./src/scriptservice/keeper/
 RUN pip wheel --no-cache-dir --disable-pip-version-check --quiet --no-index --find-links /wheels \
     --no-deps --wheel-dir /wheels .
 # Only what the package asks for, so not what built it; without pip, and not where scripts that use

@@ -1,44 +1,92 @@
-"""Builds the web page into the wheel, where npm is there; a package without it works as well."""
+"""Builds what the wheel has besides Python: the web page and the launcher.
+
+Each where there is something to build it with; a package without it works as well.
+"""
 
 import shutil
 import subprocess
+import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-PAGE = Path("src", "scriptservice", "ui", "index.html")
+
+@dataclass(frozen=True)
+class Part:
+    """Something that is built.
+
+    Attributes:
+        name: for people.
+        result: the file that is there once it was built.
+        sources: directory of what it is built from.
+        script: builds it, or does nothing while its sources are unchanged.
+        tool: without it nothing can be built.
+    """
+
+    name: str
+    result: Path
+    sources: str
+    script: str
+    tool: str
 
 
-class PageBuildHook(BuildHookInterface[Any]):
-    """Calls ``scripts/build-page``, which does nothing while the page's sources are unchanged."""
+PAGE = Part(
+    name="the web page",
+    result=Path("src", "scriptservice", "ui", "index.html"),
+    sources="web",
+    script="build-page",
+    tool="npm",
+)
+LAUNCHER = Part(
+    name="the launcher",
+    result=Path("src", "scriptservice", "keeper", "launcher"),
+    sources="launcher",
+    script="build-launcher",
+    tool="cc",
+)
+
+
+class PartsBuildHook(BuildHookInterface[Any]):
+    """Calls the scripts that build the parts."""
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Build the page, but not for an editable install, which has to be quick.
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Build the parts; for an editable install, which has to be quick, without the page.
 
         Args:
             version: which kind of wheel: ``standard`` or ``editable``.
-            build_data: hatchling's; what the build makes is among the wheel's artifacts already.
+            build_data: hatchling's; the page is among the wheel's artifacts already.
         """
-        if version == "editable":
-            return
-        problem = self._build()
+        parts = [LAUNCHER] if version == "editable" else [PAGE, LAUNCHER]
+        for part in parts:
+            self._build(part)
+        if version != "editable" and (Path(self.root) / LAUNCHER.result).exists():
+            # A program of one kind of machine, without a library: any Python of that machine.
+            build_data["artifacts"].append(str(LAUNCHER.result))
+            build_data["pure_python"] = False
+            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            build_data["tag"] = f"py3-none-{platform}"
+
+    def _build(self, part: Part) -> None:
+        problem = self._problem(part)
         if problem is None:
             return
-        if (Path(self.root) / PAGE).exists():
-            self.app.display_warning(f"the web page in this wheel may not be the newest: {problem}")
+        if (Path(self.root) / part.result).exists():
+            warning = f"{part.name} in this wheel may not be the newest: {problem}"
         else:
-            self.app.display_warning(f"this wheel is without the web page: {problem}")
+            warning = f"this wheel is without {part.name}: {problem}"
+        self.app.display_warning(warning)
 
-    def _build(self) -> str | None:
+    def _problem(self, part: Part) -> str | None:
         """Build it; return why that could not be done, None if it was."""
-        script = Path(self.root) / "scripts" / "build-page"
-        if not script.exists() or not (Path(self.root) / "web").is_dir():
+        script = Path(self.root) / "scripts" / part.script
+        if not script.exists() or not (Path(self.root) / part.sources).is_dir():
             return "its sources are not here"
-        if shutil.which("npm") is None:
-            return "there is no npm to build it"
+        if shutil.which(part.tool) is None:
+            return f"there is no {part.tool} to build it"
         if subprocess.run(["bash", script], cwd=self.root, check=False).returncode:
-            return "scripts/build-page failed"
+            return f"scripts/{part.script} failed"
         return None

@@ -94,6 +94,10 @@ class Settings(BaseSettings):
     use_cgroups: bool = Field(
         default=True, description="whether each script gets a cgroup where cgroup2 is writable"
     )
+    use_launcher: bool = Field(
+        default=True,
+        description="whether scripts are started by the launcher, where it was built; else by fork",
+    )
     min_free_bytes: Annotated[int, Field(ge=0)] = Field(
         8 << 20,
         description="bytes of disk kept free: below, submits are refused and output waits",

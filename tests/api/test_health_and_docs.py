@@ -95,11 +95,13 @@ def test_readiness_tells_of_the_tree_kill_and_of_what_is_degraded(service: Servi
     assert response.status_code == 200
     answer = response.json()
     assert answer["tree_kill"] in ("cgroup", "walk")
-    assert {**answer, "tree_kill": ""} == {
+    assert answer["spawn"] in ("launcher", "fork")
+    assert {**answer, "tree_kill": "", "spawn": ""} == {
         "status": "ready",
         "store": "ok",
         "keeper": "ok",
         "tree_kill": "",
+        "spawn": "",
         "degraded": [],
     }
 

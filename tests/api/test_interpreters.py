@@ -1,6 +1,17 @@
 """Which program runs a script: what is asked for, what its first line says, else bash."""
 
-from support.service import Service
+from collections.abc import Iterator
+
+import pytest
+
+from support.service import Service, running_service
+
+
+@pytest.fixture(scope="module", params=["--use-launcher", "--no-use-launcher"])
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+    """A service with each way to start scripts."""
+    with running_service(request.param) as running:
+        yield running
 
 
 def output(service: Service, script: str, **fields: object) -> str:

@@ -19,7 +19,9 @@ from pathlib import Path
 from image import build, check, dockerfile, places, roots
 
 CHECKOUT = Path(__file__).parents[2]
-PACKAGES = ["ca-certificates", "postgresql", "python3", "python3-pip", "python3-venv"]
+PACKAGES = [
+    "ca-certificates", "gcc", "libc6-dev", "postgresql", "python3", "python3-pip", "python3-venv",
+]  # fmt: skip
 NEEDED = ["chroot", "debootstrap", "mount", "node", "npm", "nsenter", "setpriv", "unshare"]
 _IFF_UP = 1
 _SIOCSIFFLAGS = 0x8914

@@ -24,9 +24,11 @@ def under() -> list[str]:
     return ["setpriv", f"--bounding-set=-all,{words}", "--inh-caps=-all", "--"]
 
 
-@pytest.fixture(params=["cgroup", "walk"])
+@pytest.fixture(params=[("cgroup", "launcher"), ("walk", "launcher"), ("walk", "fork")])
 def limited(make_service: Callable[..., Service], request: pytest.FixtureRequest) -> Service:
-    flags = ["--no-use-cgroups"] if request.param == "walk" else []
+    tree, way = request.param
+    flags = ["--no-use-cgroups"] if tree == "walk" else []
+    flags += ["--no-use-launcher"] if way == "fork" else []
     flags += ["--shutdown-grace-seconds", "0.2"]
     return make_service(*flags, under=under()).start()
 

@@ -38,11 +38,21 @@ class IgnorantService(Service):
         return self
 
 
+WAYS = {"launcher": (), "fork": ("--no-use-launcher",)}
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    ignorant = IgnorantService()
+def service(way: str) -> Iterator[Service]:
+    ignorant = IgnorantService(None, *WAYS[way])
     try:
-        yield ignorant.start()
+        started = ignorant.start()
+        assert started.client.get("/readyz").json()["spawn"] == way
+        yield started
     finally:
         ignorant.close()
 
@@ -207,10 +217,10 @@ def test_what_can_never_start_fails_with_the_reason(
 
 
 def test_a_service_that_changes_no_user_runs_scripts_as_itself(
-    make_service: Callable[..., Service],
+    make_service: Callable[..., Service], way: str
 ) -> None:
     """As a service does that is not root: without a fork, and with everything else alike."""
-    service = make_service("--run-as", "root", "--no-use-cgroups").start()
+    service = make_service("--run-as", "root", "--no-use-cgroups", *WAYS[way]).start()
     status = status_of(service)
     assert status["Uid"].split() == ["0"] * 4
     assert status["Umask"] == "0077"

@@ -51,8 +51,7 @@ class Rig:
             listen_port=0,
             child_argv=[sys.executable, "-I", str(puppet), str(self.directory / "meeting")],
             run_as="root",
-            use_cgroups=False,
-            **settings,
+            **{"use_cgroups": False, **settings},
         )
         descriptor = config.to_descriptor()
         words = ["-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)]

@@ -112,6 +112,7 @@ def test_what_is_made_here_stays_here() -> None:
         "docs/node_modules",
         "web/node_modules",
         "web/node_modules/vite/package.json",
+        "src/scriptservice/keeper/launcher",
         "src/scriptservice/ui",
         "src/scriptservice/ui/assets/index.js",
         "src/scriptservice/__pycache__/ids.cpython-313.pyc",
@@ -119,8 +120,11 @@ def test_what_is_made_here_stays_here() -> None:
     ):
         assert ignored(path), path
     for path in (
+        "scripts/build-launcher",
         "scripts/build-page",
         "hatch_build.py",
+        "launcher/launcher.c",
+        "src/scriptservice/keeper/launcher.py",
         "web/package-lock.json",
         "web/src/main.ts",
         "src/scriptservice/server/page.py",
@@ -152,6 +156,23 @@ def test_the_wheel_takes_the_page_from_its_stage(stages: list[Stage]) -> None:
     (taken,) = [each for each in steps if each.flags.get("from") == "page"]
     ui = "src/scriptservice/ui"
     assert taken.words == [f"/build/{ui}", f"./{ui}"]
+    (building,) = [each for each in steps if "pip wheel" in each.text]
+    assert steps.index(taken) < steps.index(building)
+
+
+def test_the_launcher_is_built_by_the_same_python_with_a_compiler(stages: list[Stage]) -> None:
+    launcher = next(stage for stage in stages if stage.name == "launcher")
+    assert f"{launcher.base}-slim" == stages[0].base
+    assert [each.text for each in launcher.all("RUN")] == ["scripts/build-launcher"]
+    assert {word for each in launcher.all("COPY") for word in each.words[:-1]} == {
+        "scripts/build-launcher",
+        "launcher",
+    }
+    wheel = next(stage for stage in stages if stage.name == "wheel")
+    steps = [each for each in wheel.instructions if each.name in {"COPY", "RUN"}]
+    (taken,) = [each for each in steps if each.flags.get("from") == "launcher"]
+    built = "src/scriptservice/keeper"
+    assert taken.words == [f"/build/{built}/launcher", f"./{built}/"]
     (building,) = [each for each in steps if "pip wheel" in each.text]
     assert steps.index(taken) < steps.index(building)
 

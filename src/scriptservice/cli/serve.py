@@ -66,6 +66,7 @@ def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
         script_uid=settings.script_uid,
         no_new_privileges=settings.no_new_privileges,
         use_cgroups=settings.use_cgroups,
+        use_launcher=settings.use_launcher,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         spool_limit_bytes=settings.spool_limit_bytes,
         reserve_bytes=settings.min_free_bytes,

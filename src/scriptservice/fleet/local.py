@@ -239,5 +239,6 @@ class LocalKeeper(asyncio.Protocol):
 
 
 def _state(frame: Frame) -> HostState:
-    values = {name: frame[name] for name in HostState.__dataclass_fields__}
+    # During an upgrade the keeper is still of the release before, and may say less.
+    values = {name: frame[name] for name in HostState.__dataclass_fields__ if name in frame}
     return HostState(**{**values, "strays": tuple(frame["strays"])})

@@ -18,6 +18,8 @@ class HostState:
         full: whether output or records wait for room.
         unrecorded_bytes: journal that is not yet in the database.
         strays: process ids of orphans that nobody can attribute.
+        spawn: how it starts scripts: ``launcher`` or ``fork``, as every keeper did that does not
+            say it.
     """
 
     tree_kill: str
@@ -26,6 +28,7 @@ class HostState:
     full: bool
     unrecorded_bytes: int
     strays: tuple[int, ...]
+    spawn: str = "fork"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class KeeperConfig:
             user ``scriptservice``.
         no_new_privileges: set-uid programs have no effect in scripts.
         use_cgroups: use cgroup2 where it is writable.
+        use_launcher: start scripts by the launcher, where it was built.
         shutdown_grace_seconds: cap of every script's grace at shutdown.
         spool_limit_bytes: unrecorded journal beyond which output is no longer read.
         reserve_bytes: free disk space below which output is no longer read.
@@ -45,6 +46,7 @@ class KeeperConfig:
     script_uid: int = 59999
     no_new_privileges: bool = True
     use_cgroups: bool = True
+    use_launcher: bool = True
     shutdown_grace_seconds: float = 30
     spool_limit_bytes: int = 8 << 30
     reserve_bytes: int = 8 << 20

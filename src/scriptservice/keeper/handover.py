@@ -19,8 +19,8 @@ from typing import Any
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.identity import Identity
 from scriptservice.keeper.journal import Kind
+from scriptservice.keeper.process import SCRIPT_DESCRIPTOR
 from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.keeper.spawn import SCRIPT_DESCRIPTOR
 from scriptservice.keeper.table import Table
 
 FORMAT = 1

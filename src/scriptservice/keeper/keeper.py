@@ -194,6 +194,7 @@ class Keeper:
         past = self._past
         if past is None:
             opened = [command.snapshot() for command in self._running.values()]
+            opened += self._waiting.launches.snapshot()
             return {**self._identity_fields(), "open": opened}
         if past.identity is None:
             return {**self._identity_fields(), "open": []}
@@ -286,6 +287,7 @@ class Keeper:
     def _state(self) -> dict[str, Any]:
         return {
             "tree_kill": self._tree.mode,
+            "spawn": self._spawner.way,
             "running": len(self._running),
             "waiting": len(self._waiting),
             "full": self._ledger.full,
@@ -295,7 +297,7 @@ class Keeper:
 
     def _held(self) -> list[str]:
         """Return all commands that were started and whose end is not yet in the journal."""
-        return [*self._running, *self._ended.unwritten]
+        return [*self._running, *self._waiting.launches.commands, *self._ended.unwritten]
 
     def _recorded(self, position: int) -> None:
         reached("acknowledged.told")
@@ -334,6 +336,7 @@ class Keeper:
         self._by_pid[command.pid] = command
 
     def _stop_requested(self, frame: Frame) -> None:
+        self._waiting.launches.settle(frame["id"])
         command = self._running.get(frame["id"])
         if command is not None:
             command.stop("stop", signal.Signals[frame["signal"]], frame["grace_seconds"])
@@ -350,10 +353,12 @@ class Keeper:
 
     def _own_children(self) -> set[int]:
         own = {pid for pid, command in self._by_pid.items() if not command.exited}
+        own |= self._waiting.launches.pids
         return own | self._reaper.pids | self._child.pids | self._upgrade.pids
 
     def _reaped(self, pid: int, status: int, usage: struct_rusage) -> bool:
         """Somebody was reaped by chance rather than by its pidfd; return whether it is ours."""
+        self._waiting.launches.settle_process(pid)
         command = self._by_pid.get(pid)
         if command is not None and not command.exited:
             command.reaped(status, usage)
@@ -363,7 +368,7 @@ class Keeper:
     def _end_strays(self) -> None:
         """End orphans that nobody can attribute, once no script runs that could be theirs."""
         self._loop.after(STRAY_SECONDS, self._end_strays)
-        if not self._running:
+        if not self._running and not self._waiting.launches:
             for stat in self._tree.strays():
                 signal_process(stat.pid, stat.start_ticks, signal.SIGKILL)
 
@@ -441,6 +446,7 @@ class Keeper:
     # Handing over to the next program of this process
 
     def _table(self, upgrade: UpgradeState, signals: set[int]) -> Table:
+        self._waiting.launches.settle_all()
         listener = self._ground.listener
         return Table(
             config=asdict(self._config),

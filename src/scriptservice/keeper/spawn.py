@@ -1,33 +1,33 @@
 """Starts scripts: the one path from a request to a process with its pipes.
 
-Without a change of user, cgroup or limits Python's ``Popen`` uses vfork, which is as fast as the
-machine; with any of them it forks, and what must change is changed in the child before exec.
-``keeper`` calls this; it knows neither journal nor loop.
+What a process is made of is put together here; ``launcher`` starts it, or ``forking`` where there
+is no launcher, decided once at the keeper's start. ``waiting`` calls this; it knows neither
+journal nor loop.
 """
 
 import errno
-import fcntl
 import os
 import resource
 import signal
 import subprocess
-from collections.abc import Callable
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from scriptservice.keeper.fault_points import reached
+from scriptservice.keeper.forking import Forking
+from scriptservice.keeper.inputs import input_file
+from scriptservice.keeper.launcher import Launcher, raise_failure, read_report
 from scriptservice.keeper.linux import process_stat
+from scriptservice.keeper.process import SCRIPT_DESCRIPTOR, NewProcess, Way
 from scriptservice.keeper.protocol import PRIVATE_DIRECTORY, SpawnSpec
 from scriptservice.keeper.table import SpawnerState, UserState
 from scriptservice.keeper.users import ScriptUser
 
 MARKER = "SCRIPTSERVICE_COMMAND_ID"
-SCRIPT_DESCRIPTOR = 63
-"""The script's own number in every script; ``$0`` is /dev/fd/63."""
 
-_MEMORY_FILE_BYTES = 64 << 10
-_ALL_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 _LATER = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
+_TICK_NANOSECONDS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 class SpawnError(Exception):
@@ -54,6 +54,8 @@ class Spawned:
         stderr: read end of its pipe.
         pipes: inode numbers of both pipes.
         private_directory: to be removed at the end, None if it has none.
+        status: tells whether it became the script, to be given to `Spawner.confirm` once it can be
+            read; None: it did.
     """
 
     pid: int
@@ -63,6 +65,7 @@ class Spawned:
     stderr: int
     pipes: tuple[int, int]
     private_directory: str | None
+    status: int | None
 
 
 class Spawner:
@@ -73,6 +76,7 @@ class Spawner:
         user: as whom scripts run.
         path: their ``PATH``.
         lang: their ``LANG``.
+        use_launcher: whether to start them by the launcher, if it is there and works.
         handed: what the keeper's program before this one had; None at a start.
     """
 
@@ -83,6 +87,7 @@ class Spawner:
         *,
         path: str,
         lang: str,
+        use_launcher: bool = True,
         handed: SpawnerState | None = None,
     ) -> None:
         self._user = user
@@ -113,6 +118,26 @@ class Spawner:
             b"SHELL": b"/bin/bash",
             b"LANG": lang.encode(),
         }
+        # A keeper after an upgrade asks anew: the launcher belongs to the code.
+        found = Launcher.found(self._trial()) if use_launcher else None
+        self._way: Way = found or Forking(self._null)
+
+    def _trial(self) -> NewProcess:
+        """Return a process like a script's whose program cannot be run: it is a directory."""
+        return NewProcess(
+            words=[b"/"],
+            environment={},
+            directory=self._work_handle,
+            script=self._null,
+            streams=(self._null, self._null, self._null),
+            user=self._user,
+            files=self._script_limits,
+        )
+
+    @property
+    def way(self) -> str:
+        """How scripts are started: ``launcher`` or ``fork``."""
+        return self._way.name
 
     def handed(self) -> SpawnerState:
         """Return what the keeper's next program cannot find out again."""
@@ -174,6 +199,9 @@ class Spawner:
             spec: what to run.
             cgroup: an open ``cgroup.procs`` that the process is to enter, None for none.
 
+        Returns:
+            Its process; if that has a status, whether it runs is known by `confirm` only.
+
         Raises:
             SpawnError: nothing runs and nothing is left behind.
         """
@@ -183,10 +211,10 @@ class Spawner:
             if spec.working_directory == PRIVATE_DIRECTORY:
                 private = self._make_private(spec.id)
             directory = self._enter(spec, private, opened)
-            script = self._input_file(spec.script.encode(), opened)
+            script = input_file(spec.script.encode(), self._private, opened)
             stdin = self._null
             if spec.stdin is not None:
-                stdin = self._input_file(spec.stdin.encode(), opened)
+                stdin = input_file(spec.stdin.encode(), self._private, opened)
             stdout, stdout_writer = self._pipe(opened)
             stderr, stderr_writer = self._pipe(opened)
             # Room for the pidfd: once the process exists, failing would run it twice.
@@ -194,12 +222,23 @@ class Spawner:
             opened.append(reserve)
             self._raise_limit_if_close(reserve)
             reached("spawn.process")
-            pid = self._start(
-                spec, directory, script, (stdin, stdout_writer, stderr_writer), cgroup
+            process = NewProcess(
+                words=[word.encode() for word in _words(spec)],
+                environment=self._environment_of(spec),
+                directory=directory,
+                script=script,
+                streams=(stdin, stdout_writer, stderr_writer),
+                user=self._user,
+                cgroup=cgroup,
+                files=self._script_limits if self._raised else None,
             )
+            before = _ticks()
+            pid, status = self._way.start(process)
+            # Both ends of the same tick: it began within. Else only /proc knows, which is slower.
+            start_ticks = before if _ticks() == before else None
             opened.remove(reserve)
             os.close(reserve)
-            spawned = _identify(pid, stdout, stderr, private)
+            spawned = _identify(pid, start_ticks, (stdout, stderr), private, status)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             if private is not None:
                 with suppress(OSError):
@@ -212,6 +251,38 @@ class Spawner:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
+
+    def confirm(self, spawned: Spawned, spec: SpawnSpec) -> None:
+        """Make sure that a process which has a status became the script; closes the status.
+
+        Waits until that is certain.
+
+        Args:
+            spawned: what `spawn` returned.
+            spec: what `spawn` was given.
+
+        Raises:
+            SpawnError: nothing runs and nothing is left behind.
+        """
+        if spawned.status is None:
+            return
+        failure = read_report(spawned.status)
+        os.close(spawned.status)
+        if failure is None:
+            return
+        with suppress(ProcessLookupError):  # it is ending by itself, unless somebody stopped it
+            signal.pidfd_send_signal(spawned.handle, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(spawned.pid, 0)
+        for descriptor in (spawned.handle, spawned.stdout, spawned.stderr):
+            os.close(descriptor)
+        if spawned.private_directory is not None:
+            with suppress(OSError):
+                os.rmdir(spawned.private_directory)
+        try:
+            raise_failure(*failure, [word.encode() for word in spec.interpreter])
+        except (OSError, subprocess.SubprocessError) as error:
+            raise _spawn_error(error, spec) from error
 
     def _make_private(self, command: str) -> str:
         path = os.path.join(self._private, command)
@@ -243,30 +314,6 @@ class Spawner:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             self._raised = True
 
-    def _input_file(self, content: bytes, opened: list[int]) -> int:
-        """Return a descriptor, open for reading from 0, of a nameless file with the content.
-
-        What is large goes to the disk, if it has room: memory must not grow with scripts.
-        """
-        if len(content) > _MEMORY_FILE_BYTES:
-            with suppress(OSError):
-                return self._disk_file(content, opened)
-        file = os.memfd_create("script", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        opened.append(file)
-        _write_all(file, content)
-        # Perl reads from the shared offset: without this it silently runs nothing.
-        os.lseek(file, 0, os.SEEK_SET)
-        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _ALL_SEALS)
-        return file
-
-    def _disk_file(self, content: bytes, opened: list[int]) -> int:
-        writer = os.open(self._private, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        opened.append(writer)
-        _write_all(writer, content)
-        os.fchmod(writer, 0o444)
-        opened.append(os.open(f"/proc/self/fd/{writer}", os.O_RDONLY | os.O_CLOEXEC))
-        return opened[-1]
-
     def _pipe(self, opened: list[int]) -> tuple[int, int]:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         opened += (reader, writer)
@@ -275,83 +322,53 @@ class Spawner:
             os.fchown(writer, self._user.uid, self._user.gid)
         return reader, writer
 
-    def _start(
-        self,
-        spec: SpawnSpec,
-        directory: int,
-        script: int,
-        streams: tuple[int, int, int],
-        cgroup: int | None,
-    ) -> int:
+    def _environment_of(self, spec: SpawnSpec) -> dict[bytes, bytes]:
         environment = {**self._environment, MARKER.encode(): spec.id.encode()}
-        environment |= {name.encode(): value.encode() for name, value in spec.env.items()}
-        words = [*spec.interpreter, f"/dev/fd/{SCRIPT_DESCRIPTOR}", *spec.args]
-        os.dup2(script, SCRIPT_DESCRIPTOR, inheritable=True)
-        try:
-            process = subprocess.Popen(
-                [word.encode() for word in words],
-                stdin=streams[0],
-                stdout=streams[1],
-                stderr=streams[2],
-                cwd=f"/proc/self/fd/{directory}",
-                env=environment,
-                umask=0o077,
-                start_new_session=True,
-                restore_signals=True,
-                close_fds=False,  # all of ours close on exec; looking for others costs
-                preexec_fn=self._preparation(cgroup),  # noqa: PLW1509 - there is one thread
-            )
-        finally:
-            os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
-        # We reap by pid; an unreaped Popen would be polled, and its status stolen, by the next.
-        process.returncode = 0
-        return process.pid
-
-    def _preparation(self, cgroup: int | None) -> Callable[[], None] | None:
-        """Return what the child must do between fork and exec, None if nothing."""
-        user = self._user
-        limits = self._script_limits if self._raised else None
-        if cgroup is None and limits is None and not user.changes:
-            return None
-
-        def prepare() -> None:
-            if cgroup is not None:
-                os.write(cgroup, b"0")
-            if limits is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            if user.changes:
-                os.setgroups(user.groups)
-                os.setresgid(user.gid, user.gid, user.gid)
-                os.setresuid(user.uid, user.uid, user.uid)
-
-        return prepare
+        for name, value in spec.env.items():
+            environment[name.encode()] = value.encode()
+        return environment
 
 
-def _write_all(file: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(file, rest) :]
+def _words(spec: SpawnSpec) -> list[str]:
+    return [*spec.interpreter, f"/dev/fd/{SCRIPT_DESCRIPTOR}", *spec.args]
 
 
-def _identify(pid: int, stdout: int, stderr: int, private: str | None) -> Spawned:
+def _ticks() -> int:
+    """Return clock ticks from boot to now, as /proc counts the start of a process."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // _TICK_NANOSECONDS
+
+
+def _identify(
+    pid: int,
+    start_ticks: int | None,
+    readers: tuple[int, int],
+    private: str | None,
+    status: int | None,
+) -> Spawned:
     """Return what names a process that was just started; end it if that cannot be had."""
     try:
         handle = os.pidfd_open(pid)
-        stat = process_stat(pid)
+        if start_ticks is None:
+            stat = process_stat(pid)
+            start_ticks = stat.start_ticks if stat else 0
     except OSError as error:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        if status is not None:
+            os.close(status)
         raise SpawnError(
             f"cannot keep hold of the process: {error.strerror}", retry=False
         ) from error
+    stdout, stderr = readers
     return Spawned(
         pid=pid,
         handle=handle,
-        start_ticks=stat.start_ticks if stat else 0,
+        start_ticks=start_ticks,
         stdout=stdout,
         stderr=stderr,
         pipes=(os.fstat(stdout).st_ino, os.fstat(stderr).st_ino),
         private_directory=private,
+        status=status,
     )
 
 

@@ -50,7 +50,13 @@ def prepare(config: KeeperConfig) -> Ground:
         _refuse_scripts_owner(config.data_dir, user)
         if config.listen_host is not None:
             listener = listen(config.listen_host, config.listen_port)
-        spawner = Spawner(config.data_dir, user, path=config.path, lang=config.lang)
+        spawner = Spawner(
+            config.data_dir,
+            user,
+            path=config.path,
+            lang=config.lang,
+            use_launcher=config.use_launcher,
+        )
         _make_journal(config.data_dir)
     except (UserError, ListenError) as error:
         raise StartError(str(error)) from error
@@ -83,6 +89,7 @@ def take_over(config: KeeperConfig, table: Table) -> Ground:
             ScriptUser(user.uid, user.gid, tuple(user.groups), user.name, user.home, user.changes),
             path=config.path,
             lang=config.lang,
+            use_launcher=config.use_launcher,
             handed=table.spawner,
         ),
     )

@@ -253,6 +253,9 @@ def cgroup_kill(path: str) -> bool:
 
 def remove_cgroup(path: str) -> None:
     """Remove an empty cgroup and those below it; without effect where a process is left."""
+    with suppress(OSError):  # as a rule there is none below, and looking costs more than removing
+        os.rmdir(path)
+        return
     with suppress(OSError):
         for entry in os.scandir(path):
             if entry.is_dir(follow_symlinks=False):

@@ -15,9 +15,10 @@ from scriptservice.keeper.ended import EndedCommands
 from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import Kind
 from scriptservice.keeper.journal_writer import NoRoomError
+from scriptservice.keeper.launches import Launches
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.keeper.spawn import Spawner, SpawnError
+from scriptservice.keeper.spawn import Spawned, Spawner, SpawnError
 
 NEWBORNS = 64
 NEWBORN_SECONDS = 0.02
@@ -27,6 +28,9 @@ _NO_RECORD = "the record of its end is missing; its output may be incomplete"
 
 class Waiting:
     """Starts scripts, each once, a few at a time.
+
+    Attributes:
+        launches: the processes that may not have become their scripts yet.
 
     Args:
         spawner: makes processes.
@@ -49,6 +53,7 @@ class Waiting:
         self._ended = ended
         self._running = running
         self._started = started
+        self.launches = Launches(surroundings.loop, spawner, self._begun, self._failed)
         self._specs: dict[str, SpawnSpec] = {}
         self._births: deque[RunningCommand] = deque()
         self._room_timer = False
@@ -59,7 +64,8 @@ class Waiting:
 
     def asked(self, spec: SpawnSpec) -> None:
         """The child wants a script to run."""
-        if spec.id in self._running or spec.id in self._specs or spec.id in self._ended:
+        known = (self._running, self.launches.commands, self._specs, self._ended)
+        if any(spec.id in commands for commands in known):
             logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
             if spec.id in self._ended and not self._ended.was_given_back(spec.id):
                 # Who sends it has found no record of its end. If that is just not read yet it
@@ -84,6 +90,7 @@ class Waiting:
     def shut_down(self) -> None:
         """Start no more, give back what waits."""
         self._closed = True
+        self.launches.settle_all()
         for command in list(self._specs):
             del self._specs[command]
             self._refuse(command, "the service is shutting down", retry=True)
@@ -108,14 +115,15 @@ class Waiting:
         births = self._births
         while births and (births[0].exited or births[0].started < born_before):
             births.popleft()
-        return sum(not command.exited for command in births)
+        return len(self.launches) + sum(not command.exited for command in births)
 
     def start_some(self) -> None:
         """Start what can be started now."""
         if not self._specs:
             return
         for _ in range(min(SPAWNS_A_TURN, NEWBORNS - self._newborns())):
-            if not self._specs or len(self._running) >= self._spawner.capacity:
+            started = len(self._running) + len(self.launches)
+            if not self._specs or started >= self._spawner.capacity:
                 return
             spec = next(iter(self._specs.values()))
             if not self._start(spec):
@@ -144,19 +152,28 @@ class Waiting:
                 raise SpawnError(f"cannot make its cgroup: {error.strerror}", retry=True) from error
             spawned = self._spawner.spawn(spec, cgroup)
         except SpawnError as error:
-            # Not why: that may quote what was submitted. The command says it.
-            logger.info("command_not_started", command_id=spec.id, retry=error.retry)
-            tree.forget(_Nobody(spec.id))
-            self._refuse(spec.id, str(error), retry=error.retry)
+            self._failed(spec, error)
             return True
         finally:
             if cgroup is not None:
                 os.close(cgroup)
         reached("spawn.spawned")
+        self.launches.add(spec, spawned)
+        return True
+
+    def _failed(self, spec: SpawnSpec, error: SpawnError) -> None:
+        """There is no process of the script's, and never was."""
+        # Not why: that may quote what was submitted. The command says it.
+        logger.info("command_not_started", command_id=spec.id, retry=error.retry)
+        self._around.tree.forget(_Nobody(spec.id))
+        self._refuse(spec.id, str(error), retry=error.retry)
+
+    def _begun(self, spec: SpawnSpec, spawned: Spawned) -> None:
+        """A process is the script."""
+        reached("spawn.begun")
         command = RunningCommand(spec, spawned, self._around)
         self._births.append(command)
         self._started(command)
-        return True
 
     def handed(self) -> list[dict[str, Any]]:
         """Return what waits, for the keeper's next program."""

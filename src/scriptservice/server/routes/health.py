@@ -43,6 +43,7 @@ async def readyz(request: Request) -> Response:
         "store": "ok",
         "keeper": "ok",
         "tree_kill": state.tree_kill,
+        "spawn": state.spawn,
         "degraded": _degraded(state, service(request).recording_waits),
     }
     return Response(to_json(answer), media_type=JSON)

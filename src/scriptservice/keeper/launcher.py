@@ -1,0 +1,177 @@
+"""Starts a process by the launcher: a small static program that becomes the script's interpreter.
+
+Its source is ``launcher/launcher.c``. The keeper starts it by ``posix_spawn``, which shares the
+keeper's memory until the launcher's exec and so costs the same however large the keeper is; the
+launcher then changes in its own memory what must change, and execs. Whether that worked stands in
+a pipe that the exec closes: the keeper need not wait for it, which under load takes longer than
+everything else. ``spawn`` calls this; why so: docs/adr/0015-launcher.md.
+"""
+
+import errno
+import os
+import resource
+import struct
+import subprocess
+from enum import IntEnum
+
+from scriptservice.keeper.log import logger
+from scriptservice.keeper.process import SCRIPT_DESCRIPTOR, NewProcess
+
+_PROGRAM = os.path.join(os.path.dirname(__file__), "launcher")
+_REPORT = struct.Struct("=ii")
+_DUP2 = os.POSIX_SPAWN_DUP2
+
+
+class Stage(IntEnum):
+    """What failed, by the launcher's own numbers; in the order in which it does it."""
+
+    ARGUMENTS = 1
+    SESSION = 2
+    TERMINAL = 3
+    CGROUP = 4
+    DIRECTORY = 5
+    LIMIT = 6
+    GROUPS = 7
+    GROUP = 8
+    USER = 9
+    CAPABILITIES = 10
+    WAY_BACK = 11
+    PRIVILEGES = 12
+    SIGNALS = 13
+    DESCRIPTORS = 14
+    EXEC = 15
+
+
+def read_report(status: int) -> tuple[Stage, int] | None:
+    """Return what a launcher failed at and the errno, None if it became the program.
+
+    Waits until either is certain.
+
+    Args:
+        status: the read end of the pipe that it was given.
+    """
+    report = os.read(status, _REPORT.size)
+    if not report:
+        return None
+    stage, number = _REPORT.unpack(report)
+    return Stage(stage), number
+
+
+def raise_failure(stage: Stage, number: int, words: list[bytes]) -> None:
+    """Raise what `Way.start` would have raised, had it waited."""
+    why = os.strerror(number)
+    if stage is Stage.EXEC:
+        raise OSError(number, why, words[0])
+    if stage is Stage.DIRECTORY:
+        raise OSError(number, why, "the working directory")
+    message = f"{stage.name.lower().replace('_', ' ')}: {why}"
+    raise subprocess.SubprocessError(message)
+
+
+class Launcher:
+    """Starts processes by the launcher.
+
+    Args:
+        program: descriptor of it. By descriptor, since an upgrade replaces the file while the
+            keeper of before still needs the one that it knows.
+    """
+
+    name = "launcher"
+
+    def __init__(self, program: int) -> None:
+        self._program = program
+        self._path = f"/proc/self/fd/{program}"
+
+    @classmethod
+    def found(cls, trial: NewProcess, program: str = _PROGRAM) -> "Launcher | None":
+        """Return the launcher of this installation if it is there and does its work, else None.
+
+        Args:
+            trial: what scripts get; its program has to be one that cannot be run.
+            program: path of the launcher.
+        """
+        try:
+            launcher = cls(os.open(program, os.O_RDONLY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            logger.info("no_launcher", detail="it was not built; scripts are started by fork")
+            return None
+        except OSError as error:
+            logger.warning("launcher_unusable", detail=f"{error}; scripts are started by fork")
+            return None
+        problem = launcher._problem(trial)
+        if problem is None:
+            return launcher
+        logger.warning("launcher_unusable", detail=f"{problem}; scripts are started by fork")
+        os.close(launcher._program)
+        return None
+
+    def _problem(self, trial: NewProcess) -> str | None:
+        """Let it do everything but the exec; return what is wrong with that, None if nothing."""
+        try:
+            pid, status = self.start(trial)
+        except OSError as error:
+            return f"it cannot be run: {error.strerror}"
+        try:
+            report = read_report(status)
+        finally:
+            os.close(status)
+            os.waitpid(pid, 0)
+        if report == (Stage.EXEC, errno.EACCES):
+            return None
+        if report is None:
+            return "it did not say how its exec went"
+        return f"{report[0].name.lower()}: {os.strerror(report[1])}"
+
+    def start(self, process: NewProcess) -> tuple[int, int]:
+        """See `Way.start`; returns before the exec, so only the launcher's own can fail."""
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            pid = self._spawn(process, writer)
+        except OSError as error:
+            os.close(reader)
+            if error.errno == errno.E2BIG:
+                raise OSError(error.errno, error.strerror, process.words[0]) from error
+            # Its filename is the launcher's, which is nothing of the script's.
+            raise OSError(error.errno, error.strerror) from error
+        except ValueError:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+        return pid, reader
+
+    def _spawn(self, process: NewProcess, writer: int) -> int:
+        stdin, stdout, stderr = process.streams
+        # Onto itself means: stays open across this one exec. No number of ours is one of those
+        # that scripts get, which the keeper's own files hold.
+        actions = [
+            (_DUP2, stdin, 0),
+            (_DUP2, stdout, 1),
+            (_DUP2, stderr, 2),
+            (_DUP2, process.script, SCRIPT_DESCRIPTOR),
+            (_DUP2, writer, writer),
+            (_DUP2, process.directory, process.directory),
+        ]
+        words = [b"launcher", b"--status=%d" % writer, b"--directory=%d" % process.directory]
+        if process.cgroup is not None:
+            actions.append((_DUP2, process.cgroup, process.cgroup))
+            words.append(b"--cgroup=%d" % process.cgroup)
+        if process.files is not None:
+            words.append(b"--limit=%d:%d:%d" % (resource.RLIMIT_NOFILE, *map(_word, process.files)))
+        if process.user.changes:
+            user = process.user
+            groups = ",".join(map(str, user.groups))
+            words.append(f"--user={user.uid}:{user.gid}:{groups}".encode())
+        if b"/" not in process.words[0]:
+            words.append(b"--path=" + process.environment.get(b"PATH", os.defpath.encode()))
+        return os.posix_spawn(
+            self._path,
+            [*words, b"--", *process.words],
+            process.environment,
+            file_actions=actions,
+        )
+
+
+def _word(limit: int) -> int:
+    """Return a limit as the kernel counts, where Python says -1 for none."""
+    return limit % (1 << 64)

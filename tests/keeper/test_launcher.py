@@ -1,0 +1,569 @@
+"""The launcher by itself: it becomes the program with all that was asked, or says what failed."""
+
+import errno
+import json
+import os
+import pty
+import resource
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scriptservice.keeper.launcher import Stage
+from scriptservice.keeper.tree import own_cgroup
+from support.launcher import FAILED, PROGRAM, launch, printed, status_of
+from support.service import new_directory
+
+CLOSED = 900
+"""A descriptor that is not open in any launcher."""
+
+SHOW_FILES = """import json, os
+found = {}
+for name in os.listdir("/proc/self/fd"):
+    try:
+        found[name] = os.readlink("/proc/self/fd/" + name)
+    except OSError:
+        pass  # the listing's own
+print(json.dumps(found))"""
+SHOW_IDS = """import os
+print(os.getpid() == os.getpgid(0) == os.getsid(0), open("/proc/self/stat").read().split()[6])"""
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that every user may pass through."""
+    made = new_directory()
+    yield made
+    subprocess.run(["rm", "-rf", made], check=True)
+
+
+# What it is
+
+
+def test_it_is_a_small_static_program_without_rights_of_its_own() -> None:
+    status = PROGRAM.stat()
+    assert stat.S_IMODE(status.st_mode) == 0o755
+    headers = subprocess.run(
+        ["readelf", "--program-headers", "--wide", PROGRAM], check=True, capture_output=True
+    ).stdout.decode()
+    assert "INTERP" not in headers
+    assert "DYNAMIC" not in headers
+    assert "RWE" not in headers
+    assert "GNU_STACK" in headers
+    assert "security.capability" not in os.listxattr(PROGRAM)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--unknown"], errno.EINVAL),
+        ([""], errno.EINVAL),
+        (["-"], errno.EINVAL),
+        (["/bin/true"], errno.EINVAL),
+        (["--no-new-privilege"], errno.EINVAL),
+        (["--no-new-privileges="], errno.EINVAL),
+        (["--no-new-privileges", "--no-new-privileges"], errno.EEXIST),
+        (["--terminal=0"], errno.EINVAL),
+        (["--terminal", "--terminal"], errno.EEXIST),
+        (["--status=5"], errno.EINVAL),
+        (["--directory"], errno.EINVAL),
+        (["--directory="], errno.EINVAL),
+        (["--directory=-1"], errno.EINVAL),
+        (["--directory=+5"], errno.EINVAL),
+        (["--directory= 5"], errno.EINVAL),
+        (["--directory=5 "], errno.EINVAL),
+        (["--directory=0x5"], errno.EINVAL),
+        (["--directory=5:6"], errno.EINVAL),
+        (["--directory=0"], errno.EBADF),
+        (["--directory=2"], errno.EBADF),
+        (["--directory=63"], errno.EBADF),
+        (["--directory=2147483648"], errno.ERANGE),
+        (["--directory=18446744073709551621"], errno.ERANGE),
+        (["--directory=5", "--directory=5"], errno.EEXIST),
+        (["--cgroup="], errno.EINVAL),
+        (["--cgroup=1"], errno.EBADF),
+        (["--cgroup=4294967296"], errno.ERANGE),
+        (["--cgroup=5", "--cgroup=5"], errno.EEXIST),
+        (["--limit="], errno.EINVAL),
+        (["--limit=7"], errno.EINVAL),
+        (["--limit=7:1"], errno.EINVAL),
+        (["--limit=7:1:"], errno.EINVAL),
+        (["--limit=7::1"], errno.EINVAL),
+        (["--limit=7:1:1:1"], errno.EINVAL),
+        (["--limit=7:-1:-1"], errno.EINVAL),
+        (["--limit=16:1:1"], errno.ERANGE),
+        (["--limit=7:18446744073709551616:1"], errno.ERANGE),
+        (["--limit=7:1:99999999999999999999999999"], errno.ERANGE),
+        (["--limit=7:64:64"] * 17, errno.E2BIG),
+        (["--user="], errno.EINVAL),
+        (["--user=1000"], errno.EINVAL),
+        (["--user=1000:"], errno.EINVAL),
+        (["--user=1000:1000"], errno.EINVAL),
+        (["--user=1000:1000:x"], errno.EINVAL),
+        (["--user=1000:1000:1,"], errno.EINVAL),
+        (["--user=1000:1000:,1"], errno.EINVAL),
+        (["--user=1000:1000:1,,2"], errno.EINVAL),
+        (["--user=1000:1000:1:2"], errno.EINVAL),
+        (["--user=root:root:"], errno.EINVAL),
+        (["--user=0:0:"], errno.EPERM),
+        (["--user=4294967295:1000:"], errno.ERANGE),
+        (["--user=1000:4294967295:"], errno.ERANGE),
+        (["--user=1000:1000:4294967295"], errno.ERANGE),
+        (["--user=4294967296:1000:"], errno.ERANGE),
+        (["--user=18446744073709552616:1000:"], errno.ERANGE),
+        (["--user=1000:1000:", "--user=1000:1000:"], errno.EEXIST),
+        (["--path=/bin", "--path=/bin"], errno.EEXIST),
+    ],
+)
+def test_wrong_arguments_are_refused(words: list[str], error: int) -> None:
+    ended = launch(*words)
+    assert ended.report == (Stage.ARGUMENTS, error)
+    assert ended.code == FAILED
+
+
+def test_a_program_is_needed() -> None:
+    assert launch(program=[]).report == (Stage.ARGUMENTS, errno.EINVAL)
+
+
+def test_so_is_the_mark_before_it() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as report:
+        done = subprocess.run([PROGRAM, f"--status={writer}"], pass_fds=[writer], check=False)
+        os.close(writer)
+        assert report.read() == bytes([Stage.ARGUMENTS, 0, 0, 0, errno.EINVAL, 0, 0, 0])
+    assert done.returncode == FAILED
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--"],
+        ["--", "/bin/echo", "ran"],
+        ["/bin/echo", "ran"],
+        ["--terminal", "--status=1", "--", "/bin/echo", "ran"],
+        *([f"--status={value}", "--", "/bin/echo", "ran"] for value in (
+            "", "x", "1", "2", "63", "-1", "2147483648", "9999999999999999999999", f"{CLOSED} ",
+        )),
+    ],
+)  # fmt: skip
+def test_without_a_status_it_only_ends(words: list[str]) -> None:
+    done = subprocess.run([PROGRAM, *words], check=False, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (FAILED, b"", b"")
+
+
+def test_it_ends_even_without_any_argument() -> None:
+    pid = os.posix_spawn(str(PROGRAM), ["x"], {})
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == FAILED
+
+
+WORDS = st.one_of(
+    st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=20),
+    st.builds(
+        "{}{}{}".format,
+        st.sampled_from(
+            ["--status=", "--cgroup=", "--directory=", "--limit=", "--user=", "--path=", "--",
+             "--terminal", "--no-new-privileges"]
+        ),
+        st.from_regex(r"[0-9:,/-]{0,24}", fullmatch=True),
+        st.sampled_from(["", ":", ",", "\n"]),
+    ),
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.lists(WORDS, max_size=6))
+def test_whatever_it_is_told_it_ends_in_order(words: list[str]) -> None:
+    ended = launch(*words, program=["/bin/echo", "ran"])
+    if ended.report is None:
+        # Its own "--" came sooner, so that another word was the program; or all was well.
+        assert ended.code == 0 or "--" in words
+    else:
+        assert ended.code == FAILED
+        assert ended.output == b""
+
+
+# Exec
+
+
+def file_with(path: Path, content: str, mode: int) -> str:
+    path.write_text(content)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_exec_failures_are_told_by_their_errno(directory: Path) -> None:
+    program = file_with(directory / "text", "echo x\n", 0o755)
+    closed = file_with(directory / "closed", "#!/bin/sh\n", 0o644)
+    (directory / "loop").symlink_to("loop")
+    expected = {
+        "/no/such/program": errno.ENOENT,
+        "no-slash": errno.ENOENT,
+        "": errno.ENOENT,
+        "/etc": errno.EACCES,
+        closed: errno.EACCES,
+        program: errno.ENOEXEC,
+        "/etc/passwd/x": errno.ENOTDIR,
+        str(directory / "loop"): errno.ELOOP,
+        "/" + "x" * 300: errno.ENAMETOOLONG,
+        "/x" * 3000: errno.ENAMETOOLONG,
+        file_with(directory / "bad", "#!/no/such/interpreter\n", 0o755): errno.ENOENT,
+    }
+    for name, error in expected.items():
+        ended = launch(program=[name])
+        assert ended.report == (Stage.EXEC, error), name
+        assert ended.code == FAILED
+
+
+def test_a_program_that_is_being_written_is_busy(directory: Path) -> None:
+    program = file_with(directory / "busy", "#!/bin/sh\n", 0o755)
+    with open(program, "a"):
+        assert launch(program=[program]).report == (Stage.EXEC, errno.ETXTBSY)
+
+
+def test_too_many_arguments_are_told(directory: Path) -> None:
+    # The limit is a quarter of the stack's; that of the launcher itself is still the large one.
+    small = f"--limit={resource.RLIMIT_STACK}:{128 << 10}:{128 << 10}"
+    ended = launch(small, program=["/bin/true", *["x" * 50_000] * 5])
+    assert ended.report == (Stage.EXEC, errno.E2BIG)
+
+
+def test_arguments_and_environment_go_on_as_they_are() -> None:
+    words = ["--user=0:0:", "--", "", "a b", "\n", b"\xff\xfe", "--status=1", "x" * 100_000]
+    show = "import os, sys; sys.stdout.buffer.write(repr(sys.argv[1:]).encode())"
+    python = [sys.executable, "-I", "-c", show]
+    found = launch(program=[*python, *words])
+    plain = subprocess.run([*python, *words], check=True, capture_output=True)
+    assert found.report is None
+    assert found.output == plain.stdout
+    env = {"PATH": "", "A": "1", "B": "", "STATUS": "--status=1"}
+    text = printed(program=["/usr/bin/env", "-0"], env=env)
+    assert text == "".join(f"{name}={value}\0" for name, value in env.items())
+    assert printed(program=["/usr/bin/env"], env={}) == ""
+
+
+def test_it_reads_nothing(directory: Path) -> None:
+    text = "".join(f"{n}\n" for n in range(1000))
+    with open(file_with(directory / "in", text, 0o644)) as stdin:
+        assert printed(program=["/bin/cat"], stdin=stdin) == text
+
+
+# Where a name without a slash is looked for
+
+
+def test_a_name_is_looked_for_in_order(directory: Path) -> None:
+    for name in ("first", "second"):
+        (directory / name).mkdir()
+        file_with(directory / name / "tool", f"#!/bin/sh\necho {name}\n", 0o755)
+    path = f"--path=/no/such:/etc/passwd:{directory}/second:{directory}/first"
+    assert printed(path, program=["tool"]) == "second\n"
+    assert printed(f"--path={directory}/first/", program=["tool"]) == "first\n"
+    # An empty entry is the working directory.
+    for path in ("--path=", "--path=:/no/such", "--path=/no/such:", "--path=/no::/such"):
+        assert printed(path, program=["tool"], cwd=directory / "first") == "first\n"
+    # What has a slash is not looked for; what the environment says does not matter.
+    assert launch(path, program=["./tool"], cwd=directory).report == (Stage.EXEC, errno.ENOENT)
+    env = {"PATH": f"{directory}/first"}
+    assert launch("--path=/bin", program=["tool"], env=env).report == (Stage.EXEC, errno.ENOENT)
+    assert launch(program=["tool"], env=env).report == (Stage.EXEC, errno.ENOENT)
+
+
+def test_what_stands_in_the_way_is_told(directory: Path) -> None:
+    for name in ("closed", "open", "text"):
+        (directory / name).mkdir()
+    file_with(directory / "closed" / "tool", "#!/bin/sh\n", 0o644)
+    file_with(directory / "text" / "tool", "text\n", 0o755)
+    file_with(directory / "open" / "tool", "#!/bin/sh\necho ran\n", 0o755)
+    closed, text = f"{directory}/closed", f"{directory}/text"
+    assert printed(f"--path={closed}:{directory}/open", program=["tool"]) == "ran\n"
+    for path, error in (
+        (f"{closed}:/no/such", errno.EACCES),
+        (f"/no/such:{closed}", errno.EACCES),
+        (f"{text}:{closed}", errno.ENOEXEC),
+        (f"{closed}:{text}", errno.EACCES),
+        ("/no/such:/etc/passwd", errno.ENOENT),
+        ("/" + "x" * 5000, errno.ENAMETOOLONG),
+        ("/" + "x" * 4095, errno.ENAMETOOLONG),
+        ("/x" * 2045, errno.ENOENT),  # with "/tool" and its end just a path
+        ("/x" * 2044 + "/yy", errno.ENAMETOOLONG),
+        (f"{'/x' * 5000}:/no/such", errno.ENAMETOOLONG),
+    ):
+        report = launch(f"--path={path}", program=["tool"]).report
+        assert report == (Stage.EXEC, error), path[:40]
+
+
+# What every script gets
+
+
+def test_it_leads_its_own_session_without_a_terminal() -> None:
+    assert printed(program=[sys.executable, "-c", SHOW_IDS]) == "True 0\n"
+
+
+def test_it_cannot_leave_a_session_that_it_leads() -> None:
+    ended = launch(start_new_session=True)
+    assert ended.report == (Stage.SESSION, errno.EPERM)
+
+
+def test_a_terminal_becomes_its_own() -> None:
+    controller, terminal = pty.openpty()
+    try:
+        show = (
+            "import os; print(os.getpid() == os.tcgetpgrp(0), os.ttyname(os.open('/dev/tty', 0)))"
+        )
+        words = [sys.executable, "-c", show]
+        assert printed("--terminal", program=words, stdin=terminal) == "True /dev/tty\n"
+        # Without being asked for it does not.
+        ended = launch(
+            program=["/bin/sh", "-c", ": </dev/tty"], stdin=terminal, stderr=subprocess.DEVNULL
+        )
+        assert ended.report is None
+        assert ended.code != 0
+    finally:
+        os.close(terminal)
+        os.close(controller)
+
+
+def test_what_is_no_terminal_is_told() -> None:
+    assert launch("--terminal").report == (Stage.TERMINAL, errno.ENOTTY)
+
+
+def ignore_and_block_all() -> None:
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def test_signals_are_as_if_nobody_had_touched_them() -> None:
+    before = subprocess.run(
+        ["/bin/cat", "/proc/self/status"],
+        check=True,
+        capture_output=True,
+        preexec_fn=ignore_and_block_all,
+        restore_signals=False,
+    ).stdout.decode()
+    for name in ("SigIgn", "SigBlk"):
+        assert int(before.partition(f"{name}:")[2].split()[0], 16).bit_count() > 50, name
+    status = status_of(preexec_fn=ignore_and_block_all, restore_signals=False)
+    for name in ("SigIgn", "SigBlk", "SigCgt", "SigPnd", "ShdPnd"):
+        assert int(status[name], 16) == 0, name
+
+
+def test_a_pipe_that_nobody_reads_ends_a_script() -> None:
+    done = printed(program=["/bin/bash", "-c", "yes | head -1; echo ${PIPESTATUS[0]}"])
+    assert done == f"y\n{128 + signal.SIGPIPE}\n"
+
+
+def test_the_mask_for_files_is_set() -> None:
+    assert status_of(umask=0o022)["Umask"] == "0077"
+
+
+def test_only_the_scripts_descriptors_go_on() -> None:
+    files = [os.open("/etc/hostname", os.O_RDONLY) for _ in range(3)]
+    high = os.dup2(files[0], 1000)
+    last = os.dup2(files[0], 63)
+    work = os.open("/", os.O_PATH)
+    try:
+        shown = printed(
+            f"--directory={work}",
+            program=[sys.executable, "-I", "-c", SHOW_FILES],
+            files=[*files, high, last, work],
+        )
+    finally:
+        for each in (*files, high, last, work):
+            os.close(each)
+    found = json.loads(shown)
+    assert set(found) == {"0", "1", "2", "63"}
+    assert found["63"] == "/etc/hostname"
+
+
+# What is asked for
+
+
+def test_the_directory_is_entered(directory: Path) -> None:
+    (directory / "in").mkdir()
+    handle = os.open(directory / "in", os.O_PATH | os.O_DIRECTORY)
+    try:
+        words = ["/bin/pwd"]
+        assert (
+            printed(f"--directory={handle}", program=words, files=[handle]) == f"{directory}/in\n"
+        )
+    finally:
+        os.close(handle)
+
+
+def test_what_cannot_be_entered_is_told(directory: Path) -> None:
+    handle = os.open("/etc/passwd", os.O_PATH)
+    try:
+        ended = launch(f"--directory={handle}", files=[handle])
+    finally:
+        os.close(handle)
+    assert ended.report == (Stage.DIRECTORY, errno.ENOTDIR)
+    assert launch(f"--directory={CLOSED}").report == (Stage.DIRECTORY, errno.EBADF)
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    own = own_cgroup()
+    assert own is not None, "no cgroup2 is mounted"
+    path = Path(own) / f"scriptservice-test-{uuid4()}"
+    path.mkdir()
+    yield path
+    if path.exists():
+        path.rmdir()
+
+
+def test_the_cgroup_is_entered(cgroup: Path) -> None:
+    handle = os.open(cgroup / "cgroup.procs", os.O_WRONLY)
+    try:
+        shown = printed(
+            f"--cgroup={handle}", program=["/bin/cat", "/proc/self/cgroup"], files=[handle]
+        )
+    finally:
+        os.close(handle)
+    assert cgroup.name in shown
+    assert cgroup.name not in Path("/proc/self/cgroup").read_text()
+
+
+def test_a_cgroup_that_cannot_be_entered_is_told(cgroup: Path) -> None:
+    assert launch(f"--cgroup={CLOSED}").report == (Stage.CGROUP, errno.EBADF)
+    gone = os.open(cgroup / "cgroup.procs", os.O_WRONLY)
+    reading = os.open("/dev/zero", os.O_RDONLY)
+    full = os.open("/dev/full", os.O_WRONLY)
+    cgroup.rmdir()
+    try:
+        for handle, error in ((gone, errno.ENODEV), (reading, errno.EBADF), (full, errno.ENOSPC)):
+            ended = launch(f"--cgroup={handle}", files=[handle])
+            assert ended.report == (Stage.CGROUP, error)
+            assert ended.code == FAILED
+    finally:
+        for handle in (gone, reading, full):
+            os.close(handle)
+
+
+def test_limits_are_set() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    options = [
+        f"--limit={resource.RLIMIT_NOFILE}:100:{hard}",
+        f"--limit={resource.RLIMIT_CORE}:0:0",
+    ]
+    assert printed(*options, program=["/bin/bash", "-c", "ulimit -n; ulimit -c"]) == "100\n0\n"
+    endless = f"--limit={resource.RLIMIT_CPU}:{2**64 - 1}:{2**64 - 1}"
+    assert printed(endless, program=["/bin/bash", "-c", "ulimit -t"]) == "unlimited\n"
+
+
+def test_a_limit_that_cannot_be_is_told() -> None:
+    above = f"--limit={resource.RLIMIT_CORE}:2:1"
+    assert launch(above).report == (Stage.LIMIT, errno.EINVAL)
+
+
+def test_privileges_can_be_forbidden() -> None:
+    assert status_of("--no-new-privileges")["NoNewPrivs"] == "1"
+    assert f"NoNewPrivs:\t{status_of()['NoNewPrivs']}" in Path("/proc/self/status").read_text()
+
+
+# Another user
+
+
+@pytest.mark.parametrize("groups", ["", "59999", "7,100,4294967294"])
+def test_the_user_changes_for_good(groups: str) -> None:
+    status = status_of(f"--user=59999:59998:{groups}")
+    assert status["Uid"].split() == ["59999"] * 4
+    assert status["Gid"].split() == ["59998"] * 4
+    assert status["Groups"].split() == (groups.split(",") if groups else [])
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[name], 16) == 0, name
+    for call in ("setuid(0)", "setgid(0)", "setgroups([0])"):
+        words = ["/usr/bin/python3", "-c", f"import os; os.{call}"]
+        ended = launch(f"--user=59999:59998:{groups}", program=words, stderr=subprocess.DEVNULL)
+        assert (ended.report, ended.code) == (None, 1), call
+
+
+def test_without_a_user_nobody_changes() -> None:
+    status = status_of()
+    assert status["Uid"].split() == [str(os.geteuid())] * 4
+    assert status["Gid"].split() == [str(os.getegid())] * 4
+
+
+def test_many_groups_are_taken() -> None:
+    groups = list(range(100_000, 118_000))
+    shown = printed(
+        f"--user=59999:59999:{','.join(map(str, groups))}",
+        program=["/usr/bin/python3", "-c", "import os; print(len(os.getgroups()))"],
+    )
+    assert int(shown) == len(groups)
+
+
+def test_the_largest_ids_are_taken() -> None:
+    status = status_of("--user=4294967294:4294967294:4294967294")
+    assert status["Uid"].split() == ["4294967294"] * 4
+    assert status["Gid"].split() == ["4294967294"] * 4
+
+
+@pytest.mark.parametrize(("missing", "stage"), [("setgid", Stage.GROUPS), ("setuid", Stage.USER)])
+def test_it_goes_on_with_no_more_than_was_asked(missing: str, stage: Stage) -> None:
+    under = ["setpriv", f"--bounding-set=-{missing}", "--"]
+    ended = launch("--user=59999:59999:", program=["/bin/echo", "ran"], under=under)
+    assert ended.report == (stage, errno.EPERM)
+    assert (ended.code, ended.output) == (FAILED, b"")
+
+
+def test_who_is_not_root_cannot_change() -> None:
+    ended = launch("--user=59998:59998:", user=59999, group=59999, extra_groups=[])
+    assert ended.report == (Stage.GROUPS, errno.EPERM)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    more = f"--limit={resource.RLIMIT_NOFILE}:1:{hard + 1}"
+    ended = launch(more, user=59999, group=59999, extra_groups=[])
+    assert ended.report == (Stage.LIMIT, errno.EPERM)
+
+
+def test_capabilities_go_even_where_root_made_them_stay() -> None:
+    """With these bits the kernel leaves them all to whoever root becomes."""
+    under = [
+        "setpriv", "--securebits=+no_setuid_fixup", "--inh-caps=+kill,+setuid",
+        "--ambient-caps=+kill,+setuid", "--",
+    ]  # fmt: skip
+    kept = subprocess.run(
+        [*under, "setpriv", "--reuid=59999", "--clear-groups", "cat", "/proc/self/status"],
+        check=True,
+        capture_output=True,
+    ).stdout.decode()
+    assert "CapAmb:\t0000000000000000" not in kept
+    status = status_of("--user=59999:59999:", under=under)
+    assert status["Uid"].split() == ["59999"] * 4
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[name], 16) == 0, name
+
+
+def test_the_directory_is_entered_before_the_user_changes(directory: Path) -> None:
+    """As root: a script may have closed its own directory since the keeper opened it."""
+    inside = directory / "in"
+    inside.mkdir(mode=0o700)
+    handle = os.open(inside, os.O_PATH)
+    try:
+        shown = printed(
+            f"--directory={handle}",
+            "--user=59999:59999:",
+            program=["/usr/bin/readlink", "/proc/self/cwd"],
+            files=[handle],
+        )
+    finally:
+        os.close(handle)
+    assert shown == f"{inside}\n"
+
+
+def test_an_earlier_failure_leaves_the_later_undone(directory: Path) -> None:
+    program = ["/bin/touch", str(directory / "ran")]
+    for options in (["--terminal"], [f"--cgroup={CLOSED}"], [f"--directory={CLOSED}"]):
+        assert launch(*options, program=program).code == FAILED
+    assert list(directory.iterdir()) == []

@@ -1,0 +1,82 @@
+"""Starts the launcher by itself, and reads what it reports."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scriptservice.keeper import launcher
+from scriptservice.keeper.launcher import Stage, read_report
+
+PROGRAM = Path(launcher.__file__).with_suffix("")
+FAILED = 127
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a launcher.
+
+    Attributes:
+        report: what it failed at and the errno; None: it became the program.
+        code: of its exit, or of the program's.
+        output: what the program printed.
+    """
+
+    report: tuple[Stage, int] | None
+    code: int
+    output: bytes
+
+
+def launch(
+    *options: str,
+    program: Iterable[str | bytes] = ("/bin/true",),
+    files: Iterable[int] = (),
+    under: Iterable[str] = (),
+    **popen: Any,
+) -> Ended:
+    """Start the launcher with a status, and wait for its end or its program's.
+
+    Args:
+        options: between the status and the program.
+        program: with its arguments.
+        files: more descriptors that it inherits.
+        under: a program, with its arguments, that becomes the launcher.
+        popen: more for `subprocess.Popen`.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    words = [*under, str(PROGRAM), f"--status={writer}", *options, "--", *program]
+    popen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **popen}
+    try:
+        with subprocess.Popen(words, pass_fds=[writer, *files], **popen) as process:
+            os.close(writer)
+            writer = -1
+            report = read_report(reader)
+            try:
+                output, _ = process.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                raise
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+    return Ended(report, process.returncode, output or b"")
+
+
+def printed(*options: str, program: Iterable[str | bytes], **more: Any) -> str:
+    """Return what a program prints that the launcher becomes; it must succeed."""
+    ended = launch(*options, program=program, **more)
+    assert ended.report is None
+    assert ended.code == 0, ended
+    return ended.output.decode()
+
+
+def status_of(*options: str, **more: Any) -> dict[str, str]:
+    """Return /proc/self/status of a program that the launcher becomes."""
+    text = printed(*options, program=["/bin/cat", "/proc/self/status"], **more)
+    return {
+        name: value.strip() for name, _, value in (line.partition(":") for line in text.split("\n"))
+    }

@@ -1,0 +1,127 @@
+"""A program: starts scripts by one way in a process of its own, and prints what came of them.
+
+usage: spawn_cases.py WAY DIRECTORY; prints a JSON object, by the name of the case.
+"""
+
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from scriptservice.keeper.linux import process_stat
+from scriptservice.keeper.protocol import SpawnSpec
+from scriptservice.keeper.spawn import Spawned, Spawner, SpawnError
+from scriptservice.keeper.users import ScriptUser
+
+USER = ScriptUser(59999, 59998, (7, 8), "someone", None, changes=True)
+SPEC = SpawnSpec("", "echo $0; id -u; id -G; pwd; cat", ["/bin/bash"], ["x"], stdin="in\n")
+
+
+def start(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> Spawned:
+    """Start a script and make sure that it runs."""
+    spawned = spawner.spawn(spec, cgroup)
+    spawner.confirm(spawned, spec)
+    return spawned
+
+
+def end(spawned: Spawned) -> tuple[str, int]:
+    """Return what a script prints, and how it ends; close what is open."""
+    printed = b""
+    for stream in (spawned.stdout, spawned.stderr):
+        while part := os.read(stream, 65536):
+            printed += part
+        os.close(stream)
+    _, status = os.waitpid(spawned.pid, 0)
+    os.close(spawned.handle)
+    return printed.decode(), os.waitstatus_to_exitcode(status)
+
+
+def refusal(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> tuple[str, bool]:
+    """Return why a script cannot be started, and whether it may be tried again."""
+    try:
+        spawned = start(spawner, spec, cgroup)
+    except SpawnError as error:
+        return str(error), error.retry
+    raise AssertionError(end(spawned))
+
+
+def open_files() -> dict[str, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # the listing's own
+    return found
+
+
+def children() -> str:
+    with open("/proc/thread-self/children") as file:
+        return file.read()
+
+
+def cases(spawner: Spawner, directory: str) -> dict[str, Any]:
+    before = open_files()
+    found: dict[str, Any] = {"way": spawner.way}
+    found["ran"] = end(start(spawner, SPEC))
+    found["private"] = end(start(spawner, replace(SPEC, id="p", working_directory="private")))
+    found["large"] = end(
+        start(spawner, replace(SPEC, script="# " + "x" * 100_000 + "\necho large"))
+    )
+    env = {"PATH": f"/no/such:{directory}/closed:/bin"}
+    found["looked for"] = end(start(spawner, replace(SPEC, interpreter=["bash"], env=env)))
+    refused = {
+        "no program": {"interpreter": ["/no/such/program"]},
+        "no name": {"interpreter": ["no-such-program"]},
+        "a directory": {"interpreter": ["/etc"]},
+        "no format": {"interpreter": [f"{directory}/text"]},
+        "closed on the path": {"interpreter": ["tool"], "env": {"PATH": f"{directory}/closed"}},
+        "too long": {"args": ["x" * 100_000] * 60},
+        "one too long": {"args": ["x" * 200_000]},
+        "no directory": {"working_directory": "/no/such"},
+        "a closed directory": {"working_directory": "/root"},
+        "a file": {"working_directory": "/etc/passwd"},
+        "no program in private": {"working_directory": "private", "interpreter": ["/no/such"]},
+        "a zero byte": {"args": ["a\0b"]},
+    }
+    for name, fields in refused.items():
+        found[name] = refusal(spawner, replace(SPEC, id=str(uuid4()), **fields))
+    full = os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
+    found["cgroup"] = refusal(spawner, SPEC, full)[1]
+    os.close(full)
+    found["left in private"] = os.listdir(f"{directory}/data/private")
+    found["files left"] = sorted(open_files().items() - before.items())
+    found["children left"] = children()
+    return found
+
+
+def starts(spawner: Spawner) -> list[tuple[int, int]]:
+    """Return start ticks as the spawner and as /proc tells them, of starts all over a tick."""
+    pairs = []
+    for number in range(300):
+        spawned = start(spawner, replace(SPEC, script="exec sleep 100"))
+        stat = process_stat(spawned.pid)
+        assert stat is not None
+        pairs.append((spawned.start_ticks, stat.start_ticks))
+        os.kill(spawned.pid, 9)
+        end(spawned)
+        time.sleep(number % 10 / 1000)
+    return pairs
+
+
+def main() -> None:
+    way, directory = sys.argv[1:]
+    os.umask(0o077)
+    spawner = Spawner(
+        f"{directory}/data", USER, path="/bin", lang="C", use_launcher=way == "launcher"
+    )
+    found = cases(spawner, directory)
+    found["starts"] = starts(spawner)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
