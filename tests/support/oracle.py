@@ -122,7 +122,7 @@ def endless(limit_bytes: int = 4 << 20) -> Script:
     """Prints numbered lines for ever, of which the first bytes are kept; it is stopped."""
     return Script(
         "endless",
-        "exec seq -f 'line %07.0f' 9999999",
+        "while :; do seq -f 'line %07.0f' 9999999; done",
         ("stopped", None),
         {"output_limit_bytes": limit_bytes},
         bounded=False,
