@@ -12,6 +12,7 @@ import pytest
 from scriptservice.keeper.journal import Kind, now_us
 from scriptservice.keeper.journal_writer import JournalWriter
 from scriptservice.keeper.linux import boot_id, process_stat
+from support.oracle import Trial, endless
 from support.scripts import keeper_of, unique_seconds
 from support.service import Service, eventually, processes_with
 
@@ -218,3 +219,18 @@ def test_a_second_keeper_is_refused_while_the_first_lives(
     assert "serves it already" in second.output()
     second.log.close()
     assert service.get(command)["status"] == "running"
+
+
+def test_what_was_dropped_at_the_output_limit_leaves_no_gap(
+    make_service: Callable[..., Service],
+) -> None:
+    """What waits in the pipe then does not follow what is stored, and is no part of it."""
+    service = make_service().start()
+    trial = Trial(service)
+    sent = trial.submit(endless(1 << 20))
+    command = str(sent.id)
+    eventually(lambda: service.get(command)["output"]["discarded_bytes"], "some to be dropped")
+    service.kill_keeper()
+    service.start()
+    trial.verify(keeper_died=True)
+    assert service.get(command)["output"]["bytes"] == 1 << 20

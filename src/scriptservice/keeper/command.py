@@ -200,7 +200,12 @@ class RunningCommand:
         return self._over
 
     def _process_fields(self) -> dict[str, Any]:
-        return {"pid": self.pid, "start_ticks": self._start_ticks, "pipes": list(self._pipes)}
+        return {
+            "pid": self.pid,
+            "start_ticks": self._start_ticks,
+            "pipes": list(self._pipes),
+            "output_limit_bytes": self._limit,
+        }
 
     def snapshot(self) -> dict[str, Any]:
         """Return what a later keeper needs to end this command after this one's death."""

@@ -45,7 +45,7 @@ class Kind(IntEnum):
     * KEEPER: a keeper began to write here; its identity.
     * SNAPSHOT: all commands open at the start of a segment.
     * STARTING: a script is about to be spawned.
-    * STARTED: it was; ``pid``, ``start_ticks``, ``pipes``.
+    * STARTED: it was; ``pid``, ``start_ticks``, ``pipes``, ``output_limit_bytes``.
     * REFUSED: it was not; ``retry`` says whether it may be sent again, ``reason`` why.
     * OUTPUT: bytes of one stream (1 stdout, 2 stderr) at ``position`` of the merged output.
     * DISCARDED: bytes beyond the output limit so far.

@@ -55,6 +55,7 @@ class OpenCommand:
         start_ticks: of that process.
         pipes: inode numbers of its stdout and stderr.
         position: its merged output so far.
+        output_limit_bytes: how much is kept, None for all.
         exited: whether the script's own exit is on record.
         cause: of the stop that had begun, None if none had.
         leftovers_killed: as far as that is on record.
@@ -66,6 +67,7 @@ class OpenCommand:
     start_ticks: int = 0
     pipes: tuple[int, int] = (0, 0)
     position: int = 0
+    output_limit_bytes: int | None = None
     exited: bool = False
     cause: str | None = None
     leftovers_killed: int = 0
@@ -156,6 +158,7 @@ def _replay(past: Past, record: Record, length: int) -> None:
         fields = record.fields()
         state.pid, state.start_ticks = fields["pid"], fields["start_ticks"]
         state.pipes = (fields["pipes"][0], fields["pipes"][1])
+        state.output_limit_bytes = fields.get("output_limit_bytes")
     elif record.kind == Kind.DISCARDED:
         state.discarded_bytes = record.fields()["discarded_bytes"]
     elif record.kind == Kind.STOPPING:
@@ -171,6 +174,7 @@ def _from_snapshot(entry: dict[str, Any]) -> OpenCommand:
         start_ticks=entry["start_ticks"],
         pipes=(entry["pipes"][0], entry["pipes"][1]),
         position=entry["position"],
+        output_limit_bytes=entry.get("output_limit_bytes"),
         exited=entry["exited"],
         cause=entry["cause"],
         leftovers_killed=entry["leftovers_killed"],
@@ -310,7 +314,10 @@ class Recovery:
             # Bounded: a stranger that still writes must not hold up the start.
             for _ in range(_DRAIN_ROUNDS):
                 waiting = bytes_waiting(descriptor)
-                if not waiting:
+                if command.output_limit_bytes is not None:
+                    # Beyond it the keeper had dropped some already: what waits does not follow.
+                    waiting = min(waiting, command.output_limit_bytes - command.position)
+                if waiting <= 0:
                     break
                 moved = self._writer.splice(
                     descriptor, waiting, UUID(command.id).bytes, stream, command.position

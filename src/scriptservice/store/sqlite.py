@@ -1,5 +1,6 @@
 """What is peculiar to SQLite: one file, one writer who locks at once, settings by connection."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -34,10 +35,7 @@ def connect_sqlite(path: str) -> Database:
         ConfigurationError: it cannot be opened or made.
     """
     try:
-        # Nobody else may read what scripts print, whatever the umask.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(descriptor, 0o600)
-        os.close(descriptor)
+        _make(path)
     except OSError as error:
         message = f"cannot open database {path}: {error}"
         raise ConfigurationError(message) from error
@@ -53,6 +51,25 @@ def connect_sqlite(path: str) -> Database:
     event.listen(writing, "begin", _begin("BEGIN IMMEDIATE"))
     event.listen(reading, "begin", _begin("BEGIN"))
     return Database(path, writing, reading, migrating=writing, migrates_itself=True)
+
+
+def _make(path: str) -> None:
+    """Make the file if it is not there; nobody else may read what scripts print.
+
+    A file that is there is not opened here: this process may have a connection to it, and closing
+    any descriptor of a file ends all locks that a process has on it (POSIX). The next connection
+    that another process closed would then take itself for the last, and remove the log of
+    transactions from under this one: what was committed afterwards would be lost.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path) from None
+        os.chmod(path, 0o600)
+    else:
+        os.fchmod(descriptor, 0o600)  # whatever the umask
+        os.close(descriptor)
 
 
 def look_at_sqlite(path: str) -> Database:
