@@ -12,7 +12,6 @@ import pytest
 from support.service import Service
 
 FOLLOWERS = 1000
-OUTPUT_BYTES = 10_000_000
 SCRIPT = """\
 until [ -e "$1" ]; do sleep 0.05; done
 head -c {bytes} /dev/zero | tr '\\0' x
@@ -68,15 +67,16 @@ def peak_bytes(pid: int) -> int:
 
 
 @pytest.mark.usefixtures("many_descriptors")
+@pytest.mark.parametrize("size", [2_000_000, pytest.param(10_000_000, marks=pytest.mark.long)])
 def test_a_thousand_followers_get_every_byte_in_bounded_memory(
-    make_service: Callable[..., Service], database_kind: str
+    make_service: Callable[..., Service], database_kind: str, size: int
 ) -> None:
     # What is bounded is the same on both; one of them suffices for the full number.
     count = FOLLOWERS if database_kind == "sqlite" else FOLLOWERS // 5
     service = make_service().start()
     start = service.data_dir.parent / "start"
-    script = SCRIPT.replace("{bytes}", str(OUTPUT_BYTES))
+    script = SCRIPT.replace("{bytes}", str(size))
     command = service.submit(script, args=[str(start)])["id"]
     positions = asyncio.run(follow_all(service, command, start, count))
-    assert positions == [OUTPUT_BYTES] * count
+    assert positions == [size] * count
     assert peak_bytes(service.server_pid) < 250_000_000

@@ -14,7 +14,7 @@ from scriptservice.keeper.journal_writer import JournalWriter
 from scriptservice.keeper.linux import boot_id, process_stat
 from support.oracle import Trial, endless
 from support.scripts import keeper_of, unique_seconds
-from support.service import Service, eventually, processes_with
+from support.service import ON_SQLITE, Service, eventually, processes_with
 
 FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 
@@ -68,6 +68,7 @@ def test_what_ran_is_lost_and_nobody_survives(
     assert cgroups_of(keepers) == []
 
 
+@ON_SQLITE
 def test_output_is_kept_as_a_prefix(make_service: Callable[..., Service]) -> None:
     service = make_service().start()
     command = service.submit("i=0; while :; do i=$((i+1)); echo line $i; done")["id"]
@@ -148,6 +149,7 @@ def test_keeper_and_server_killed_at_once(make_service: Callable[..., Service]) 
     assert service.run("echo on")["status"] == "succeeded"
 
 
+@ON_SQLITE
 def test_nothing_is_run_twice_however_often_it_dies(make_service: Callable[..., Service]) -> None:
     service = make_service("--max-running", "8").start()
     submitted = [

@@ -128,7 +128,7 @@ def test_a_time_out_happens_while_no_server_can_act(make_service: Callable[..., 
 def test_a_stop_that_was_accepted_happens(make_service: Callable[..., Service]) -> None:
     service = make_service().start()
     mark = unique_seconds()
-    for _ in range(4):
+    for _ in range(2):
         command = service.submit(f"trap '' TERM; echo ready; sleep {mark}; sleep {mark}")["id"]
         service.wait_for_output(command, b"ready")
         ask_to_stop(service, command, grace_seconds=0.2)
