@@ -236,3 +236,22 @@ def test_what_was_dropped_at_the_output_limit_leaves_no_gap(
     service.start()
     trial.verify(keeper_died=True)
     assert service.get(command)["output"]["bytes"] == 1 << 20
+
+
+@ON_SQLITE
+def test_a_server_that_was_just_being_loaded_is_in_nobodys_way(
+    make_service: Callable[..., Service],
+) -> None:
+    """It has the address, and does not look yet whether its keeper lives."""
+    service = make_service().start()
+    for delay in (0.0, 0.03, 0.06, 0.1):
+        server = service.kill_server()
+        eventually(lambda server=server: service.server_pid != server, "the next server")
+        until = time.monotonic() + delay
+        eventually(lambda until=until: time.monotonic() >= until, "a moment")
+        assert service.process is not None
+        service.process.kill()
+        service.process.wait()
+        service.close_client()
+        service.start()
+    assert service.run("true")["status"] == "succeeded"

@@ -37,7 +37,11 @@ def soak(
         while verdict.seconds < seconds:
             time.sleep(chance.expovariate(1 / pause_seconds))
             fault = chance.choices(FAULTS, [each.weight for each in FAULTS])[0]
-            fault.act(hurting)
+            try:
+                fault.act(hurting)
+            except AssertionError as error:
+                verdict.problem(f"{fault.name}: {error}")
+                break
             verdict.faults[fault.name] += 1
             verdict.seconds = time.monotonic() - began
             if time.monotonic() - told > NEWS_SECONDS:

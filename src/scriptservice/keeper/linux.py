@@ -14,6 +14,7 @@ import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
@@ -37,6 +38,11 @@ def hide_from_ptrace() -> None:
     An ``exec`` undoes it, so every program of ours calls this first thing.
     """
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def die_with_parent() -> None:
+    """Let the kernel end this process as soon as its parent is dead, whatever it is doing."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def become_subreaper() -> None:

@@ -1,8 +1,13 @@
 """The listening socket, bound by the keeper so that it outlives every server."""
 
+import errno
 import socket
+import time
+from typing import Any
 
 BACKLOG = 4096
+LEFTOVER_SECONDS = 1.0
+"""So long the server of a keeper that was just killed may still hold the address."""
 
 
 class ListenError(Exception):
@@ -26,9 +31,27 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
+        _bind(listener, address)
         listener.listen(BACKLOG)
     except OSError as error:
         message = f"cannot listen on {host}:{port}: {error.strerror or error}"
         raise ListenError(message) from error
     return listener
+
+
+def _bind(listener: socket.socket, address: Any) -> None:
+    """Bind; wait a moment for whoever is about to let go.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while True:
+        try:
+            listener.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(LEFTOVER_SECONDS / 20)
+        else:
+            return

@@ -2,11 +2,14 @@
 
 import sys
 
-from scriptservice.keeper.linux import hide_from_ptrace
+from scriptservice.keeper.linux import die_with_parent, hide_from_ptrace
 
 if __name__ == "__main__":
     # Before anything secret is in this process.
     hide_from_ptrace()
+    # Its socket says so too, but only to who looks: while this one is being loaded it would hold
+    # the address that the next keeper needs.
+    die_with_parent()
 
     numbers = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))
     try:
