@@ -32,6 +32,7 @@ from scriptservice.keeper.journal import now_us
 from scriptservice.model import Command, Filter, Origin, RequestKey, Stream, Submission
 from scriptservice.server.events import Events
 from scriptservice.server.feed import Feed, Follower
+from scriptservice.server.parts import PART_BYTES, Parts
 from scriptservice.server.remover import Remover
 from scriptservice.server.streaming import StreamCutError
 from scriptservice.store import commands as command_store
@@ -41,9 +42,6 @@ from scriptservice.store import output as output_store
 from scriptservice.store.idempotency import find_request
 from scriptservice.store.reader import Reader
 from scriptservice.store.writer import Writer
-
-PART_BYTES = 64 << 10
-"""How much output is held in memory for one reader."""
 
 WAIT_STEP_SECONDS = 0.005
 
@@ -85,16 +83,6 @@ class Window:
     size: int
 
 
-def _size(extent: command_store.Extent, stream: Stream) -> int:
-    match stream:
-        case Stream.STDOUT:
-            return extent.stdout_bytes
-        case Stream.STDERR:
-            return extent.stderr_bytes
-        case Stream.MERGED:
-            return extent.stdout_bytes + extent.stderr_bytes
-
-
 def _result_of(stored: "asyncio.Future[Result]") -> Result | None:
     """Return what a job of the writer led to, None if it failed."""
     return None if stored.cancelled() or stored.exception() is not None else stored.result()
@@ -111,6 +99,7 @@ class Commands:
         transport: for stopping, and for the state of the host.
         feed: news of commands.
         events: makes event streams.
+        parts: gives output to those who follow it.
         remover: removes the output of deleted commands.
         data_dir: whose disk must have room.
         min_free_bytes: how much.
@@ -128,6 +117,7 @@ class Commands:
         transport: Transport,
         feed: Feed,
         events: Events,
+        parts: Parts,
         remover: Remover,
         data_dir: str,
         min_free_bytes: int,
@@ -141,6 +131,7 @@ class Commands:
         self._transport = transport
         self._feed = feed
         self._events = events
+        self._parts = parts
         self._remover = remover
         self._data_dir = data_dir
         self._min_free_bytes = min_free_bytes
@@ -351,7 +342,7 @@ class Commands:
         """
         extent = await self._reader.run(command_store.extent, _id(command))
         end = None if limit is None else offset + limit
-        return Window(extent, stream, offset, end, _size(extent, stream))
+        return Window(extent, stream, offset, end, extent.size(stream))
 
     async def tail(self, command: str, stream: Stream, count: int, *, lines: bool) -> Window:
         """Return the range of the last bytes or lines of a command's output.
@@ -362,7 +353,7 @@ class Commands:
 
         def find(connection: Connection) -> Window:
             extent = command_store.extent(connection, _id(command))
-            size = _size(extent, stream)
+            size = extent.size(stream)
             start = max(0, size - count)
             if lines:
                 start = output_store.start_of_last_lines(
@@ -402,9 +393,9 @@ class Commands:
             while window.end is None or at < window.end:
                 # Before reading: what is committed after this wakes us again.
                 news.clear()
-                upto = at + PART_BYTES if window.end is None else min(window.end, at + PART_BYTES)
+                upto = at + PART_BYTES if window.end is None else window.end
                 try:
-                    part, finished = await self._step(identifier, window.stream, at, upto)
+                    part = await self._parts.part(identifier, window.stream, at, upto)
                 except UnknownCommandError as error:
                     raise StreamCutError from error
                 except StoreError as error:
@@ -412,28 +403,16 @@ class Commands:
                         raise StreamCutError from error
                     await asyncio.sleep(_STORE_SECONDS)  # it goes on when the database is back
                     continue
-                if part:
-                    at += len(part)
-                    yield part
-                elif finished:
+                if part.data:
+                    at += len(part.data)
+                    yield part.data
+                if part.finished:
                     return
-                elif self._feed.closing:
+                if part.data:
+                    continue
+                if self._feed.closing:
                     raise StreamCutError
-                else:
-                    await news.wait()
-
-    async def _step(
-        self, command: UUID, stream: Stream, start: int, end: int
-    ) -> tuple[bytes, bool]:
-        """Return stored output from an offset on, and whether there can be none beyond it."""
-
-        def step(connection: Connection) -> tuple[bytes, bool]:
-            extent = command_store.extent(connection, command)
-            upto = min(end, _size(extent, stream))
-            part = output_store.read(connection, extent.number, stream, start, upto)
-            return part, extent.finished
-
-        return await self._reader.run(step)
+                await news.wait()
 
     # Hosts and health
 
