@@ -153,8 +153,7 @@ class Parts:
         earlier = self._blocks.pop(key, None)
         if earlier is not None:
             self.kept_bytes -= earlier.weight_bytes
-            # What reaches further was read later, if by one who asked for it earlier.
-            block = earlier if earlier.end > block.end else block.after(earlier)
+            block = block.after(earlier)
         self._blocks[key] = block
         self.kept_bytes += block.weight_bytes
         while self.kept_bytes > KEPT_BYTES:
