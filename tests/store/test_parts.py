@@ -105,8 +105,8 @@ def statements(store: Store) -> Iterator[Callable[[], int]]:
 
 
 @contextmanager
-def looked(store: Store) -> Iterator[threading.Event]:
-    """Give what is set when a reader has its snapshot; it goes on once this is over."""
+def held(store: Store) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Give what is set when a reader has its snapshot, and what lets it go on."""
     begun, go_on = threading.Event(), threading.Event()
 
     def wait(*_: Any) -> None:
@@ -115,10 +115,10 @@ def looked(store: Store) -> Iterator[threading.Event]:
 
     event.listen(store.database.reading, "after_cursor_execute", wait)
     try:
-        yield begun
+        yield begun, go_on
     finally:
-        event.remove(store.database.reading, "after_cursor_execute", wait)
         go_on.set()
+        event.remove(store.database.reading, "after_cursor_execute", wait)
 
 
 @pytest.mark.parametrize("kept", [0, 5000, parts_module.KEPT_BYTES])
@@ -207,15 +207,15 @@ def test_nothing_is_given_of_what_was_deleted(printing: Printing) -> None:
         assert await printing.all_from(0) == printing.plain[Stream.MERGED]
         # One read is under way while it is deleted: it may still be answered, and is not kept.
         printing.print(b"more")
-        with looked(printing.store) as begun:
-            reading = asyncio.create_task(printing.part(350_000))
-            while not begun.is_set():
-                await asyncio.sleep(0)
-        printing.end()
         deletion = requests.Deletion(printing.command.id, CREATED)
-        printing.store.write(requests.mark_deleted, deletion)
-        printing.parts.forget(printing.command.id)
-        assert (await reading).data == b"more"
+        with held(printing.store) as (begun, go_on):
+            reading = asyncio.create_task(printing.part(350_000))
+            await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+            printing.end()
+            printing.store.write(requests.mark_deleted, deletion)
+            printing.parts.forget(printing.command.id)
+            go_on.set()
+            assert (await reading).data == b"more"
         assert printing.parts.kept_bytes == 0
         for start in (0, 7, 300_000, 350_000, 350_004):
             with pytest.raises(UnknownCommandError):
