@@ -109,9 +109,10 @@ def held(store: Store) -> Iterator[tuple[threading.Event, threading.Event]]:
     """Give what is set when a reader has its snapshot, and what lets it go on."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def wait(*_: Any) -> None:
-        begun.set()
-        go_on.wait(PATIENCE_SECONDS)
+    def wait(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("SELECT"):  # with BEGIN alone there is no snapshot yet
+            begun.set()
+            go_on.wait(PATIENCE_SECONDS)
 
     event.listen(store.database.reading, "after_cursor_execute", wait)
     try:
