@@ -246,7 +246,7 @@ class Server:
             await asyncio.sleep(FORGET_SECONDS)
 
     def _recorded(self, news: Recorded) -> None:
-        self.feed.notify(news.changed)
+        self.feed.notify(news.changed, ended=news.ended)
         self._dispatcher.recorded(news)
         self._metrics.recorded(news)
         self._command_log.recorded(news)

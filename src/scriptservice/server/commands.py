@@ -43,7 +43,12 @@ from scriptservice.store.idempotency import find_request
 from scriptservice.store.reader import Reader
 from scriptservice.store.writer import Writer
 
-WAIT_STEP_SECONDS = 0.005
+FIRST_LOOK_SECONDS = 0.05
+"""Who waits for an end is told of it, unless it came before he began to listen.
+
+What has ended by now is hardly ever that: a look at once would be one in vain, at the very moment
+when the script is being started.
+"""
 
 _ROOM_CHECK_SECONDS = 0.5
 _STORE_SECONDS = 0.5
@@ -224,20 +229,22 @@ class Commands:
             return command
 
     async def _wait_for_end(self, command: Command, seconds: float) -> Command:
+        if command.status.final:
+            return command
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
+        look_at = clock() + FIRST_LOOK_SECONDS
         with self._feed.subscription(command.id, Follower.WAIT) as news:
             while True:
-                news.clear()
-                extent = await self._reader.run(command_store.extent, command.id)
-                if extent.finished or self._feed.draining or clock() >= deadline:
-                    break
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(deadline):
+                    async with asyncio.timeout_at(min(look_at, deadline)):
                         await news.wait()
-                        # One that prints a lot is looked at now and then, not at every line.
-                        await asyncio.sleep(WAIT_STEP_SECONDS)
-        return await self._reader.run(command_store.find, command.id)
+                # Before reading: what is committed after this wakes us again.
+                news.clear()
+                look_at = deadline
+                seen = await self._reader.run(command_store.find, command.id)
+                if seen.status.final or self._feed.draining or clock() >= deadline:
+                    return seen
 
     async def events(self, command: str, after: int, asked_by: str) -> AsyncIterator[bytes]:
         """Return a command's event stream from a position on.
