@@ -155,13 +155,25 @@ def test_many_follow_the_same_command(service: Service) -> None:
 
 
 @contextmanager
-def raw_follow(service: Service, command: dict[str, Any]) -> Iterator[Callable[[bytes], bytes]]:
-    """Follow over a bare socket; what is given reads on until something has come, or the end."""
+def raw_follow(
+    service: Service, command: dict[str, Any], receive_bytes: int | None = None
+) -> Iterator[Callable[[bytes], bytes]]:
+    """Follow over a bare socket; what is given reads on until something has come, or the end.
+
+    Args:
+        service: whose.
+        command: is followed.
+        receive_bytes: how much the kernel takes for the socket before it is read; None: its own.
+    """
     request = (
         f"GET /v1/commands/{command['id']}/output?follow=true HTTP/1.1\r\n"
         f"Host: localhost\r\nAuthorization: Bearer {service.token}\r\n\r\n"
     )
-    with closing(socket.create_connection(("127.0.0.1", service.port), timeout=30)) as connection:
+    with closing(socket.socket()) as connection:
+        if receive_bytes is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", service.port))
         connection.sendall(request.encode())
         got = bytearray()
 
@@ -243,3 +255,19 @@ def test_a_follow_of_what_is_deleted_is_cut_without_the_last_chunk(service: Serv
     assert LAST_CHUNK not in got
     assert len(got) < 60_000_000
     assert json.loads(service.client.get("/healthz").text) == {"status": "ok"}
+
+
+def test_a_deletion_cuts_a_slow_reader_of_what_another_has_just_read(service: Service) -> None:
+    """All of it is in the server's memory then, and none of it is given any more."""
+    size = 7_500_000
+    command = service.submit(f"{waits_for_file('go2')}head -c {size} /dev/zero; rm go2")
+    with raw_follow(service, command, receive_bytes=4096) as read_until:
+        read_until(b"\r\n\r\n")
+        with follow(service, command) as response:
+            service.run("touch go2")
+            assert len(b"".join(response.iter_raw())) == size
+        service.wait(command["id"])
+        assert service.client.delete(f"/v1/commands/{command['id']}").status_code == 204
+        got = read_until(LAST_CHUNK)
+    assert LAST_CHUNK not in got
+    assert len(got) < size

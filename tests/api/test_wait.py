@@ -216,3 +216,16 @@ def test_a_shutdown_answers_at_once(make_service: Any) -> None:
         "submit": 201,
     }
     assert service.process.wait(30) == 0
+
+
+def test_no_end_is_missed_by_who_begins_to_wait_at_about_that_moment(service: Service) -> None:
+    command = service.submit("for i in {1..2000}; do echo $i; done; exit 9")
+    found, seconds = timed(lambda: service.client.get(f"/v1/commands/{command['id']}?wait=60"))
+    assert (found.json()["exit_code"], seconds < 30) == (9, True)
+    for code in range(40):
+        answer, seconds = timed(
+            lambda code=code: service.client.post(  # type: ignore[misc]
+                "/v1/commands?wait=60", json={"script": f"exit {code}"}
+            )
+        )
+        assert (answer.json()["exit_code"], seconds < 30) == (code, True)

@@ -41,6 +41,11 @@ from scriptservice.keeper.waiting import Waiting
 
 FINISH_STEP_SECONDS = 0.05
 TELL_SECONDS = 0.002
+"""On average the child is told no more often than this how far the journal reaches."""
+
+TELL_AHEAD_SECONDS = 0.004
+"""So far it may be told ahead of that: the beginning, output and end of one short script."""
+
 STRAY_SECONDS = 1.0
 FINISH_SECONDS = 15.0
 
@@ -69,7 +74,7 @@ class Keeper:
         self._child_was_ready = False
         self._child_serves = ""
         self._told_end = 0
-        self._told_at = 0.0
+        self._tell_at = 0.0
         self._telling = False
         self._identity = Identity.mine()
         self._ground = prepare(config) if table is None else take_over(config, table)
@@ -432,11 +437,12 @@ class Keeper:
         if self._ledger.end == self._told_end or self._telling:
             return
         now = time.monotonic()
-        if now < self._told_at + TELL_SECONDS:
+        earliest = self._tell_at - TELL_AHEAD_SECONDS
+        if now < earliest:
             self._telling = True
-            self._loop.at(self._told_at + TELL_SECONDS, self._tell_now)
+            self._loop.at(earliest, self._tell_now)
             return
-        self._told_at = now
+        self._tell_at = max(now, self._tell_at) + TELL_SECONDS
         self._told_end = self._ledger.end
         self._child.send_end(self._told_end)
 

@@ -34,6 +34,7 @@ from scriptservice.server.gauges import Gauges
 from scriptservice.server.logs import CommandLog
 from scriptservice.server.metrics import Metrics
 from scriptservice.server.opening import Opening
+from scriptservice.server.parts import Parts
 from scriptservice.server.remover import Remover
 from scriptservice.server.sessions import Sessions
 from scriptservice.server.sign_in import OneTimeCode, SignIn, Tries
@@ -115,6 +116,7 @@ class Server:
         )
         self._reader = Reader(self._database)
         self._remover = Remover(self._writer)
+        self._parts = Parts(self._reader, self.feed)
         self._tasks: list[asyncio.Task[None]] = []
         self.new_token: str | None = None
         self.code = OneTimeCode()
@@ -184,6 +186,7 @@ class Server:
             transport=self._keeper,
             feed=self.feed,
             events=Events(self._reader, self.feed),
+            parts=self._parts,
             remover=self._remover,
             data_dir=self._config.data_dir,
             min_free_bytes=self._config.min_free_bytes,
@@ -243,7 +246,7 @@ class Server:
             await asyncio.sleep(FORGET_SECONDS)
 
     def _recorded(self, news: Recorded) -> None:
-        self.feed.notify(news.changed)
+        self.feed.notify(news.changed, ended=news.ended)
         self._dispatcher.recorded(news)
         self._metrics.recorded(news)
         self._command_log.recorded(news)
@@ -254,6 +257,7 @@ class Server:
         self._command_log.stepped(step)
 
     def _deleted(self, command: UUID) -> None:
+        self._parts.forget(command)
         self.feed.notify([command])
         self._command_log.deleted(command)
 

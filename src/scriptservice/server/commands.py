@@ -32,6 +32,7 @@ from scriptservice.keeper.journal import now_us
 from scriptservice.model import Command, Filter, Origin, RequestKey, Stream, Submission
 from scriptservice.server.events import Events
 from scriptservice.server.feed import Feed, Follower
+from scriptservice.server.parts import PART_BYTES, Parts
 from scriptservice.server.remover import Remover
 from scriptservice.server.streaming import StreamCutError
 from scriptservice.store import commands as command_store
@@ -42,10 +43,12 @@ from scriptservice.store.idempotency import find_request
 from scriptservice.store.reader import Reader
 from scriptservice.store.writer import Writer
 
-PART_BYTES = 64 << 10
-"""How much output is held in memory for one reader."""
+FIRST_LOOK_SECONDS = 0.05
+"""Who waits for an end is told of it, unless it came before he began to listen.
 
-WAIT_STEP_SECONDS = 0.005
+What has ended by now is hardly ever that: a look at once would be one in vain, at the very moment
+when the script is being started.
+"""
 
 _ROOM_CHECK_SECONDS = 0.5
 _STORE_SECONDS = 0.5
@@ -85,16 +88,6 @@ class Window:
     size: int
 
 
-def _size(extent: command_store.Extent, stream: Stream) -> int:
-    match stream:
-        case Stream.STDOUT:
-            return extent.stdout_bytes
-        case Stream.STDERR:
-            return extent.stderr_bytes
-        case Stream.MERGED:
-            return extent.stdout_bytes + extent.stderr_bytes
-
-
 def _result_of(stored: "asyncio.Future[Result]") -> Result | None:
     """Return what a job of the writer led to, None if it failed."""
     return None if stored.cancelled() or stored.exception() is not None else stored.result()
@@ -111,6 +104,7 @@ class Commands:
         transport: for stopping, and for the state of the host.
         feed: news of commands.
         events: makes event streams.
+        parts: gives output to those who follow it.
         remover: removes the output of deleted commands.
         data_dir: whose disk must have room.
         min_free_bytes: how much.
@@ -128,6 +122,7 @@ class Commands:
         transport: Transport,
         feed: Feed,
         events: Events,
+        parts: Parts,
         remover: Remover,
         data_dir: str,
         min_free_bytes: int,
@@ -141,6 +136,7 @@ class Commands:
         self._transport = transport
         self._feed = feed
         self._events = events
+        self._parts = parts
         self._remover = remover
         self._data_dir = data_dir
         self._min_free_bytes = min_free_bytes
@@ -233,20 +229,22 @@ class Commands:
             return command
 
     async def _wait_for_end(self, command: Command, seconds: float) -> Command:
+        if command.status.final:
+            return command
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
+        look_at = clock() + FIRST_LOOK_SECONDS
         with self._feed.subscription(command.id, Follower.WAIT) as news:
             while True:
-                news.clear()
-                extent = await self._reader.run(command_store.extent, command.id)
-                if extent.finished or self._feed.draining or clock() >= deadline:
-                    break
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(deadline):
+                    async with asyncio.timeout_at(min(look_at, deadline)):
                         await news.wait()
-                        # One that prints a lot is looked at now and then, not at every line.
-                        await asyncio.sleep(WAIT_STEP_SECONDS)
-        return await self._reader.run(command_store.find, command.id)
+                # Before reading: what is committed after this wakes us again.
+                news.clear()
+                look_at = deadline
+                seen = await self._reader.run(command_store.find, command.id)
+                if seen.status.final or self._feed.draining or clock() >= deadline:
+                    return seen
 
     async def events(self, command: str, after: int, asked_by: str) -> AsyncIterator[bytes]:
         """Return a command's event stream from a position on.
@@ -351,7 +349,7 @@ class Commands:
         """
         extent = await self._reader.run(command_store.extent, _id(command))
         end = None if limit is None else offset + limit
-        return Window(extent, stream, offset, end, _size(extent, stream))
+        return Window(extent, stream, offset, end, extent.size(stream))
 
     async def tail(self, command: str, stream: Stream, count: int, *, lines: bool) -> Window:
         """Return the range of the last bytes or lines of a command's output.
@@ -362,7 +360,7 @@ class Commands:
 
         def find(connection: Connection) -> Window:
             extent = command_store.extent(connection, _id(command))
-            size = _size(extent, stream)
+            size = extent.size(stream)
             start = max(0, size - count)
             if lines:
                 start = output_store.start_of_last_lines(
@@ -402,9 +400,9 @@ class Commands:
             while window.end is None or at < window.end:
                 # Before reading: what is committed after this wakes us again.
                 news.clear()
-                upto = at + PART_BYTES if window.end is None else min(window.end, at + PART_BYTES)
+                upto = at + PART_BYTES if window.end is None else window.end
                 try:
-                    part, finished = await self._step(identifier, window.stream, at, upto)
+                    part = await self._parts.part(identifier, window.stream, at, upto)
                 except UnknownCommandError as error:
                     raise StreamCutError from error
                 except StoreError as error:
@@ -412,28 +410,16 @@ class Commands:
                         raise StreamCutError from error
                     await asyncio.sleep(_STORE_SECONDS)  # it goes on when the database is back
                     continue
-                if part:
-                    at += len(part)
-                    yield part
-                elif finished:
+                if part.data:
+                    at += len(part.data)
+                    yield part.data
+                if part.finished:
                     return
-                elif self._feed.closing:
+                if part.data:
+                    continue
+                if self._feed.closing:
                     raise StreamCutError
-                else:
-                    await news.wait()
-
-    async def _step(
-        self, command: UUID, stream: Stream, start: int, end: int
-    ) -> tuple[bytes, bool]:
-        """Return stored output from an offset on, and whether there can be none beyond it."""
-
-        def step(connection: Connection) -> tuple[bytes, bool]:
-            extent = command_store.extent(connection, command)
-            upto = min(end, _size(extent, stream))
-            part = output_store.read(connection, extent.number, stream, start, upto)
-            return part, extent.finished
-
-        return await self._reader.run(step)
+                await news.wait()
 
     # Hosts and health
 

@@ -4,7 +4,7 @@ It carries no news itself: whoever is woken reads the store.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from uuid import UUID
@@ -29,7 +29,7 @@ class Feed:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[UUID, set[asyncio.Event]] = {}
+        self._waiting: dict[UUID, dict[asyncio.Event, Follower]] = {}
         self.followers = dict.fromkeys(Follower, 0)
         self.changes = 0
         self.closing = False
@@ -37,27 +37,37 @@ class Feed:
 
     @contextmanager
     def subscription(self, command: UUID, kind: Follower) -> Iterator[asyncio.Event]:
-        """Give an event that is set at each news of a command, and when the feed closes."""
+        """Give an event that is set at each news of a command, and when the feed closes.
+
+        For who waits for its end, only at the news that may be that, and when the feed drains.
+        """
         event = asyncio.Event()
         if self.closing:
             event.set()
-        self._waiting.setdefault(command, set()).add(event)
+        self._waiting.setdefault(command, {})[event] = kind
         self.followers[kind] += 1
         try:
             yield event
         finally:
             self.followers[kind] -= 1
             waiting = self._waiting[command]
-            waiting.discard(event)
+            del waiting[event]
             if not waiting:
                 del self._waiting[command]
 
-    def notify(self, commands: Iterable[UUID]) -> None:
-        """Wake those who wait for any of these."""
+    def notify(self, commands: Iterable[UUID], *, ended: Container[UUID] | None = None) -> None:
+        """Wake those who wait for any of these.
+
+        Args:
+            commands: of which there is news.
+            ended: those of them that may be at their end; all of them if that is not said.
+        """
         self.changes += 1
         for command in commands:
-            for event in self._waiting.get(command, ()):
-                event.set()
+            may_be_end = ended is None or command in ended
+            for event, kind in self._waiting.get(command, {}).items():
+                if may_be_end or kind is not Follower.WAIT:
+                    event.set()
 
     def drain(self) -> None:
         """Wake everyone: the service ends, and who waits for an end is answered now."""

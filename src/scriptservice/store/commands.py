@@ -16,6 +16,7 @@ from scriptservice.model import (
     Command,
     Origin,
     Status,
+    Stream,
     Submission,
 )
 from scriptservice.store.idempotency import KeptRequest, find_request, keep_requests
@@ -279,6 +280,16 @@ class Extent:
     def finished(self) -> bool:
         """Whether its status is final."""
         return self.status.final
+
+    def size(self, stream: Stream) -> int:
+        """Return how many bytes of a stream, or of both, are stored."""
+        match stream:
+            case Stream.STDOUT:
+                return self.stdout_bytes
+            case Stream.STDERR:
+                return self.stderr_bytes
+            case Stream.MERGED:
+                return self.stdout_bytes + self.stderr_bytes
 
 
 def extent(connection: Connection, command: UUID) -> Extent:

@@ -1,0 +1,239 @@
+"""Parts of output that many share, against the plain bytes, on real databases."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from scriptservice.errors import UnknownCommandError
+from scriptservice.model import Command, Status, Stream
+from scriptservice.server import parts as parts_module
+from scriptservice.server.feed import Feed, Follower
+from scriptservice.server.parts import Parts
+from scriptservice.store import requests
+from scriptservice.store.reader import Reader
+from scriptservice.store.recording import Chunk
+from support.store import CREATED, Store
+
+PATIENCE_SECONDS = 30
+PART = 64 << 10
+
+
+class Printing:
+    """A command that is there, its output as it grows, and those who follow it."""
+
+    def __init__(self, store: Store, reader: Reader) -> None:
+        self.store = store
+        self.reader = reader
+        self.feed = Feed()
+        self.parts = Parts(reader, self.feed)
+        self.command: Command = store.add(Status.RUNNING)
+        self.plain = {Stream.MERGED: b"", Stream.STDOUT: b"", Stream.STDERR: b""}
+
+    def print(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
+        """Commit output, then tell of it."""
+        merged, own = len(self.plain[Stream.MERGED]), len(self.plain[stream])
+        number = 1 if stream is Stream.STDOUT else 2
+        chunk = Chunk(self.command.number, merged, number, own, 0, data)
+        self.store.record(chunks=[chunk])
+        self.plain[Stream.MERGED] += data
+        self.plain[stream] += data
+        stdout, stderr = len(self.plain[Stream.STDOUT]), len(self.plain[Stream.STDERR])
+        self.store.set(self.command, stdout_bytes=stdout, stderr_bytes=stderr)
+        self.feed.notify([self.command.id])
+
+    def end(self) -> None:
+        self.store.set(self.command, status=Status.SUCCEEDED.value)
+        self.feed.notify([self.command.id])
+
+    async def follow(self, stream: Stream, start: int) -> bytes:
+        """Return all from an offset on, read as a follower does."""
+        got = bytearray()
+        with self.feed.subscription(self.command.id, Follower.OUTPUT) as news:
+            while True:
+                news.clear()
+                at = start + len(got)
+                part = await self.parts.part(self.command.id, stream, at, at + PART)
+                assert len(part.data) <= PART
+                got += part.data
+                if part.finished:
+                    return bytes(got)
+                if not part.data:
+                    await news.wait()
+
+    async def all_from(self, start: int) -> bytes:
+        """Return what is stored now from an offset on."""
+        got = bytearray()
+        while data := (await self.part(start + len(got))).data:
+            got += data
+        return bytes(got)
+
+    async def part(self, start: int) -> parts_module.Part:
+        return await self.parts.part(self.command.id, Stream.MERGED, start, start + PART)
+
+
+@pytest.fixture
+def printing(store: Store) -> Iterator[Printing]:
+    reader = Reader(store.database)
+    yield Printing(store, reader)
+    reader.close()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, PATIENCE_SECONDS))
+
+
+@contextmanager
+def statements(store: Store) -> Iterator[Callable[[], int]]:
+    """Give how many statements the database was asked to run."""
+    count = 0
+
+    def counting(*_: Any) -> None:
+        nonlocal count
+        count += 1
+
+    event.listen(store.database.reading, "before_cursor_execute", counting)
+    try:
+        yield lambda: count
+    finally:
+        event.remove(store.database.reading, "before_cursor_execute", counting)
+
+
+@contextmanager
+def held(store: Store) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Give what is set when a reader has its snapshot, and what lets it go on."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("SELECT"):  # with BEGIN alone there is no snapshot yet
+            begun.set()
+            go_on.wait(PATIENCE_SECONDS)
+
+    event.listen(store.database.reading, "after_cursor_execute", wait)
+    try:
+        yield begun, go_on
+    finally:
+        go_on.set()
+        event.remove(store.database.reading, "after_cursor_execute", wait)
+
+
+@pytest.mark.parametrize("kept", [0, 5000, parts_module.KEPT_BYTES])
+def test_all_who_begin_anywhere_get_every_byte(
+    printing: Printing, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """While it prints: of each stream, from odd offsets, at different times."""
+    monkeypatch.setattr(parts_module, "KEPT_BYTES", kept)
+    monkeypatch.setattr(parts_module, "BLOCK_BYTES", 1000)
+    made = random.Random(7)
+
+    async def scenario() -> None:
+        asked: list[tuple[Stream, int]] = []
+        following: list[asyncio.Task[bytes]] = []
+        for number in range(60):
+            for stream in Stream:
+                start = made.randrange(len(printing.plain[stream]) * 5 // 4 + 3)
+                asked.append((stream, start))
+                following.append(asyncio.create_task(printing.follow(stream, start)))
+            data = b"".join(b"%d.%d " % (number, piece) for piece in range(made.randrange(1, 400)))
+            printing.print(data, made.choice([Stream.STDOUT, Stream.STDERR]))
+            await asyncio.sleep(made.choice([0, 0, 0.005]))
+            assert printing.parts.kept_bytes <= kept
+        printing.end()
+        for (stream, start), task in zip(asked, following, strict=True):
+            assert await task == printing.plain[stream][start:]
+
+    run(scenario())
+
+
+def test_what_was_read_is_not_read_again(printing: Printing) -> None:
+    printing.print(b"0123456789" * 30_000)
+
+    async def scenario() -> None:
+        with statements(printing.store) as count:
+            for _ in range(3):
+                got = await asyncio.gather(*(printing.all_from(start) for start in range(50)))
+                assert got == [printing.plain[Stream.MERGED][start:] for start in range(50)]
+            # Two blocks of output, at worst once for each who began elsewhere at the same moment.
+            first = count()
+            assert first < 3 * 110
+            assert await printing.all_from(7) == printing.plain[Stream.MERGED][7:]
+            assert count() == first
+
+    run(scenario())
+
+
+def test_news_is_seen_at_once(printing: Printing) -> None:
+    async def scenario() -> None:
+        for number in range(20):
+            end = len(printing.plain[Stream.MERGED])
+            for _ in range(3):
+                assert (await printing.part(end)) == parts_module.Part(b"", finished=False)
+            printing.print(b"line %d\n" % number)
+            assert (await printing.part(end)).data == b"line %d\n" % number
+        printing.end()
+        end = len(printing.plain[Stream.MERGED])
+        assert (await printing.part(end)) == parts_module.Part(b"", finished=True)
+
+    run(scenario())
+
+
+def test_what_is_kept_has_a_bound(printing: Printing, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = 1 << 20
+    monkeypatch.setattr(parts_module, "KEPT_BYTES", bound)
+    data = bytes(range(256)) * 1024
+
+    async def scenario() -> None:
+        for number in range(12):
+            printing.print(data)
+            assert await printing.all_from(number * len(data)) == data
+            assert printing.parts.kept_bytes <= bound
+        assert printing.parts.kept_bytes > bound // 2
+        # Empty ones count too: each of these offsets lies behind all output.
+        for number in range(1500):
+            await printing.part((1 << 40) + number * parts_module.BLOCK_BYTES)
+        assert len(printing.parts._blocks) <= bound >> 10
+
+    run(scenario())
+
+
+def test_nothing_is_given_of_what_was_deleted(printing: Printing) -> None:
+    printing.print(b"secret " * 50_000)
+
+    async def scenario() -> None:
+        assert await printing.all_from(0) == printing.plain[Stream.MERGED]
+        # One read is under way while it is deleted: it may still be answered, and is not kept.
+        printing.print(b"more")
+        deletion = requests.Deletion(printing.command.id, CREATED)
+        with held(printing.store) as (begun, go_on):
+            reading = asyncio.create_task(printing.part(350_000))
+            await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+            printing.end()
+            printing.store.write(requests.mark_deleted, deletion)
+            printing.parts.forget(printing.command.id)
+            go_on.set()
+            assert (await reading).data == b"more"
+        assert printing.parts.kept_bytes == 0
+        for start in (0, 7, 300_000, 350_000, 350_004):
+            with pytest.raises(UnknownCommandError):
+                await printing.part(start)
+        assert printing.parts.kept_bytes == 0
+
+    run(scenario())
+
+
+def test_one_who_leaves_takes_nothing_from_the_others(printing: Printing) -> None:
+    printing.print(b"0123456789")
+
+    async def scenario() -> None:
+        tasks = [asyncio.create_task(printing.part(0)) for _ in range(10)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        for task in tasks[1:]:
+            assert (await task).data == b"0123456789"
+
+    run(scenario())

@@ -1,0 +1,66 @@
+"""Who is woken by which news."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+from scriptservice.ids import new_id
+from scriptservice.server.feed import Feed, Follower
+
+MINE, OTHER = new_id(), new_id()
+
+
+class Listening:
+    """One follower of each kind; `woken` says which have been since it was asked last."""
+
+    def __init__(self, feed: Feed, stack: ExitStack) -> None:
+        self._events = {
+            kind: stack.enter_context(feed.subscription(MINE, kind)) for kind in Follower
+        }
+
+    def woken(self) -> set[Follower]:
+        found = {kind for kind, event in self._events.items() if event.is_set()}
+        for event in self._events.values():
+            event.clear()
+        return found
+
+
+ALL = set(Follower)
+
+
+def test_who_waits_for_the_end_is_woken_by_nothing_else() -> None:
+    feed = Feed()
+    with ExitStack() as stack:
+        listening = Listening(feed, stack)
+        feed.notify([MINE, OTHER], ended=frozenset())
+        assert listening.woken() == ALL - {Follower.WAIT}
+        feed.notify([MINE, OTHER], ended=frozenset({OTHER}))
+        assert listening.woken() == ALL - {Follower.WAIT}
+        feed.notify([OTHER], ended=frozenset({OTHER}))
+        assert listening.woken() == set()
+        feed.notify([MINE], ended=frozenset({MINE}))
+        assert listening.woken() == ALL
+        feed.notify([MINE])  # an end outside the journal, or a deletion
+        assert listening.woken() == ALL
+
+
+@pytest.mark.parametrize("over", [Feed.drain, Feed.close])
+def test_all_are_woken_when_it_is_over(over: Callable[[Feed], None]) -> None:
+    feed = Feed()
+    with ExitStack() as stack:
+        listening = Listening(feed, stack)
+        over(feed)
+        assert listening.woken() == ALL
+
+
+def test_nothing_is_kept_of_who_left() -> None:
+    feed = Feed()
+    for kind in Follower:
+        with feed.subscription(MINE, kind) as first, feed.subscription(MINE, kind) as second:
+            assert feed.followers[kind] == 2
+        feed.notify([MINE])
+        assert not first.is_set()
+        assert not second.is_set()
+    assert not any(feed.followers.values())
+    assert not feed._waiting
