@@ -723,6 +723,11 @@ export interface components {
              */
             keeper: "ok";
             /**
+             * Spawn
+             * @enum {string}
+             */
+            spawn: "launcher" | "fork";
+            /**
              * Status
              * @constant
              */
