@@ -38,7 +38,7 @@ enum { SCRIPT = 63, SIGNALS_END = 64, GROUPS_MOST = 65536, LIMITS_MOST = 16, NON
 enum { FAILED = 127 };
 static const unsigned long ID_END = 0xffffffffUL; /* (uid_t)-1 means "leave it" to the kernel */
 
-/* --- The kernel, without a library: a static glibc costs 40 us of start ------------------------ */
+/* --- The kernel, without a library: see ADR 0015 for what one costs ---------------------------- */
 
 #if defined(__x86_64__) && !defined(HOSTED)
 static long kernel(long number, long a, long b, long c, long d)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from scriptservice.keeper.launcher import Stage
 from scriptservice.keeper.tree import own_cgroup
 from support.launcher import FAILED, PROGRAM, launch, printed, status_of
+from support.refusing import refusing
 from support.service import new_directory
 
 CLOSED = 900
@@ -567,3 +568,50 @@ def test_an_earlier_failure_leaves_the_later_undone(directory: Path) -> None:
     for options in (["--terminal"], [f"--cgroup={CLOSED}"], [f"--directory={CLOSED}"]):
         assert launch(*options, program=program).code == FAILED
     assert list(directory.iterdir()) == []
+
+
+# Where the kernel refuses what it usually does, or says that it did what it did not
+
+
+@pytest.mark.parametrize(
+    ("answers", "stage", "error"),
+    [
+        ({"setresgid": errno.EPERM}, Stage.GROUP, errno.EPERM),
+        ({"setresuid": errno.EAGAIN}, Stage.USER, errno.EAGAIN),
+        ({"capset": errno.EPERM}, Stage.CAPABILITIES, errno.EPERM),
+        ({"setresgid": 0}, Stage.WAY_BACK, errno.EPERM),
+        ({"setresuid": 0}, Stage.WAY_BACK, errno.EPERM),
+        ({"setresuid": (0, 0)}, Stage.WAY_BACK, errno.EPERM),  # only the way back
+        ({"prctl": errno.EPERM}, Stage.PRIVILEGES, errno.EPERM),
+        ({"rt_sigprocmask": errno.EINVAL}, Stage.SIGNALS, errno.EINVAL),
+        (
+            {"close_range": errno.ENOSYS, "fcntl": errno.EPERM},
+            Stage.DESCRIPTORS,
+            errno.EPERM,
+        ),
+    ],
+)
+def test_nothing_runs_after_a_refusal(
+    answers: dict[str, int | tuple[int, int]], stage: Stage, error: int
+) -> None:
+    options = ["--user=59999:59999:", "--no-new-privileges"]
+    ended = launch(*options, program=["/bin/echo", "ran"], preexec_fn=refusing(**answers))
+    assert ended.report == (stage, error)
+    assert (ended.code, ended.output) == (FAILED, b"")
+
+
+def test_its_own_descriptors_end_on_older_kernels_too() -> None:
+    work = os.open("/", os.O_PATH)
+    procs = os.open(os.devnull, os.O_WRONLY)
+    try:
+        shown = printed(
+            f"--directory={work}",
+            f"--cgroup={procs}",
+            program=[sys.executable, "-I", "-c", SHOW_FILES],
+            files=[work, procs],
+            preexec_fn=refusing(close_range=errno.ENOSYS),
+        )
+    finally:
+        os.close(work)
+        os.close(procs)
+    assert set(json.loads(shown)) == {"0", "1", "2"}
