@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import signal
+import socket
 import struct
 import termios
 from collections.abc import Iterator
@@ -40,9 +41,18 @@ def hide_from_ptrace() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
-def die_with_parent() -> None:
-    """Let the kernel end this process as soon as its parent is dead, whatever it is doing."""
+def die_with_parent(link: int) -> None:
+    """Let the kernel end this process as soon as its parent is dead, whatever it is doing.
+
+    Args:
+        link: one end of a socket pair that the parent made: the kernel knows who that was.
+    """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with socket.socket(fileno=os.dup(link)) as end:
+        made_by = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    parent, _, _ = struct.unpack("3i", made_by)
+    if os.getppid() != parent:  # it died before the kernel was asked
+        os._exit(0)
 
 
 def become_subreaper() -> None:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 BACKLOG = 4096
-LEFTOVER_SECONDS = 1.0
+LEFTOVER_SECONDS = 2.0
 """So long the server of a keeper that was just killed may still hold the address."""
 
 

@@ -7,11 +7,10 @@ from scriptservice.keeper.linux import die_with_parent, hide_from_ptrace
 if __name__ == "__main__":
     # Before anything secret is in this process.
     hide_from_ptrace()
+    numbers = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))
     # Its socket says so too, but only to who looks: while this one is being loaded it would hold
     # the address that the next keeper needs.
-    die_with_parent()
-
-    numbers = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))
+    die_with_parent(numbers["--keeper-fd"])
     try:
         from scriptservice.server.process import main
     except Exception as error:
