@@ -236,7 +236,8 @@ def lose_the_tail(service: Service) -> None:
     """Nothing that was not recorded has reached the disk."""
     recorded = int.from_bytes((journal_of(service) / "recorded").read_bytes()[:8], "little")
     last = segments_of(service)[-1]
-    os.truncate(last, recorded - int(last.stem))
+    # A segment begins with a record that is synced before the one before it is dropped.
+    os.truncate(last, max(recorded - int(last.stem), records(service)[0][2]))
 
 
 def lose_more_than_the_tail(service: Service) -> None:
