@@ -46,19 +46,11 @@ def hurt(faults: Path, user: int) -> Iterator[Service]:
         service.close()
 
 
-def trial_of(service: Service) -> Trial:
-    trial = Trial(service)
-    trial.submit(quick())
-    trial.settle()
-    trial.rest()
-    return trial
-
-
 @pytest.mark.parametrize("error", ["EAGAIN", "ENOMEM", "EMFILE", "ENFILE"])
 def test_what_fails_for_want_of_something_waits_and_runs_once(
     hurt: Service, faults: Path, error: str
 ) -> None:
-    trial = trial_of(hurt)
+    trial = Trial.at_rest(hurt)
     arm(str(faults), "spawn.process", f"fail {error} 2")
     trial.submit_all(every_kind())
     trial.verify()
@@ -67,7 +59,7 @@ def test_what_fails_for_want_of_something_waits_and_runs_once(
 
 def test_the_kernel_gives_its_user_no_more_processes(hurt: Service) -> None:
     """Really: what the user's limit refuses is refused by exec, after the fork."""
-    trial = trial_of(hurt)
+    trial = Trial.at_rest(hurt)
     keeper = keeper_of(hurt).pid
     mark = unique_seconds()
     taken = [hurt.submit(f"exec sleep {mark}")["id"] for _ in range(3)]
@@ -109,7 +101,7 @@ def interpreters(directory: Path) -> dict[str, str]:
 
 
 def test_what_is_no_interpreter_is_named(hurt: Service) -> None:
-    trial = trial_of(hurt)
+    trial = Trial.at_rest(hurt)
     expected = interpreters(hurt.data_dir.parent)
     for path in expected:
         trial.submit(replace(impossible(), fields={"interpreter": [path]}))
@@ -126,7 +118,7 @@ def patient() -> Script:
 
 
 def test_bash_is_away_for_a_while(hurt: Service) -> None:
-    trial = trial_of(hurt)
+    trial = Trial.at_rest(hurt)
     running = [trial.submit(patient()) for _ in range(3)]
     for sent in running:
         hurt.wait_for_output(str(sent.id), b"line 0000001")

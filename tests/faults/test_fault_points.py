@@ -47,10 +47,7 @@ def scripts(point: str) -> list[Script]:
 
 @pytest.mark.parametrize("point", SERVER_POINTS)
 def test_the_server_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
-    trial = Trial(hurt)
-    trial.submit(quick())
-    trial.settle()
-    trial.rest()
+    trial = Trial.at_rest(hurt)
     arm(str(faults), point, "kill")
     trial.submit_all(scripts(point))
     trial.verify()

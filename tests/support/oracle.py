@@ -8,19 +8,16 @@ what the scripts did: bytes, exits, runs, processes, descriptors, the spool.
 import contextlib
 import hashlib
 import itertools
-import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx2 as httpx
-import psutil
 
 from support.scripts import keeper_of, zombies_of
 from support.service import FINAL, Service, eventually, processes_with
+from support.upgrades import descriptors
 
 MARK = "ORACLE_MARK"
 _SHOWN = ["pid", "ppid", "status", "cmdline", "create_time", "num_fds"]
@@ -189,11 +186,20 @@ class Trial:
         self.answer_seconds = 10.0
         self._keeper_descriptors: list[str] | None = None
 
+    @classmethod
+    def at_rest(cls, service: Service) -> "Trial":
+        """Return one for a service that has run a script and has nothing to do."""
+        trial = cls(service)
+        trial.submit(quick())
+        trial.settle()
+        trial.rest()
+        return trial
+
     # While it is hurt
 
     def rest(self) -> None:
         """Take note of what the idle service has open; nothing more may be open at the end."""
-        self._keeper_descriptors = open_in(keeper_of(self.service))
+        self._keeper_descriptors = descriptors(keeper_of(self.service).pid)
 
     def submit(self, script: Script, *, patiently: bool = True) -> Sent:
         """Submit a script; again with the same key until it is answered.
@@ -383,9 +389,9 @@ class Trial:
         )
         if self._keeper_descriptors is not None:
             eventually(
-                lambda: open_in(keeper) == self._keeper_descriptors,
+                lambda: descriptors(keeper.pid) == self._keeper_descriptors,
                 f"the keeper to have open what it had: {self._keeper_descriptors}, "
-                f"not {open_in(keeper)}",
+                f"not {descriptors(keeper.pid)}",
             )
         assert list((self.service.data_dir / "private").iterdir()) == []
         eventually(self._spool_is_recorded, "the spool to be recorded and dropped")
@@ -412,32 +418,3 @@ def first_difference(received: bytes, expected: bytes) -> str:
     pairs = enumerate(itertools.zip_longest(received, expected))
     at = next((position for position, (one, other) in pairs if one != other), -1)
     return f"at {at}: {received[at - 20 : at + 40]!r}, not {expected[at - 20 : at + 40]!r}"
-
-
-def open_in(process: psutil.Process) -> list[str]:
-    """Return what a process has open, without the numbers that pipes, sockets and segments have."""
-    found = []
-    for name in os.listdir(f"/proc/{process.pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):
-            target = os.readlink(f"/proc/{process.pid}/fd/{name}").partition("[")[0]
-            found.append("journal" if target.endswith(".journal") else target)
-    return sorted(found)
-
-
-def during(moment: Callable[[], bool], act: Callable[[], Any], seconds: float = 60) -> None:
-    """Do something again and again until a moment has come.
-
-    Args:
-        moment: whether it has.
-        act: what is done meanwhile.
-        seconds: that it may take.
-    """
-    deadline = time.monotonic() + seconds
-    while not moment():
-        assert time.monotonic() < deadline, f"waited {seconds} s"
-        act()
-
-
-def work_directory(service: Service) -> Path:
-    """Return where scripts run."""
-    return service.data_dir / "work"

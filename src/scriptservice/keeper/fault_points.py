@@ -5,8 +5,8 @@ process that was started with the variable below, which names a directory of the
 there with the name of a point says what is to happen when a process comes to it. The first that
 does takes the file away, so that it happens once, whoever is started next.
 
-This is the one place besides the settings that reads the environment: a test has to reach the
-process of an upgrade, and whatever runs before there is any configuration.
+The variable is read here, and not with the settings: a test has to reach the process of an
+upgrade, and whatever runs before there is any configuration.
 """
 
 import errno
