@@ -13,7 +13,7 @@ from scriptservice.keeper.journal import Kind, now_us
 from scriptservice.keeper.journal_writer import JournalWriter
 from scriptservice.keeper.linux import boot_id, process_stat
 from support.oracle import Trial, endless
-from support.scripts import keeper_of, unique_seconds
+from support.scripts import cgroup_of, keeper_of, unique_seconds
 from support.service import ON_SQLITE, Service, eventually, processes_with
 
 FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
@@ -24,17 +24,15 @@ def flags(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return FLAGS[request.param]
 
 
-def cgroups_of(keepers: list[int]) -> list[str]:
-    names = tuple(f"scriptservice-{pid}-" for pid in keepers)
-    directories = [name for _, found, _ in os.walk("/sys/fs/cgroup") for name in found]
-    return [name for name in directories if name.startswith(names)]
+def directories_of_cgroups() -> set[str]:
+    return {name for _, found, _ in os.walk("/sys/fs/cgroup") for name in found}
 
 
 def test_what_ran_is_lost_and_nobody_survives(
     make_service: Callable[..., Service], flags: tuple[str, ...]
 ) -> None:
     service = make_service(*flags, "--max-running", "1").start()
-    keepers = [keeper_of(service).pid]
+    cgroups = {cgroup_of(keeper_of(service).pid)}
     mark = unique_seconds()
     command = service.submit(
         f"""trap '' TERM HUP INT
@@ -63,9 +61,9 @@ def test_what_ran_is_lost_and_nobody_survives(
     assert service.bytes_of(queued) == b"later\n"
     runs = (service.data_dir / "work" / "runs").read_text().split()
     assert runs == [command, queued]
-    keepers.append(keeper_of(service).pid)
+    cgroups.add(cgroup_of(keeper_of(service).pid))
     service.stop()
-    assert cgroups_of(keepers) == []
+    assert not cgroups & directories_of_cgroups()
 
 
 @ON_SQLITE

@@ -21,7 +21,7 @@ from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.keeper.recovery import read_past
 from scriptservice.keeper.tree import own_cgroup
 from support.rig import Rig
-from support.scripts import ask_to_stop, gone, keeper_of, unique_seconds, zombies_of
+from support.scripts import ask_to_stop, cgroup_of, gone, keeper_of, unique_seconds, zombies_of
 from support.service import Service, eventually
 
 
@@ -32,7 +32,7 @@ class Frost:
         self.service = service
         own = own_cgroup()
         assert own is not None, "no cgroup2 is mounted"
-        (self.base,) = Path(own).glob(f"scriptservice-{keeper_of(service).pid}-*")
+        self.base = Path(own) / cgroup_of(keeper_of(service).pid)
         self.frozen(1)
 
     def frozen(self, number: int) -> None:
@@ -187,7 +187,7 @@ class FrozenLaunch:
         self.rig = Rig(use_cgroups=True)
         own = own_cgroup()
         assert own is not None, "no cgroup2 is mounted"
-        (base,) = Path(own).glob(f"scriptservice-{self.rig.process.pid}-*")
+        base = Path(own) / cgroup_of(self.rig.process.pid)
         spec = SpawnSpec(str(uuid4()), "echo ran", ["/bin/bash"])
         self.command = spec.id
         self.cgroup = base / spec.id

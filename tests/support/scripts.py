@@ -7,6 +7,7 @@ from typing import Any
 
 import psutil
 
+from scriptservice.keeper.linux import process_stat
 from support.service import Service, eventually, processes_with
 
 
@@ -37,6 +38,16 @@ def keeper_of(service: Service) -> psutil.Process:
     """Return the keeper's process."""
     assert service.process is not None
     return psutil.Process(service.process.pid)
+
+
+def cgroup_of(keeper: int) -> str:
+    """Return the name of a living keeper's own cgroup.
+
+    With its start: a process id comes again, and so it may be part of what a dead keeper left.
+    """
+    stat = process_stat(keeper)
+    assert stat is not None, f"no process {keeper}"
+    return f"scriptservice-{keeper}-{stat.start_ticks}"
 
 
 def zombies_of(process: psutil.Process) -> list[int]:

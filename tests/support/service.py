@@ -27,15 +27,21 @@ ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], scope="module")
 FINAL = {"succeeded", "failed", "stopped", "timed_out", "lost"}
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-    """Wait until a condition holds; return what it returned."""
+def eventually(
+    condition: Callable[[], Any], what: str | Callable[[], str], seconds: float = 20
+) -> Any:
+    """Wait until a condition holds; return what it returned.
+
+    What is waited for may be said by a function, of how things are at the end.
+    """
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s for {what}")
+            missing = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {seconds} s for {missing}")
         time.sleep(0.01)
 
 

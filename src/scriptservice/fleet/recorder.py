@@ -124,6 +124,9 @@ class Recorder:
             JournalDamagedError: a part cannot be read, likewise.
         """
         clock = asyncio.get_running_loop().time
+        # What an earlier server had stored and not said any more; if nothing follows in the
+        # journal, nobody else would say it, and its segments would stay.
+        self._transport.recorded(self.position)
         while True:
             await self._transport.grown(self.position)
             began = clock()
