@@ -11,7 +11,7 @@ COPY scripts/build-page ./scripts/
 COPY web ./web
 RUN scripts/build-page
 
-# --- The launcher, without which scripts start slower: no library in it; the compiler stays here --
+# --- What starts scripts; without it they start slower. The compiler stays here -------------------
 
 FROM python:3.13 AS launcher
 WORKDIR /build
@@ -29,7 +29,7 @@ RUN pip download --no-cache-dir --disable-pip-version-check --quiet --require-ha
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src ./src
 COPY --from=page /build/src/scriptservice/ui ./src/scriptservice/ui
-COPY --from=launcher /build/src/scriptservice/keeper/launcher ./src/scriptservice/keeper/
+COPY --from=launcher /build/src/scriptservice/keeper ./src/scriptservice/keeper
 RUN pip wheel --no-cache-dir --disable-pip-version-check --quiet --no-index --find-links /wheels \
     --no-deps --wheel-dir /wheels .
 # Only what the package asks for, so not what built it; without pip, and not where scripts that use

@@ -19,14 +19,14 @@ class Part:
 
     Attributes:
         name: for people.
-        result: the file that is there once it was built.
+        results: the files that are there once it was built; the first on every machine.
         sources: directory of what it is built from.
         script: builds it, or does nothing while its sources are unchanged.
         tool: without it nothing can be built.
     """
 
     name: str
-    result: Path
+    results: tuple[Path, ...]
     sources: str
     script: str
     tool: str
@@ -34,14 +34,16 @@ class Part:
 
 PAGE = Part(
     name="the web page",
-    result=Path("src", "scriptservice", "ui", "index.html"),
+    results=(Path("src", "scriptservice", "ui", "index.html"),),
     sources="web",
     script="build-page",
     tool="npm",
 )
 LAUNCHER = Part(
     name="the launcher",
-    result=Path("src", "scriptservice", "keeper", "launcher"),
+    results=tuple(
+        Path("src", "scriptservice", "keeper", name) for name in ("launcher", "clone.so")
+    ),
     sources="launcher",
     script="build-launcher",
     tool="cc",
@@ -63,9 +65,10 @@ class PartsBuildHook(BuildHookInterface[Any]):
         parts = [LAUNCHER] if version == "editable" else [PAGE, LAUNCHER]
         for part in parts:
             self._build(part)
-        if version != "editable" and (Path(self.root) / LAUNCHER.result).exists():
-            # A program of one kind of machine, without a library: any Python of that machine.
-            build_data["artifacts"].append(str(LAUNCHER.result))
+        built = [str(each) for each in LAUNCHER.results if (Path(self.root) / each).exists()]
+        if version != "editable" and built:
+            # Programs of one kind of machine, for any Python of that machine.
+            build_data["artifacts"] += built
             build_data["pure_python"] = False
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data["tag"] = f"py3-none-{platform}"
@@ -74,7 +77,7 @@ class PartsBuildHook(BuildHookInterface[Any]):
         problem = self._problem(part)
         if problem is None:
             return
-        if (Path(self.root) / part.result).exists():
+        if (Path(self.root) / part.results[0]).exists():
             warning = f"{part.name} in this wheel may not be the newest: {problem}"
         else:
             warning = f"this wheel is without {part.name}: {problem}"

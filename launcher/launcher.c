@@ -18,8 +18,6 @@
  * no heap and no library, and hands the environment on unread. An argument that it does not know,
  * or that stands there twice, is an error: it never runs a script with less than what was asked.
  */
-#include <asm/unistd.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
@@ -28,63 +26,10 @@
 #include <linux/prctl.h>
 #include <sys/ioctl.h>
 
-/* What failed; keeper/launcher.py has the same list. */
-enum stage {
-    ARGUMENTS = 1, SESSION, TERMINAL, CGROUP, DIRECTORY, LIMIT, GROUPS, GROUP, USER, CAPABILITIES,
-    WAY_BACK, PRIVILEGES, SIGNALS, DESCRIPTORS, EXEC
-};
+#include "kernel.h"
 
-enum { SCRIPT = 63, SIGNALS_END = 64, GROUPS_MOST = 65536, LIMITS_MOST = 16, NONE = -1 };
-enum { FAILED = 127 };
+enum { GROUPS_MOST = 65536, LIMITS_MOST = 16 };
 static const unsigned long ID_END = 0xffffffffUL; /* (uid_t)-1 means "leave it" to the kernel */
-
-/* --- The kernel, without a library: see ADR 0015 for what one costs ---------------------------- */
-
-#if defined(__x86_64__) && !defined(HOSTED)
-static long kernel(long number, long a, long b, long c, long d)
-{
-    long result;
-    register long fourth __asm__("r10") = d;
-    register long fifth __asm__("r8") = 0;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-#elif defined(__aarch64__) && !defined(HOSTED)
-static long kernel(long number, long a, long b, long c, long d)
-{
-    register long x8 __asm__("x8") = number;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    register long x4 __asm__("x4") = 0;
-    __asm__ volatile("svc 0"
-                     : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
-                     : "memory");
-    return x0;
-}
-#else
-#ifndef HOSTED
-#define HOSTED
-#endif
-#include <unistd.h>
-static long kernel(long number, long a, long b, long c, long d)
-{
-    long result = syscall(number, a, b, c, d, 0L);
-    return result < 0 ? -errno : result;
-}
-#endif
-
-/* A fifth argument is always 0, which prctl insists on. */
-#define CALL0(name) kernel(__NR_##name, 0, 0, 0, 0)
-#define CALL1(name, a) kernel(__NR_##name, (long)(a), 0, 0, 0)
-#define CALL2(name, a, b) kernel(__NR_##name, (long)(a), (long)(b), 0, 0)
-#define CALL3(name, a, b, c) kernel(__NR_##name, (long)(a), (long)(b), (long)(c), 0)
-#define CALL4(name, a, b, c, d) kernel(__NR_##name, (long)(a), (long)(b), (long)(c), (long)(d))
 
 /* --- How it ends without a script -------------------------------------------------------------- */
 
@@ -284,21 +229,6 @@ static void change_user(void)
         fail(WAY_BACK, EPERM);
 }
 
-/* An exec keeps what is ignored or blocked; the keeper ignores two, and its own parent may have
- * ignored more. Of SIGKILL and SIGSTOP the kernel says EINVAL. */
-static void default_signals(void)
-{
-    static const struct {
-        void *handler;
-        unsigned long flags, restorer, mask;
-    } by_default = {0, 0, 0, 0};
-    static const unsigned long nothing = 0;
-
-    for (int i = 1; i <= SIGNALS_END; i++)
-        CALL4(rt_sigaction, i, &by_default, 0, sizeof nothing);
-    need(SIGNALS, CALL4(rt_sigprocmask, 2 /* SIG_SETMASK */, &nothing, 0, sizeof nothing));
-}
-
 static void close_on_exec(int which)
 {
     if (which != NONE)
@@ -382,7 +312,7 @@ static _Noreturn __attribute__((used)) void launch(char **arguments, char **envi
         change_user();
     if (asked.no_new_privileges)
         need(PRIVILEGES, CALL4(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0));
-    default_signals();
+    need(SIGNALS, default_signals());
     keep_descriptors();
     run(environment);
 }

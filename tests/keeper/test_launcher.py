@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scriptservice.keeper.launcher import Stage
+from scriptservice.keeper.stages import Stage
 from scriptservice.keeper.tree import own_cgroup
 from support.launcher import FAILED, PROGRAM, launch, printed, status_of
 from support.refusing import refusing

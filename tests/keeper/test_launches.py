@@ -4,6 +4,7 @@ The keeper's cgroups are frozen, so that every launcher stands still the moment 
 """
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -28,12 +29,17 @@ from support.service import Service, eventually
 class Frost:
     """A service whose launchers stand still for as long as it is frozen."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, way: str) -> None:
         self.service = service
+        self.way = way
         own = own_cgroup()
         assert own is not None, "no cgroup2 is mounted"
         self.base = Path(own) / cgroup_of(keeper_of(service).pid)
         self.frozen(1)
+
+    def way_now(self) -> str:
+        """Return how it says that scripts are started."""
+        return str(self.service.client.get("/readyz").json()["spawn"])
 
     def frozen(self, number: int) -> None:
         """Freeze with 1, thaw with 0."""
@@ -63,11 +69,14 @@ class Frost:
         ]
 
 
-@pytest.fixture
-def frost(make_service: Callable[..., Service]) -> Iterator[Frost]:
-    service = make_service().start()
-    assert service.client.get("/readyz").json()["spawn"] == "launcher"
-    frost = Frost(service)
+WAYS = {"launcher": (), "clone": ("--run-as", str(os.geteuid()))}
+
+
+@pytest.fixture(params=WAYS)
+def frost(make_service: Callable[..., Service], request: pytest.FixtureRequest) -> Iterator[Frost]:
+    service = make_service(*WAYS[request.param]).start()
+    frost = Frost(service, request.param)
+    assert frost.way_now() == frost.way
     yield frost
     if frost.base.exists():
         frost.frozen(0)
@@ -154,7 +163,7 @@ def test_an_upgrade_leaves_none_on_its_way(frost: Frost) -> None:
 
     eventually(upgraded, "the upgrade", 60)
     assert json.loads((service.data_dir / "upgrade").read_text())["ok"]
-    assert service.client.get("/readyz").json()["spawn"] == "launcher"
+    assert frost.way_now() == frost.way
     final = service.wait(command)
     assert (final["status"], final["signal"]) == ("failed", "SIGKILL")
     frost.frozen(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scriptservice.keeper import launcher
-from scriptservice.keeper.launcher import Stage, read_report
+from scriptservice.keeper.stages import Stage, read_report
 
 PROGRAM = Path(launcher.__file__).with_suffix("")
 FAILED = 127

@@ -390,8 +390,10 @@ class Trial:
         if self._keeper_descriptors is not None:
             eventually(
                 lambda: descriptors(keeper.pid) == self._keeper_descriptors,
-                lambda: f"the keeper to have open what it had: {self._keeper_descriptors}, "
-                f"not {descriptors(keeper.pid)}",
+                lambda: (
+                    f"the keeper to have open what it had: {self._keeper_descriptors}, "
+                    f"not {descriptors(keeper.pid)}"
+                ),
             )
         assert list((self.service.data_dir / "private").iterdir()) == []
         eventually(lambda: not self._spooled(), lambda: f"no spool: {self._spooled()}")

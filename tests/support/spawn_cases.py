@@ -1,8 +1,10 @@
 """A program: starts scripts by one way in a process of its own, and prints what came of them.
 
-usage: spawn_cases.py WAY DIRECTORY; prints a JSON object, by the name of the case.
+usage: spawn_cases.py WAY DIRECTORY [own]; prints a JSON object, by the name of the case. With
+``own`` it is the user of the scripts itself.
 """
 
+import ctypes
 import json
 import os
 import sys
@@ -11,6 +13,9 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+from scriptservice.keeper.cloning import Cloning
+from scriptservice.keeper.forking import Forking
+from scriptservice.keeper.launcher import Launcher
 from scriptservice.keeper.linux import process_stat
 from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.keeper.spawn import Spawned, Spawner, SpawnError
@@ -112,12 +117,30 @@ def starts(spawner: Spawner) -> list[tuple[int, int]]:
     return pairs
 
 
+def become(user: ScriptUser) -> None:
+    """Be another user from here on, whose own /proc can be read."""
+    os.setgroups(user.groups)
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE
+
+
 def main() -> None:
-    way, directory = sys.argv[1:]
+    way, directory, *own = sys.argv[1:]
     os.umask(0o077)
-    spawner = Spawner(
-        f"{directory}/data", USER, path="/bin", lang="C", use_launcher=way == "launcher"
-    )
+    user = USER
+    if own:
+        become(USER)
+        user = replace(USER, changes=False)
+    spawner = Spawner(f"{directory}/data", user, path="/bin", lang="C")
+    trial = spawner._trial()
+    found_way = {
+        "clone": lambda: Cloning.found(trial),
+        "launcher": lambda: Launcher.found(trial),
+        "fork": lambda: Forking(spawner._null),
+    }[way]()
+    assert found_way is not None, way
+    spawner._way = found_way
     found = cases(spawner, directory)
     found["starts"] = starts(spawner)
     print(json.dumps(found))

@@ -113,6 +113,7 @@ def test_what_is_made_here_stays_here() -> None:
         "web/node_modules",
         "web/node_modules/vite/package.json",
         "src/scriptservice/keeper/launcher",
+        "src/scriptservice/keeper/clone.so",
         "src/scriptservice/ui",
         "src/scriptservice/ui/assets/index.js",
         "src/scriptservice/__pycache__/ids.cpython-313.pyc",
@@ -124,6 +125,7 @@ def test_what_is_made_here_stays_here() -> None:
         "scripts/build-page",
         "hatch_build.py",
         "launcher/launcher.c",
+        "launcher/kernel.h",
         "src/scriptservice/keeper/launcher.py",
         "web/package-lock.json",
         "web/src/main.ts",
@@ -172,7 +174,7 @@ def test_the_launcher_is_built_by_the_same_python_with_a_compiler(stages: list[S
     steps = [each for each in wheel.instructions if each.name in {"COPY", "RUN"}]
     (taken,) = [each for each in steps if each.flags.get("from") == "launcher"]
     built = "src/scriptservice/keeper"
-    assert taken.words == [f"/build/{built}/launcher", f"./{built}/"]
+    assert taken.words == [f"/build/{built}", f"./{built}"]
     (building,) = [each for each in steps if "pip wheel" in each.text]
     assert steps.index(taken) < steps.index(building)
 

@@ -5,7 +5,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from scriptservice.fleet.news import Step
 from scriptservice.ids import new_id
+from scriptservice.model import NOTHING_KNOWN, Status
 from scriptservice.server.feed import Feed, Follower
 
 MINE, OTHER = new_id(), new_id()
@@ -33,16 +35,27 @@ def test_who_waits_for_the_end_is_woken_by_nothing_else() -> None:
     feed = Feed()
     with ExitStack() as stack:
         listening = Listening(feed, stack)
-        feed.notify([MINE, OTHER], ended=frozenset())
+        feed.notify([MINE, OTHER], ended={})
         assert listening.woken() == ALL - {Follower.WAIT}
-        feed.notify([MINE, OTHER], ended=frozenset({OTHER}))
+        feed.notify([MINE, OTHER], ended={OTHER: None})
         assert listening.woken() == ALL - {Follower.WAIT}
-        feed.notify([OTHER], ended=frozenset({OTHER}))
+        feed.notify([OTHER], ended={OTHER: None})
         assert listening.woken() == set()
-        feed.notify([MINE], ended=frozenset({MINE}))
+        feed.notify([MINE], ended={MINE: None})
         assert listening.woken() == ALL
         feed.notify([MINE])  # an end outside the journal, or a deletion
         assert listening.woken() == ALL
+
+
+def test_an_end_is_handed_over_where_it_is_known() -> None:
+    feed = Feed()
+    end = Step(MINE, Status.SUCCEEDED, NOTHING_KNOWN)
+    with feed.subscription(MINE, Follower.WAIT) as news:
+        assert news.end is None
+        feed.notify([MINE], ended={MINE: end})
+        assert news.end is end
+        feed.notify([MINE])  # it has been deleted: what was known does not count any more
+        assert news.end is None
 
 
 @pytest.mark.parametrize("over", [Feed.drain, Feed.close])

@@ -136,7 +136,8 @@ class Dispatcher:
         return self._capacity - len(self._sent) - self._reserved
 
     def _paused(self) -> bool:
-        return asyncio.get_running_loop().time() < self._paused_until
+        # It hardly ever is, and asking for the time costs.
+        return bool(self._paused_until) and asyncio.get_running_loop().time() < self._paused_until
 
     def stop(self, command: UUID, signal: str, grace_seconds: float) -> None:
         """Ask for a command to be stopped, whether it is with the keeper or on its way there.

@@ -35,7 +35,7 @@ from scriptservice.store.recording import (
 )
 from scriptservice.store.writer import Writer, cause_of
 
-READ_BYTES = 2 << 20
+READ_BYTES = 4 << 20
 AT_ONCE_BYTES = 64 << 10
 AT_ONCE_RECORDS = 256
 RETRY_SECONDS = 0.5
@@ -84,6 +84,7 @@ class Recorder:
         self._live: dict[bytes, Live] = {}
         self._advanced = asyncio.Event()
         self._oldest_at: int | None = None
+        self._ahead: asyncio.Task[tuple[list[Record], int]] | None = None
         self.waiting_for_store: str | None = None
         self.position = position
         self.catches_up = True
@@ -175,12 +176,24 @@ class Recorder:
 
         Handing work to a thread and back costs more than reading what a few scripts say.
         """
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            entries, after = await ahead
+            if entries:
+                self._oldest_at = entries[0].time_us
+            return entries, after
         entries, after = self._transport.read(self.position, AT_ONCE_BYTES)
         if entries:
             self._oldest_at = entries[0].time_us
         if after - self.position < AT_ONCE_BYTES // 2:
             return entries, after
         return await asyncio.to_thread(self._transport.read, self.position, READ_BYTES)
+
+    def _read_ahead(self, position: int) -> None:
+        """Read on while what was read is stored, if there is so much that it takes long."""
+        if self._ahead is None and self._transport.end - position >= AT_ONCE_BYTES:
+            reading = asyncio.to_thread(self._transport.read, position, READ_BYTES)
+            self._ahead = asyncio.create_task(reading)
 
     async def _store(self, entries: list[Record], after: int) -> tuple[Batch, set[int]]:
         """Fold and store records, however often that has to be tried.
@@ -198,7 +211,9 @@ class Recorder:
                 else:
                     await asyncio.to_thread(self._fold, batch, entries)
                 recording = self._recording(batch, after)
-                stopped = await self._writer.submit(record, recording)
+                stored = self._writer.submit(record, recording)
+                self._read_ahead(after)
+                stopped = await stored
             except RecordingConflictError as error:
                 # What the store says counts: forget what was thought of these, and look again.
                 conflicts += 1

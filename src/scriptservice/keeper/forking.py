@@ -48,6 +48,9 @@ class Forking:
         started.returncode = 0
         return started.pid, None
 
+    def settled(self, status: int) -> None:
+        """See `Way.settled`: there is none."""
+
 
 def _preparation(process: NewProcess) -> Callable[[], None] | None:
     """Return what the child must do between fork and exec, None if nothing."""

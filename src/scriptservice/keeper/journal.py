@@ -68,6 +68,9 @@ class Kind(IntEnum):
     LOST = 11
 
 
+_KINDS = {kind.value: kind for kind in Kind}
+
+
 class JournalGapError(Exception):
     """A position is asked for that the journal does not hold.
 
@@ -267,25 +270,24 @@ class JournalReader:
         return records, position + offset
 
     def _parse_all(self, raw: memoryview, position: int) -> tuple[list[Record], int]:
+        """Return the intact records at the beginning, and where they end.
+
+        What `parse_header` and `payload_intact` say, without the steps between: five records for
+        each command are a tenth of what the server does for it.
+        """
         records: list[Record] = []
+        size = len(raw)
         offset = 0
-        while offset + HEADER_BYTES <= len(raw):
-            parsed = parse_header(raw, offset)
-            if parsed is None:
+        while (start := offset + HEADER_BYTES) <= size:
+            checksum, length, kind, stream, _, at, told, command = _HEADER.unpack_from(raw, offset)
+            after = start + length
+            if after > size or length > MAX_RECORD_BYTES or kind not in _KINDS:
                 break
-            after = offset + HEADER_BYTES + parsed.length
-            if after > len(raw) or not payload_intact(raw, offset, parsed):
+            checked = start if kind == Kind.OUTPUT else after
+            if zlib.crc32(raw[offset + 4 : checked]) != checksum:
                 break
             records.append(
-                Record(
-                    kind=Kind(parsed.kind),
-                    id=parsed.id,
-                    stream=parsed.stream,
-                    time_us=parsed.time_us,
-                    position=parsed.position,
-                    data=raw[offset + HEADER_BYTES : after],
-                    end=position + after,
-                )
+                Record(_KINDS[kind], command, stream, at, told, raw[start:after], position + after)
             )
             offset = after
         return records, offset

@@ -1,6 +1,7 @@
 """Starts a process by the launcher: a small static program that becomes the script's interpreter.
 
-Its source is ``launcher/launcher.c``. The keeper starts it by ``posix_spawn``, which shares the
+Its source is ``launcher/launcher.c``. For scripts of another user; for those of the keeper's own,
+where ``cloning`` does not work. The keeper starts it by ``posix_spawn``, which shares the
 keeper's memory until the launcher's exec and so costs the same however large the keeper is; the
 launcher then changes in its own memory what must change, and execs. Whether that worked stands in
 a pipe that the exec closes: the keeper need not wait for it, which under load takes longer than
@@ -10,62 +11,13 @@ everything else. ``spawn`` calls this; why so: docs/adr/0015-launcher.md.
 import errno
 import os
 import resource
-import struct
-import subprocess
-from enum import IntEnum
 
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.process import SCRIPT_DESCRIPTOR, NewProcess
+from scriptservice.keeper.stages import Stage, read_report
 
 _PROGRAM = os.path.join(os.path.dirname(__file__), "launcher")
-_REPORT = struct.Struct("=ii")
 _DUP2 = os.POSIX_SPAWN_DUP2
-
-
-class Stage(IntEnum):
-    """What failed, by the launcher's own numbers; in the order in which it does it."""
-
-    ARGUMENTS = 1
-    SESSION = 2
-    TERMINAL = 3
-    CGROUP = 4
-    DIRECTORY = 5
-    LIMIT = 6
-    GROUPS = 7
-    GROUP = 8
-    USER = 9
-    CAPABILITIES = 10
-    WAY_BACK = 11
-    PRIVILEGES = 12
-    SIGNALS = 13
-    DESCRIPTORS = 14
-    EXEC = 15
-
-
-def read_report(status: int) -> tuple[Stage, int] | None:
-    """Return what a launcher failed at and the errno, None if it became the program.
-
-    Waits until either is certain.
-
-    Args:
-        status: the read end of the pipe that it was given.
-    """
-    report = os.read(status, _REPORT.size)
-    if not report:
-        return None
-    stage, number = _REPORT.unpack(report)
-    return Stage(stage), number
-
-
-def raise_failure(stage: Stage, number: int, words: list[bytes]) -> None:
-    """Raise what `Way.start` would have raised, had it waited."""
-    why = os.strerror(number)
-    if stage is Stage.EXEC:
-        raise OSError(number, why, words[0])
-    if stage is Stage.DIRECTORY:
-        raise OSError(number, why, "the working directory")
-    message = f"{stage.name.lower().replace('_', ' ')}: {why}"
-    raise subprocess.SubprocessError(message)
 
 
 class Launcher:
@@ -139,6 +91,9 @@ class Launcher:
         finally:
             os.close(writer)
         return pid, reader
+
+    def settled(self, status: int) -> None:
+        """See `Way.settled`: the launcher has its own memory."""
 
     def _spawn(self, process: NewProcess, writer: int) -> int:
         stdin, stdout, stderr = process.streams

@@ -1,6 +1,6 @@
 """What a script's process is made of, whichever way it is started.
 
-``spawn`` makes it; ``launcher`` and ``forking`` are the two ways. It knows neither.
+``spawn`` makes it; ``cloning``, ``launcher`` and ``forking`` are the ways. It knows none of them.
 """
 
 from dataclasses import dataclass
@@ -50,11 +50,19 @@ class Way(Protocol):
         """Start a process.
 
         Returns:
-            Its id, and a descriptor to be read for how its exec went, None if it went well.
+            Its id, and a descriptor to be read for how its exec went (see ``stages``), None if it
+            went well.
 
         Raises:
             OSError: exec failed (the filename is the program) or the directory cannot be entered
                 (the filename is another), or there is no process or memory.
             subprocess.SubprocessError: something else that had to change could not be changed.
             ValueError: a word or a variable cannot be handed to a process.
+        """
+
+    def settled(self, status: int) -> None:
+        """Let go of what a process needed until its exec, or until its end without one.
+
+        Args:
+            status: the descriptor that `start` returned, read to its end.
         """

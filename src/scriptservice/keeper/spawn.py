@@ -1,7 +1,7 @@
 """Starts scripts: the one path from a request to a process with its pipes.
 
-What a process is made of is put together here; ``launcher`` starts it, or ``forking`` where there
-is no launcher, decided once at the keeper's start. ``waiting`` calls this; it knows neither
+What a process is made of is put together here; ``cloning``, ``launcher`` or ``forking`` starts it,
+decided once at the keeper's start. ``waiting`` calls this; it knows neither
 journal nor loop.
 """
 
@@ -14,13 +14,15 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from scriptservice.keeper.cloning import Cloning
 from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.forking import Forking
 from scriptservice.keeper.inputs import input_file
-from scriptservice.keeper.launcher import Launcher, raise_failure, read_report
+from scriptservice.keeper.launcher import Launcher
 from scriptservice.keeper.linux import process_stat
 from scriptservice.keeper.process import SCRIPT_DESCRIPTOR, NewProcess, Way
 from scriptservice.keeper.protocol import PRIVATE_DIRECTORY, SpawnSpec
+from scriptservice.keeper.stages import raise_failure, read_report
 from scriptservice.keeper.table import SpawnerState, UserState
 from scriptservice.keeper.users import ScriptUser
 
@@ -76,7 +78,8 @@ class Spawner:
         user: as whom scripts run.
         path: their ``PATH``.
         lang: their ``LANG``.
-        use_launcher: whether to start them by the launcher, if it is there and works.
+        use_launcher: whether to start them by what is built from ``launcher/``, if it is there
+            and works.
         handed: what the keeper's program before this one had; None at a start.
     """
 
@@ -118,9 +121,16 @@ class Spawner:
             b"SHELL": b"/bin/bash",
             b"LANG": lang.encode(),
         }
-        # A keeper after an upgrade asks anew: the launcher belongs to the code.
-        found = Launcher.found(self._trial()) if use_launcher else None
+        # A keeper after an upgrade asks anew: what starts scripts belongs to the code.
+        found = self._quick_way() if use_launcher else None
         self._way: Way = found or Forking(self._null)
+
+    def _quick_way(self) -> Way | None:
+        trial = self._trial()
+        # Nobody of another user is to be in the keeper's memory, not for a moment.
+        if not self._user.changes and (cloning := Cloning.found(trial)):
+            return cloning
+        return Launcher.found(trial)
 
     def _trial(self) -> NewProcess:
         """Return a process like a script's whose program cannot be run: it is a directory."""
@@ -136,7 +146,7 @@ class Spawner:
 
     @property
     def way(self) -> str:
-        """How scripts are started: ``launcher`` or ``fork``."""
+        """How scripts are started: ``clone``, ``launcher`` or ``fork``."""
         return self._way.name
 
     def handed(self) -> SpawnerState:
@@ -238,7 +248,11 @@ class Spawner:
             start_ticks = before if _ticks() == before else None
             opened.remove(reserve)
             os.close(reserve)
-            spawned = _identify(pid, start_ticks, (stdout, stderr), private, status)
+            try:
+                spawned = _identify(pid, start_ticks, (stdout, stderr), private, status)
+            except SpawnError:
+                self._settled(status)
+                raise
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             if private is not None:
                 with suppress(OSError):
@@ -267,13 +281,14 @@ class Spawner:
         if spawned.status is None:
             return
         failure = read_report(spawned.status)
-        os.close(spawned.status)
         if failure is None:
+            self._settled(spawned.status)
             return
         with suppress(ProcessLookupError):  # it is ending by itself, unless somebody stopped it
             signal.pidfd_send_signal(spawned.handle, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(spawned.pid, 0)
+        self._settled(spawned.status)
         for descriptor in (spawned.handle, spawned.stdout, spawned.stderr):
             os.close(descriptor)
         if spawned.private_directory is not None:
@@ -283,6 +298,12 @@ class Spawner:
             raise_failure(*failure, [word.encode() for word in spec.interpreter])
         except (OSError, subprocess.SubprocessError) as error:
             raise _spawn_error(error, spec) from error
+
+    def _settled(self, status: int | None) -> None:
+        """Close what tells of a process: it has become its script, or is gone."""
+        if status is not None:
+            os.close(status)
+            self._way.settled(status)
 
     def _make_private(self, command: str) -> str:
         path = os.path.join(self._private, command)
@@ -345,7 +366,11 @@ def _identify(
     private: str | None,
     status: int | None,
 ) -> Spawned:
-    """Return what names a process that was just started; end it if that cannot be had."""
+    """Return what names a process that was just started.
+
+    Raises:
+        SpawnError: that cannot be had; the process is gone.
+    """
     try:
         handle = os.pidfd_open(pid)
         if start_ticks is None:
@@ -354,8 +379,6 @@ def _identify(
     except OSError as error:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        if status is not None:
-            os.close(status)
         raise SpawnError(
             f"cannot keep hold of the process: {error.strerror}", retry=False
         ) from error

@@ -246,7 +246,9 @@ class Server:
             await asyncio.sleep(FORGET_SECONDS)
 
     def _recorded(self, news: Recorded) -> None:
-        self.feed.notify(news.changed, ended=news.ended)
+        ended: dict[UUID, Step | None] = dict.fromkeys(news.ended)
+        ended |= {step.command: step for step in news.steps if step.status.final}
+        self.feed.notify(news.changed, ended=ended)
         self._dispatcher.recorded(news)
         self._metrics.recorded(news)
         self._command_log.recorded(news)

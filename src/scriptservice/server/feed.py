@@ -1,13 +1,16 @@
 """The feed: wakes those who wait for news of a command, after the news is committed.
 
-It carries no news itself: whoever is woken reads the store.
+It carries no news itself: whoever is woken reads the store. Only an end is so short that it is
+handed to those who wait for one.
 """
 
 import asyncio
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from uuid import UUID
+
+from scriptservice.fleet.news import Step
 
 
 class Follower(StrEnum):
@@ -16,6 +19,16 @@ class Follower(StrEnum):
     OUTPUT = "output"
     EVENTS = "events"
     WAIT = "wait"
+
+
+class News(asyncio.Event):
+    """Set when there is news for who holds it.
+
+    Attributes:
+        end: the last step of the command, where that is the news and whoever told it knew.
+    """
+
+    end: Step | None = None
 
 
 class Feed:
@@ -29,19 +42,20 @@ class Feed:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[UUID, dict[asyncio.Event, Follower]] = {}
+        self._waiting: dict[UUID, dict[News, Follower]] = {}
         self.followers = dict.fromkeys(Follower, 0)
         self.changes = 0
         self.closing = False
         self.draining = False
 
     @contextmanager
-    def subscription(self, command: UUID, kind: Follower) -> Iterator[asyncio.Event]:
+    def subscription(self, command: UUID, kind: Follower) -> Iterator[News]:
         """Give an event that is set at each news of a command, and when the feed closes.
 
         For who waits for its end, only at the news that may be that, and when the feed drains.
+        What is set stays so until it is cleared.
         """
-        event = asyncio.Event()
+        event = News()
         if self.closing:
             event.set()
         self._waiting.setdefault(command, {})[event] = kind
@@ -55,18 +69,22 @@ class Feed:
             if not waiting:
                 del self._waiting[command]
 
-    def notify(self, commands: Iterable[UUID], *, ended: Container[UUID] | None = None) -> None:
+    def notify(
+        self, commands: Iterable[UUID], *, ended: Mapping[UUID, Step | None] | None = None
+    ) -> None:
         """Wake those who wait for any of these.
 
         Args:
             commands: of which there is news.
-            ended: those of them that may be at their end; all of them if that is not said.
+            ended: those of them that may be at their end, and their last step where it is known;
+                all of them if that is not said.
         """
         self.changes += 1
         for command in commands:
             may_be_end = ended is None or command in ended
             for event, kind in self._waiting.get(command, {}).items():
                 if may_be_end or kind is not Follower.WAIT:
+                    event.end = ended.get(command) if ended else None
                     event.set()
 
     def drain(self) -> None:

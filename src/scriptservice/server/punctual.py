@@ -13,6 +13,8 @@ from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from scriptservice.server.gathering import GatheringTransport
+
 HEAD_SECONDS = 30.0
 """From connecting, or from the first byte of a further request, to the end of its headers."""
 
@@ -39,7 +41,9 @@ class PunctualProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
-        super().connection_made(transport)
+        super().connection_made(
+            cast("asyncio.Transport", GatheringTransport(transport, self.loop.call_soon))
+        )
         self.due = time.monotonic() + HEAD_SECONDS
 
     def data_received(self, data: bytes) -> None:

@@ -1,0 +1,58 @@
+"""What kept a new process from becoming its script, as the process itself reports it.
+
+It says so in a pipe that its exec closes: the end without a byte is success. ``launcher`` and
+``cloning`` start such processes, ``spawn`` asks what became of them.
+"""
+
+import os
+import struct
+import subprocess
+from enum import IntEnum
+
+_REPORT = struct.Struct("=ii")
+
+
+class Stage(IntEnum):
+    """What failed, by the numbers of ``launcher/kernel.h``; in the order in which it is done."""
+
+    ARGUMENTS = 1
+    SESSION = 2
+    TERMINAL = 3
+    CGROUP = 4
+    DIRECTORY = 5
+    LIMIT = 6
+    GROUPS = 7
+    GROUP = 8
+    USER = 9
+    CAPABILITIES = 10
+    WAY_BACK = 11
+    PRIVILEGES = 12
+    SIGNALS = 13
+    DESCRIPTORS = 14
+    EXEC = 15
+
+
+def read_report(status: int) -> tuple[Stage, int] | None:
+    """Return what a process failed at and the errno, None if it became the program.
+
+    Waits until either is certain.
+
+    Args:
+        status: the read end of the pipe that it was given.
+    """
+    report = os.read(status, _REPORT.size)
+    if not report:
+        return None
+    stage, number = _REPORT.unpack(report)
+    return Stage(stage), number
+
+
+def raise_failure(stage: Stage, number: int, words: list[bytes]) -> None:
+    """Raise what `Way.start` would have raised, had it waited."""
+    why = os.strerror(number)
+    if stage is Stage.EXEC:
+        raise OSError(number, why, words[0])
+    if stage is Stage.DIRECTORY:
+        raise OSError(number, why, "the working directory")
+    message = f"{stage.name.lower().replace('_', ' ')}: {why}"
+    raise subprocess.SubprocessError(message)

@@ -1,0 +1,332 @@
+"""Processes that begin in the memory of who starts them: what they are, and what he keeps."""
+
+import errno
+import json
+import logging
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from scriptservice.keeper.cloning import Cloning
+from scriptservice.keeper.process import NewProcess
+from scriptservice.keeper.spawn import Spawner
+from scriptservice.keeper.stages import Stage, read_report
+from scriptservice.keeper.tree import own_cgroup
+from scriptservice.keeper.users import ScriptUser
+from support.launcher import FAILED
+from support.service import eventually, new_directory
+
+SHOW = """import json, os
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps({
+    "files": sorted(int(name) for name in os.listdir("/proc/self/fd")
+                    if os.path.exists("/proc/self/fd/" + name)),
+    "leads": os.getpid() == os.getpgid(0) == os.getsid(0),
+    "umask": status["Umask"].strip(),
+    "blocked": int(status["SigBlk"], 16),
+    "ignored": int(status["SigIgn"], 16),
+    "directory": os.getcwd(),
+    "environment": dict(os.environ),
+}))"""
+
+
+@pytest.fixture
+def way() -> Cloning:
+    found = Cloning.found(trial(b"/"))
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A cgroup that stands still until ``cgroup.freeze`` says otherwise."""
+    own = own_cgroup()
+    assert own is not None, "no cgroup2 is mounted"
+    path = Path(own) / f"scriptservice-test-{uuid4()}"
+    path.mkdir()
+    (path / "cgroup.freeze").write_text("1")
+    yield path
+    (path / "cgroup.kill").write_text("1")
+    eventually(lambda: "populated 0" in (path / "cgroup.events").read_text(), "it to be empty")
+    path.rmdir()
+
+
+@pytest.fixture
+def procs(cgroup: Path) -> Iterator[int]:
+    handle = os.open(cgroup / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    yield handle
+    os.close(handle)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that every user may pass through."""
+    made = new_directory()
+    yield made
+    subprocess.run(["rm", "-rf", made], check=True)
+
+
+NULL = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+ROOT = os.open("/", os.O_PATH | os.O_CLOEXEC)
+USER = ScriptUser(os.geteuid(), os.getegid(), (), "x", None, changes=False)
+
+
+def trial(*words: bytes, **fields: object) -> NewProcess:
+    made = NewProcess(list(words), {}, ROOT, NULL, (NULL, NULL, NULL), USER)
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def ended(way: Cloning, process: NewProcess) -> tuple[tuple[Stage, int] | None, int]:
+    """Start a process and wait for its end; return its report, and its exit code."""
+    pid, status = way.start(process)
+    report = read_report(status)
+    _, code = os.waitpid(pid, 0)
+    os.close(status)
+    way.settled(status)
+    return report, os.waitstatus_to_exitcode(code)
+
+
+def printed(way: Cloning, *words: bytes, **fields: object) -> bytes:
+    """Return what a process prints; it must succeed."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with os.fdopen(reader, "rb") as output:
+        done = threading.Thread(target=lambda: parts.append(output.read()))
+        parts: list[bytes] = []
+        done.start()
+        found = ended(way, trial(*words, streams=(NULL, writer, writer), **fields))
+        os.close(writer)
+        done.join()
+    assert found == (None, 0), parts
+    return parts[0]
+
+
+# What it becomes
+
+
+def test_it_has_what_every_script_has(way: Cloning) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    inherited = os.open("/etc/passwd", os.O_RDONLY)
+    os.set_inheritable(inherited, True)
+    try:
+        shown = json.loads(
+            printed(
+                way, sys.executable.encode(), b"-c", SHOW.encode(), environment={b"NAME": b"value"}
+            )
+        )
+    finally:
+        os.close(inherited)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+    assert (
+        shown.pop("ignored") & ~(1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0
+    )  # Python's
+    assert shown == {
+        "files": [0, 1, 2, 63],
+        "leads": True,
+        "umask": "0077",
+        "blocked": 0,
+        "directory": "/",
+        "environment": {"NAME": "value", "LC_CTYPE": "C.UTF-8"},
+    }
+
+
+def test_no_signal_is_ignored(way: Cloning) -> None:
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
+    shown = printed(way, b"/bin/grep", b"SigIgn", b"/proc/self/status")
+    assert int(shown.split()[1], 16) == 0
+
+
+def test_it_has_the_limit_of_descriptors(way: Cloning) -> None:
+    shown = printed(way, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn", files=(111, 222))
+    assert shown == b"111\n222\n"
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)
+    shown = printed(way, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn")
+    assert shown.split() == [b"%d" % each for each in own]
+
+
+def test_two_hundred_at_once_are_not_mixed_up(way: Cloning) -> None:
+    """Each has its own words, environment and stack, in one memory."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    started = []
+    for number in range(200):
+        process = trial(
+            b"/bin/bash", b"-c", b'echo "$1 $NAME"', b"bash", b"word%03d" % number,
+            environment={b"NAME": b"value%03d" % number}, streams=(NULL, writer, writer),
+        )  # fmt: skip
+        started.append(way.start(process))
+    os.close(writer)
+    with os.fdopen(reader, "rb") as output:
+        lines = sorted(output.read().splitlines())
+    for pid, status in started:
+        assert read_report(status) is None
+        assert os.waitpid(pid, 0)[1] == 0
+        os.close(status)
+        way.settled(status)
+    assert lines == [b"word%03d value%03d" % (number, number) for number in range(200)]
+    assert way._in_use == {}
+    assert len(way._stacks) <= 64
+
+
+# What it says when it cannot
+
+
+@pytest.mark.parametrize(
+    ("fields", "report"),
+    [
+        ({"directory": 900}, (Stage.DIRECTORY, errno.EBADF)),
+        ({"cgroup": 900}, (Stage.CGROUP, errno.EBADF)),
+        ({"files": (5, 4)}, (Stage.LIMIT, errno.EINVAL)),
+        ({"streams": (NULL, 900, NULL)}, (Stage.DESCRIPTORS, errno.EBADF)),
+        ({"script": 900}, (Stage.DESCRIPTORS, errno.EBADF)),
+        ({"words": [b"/no/such"]}, (Stage.EXEC, errno.ENOENT)),
+        ({"words": [b"/etc/passwd/x"]}, (Stage.EXEC, errno.ENOTDIR)),
+        ({"words": [b"/etc"]}, (Stage.EXEC, errno.EACCES)),
+        ({"words": [b"/bin/true", b"x" * 200_000]}, (Stage.EXEC, errno.E2BIG)),
+        ({"words": [b"no-such"], "environment": {b"PATH": b"/etc/passwd:/bin"}},
+         (Stage.EXEC, errno.ENOENT)),
+        ({"words": [b"passwd"], "environment": {b"PATH": b"/x:/etc:/bin-"}},
+         (Stage.EXEC, errno.EACCES)),
+    ],
+)  # fmt: skip
+def test_what_it_cannot_do_is_told(
+    way: Cloning, fields: dict[str, object], report: tuple[Stage, int]
+) -> None:
+    files = sorted(os.listdir("/proc/self/fd"))
+    assert ended(way, trial(b"/bin/true", **fields)) == (report, FAILED)
+    assert sorted(os.listdir("/proc/self/fd")) == files
+
+
+def test_a_zero_byte_is_refused(way: Cloning) -> None:
+    for process in (
+        trial(b"/bin/true", b"a\0b"),
+        trial(b"/bin/true", environment={b"NAME": b"a\0b"}),
+    ):
+        with pytest.raises(ValueError, match="null byte"):
+            way.start(process)
+    assert way._in_use == {}
+
+
+# What its starter keeps
+
+
+def test_nothing_of_its_starter_changes(way: Cloning) -> None:
+    def own() -> tuple[object, ...]:
+        status = dict(
+            line.split(":", 1) for line in Path("/proc/self/status").read_text().split("\n") if line
+        )
+        signals = [status[name] for name in ("SigBlk", "SigIgn", "SigCgt", "Umask", "NSsid")]
+        files = {
+            name: os.readlink(f"/proc/self/fd/{name}")
+            for name in os.listdir("/proc/self/fd")
+            if os.path.exists(f"/proc/self/fd/{name}")  # not the listing's own
+        }
+        return signals, os.getcwd(), files, resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    before = own()
+    for words in ([b"/bin/true"], [b"/no/such"]):
+        ended(way, trial(*words, files=(100, 100)))
+    assert own() == before
+
+
+def test_a_signal_to_it_is_not_its_starters(way: Cloning, cgroup: Path, procs: int) -> None:
+    """Until its exec its handlers would run in the starter's memory."""
+    called = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: called.append(1))
+    try:
+        pid, status = way.start(trial(b"/bin/sleep", b"100", cgroup=procs))
+        eventually((cgroup / "cgroup.procs").read_text, "it to stand still")
+        os.kill(pid, signal.SIGUSR1)
+        (cgroup / "cgroup.freeze").write_text("0")
+        assert read_report(status) is None  # the end of the file
+        assert os.waitpid(pid, 0)[1] == signal.SIGUSR1
+        os.close(status)
+        way.settled(status)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert called == []
+
+
+def test_one_that_stands_still_keeps_nobody_waiting(way: Cloning, cgroup: Path, procs: int) -> None:
+    pid, status = way.start(trial(b"/bin/true", cgroup=procs))
+    eventually((cgroup / "cgroup.procs").read_text, "it to stand still")
+    for _ in range(100):
+        assert ended(way, trial(b"/bin/true")) == (None, 0)
+    assert select.select([status], [], [], 0)[0] == []
+    (cgroup / "cgroup.freeze").write_text("0")
+    assert read_report(status) is None
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(status)
+    way.settled(status)
+
+
+STARTER = """import os, sys
+sys.path[:0] = sys.argv[3:]
+from test_cloning import Cloning, trial
+way = Cloning.found(trial(b"/"))
+handle = os.open(sys.argv[1], os.O_WRONLY | os.O_CLOEXEC)
+pid, _ = way.start(trial(b"/usr/bin/touch", sys.argv[2].encode(), cgroup=handle))
+print(pid, flush=True)
+input()"""
+
+
+def test_it_does_not_outlive_its_starter_before_its_exec(cgroup: Path, tmp_path: Path) -> None:
+    """Whose it is stands in its environment, which it does not have yet."""
+    mark = tmp_path / "ran"
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    words = [sys.executable, "-c", STARTER, str(cgroup / "cgroup.procs"), str(mark), *paths]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        eventually((cgroup / "cgroup.procs").read_text, "it to stand still")
+        assert psutil.pid_exists(pid)
+        starter.kill()
+    eventually(lambda: not (cgroup / "cgroup.procs").read_text(), "it to be gone")
+    assert not mark.exists()
+
+
+# Which way
+
+
+def test_it_is_taken_for_the_keepers_own_user_alone(directory: Path) -> None:
+    other = ScriptUser(59999, 59999, (), "x", None, changes=True)
+    for user, name in ((USER, "clone"), (other, "launcher")):
+        place = directory / name
+        place.mkdir(mode=0o711)
+        assert Spawner(str(place), user, path="/bin", lang="C").way == name
+    assert Spawner(str(place), USER, path="/bin", lang="C", use_launcher=False).way == "fork"
+
+
+@pytest.mark.parametrize("content", [None, b"no library", "another"])
+def test_one_that_cannot_be_loaded_is_left(
+    content: bytes | str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "clone.so"
+    if content == "another":
+        shutil.copy("/lib/x86_64-linux-gnu/libm.so.6", path)
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    with caplog.at_level(logging.INFO):
+        assert Cloning.found(trial(b"/"), str(path)) is None
+    assert (
+        [record.message for record in caplog.records] == []
+        if content is None
+        else ["clone_unusable"]
+    )
+
+
+def test_so_is_one_whose_processes_do_not_get_there(caplog: pytest.LogCaptureFixture) -> None:
+    assert Cloning.found(trial(b"/bin/true")) is None
+    assert Cloning.found(trial(b"/", directory=900)) is None
+    said = [record.fields["detail"] for record in caplog.records]  # type: ignore[attr-defined]
+    assert said == ["it did not say how its exec went", "directory: Bad file descriptor"]
