@@ -135,6 +135,7 @@ class LocalKeeper(asyncio.Protocol):
                 if (waiting := self._pings.pop(frame["number"], None)) and not waiting.done():
                     waiting.set_result(_state(frame))
             case "held":
+                self._published(frame["end"])
                 if self._holding is not None and not self._holding.done():
                     self._holding.set_result(Held(frozenset(frame["ids"]), frame["end"]))
             case "retire":

@@ -26,7 +26,7 @@ from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.ledger import Ledger
 from scriptservice.keeper.linux import become_subreaper, forbid_new_privileges, signal_process
 from scriptservice.keeper.log import logger
-from scriptservice.keeper.loop import Loop
+from scriptservice.keeper.loop import Loop, Timer
 from scriptservice.keeper.notify import Manager
 from scriptservice.keeper.protocol import PROTOCOL_VERSION, Frame, SpawnSpec
 from scriptservice.keeper.reaper import Reaper
@@ -45,6 +45,13 @@ TELL_SECONDS = 0.002
 
 TELL_AHEAD_SECONDS = 0.004
 """So far it may be told ahead of that: the beginning, output and end of one short script."""
+
+FOLLOWED_SECONDS = 0.004
+"""What is mostly followed by more at once, a start or an exit, is told so much later if alone.
+
+Most scripts are short: their start, output and end are told, and stored, together then, and whoever
+waits for an end does not wait for the transaction of the start before it.
+"""
 
 STRAY_SECONDS = 1.0
 FINISH_SECONDS = 15.0
@@ -75,7 +82,8 @@ class Keeper:
         self._child_serves = ""
         self._told_end = 0
         self._tell_at = 0.0
-        self._telling = False
+        self._tell_timer: Timer | None = None
+        self._tell_all = False
         self._identity = Identity.mine()
         self._ground = prepare(config) if table is None else take_over(config, table)
         self._spawner = self._ground.spawner
@@ -434,20 +442,26 @@ class Keeper:
 
         Each time wakes it; what it can read at once is better told at once.
         """
-        if self._ledger.end == self._told_end or self._telling:
+        if self._ledger.end == self._told_end:
             return
         now = time.monotonic()
         earliest = self._tell_at - TELL_AHEAD_SECONDS
+        if self._ledger.news_end <= self._told_end and not self._tell_all:
+            earliest = max(earliest, now + FOLLOWED_SECONDS)
         if now < earliest:
-            self._telling = True
-            self._loop.at(earliest, self._tell_now)
+            timer = self._tell_timer
+            if timer is None or earliest < timer.when:
+                self._loop.cancel(timer)
+                self._tell_timer = self._loop.at(earliest, self._tell_now)
             return
+        self._tell_all = False
         self._tell_at = max(now, self._tell_at) + TELL_SECONDS
         self._told_end = self._ledger.end
         self._child.send_end(self._told_end)
 
     def _tell_now(self) -> None:
-        self._telling = False  # and after this batch it is told
+        self._tell_timer = None
+        self._tell_all = True  # and after this batch it is told
 
     # Handing over to the next program of this process
 

@@ -17,6 +17,7 @@ from scriptservice.keeper.log import logger
 from scriptservice.keeper.loop import Loop
 from scriptservice.keeper.table import LedgerState, PendingRecord
 
+_FOLLOWED = frozenset({Kind.STARTING, Kind.STARTED, Kind.EXITED})
 RETRY_SECONDS = 0.25
 PACE_SECONDS = 1.0
 
@@ -35,6 +36,11 @@ class Ledger:
         writer: the journal.
         loop: for the retry timer.
         spool_limit_bytes: unrecorded bytes beyond which output waits.
+
+    Attributes:
+        recorded: up to where the journal is in the database.
+        news_end: the end of the last record that is not mostly followed by more at once.
+        on_room: called when there is room again.
     """
 
     def __init__(self, writer: JournalWriter, loop: Loop, *, spool_limit_bytes: int) -> None:
@@ -48,6 +54,7 @@ class Ledger:
         self._consumer_acts = False
         self._recorded_since_check = False
         self.recorded = 0
+        self.news_end = writer.end
         self.on_room: Callable[[], None] = lambda: None
         loop.after(PACE_SECONDS, self._check_pace)
 
@@ -130,6 +137,8 @@ class Ledger:
             except NoRoomError:
                 self._retry_later()
             else:
+                if kind not in _FOLLOWED:
+                    self.news_end = self._writer.end
                 return
         self._pending.append(entry)
 
@@ -141,7 +150,9 @@ class Ledger:
         """
         if self._pending or self.unrecorded_bytes > self._spool_limit_bytes:
             raise NoRoomError("output")
-        return self._writer.splice(pipe, length, command, stream, position)
+        moved = self._writer.splice(pipe, length, command, stream, position)
+        self.news_end = self._writer.end
+        return moved
 
     def wait_for_room(self, key: int, waiting: Waiting) -> None:
         """Resume this output when there is room; ``key`` is its descriptor."""
@@ -199,6 +210,7 @@ class Ledger:
             while self._pending:
                 self._writer.append(*self._pending[0])
                 self._pending.popleft()
+                self.news_end = self._writer.end
         except NoRoomError:
             self._loop.after(RETRY_SECONDS, self._retry)
             return
