@@ -1,7 +1,7 @@
 """Scripts started and reaped per second by the keeper's spawner alone, beside the raw limit.
 
-Without server, journal and HTTP: what a start costs by each of the two ways, with another uid and
-a cgroup or without. Raw limit and each row run in turn, several times; each row's ratio is the
+Without server, journal and HTTP: what a start costs by each way, with another uid and a cgroup or
+without. Raw limit and each row run in turn, several times; each row's ratio is the
 median of its own pairs. ``python -m bench.spawning``, or with ``--quick``.
 """
 
@@ -36,7 +36,7 @@ class Row:
 
     run_as: str | None
     cgroup: bool
-    launcher: bool
+    way: str
     ratios: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
@@ -45,13 +45,12 @@ class Row:
 def rows() -> dict[str, Row]:
     own = str(os.geteuid())
     found: dict[str, Row] = {}
-    for launcher in (True, False):
-        way = "launcher" if launcher else "fork"
-        found[f"same uid, {way}"] = Row(own, cgroup=False, launcher=launcher)
+    for same, other in (("clone", "launcher"), ("fork", "fork")):
+        found[f"same uid, {same}"] = Row(own, cgroup=False, way=same)
         if os.geteuid() == 0:
-            found[f"same uid, cgroup each, {way}"] = Row(own, cgroup=True, launcher=launcher)
-            found[f"another uid, {way}"] = Row(None, cgroup=False, launcher=launcher)
-            found[f"another uid, cgroup each, {way}"] = Row(None, cgroup=True, launcher=launcher)
+            found[f"same uid, cgroup each, {same}"] = Row(own, cgroup=True, way=same)
+            found[f"another uid, {other}"] = Row(None, cgroup=False, way=other)
+            found[f"another uid, cgroup each, {other}"] = Row(None, cgroup=True, way=other)
     return found
 
 
@@ -153,9 +152,9 @@ def measure(row: Row, count: int, directory: str) -> None:
     os.umask(0o077)
     become_subreaper()
     user = script_user(row.run_as, 59999)
-    spawner = Spawner(directory, user, path=PATH, lang="C.UTF-8", use_launcher=row.launcher)
-    if spawner.way != ("launcher" if row.launcher else "fork"):
-        sys.exit("cannot measure the launcher: it is not there (scripts/build-launcher)")
+    spawner = Spawner(directory, user, path=PATH, lang="C.UTF-8", use_launcher=row.way != "fork")
+    if spawner.way != row.way:
+        sys.exit(f"cannot measure {row.way}: it is not there (scripts/build-launcher)")
     tree = None
     if row.cgroup:
         mine = Identity.mine()

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     )
     use_launcher: bool = Field(
         default=True,
-        description="whether scripts are started by the launcher, where it was built; else by fork",
+        description="whether scripts are started by what is built from launcher/; else by fork",
     )
     min_free_bytes: Annotated[int, Field(ge=0)] = Field(
         8 << 20,

@@ -95,7 +95,7 @@ def test_readiness_tells_of_the_tree_kill_and_of_what_is_degraded(service: Servi
     assert response.status_code == 200
     answer = response.json()
     assert answer["tree_kill"] in ("cgroup", "walk")
-    assert answer["spawn"] in ("launcher", "fork")
+    assert answer["spawn"] in ("clone", "launcher", "fork")
     assert {**answer, "tree_kill": "", "spawn": ""} == {
         "status": "ready",
         "store": "ok",

@@ -4,6 +4,7 @@ One service lives, and dies, through all of it: whatever a death leaves behind w
 one of the next.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,6 +58,30 @@ def test_the_server_is_killed_at(point: str, hurt: Service, faults: Path) -> Non
 @ON_SQLITE
 @pytest.mark.parametrize("point", LIFE)
 def test_the_keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
+    keeper_is_killed_at(point, hurt, faults)
+
+
+@pytest.fixture(scope="module")
+def hurt_itself(faults: Path) -> Iterator[Service]:
+    """A service of the scripts' own user, without cgroups, that dies likewise."""
+    flags = (*SOME_AT_ONCE, "--run-as", str(os.geteuid()), "--no-use-cgroups")
+    service = Service(None, *flags, environment={VARIABLE: str(faults)})
+    try:
+        yield service.start()
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize("point", [point for point in LIFE if point.startswith("spawn.")])
+def test_a_keeper_is_killed_in_whose_memory_scripts_begin(
+    point: str, hurt_itself: Service, faults: Path
+) -> None:
+    assert hurt_itself.client.get("/readyz").json()["spawn"] == "clone"
+    keeper_is_killed_at(point, hurt_itself, faults)
+
+
+def keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
+    """Let a keeper die at a point while scripts of all kinds run; compare everything."""
     trial = Trial(hurt)
     trial.submit(quick())
     trial.settle()

@@ -18,8 +18,8 @@ class HostState:
         full: whether output or records wait for room.
         unrecorded_bytes: journal that is not yet in the database.
         strays: process ids of orphans that nobody can attribute.
-        spawn: how it starts scripts: ``launcher`` or ``fork``, as every keeper did that does not
-            say it.
+        spawn: how it starts scripts: ``clone``, ``launcher`` or ``fork``, as every keeper did
+            that does not say it.
     """
 
     tree_kill: str

@@ -183,7 +183,7 @@ class Readiness(BaseModel):
     store: Literal["ok"]
     keeper: Literal["ok"]
     tree_kill: Literal["cgroup", "walk"]
-    spawn: Literal["launcher", "fork"]
+    spawn: Literal["clone", "launcher", "fork"]
     degraded: list[str]
 
 

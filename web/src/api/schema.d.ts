@@ -726,7 +726,7 @@ export interface components {
              * Spawn
              * @enum {string}
              */
-            spawn: "launcher" | "fork";
+            spawn: "clone" | "launcher" | "fork";
             /**
              * Status
              * @constant
