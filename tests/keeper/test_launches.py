@@ -242,7 +242,8 @@ def test_it_is_in_the_snapshot_of_a_new_segment(frozen: FrozenLaunch) -> None:
 def test_a_script_that_stops_all_of_its_user_stops_no_keeper(
     make_service: Callable[..., Service],
 ) -> None:
-    service = make_service("--no-use-cgroups").start()
+    # As a user of its own: other tests have scripts too.
+    service = make_service("--no-use-cgroups", "--script-uid", "59997").start()
     attacker = service.submit("echo up; while :; do kill -STOP -1; done")["id"]
     service.wait_for_output(attacker, b"up")
     stopped = [service.submit("sleep 1000")["id"] for _ in range(20)]

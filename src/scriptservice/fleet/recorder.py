@@ -35,7 +35,7 @@ from scriptservice.store.recording import (
 )
 from scriptservice.store.writer import Writer, cause_of
 
-READ_BYTES = 4 << 20
+READ_BYTES = 2 << 20
 AT_ONCE_BYTES = 64 << 10
 AT_ONCE_RECORDS = 256
 RETRY_SECONDS = 0.5
