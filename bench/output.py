@@ -1,7 +1,8 @@
 """Output: from a script's first byte to the last one committed in SQLite.
 
 The limit is the same script through ``cat`` into a file of the same disk. Neither the limit's file
-nor the journal is synced; the database is, at each commit: that is part of what is measured.
+nor the journal is synced; the database is, at each commit: that is part of what is measured. Noted
+beside it is what SQLite alone does with the same rows, from memory and with nothing else to do.
 """
 
 import os
@@ -10,8 +11,15 @@ import time
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import insert
+
 from bench.measure import Benchmark, Measured, Plan, Row, Target
 from bench.service import SAME_UID, MeasuredService, eventually, new_directory
+from scriptservice.fleet.recorder import READ_BYTES
+from scriptservice.store.engine import open_database
+from scriptservice.store.output import CHUNK_BYTES
+from scriptservice.store.sqlite import sqlite_url
+from scriptservice.store.tables import output
 
 LINE = "a line of output as scripts print it, of sixty-four bytes or so"
 MEGABYTE = 10**6
@@ -62,6 +70,39 @@ def service_rate(directory: Path, size: int, at_once: int) -> float:
     return size * at_once / MEGABYTE / seconds
 
 
+def store_rate(directory: Path, size: int) -> float:
+    """Return megabytes a second of chunks into a new database, committed as the recorder does."""
+    database = open_database(sqlite_url(str(directory / "alone.db")), migrate=True)
+    data = (f"{LINE}\n".encode() * (CHUNK_BYTES // len(LINE) + 1))[:CHUNK_BYTES]
+    many = READ_BYTES // CHUNK_BYTES
+    began = time.monotonic()
+    try:
+        with database.writing.connect() as connection:
+            for first in range(0, size // CHUNK_BYTES, many):
+                with connection.begin():
+                    connection.execute(
+                        insert(output),
+                        [
+                            {
+                                "number": 1,
+                                "position": chunk * CHUNK_BYTES,
+                                "stream": 1,
+                                "stream_offset": chunk * CHUNK_BYTES,
+                                "time": 0,
+                                "data": data,
+                            }
+                            for chunk in range(first, first + many)
+                        ],
+                    )
+        seconds = time.monotonic() - began
+    finally:
+        database.close()
+        for path in directory.glob("alone.db*"):
+            path.unlink()
+    os.sync()
+    return size / MEGABYTE / seconds
+
+
 def _measure(name: str, size: int, at_once: int, plan: Plan) -> Measured:
     with new_directory() as directory:
         return {
@@ -75,7 +116,11 @@ def _measure(name: str, size: int, at_once: int, plan: Plan) -> Measured:
 
 def measure_one(plan: Plan) -> Measured:
     """Measure one script with much output."""
-    return _measure("one", plan.size(1 << 30, 16 << 20), 1, plan)
+    size = plan.size(1 << 30, 16 << 20)
+    found = _measure("one", size, 1, plan)
+    with new_directory() as directory:
+        found["one"].notes["SQLite alone, MB/s"] = store_rate(directory, size)
+    return found
 
 
 def measure_many(plan: Plan) -> Measured:

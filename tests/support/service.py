@@ -267,11 +267,13 @@ class Service:
     def wait(self, command: str, seconds: float = 30) -> dict[str, Any]:
         """Wait until a command is final; return it."""
 
-        def finished() -> Any:
-            found = self.get(command)
-            return found if found["status"] in FINAL else None
+        seen: dict[str, Any] = {}
 
-        return dict(eventually(finished, f"command {command} to end", seconds))
+        def finished() -> Any:
+            seen.update(self.get(command))
+            return seen if seen["status"] in FINAL else None
+
+        return dict(eventually(finished, lambda: f"the end of {seen}", seconds))
 
     def wait_for(self, command: str, status: str, seconds: float = 20) -> dict[str, Any]:
         """Wait until a command has a status; return it."""
