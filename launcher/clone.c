@@ -1,7 +1,7 @@
 /* Begins a script's process in the keeper's own memory, for the time until its exec: one exec, and
  * the keeper does not wait for it.
  *
- * A shared object that the keeper loads, for scripts of the keeper's own user. `begin` makes a
+ * A shared object that the keeper loads, for scripts of the keeper's own user. `begin_1` makes a
  * process (clone) that has the keeper's memory and a stack of its own, and everything else for
  * itself: descriptors, directory, signals. It changes what a script has otherwise and execs; the
  * keeper meanwhile goes on. So until its exec it must write nothing that the keeper could see but
@@ -104,11 +104,12 @@ static int become(void *given)
     fail(asked, EXEC, -run(asked));
 }
 
-/* Begin a process; return its id, or the errno below zero.
+/* Begin a process; return its id, or the errno below zero. The number is of the layout of struct
+ * request: a library and a keeper that were not built together do not find each other.
  *
  * stack: the end of its stack, aligned to 16 bytes; it needs little of it.
  */
-__attribute__((visibility("default"))) long begin(const struct request *asked, void *stack)
+__attribute__((visibility("default"))) long begin_1(const struct request *asked, void *stack)
 {
     static const unsigned long all = ~0UL;
     unsigned long before;

@@ -169,3 +169,14 @@ def test_requests_may_follow_each_other_without_waiting(service: Service) -> Non
         got = b""
         while got.count(b'{"status":"ok"}') < 5:
             got += client.recv(65536)
+
+
+def test_a_client_that_says_no_more_is_answered(service: Service) -> None:
+    """As ``nc -N`` does: its request, and then the end of what it sends."""
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        assert answer.endswith(b'{"status":"ok"}'), answer

@@ -85,4 +85,7 @@ def test_it_breaks_off_at_once(turn: Turn) -> None:
     turn.transport.write(b"part of it")
     turn.transport.abort()
     assert turn.ends() == ["abort"]
+    turn.transport.write(b"more")
+    turn.transport.lost()
+    assert turn.ends() == ["abort"]
     assert turn.transport.get_write_buffer_size() == 7

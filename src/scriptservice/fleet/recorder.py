@@ -126,8 +126,9 @@ class Recorder:
         """
         clock = asyncio.get_running_loop().time
         # What an earlier server had stored and not said any more; if nothing follows in the
-        # journal, nobody else would say it, and its segments would stay.
-        self._transport.recorded(self.position)
+        # journal, nobody else would say it, and its segments would stay. Stored once more: what
+        # it wrote may have been read here from memory, and not be on the disk.
+        await self._record([], self.position)
         while True:
             await self._transport.grown(self.position)
             began = clock()
@@ -161,10 +162,15 @@ class Recorder:
             await asyncio.sleep(RETRY_SECONDS)
             return 0
         reached("recorder.read")
+        return await self._record(entries, after)
+
+    async def _record(self, entries: list[Record], after: int) -> int:
+        """Store records, and say so; return of how many commands they were."""
         batch, stopped = await self._store(entries, after)
         reached("recorder.stored")
         self.position = after
-        self._oldest_at = None  # what follows is read before anyone can look
+        if self._ahead is None:
+            self._oldest_at = None  # what follows is read before anyone can look
         self._transport.recorded(after)
         reached("recorder.acknowledged")
         self._advanced.set()

@@ -55,7 +55,7 @@ class Cloning:
 
     def __init__(self, library: str) -> None:
         # Not `CDLL`: it would let go of the interpreter for the call, which nobody else wants.
-        self._begin = ctypes.PyDLL(library).begin
+        self._begin = ctypes.PyDLL(library).begin_1
         self._begin.argtypes = (ctypes.POINTER(_Request), ctypes.c_void_p)
         self._begin.restype = ctypes.c_long
         self._keeper = os.getpid()

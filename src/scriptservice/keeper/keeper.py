@@ -443,6 +443,7 @@ class Keeper:
         Each time wakes it; what it can read at once is better told at once.
         """
         if self._ledger.end == self._told_end:
+            self._tell_all = False
             return
         now = time.monotonic()
         earliest = self._tell_at - TELL_AHEAD_SECONDS
@@ -454,6 +455,8 @@ class Keeper:
                 self._loop.cancel(timer)
                 self._tell_timer = self._loop.at(earliest, self._tell_now)
             return
+        self._loop.cancel(self._tell_timer)
+        self._tell_timer = None
         self._tell_all = False
         self._tell_at = max(now, self._tell_at) + TELL_SECONDS
         self._told_end = self._ledger.end

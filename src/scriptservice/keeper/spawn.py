@@ -252,11 +252,10 @@ class Spawner:
                 spawned = _identify(pid, start_ticks, (stdout, stderr), private, status)
             except SpawnError:
                 self._settled(status)
+                _remove_empty(private)
                 raise
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            if private is not None:
-                with suppress(OSError):
-                    os.rmdir(private)
+            _remove_empty(private)
             raise _spawn_error(error, spec) from error
         else:
             opened.remove(stdout)
@@ -291,9 +290,7 @@ class Spawner:
         self._settled(spawned.status)
         for descriptor in (spawned.handle, spawned.stdout, spawned.stderr):
             os.close(descriptor)
-        if spawned.private_directory is not None:
-            with suppress(OSError):
-                os.rmdir(spawned.private_directory)
+        _remove_empty(spawned.private_directory)
         try:
             raise_failure(*failure, [word.encode() for word in spec.interpreter])
         except (OSError, subprocess.SubprocessError) as error:
@@ -371,12 +368,15 @@ def _identify(
     Raises:
         SpawnError: that cannot be had; the process is gone.
     """
+    handle = -1
     try:
         handle = os.pidfd_open(pid)
         if start_ticks is None:
             stat = process_stat(pid)
             start_ticks = stat.start_ticks if stat else 0
     except OSError as error:
+        if handle >= 0:
+            os.close(handle)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise SpawnError(
@@ -393,6 +393,13 @@ def _identify(
         private_directory=private,
         status=status,
     )
+
+
+def _remove_empty(private: str | None) -> None:
+    """Remove the private directory of a script that never was in it."""
+    if private is not None:
+        with suppress(OSError):
+            os.rmdir(private)
 
 
 def _spawn_error(error: Exception, spec: SpawnSpec) -> SpawnError:

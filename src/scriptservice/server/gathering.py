@@ -38,11 +38,11 @@ class GatheringTransport:
     def write(self, data: bytes) -> None:
         """Send data, in this turn or, if it is little, at its end."""
         if not self._held and len(data) < AT_ONCE_BYTES:
-            self._later(self._flush)
+            self._later(self.flush)
         self._held.append(data)
         self._held_bytes += len(data)
         if self._held_bytes >= AT_ONCE_BYTES:
-            self._flush()
+            self.flush()
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes have not been sent."""
@@ -50,16 +50,21 @@ class GatheringTransport:
 
     def close(self) -> None:
         """Hang up once everything is sent."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
         """Hang up at once."""
-        self._held.clear()
-        self._held_bytes = 0
+        self.lost()
         self._transport.abort()
 
-    def _flush(self) -> None:
+    def lost(self) -> None:
+        """Forget what was not sent: nobody is there."""
+        self._held.clear()
+        self._held_bytes = 0
+
+    def flush(self) -> None:
+        """Send what was written, now."""
         if not self._held:
             return
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)

@@ -35,16 +35,26 @@ class PunctualProtocol(HttpToolsProtocol):
 
     Attributes:
         due: by the monotonic clock; infinite while it is not the client's turn to speak.
+        gathering: what it writes to.
     """
 
     due = math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
-        super().connection_made(
-            cast("asyncio.Transport", GatheringTransport(transport, self.loop.call_soon))
-        )
+        self.gathering = GatheringTransport(transport, self.loop.call_soon)
+        super().connection_made(cast("asyncio.Transport", self.gathering))
         self.due = time.monotonic() + HEAD_SECONDS
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self.gathering.lost()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """See `asyncio.Protocol`; the loop closes the connection next."""
+        self.gathering.flush()
+        super().eof_received()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
