@@ -2,7 +2,7 @@
  * Who is signed in. The token itself is never kept: the service answers with a cookie that scripts
  * cannot read, and with a CSRF token that lives in memory only.
  */
-import { Problem, Unreachable, problemOf } from './problem';
+import { Problem, Unreachable, isPassing, problemOf } from './problem';
 
 interface Session {
   name: string;
@@ -64,21 +64,31 @@ function codeFromAddress(): string | null {
   const found = /^#code=(.+)$/.exec(location.hash);
   if (!found?.[1]) return null;
   history.replaceState(history.state, '', location.pathname + location.search);
-  return decodeURIComponent(found[1]);
+  try {
+    return decodeURIComponent(found[1]);
+  } catch {
+    return found[1]; // no code of ours; the service says so
+  }
 }
+
+/** A code that the service has not answered to yet: the next try takes it again. */
+let pendingCode: string | null = null;
 
 /**
  * Find out who is signed in, by a one-time code in the address or by the cookie.
  *
- * @throws Unreachable: the service does not answer.
+ * @throws Unreachable: the service does not answer. Problem: it cannot now.
  */
 export async function begin(): Promise<void> {
-  const code = codeFromAddress();
-  if (code) {
+  pendingCode = codeFromAddress() ?? pendingCode;
+  if (pendingCode) {
     try {
-      return await signIn({ code });
+      await signIn({ code: pendingCode });
+      pendingCode = null;
+      return;
     } catch (error) {
-      if (error instanceof Unreachable) throw error;
+      if (isPassing(error)) throw error; // the link is as good as before
+      pendingCode = null;
       await refresh();
       if (session.state !== 'in') {
         signedOut('This sign-in link was used already or is too old. Sign in with a token instead.');

@@ -33,6 +33,11 @@ test.each(AWKWARD)('bash reads %j as it was', (text) => {
   expect(words(quote(text))).toEqual([text]);
 });
 
+test.each(['a\tb', 'a\nb', '\x1b'])('a terminal swallows nothing of %j', (text) => {
+  // eslint-disable-next-line no-control-regex
+  expect(quote(text)).not.toMatch(/[\x00-\x09\x0b-\x1f]/);
+});
+
 const BODY = { script: `@echo "it's $1"\nprintf '%s\\n' \\ü\n`, labels: { team: 'a b' }, args: ["'", ''], priority: 3 };
 const curled = (body: typeof BODY) =>
   words(curl('http://127.0.0.1:8000', body).replace('$SCRIPTSERVICE_TOKEN', 'ss_x'));

@@ -2,7 +2,7 @@
 
 const PLAIN = /^[A-Za-z0-9_@%+=:,./-]+$/;
 // eslint-disable-next-line no-control-regex
-const CONTROL = /[\x00-\x08\x0b-\x1f\x7f]/;
+const CONTROL = /[\x00-\x09\x0b-\x1f\x7f]/;
 
 /**
  * Return text as one word of bash that stands for exactly this text.
