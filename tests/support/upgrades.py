@@ -68,6 +68,15 @@ def descriptors(pid: int) -> list[str]:
     return sorted(found)
 
 
+UNTIL_TOLD = "end-$SCRIPTSERVICE_COMMAND_ID"
+"""The file in its directory for which a script looks that goes on until it is told to end."""
+
+
+def let_end(service: Service, command: str) -> None:
+    """Tell a script to end that looks for `UNTIL_TOLD`."""
+    (service.data_dir / "work" / f"end-{command}").touch()
+
+
 class Installation:
     """A copy of the code with an interpreter of its own, as an upgrade on the disk meets it."""
 
