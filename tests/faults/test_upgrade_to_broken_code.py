@@ -94,7 +94,9 @@ def test_the_new_server_does_not_start(
     make_service: Callable[..., Service],
     fault: Callable[[Installation], None],
 ) -> None:
-    installation.change("keeper/upgrade.py", "PREPARE_SECONDS = 60.0", "PREPARE_SECONDS = 2.0")
+    if fault is hang_server:
+        # The others say so themselves, as soon as the machine lets them.
+        installation.change("keeper/upgrade.py", "PREPARE_SECONDS = 60.0", "PREPARE_SECONDS = 2.0")
     service = make_service(python=installation.python).start()
     server, keeper = service.server_pid, keeper_of(service).cmdline()
     command = service.submit(SCRIPT)["id"]
