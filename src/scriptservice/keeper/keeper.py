@@ -7,13 +7,13 @@ is made from the table of the program before it instead: the same process, child
 
 import os
 import signal
-import time
 from contextlib import suppress
 from dataclasses import asdict
 from resource import struct_rusage
 from typing import Any
 from uuid import UUID
 
+from scriptservice.keeper.announcer import Announcer
 from scriptservice.keeper.child import Child
 from scriptservice.keeper.command import RunningCommand, Surroundings
 from scriptservice.keeper.config import KeeperConfig
@@ -26,7 +26,7 @@ from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.ledger import Ledger
 from scriptservice.keeper.linux import become_subreaper, forbid_new_privileges, signal_process
 from scriptservice.keeper.log import logger
-from scriptservice.keeper.loop import Loop, Timer
+from scriptservice.keeper.loop import Loop
 from scriptservice.keeper.notify import Manager
 from scriptservice.keeper.protocol import PROTOCOL_VERSION, Frame, SpawnSpec
 from scriptservice.keeper.reaper import Reaper
@@ -40,19 +40,6 @@ from scriptservice.keeper.upgrade import SIGNALS, Upgrade
 from scriptservice.keeper.waiting import Waiting
 
 FINISH_STEP_SECONDS = 0.05
-TELL_SECONDS = 0.002
-"""On average the child is told no more often than this how far the journal reaches."""
-
-TELL_AHEAD_SECONDS = 0.004
-"""So far it may be told ahead of that: the beginning, output and end of one short script."""
-
-FOLLOWED_SECONDS = 0.004
-"""What is mostly followed by more at once, a start or an exit, is told so much later if alone.
-
-Most scripts are short: their start, output and end are told, and stored, together then, and whoever
-waits for an end does not wait for the transaction of the start before it.
-"""
-
 STRAY_SECONDS = 1.0
 FINISH_SECONDS = 15.0
 
@@ -80,10 +67,6 @@ class Keeper:
         self._exit_code = 0
         self._child_was_ready = False
         self._child_serves = ""
-        self._told_end = 0
-        self._tell_at = 0.0
-        self._tell_timer: Timer | None = None
-        self._tell_all = False
         self._identity = Identity.mine()
         self._ground = prepare(config) if table is None else take_over(config, table)
         self._spawner = self._ground.spawner
@@ -111,6 +94,7 @@ class Keeper:
             on_frame=self._frame,
             on_gone=self._child_gone,
         )
+        self._announcer = Announcer(self._loop, self._ledger, self._child.send_end)
         self._upgrade = Upgrade(
             config.data_dir,
             self._loop,
@@ -433,38 +417,9 @@ class Keeper:
     def _after_batch(self) -> None:
         self._tree.next_turn()
         self._waiting.start_some()
-        self._tell_end()
+        self._announcer.turn_ends()
         self._manager.news()
         self._upgrade.after_batch()
-
-    def _tell_end(self) -> None:
-        """Tell the child how far the journal reaches, a few times in a hundredth of a second.
-
-        Each time wakes it; what it can read at once is better told at once.
-        """
-        if self._ledger.end == self._told_end:
-            self._tell_all = False
-            return
-        now = time.monotonic()
-        earliest = self._tell_at - TELL_AHEAD_SECONDS
-        if self._ledger.news_end <= self._told_end and not self._tell_all:
-            earliest = max(earliest, now + FOLLOWED_SECONDS)
-        if now < earliest:
-            timer = self._tell_timer
-            if timer is None or earliest < timer.when:
-                self._loop.cancel(timer)
-                self._tell_timer = self._loop.at(earliest, self._tell_now)
-            return
-        self._loop.cancel(self._tell_timer)
-        self._tell_timer = None
-        self._tell_all = False
-        self._tell_at = max(now, self._tell_at) + TELL_SECONDS
-        self._told_end = self._ledger.end
-        self._child.send_end(self._told_end)
-
-    def _tell_now(self) -> None:
-        self._tell_timer = None
-        self._tell_all = True  # and after this batch it is told
 
     # Handing over to the next program of this process
 

@@ -1,0 +1,91 @@
+"""When the child is told how far the journal reaches."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from scriptservice.keeper.announcer import FOLLOWED_SECONDS, Announcer
+from scriptservice.keeper.loop import Loop
+
+
+@dataclass
+class Journal:
+    """Where it ends, and where its last news does."""
+
+    end: int = 0
+    news_end: int = 0
+
+
+class Keeper:
+    """What calls an announcer; `told` is what the child heard."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.journal = Journal()
+        self.told: list[int] = []
+        self.announcer = Announcer(self.loop, self.journal, self.told.append)
+        self.loop.after_batches(self.announcer.turn_ends)
+
+    def start_or_exit(self) -> None:
+        self.journal.end += 10
+        self.announcer.turn_ends()
+
+    def news(self) -> None:
+        self.journal.end += 10
+        self.journal.news_end = self.journal.end
+        self.announcer.turn_ends()
+
+    def goes_on(self, seconds: float = 10 * FOLLOWED_SECONDS) -> None:
+        """Let the loop run, so that whatever is due comes."""
+        self.loop.after(seconds, self.loop.stop)
+        self.loop.run()
+
+
+@pytest.fixture
+def keeper() -> Keeper:
+    return Keeper()
+
+
+def test_news_is_told_at_once(keeper: Keeper) -> None:
+    keeper.news()
+    assert keeper.told == [10]
+    keeper.goes_on()
+    assert keeper.told == [10]
+
+
+def test_a_start_alone_is_told_a_little_later(keeper: Keeper) -> None:
+    keeper.start_or_exit()
+    assert keeper.told == []
+    keeper.goes_on()
+    assert keeper.told == [10]
+
+
+def test_what_follows_brings_it_along(keeper: Keeper) -> None:
+    keeper.start_or_exit()
+    keeper.start_or_exit()
+    keeper.news()
+    assert keeper.told == [30]
+    keeper.goes_on()
+    assert keeper.told == [30]
+
+
+def test_the_next_start_waits_as_well(keeper: Keeper) -> None:
+    """Also when the time of one before is over that was brought along."""
+    for _ in range(3):
+        keeper.start_or_exit()
+        keeper.news()
+        keeper.goes_on()
+        before = list(keeper.told)
+        keeper.start_or_exit()
+        assert keeper.told == before
+        keeper.goes_on()
+        assert keeper.told == [*before, keeper.journal.end]
+
+
+def test_much_news_is_told_together_and_to_its_end(keeper: Keeper) -> None:
+    for _ in range(50):
+        keeper.news()
+    assert len(keeper.told) <= 4
+    keeper.goes_on()
+    assert keeper.told[-1] == 500
+    assert len(keeper.told) <= 5
