@@ -7,13 +7,12 @@ calls this; why so: docs/adr/0017-scripts-begin-in-the-keepers-memory.md.
 """
 
 import ctypes
-import errno
 import os
 from typing import Any
 
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.process import NewProcess
-from scriptservice.keeper.stages import Stage, read_report
+from scriptservice.keeper.stages import problem_of
 
 _LIBRARY = os.path.join(os.path.dirname(__file__), "clone.so")
 _STACK_BYTES = 8192
@@ -77,27 +76,11 @@ class Cloning:
             if os.path.exists(library):
                 logger.warning("clone_unusable", detail=str(error))
             return None
-        problem = way._problem(trial)
+        problem = problem_of(way, trial)
         if problem is None:
             return way
         logger.warning("clone_unusable", detail=problem)
         return None
-
-    def _problem(self, trial: NewProcess) -> str | None:
-        """Let a process do everything but the exec; return what is wrong, None if nothing."""
-        try:
-            pid, status = self.start(trial)
-        except OSError as error:
-            return f"no process can be made: {error.strerror}"
-        report = read_report(status)
-        os.waitpid(pid, 0)
-        os.close(status)
-        self.settled(status)
-        if report == (Stage.EXEC, errno.EACCES):
-            return None
-        if report is None:
-            return "it did not say how its exec went"
-        return f"{report[0].name.lower()}: {os.strerror(report[1])}"
 
     def start(self, process: NewProcess) -> tuple[int, int]:
         """See `Way.start`; returns before the exec, so only the clone itself can fail."""

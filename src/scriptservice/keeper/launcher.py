@@ -14,7 +14,7 @@ import resource
 
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.process import SCRIPT_DESCRIPTOR, NewProcess
-from scriptservice.keeper.stages import Stage, read_report
+from scriptservice.keeper.stages import problem_of
 
 _PROGRAM = os.path.join(os.path.dirname(__file__), "launcher")
 _DUP2 = os.POSIX_SPAWN_DUP2
@@ -50,29 +50,12 @@ class Launcher:
         except OSError as error:
             logger.warning("launcher_unusable", detail=f"{error}; scripts are started by fork")
             return None
-        problem = launcher._problem(trial)
+        problem = problem_of(launcher, trial)
         if problem is None:
             return launcher
         logger.warning("launcher_unusable", detail=f"{problem}; scripts are started by fork")
         os.close(launcher._program)
         return None
-
-    def _problem(self, trial: NewProcess) -> str | None:
-        """Let it do everything but the exec; return what is wrong with that, None if nothing."""
-        try:
-            pid, status = self.start(trial)
-        except OSError as error:
-            return f"it cannot be run: {error.strerror}"
-        try:
-            report = read_report(status)
-        finally:
-            os.close(status)
-            os.waitpid(pid, 0)
-        if report == (Stage.EXEC, errno.EACCES):
-            return None
-        if report is None:
-            return "it did not say how its exec went"
-        return f"{report[0].name.lower()}: {os.strerror(report[1])}"
 
     def start(self, process: NewProcess) -> tuple[int, int]:
         """See `Way.start`; returns before the exec, so only the launcher's own can fail."""

@@ -4,10 +4,13 @@ It says so in a pipe that its exec closes: the end without a byte is success. ``
 ``cloning`` start such processes, ``spawn`` asks what became of them.
 """
 
+import errno
 import os
 import struct
 import subprocess
 from enum import IntEnum
+
+from scriptservice.keeper.process import NewProcess, Way
 
 _REPORT = struct.Struct("=ii")
 
@@ -56,3 +59,28 @@ def raise_failure(stage: Stage, number: int, words: list[bytes]) -> None:
         raise OSError(number, why, "the working directory")
     message = f"{stage.name.lower().replace('_', ' ')}: {why}"
     raise subprocess.SubprocessError(message)
+
+
+def problem_of(way: Way, trial: NewProcess) -> str | None:
+    """Let a way do everything but the exec; return what is wrong with it, None if nothing.
+
+    Args:
+        way: one that does not wait for the exec.
+        trial: what scripts get; its program has to be one that cannot be run.
+    """
+    try:
+        pid, status = way.start(trial)
+    except OSError as error:
+        return f"it cannot be run: {error.strerror}"
+    assert status is not None  # noqa: S101 - that is what not to wait means
+    try:
+        report = read_report(status)
+    finally:
+        os.waitpid(pid, 0)
+        os.close(status)
+        way.settled(status)
+    if report == (Stage.EXEC, errno.EACCES):
+        return None
+    if report is None:
+        return "it did not say how its exec went"
+    return f"{report[0].name.lower()}: {os.strerror(report[1])}"
