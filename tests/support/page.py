@@ -90,7 +90,12 @@ class Visitor:
             seen += _continued(seen, rows)
             last = rows
             self.key("PageDown")
-            self.page.wait_for_timeout(30)
+            # On a busy machine it takes a while until the next page is shown; at the end there is
+            # none.
+            for _ in range(50):
+                self.page.wait_for_timeout(20)
+                if self.rows() != last:
+                    break
         while seen and not seen[-1]:
             seen.pop()
         return seen

@@ -195,8 +195,11 @@ def seen_as_owner(pid: int) -> Iterator[None]:
         _libc.setfsgid(os.getegid())
 
 
-def _environment(pid: int) -> bytes:
-    """Return a process's environment as it was at its last exec, empty if it cannot be had."""
+def environment(pid: int) -> bytes:
+    """Return a process's environment as it was at its last exec, empty if it cannot be had.
+
+    One in the midst of an exec has none for a moment.
+    """
     found = b""
     with unless_it_is_gone():
         try:
@@ -207,15 +210,10 @@ def _environment(pid: int) -> bytes:
     return found
 
 
-def has_environment(pid: int) -> bool:
-    """Whether a process has any: one in the midst of an exec has none for a moment."""
-    return bool(_environment(pid))
-
-
-def environment_value(pid: int, name: bytes) -> bytes | None:
-    """Return one variable of a process's environment at its last exec, None if it has none."""
+def environment_value(environment: bytes, name: bytes) -> bytes | None:
+    """Return one variable of what `environment` returned, None if it has none."""
     prefix = name + b"="
-    for entry in _environment(pid).split(b"\0"):
+    for entry in environment.split(b"\0"):
         if entry.startswith(prefix):
             return entry[len(prefix) :]
     return None

@@ -30,6 +30,7 @@ from scriptservice.keeper.linux import (
     all_pids,
     bytes_waiting,
     child_pids,
+    environment,
     environment_value,
     process_stat,
     seen_as_owner,
@@ -262,7 +263,7 @@ class Recovery:
         return found
 
     def _marked(self, pid: int) -> str | None:
-        value = environment_value(pid, MARKER.encode())
+        value = environment_value(environment(pid), MARKER.encode())
         command = value.decode(errors="replace") if value else None
         return command if command in self._past.open else None
 

@@ -18,8 +18,8 @@ from typing import Protocol
 from scriptservice.keeper.linux import (
     ProcessStat,
     child_pids,
+    environment,
     environment_value,
-    has_environment,
     process_stat,
     read_file,
     signal_process,
@@ -30,7 +30,7 @@ from scriptservice.keeper.table import TreeState
 
 _QUIET_ROUNDS = 3
 _ROUNDS_SECONDS = 0.02
-_EXEC_LOOKS = 10
+_EXEC_LOOKS = 50  # it may have to wait for a processor, in the midst of it
 _EXEC_LOOK_SECONDS = 0.001
 _LIST_ROUNDS = 20
 
@@ -387,13 +387,16 @@ class DescentTree:
         one is looked at for some milliseconds, but only the first time it is seen.
         """
         key = (stat.pid, stat.start_ticks)
-        for _ in range(0 if key in self._bare else _EXEC_LOOKS):
-            if has_environment(stat.pid) or _is_gone(stat.pid):
-                break
+        name = MARKER.encode()
+        if key in self._bare:
+            return environment_value(environment(stat.pid), name)
+        for _ in range(_EXEC_LOOKS):
+            # Looked for in what was read: the next exec may begin before it is read once more.
+            if (found := environment(stat.pid)) or _is_gone(stat.pid):
+                return environment_value(found, name)
             time.sleep(_EXEC_LOOK_SECONDS)
-        else:
-            self._bare.add(key)
-        return environment_value(stat.pid, MARKER.encode())
+        self._bare.add(key)
+        return None
 
     def _members(self, root: Root) -> list[ProcessStat]:
         """Return the live processes of a tree, the script's own among them while it lives.
