@@ -1,9 +1,9 @@
 """Starts a process in the keeper's own memory, for scripts of the keeper's own user.
 
 ``launcher/clone.c`` does it, which the keeper loads: the new process has the keeper's memory until
-its exec, and everything else for itself. So a script costs one exec, like a program that forks
-nothing else would, and the keeper does not wait for it, as it has to for the launcher's. ``spawn``
-calls this; why so: docs/adr/0017-scripts-begin-in-the-keepers-memory.md.
+its exec, and everything else for itself. So a script costs one exec, and the keeper waits for none,
+as it has to for the launcher's. ``spawn`` calls this; why so:
+docs/adr/0017-scripts-begin-in-the-keepers-memory.md.
 """
 
 import ctypes
