@@ -1,8 +1,9 @@
 """Somebody who looks at the page: a browser window, and what went wrong in it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
@@ -14,11 +15,20 @@ WATCH = """
 window.violations = [];
 document.addEventListener('securitypolicyviolation', (event) =>
     window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
-window.longTasks = [];
-new PerformanceObserver((list) => {
-    for (const task of list.getEntries()) window.longTasks.push(task.duration);
-}).observe({type: 'longtask', buffered: true});
 """
+
+
+class Task(NamedTuple):
+    """What the page's main thread did in one piece.
+
+    Attributes:
+        elapsed: how long it took, in milliseconds.
+        busy: how much of that the thread was on a processor; the rest it waited, be it for a
+            processor that the machine had given to others.
+    """
+
+    elapsed: float
+    busy: float
 
 
 class Visitor:
@@ -113,6 +123,31 @@ class Visitor:
             return condition()
 
         return eventually(checked, what, seconds)
+
+    def begin_trace(self) -> None:
+        """Begin to record what the page's main thread does."""
+        browser = self.context.browser
+        assert browser is not None
+        browser.start_tracing(page=self.page, categories=["toplevel"])
+
+    def end_trace(self) -> list[Task]:
+        """Return what the main threads of pages have done since the recording began."""
+        browser = self.context.browser
+        assert browser is not None
+        events = json.loads(browser.stop_tracing())["traceEvents"]
+        main = {
+            (event["pid"], event["tid"])
+            for event in events
+            if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+        }
+        return [
+            Task(event["dur"] / 1000, event["tdur"] / 1000)
+            for event in events
+            if event["name"] == "ThreadControllerImpl::RunTask"
+            and (event["pid"], event["tid"]) in main
+            # One that had begun before the recording, or goes on after it, has no length.
+            and "tdur" in event
+        ]
 
     def serious_faults(self) -> list[str]:
         """Return what axe-core finds that is serious or worse."""
