@@ -20,11 +20,11 @@ from typing import Any
 from uuid import uuid4
 
 from bench.start_rate import AT_ONCE, raw_rate
+from scriptservice.keeper.cgroup import CgroupTree
 from scriptservice.keeper.identity import Identity
 from scriptservice.keeper.linux import become_subreaper
 from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.keeper.spawn import Spawned, Spawner
-from scriptservice.keeper.tree import CgroupTree
 from scriptservice.keeper.users import script_user
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

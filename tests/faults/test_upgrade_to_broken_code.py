@@ -63,7 +63,7 @@ def speak_otherwise(made: Installation) -> None:
 
 
 def break_keeper(made: Installation) -> None:
-    made.change("keeper/tree.py", "import signal\n", "import signal\nimport no_such_module\n")
+    made.change("keeper/cgroup.py", "import signal\n", "import signal\nimport no_such_module\n")
 
 
 def hand_over_otherwise(made: Installation) -> None:
@@ -126,7 +126,7 @@ def test_the_new_keeper_cannot_take_over(
     assert "upgrade_failed" in service.output()
     assert len(keeper_of(service).children()) == 2
     must_go_on(service, command, keeper)
-    for name in ("keeper/tree.py", "keeper/handover.py", "keeper/table.py"):
+    for name in ("keeper/cgroup.py", "keeper/handover.py", "keeper/table.py"):
         installation.restore(name)
     assert upgrade(service).ok
     assert keeper_of(service).cmdline() != keeper

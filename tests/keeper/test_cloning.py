@@ -19,11 +19,11 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from scriptservice.keeper.cgroup import own_cgroup
 from scriptservice.keeper.cloning import Cloning
 from scriptservice.keeper.process import NewProcess
 from scriptservice.keeper.spawn import Spawner
 from scriptservice.keeper.stages import Stage, read_report
-from scriptservice.keeper.tree import own_cgroup
 from scriptservice.keeper.users import ScriptUser
 from support.launcher import FAILED
 from support.service import eventually, new_directory

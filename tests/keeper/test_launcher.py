@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scriptservice.keeper.cgroup import own_cgroup
 from scriptservice.keeper.stages import Stage
-from scriptservice.keeper.tree import own_cgroup
 from support.launcher import FAILED, PROGRAM, launch, printed, status_of
 from support.refusing import refusing
 from support.service import new_directory

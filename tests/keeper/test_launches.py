@@ -15,12 +15,12 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from scriptservice.keeper.cgroup import own_cgroup
 from scriptservice.keeper.journal import Kind, segment_bases
 from scriptservice.keeper.journal_repair import scan
 from scriptservice.keeper.linux import process_stat
 from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.keeper.recovery import read_past
-from scriptservice.keeper.tree import own_cgroup
 from support.rig import Rig
 from support.scripts import ask_to_stop, cgroup_of, gone, keeper_of, unique_seconds, zombies_of
 from support.service import Service, eventually

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from scriptservice.keeper.linux import process_stat
 from support.scripts import ask_to_stop, gone, stop, unique_seconds
 from support.service import Service, eventually, processes_with, running_service
 
@@ -110,6 +111,23 @@ def test_a_stranger_with_the_pipe_does_not_delay_a_stop(walk_service: Service) -
     assert stop(walk_service, command, grace_seconds=1)["status"] == "stopped"
     stop(walk_service, other, grace_seconds=0)
     gone(mark)
+
+
+def test_orphans_that_exec_for_ever_are_ended(service: Service) -> None:
+    # Whoever looks at one may find no environment to tell whose it is by.
+    commands = [
+        service.submit(
+            """(setsid bash -c 'echo $$; exec bash -c "$PROGRAM"' &); sleep 0.2""",
+            env={"PROGRAM": 'exec bash -c "$PROGRAM"'},
+            leftover_seconds=0,
+        )["id"]
+        for _ in range(5)
+    ]
+    for command in commands:
+        final = service.wait(command)
+        stat = process_stat(int(service.bytes_of(command)))
+        assert stat is None or stat.dead
+        assert (final["status"], final["leftovers_killed"]) == ("succeeded", 1)
 
 
 @pytest.mark.parametrize("environment", ["", "env -i"])

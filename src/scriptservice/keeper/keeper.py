@@ -14,9 +14,11 @@ from typing import Any
 from uuid import UUID
 
 from scriptservice.keeper.announcer import Announcer
+from scriptservice.keeper.cgroup import CgroupTree
 from scriptservice.keeper.child import Child
 from scriptservice.keeper.command import RunningCommand, Surroundings
 from scriptservice.keeper.config import KeeperConfig
+from scriptservice.keeper.descent import DescentTree
 from scriptservice.keeper.ended import EndedCommands
 from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.identity import Identity
@@ -35,7 +37,7 @@ from scriptservice.keeper.recovery import Past, read_past, recover, snapshot_of
 from scriptservice.keeper.spawn import default_signals
 from scriptservice.keeper.start import StartError, open_standard_descriptors, prepare, take_over
 from scriptservice.keeper.table import Table, UpgradeState
-from scriptservice.keeper.tree import CgroupTree, DescentTree, Tree
+from scriptservice.keeper.tree import Tree
 from scriptservice.keeper.upgrade import SIGNALS, Upgrade
 from scriptservice.keeper.waiting import Waiting
 

@@ -20,6 +20,14 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
+# Fields of /proc/<pid>/stat, counted from the one behind the name.
+_STATE, _PARENT, _SESSION, _FLAGS, _START_TICKS = 0, 1, 3, 6, 19
+_START_CODE, _ENV_START, _ENV_END = 23, 47, 48
+_DEAD = "ZXx"
+_KERNEL_THREAD = 0x00200000  # PF_KTHREAD
+
+_ENVIRONMENT_LOOKS = 4
+
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -110,7 +118,7 @@ class ProcessStat:
     @property
     def dead(self) -> bool:
         """Whether it has ended and only waits to be reaped."""
-        return self.state in "ZXx"
+        return self.state in _DEAD
 
 
 def read_file(path: str) -> bytes:
@@ -139,20 +147,25 @@ def process_stat(pid: int) -> ProcessStat | None:
         OSError: it cannot be said now, see `is_scarcity`.
     """
     try:
-        text = read_file(f"/proc/{pid}/stat")
+        fields = _stat_fields(f"/proc/{pid}/stat")
     except OSError as error:
         if is_scarcity(error):
             raise
         return None
-    # The name stands in parentheses and may itself hold spaces and parentheses.
-    fields = text[text.rindex(b")") + 2 :].split()
     return ProcessStat(
         pid=pid,
-        state=chr(fields[0][0]),
-        parent=int(fields[1]),
-        session=int(fields[3]),
-        start_ticks=int(fields[19]),
+        state=chr(fields[_STATE][0]),
+        parent=int(fields[_PARENT]),
+        session=int(fields[_SESSION]),
+        start_ticks=int(fields[_START_TICKS]),
     )
+
+
+def _stat_fields(path: str) -> list[bytes]:
+    """Return the fields of a stat file that follow the name, see ``_STATE`` and the others."""
+    text = read_file(path)
+    # The name stands in parentheses and may itself hold spaces and parentheses.
+    return text[text.rindex(b")") + 2 :].split()
 
 
 def child_pids(pid: int) -> list[int]:
@@ -195,27 +208,61 @@ def seen_as_owner(pid: int) -> Iterator[None]:
         _libc.setfsgid(os.getegid())
 
 
-def environment(pid: int) -> bytes:
-    """Return a process's environment as it was at its last exec, empty if it cannot be had.
+def environment(pid: int) -> bytes | None:
+    """Return a process's environment as it was at its last exec, empty if it has none.
 
-    One in the midst of an exec has none for a moment.
+    It is taken for empty, too, where we may not look. None for a process in the midst of an exec:
+    its new memory has no environment yet, and whether it will have one cannot be said now.
+
+    Raises:
+        OSError: it cannot be said for want of our own, see `is_scarcity`.
     """
-    found = b""
+    found: bytes | None = b""
     with unless_it_is_gone():
         try:
-            found = read_file(f"/proc/{pid}/environ")
+            found = _environment(pid)
         except PermissionError:
             with seen_as_owner(pid):
-                found = read_file(f"/proc/{pid}/environ")
+                found = _environment(pid)
     return found
 
 
+def _environment(pid: int) -> bytes | None:
+    place = f"/proc/{pid}"
+    for _ in range(_ENVIRONMENT_LOOKS):
+        found = b""
+        # Its first thread may have ended and shows nothing of the memory that the others go on in.
+        with contextlib.suppress(ProcessLookupError):
+            found = read_file(f"{place}/environ")
+        if found:
+            return found
+        # Between the two reads an exec may have come to its end.
+        fields = _stat_fields(f"{place}/stat")
+        if chr(fields[_STATE][0]) in _DEAD:
+            others = [thread for thread in os.listdir(f"/proc/{pid}/task") if thread != str(pid)]
+            if not others:
+                return b""
+            place = f"/proc/{pid}/task/{others[0]}"
+        elif int(fields[_FLAGS]) & _KERNEL_THREAD or _has_none(fields):
+            return b""
+    return None
+
+
+def _has_none(fields: list[bytes]) -> bool:
+    """Whether the environment is complete and empty, by the fields of a stat file."""
+    # Where the code starts is the last thing that an exec says, after the environment.
+    return fields[_START_CODE] != b"0" and fields[_ENV_START] == fields[_ENV_END]
+
+
 def environment_value(environment: bytes, name: bytes) -> bytes | None:
-    """Return one variable of what `environment` returned, None if it has none."""
-    prefix = name + b"="
-    for entry in environment.split(b"\0"):
-        if entry.startswith(prefix):
-            return entry[len(prefix) :]
+    """Return one variable of what `environment` returned, None if it has none.
+
+    While bash reads its variables it has a zero in the place of one's equals sign.
+    """
+    for separator in (b"=", b"\0"):
+        _, found, after = (b"\0" + environment).partition(b"\0" + name + separator)
+        if found:
+            return after.partition(b"\0")[0]
     return None
 
 

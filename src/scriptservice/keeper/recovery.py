@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
+from scriptservice.keeper.cgroup import cgroup_kill, cgroup_pids, remove_cgroup
 from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.identity import Identity
 from scriptservice.keeper.journal import (
@@ -38,7 +39,6 @@ from scriptservice.keeper.linux import (
 )
 from scriptservice.keeper.log import logger
 from scriptservice.keeper.spawn import MARKER
-from scriptservice.keeper.tree import cgroup_kill, cgroup_pids, remove_cgroup
 
 _STEP_SECONDS = 0.02
 _QUIET_ROUNDS = 3
@@ -234,7 +234,8 @@ class Recovery:
             if survivors:
                 reached("recovery.killed")
             self._drain()
-            quiet = quiet + 1 if cgroups_empty and not survivors else 0
+            nobody = cgroups_empty and not survivors and not self._undecided
+            quiet = quiet + 1 if nobody else 0
             time.sleep(_STEP_SECONDS)
         self._drain()
         for _, _, descriptor in self._readers.values():
@@ -245,8 +246,9 @@ class Recovery:
         """Return the living processes of each open command: process id and start.
 
         Known by the script's own session, by the marker in the environment, by cgroup, and by
-        descent from any of these.
+        descent from any of these. Notes whether there was one of whom it cannot be said yet.
         """
+        self._undecided = False
         found: dict[str, dict[int, int]] = {}
         for pid in all_pids():
             stat = process_stat(pid)
@@ -263,7 +265,11 @@ class Recovery:
         return found
 
     def _marked(self, pid: int) -> str | None:
-        value = environment_value(environment(pid), MARKER.encode())
+        found = environment(pid)
+        if found is None:
+            self._undecided = True
+            return None
+        value = environment_value(found, MARKER.encode())
         command = value.decode(errors="replace") if value else None
         return command if command in self._past.open else None
 

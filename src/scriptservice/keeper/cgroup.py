@@ -1,0 +1,188 @@
+"""A cgroup for each script: the kernel keeps the list of who belongs to it.
+
+Exact from before the script's first instruction to the end. The functions serve recovery too,
+which ends what a dead keeper has left in its cgroups.
+"""
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+
+from scriptservice.keeper.linux import ProcessStat, read_file, unless_it_is_gone
+from scriptservice.keeper.table import TreeState
+from scriptservice.keeper.tree import Root
+
+
+def own_cgroup() -> str | None:
+    """Return the directory of this process's cgroup2, None where none is mounted."""
+    path = None
+    for line in read_file("/proc/self/cgroup").decode().splitlines():
+        number, _, name = line.split(":", 2)
+        if number == "0":
+            path = name
+    if path is None:
+        return None
+    for line in read_file("/proc/self/mountinfo").decode().splitlines():
+        before, _, after = line.partition(" - ")
+        if after.split()[0] != "cgroup2":
+            continue
+        root, mount = before.split()[3:5]
+        inside = os.path.relpath(path, root)
+        if not inside.startswith(".."):
+            return os.path.normpath(os.path.join(mount, inside))
+    return None
+
+
+class CgroupTree:
+    """A cgroup for each script, below one of the keeper's own.
+
+    Args:
+        base: directory of the keeper's own cgroup, made here.
+    """
+
+    mode = "cgroup"
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        with suppress(FileExistsError):  # this keeper's own, from before an upgrade
+            os.mkdir(base)
+
+    def handed(self) -> TreeState:
+        """See `Tree.handed`."""
+        return TreeState(mode=self.mode, base=self._base)
+
+    @classmethod
+    def probe(cls, name: str) -> "CgroupTree | None":
+        """Return a tree if processes can really be put into cgroups here, else None.
+
+        Args:
+            name: what the keeper's own cgroup is to be called.
+        """
+        tree: CgroupTree | None = None
+        with suppress(OSError, subprocess.SubprocessError):
+            own = own_cgroup()
+            if own is None:
+                return None
+            tree = cls(os.path.join(own, name))
+            procs = tree.enter("probe")
+            try:
+                subprocess.run(
+                    ["/bin/true"],
+                    check=True,
+                    preexec_fn=lambda: os.write(procs, b"0") and None,
+                )
+            finally:
+                os.close(procs)
+                os.rmdir(tree.path("probe"))
+            return tree
+        if tree is not None:
+            tree.close()
+        return None
+
+    @property
+    def base(self) -> str:
+        """The directory of the keeper's own cgroup."""
+        return self._base
+
+    def path(self, command: str) -> str:
+        """Return the directory of a command's cgroup."""
+        return f"{self._base}/{command}"
+
+    def enter(self, command: str) -> int:
+        """See `Tree.enter`."""
+        path = self.path(command)
+        with suppress(FileExistsError):
+            os.mkdir(path)
+        return os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+
+    def empty(self, root: Root) -> bool:
+        """See `Tree.empty`."""
+        return cgroup_empty(self.path(root.id))
+
+    def signal(self, root: Root, number: int) -> set[int]:
+        """See `Tree.signal`."""
+        return cgroup_signal(self.path(root.id), number)
+
+    def kill(self, root: Root) -> bool:
+        """See `Tree.kill`."""
+        return cgroup_kill(self.path(root.id))
+
+    def forget(self, root: Root) -> None:
+        """See `Tree.forget`."""
+        remove_cgroup(self.path(root.id))
+
+    def next_turn(self) -> None:
+        """See `Tree.next_turn`; the kernel's list is always fresh."""
+
+    def strays(self) -> list[ProcessStat]:
+        """See `Tree.strays`; there are none."""
+        return []
+
+    def close(self) -> None:
+        """See `Tree.close`."""
+        remove_cgroup(self._base)
+
+
+def cgroup_empty(path: str) -> bool:
+    """Return whether no live process is in a cgroup or below it; also when it is gone."""
+    try:
+        return b"populated 0" in read_file(f"{path}/cgroup.events")
+    except FileNotFoundError:
+        return True
+
+
+def cgroup_pids(path: str) -> list[int]:
+    """Return the processes in a cgroup and below it; none where it is gone."""
+    found: list[int] = []
+    with unless_it_is_gone():
+        found += map(int, read_file(f"{path}/cgroup.procs").split())
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                found += cgroup_pids(entry.path)
+    return found
+
+
+def cgroup_signal(path: str, number: int) -> set[int]:
+    """Signal every process in a cgroup or below it; return their ids."""
+    signalled: set[int] = set()
+    name = os.path.basename(path).encode()
+    for pid in cgroup_pids(path):
+        with unless_it_is_gone():
+            handle = os.pidfd_open(pid)
+            try:
+                # The id may have been reused since it was listed; the descriptor pins it.
+                if name in read_file(f"/proc/{pid}/cgroup"):
+                    signal.pidfd_send_signal(handle, number)
+                    signalled.add(pid)
+            finally:
+                os.close(handle)
+    return signalled
+
+
+def cgroup_kill(path: str) -> bool:
+    """Kill every process in a cgroup and below it; return whether nobody is left."""
+    try:
+        descriptor = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # before Linux 5.14, or the cgroup is gone
+        cgroup_signal(path, signal.SIGKILL)
+    else:
+        try:
+            os.write(descriptor, b"1")
+        except OSError:  # it is gone, or a script of root's made it a threaded one
+            cgroup_signal(path, signal.SIGKILL)
+        finally:
+            os.close(descriptor)
+    return cgroup_empty(path)
+
+
+def remove_cgroup(path: str) -> None:
+    """Remove an empty cgroup and those below it; without effect where a process is left."""
+    with suppress(OSError):  # as a rule there is none below, and looking costs more than removing
+        os.rmdir(path)
+        return
+    with suppress(OSError):
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                remove_cgroup(entry.path)
+        os.rmdir(path)

@@ -1,0 +1,86 @@
+"""The environment of a process, as the keeper reads it to tell whose orphan it is."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from scriptservice.keeper.linux import environment, environment_value, process_stat
+from support.service import eventually
+
+LOOKS = 400_000
+SEEN_UNDECIDED = 100  # in some 4,000 looks
+EXECS = 'exec /bin/bash -c "$PROGRAM"'
+FIRST_THREAD_ENDS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+Start = Callable[..., int]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts programs; returns their process ids. They are ended after the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(*program: str, **variables: str) -> int:
+        started.append(subprocess.Popen(program, env=variables))
+        return started[-1].pid
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_it_has_one(start: Start) -> None:
+    pid = start("/bin/sleep", "600", MARK="here", OTHER="there")
+    found = eventually(lambda: environment(pid), "its environment")
+    assert environment_value(found, b"MARK") == b"here"
+    assert environment_value(found, b"ARK") is None
+    assert environment_value(found, b"here") is None
+
+
+def test_while_bash_reads_it() -> None:
+    assert environment_value(b"A=1\0MARK\0here\0B=2\0", b"MARK") == b"here"
+    assert environment_value(b"A\x001\0MARK=here\0B=2\0", b"MARK") == b"here"
+
+
+def test_it_has_none(start: Start) -> None:
+    pid = start("/bin/sleep", "600")
+    eventually(lambda: environment(pid) == b"", "an environment without a variable")
+
+
+def test_there_is_no_such_process(start: Start) -> None:
+    with subprocess.Popen(["/bin/true"]) as ended:
+        ended.wait()
+        assert environment(ended.pid) == b""
+
+
+def test_it_is_never_taken_for_empty_in_the_midst_of_an_exec(start: Start) -> None:
+    pid = start("/bin/bash", "-c", EXECS, PROGRAM=EXECS, MARK="here")
+    eventually(lambda: b"MARK=here" in (environment(pid) or b""), "the first exec")
+    undecided = 0
+    for _ in range(LOOKS):
+        found = environment(pid)
+        if found is None:
+            undecided += 1
+            if undecided == SEEN_UNDECIDED:
+                break
+        else:
+            assert environment_value(found, b"MARK") == b"here"
+    assert undecided == SEEN_UNDECIDED
+
+
+def test_its_first_thread_has_ended(start: Start) -> None:
+    pid = start(sys.executable, "-c", FIRST_THREAD_ENDS, MARK="here")
+
+    def without_its_first() -> bool:
+        stat = process_stat(pid)
+        return stat is not None and stat.dead
+
+    eventually(without_its_first, "its first thread to end")
+    assert environment_value(environment(pid) or b"", b"MARK") == b"here"
