@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from scriptservice.server import openapi, problems
+from scriptservice.server import answers, problems
 from scriptservice.server.routes import (
     commands,
     events,
@@ -51,18 +51,18 @@ def test_every_field_and_parameter_is_in_the_document() -> None:
 def test_a_command_has_the_fields_of_the_document_and_of_openapi() -> None:
     text = (DOCS / "api.md").read_text()
     example = json.loads(re.search(r"```json\n(.*?)```", text, re.DOTALL)[1])
-    assert list(openapi.Command.model_json_schema()["properties"].keys() - example.keys()) == []
-    assert example.keys() == openapi.Command.model_fields.keys()
-    assert openapi.CommandEvent.model_fields.keys() == example.keys() - {"script"}
+    assert list(answers.Command.model_json_schema()["properties"].keys() - example.keys()) == []
+    assert example.keys() == answers.Command.model_fields.keys()
+    assert answers.CommandEvent.model_fields.keys() == example.keys() - {"script"}
     item = (example.keys() - {"script"}) | {"script_preview"}
-    assert openapi.CommandItem.model_fields.keys() == item
+    assert answers.CommandItem.model_fields.keys() == item
     for name in StopBody.model_fields:
         assert f'"{name}"' in text, name
-    for name in openapi.OutputEvent.model_fields:
+    for name in answers.OutputEvent.model_fields:
         assert f'"{name}"' in text, name
-    for name in [*SignInBody.model_fields, *openapi.Session.model_fields]:
+    for name in [*SignInBody.model_fields, *answers.Session.model_fields]:
         assert f'"{name}"' in text, name
-    for name in openapi.Host.model_fields:
+    for name in answers.Host.model_fields:
         assert f'"{name}"' in text, name
 
 

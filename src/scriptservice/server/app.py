@@ -34,6 +34,7 @@ from scriptservice.server.gauges import Gauges
 from scriptservice.server.logs import CommandLog
 from scriptservice.server.metrics import Metrics
 from scriptservice.server.opening import Opening
+from scriptservice.server.output import Outputs
 from scriptservice.server.parts import Parts
 from scriptservice.server.remover import Remover
 from scriptservice.server.sessions import Sessions
@@ -186,16 +187,20 @@ class Server:
             transport=self._keeper,
             feed=self.feed,
             events=Events(self._reader, self.feed),
-            parts=self._parts,
             remover=self._remover,
             data_dir=self._config.data_dir,
             min_free_bytes=self._config.min_free_bytes,
             on_ended=self._ended,
             on_deleted=self._deleted,
         )
-        gauges = Gauges(self._reader, self._keeper, self._recorder, self.feed)
         return build_app(
-            commands, self.here, access, self._metrics, gauges, hosts=self._config.hosts
+            commands=commands,
+            outputs=Outputs(self._reader, self.feed, self._parts),
+            here=self.here,
+            access=access,
+            metrics=self._metrics,
+            gauges=Gauges(self._reader, self._keeper, self._recorder, self.feed),
+            hosts=self._config.hosts,
         )
 
     def _run(self, work: Coroutine[None, None, None]) -> None:

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection
-
 from scriptservice.errors import (
     FieldError,
     GoneError,
@@ -29,16 +27,13 @@ from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import HostState, Transport
 from scriptservice.ids import new_id, parse_id
 from scriptservice.keeper.journal import now_us
-from scriptservice.model import Command, Filter, Origin, RequestKey, Stream, Submission
+from scriptservice.model import Command, Filter, Origin, RequestKey, Submission
 from scriptservice.server.events import Events
 from scriptservice.server.feed import Feed, Follower
-from scriptservice.server.parts import PART_BYTES, Parts
 from scriptservice.server.remover import Remover
-from scriptservice.server.streaming import StreamCutError
 from scriptservice.store import commands as command_store
 from scriptservice.store import hosts as host_store
 from scriptservice.store import listing, requests
-from scriptservice.store import output as output_store
 from scriptservice.store.idempotency import find_request
 from scriptservice.store.reader import Reader
 from scriptservice.store.writer import Writer
@@ -51,7 +46,6 @@ when the script is being started.
 """
 
 _ROOM_CHECK_SECONDS = 0.5
-_STORE_SECONDS = 0.5
 
 Result = TypeVar("Result")
 
@@ -67,25 +61,6 @@ class Submitted:
 
     command: Command
     repeated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A range of output.
-
-    Attributes:
-        extent: what there was when it was asked for.
-        stream: whose offsets are meant.
-        start: offset of its first byte.
-        end: offset behind its last byte; None: where the command ends.
-        size: bytes of that stream that were known.
-    """
-
-    extent: command_store.Extent
-    stream: Stream
-    start: int
-    end: int | None
-    size: int
 
 
 def _result_of(stored: "asyncio.Future[Result]") -> Result | None:
@@ -104,7 +79,6 @@ class Commands:
         transport: for stopping, and for the state of the host.
         feed: news of commands.
         events: makes event streams.
-        parts: gives output to those who follow it.
         remover: removes the output of deleted commands.
         data_dir: whose disk must have room.
         min_free_bytes: how much.
@@ -122,7 +96,6 @@ class Commands:
         transport: Transport,
         feed: Feed,
         events: Events,
-        parts: Parts,
         remover: Remover,
         data_dir: str,
         min_free_bytes: int,
@@ -136,7 +109,6 @@ class Commands:
         self._transport = transport
         self._feed = feed
         self._events = events
-        self._parts = parts
         self._remover = remover
         self._data_dir = data_dir
         self._min_free_bytes = min_free_bytes
@@ -213,7 +185,7 @@ class Commands:
         Raises:
             UnknownCommandError: there is none of that id.
         """
-        return await self._reader.run(command_store.find, _id(command))
+        return await self._reader.run(command_store.find, command_id(command))
 
     async def finished(self, command: Command, seconds: float) -> Command:
         """Return a command once it is finished, or as it is when the time is over.
@@ -261,7 +233,7 @@ class Commands:
             UnknownCommandError: there is none of that id.
             ValidationError: the position lies beyond its output.
         """
-        identifier = _id(command)
+        identifier = command_id(command)
         if after > await self._events.end_of(identifier):
             raise ValidationError(FieldError(asked_by, "lies beyond the output"))
         return self._events.stream(identifier, after)
@@ -280,7 +252,7 @@ class Commands:
             UnknownCommandError: there is none of that id.
             AlreadyFinishedError: it has ended.
         """
-        request = requests.StopRequest(_id(command), signal, grace_seconds, now_us())
+        request = requests.StopRequest(command_id(command), signal, grace_seconds, now_us())
         stored = self._writer.submit(requests.request_stop, request)
         # Not after the await: whoever asked may have given up by the time it is stored.
         stored.add_done_callback(lambda _: self._stop_stored(stored, request))
@@ -325,7 +297,7 @@ class Commands:
             UnknownCommandError: there is none of that id.
             NotFinishedError: it has not ended.
         """
-        deletion = requests.Deletion(_id(command), now_us())
+        deletion = requests.Deletion(command_id(command), now_us())
         stored = self._writer.submit(requests.mark_deleted, deletion)
         stored.add_done_callback(lambda _: self._deletion_stored(stored, deletion))
         result = await self._writer.patiently(stored)
@@ -339,90 +311,6 @@ class Commands:
         if isinstance(result, int):
             self._on_deleted(deletion.id)
             self._remover.remove(result)
-
-    # Output
-
-    async def window(
-        self, command: str, stream: Stream, *, offset: int, limit: int | None
-    ) -> Window:
-        """Return the range of a command's output from an offset on.
-
-        Raises:
-            UnknownCommandError: there is none of that id.
-        """
-        extent = await self._reader.run(command_store.extent, _id(command))
-        end = None if limit is None else offset + limit
-        return Window(extent, stream, offset, end, extent.size(stream))
-
-    async def tail(self, command: str, stream: Stream, count: int, *, lines: bool) -> Window:
-        """Return the range of the last bytes or lines of a command's output.
-
-        Raises:
-            UnknownCommandError: there is none of that id.
-        """
-
-        def find(connection: Connection) -> Window:
-            extent = command_store.extent(connection, _id(command))
-            size = extent.size(stream)
-            start = max(0, size - count)
-            if lines:
-                start = output_store.start_of_last_lines(
-                    connection, extent.number, stream, size, count
-                )
-            return Window(extent, stream, start, None, size)
-
-        return await self._reader.run(find)
-
-    async def output(self, window: Window) -> AsyncIterator[bytes]:
-        """Yield the bytes of a range that were there when it was asked for.
-
-        Raises:
-            StreamCutError: they are no longer all there.
-        """
-        at = window.start
-        end = window.size if window.end is None else min(window.end, window.size)
-        while at < end:
-            upto = min(end, at + PART_BYTES)
-            part = await self._reader.run(
-                output_store.read, window.extent.number, window.stream, at, upto
-            )
-            if not part:
-                raise StreamCutError
-            at += len(part)
-            yield part
-
-    async def follow(self, command: str, window: Window) -> AsyncIterator[bytes]:
-        """Yield the bytes of a range as they come, until it or the command is at its end.
-
-        Raises:
-            StreamCutError: the server ends, or the command was deleted.
-        """
-        identifier = _id(command)
-        at = window.start
-        with self._feed.subscription(identifier, Follower.OUTPUT) as news:
-            while window.end is None or at < window.end:
-                # Before reading: what is committed after this wakes us again.
-                news.clear()
-                upto = at + PART_BYTES if window.end is None else window.end
-                try:
-                    part = await self._parts.part(identifier, window.stream, at, upto)
-                except UnknownCommandError as error:
-                    raise StreamCutError from error
-                except StoreError as error:
-                    if self._feed.closing:
-                        raise StreamCutError from error
-                    await asyncio.sleep(_STORE_SECONDS)  # it goes on when the database is back
-                    continue
-                if part.data:
-                    at += len(part.data)
-                    yield part.data
-                if part.finished:
-                    return
-                if part.data:
-                    continue
-                if self._feed.closing:
-                    raise StreamCutError
-                await news.wait()
 
     # Hosts and health
 
@@ -454,7 +342,12 @@ class Commands:
         return self._dispatcher.running
 
 
-def _id(text: str) -> UUID:
+def command_id(text: str) -> UUID:
+    """Return the id that a path names.
+
+    Raises:
+        UnknownCommandError: there can be no such command.
+    """
     command = parse_id(text)
     if command is None:
         raise UnknownCommandError(text[:80])

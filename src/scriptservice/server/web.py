@@ -16,6 +16,7 @@ from scriptservice.server.gauges import Gauges
 from scriptservice.server.head import HeadAsGet
 from scriptservice.server.meter import Meter
 from scriptservice.server.metrics import Metrics
+from scriptservice.server.output import Outputs
 from scriptservice.server.page import Page, package_directory
 from scriptservice.server.routes import commands as command_routes
 from scriptservice.server.routes import events as event_routes
@@ -56,18 +57,20 @@ class Access:
 
 
 def build_app(
+    *,
     commands: Commands,
+    outputs: Outputs,
     here: Here,
     access: Access,
     metrics: Metrics,
     gauges: Gauges,
-    *,
     hosts: list[str],
 ) -> ASGIApp:
     """Return the application with its layers.
 
     Args:
         commands: the service's verbs.
+        outputs: the output of its commands.
         here: this machine.
         access: who may ask.
         metrics: what is counted.
@@ -83,6 +86,7 @@ def build_app(
         redirect_slashes=False,
     )
     app.state.commands = commands
+    app.state.outputs = outputs
     app.state.here = here
     app.state.metrics = metrics
     app.state.gauges = gauges

@@ -9,10 +9,10 @@ from starlette.responses import Response
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Stream
 from scriptservice.server import openapi
-from scriptservice.server.commands import Window
 from scriptservice.server.head import HEAD_KEY
+from scriptservice.server.output import Window
 from scriptservice.server.problems import ProblemError
-from scriptservice.server.routes.requests import query, service
+from scriptservice.server.routes.requests import outputs, query
 from scriptservice.server.schemas import OutputQuery
 from scriptservice.server.streaming import StreamResponse
 
@@ -51,11 +51,11 @@ async def get_output(request: Request, command_id: str) -> Response:
             )
             headers["Output-Offset"] = str(start)
             length, status = last - first + 1, 206
-        content = service(request).output(window)
+        content = outputs(request).read(window)
     elif asked.follow:
-        content, length = service(request).follow(command_id, window), None
+        content, length = outputs(request).follow(command_id, window), None
     else:
-        content = service(request).output(window)
+        content = outputs(request).read(window)
     if length is not None:
         headers["Content-Length"] = str(length)
     if request.scope.get(HEAD_KEY):
@@ -69,7 +69,7 @@ async def get_output(request: Request, command_id: str) -> Response:
 async def _window(request: Request, command_id: str, asked: OutputQuery) -> Window:
     stream = Stream(asked.stream)
     if asked.tail is None:
-        return await service(request).window(
+        return await outputs(request).window(
             command_id, stream, offset=asked.offset or 0, limit=asked.limit
         )
     if asked.offset is not None or asked.limit is not None:
@@ -77,7 +77,7 @@ async def _window(request: Request, command_id: str, asked: OutputQuery) -> Wind
         raise ValidationError(FieldError("tail", message))
     count = int(asked.tail.removesuffix("l"))
     lines = asked.tail.endswith("l")
-    return await service(request).tail(command_id, stream, count, lines=lines)
+    return await outputs(request).tail(command_id, stream, count, lines=lines)
 
 
 def _wants_text(accept: str) -> bool:

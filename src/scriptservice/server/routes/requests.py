@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Origin, RequestKey, parse_traceparent
 from scriptservice.server.commands import Commands
+from scriptservice.server.output import Outputs
 from scriptservice.server.problems import ProblemError
 from scriptservice.server.schemas import WaitQuery, field_errors, single_and_repeated
 
@@ -28,6 +29,12 @@ def service(request: Request) -> Commands:
     """Return the service's verbs."""
     commands: Commands = request.app.state.commands
     return commands
+
+
+def outputs(request: Request) -> Outputs:
+    """Return the output of the service's commands."""
+    found: Outputs = request.app.state.outputs
+    return found
 
 
 def asker(request: Request) -> str:

@@ -1,0 +1,172 @@
+"""What answers are made of, as the document of the API describes it.
+
+Nothing is built with these models; a test compares them with the contract and with real answers.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from scriptservice.model import Status
+
+_TIME: JsonDict = {"format": "date-time"}
+
+
+class Output(BaseModel):
+    """How much a command has printed."""
+
+    bytes: int
+    stdout_bytes: int
+    stderr_bytes: int
+    discarded_bytes: int = Field(description="beyond output_limit_bytes")
+
+
+class Usage(BaseModel):
+    """What a command has used; null until it exits."""
+
+    user_seconds: float | None
+    system_seconds: float | None
+    max_rss_bytes: int | None
+
+
+class Pty(BaseModel):
+    """Size of a terminal."""
+
+    rows: int
+    cols: int
+
+
+class _CommandFields(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(json_schema_extra={"format": "uuid"})
+    status: Status
+    name: str | None
+    labels: dict[str, str]
+    interpreter: list[str]
+    args: list[str]
+    env: dict[str, str]
+    working_directory: str | None
+    stdin_bytes: int
+    interactive: bool
+    pty: Pty | None
+    timeout_seconds: float | None
+    queue_timeout_seconds: float | None
+    grace_seconds: float
+    leftover_seconds: float
+    output_limit_bytes: int | None
+    on_output_limit: Literal["discard", "stop"]
+    priority: int
+    host: str | None
+    created_by: str
+    rerun_of: str | None
+    created_at: str = Field(json_schema_extra=_TIME)
+    started_at: str | None = Field(json_schema_extra=_TIME)
+    exited_at: str | None = Field(json_schema_extra=_TIME)
+    finished_at: str | None = Field(json_schema_extra=_TIME)
+    exit_code: int | None
+    signal: str | None
+    reason: str | None
+    leftovers_killed: int
+    output: Output
+    usage: Usage
+
+
+class Command(_CommandFields):
+    """One run of one script."""
+
+    script: str
+
+
+class CommandItem(_CommandFields):
+    """A command in a list."""
+
+    script_preview: str = Field(description="the first 200 characters of the script")
+
+
+class CommandPage(BaseModel):
+    """One page of a list."""
+
+    items: list[CommandItem]
+    next_cursor: str | None
+
+
+class Host(BaseModel):
+    """A machine that runs commands."""
+
+    name: str
+    status: Literal["up", "silent", "draining"]
+    pool: str
+    labels: dict[str, str]
+    running: int
+    capacity: int | None
+    last_seen_at: str = Field(json_schema_extra=_TIME)
+    version: str
+    keeper_pid: int | None
+    child_pid: int | None
+
+
+class HostList(BaseModel):
+    """All hosts."""
+
+    items: list[Host]
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldProblem] | None = Field(None, description="for 422")
+    command: Command | None = Field(None, description="for already-finished")
+
+
+class OutputEvent(BaseModel):
+    """Data of an ``output`` event: one stream, one contiguous range of positions."""
+
+    stream: Literal["stdout", "stderr"]
+    position: int = Field(description="of its first byte in the merged output")
+    stream_offset: int = Field(description="of its first byte in its stream")
+    time: str = Field(json_schema_extra=_TIME)
+    text: str | None = Field(None, description="the bytes, where they are UTF-8")
+    base64: str | None = Field(None, description="the bytes, where they are not")
+
+
+class CommandEvent(_CommandFields):
+    """Data of a ``status`` or ``end`` event: the command without its script."""
+
+
+class Session(BaseModel):
+    """Who is signed in to the page."""
+
+    name: str = Field(description="of the token")
+    scope: Literal["read", "run", "admin"]
+    csrf_token: str = Field(description="goes into X-CSRF-Token where something changes")
+
+
+class Health(BaseModel):
+    """The process is up."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """The service can do its work."""
+
+    status: Literal["ready"]
+    store: Literal["ok"]
+    keeper: Literal["ok"]
+    tree_kill: Literal["cgroup", "walk"]
+    spawn: Literal["clone", "launcher", "fork"]
+    degraded: list[str]
