@@ -39,12 +39,12 @@ SERVER = _rules(
 KEEPER = _rules(
     ("spawn: vfork until exec", r"^Popen\._execute_child "),
     ("spawn: pipes, script, identity", r"keeper/(spawn|users)\.py|^Popen\."),
-    ("tree of processes", r"keeper/tree\.py"),
+    ("tree of processes", r"keeper/(tree|cgroup|descent)\.py"),
     ("splice", r"\.splice |^bytes_waiting "),
     ("journal", r"keeper/(journal\w*|ledger)\.py"),
     ("messages of the server", r"keeper/(protocol|child|life)\.py"),
     ("reap", r"keeper/reaper\.py|_handle_ready "),
-    ("a command's life", r"keeper/(command|waiting|ended)\.py|^Keeper\.(?!run )"),
+    ("a command's life", r"keeper/(command|output|waiting|ended)\.py|^Keeper\.(?!run )"),
     ("loop (epoll)", r"."),
 )
 SLEEPS = re.compile(

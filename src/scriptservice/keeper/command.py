@@ -6,37 +6,31 @@ its output is drained to the last byte, and only then is it closed.
 """
 
 import os
-import select
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from resource import struct_rusage
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import Kind
-from scriptservice.keeper.journal_writer import NoRoomError
 from scriptservice.keeper.ledger import Ledger
-from scriptservice.keeper.linux import bytes_waiting, is_scarcity
+from scriptservice.keeper.linux import is_scarcity
 from scriptservice.keeper.log import logger
-from scriptservice.keeper.loop import HANGUP, Loop, Timer
+from scriptservice.keeper.loop import Loop, Timer
+from scriptservice.keeper.output import STDERR, STDOUT, Drained, Output
 from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.keeper.spawn import Spawned
 from scriptservice.keeper.table import CommandState
 from scriptservice.keeper.tree import Tree
 
-STDOUT, STDERR = 1, 2
 LEFTOVER_KILL_SECONDS = 1.0
-WINDOW_BYTES = 8 << 20
-"""A script that printed this much waits until the window before it is recorded."""
 
 _FIRST_LOOK_SECONDS = 0.005
 _LAST_LOOK_SECONDS = 0.2
-_DISCARD_NEWS_SECONDS = 1.0
-_DRAIN_ROUNDS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +54,6 @@ class Surroundings:
     closed: Callable[["RunningCommand"], None]
 
 
-class _Owner(Protocol):
-    def readable(self, stream: "Stream", events: int) -> None: ...
-    def resumed(self, stream: "Stream") -> None: ...
-
-
-class Stream:
-    """The read end of one pipe of a script."""
-
-    __slots__ = ("_owner", "bytes", "descriptor", "number")
-
-    def __init__(self, owner: _Owner, descriptor: int, number: int) -> None:
-        self._owner = owner
-        self.descriptor = descriptor
-        self.number = number
-        self.bytes = 0
-
-    def ready(self, events: int) -> None:
-        """The pipe can be read, or nobody holds its other end any more."""
-        self._owner.readable(self, events)
-
-    def resume(self) -> None:
-        """There is room for its bytes."""
-        self._owner.resumed(self)
-
-
 class RunningCommand:
     """One script that was started by this keeper.
 
@@ -95,17 +64,15 @@ class RunningCommand:
     """
 
     __slots__ = (
-        "_around", "_cause", "_discard_news", "_discarded", "_grace_seconds", "_handle",
-        "_id_bytes", "_kill_at", "_killing", "_leftover_at", "_leftover_pids",
-        "_leftover_seconds", "_limit", "_look_seconds", "_look_timer", "_pipes", "_position",
-        "_private_directory", "_removing", "_start_ticks", "_stop_on_limit", "_stop_timer",
-        "_stream_bytes", "_streams", "_termed", "_timeout_timer", "_tree_gone", "_window_bytes",
-        "_window_mark", "exited", "id", "pid", "started",
+        "_around", "_cause", "_grace_seconds", "_handle", "_kill_at", "_killing", "_leftover_at",
+        "_leftover_pids", "_leftover_seconds", "_look_seconds", "_look_timer", "_output", "_pipes",
+        "_private_directory", "_removing", "_start_ticks", "_stop_timer", "_termed",
+        "_timeout_timer", "_tree_gone", "exited", "id", "id_bytes", "pid", "started",
     )  # fmt: skip
 
     def __init__(self, spec: SpawnSpec, spawned: Spawned, surroundings: Surroundings) -> None:
         self.id = spec.id
-        self._id_bytes = UUID(spec.id).bytes
+        self.id_bytes = UUID(spec.id).bytes
         self.pid = spawned.pid
         self.started = time.monotonic()
         self.exited = False
@@ -117,13 +84,6 @@ class RunningCommand:
         self._removing = False
         self._grace_seconds = spec.grace_seconds
         self._leftover_seconds = spec.leftover_seconds
-        self._limit = spec.output_limit_bytes
-        self._stop_on_limit = spec.on_output_limit == "stop"
-        self._position = 0
-        self._stream_bytes = [0, 0, 0]
-        self._discarded = 0
-        self._discard_news: Timer | None = None
-        self._window_bytes = self._window_mark = 0
         self._cause: str | None = None
         self._kill_at: float | None = None
         self._stop_timer: Timer | None = None
@@ -132,16 +92,16 @@ class RunningCommand:
         self._leftover_pids: set[int] | None = None
         self._look_seconds = _FIRST_LOOK_SECONDS
         self._look_timer: Timer | None = None
-        self._streams = [
-            Stream(self, spawned.stdout, STDOUT),
-            Stream(self, spawned.stderr, STDERR),
-        ]
         self._timeout_timer: Timer | None = None
+        self._output = self._make_output(
+            spec.output_limit_bytes,
+            [[spawned.stdout, STDOUT], [spawned.stderr, STDERR]],
+            stop_on_limit=spec.on_output_limit == "stop",
+        )
         loop = surroundings.loop
         surroundings.ledger.record(Kind.STARTED, self.id, self._process_fields())
         reached("spawn.started")
-        for stream in self._streams:
-            loop.watch(stream.descriptor, stream.ready)
+        self._output.watch()
         loop.watch(self._handle, self._handle_ready)
         if spec.timeout_seconds is not None:
             self._timeout_timer = loop.after(spec.timeout_seconds, self._timed_out)
@@ -154,10 +114,9 @@ class RunningCommand:
             **kept,
             handle=None if self.exited else self._handle,
             pipes=list(self._pipes),
-            streams=[[stream.descriptor, stream.number] for stream in self._streams],
             leftover_pids=None if leftovers is None else sorted(leftovers),
-            timeout_at=_due(self._timeout_timer),
-            discard_news_at=_due(self._discard_news),
+            timeout_at=None if self._timeout_timer is None else self._timeout_timer.due,
+            **self._output.handed(),
         )
 
     @classmethod
@@ -176,16 +135,18 @@ class RunningCommand:
             setattr(self, name, getattr(state, name.removeprefix("_")))
         loop = surroundings.loop
         self._around = surroundings
-        self._id_bytes = UUID(state.id).bytes
+        self.id_bytes = UUID(state.id).bytes
         self._pipes = (state.pipes[0], state.pipes[1])
         self._leftover_pids = None if state.leftover_pids is None else set(state.leftover_pids)
-        self._streams = [Stream(self, *stream) for stream in state.streams]
         self._look_seconds = _FIRST_LOOK_SECONDS
         self._look_timer = self._stop_timer = None
-        self._timeout_timer = _again(loop, state.timeout_at, self._timed_out)
-        self._discard_news = _again(loop, state.discard_news_at, self._tell_discard)
-        for stream in self._streams:
-            loop.watch(stream.descriptor, stream.ready)
+        at = state.timeout_at
+        self._timeout_timer = None if at is None else loop.at(at, self._timed_out)
+        self._output = self._make_output(
+            state.limit, state.streams, stop_on_limit=state.stop_on_limit
+        )
+        self._output.restore(state)
+        self._output.watch()
         self._handle = -1 if state.handle is None else state.handle
         if state.handle is not None:
             loop.watch(self._handle, self._handle_ready)
@@ -193,6 +154,20 @@ class RunningCommand:
                 self._stop_timer = loop.at(state.kill_at, self._grace_over)
         if state.exited or state.killing:
             loop.defer(self._advance)
+
+    def _make_output(
+        self, limit_bytes: int | None, streams: list[list[int]], *, stop_on_limit: bool
+    ) -> Output:
+        around = self._around
+        return Output(
+            self,
+            around.loop,
+            around.ledger,
+            null=around.null,
+            limit_bytes=limit_bytes,
+            stop_on_limit=stop_on_limit,
+            streams=streams,
+        )
 
     @property
     def removed(self) -> Callable[[], None]:
@@ -204,7 +179,7 @@ class RunningCommand:
             "pid": self.pid,
             "start_ticks": self._start_ticks,
             "pipes": list(self._pipes),
-            "output_limit_bytes": self._limit,
+            "output_limit_bytes": self._output.limit_bytes,
         }
 
     def snapshot(self) -> dict[str, Any]:
@@ -212,90 +187,24 @@ class RunningCommand:
         return {
             "id": self.id,
             **self._process_fields(),
-            "position": self._position,
+            "position": self._output.position,
             "exited": self.exited,
             "cause": self._cause,
             "leftovers_killed": len(self._leftover_pids or ()),
-            "discarded_bytes": self._discarded,
+            "discarded_bytes": self._output.discarded,
         }
 
-    # Output
+    # What its output tells
 
-    def readable(self, stream: Stream, events: int) -> None:
-        """A pipe has bytes, or has ended."""
-        waiting = bytes_waiting(stream.descriptor)
-        if waiting:
-            self._take(stream, waiting)
-        elif events & HANGUP:
-            # Nobody held the other end before the pipe was found empty: nothing can follow.
-            self._close_stream(stream)
-            if self.exited:
-                self._advance()
-
-    def resumed(self, stream: Stream) -> None:
-        """There is room again for a pipe that waited."""
-        if stream in self._streams:
-            self._around.loop.watch(stream.descriptor, stream.ready)
-            if self.exited:
-                self._advance()
-
-    def _take(self, stream: Stream, waiting: int) -> bool:
-        """Move what waits in a pipe to the journal; return whether the pipe is still read."""
-        room = waiting if self._limit is None else self._limit - self._position
-        if room <= 0:
-            self._discard(stream, waiting)
-            return True
-        ledger = self._around.ledger
-        if self._window_bytes >= WINDOW_BYTES:
-            if ledger.must_wait_for(self._window_mark):
-                self._around.loop.unwatch(stream.descriptor)
-                ledger.wait_for_recording(stream.descriptor, self._window_mark, stream)
-                return False
-            self._window_bytes, self._window_mark = 0, ledger.end
-        try:
-            moved = ledger.splice(
-                stream.descriptor,
-                min(waiting, room),
-                self._id_bytes,
-                stream.number,
-                self._position,
-            )
-        except NoRoomError:
-            # Out of epoll altogether: a full pipe, or a closed one, would be ready at every turn.
-            self._around.loop.unwatch(stream.descriptor)
-            ledger.wait_for_room(stream.descriptor, stream)
-            return False
-        self._position += moved
-        self._window_bytes += moved
-        self._stream_bytes[stream.number] += moved
-        if self._stop_on_limit and waiting > room:
-            self._limit_passed()
-        return True
-
-    def _discard(self, stream: Stream, waiting: int) -> None:
-        with suppress(BlockingIOError):  # the script has read its own pipe meanwhile
-            self._discarded += os.splice(
-                stream.descriptor, self._around.null, waiting, flags=os.SPLICE_F_NONBLOCK
-            )
-        if self._stop_on_limit:
-            self._limit_passed()
-        elif self._discard_news is None and not self.exited:
-            self._discard_news = self._around.loop.after(_DISCARD_NEWS_SECONDS, self._tell_discard)
-
-    def _tell_discard(self) -> None:
-        self._discard_news = None
-        fields = {"discarded_bytes": self._discarded}
-        self._around.ledger.record(Kind.DISCARDED, self.id, fields, self._position)
-
-    def _limit_passed(self) -> None:
+    def limit_passed(self) -> None:
+        """It has printed more than it may, and is to be stopped for that."""
         if not self.exited and self._cause is None:
             self.stop("limit", signal.SIGTERM, self._grace_seconds)
 
-    def _close_stream(self, stream: Stream) -> None:
-        self._around.loop.unwatch(stream.descriptor)
-        self._around.ledger.cancel_wait(stream.descriptor)
-        self._streams.remove(stream)
-        os.close(stream.descriptor)
+    def output_goes_on(self) -> None:
+        """A pipe has ended, or one that waited is read again."""
+        if self.exited:
+            self._advance()
 
     # Ending
 
@@ -319,7 +228,7 @@ class RunningCommand:
             self._cause = cause
             fields = {"cause": cause, "signal": signal.Signals(number).name}
             reached("stop.asked")
-            self._around.ledger.record(Kind.STOPPING, self.id, fields, self._position)
+            self._around.ledger.record(Kind.STOPPING, self.id, fields, self._output.position)
             reached("stop.recorded")
             if grace_seconds > 0:
                 self._signal_group(number)
@@ -379,7 +288,7 @@ class RunningCommand:
             "system_seconds": round(usage.ru_stime, 6),
             "max_rss_bytes": usage.ru_maxrss * 1024,
         }
-        self._around.ledger.record(Kind.EXITED, self.id, fields, self._position)
+        self._around.ledger.record(Kind.EXITED, self.id, fields, self._output.position)
         reached("end.exited")
         self._leftover_at = time.monotonic() + self._leftover_seconds
         if self._kill_at is not None:
@@ -397,10 +306,11 @@ class RunningCommand:
             return
         if not self._tree_gone and not self._end_tree():
             return
-        for stream in list(self._streams):
-            if not self._drain(stream):
-                return
-        self._close()
+        drained = self._output.drain(self._leftover_at)
+        if drained is Drained.ENDED:
+            self._close()
+        elif drained is Drained.OPEN:
+            self._look_again(time.monotonic())
 
     def _end_tree(self) -> bool:
         now = time.monotonic()
@@ -462,30 +372,6 @@ class RunningCommand:
         when = max(now, min(moments))
         self._look_timer = self._around.loop.at(when, self._advance)
 
-    def _drain(self, stream: Stream) -> bool:
-        """Read a pipe to its end, or to what is there if a stranger holds it open for too long.
-
-        Returns:
-            Whether it is closed; if not, this command is looked at again.
-        """
-        for _ in range(_DRAIN_ROUNDS):
-            hung_up = _hung_up(stream.descriptor)
-            waiting = bytes_waiting(stream.descriptor)
-            if not waiting:
-                if hung_up or time.monotonic() >= self._leftover_at:
-                    self._close_stream(stream)
-                    return True
-                break
-            if not self._take(stream, waiting):
-                return False
-        else:
-            # Still full after its capacity many times over: whoever writes is not of this tree.
-            if time.monotonic() >= self._leftover_at:
-                self._close_stream(stream)
-                return True
-        self._look_again(time.monotonic())
-        return False
-
     def _close(self) -> None:
         self._removing = True
         self._around.tree.forget(self)
@@ -495,16 +381,16 @@ class RunningCommand:
             self._around.remove_directory(self._private_directory, self._over)
 
     def _over(self) -> None:
-        self._around.loop.cancel(self._discard_news)
+        self._output.close()
         fields = {
             "cause": self._cause,
             "leftovers_killed": len(self._leftover_pids or ()),
-            "discarded_bytes": self._discarded,
-            "stdout_bytes": self._stream_bytes[STDOUT],
-            "stderr_bytes": self._stream_bytes[STDERR],
+            "discarded_bytes": self._output.discarded,
+            "stdout_bytes": self._output.stream_bytes[STDOUT],
+            "stderr_bytes": self._output.stream_bytes[STDERR],
         }
         reached("end.drained")
-        self._around.ledger.record(Kind.CLOSED, self.id, fields, self._position)
+        self._around.ledger.record(Kind.CLOSED, self.id, fields, self._output.position)
         reached("end.closed")
         self._around.closed(self)
 
@@ -512,21 +398,6 @@ class RunningCommand:
 # What is handed over as it is; the rest is made of it, or anew.
 _HANDED = (
     "id", "pid", "started", "exited", "_start_ticks", "_private_directory", "_removing",
-    "_grace_seconds", "_leftover_seconds", "_limit", "_stop_on_limit", "_position",
-    "_stream_bytes", "_discarded", "_window_bytes", "_window_mark", "_cause", "_kill_at",
-    "_killing", "_termed", "_tree_gone", "_leftover_at",
+    "_grace_seconds", "_leftover_seconds", "_cause", "_kill_at", "_killing", "_termed",
+    "_tree_gone", "_leftover_at",
 )  # fmt: skip
-
-
-def _due(timer: Timer | None) -> float | None:
-    return None if timer is None or timer.callback is None else timer.when
-
-
-def _again(loop: Loop, when: float | None, callback: Callable[[], None]) -> Timer | None:
-    return None if when is None else loop.at(when, callback)
-
-
-def _hung_up(pipe: int) -> bool:
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    return any(events & select.POLLHUP for _, events in poll.poll(0))

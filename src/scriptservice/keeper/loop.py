@@ -38,6 +38,11 @@ class Timer:
         self.when = when
         self.callback: Callback | None = callback
 
+    @property
+    def due(self) -> float | None:
+        """When it will run, None if it has run or was cancelled."""
+        return None if self.callback is None else self.when
+
 
 class Loop:
     """Watches descriptors, timers and signals until `stop`."""
