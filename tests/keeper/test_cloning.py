@@ -26,7 +26,7 @@ from scriptservice.keeper.spawn import Spawner
 from scriptservice.keeper.stages import Stage, read_report
 from scriptservice.keeper.users import ScriptUser
 from support.launcher import FAILED
-from support.service import eventually, new_directory
+from support.service import eventually
 
 SHOW = """import json, os
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -68,14 +68,6 @@ def procs(cgroup: Path) -> Iterator[int]:
     handle = os.open(cgroup / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
     yield handle
     os.close(handle)
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory that every user may pass through."""
-    made = new_directory()
-    yield made
-    subprocess.run(["rm", "-rf", made], check=True)
 
 
 NULL = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)

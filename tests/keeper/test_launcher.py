@@ -21,7 +21,6 @@ from scriptservice.keeper.cgroup import own_cgroup
 from scriptservice.keeper.stages import Stage
 from support.launcher import FAILED, PROGRAM, launch, printed, status_of
 from support.refusing import refusing
-from support.service import new_directory
 
 CLOSED = 900
 """A descriptor that is not open in any launcher."""
@@ -36,14 +35,6 @@ for name in os.listdir("/proc/self/fd"):
 print(json.dumps(found))"""
 SHOW_IDS = """import os
 print(os.getpid() == os.getpgid(0) == os.getsid(0), open("/proc/self/stat").read().split()[6])"""
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory that every user may pass through."""
-    made = new_directory()
-    yield made
-    subprocess.run(["rm", "-rf", made], check=True)
 
 
 # What it is

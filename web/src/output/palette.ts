@@ -1,4 +1,5 @@
 /** ANSI colours for the terminal: each at least 4.5:1 on its background. */
+import type { ISearchOptions } from '@xterm/addon-search';
 import type { ITheme } from '@xterm/xterm';
 
 export const DARK: ITheme = {
@@ -52,3 +53,13 @@ export const LIGHT: ITheme = {
   scrollbarSliderHoverBackground: '#00000040',
   scrollbarSliderActiveBackground: '#00000059',
 };
+
+/** Colours of what was found by searching, and of the one of it that is gone to. */
+export function matches(dark: boolean): NonNullable<ISearchOptions['decorations']> {
+  return {
+    matchBackground: dark ? '#4a4317' : '#fdf0b5',
+    matchOverviewRuler: '#b58a00',
+    activeMatchBackground: dark ? '#8a5a00' : '#ffc766',
+    activeMatchColorOverviewRuler: '#ff9500',
+  };
+}

@@ -1,34 +1,27 @@
 /**
  * What a reader sees of one command's output, and the ways to move in it.
  *
- * One stream always runs at the end of the output and fills `tail`, a bounded memory of the newest
- * bytes. The window is what is on the screen: attached to the tail it grows with it, elsewhere it
- * stands still and its neighbours are read from the service by range.
+ * The tail (`tail.ts`) has the newest bytes. The window is what is on the screen (`stage.ts`):
+ * attached to the tail it grows with it, elsewhere it stands still and its neighbours are read from
+ * the service by range.
  */
 import { readRange } from '../api/events';
-import type { StreamEvent } from '../api/events';
-import { outputSize } from '../api/commands';
 import { isPassing, messageOf } from '../api/problem';
 import type { CommandEvent, StreamName } from '../api/types';
 import { back, lost } from '../lib/connection.svelte';
 import { sleep } from '../lib/sleep';
 import { type Chunk, OutputWindow, after } from './chunks';
-import { follow } from './follow';
-import { DARK, LIGHT } from './palette';
+import { matches } from './palette';
 import { Replay } from './replay.svelte';
-import { type Line, Screen, capacity } from './screen';
+import { type Line, type Screen, capacity } from './screen';
+import { Stage } from './stage';
+import { PART_BYTES, Tail } from './tail';
 
-const PART_BYTES = 256 << 10;
-const TAIL_BYTES = 1 << 20;
 const WINDOW_BYTES = 6 << 20;
 const AHEAD_BYTES = 192 << 10;
 /** Parts that are searched for output of the one stream that is shown. */
 const PARTS_OF_A_STREAM = 16;
 const FIRST_LINE_BYTES = 16 << 10;
-const LAG_BYTES = 8 << 20;
-const LAG_SECONDS = 2;
-const WIDEST_COLS = 1000;
-const SCROLLBAR_PX = 14;
 
 export interface GutterRow extends Line {
   y: number;
@@ -62,33 +55,52 @@ export class Viewer {
 
   readonly id: string;
   readonly #onCommand: (command: CommandEvent) => void;
-  readonly #host: HTMLElement;
   readonly #ended = new AbortController();
   readonly #resize: ResizeObserver;
+  readonly #stage: Stage;
+  readonly #newest: Tail;
   #window = new OutputWindow(0);
-  #tail = new OutputWindow(0);
-  #screen: Screen | null = null;
-  #next: Screen | null = null;
-  #live = new AbortController();
   #moving = new AbortController();
   #dark = true;
   #refreshing = false;
   #lastY = 0;
-  #received = 0;
   #needle = '';
   /** where the first whole line begins; null until it is known */
   #shownFrom: number | null = null;
 
   constructor(id: string, host: HTMLElement, onCommand: (command: CommandEvent) => void) {
     this.id = id;
-    this.#host = host;
     this.#onCommand = onCommand;
+    this.#stage = new Stage(
+      host,
+      () => ({
+        wrap: this.wrap,
+        dark: this.#dark,
+        stream: this.stream,
+        readAloud: this.readAloud,
+      }),
+      (screen) => this.#shown(screen),
+    );
+    this.#newest = new Tail(id, {
+      command: (command, ended) => this.#heard(command, ended),
+      output: (news) => this.#printed(news),
+      passesOver: (from, to, size) => this.#passedOver(from, to, size),
+      fails: (why) => (this.trouble = why),
+    });
     let timer: ReturnType<typeof setTimeout> | undefined;
     this.#resize = new ResizeObserver(() => {
       clearTimeout(timer);
       timer = setTimeout(() => this.#fit(), 80);
     });
     this.#resize.observe(host);
+  }
+
+  get #screen(): Screen | null {
+    return this.#stage.current;
+  }
+
+  get #tail(): OutputWindow {
+    return this.#newest.window;
   }
 
   /**
@@ -100,7 +112,7 @@ export class Viewer {
     this.#dark = dark;
     this.size = size;
     const start = Math.max(0, size - PART_BYTES);
-    this.#follow(start);
+    this.#newest.follow(start);
     if (position !== null && position < start) {
       this.attached = false;
       void this.toPosition(position);
@@ -125,80 +137,38 @@ export class Viewer {
 
   close(): void {
     this.#ended.abort();
-    this.#live.abort();
+    this.#newest.close();
     this.#moving.abort();
     this.replay?.close();
     this.#resize.disconnect();
-    this.#next?.dispose();
-    this.#screen?.dispose();
-    back('stream');
+    this.#stage.close();
   }
 
-  // The stream at the end
+  // What the tail tells
 
-  #follow(from: number): void {
-    this.#live.abort();
-    this.#live = new AbortController();
-    const { signal } = this.#live;
-    this.#tail = new OutputWindow(from);
-    follow(
-      this.id,
-      from,
-      {
-        event: (event) => this.#event(event, signal),
-        lost: (why, since) => lost('stream', why, since),
-        back: () => back('stream'),
-      },
-      signal,
-    )
-      .catch((error: unknown) => {
-        if (!signal.aborted) this.trouble = messageOf(error);
-      })
-      .finally(() => back('stream'));
-    void this.#keepUp(signal);
-  }
-
-  async #event(event: StreamEvent, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
-    if (event.kind !== 'output') {
-      if (event.kind === 'end') {
-        this.complete = true;
-        if (this.attached && !this.replay) this.#write(null);
-      }
-      this.#onCommand(event.command);
-      return;
+  #heard(command: CommandEvent, ended: boolean): void {
+    if (ended) {
+      this.complete = true;
+      if (this.attached && !this.replay) this.#write(null);
     }
-    const news = this.#tail.append(event.chunk);
-    if (!news) return;
-    this.#received += news.bytes.length;
+    this.#onCommand(command);
+  }
+
+  async #printed(news: Chunk): Promise<void> {
     this.size = Math.max(this.size, this.#tail.end);
-    if (this.#tail.bytes > TAIL_BYTES) this.#tail.dropBefore(this.#tail.end - PART_BYTES);
     if (!this.attached || this.replay) return;
     this.#append(news);
     // A terminal that cannot keep up slows the reading down, and with it the service.
     await this.#screen?.below(AHEAD_BYTES);
   }
 
-  /** Where more is printed than can be shown, go on at the end rather than fall behind. */
-  async #keepUp(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && !this.complete) {
-      this.#received = 0;
-      await sleep(LAG_SECONDS * 1000, signal);
-      if (this.complete || signal.aborted || this.#received < PART_BYTES) continue;
-      const size = await outputSize(this.id, signal).catch(() => 0);
-      const behind = size - this.#tail.end;
-      if (signal.aborted || behind < LAG_BYTES) continue;
-      this.size = size;
-      const at = size - PART_BYTES;
-      const shown = this.attached && this.following && !this.replay;
-      if (shown) {
-        this.skipped += at - this.#tail.end;
-        this.#window = new OutputWindow(at);
-      } else this.attached = false;
-      this.#follow(at);
-      if (shown) void this.#rebuild('end');
-      return;
-    }
+  #passedOver(from: number, to: number, size: number): void {
+    this.size = size;
+    if (this.attached && this.following && !this.replay) {
+      this.skipped += to - from;
+      this.#window = new OutputWindow(to);
+      void this.#rebuild('end');
+    } else this.attached = false;
   }
 
   #append(chunk: Chunk): void {
@@ -227,8 +197,7 @@ export class Viewer {
     for (const part of begun ? (chunk ? [chunk] : []) : this.#window.chunks) {
       const shown = after(part, this.#shownFrom ?? 0);
       if (!shown) continue;
-      this.#screen?.write(shown);
-      this.#next?.write(shown);
+      this.#stage.write(shown);
     }
   }
 
@@ -345,7 +314,7 @@ export class Viewer {
 
   /** Keep no more around a position than a terminal holds without dropping its first lines. */
   #clip(position: number): void {
-    const lines = capacity(this.#cols());
+    const lines = capacity(this.#stage.cols);
     const above = new OutputWindow(this.#window.start);
     for (const chunk of this.#window.chunks) {
       if (chunk.position < position) above.append(chunk);
@@ -413,44 +382,6 @@ export class Viewer {
 
   // Screens
 
-  #cols(): number {
-    const cell = this.#screen?.cellWidth || this.#next?.cellWidth || 7.8;
-    const fitting = Math.max(20, Math.floor((this.#host.clientWidth - SCROLLBAR_PX - 8) / cell));
-    if (this.wrap) return fitting;
-    const longest = Math.max(this.#screen?.longest ?? 0, fitting);
-    return Math.min(WIDEST_COLS, longest === fitting ? fitting : longest + 1);
-  }
-
-  #rowsThatFit(): number {
-    const cell = this.#screen?.cellHeight || this.#next?.cellHeight || 18;
-    // Without wrapping a scroll bar lies under the rows.
-    const bar = this.wrap ? 0 : SCROLLBAR_PX;
-    return Math.max(4, Math.floor((this.#host.clientHeight - bar) / cell));
-  }
-
-  #make(): Screen {
-    const options = {
-      cols: this.#cols(),
-      rows: this.#rowsThatFit(),
-      theme: this.#dark ? DARK : LIGHT,
-      stream: this.stream,
-      readAloud: this.readAloud,
-    };
-    let screen = new Screen(this.#host, options);
-    if (!this.#screen && !this.#next) {
-      // The first one tells how large a character is.
-      this.#next = screen;
-      const cols = this.#cols();
-      const rows = this.#rowsThatFit();
-      if (cols !== options.cols || rows !== options.rows) {
-        screen.dispose();
-        screen = new Screen(this.#host, { ...options, cols, rows });
-      }
-      this.#next = null;
-    }
-    return screen;
-  }
-
   /**
    * Draw the window on a new screen, then put that in the place of the old one.
    *
@@ -458,11 +389,11 @@ export class Viewer {
    * reader is by then.
    */
   async #rebuild(place: 'end' | 'same' | number, centred = false): Promise<void> {
-    if (place === 'end') this.#window.dropBefore(this.#window.backward(capacity(this.#cols())));
+    if (place === 'end') this.#window.dropBefore(this.#window.backward(capacity(this.#stage.cols)));
     const from = this.#window.firstLine(FIRST_LINE_BYTES);
     const chunks = this.#window.chunks.flatMap((chunk) => after(chunk, from) ?? []);
     this.#shownFrom = chunks.length ? from : null;
-    const screen = await this.#draw(chunks, (next, old) => {
+    const screen = await this.#stage.draw(chunks, (next, old) => {
       if (place === 'end') {
         next.terminal.scrollToBottom();
         this.following = true;
@@ -474,34 +405,12 @@ export class Viewer {
         if (this.target === place) this.target = next.lineStart(place);
       }
     });
-    if (screen && !this.wrap && this.#cols() > screen.options.cols) void this.#rebuild('same');
+    if (screen && !this.wrap && this.#stage.cols > screen.options.cols) void this.#rebuild('same');
   }
 
-  /**
-   * Draw chunks on a new screen and show it.
-   *
-   * @param place - scrolls the new one, knowing the old one.
-   * @returns null when another wish came meanwhile.
-   */
-  async #draw(
-    chunks: Chunk[],
-    place: (next: Screen, old: Screen | null) => void,
-  ): Promise<Screen | null> {
-    this.#next?.dispose();
-    this.#next = null;
-    const screen = this.#make();
-    this.#next = screen;
-    screen.element.classList.add('preparing');
-    for (const chunk of chunks) screen.write(chunk);
-    await screen.drawn();
-    if (this.#next !== screen || this.#ended.signal.aborted) return null;
-    this.#next = null;
-    const old = this.#screen;
-    place(screen, old);
-    this.#screen = screen;
+  /** Another screen is shown. */
+  #shown(screen: Screen): void {
     this.#lastY = screen.terminal.buffer.active.viewportY;
-    screen.element.classList.remove('preparing');
-    old?.dispose();
     screen.terminal.onRender(() => this.#scheduleRefresh());
     screen.terminal.onScroll(() => this.#scheduleRefresh());
     screen.search.onDidChangeResults((results) => {
@@ -509,7 +418,6 @@ export class Viewer {
     });
     if (this.#needle) this.find(this.#needle, true, true);
     this.#refresh();
-    return screen;
   }
 
   /** Draw again at the same place: another width, filter or colour. */
@@ -524,9 +432,7 @@ export class Viewer {
   setDark(dark: boolean): void {
     if (this.#dark === dark) return;
     this.#dark = dark;
-    if (this.#screen) this.#screen.terminal.options.theme = dark ? DARK : LIGHT;
-    this.#next?.dispose();
-    if (this.#next) this.redraw();
+    if (this.#stage.repaint()) this.redraw();
   }
 
   setStream(stream: StreamName | null): void {
@@ -548,8 +454,8 @@ export class Viewer {
   #fit(): void {
     const screen = this.#screen;
     if (!screen) return;
-    const cols = this.#cols();
-    const rows = this.#rowsThatFit();
+    const cols = this.#stage.cols;
+    const rows = this.#stage.rows;
     if (cols !== screen.options.cols) return this.redraw();
     if (rows !== screen.terminal.rows) {
       screen.terminal.resize(cols, rows);
@@ -605,16 +511,7 @@ export class Viewer {
       this.found = null;
       return;
     }
-    const dark = this.#dark;
-    screen.find(text, forward, {
-      incremental,
-      decorations: {
-        matchBackground: dark ? '#4a4317' : '#fdf0b5',
-        matchOverviewRuler: '#b58a00',
-        activeMatchBackground: dark ? '#8a5a00' : '#ffc766',
-        activeMatchColorOverviewRuler: '#ff9500',
-      },
-    });
+    screen.find(text, forward, { incremental, decorations: matches(this.#dark) });
   }
 
   // Replaying
@@ -630,7 +527,7 @@ export class Viewer {
         const window = new OutputWindow(first?.position ?? 0);
         for (const chunk of chunks) window.append(chunk);
         const from = window.firstLine();
-        const screen = await this.#draw(
+        const screen = await this.#stage.draw(
           chunks.flatMap((chunk) => after(chunk, from) ?? []),
           (next) => next.terminal.scrollToBottom(),
         );
@@ -649,8 +546,6 @@ export class Viewer {
     void this.toEnd();
   }
 }
-
-
 
 /** Scroll to the line of a position: to the top, or a little above the middle. */
 function scrollTo(screen: Screen, position: number, centred: boolean): void {

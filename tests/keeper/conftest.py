@@ -1,0 +1,18 @@
+"""Fixtures of the keeper's suites."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.service import new_directory
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that every user may pass through."""
+    made = new_directory()
+    yield made
+    # Not by Python: scripts of other users may have made what it cannot follow.
+    subprocess.run(["rm", "-rf", made], check=True)
