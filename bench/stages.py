@@ -25,7 +25,7 @@ WRITER = _rules(
 SERVER = _rules(
     ("metrics and log", r"scriptservice/(server/(meter|metrics|logs|gauges)|keeper/lines)\.py"),
     ("recorder", r"scriptservice/(fleet/(recorder|folding)|keeper/journal|server/feed)\.py"),
-    ("dispatch", r"scriptservice/(fleet/(dispatcher|local|transport)|keeper/protocol)\.py"),
+    ("dispatch", r"scriptservice/(fleet/(dispatcher|expiry|local|transport)|keeper/protocol)\.py"),
     ("hand-over to the writer", r"scriptservice/store/writer\.py"),
     ("answer", r"scriptservice/server/views\.py"),
     ("validation", r"scriptservice/(server/schemas|server/routes/requests|model|ids)\.py"),

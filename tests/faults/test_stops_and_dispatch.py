@@ -1,12 +1,15 @@
 """Stops and queue time-outs that meet a command on its way to the keeper."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import httpx2 as httpx
+import psutil
 
-from support.service import Service
+from scriptservice.keeper.fault_points import VARIABLE, arm
+from support.service import Service, eventually, new_directory
 
 MakeService = Callable[..., Service]
 
@@ -43,3 +46,22 @@ def test_a_queue_time_out_holds_with_the_keeper_too(make_service: MakeService) -
         if command["status"] != "timed_out":
             times = [datetime.fromisoformat(command[name]) for name in ("created_at", "started_at")]
             assert (times[1] - times[0]).total_seconds() < 1
+
+
+def test_a_queue_time_out_that_is_due_while_it_is_marked(make_service: MakeService) -> None:
+    points = str(new_directory())
+    service = make_service("--max-running", "1", environment={VARIABLE: points}).start()
+    server = psutil.Process(service.server_pid)
+    for _ in range(2):
+        busy = service.submit("sleep 600")["id"]
+        command = service.submit("echo ran", queue_timeout_seconds=1.5)["id"]
+        waited = time.monotonic()
+        arm(points, "dispatch.picked", "stop")
+        assert service.client.post(f"/v1/commands/{busy}/stop").status_code == 202
+        # It has read that there is one to send, and goes on when its time is over.
+        eventually(lambda: server.status() == psutil.STATUS_STOPPED, "the server to be stopped")
+        time.sleep(max(0.0, waited + 1.6 - time.monotonic()))
+        server.resume()
+        final = service.wait(command)
+        assert (final["status"], final["started_at"]) == ("timed_out", None)
+        assert service.bytes_of(command) == b""

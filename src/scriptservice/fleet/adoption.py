@@ -9,7 +9,8 @@ import asyncio
 import structlog
 
 from scriptservice.errors import StoreError
-from scriptservice.fleet.dispatcher import AGAIN_SECONDS, Dispatcher
+from scriptservice.fleet.dispatcher import Dispatcher
+from scriptservice.fleet.expiry import AGAIN_SECONDS
 from scriptservice.store import dispatching
 from scriptservice.store.reader import Reader
 

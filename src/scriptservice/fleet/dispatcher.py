@@ -18,6 +18,7 @@ from scriptservice.errors import (
     StoreUnavailableError,
     UnknownCommandError,
 )
+from scriptservice.fleet.expiry import AGAIN_SECONDS, Expiry, Place, ended_step
 from scriptservice.fleet.folding import INCOMPLETE, by_its_exit
 from scriptservice.fleet.news import Recorded, Step
 from scriptservice.fleet.recorder import Recorder
@@ -25,7 +26,7 @@ from scriptservice.fleet.transport import Transport
 from scriptservice.keeper.fault_points import reached
 from scriptservice.keeper.journal import now_us
 from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.model import NOTHING_KNOWN, Command, Origin, Outcome, Status, Submission
+from scriptservice.model import Command, Origin, Status, Submission
 from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching
 from scriptservice.store.commands import Repeated
@@ -35,8 +36,6 @@ from scriptservice.store.writer import Writer
 Stored = Command | Repeated | IdempotencyMismatchError
 
 PICK = 64
-AGAIN_SECONDS = 0.5
-FOREVER_SECONDS = 1e9
 
 log = structlog.get_logger()
 
@@ -47,11 +46,6 @@ def _new_command(stored: "asyncio.Future[Stored]") -> Command | None:
         return None
     result = stored.result()
     return result if isinstance(result, Command) else None
-
-
-def _ended(command: UUID, ending: dispatching.Ending, known: Outcome = NOTHING_KNOWN) -> Step:
-    outcome = known._replace(finished_at=ending.at, reason=ending.reason)
-    return Step(command, ending.status, outcome)
 
 
 def spawn_spec(command: Command) -> SpawnSpec:
@@ -119,7 +113,10 @@ class Dispatcher:
         self._closing = False
         self._wake = asyncio.Event()
         self._stops: dict[UUID, tuple[str, float]] = {}
-        self._expiring: dict[UUID, asyncio.TimerHandle] = {}
+        self._marking: set[UUID] = set()
+        self._expiry = Expiry(
+            writer, self._place, lambda command: transport.expire(str(command)), on_ended
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -212,12 +209,7 @@ class Dispatcher:
             self._on_stored(command)
             self._send(command)
             # It may have to wait with the keeper, for room on the disk or for a descriptor.
-            self._expire_later(
-                command.id,
-                command.number,
-                command.created_at,
-                command.submission.queue_timeout_seconds,
-            )
+            self._watch(command)
         else:
             self._wake.set()
 
@@ -227,13 +219,12 @@ class Dispatcher:
             self._on_stored(command)
             self._some_wait = True
             self._queued_since_start += 1
-            self._expire_later(
-                command.id,
-                command.number,
-                command.created_at,
-                command.submission.queue_timeout_seconds,
-            )
+            self._watch(command)
             self._wake.set()
+
+    def _watch(self, command: Command) -> None:
+        timeout_seconds = command.submission.queue_timeout_seconds
+        self._expiry.watch(command.id, command.number, command.created_at, timeout_seconds)
 
     def _send(self, command: Command) -> None:
         reached("dispatch.marked")
@@ -244,6 +235,9 @@ class Dispatcher:
         if stop := self._stops.pop(command.id, None):
             # It was asked for between the mark and now; the keeper knew nothing of it then.
             self._transport.stop(str(command.id), *stop)
+        if self._expiry.is_over(command.id):
+            # Between the mark and now as well. It goes with the command, so it comes in time.
+            self._transport.expire(str(command.id))
 
     # Waiting
 
@@ -282,50 +276,29 @@ class Dispatcher:
             dispatching.Mark(command.number, self._transport.host, self._transport.identity)
             for command in picked
         ]
+        marking = {command.id for command in picked}
+        self._marking |= marking
         waits = [self._writer.submit(dispatching.mark_dispatched, mark) for mark in marks]
-        # Each by itself: they may stand in several transactions, of which one failed.
-        results = await asyncio.gather(*waits, return_exceptions=True)
-        for command, marked in zip(picked, results, strict=True):
-            if marked is True:
-                self._send(command)
+        try:
+            # Each by itself: they may stand in several transactions, of which one failed.
+            results = await asyncio.gather(*waits, return_exceptions=True)
+            for command, marked in zip(picked, results, strict=True):
+                if marked is True:
+                    self._send(command)
+        finally:
+            self._marking -= marking
+            self._expiry.marked(marking)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
-    def _expire_later(
-        self, command: UUID, number: int, created_at: int, timeout_seconds: float | None
-    ) -> None:
-        if timeout_seconds is None or command in self._expiring:
-            return
-        # Counted by the monotonic clock from here on, so that setting the clock changes nothing.
-        delay = max(0.0, timeout_seconds - max(0, now_us() - created_at) / 1e6)
-        if delay > FOREVER_SECONDS:
-            return
-        self._expiring[command] = asyncio.get_running_loop().call_later(
-            delay, self._expired, command, number
-        )
+    def _expire_later(self, row: dispatching.OpenCommand) -> None:
+        self._expiry.watch(row.id, row.number, row.created_at, row.queue_timeout_seconds)
 
-    def _expired(self, command: UUID, number: int) -> None:
-        self._expiring.pop(command, None)
+    def _place(self, command: UUID) -> Place:
         if command in self._sent:
-            self._transport.expire(str(command))
-        else:
-            self._start(self._end_expired(command, number))
-
-    async def _end_expired(self, command: UUID, number: int) -> None:
-        reason = "it waited longer than its queue time-out"
-        ending = dispatching.Ending(number, Status.TIMED_OUT, reason, now_us())
-        while True:
-            try:
-                if await self._writer.submit(dispatching.end_unstarted, ending):
-                    self._on_ended(_ended(command, ending))
-                elif command in self._sent:  # on its way to the keeper just then
-                    self._transport.expire(str(command))
-            except StoreError as error:
-                log.warning("queue_timeout_waits", error=str(error))
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                return
+            return Place.SENT
+        return Place.MARKING if command in self._marking else Place.WAITING
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -341,8 +314,7 @@ class Dispatcher:
         self._sent -= news.ended
         for command in news.ended:
             self._stops.pop(command, None)
-            if timer := self._expiring.pop(command, None):
-                timer.cancel()
+            self._expiry.forget(command)
         if self._ended_before_adoption is not None:
             self._ended_before_adoption |= news.ended
         if news.given_back:
@@ -363,7 +335,7 @@ class Dispatcher:
                 break
         for row in rows:
             if row.status is Status.QUEUED and row.dispatched_to is None:
-                self._expire_later(row.id, row.number, row.created_at, row.queue_timeout_seconds)
+                self._expire_later(row)
 
     # Beginning and end
 
@@ -389,7 +361,7 @@ class Dispatcher:
         """
         for row in opened:
             if row.dispatched_to is None:
-                self._expire_later(row.id, row.number, row.created_at, row.queue_timeout_seconds)
+                self._expire_later(row)
             elif row.dispatched_to != self._transport.identity:
                 await self._lose(row, _why_lost(row))
             elif row.id not in self._sent:
@@ -415,7 +387,7 @@ class Dispatcher:
         self._sent.add(row.id)
         if command is not None:
             self._send(command)
-            self._expire_later(row.id, row.number, row.created_at, row.queue_timeout_seconds)
+            self._expire_later(row)
         if row.stop_signal is not None:
             self._transport.stop(str(row.id), row.stop_signal, row.stop_grace_seconds or 0.0)
 
@@ -435,7 +407,7 @@ class Dispatcher:
             else:
                 break
         if lost:
-            self._on_ended(_ended(row.id, ending, row.outcome))
+            self._on_ended(ended_step(row.id, ending, row.outcome))
 
     def close(self) -> None:
         """Send nothing more and take nothing more."""
