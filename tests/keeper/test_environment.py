@@ -18,6 +18,16 @@ threading.Thread(target=time.sleep, args=(600,)).start()
 ctypes.CDLL(None).pthread_exit(None)
 """
 
+COVERS_IT = """
+import ctypes, mmap, sys, time
+fields = open("/proc/self/stat").read().rpartition(")")[2].split()
+page = ctypes.c_void_p(int(fields[47]) // 4096 * 4096)
+program = open(sys.executable)
+flags = mmap.MAP_PRIVATE | 0x10  # MAP_FIXED
+ctypes.CDLL(None).mmap(page, 4096, mmap.PROT_READ, flags, program.fileno(), 0)
+time.sleep(600)
+"""
+
 Start = Callable[..., int]
 
 
@@ -84,3 +94,8 @@ def test_its_first_thread_has_ended(start: Start) -> None:
 
     eventually(without_its_first, "its first thread to end")
     assert environment_value(environment(pid) or b"", b"MARK") == b"here"
+
+
+def test_it_cannot_be_read_any_more(start: Start) -> None:
+    pid = start(sys.executable, "-c", COVERS_IT, MARK="here" * 2000)
+    eventually(lambda: environment(pid) == b"", "its environment to be gone")

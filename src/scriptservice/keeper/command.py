@@ -349,8 +349,10 @@ class RunningCommand:
             self._count_leftovers(tree.signal(self, signal.SIGKILL))
             return tree.kill(self)
         if now >= self._leftover_at and not self._termed:
-            self._termed = True
-            self._count_leftovers(tree.signal(self, signal.SIGTERM))
+            asked = tree.signal(self, signal.SIGTERM)
+            # Nobody, though somebody is there: of whom it is not known yet that he belongs here.
+            self._termed = bool(asked)
+            self._count_leftovers(asked)
             tree.signal(self, signal.SIGCONT)
             self._look_seconds = _FIRST_LOOK_SECONDS
         return False
@@ -364,7 +366,7 @@ class RunningCommand:
         if self.exited and not self._killing:
             if self._kill_at is not None:
                 moments.append(self._kill_at)
-            if not self._termed:
+            if now < self._leftover_at:
                 moments.append(self._leftover_at)
             else:
                 moments.append(self._leftover_at + LEFTOVER_KILL_SECONDS)

@@ -64,6 +64,7 @@ class DescentTree:
         self._sessions: dict[str, set[int]] = {}
         self._owners: dict[tuple[int, int], str] = {}
         self._undecided: dict[tuple[int, int], float] = {}
+        self._held_up: dict[str, float] = {}
         self._orphans: dict[str | None, list[ProcessStat]] | None = None
         if handed is None:
             # Children from before this program was the keeper, of the shell that became it, say.
@@ -103,7 +104,7 @@ class DescentTree:
         if self._orphans is None:
             orphans: dict[str | None, list[ProcessStat]] = {}
             living = {(stat.pid, stat.start_ticks): stat for stat in self._living_orphans()}
-            undecided, self._undecided = self._undecided, {}
+            undecided: dict[tuple[int, int], float] = {}
             found: dict[tuple[int, int], str | None] = {}
             for key, stat in living.items():
                 try:
@@ -111,9 +112,10 @@ class DescentTree:
                     # is not: its session may be told by what is seen later.
                     found[key] = self._owners.get(key) or self._owner(stat)
                 except _UndecidedError:
-                    since = undecided.get(key, time.monotonic())
-                    self._undecided[key] = since
-                    found[key] = None
+                    undecided[key] = self._undecided.get(key, time.monotonic())
+                    if _is_long_ago(undecided[key]):
+                        found[key] = None
+            self._undecided = undecided
             for key, owner in found.items():
                 orphans.setdefault(owner, []).append(living[key])
             self._owners = {key: owner for key, owner in found.items() if owner is not None}
@@ -166,12 +168,16 @@ class DescentTree:
         marked = marker.decode(errors="replace") if marker else None
         return next((root.id for root in roots if root.id == marked), None)
 
-    def _someone_is_undecided(self) -> bool:
-        """Whether an orphan may be any script's; not for ever, it would keep all from their end."""
+    def _is_held_up(self, root: Root) -> bool:
+        """Whether an orphan may belong to a tree without a member that is known.
+
+        Not for ever, however many come one after the other: a script might make them so that no
+        other comes to its end.
+        """
         if not self._undecided:
+            self._held_up.pop(root.id, None)
             return False
-        recent = time.monotonic() - _EXEC_SECONDS
-        return any(since > recent for since in self._undecided.values())
+        return not _is_long_ago(self._held_up.setdefault(root.id, time.monotonic()))
 
     def _members(self, root: Root) -> list[ProcessStat]:
         """Return the live processes of a tree, the script's own among them while it lives.
@@ -194,7 +200,10 @@ class DescentTree:
 
     def empty(self, root: Root) -> bool:
         """See `Tree.empty`."""
-        return not self._members(root) and not self._someone_is_undecided()
+        if self._members(root):
+            self._held_up.pop(root.id, None)
+            return False
+        return not self._is_held_up(root)
 
     def signal(self, root: Root, number: int) -> set[int]:
         """See `Tree.signal`."""
@@ -214,13 +223,14 @@ class DescentTree:
         deadline = time.monotonic() + _ROUNDS_SECONDS
         while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
             self._orphans = None
-            somebody = self.signal(root, signal.SIGKILL) or self._someone_is_undecided()
+            somebody = self.signal(root, signal.SIGKILL) or self._is_held_up(root)
             quiet = 0 if somebody else quiet + 1
         return quiet >= _QUIET_ROUNDS
 
     def forget(self, root: Root) -> None:
         """See `Tree.forget`."""
         self._seen.pop(root.id, None)
+        self._held_up.pop(root.id, None)
         self._sessions.pop(root.id, None)
 
     def strays(self) -> list[ProcessStat]:
@@ -232,6 +242,10 @@ class DescentTree:
 
     def close(self) -> None:
         """See `Tree.close`."""
+
+
+def _is_long_ago(moment: float) -> bool:
+    return time.monotonic() - moment >= _EXEC_SECONDS
 
 
 def _user_of(pid: int) -> int | None:

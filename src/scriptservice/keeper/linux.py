@@ -229,6 +229,7 @@ def environment(pid: int) -> bytes | None:
 
 def _environment(pid: int) -> bytes | None:
     place = f"/proc/{pid}"
+    in_exec = False
     for _ in range(_ENVIRONMENT_LOOKS):
         found = b""
         # Its first thread may have ended and shows nothing of the memory that the others go on in.
@@ -245,13 +246,19 @@ def _environment(pid: int) -> bytes | None:
             place = f"/proc/{pid}/task/{others[0]}"
         elif int(fields[_FLAGS]) & _KERNEL_THREAD or _has_none(fields):
             return b""
-    return None
+        in_exec |= _in_exec(fields)
+    # One that is there and cannot be read, each time, was unmapped.
+    return None if in_exec else b""
+
+
+def _in_exec(fields: list[bytes]) -> bool:
+    """Whether the environment is not complete yet, by the fields of a stat file."""
+    # Where the code starts is the last thing that an exec says, after the environment.
+    return fields[_START_CODE] == b"0"
 
 
 def _has_none(fields: list[bytes]) -> bool:
-    """Whether the environment is complete and empty, by the fields of a stat file."""
-    # Where the code starts is the last thing that an exec says, after the environment.
-    return fields[_START_CODE] != b"0" and fields[_ENV_START] == fields[_ENV_END]
+    return not _in_exec(fields) and fields[_ENV_START] == fields[_ENV_END]
 
 
 def environment_value(environment: bytes, name: bytes) -> bytes | None:

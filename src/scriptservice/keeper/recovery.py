@@ -42,6 +42,8 @@ from scriptservice.keeper.spawn import MARKER
 
 _STEP_SECONDS = 0.02
 _QUIET_ROUNDS = 3
+_EXEC_LOOKS = 50
+_EXEC_LOOK_SECONDS = 0.001
 _DRAIN_ROUNDS = 256
 _SURVIVORS_SECONDS = 10  # who does not die of SIGKILL until then waits in the kernel for a device
 
@@ -234,8 +236,7 @@ class Recovery:
             if survivors:
                 reached("recovery.killed")
             self._drain()
-            nobody = cgroups_empty and not survivors and not self._undecided
-            quiet = quiet + 1 if nobody else 0
+            quiet = quiet + 1 if cgroups_empty and not survivors else 0
             time.sleep(_STEP_SECONDS)
         self._drain()
         for _, _, descriptor in self._readers.values():
@@ -246,9 +247,8 @@ class Recovery:
         """Return the living processes of each open command: process id and start.
 
         Known by the script's own session, by the marker in the environment, by cgroup, and by
-        descent from any of these. Notes whether there was one of whom it cannot be said yet.
+        descent from any of these.
         """
-        self._undecided = False
         found: dict[str, dict[int, int]] = {}
         for pid in all_pids():
             stat = process_stat(pid)
@@ -266,10 +266,12 @@ class Recovery:
 
     def _marked(self, pid: int) -> str | None:
         found = environment(pid)
-        if found is None:
-            self._undecided = True
-            return None
-        value = environment_value(found, MARKER.encode())
+        for _ in range(_EXEC_LOOKS):
+            if found is not None:
+                break
+            time.sleep(_EXEC_LOOK_SECONDS)  # it is in the midst of an exec, as a rule a stranger
+            found = environment(pid)
+        value = environment_value(found or b"", MARKER.encode())
         command = value.decode(errors="replace") if value else None
         return command if command in self._past.open else None
 

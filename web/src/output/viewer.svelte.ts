@@ -432,7 +432,10 @@ export class Viewer {
   setDark(dark: boolean): void {
     if (this.#dark === dark) return;
     this.#dark = dark;
-    if (this.#stage.repaint()) this.redraw();
+    if (!this.#stage.repaint()) return;
+    // What was being drawn may have been the first.
+    if (this.#screen || this.replay) this.redraw();
+    else void this.#rebuild(this.following ? 'end' : 'same');
   }
 
   setStream(stream: StreamName | null): void {
