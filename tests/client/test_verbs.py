@@ -13,7 +13,7 @@ from scriptservice import AsyncClient, Client
 from scriptservice.client import problems
 from scriptservice.client.types import Command
 from scriptservice.model import Status
-from support.service import Service
+from support.service import Service, eventually
 
 
 @pytest.fixture
@@ -162,6 +162,8 @@ def test_follow_can_be_left(client: Client) -> None:
 
 
 def test_hosts(client: Client, service: Service) -> None:
+    # Scripts of the tests before this may just be ending.
+    eventually(lambda: client.hosts()[0].raw["running"] == 0, "nothing to run")
     (host,) = client.hosts()
     seen = service.client.get("/v1/hosts").json()["items"][0]
     assert {**host.raw, "last_seen_at": None} == {**seen, "last_seen_at": None}

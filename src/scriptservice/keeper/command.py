@@ -279,6 +279,8 @@ class RunningCommand:
         loop.unwatch(self._handle)
         os.close(self._handle)
         self.exited = True
+        # Whom it left may have come to the keeper after somebody else's tree was looked at.
+        self._around.tree.next_turn()
         loop.cancel(self._timeout_timer)
         loop.cancel(self._stop_timer)
         self._timeout_timer = self._stop_timer = None
