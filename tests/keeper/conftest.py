@@ -14,5 +14,4 @@ def directory() -> Iterator[Path]:
     """A directory that every user may pass through."""
     made = new_directory()
     yield made
-    # Not by Python: scripts of other users may have made what it cannot follow.
     subprocess.run(["rm", "-rf", made], check=True)
