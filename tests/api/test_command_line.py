@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scriptservice import __version__
-from support.service import ON_SQLITE, Service, new_directory
+from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, new_directory
 
 MakeService = Callable[..., Service]
 
@@ -24,7 +24,7 @@ def run(*words: str, environment: dict[str, str] | None = None) -> subprocess.Co
         [sys.executable, "-m", "scriptservice.cli", *words],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=False,
         env={**os.environ, **(environment or {})},
     )
@@ -210,11 +210,11 @@ def test_it_prints_where_it_listens_on_a_free_port(directory: Path) -> None:
             first = process.stdout.readline()
             port = int(re.fullmatch(r".* http://127\.0\.0\.1:(\d+)\n", first).group(1))
             assert (directory / "data" / "token").read_text().strip() in process.stdout.readline()
-            with closing(socket.create_connection(("127.0.0.1", port), timeout=5)):
+            with closing(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)):
                 pass
         finally:
             process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_second_start_does_not_show_the_token(stopped: tuple[Service, str]) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from support.service import ON_SQLITE, Service, eventually
+from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually
 
 pytestmark = ON_SQLITE  # it stands before any database
 
@@ -36,7 +36,9 @@ class Answer(NamedTuple):
 def ask(service: Service, *headers: str, method: str = "GET", target: str = "/healthz") -> Answer:
     """Send a request as it is written, to its end; return the answer."""
     head = [f"{method} {target} HTTP/1.1", *headers, "Connection: close", "", ""]
-    with closing(socket.create_connection(("127.0.0.1", service.port), timeout=10)) as connection:
+    with closing(
+        socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_SECONDS)
+    ) as connection:
         connection.sendall("\r\n".join(head).encode("latin-1"))
         received = b""
         while part := connection.recv(65536):

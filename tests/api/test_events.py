@@ -11,7 +11,7 @@ import pytest
 
 from support.problems import assert_invalid, assert_problem
 from support.scripts import ask_to_stop, resident_bytes, stop
-from support.service import Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 from support.sse import (
     Event,
     EventStream,
@@ -315,7 +315,7 @@ def test_streams_end_soon_at_a_shutdown(make_service: Any) -> None:
         assert [e.data["status"] for e in end if e.name == "end"] == ["stopped"]
         assert "end" not in names(waiting.all())
         assert time.monotonic() - began < 3
-        assert service.process.wait(20) == 0
+        assert service.process.wait(PATIENCE_SECONDS) == 0
     service.start()
     assert events_of(service, queued["id"])[-1].data["status"] == "succeeded"
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from support.service import Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -24,7 +24,9 @@ def stop(service: Service, command: dict[str, Any]) -> None:
 def follow(service: Service, command: dict[str, Any], **query: Any) -> Iterator[httpx.Response]:
     url = f"/v1/commands/{command['id']}/output"
     with (
-        httpx.Client(base_url=service.url, headers=service.headers, timeout=30) as client,
+        httpx.Client(
+            base_url=service.url, headers=service.headers, timeout=PATIENCE_SECONDS
+        ) as client,
         client.stream("GET", url, params={"follow": "true", **query}) as response,
     ):
         assert response.status_code == 200
@@ -172,7 +174,7 @@ def raw_follow(
     with closing(socket.socket()) as connection:
         if receive_bytes is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        connection.settimeout(30)
+        connection.settimeout(PATIENCE_SECONDS)
         connection.connect(("127.0.0.1", service.port))
         connection.sendall(request.encode())
         got = bytearray()
@@ -248,7 +250,7 @@ def test_a_follow_of_what_is_deleted_is_cut_without_the_last_chunk(service: Serv
     command = service.submit("head -c 60000000 /dev/zero")
     with raw_follow(service, command) as read_until:
         read_until(b"\r\n\r\n")
-        service.wait(command["id"], 60)
+        service.wait(command["id"])
         url = f"/v1/commands/{command['id']}"
         assert service.client.delete(url).status_code == 204
         got = read_until(LAST_CHUNK)

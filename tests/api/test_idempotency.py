@@ -9,7 +9,7 @@ import pytest
 
 from support.problems import assert_invalid, assert_problem
 from support.scripts import stop
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 DAY_MICROSECONDS = 24 * 3600 * 1_000_000
 
@@ -118,16 +118,18 @@ def test_twenty_at_once_are_one_command(service: Service) -> None:
     answers: list[httpx.Response] = []
 
     def ask() -> None:
-        with httpx.Client(base_url=service.url, headers=headers, timeout=30) as client:
+        with httpx.Client(
+            base_url=service.url, headers=headers, timeout=PATIENCE_SECONDS
+        ) as client:
             client.get("/healthz")
-            barrier.wait(30)
+            barrier.wait(PATIENCE_SECONDS)
             answers.append(client.post("/v1/commands", json=body))
 
     threads = [threading.Thread(target=ask) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert [answer.status_code for answer in answers] == [201] * 20
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
@@ -144,14 +146,16 @@ def test_twenty_different_ones_with_one_key_at_once_are_one_command(service: Ser
 
     def ask(number: int) -> None:
         body = {"script": f"exit {number}"}
-        with httpx.Client(base_url=service.url, headers=headers, timeout=30) as client:
+        with httpx.Client(
+            base_url=service.url, headers=headers, timeout=PATIENCE_SECONDS
+        ) as client:
             statuses.append(client.post("/v1/commands", json=body).status_code)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert sorted(statuses) == [201] + [422] * 19
     assert count(service) == before + 1
 

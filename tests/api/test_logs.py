@@ -15,7 +15,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from support.service import ON_SQLITE, Service, eventually
+from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually
 
 Make = Callable[..., Service]
 BASE = ["timestamp", "level", "event", "component", "host"]
@@ -160,7 +160,7 @@ def test_nothing_that_was_submitted_and_no_token_is_in_the_log(make_service: Mak
     service.wait_until_up()
     # What the database cannot take is an error with a statement, and here with all this in it.
     database = service.data_dir / "scriptservice.db"
-    with contextlib.closing(sqlite3.connect(database, timeout=30)) as other:
+    with contextlib.closing(sqlite3.connect(database, timeout=PATIENCE_SECONDS)) as other:
         for table in ("inputs", "output"):
             other.execute(
                 f"CREATE TRIGGER no_{table} BEFORE INSERT ON {table} "
@@ -276,7 +276,7 @@ def test_a_full_pipe_holds_nobody_up_and_loses_whole_lines(make_service: Make) -
     eventually(lambda: b"log_lines_dropped" in b"".join(parts), "the number of lost lines")
     last = service.run("exit 3")["id"]
     service.stop()
-    reader.join(20)
+    reader.join(PATIENCE_SECONDS)
     os.close(reading)
     entries = [json.loads(line) for line in b"".join(parts).splitlines()]
     dropped = [entry["lines"] for entry in entries if entry["event"] == "log_lines_dropped"]

@@ -21,7 +21,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.problems import assert_problem
-from support.service import Service, eventually, running_service
+from support.service import PATIENCE_SECONDS, Service, eventually, running_service
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 Make = Callable[..., Service]
@@ -329,7 +329,9 @@ def test_followers_come_and_go(
     url = f"{service.url}/v1/commands/{busy['id']}{path}"
 
     def follow() -> None:
-        with httpx.stream("GET", url, headers=service.headers, timeout=60) as response:
+        with httpx.stream(
+            "GET", url, headers=service.headers, timeout=PATIENCE_SECONDS
+        ) as response:
             response.read()
 
     threads = [threading.Thread(target=follow) for _ in range(2)]
@@ -338,7 +340,7 @@ def test_followers_come_and_go(
     eventually(lambda: followers() == 2, "two followers")
     stop(service, busy)
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
     eventually(lambda: followers() == 0, "no follower")
 
 
@@ -355,7 +357,7 @@ def test_a_follower_that_leaves_is_gone(service: Service, busy: dict[str, Any]) 
 def write_lock(service: Service) -> Iterator[None]:
     """Let nobody else write to the database."""
     with contextlib.closing(
-        sqlite3.connect(service.data_dir / "scriptservice.db", timeout=30)
+        sqlite3.connect(service.data_dir / "scriptservice.db", timeout=PATIENCE_SECONDS)
     ) as held:
         held.isolation_level = None
         held.execute("BEGIN IMMEDIATE")
@@ -387,7 +389,7 @@ def test_without_a_database_the_rest_is_told(service: Service) -> None:
     database = service.data_dir / "scriptservice.db"
 
     def rename(old: str, new: str) -> None:
-        with contextlib.closing(sqlite3.connect(database, timeout=30)) as other:
+        with contextlib.closing(sqlite3.connect(database, timeout=PATIENCE_SECONDS)) as other:
             other.execute(f"ALTER TABLE {old} RENAME TO {new}")
 
     rename("commands", "elsewhere")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from support.problems import assert_problem
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 DATA = b"0123456789abcdefghijklmnopqrstuvwxyz"
 SIZE = len(DATA)
@@ -162,7 +162,7 @@ def test_head_of_a_running_command_returns_at_once(service: Service, query: str)
     running = service.submit("echo begun; sleep 100")
     service.wait_for_output(running["id"], b"begun")
     url = f"/v1/commands/{running['id']}/output{query}"
-    head = service.client.head(url, timeout=5)
+    head = service.client.head(url, timeout=PATIENCE_SECONDS)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["output-complete"] == "false"
     assert head.headers["output-size"] == "6"

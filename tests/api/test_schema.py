@@ -16,7 +16,7 @@ from schemathesis.config import GenerationConfig
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 from .test_health_and_docs import ROUTES
 
@@ -145,7 +145,7 @@ def test_the_service_answers_as_its_document_says(
             session=session,
             headers=service.headers,
             excluded_checks=EXCLUDED,
-            timeout=10,
+            timeout=PATIENCE_SECONDS,
         )
 
     for mode in modes:

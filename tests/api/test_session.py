@@ -10,7 +10,7 @@ import httpx2 as httpx
 import pytest
 
 from support.problems import assert_invalid, assert_problem
-from support.service import Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 
 SESSION = "/v1/session"
 COOKIE = "scriptservice_session"
@@ -29,7 +29,7 @@ def browser(service: Service) -> Iterator[httpx.Client]:
 
 def new_browser(service: Service) -> httpx.Client:
     transport = httpx.HTTPTransport(local_address=next(_addresses))
-    return httpx.Client(base_url=service.url, transport=transport, timeout=30)
+    return httpx.Client(base_url=service.url, transport=transport, timeout=PATIENCE_SECONDS)
 
 
 def sign_in(client: httpx.Client, service: Service, **headers: str) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def test_no_grace_kills_at_once(service: Service) -> None:
 def test_the_grace_of_the_command_counts_unless_another_is_given(service: Service) -> None:
     command = started(service, STUBBORN, grace_seconds=0.2)
     stop(service, command)
-    assert service.wait(command["id"], 5)["status"] == "stopped"
+    assert service.wait(command["id"])["status"] == "stopped"
 
 
 def test_again_while_stopping_honours_a_shorter_grace_and_nothing_else(service: Service) -> None:
@@ -106,7 +106,7 @@ def test_again_while_stopping_honours_a_shorter_grace_and_nothing_else(service: 
         assert response.json()["status"] == "stopping"
     assert service.get(command["id"])["status"] == "stopping"
     assert stop(service, command, grace_seconds=0.1).status_code == 202
-    ended = service.wait(command["id"], 5)
+    ended = service.wait(command["id"])
     assert (ended["status"], ended["signal"]) == ("stopped", "SIGKILL")
     assert service.bytes_of(command["id"]).count(b"asked") == 1
 

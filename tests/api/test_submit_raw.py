@@ -9,7 +9,7 @@ import httpx2 as httpx
 import pytest
 
 from support.problems import assert_invalid, assert_problem
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 MEBIBYTE = 1 << 20
 TEXT = {"Content-Type": "text/plain"}
@@ -143,7 +143,7 @@ def test_a_client_that_sends_first_and_reads_later_gets_the_refusal(
 ) -> None:
     """`http.client`, as many others, looks for no answer before all is sent."""
     body = b"#" * (20 * MEBIBYTE)
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_SECONDS)
     with contextlib.closing(connection):
         connection.request(
             "POST",

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 import psutil
 import pytest
 
-from support.service import Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 
 MEBIBYTE = 1 << 20
 
@@ -17,7 +17,9 @@ MEBIBYTE = 1 << 20
 @contextmanager
 def connection(service: Service) -> Iterator[socket.socket]:
     """A bare connection that is reset, not closed in order, when it goes."""
-    with closing(socket.create_connection(("127.0.0.1", service.port), timeout=20)) as opened:
+    with closing(
+        socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_SECONDS)
+    ) as opened:
         yield opened
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -176,7 +178,9 @@ def test_requests_may_follow_each_other_without_waiting(service: Service) -> Non
 def test_a_client_that_says_no_more_is_answered(service: Service) -> None:
     """As ``nc -N`` does: its request, and then the end of what it sends."""
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        with socket.create_connection(
+            ("127.0.0.1", service.port), timeout=PATIENCE_SECONDS
+        ) as client:
             client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             client.shutdown(socket.SHUT_WR)
             answer = b"".join(iter(lambda: client.recv(4096), b""))

@@ -13,7 +13,7 @@ import pytest
 
 from support.problems import assert_invalid, assert_problem
 from support.scripts import stop
-from support.service import Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 
 NEVER = "exec sleep 100"
 
@@ -129,13 +129,15 @@ def test_many_wait_for_one(service: Service) -> None:
 
     def ask() -> None:
         url = f"{service.url}/v1/commands/{command['id']}?wait=30"
-        found.append(httpx.get(url, headers=service.headers, timeout=40).json()["exit_code"])
+        found.append(
+            httpx.get(url, headers=service.headers, timeout=PATIENCE_SECONDS).json()["exit_code"]
+        )
 
     threads = [threading.Thread(target=ask) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(40)
+        thread.join(PATIENCE_SECONDS)
     assert found == [7] * 20
 
 
@@ -165,7 +167,7 @@ def test_a_deletion_of_what_is_waited_for(service: Service) -> None:
     url = f"{service.url}/v1/commands/{command['id']}"
     waiting = threading.Thread(
         target=lambda: answers.append(
-            httpx.get(f"{url}?wait=30", headers=service.headers, timeout=40)
+            httpx.get(f"{url}?wait=30", headers=service.headers, timeout=PATIENCE_SECONDS)
         )
     )
     waiting.start()
@@ -173,7 +175,7 @@ def test_a_deletion_of_what_is_waited_for(service: Service) -> None:
         lambda: service.client.delete(f"/v1/commands/{command['id']}").status_code == 204,
         "its end",
     )
-    waiting.join(40)
+    waiting.join(PATIENCE_SECONDS)
     assert answers[0].status_code in (200, 404)
 
 
@@ -186,7 +188,12 @@ def test_a_shutdown_answers_at_once(make_service: Any) -> None:
 
     def ask(name: str, method: str, path: str, **more: Any) -> None:
         answer = httpx.request(
-            method, service.url + path, headers=headers, timeout=60, params={"wait": "60"}, **more
+            method,
+            service.url + path,
+            headers=headers,
+            timeout=PATIENCE_SECONDS,
+            params={"wait": "60"},
+            **more,
         )
         answers[name] = answer, time.monotonic()
 
@@ -207,7 +214,7 @@ def test_a_shutdown_answers_at_once(make_service: Any) -> None:
     began = time.monotonic()
     service.process.send_signal(signal.SIGTERM)
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
     for answer, at in answers.values():
         assert at - began < 3
         assert answer.json()["status"] in ("queued", "running", "stopping")
@@ -215,7 +222,7 @@ def test_a_shutdown_answers_at_once(make_service: Any) -> None:
         "get": 200,
         "submit": 201,
     }
-    assert service.process.wait(30) == 0
+    assert service.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_no_end_is_missed_by_who_begins_to_wait_at_about_that_moment(service: Service) -> None:

@@ -54,7 +54,7 @@ def test_nothing_is_missing_or_twice_though_the_server_is_killed(
         service.kill_server()
         visitor.page.wait_for_timeout(700)
     # A longer death is told, since when, and content stays.
-    service.wait(command["id"], 60)
+    service.wait(command["id"])
     visitor.wait_for_row("line 600", 30)
     expect(visitor.page.get_by_text("succeeded").first).to_be_visible()
     assert visitor.all_rows() == [f"line {number}" for number in range(1, 601)]
@@ -90,7 +90,7 @@ def test_a_hundred_thousand_lines_at_speed_block_nobody(service: Service, visito
         visitor.open(command["id"])
         visitor.eventually(lambda: any("line" in row for row in visitor.rows()), "the first lines")
         visitor.begin_trace()
-        service.wait(command["id"], 90)
+        service.wait(command["id"])
         last = "line 100000 of many, with some more text to make it a usual one"
         visitor.wait_for_row(last, 30)
         tasks = visitor.end_trace()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 
 def cli(service: Service, *words: str) -> subprocess.CompletedProcess[str]:
@@ -16,7 +16,7 @@ def cli(service: Service, *words: str) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         env=environment(service),
     )
 
@@ -51,7 +51,7 @@ def test_logs_into_head_end_quietly(service: Service) -> None:
         ["/bin/bash", "-c", piped],
         check=False,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         env=environment(service),
     )
     assert (ended.stdout, ended.stderr) == (b"1\n", b"")
@@ -104,7 +104,7 @@ def test_shell_completion_is_printed(service: Service) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         env=known,
     )
     assert "_scriptservice" in ended.stdout

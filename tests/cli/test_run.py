@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.cli import cli, environment
-from support.service import Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 
 
 def test_streams_are_apart_and_byte_exact(service: Service) -> None:
@@ -69,7 +69,7 @@ def test_ctrl_c_stops_it(service: Service) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(PATIENCE_SECONDS) == 130
     (last,) = service.client.get("/v1/commands?limit=1").json()["items"]
     assert last["status"] == "stopped"
 
@@ -87,7 +87,7 @@ def test_stopped_while_queued(make_service: Any) -> None:
             lambda: service.client.get("/v1/commands?status=queued").json()["items"], "it"
         )
         assert cli(service, "stop", found["id"][-8:]).returncode == 0
-        assert process.wait(30) == 125
+        assert process.wait(PATIENCE_SECONDS) == 125
 
 
 @pytest.mark.parametrize("verb", ["list", "show", "run"])

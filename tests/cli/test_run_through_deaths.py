@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from support.cli import cli, environment
-from support.service import Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 
 MakeService = Callable[..., Service]
 
@@ -41,7 +41,7 @@ def test_it_goes_on_through_kills_of_the_server(make_service: MakeService) -> No
     for _ in range(3):
         service.kill_server()
         service.wait_until_up()
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 9
     assert stdout == b"".join(b"out %d\n" % number for number in range(1, 401))
     assert stderr == b"".join(b"err %d\n" % number for number in range(1, 401))
@@ -57,7 +57,7 @@ def test_a_server_that_dies_before_it_answers_is_asked_again(make_service: MakeS
         eventually(lambda: len(process_connections(process.pid)) > 0, "the request to be under way")
     finally:
         os.kill(server, signal.SIGKILL)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, stdout, stderr) == (0, b"once\n", b"")
     assert len(service.client.get("/v1/commands").json()["items"]) == 1
 
@@ -80,7 +80,7 @@ def test_lost_is_125_and_says_why(make_service: MakeService) -> None:
     service.kill_keeper()
     service.close_client()
     service.start()
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 125
     assert b"lost: its keeper died" in stderr
 
@@ -92,7 +92,7 @@ def test_a_service_that_stays_away_is_125_and_says_how_to_go_on(make_service: Ma
     assert process.stdout is not None
     assert process.stdout.readline() == b"began\n"
     service.kill_keeper()
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 125
     assert f"scriptservice logs -f {command}".encode() in stderr
     assert b"Traceback" not in stderr

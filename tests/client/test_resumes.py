@@ -14,7 +14,7 @@ import pytest
 
 from scriptservice import Client
 from scriptservice.client.problems import ConnectionLostError
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 WRITER = r"""
 import hashlib, os, random
@@ -100,7 +100,7 @@ def test_a_service_that_is_away_for_a_while(make_service: Any) -> None:
     assert service.stop() == 0
     threading.Event().wait(3)
     service.start()
-    thread.join(60)
+    thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
     assert b"".join(got) == service.bytes_of(command)
     assert service.get(command)["status"] == "stopped"
@@ -142,6 +142,10 @@ for part in ("server", "store", "keeper", "fleet", "cli", "settings"):
     assert not any(name.split(".")[1] == part for name in ours), ours
 """
     ended = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -18,14 +18,16 @@ from sqlalchemy import make_url
 
 from scriptservice.store.sqlite import sqlite_url
 from support.postgres import Databases, client_program
-from support.service import FINAL, ON_SQLITE, Service, eventually
+from support.service import FINAL, ON_SQLITE, PATIENCE_SECONDS, Service, eventually
 
 MakeService = Callable[..., Service]
 
 
 def cli(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "scriptservice.cli", *words]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
 
 
 def back_up(service: Service, target: Path) -> None:
@@ -36,7 +38,7 @@ def back_up(service: Service, target: Path) -> None:
         assert done.stdout.startswith(f"{target}: ")
         return
     dump = [client_program("pg_dump"), "--format=custom", f"--file={target}", service.database]
-    subprocess.run(dump, check=True, timeout=120)
+    subprocess.run(dump, check=True, timeout=PATIENCE_SECONDS)
 
 
 def put_back(service: Service, source: Path, postgres: Databases | None) -> None:
@@ -51,7 +53,7 @@ def put_back(service: Service, source: Path, postgres: Databases | None) -> None
     postgres.execute(f"DROP DATABASE {name}")
     postgres.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     restore = [client_program("pg_restore"), f"--dbname={service.database}", str(source)]
-    subprocess.run(restore, check=True, timeout=120)
+    subprocess.run(restore, check=True, timeout=PATIENCE_SECONDS)
 
 
 def the_postgres(service: Service, request: pytest.FixtureRequest) -> Databases | None:
@@ -63,10 +65,10 @@ def wait_until_ready(service: Service) -> None:
 
     def ready() -> bool:
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{service.url}/readyz", timeout=5).status_code == 200
+            return httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
         return False
 
-    eventually(ready, "it to be ready", 60)
+    eventually(ready, "it to be ready")
 
 
 @pytest.mark.parametrize("start_queued", [False, True])
@@ -147,11 +149,11 @@ def test_a_backup_under_load_is_of_one_moment(
         during = len(submitted) - before
     finally:
         stop.set()
-        submitter.join(30)
+        submitter.join(PATIENCE_SECONDS)
     assert during > 0
     assert slowest < 5
     for command in [*loads, *submitted]:
-        service.wait(command, 60)
+        service.wait(command)
     expected = {command: service.bytes_of(command) for command in loads}
     assert service.stop() == 0
     put_back(service, copies[-1], the_postgres(service, request))
@@ -162,7 +164,7 @@ def test_a_backup_under_load_is_of_one_moment(
         return not service.client.get("/v1/commands", params=query).json()["items"]
 
     # The journal is still there: what the copy lacks of these it brings home.
-    eventually(all_final, "all to be final", 60)
+    eventually(all_final, "all to be final")
     for command, output in expected.items():
         found = service.get(command)
         assert found["status"] in FINAL

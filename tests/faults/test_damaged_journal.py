@@ -20,7 +20,14 @@ from scriptservice.keeper.journal_repair import scan
 from scriptservice.keeper.spawn import MARKER
 from support.oracle import Script, Trial, late, parent, printer, quick, stubborn, ticker
 from support.scripts import keeper_of
-from support.service import ON_SQLITE, Service, eventually, new_directory, processes_with
+from support.service import (
+    ON_SQLITE,
+    PATIENCE_SECONDS,
+    Service,
+    eventually,
+    new_directory,
+    processes_with,
+)
 
 SOME_AT_ONCE = ("--max-running", "7")
 SEGMENT = 64 << 20
@@ -211,7 +218,7 @@ def test_damage_under_a_running_service(hurt: Service) -> None:
     starts = [start for kind, start, _ in records(hurt) if kind == Kind.STARTING]
     flip(hurt, starts[-4])
     server.send_signal(signal.SIGCONT)
-    psutil.wait_procs([server], 10)
+    psutil.wait_procs([server], PATIENCE_SECONDS)
     finals = [hurt.wait(str(sent.id)) for sent in trial.sent]
     assert [final["status"] for final in finals] == ["succeeded", "failed", "lost", "lost", "lost"]
     hurt.kill_server()

@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from support.postgres import Databases
 from support.proxy import Proxy, proxy
 from support.scripts import ask_to_stop
-from support.service import FINAL, Service, eventually, new_directory
+from support.service import FINAL, PATIENCE_SECONDS, Service, eventually, new_directory
 
 pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"], scope="module")
 
@@ -49,7 +49,7 @@ def service(door: Proxy, url: str, make_service: MakeService) -> Service:
 
 
 def ready(service: Service) -> int:
-    return httpx.get(f"{service.url}/readyz", timeout=20).status_code
+    return httpx.get(f"{service.url}/readyz", timeout=PATIENCE_SECONDS).status_code
 
 
 def wait_until_ready(service: Service) -> None:
@@ -58,7 +58,7 @@ def wait_until_ready(service: Service) -> None:
             return ready(service) == 200
         return False
 
-    eventually(up, "it to be ready", 60)
+    eventually(up, "it to be ready")
 
 
 def assert_refused(response: httpx.Response) -> None:
@@ -84,7 +84,7 @@ class Follower(threading.Thread):
                 "GET",
                 f"{self._service.url}{self._path}",
                 headers=self._service.headers,
-                timeout=120,
+                timeout=PATIENCE_SECONDS,
             ) as response:
                 for part in response.iter_raw():
                     self.data += part
@@ -128,7 +128,7 @@ def test_half_a_minute_without_a_database(service: Service, door: Proxy) -> None
     ):
         assert_refused(response)
     assert service.client.get("/healthz").status_code == 200
-    eventually(lambda: time.monotonic() - away_since > AWAY_SECONDS, "the time to pass", 60)
+    eventually(lambda: time.monotonic() - away_since > AWAY_SECONDS, "the time to pass")
     door.mend()
     wait_until_ready(service)
     assert service.server_pid == server
@@ -140,12 +140,12 @@ def test_half_a_minute_without_a_database(service: Service, door: Proxy) -> None
         "/v1/commands", json={"script": f"echo x >>{ran}"}, headers=key, params={"wait": 20}
     )
     assert again.status_code == 201
-    found = service.wait(printing, 60)
+    found = service.wait(printing)
     assert found["status"] == "succeeded"
     expected = b"".join(b"line %d\n" % number for number in range(400))
     assert service.bytes_of(printing) == expected
     for each in followers:
-        each.join(30)
+        each.join(PATIENCE_SECONDS)
         assert each.error is None
     assert followers[0].data == expected
     assert followers[1].data.count(b"event: end") == 1
@@ -176,7 +176,7 @@ def test_a_server_killed_while_the_database_is_away(service: Service, door: Prox
     assert "onnection" in service.output()
     door.mend()
     wait_until_ready(service)
-    assert service.wait(command, 60)["status"] == "succeeded"
+    assert service.wait(command)["status"] == "succeeded"
     assert service.bytes_of(command) == b"".join(b"%d\n" % n for n in range(1, 61))
     assert ran.read_text() == "ran\n"
 
@@ -246,7 +246,7 @@ def test_a_database_that_takes_no_writes(
     postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
     wait_until_ready(service)
     assert service.wait(command)["status"] == "succeeded"
-    follower.join(20)
+    follower.join(PATIENCE_SECONDS)
     assert follower.error is None
     assert follower.data == b"".join(b"%d\n" % n for n in range(1, 51))
 
@@ -263,7 +263,7 @@ def test_a_slow_database(service: Service, door: Proxy) -> None:
                 f"{service.url}/v1/commands",
                 json={"script": "echo slow"},
                 headers=service.headers,
-                timeout=60,
+                timeout=PATIENCE_SECONDS,
             )
         )
 
@@ -276,13 +276,13 @@ def test_a_slow_database(service: Service, door: Proxy) -> None:
     assert service.client.get(f"/v1/commands/{command}").status_code == 200
     assert time.monotonic() - began < 2
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert {response.status_code for response in results} == {201}
     door.commit_seconds = 0
     for response in results:
         assert service.wait(response.json()["id"])["status"] == "succeeded"
     assert service.wait(command)["status"] == "succeeded"
-    follower.join(20)
+    follower.join(PATIENCE_SECONDS)
     assert follower.data == b"".join(b"%d\n" % n for n in range(1, 101))
 
 
@@ -317,7 +317,7 @@ def test_a_second_server_on_the_same_database_takes_nothing(
         # Also where the first one's server is only just being started again.
         eventually(lambda: "start_waits" in second.output() or second.process.poll(), "it to try")
         meanwhile()
-        assert second.process.wait(60) == 1
+        assert second.process.wait(PATIENCE_SECONDS) == 1
         assert "cannot write: another server writes to this database" in second.output()
         wait_until_ready(first)
     assert first.run("echo still")["status"] == "succeeded"
@@ -357,7 +357,7 @@ def test_a_server_killed_in_the_midst_of_a_slow_commit(service: Service, door: P
                 f"{service.url}/v1/commands",
                 json={"script": f"echo x >>{ran}"},
                 headers=service.headers,
-                timeout=20,
+                timeout=PATIENCE_SECONDS,
             )
 
     submitting = threading.Thread(target=submit)
@@ -365,7 +365,7 @@ def test_a_server_killed_in_the_midst_of_a_slow_commit(service: Service, door: P
     submitting.start()
     eventually(lambda: door.commits > before, "the commit to be on its way")
     service.kill_server()
-    submitting.join(30)
+    submitting.join(PATIENCE_SECONDS)
     door.commit_seconds = 0
     wait_until_ready(service)
 
@@ -382,7 +382,7 @@ def test_migrate_at_the_start(make_service: MakeService, postgres: Databases) ->
     empty = postgres.empty()
     refused = make_service(database=empty).start(wait=False)
     assert refused.process is not None
-    assert refused.process.wait(30) == 1
+    assert refused.process.wait(PATIENCE_SECONDS) == 1
     assert "it is empty; run scriptservice migrate, or serve with --migrate" in refused.output()
     service = make_service("--migrate", database=empty).start()
     assert service.run("echo there")["status"] == "succeeded"
@@ -461,7 +461,7 @@ def submitted(service: Service, script: str) -> str:
                 return str(response.json()["id"])
         return ""
 
-    return str(eventually(made, "a submit to be taken", 30))
+    return str(eventually(made, "a submit to be taken"))
 
 
 def test_what_a_failover_lost_is_brought_home_and_nothing_runs_twice(
@@ -480,7 +480,7 @@ def test_what_a_failover_lost_is_brought_home_and_nothing_runs_twice(
     wait_until_ready(service)
 
     def ended(command: str) -> dict[str, Any]:
-        return dict(eventually(lambda: _final(service, command), f"{command} to end", 60))
+        return dict(eventually(lambda: _final(service, command), f"{command} to end"))
 
     for command in waiting:
         assert ended(command)["status"] == "succeeded"
@@ -510,7 +510,7 @@ def test_what_is_submitted_after_a_failover_runs_to_its_end(
     service.wait_for_output(long, b"one\n")
     failover.swap()
     command = submitted(service, "echo one; sleep 3; echo two")
-    eventually(lambda: _final(service, command), "it to end", 30)
+    eventually(lambda: _final(service, command), "it to end")
     assert service.get(command)["status"] == "succeeded"
     assert service.bytes_of(command) == b"one\ntwo\n"
     # What the standby never heard of is gone with the old server; it runs to its end, once.
@@ -531,7 +531,7 @@ def test_a_server_waits_until_it_can_read_what_was_left_open(service: Service, u
         other.execute("LOCK TABLE inputs IN ACCESS EXCLUSIVE MODE")
         service.kill_server()
         logged = ("adoption_waits", "server_failed")
-        eventually(lambda: any(each in service.output() for each in logged), "the log", 60)
+        eventually(lambda: any(each in service.output() for each in logged), "the log")
         assert "server_failed" not in service.output()
         pid = service.server_pid
         other.rollback()
@@ -556,10 +556,10 @@ def test_what_ended_beyond_all_records_is_lost_and_blocks_nobody(
     service.wait(first)
     # So much that the segment with the record of that end is dropped.
     big = service.submit("head -c 140000000 /dev/zero")["id"]
-    service.wait(big, 120)
+    service.wait(big)
     failover.swap()
     command = submitted(service, "echo new")
-    eventually(lambda: _final(service, command), "the queue to go on", 60)
+    eventually(lambda: _final(service, command), "the queue to go on")
     found = service.get(first)
     assert found["status"] == "lost"
     assert service.get(command)["status"] == "succeeded"

@@ -16,7 +16,7 @@ import pytest
 
 from support.oracle import Trial, late, polite, quick, stubborn, ticker
 from support.scripts import keeper_of
-from support.service import Service, eventually, new_directory
+from support.service import PATIENCE_SECONDS, Service, eventually, new_directory
 
 FEW_AT_ONCE = ("--max-running", "4")
 
@@ -119,7 +119,7 @@ def test_it_does_not_start_on_a_damaged_file(hurt: Service, aside: Path) -> None
     said = len(hurt.output())
     hurt.start(wait=False)
     assert hurt.process is not None
-    assert hurt.process.wait(20) == 1
+    assert hurt.process.wait(PATIENCE_SECONDS) == 1
     assert "cannot open database" in hurt.output()[said:]
     assert "file is not a database" in hurt.output()[said:]
     put_back(aside, hurt)
@@ -178,7 +178,7 @@ def test_what_is_forgotten_runs_no_second_time(
         answer = hurt.client.get("/v1/commands", params=query)
         return answer.status_code == 200 and not answer.json()["items"]
 
-    eventually(all_final, "all that is known to be final", 40)
+    eventually(all_final, "all that is known to be final")
     new = Trial(hurt)
     new.submit_all([quick(), ticker(3), stubborn()])
     new.verify()

@@ -156,5 +156,5 @@ def died(service: Service, trial: Trial) -> None:
         trial.stop_some()
         return False
 
-    eventually(gone, "the keeper's death", 30)
+    eventually(gone, "the keeper's death")
     service.close_client()

@@ -155,12 +155,12 @@ def test_an_upgrade_while_the_disk_is_full(service: Service, disk: Path) -> None
     # The keeper, its server, and the printer, which waits; what they left behind is ended.
     eventually(lambda: len(keeper.children()) == 2, "the others to end")
     keeper.send_signal(signal.SIGHUP)
-    eventually(lambda: " upgraded " in service.output(), "the upgrade", 60)
+    eventually(lambda: " upgraded " in service.output(), "the upgrade")
     service.close_client()
     assert "--handover-fd" in keeper.cmdline()
     assert service.get(printer)["status"] == "running"
     ballast.unlink()
-    final = service.wait(printer, 60)
+    final = service.wait(printer)
     assert (final["status"], final["exit_code"]) == ("failed", 3)
     assert service.bytes_of(printer) == b"".join(b"%d\n" % n for n in range(1, LINES // 4 + 1))
     for command in ends:

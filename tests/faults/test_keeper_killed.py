@@ -14,7 +14,7 @@ from scriptservice.keeper.journal_writer import JournalWriter
 from scriptservice.keeper.linux import boot_id, process_stat
 from support.oracle import Trial, endless
 from support.scripts import cgroup_of, keeper_of, unique_seconds
-from support.service import ON_SQLITE, Service, eventually, processes_with
+from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually, processes_with
 
 FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 
@@ -159,7 +159,7 @@ def test_nothing_is_run_twice_however_often_it_dies(make_service: Callable[..., 
         eventually(lambda: time.monotonic() > moment, "a moment")  # noqa: B023
         service.kill_keeper()
         service.start()
-    finals = {command: service.wait(command, 60)["status"] for command in submitted}
+    finals = {command: service.wait(command)["status"] for command in submitted}
     runs = (service.data_dir / "work" / "runs").read_text().split()
     assert len(runs) == len(set(runs))
     assert set(finals.values()) <= {"succeeded", "lost"}
@@ -186,7 +186,7 @@ def test_a_process_that_got_a_reused_id_is_not_touched(
     service.kill_keeper()
     for process in processes_with(command):
         process.kill()
-    psutil.wait_procs([script], 5)
+    psutil.wait_procs([script], PATIENCE_SECONDS)
     journal = service.data_dir / "journal"
     (segment,) = journal.glob("*.journal")
     stat = process_stat(bystander.pid)
@@ -215,7 +215,7 @@ def test_a_second_keeper_is_refused_while_the_first_lives(
     service.wait_for(command, "running")
     second = Service(service.data_dir).start(wait=False)
     assert second.process is not None
-    assert second.process.wait(20) == 1
+    assert second.process.wait(PATIENCE_SECONDS) == 1
     assert "serves it already" in second.output()
     second.log.close()
     assert service.get(command)["status"] == "running"

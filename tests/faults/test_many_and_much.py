@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from support.scripts import keeper_of, peak_bytes
-from support.service import Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 
 MANY = 1000
 MUCH_BYTES = 1 << 30
@@ -51,8 +51,8 @@ def test_a_thousand_scripts_at_once(make_service: Callable[..., Service]) -> Non
             os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
         return ones_that_are("succeeded") == MANY
 
-    eventually(lambda: ones_that_are("running") == MANY, "all to run", 60)
-    eventually(open_the_gate, "all to succeed", 60)
+    eventually(lambda: ones_that_are("running") == MANY, "all to run")
+    eventually(open_the_gate, "all to succeed")
     for number, command in enumerate(commands):
         assert service.bytes_of(command, stream="stdout") == b"%d\n" % number
         assert service.bytes_of(command, stream="stderr") == b"e%d\n" % number
@@ -70,7 +70,9 @@ def test_a_gibibyte_arrives_in_little_memory(
     command = service.submit(PRINTER, interpreter=["/usr/bin/python3"], args=[str(much)])["id"]
     digest, received = hashlib.sha256(), 0
     path = f"/v1/commands/{command}/output"
-    with service.client.stream("GET", path, params={"follow": "true"}, timeout=60) as response:
+    with service.client.stream(
+        "GET", path, params={"follow": "true"}, timeout=PATIENCE_SECONDS
+    ) as response:
         for part in response.iter_raw():
             digest.update(part)
             received += len(part)

@@ -12,7 +12,7 @@ import pytest
 
 from support.oracle import Trial, every_kind, printer, quick, ticker
 from support.scripts import ask_to_stop, keeper_of, unique_seconds
-from support.service import ON_SQLITE, Service, eventually, processes_with
+from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually, processes_with
 
 FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 
@@ -47,7 +47,7 @@ def test_the_server_has_none_left(make_service: Callable[..., Service]) -> None:
     taken = len(os.listdir(f"/proc/{server}/fd"))
     with at_most(server, taken + 4), ExitStack() as opened:
         for _ in range(30):
-            client = socket.create_connection(("127.0.0.1", service.port), timeout=10)
+            client = socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_SECONDS)
             opened.enter_context(closing(client))
         with pytest.raises(httpx.TransportError):
             httpx.get(f"{service.url}/healthz", timeout=5)
@@ -61,7 +61,7 @@ def test_the_server_has_none_left(make_service: Callable[..., Service]) -> None:
 
 def _answers(service: Service) -> bool:
     try:
-        return httpx.get(f"{service.url}/healthz", timeout=5).status_code == 200
+        return httpx.get(f"{service.url}/healthz", timeout=20).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -40,7 +40,7 @@ def test_nothing_runs_twice_though_the_server_dies_meanwhile(make_service: MakeS
         shutil.copy2(file, backup)
     service.flags = ()
     service.start()
-    eventually(lambda: all_final(service), "all to run", 60)
+    eventually(lambda: all_final(service), "all to run")
     assert service.stop() == 0
     for file in database_files(service):
         file.unlink()
@@ -50,7 +50,7 @@ def test_nothing_runs_twice_though_the_server_dies_meanwhile(make_service: MakeS
     for _ in range(4):
         service.kill_server()
     service.wait_until_up()
-    eventually(lambda: all_final(service), "all to be final", 60)
+    eventually(lambda: all_final(service), "all to be final")
     # What is new runs as ever: nothing of the past holds it up.
     assert service.run("echo new")["status"] == "succeeded"
     assert sorted(map(int, ran.read_text().split())) == list(range(QUEUED))

@@ -16,7 +16,7 @@ import pytest
 from scriptservice.server.punctual import BODY_SECONDS, HEAD_SECONDS
 from support.oracle import Trial, every_kind, quick
 from support.scripts import keeper_of, resident_bytes
-from support.service import ON_SQLITE, Service, eventually
+from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually
 
 IDLE = 5000
 QUICK_SECONDS = 2.0
@@ -47,7 +47,7 @@ def connect(
     with contextlib.ExitStack() as opened:
 
         def connect(service: Service, first: bytes) -> socket.socket:
-            client = socket.create_connection(("127.0.0.1", service.port), timeout=10)
+            client = socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_SECONDS)
             opened.enter_context(contextlib.closing(client))
             client.sendall(first)
             return client

@@ -14,7 +14,7 @@ import pytest
 
 from support.oracle import Trial, every_kind
 from support.scripts import ask_to_stop, keeper_of, unique_seconds
-from support.service import Service, eventually, processes_with
+from support.service import PATIENCE_SECONDS, Service, eventually, processes_with
 
 KILLS = 20
 BLOCKS = 280
@@ -45,7 +45,7 @@ PYTHON = ["/usr/bin/python3"]
 
 
 def wait_until(moment: float) -> None:
-    eventually(lambda: time.monotonic() >= moment, "a moment", 60)
+    eventually(lambda: time.monotonic() >= moment, "a moment")
 
 
 def kill_server_if_there(service: Service) -> None:
@@ -65,7 +65,7 @@ def test_no_byte_and_no_exit_is_lost_in_twenty_kills(make_service: Callable[...,
     for _ in range(KILLS):
         wait_until(time.monotonic() + chance.uniform(0.05, 2.2))
         kill_server_if_there(service)
-    final = service.wait(command, 60)
+    final = service.wait(command)
     assert (final["status"], final["exit_code"]) == ("failed", 37)
     assert final["reason"] == "it exited with code 37"
     for stream, number in (("stdout", 1), ("stderr", 2)):
@@ -157,7 +157,9 @@ def test_new_connections_wait_for_the_next_server(make_service: Callable[..., Se
     service = make_service().start()
     for _ in range(3):
         killed = service.kill_server()
-        with httpx.Client(base_url=service.url, headers=service.headers, timeout=30) as client:
+        with httpx.Client(
+            base_url=service.url, headers=service.headers, timeout=PATIENCE_SECONDS
+        ) as client:
             for _ in range(10):
                 try:
                     response = client.get("/v1/commands")
@@ -210,7 +212,7 @@ def test_nothing_runs_twice_or_never(
             return -1
         return sum(item["status"] != "succeeded" for item in found)
 
-    eventually(lambda: unfinished() == 0, "all to succeed", 60)
+    eventually(lambda: unfinished() == 0, "all to succeed")
     stored = service.client.get("/v1/commands", params={"limit": 1000}).json()["items"]
     runs = (service.data_dir / "work" / "runs").read_text().split()
     assert len(runs) == len(set(runs))

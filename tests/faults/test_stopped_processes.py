@@ -70,7 +70,7 @@ def test_the_server_is_stopped_for_long(seconds: float, make_service: MakeServic
     trial.answer_seconds = 0.5
     trial.submit_all([quick(7), ticker(4)], patiently=False)
     # Nothing waits for it: stops and time-outs happen, and what prints prints to its end.
-    eventually(lambda: not processes_with(trial.mark), "all to end", 30)
+    eventually(lambda: not processes_with(trial.mark), "all to end")
     pass_seconds(seconds)
     os.kill(server, signal.SIGCONT)
     trial.answer_seconds = 10

@@ -9,7 +9,7 @@ import httpx2 as httpx
 import psutil
 
 from scriptservice.keeper.fault_points import VARIABLE, arm
-from support.service import Service, eventually, new_directory
+from support.service import PATIENCE_SECONDS, Service, eventually, new_directory
 
 MakeService = Callable[..., Service]
 
@@ -20,12 +20,12 @@ def test_a_stop_that_overtakes_the_spawn_is_not_lost(make_service: MakeService) 
 
     def stop(command: str) -> int:
         url = f"{service.url}/v1/commands/{command}/stop"
-        return httpx.post(url, headers=service.headers, timeout=30).status_code
+        return httpx.post(url, headers=service.headers, timeout=PATIENCE_SECONDS).status_code
 
     # Each that ends makes room for the next, which is being stopped just then.
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(stop, ids)) == {202}
-    found = [service.wait(command, 20) for command in ids]
+    found = [service.wait(command) for command in ids]
     assert {command["status"] for command in found} == {"stopped"}
 
 
@@ -39,7 +39,7 @@ def test_a_queue_time_out_holds_with_the_keeper_too(make_service: MakeService) -
 
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(submit, range(300)))
-    found = [service.wait(command, 60) for command in ids]
+    found = [service.wait(command) for command in ids]
     expired = [command for command in found if command["status"] == "timed_out"]
     assert all(command["started_at"] is None for command in expired)
     for command in found:

@@ -73,7 +73,7 @@ def through_an_upgrade_and_a_death(service: Service, many: int) -> None:
             os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
         return running(service) <= many // 2
 
-    eventually(let_all_through, "the sleepers to end", 120)
+    eventually(let_all_through, "the sleepers to end")
     os.unlink(gate)
     assert trial.verify(seconds=300) == {"succeeded": 1, "failed": many}
     peak = peak_bytes(keeper_of(service).pid)

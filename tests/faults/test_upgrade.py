@@ -16,7 +16,7 @@ import psutil
 from support.cli import cli
 from support.load import Load
 from support.scripts import ask_to_stop, keeper_of, unique_seconds, zombies_of
-from support.service import ON_SQLITE, Service, eventually, processes_with
+from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually, processes_with
 from support.upgrades import (
     UNTIL_TOLD,
     ask_for_upgrade,
@@ -56,7 +56,7 @@ def must_be_whole(service: Service, printer: str) -> None:
     """It still prints; let it end, and compare all that it printed."""
     assert service.get(printer)["status"] == "running"
     let_end(service, printer)
-    final = service.wait(printer, 90)
+    final = service.wait(printer)
     assert (final["status"], final["exit_code"]) == ("failed", 37)
     out, err = (service.bytes_of(printer, stream=name) for name in ("stdout", "stderr"))
     assert len(out) == len(err)
@@ -139,7 +139,7 @@ def test_ten_signals_under_load(make_service: Callable[..., Service]) -> None:
         while time.monotonic() < moment:
             small.append(submit_somehow(service, f"echo {len(small)}"))
     # The last signal may have come in the midst of one, and then another follows.
-    eventually(lambda: report_of(service).done and report_of(service).number >= number, "it", 60)
+    eventually(lambda: report_of(service).done and report_of(service).number >= number, "it")
     report = end_of_upgrade(service, report_of(service).number)
     assert report.ok, report
     assert report.number >= 3
@@ -165,7 +165,7 @@ def submit_somehow(service: Service, script: str) -> str:
         f"{service.url}/v1/commands",
         json={"script": script},
         headers={**service.headers, "Connection": "close"},
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
     )
     assert response.status_code == 201, response.text
     return str(response.json()["id"])
@@ -270,7 +270,7 @@ def test_waiting_requests_are_answered(make_service: Callable[..., Service]) -> 
         f"{service.url}/v1/commands?wait=20",
         json={"script": "sleep 6; echo end"},
         headers=service.headers,
-        timeout=40,
+        timeout=PATIENCE_SECONDS,
     )
     assert response.status_code == 201, response.text
     assert time.monotonic() - began < 20

@@ -11,7 +11,7 @@ from scriptservice.keeper.descent import DescentTree
 from scriptservice.keeper.linux import environment
 from scriptservice.keeper.spawn import MARKER
 from scriptservice.keeper.table import TreeState
-from support.service import eventually
+from support.service import PATIENCE_SECONDS, eventually
 
 LOOKS = 4_000  # of which some fifty fall into an exec
 EXECS = 'exec /bin/bash -c "$PROGRAM"'
@@ -62,4 +62,4 @@ def test_it_is_killed_though_it_could_not_be_told_at_first(
 ) -> None:
     tree = first_look(MINE, OTHER)
     eventually(lambda: tree.kill(MINE), "the orphan to be gone")
-    assert orphan.wait(10) == -9
+    assert orphan.wait(PATIENCE_SECONDS) == -9

@@ -161,7 +161,7 @@ def test_an_upgrade_leaves_none_on_its_way(frost: Frost) -> None:
         path = service.data_dir / "upgrade"
         return path.exists() and json.loads(path.read_text())["done"]
 
-    eventually(upgraded, "the upgrade", 60)
+    eventually(upgraded, "the upgrade")
     assert json.loads((service.data_dir / "upgrade").read_text())["ok"]
     assert frost.way_now() == frost.way
     final = service.wait(command)

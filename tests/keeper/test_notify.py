@@ -16,7 +16,7 @@ import pytest
 from scriptservice.keeper.journal import Kind
 from scriptservice.keeper.protocol import PROTOCOL_VERSION, encode
 from support.rig import Rig
-from support.service import Service, eventually, new_directory
+from support.service import PATIENCE_SECONDS, Service, eventually, new_directory
 
 
 class Listener:
@@ -30,7 +30,7 @@ class Listener:
         self.address = address
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind("\0" + address[1:] if address[0] == "@" else address)
-        self.socket.settimeout(20)
+        self.socket.settimeout(PATIENCE_SECONDS)
 
     def hear(self) -> dict[str, str]:
         """Return the next datagram's lines."""
@@ -50,7 +50,7 @@ class Listener:
         with suppress(TimeoutError):
             while True:
                 assert name not in self.hear()
-        self.socket.settimeout(20)
+        self.socket.settimeout(PATIENCE_SECONDS)
 
     def close(self) -> None:
         self.socket.close()
@@ -317,4 +317,4 @@ def drain(listener: Listener) -> None:
     with suppress(BlockingIOError):
         while True:
             listener.socket.recv(4096)
-    listener.socket.settimeout(20)
+    listener.socket.settimeout(PATIENCE_SECONDS)

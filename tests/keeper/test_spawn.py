@@ -131,7 +131,7 @@ def test_limits_are_those_the_service_was_started_with(service: Service) -> None
 def test_limits_stay_when_the_keeper_needs_more(service: Service) -> None:
     commands = [service.submit("ulimit -Sn; sleep 2")["id"] for _ in range(SOFT_LIMIT // 2)]
     for command in commands:
-        final = service.wait(command, 60)
+        final = service.wait(command)
         assert final["status"] == "succeeded"
         assert service.bytes_of(command) == f"{SOFT_LIMIT}\n".encode()
     soft, hard = resource.prlimit(keeper_of(service).pid, resource.RLIMIT_NOFILE)

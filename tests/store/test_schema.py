@@ -31,7 +31,7 @@ from scriptservice.store.schema import SCHEMA, migrate_schema, prepare_schema, s
 from scriptservice.store.sqlite import sqlite_url
 from scriptservice.store.tables import metadata
 from support.postgres import Databases
-from support.service import eventually
+from support.service import PATIENCE_SECONDS, eventually
 from support.store import Store
 
 
@@ -255,7 +255,7 @@ def test_migrate_says_that_it_waits(postgres: Databases) -> None:
             assert migrating.stderr is not None
             said = migrating.stderr.readline()
             dump.rollback()
-            printed, more = migrating.communicate(timeout=60)
+            printed, more = migrating.communicate(timeout=PATIENCE_SECONDS)
     assert said.startswith(f"scriptservice: cannot change the schema of database {database.name} ")
     assert said.endswith("such as a pg_dump; waiting\n")
     assert (migrating.returncode, more) == (0, "")
@@ -289,7 +289,7 @@ def test_whoever_migrates_second_waits_for_the_first(
 
             eventually(stands_in_line, "the second to wait")
             assert not second.done()
-        second.result(20)
+        second.result(PATIENCE_SECONDS)
     assert schema_of(database.migrating) == SCHEMA
     database.close()
     postgres.drop(url)

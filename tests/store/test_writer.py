@@ -18,6 +18,7 @@ from scriptservice.store.sqlite import sqlite_url
 from scriptservice.store.tables import tokens
 from scriptservice.store.tokens import Token
 from scriptservice.store.writer import BATCH, Writer
+from support.service import PATIENCE_SECONDS
 
 
 @asynccontextmanager
@@ -63,7 +64,7 @@ class Gate:
 
     def __call__(self, connection: Connection, items: list[None]) -> list[None]:
         self.entered.set()
-        assert self.opened.wait(20)
+        assert self.opened.wait(PATIENCE_SECONDS)
         return items
 
 
@@ -216,7 +217,7 @@ def test_a_read_sees_one_moment(database: Database) -> None:
             query = select(func.count()).select_from(tokens)
             before = connection.execute(query).scalar_one()
             entered.set()
-            assert written.wait(20)
+            assert written.wait(PATIENCE_SECONDS)
             return before, connection.execute(query).scalar_one()
 
         counting = asyncio.ensure_future(reader.run(count_twice))
@@ -298,3 +299,6 @@ def test_each_transaction_is_told_once_it_is_committed(database: Database) -> No
     asyncio.run(test())
     assert [items for items, _ in told] == [1, 2]
     assert all(0 < seconds < 20 for _, seconds in told)
+
+
+# NEEDS IMPORT

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 
 def cli(service: Service, *words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
@@ -20,7 +20,7 @@ def cli(service: Service, *words: str, **more: Any) -> subprocess.CompletedProce
         [sys.executable, "-m", "scriptservice.cli", *words],
         check=False,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         **{"env": environment(service), "stdin": subprocess.DEVNULL, **more},
     )
 

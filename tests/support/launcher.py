@@ -10,6 +10,7 @@ from typing import Any
 
 from scriptservice.keeper import launcher
 from scriptservice.keeper.stages import Stage, read_report
+from support.service import PATIENCE_SECONDS
 
 PROGRAM = Path(launcher.__file__).with_suffix("")
 FAILED = 127
@@ -55,7 +56,7 @@ def launch(
             writer = -1
             report = read_report(reader)
             try:
-                output, _ = process.communicate(timeout=20)
+                output, _ = process.communicate(timeout=PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 raise
@@ -80,3 +81,6 @@ def status_of(*options: str, **more: Any) -> dict[str, str]:
     return {
         name: value.strip() for name, _, value in (line.partition(":") for line in text.split("\n"))
     }
+
+
+# NEEDS IMPORT

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
-from support.service import Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -115,7 +115,9 @@ class Visitor:
         self.page.wait_for_timeout(100)
         return first == self.rows()
 
-    def eventually(self, condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    def eventually(
+        self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS
+    ) -> Any:
         """Wait for a condition while the page goes on."""
 
         def checked() -> Any:

@@ -20,7 +20,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from scriptservice.store.engine import open_database
-from support.service import eventually, new_directory
+from support.service import PATIENCE_SECONDS, eventually, new_directory
 
 _UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root, and wants a user that has a name
 _SETTINGS = {
@@ -112,14 +112,14 @@ class PostgresServer:
                 return True
             return False
 
-        eventually(up, "PostgreSQL to answer", 60)
+        eventually(up, "PostgreSQL to answer")
         return self
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT breaks all connections in order, SIGQUIT and SIGKILL as a crash does."""
         if self.process is not None:
             self.process.send_signal(how)
-            self.process.wait(60)
+            self.process.wait(PATIENCE_SECONDS)
             self.process = None
 
     def close(self) -> None:

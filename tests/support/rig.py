@@ -14,7 +14,7 @@ from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.journal import SEGMENT_HEADER_BYTES, Kind, Record, segment_bases
 from scriptservice.keeper.journal_repair import output_length, scan
 from scriptservice.keeper.protocol import Frame, FrameBuffer, SpawnSpec, encode
-from support.service import eventually, new_directory
+from support.service import PATIENCE_SECONDS, eventually, new_directory
 
 PUPPET = """
 import socket, sys
@@ -41,7 +41,7 @@ class Rig:
         self._meeting = socket.socket(socket.AF_UNIX)
         self._meeting.bind(str(self.directory / "meeting"))
         self._meeting.listen()
-        self._meeting.settimeout(20)
+        self._meeting.settimeout(PATIENCE_SECONDS)
         self._strings: list[socket.socket] = []
         self.socket = socket.socket()
         self._log = (self.directory / "log").open("wb")
@@ -84,7 +84,7 @@ class Rig:
         _, (descriptor, *_), _, _ = socket.recv_fds(string, 1, 1)
         self._strings.append(string)
         met = socket.socket(fileno=descriptor)
-        met.settimeout(20)
+        met.settimeout(PATIENCE_SECONDS)
         return met
 
     def _become(self, child: socket.socket) -> None:
@@ -162,7 +162,7 @@ class Rig:
         for string in self._strings:
             string.close()
         try:
-            self.process.wait(5)
+            self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

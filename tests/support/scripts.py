@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 from scriptservice.keeper.linux import process_stat
-from support.service import Service, eventually, processes_with
+from support.service import PATIENCE_SECONDS, Service, eventually, processes_with
 
 
 def unique_seconds() -> str:
@@ -29,7 +29,7 @@ def stop(service: Service, command: str, **body: Any) -> dict[str, Any]:
     return service.wait(command)
 
 
-def gone(text: str, seconds: float = 10) -> None:
+def gone(text: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until no process has a text in its arguments or environment."""
     eventually(lambda: not processes_with(text), f"processes with {text} to be gone", seconds)
 

@@ -21,14 +21,15 @@ from sqlalchemy import Connection, text
 from scriptservice.store.engine import connect_database
 from scriptservice.store.sqlite import sqlite_url
 
-START_SECONDS = 30
+PATIENCE_SECONDS = 180.0
+"""How long a test waits for what must come. It decides nothing but when a failure is reported."""
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], scope="module")
 """For tests of what only a SQLite file does."""
 FINAL = {"succeeded", "failed", "stopped", "timed_out", "lost"}
 
 
 def eventually(
-    condition: Callable[[], Any], what: str | Callable[[], str], seconds: float = 20
+    condition: Callable[[], Any], what: str | Callable[[], str], seconds: float = PATIENCE_SECONDS
 ) -> Any:
     """Wait until a condition holds; return what it returned.
 
@@ -129,12 +130,12 @@ class Service:
             if self.process.poll() is not None:
                 raise AssertionError(f"it ended with {self.process.returncode}: {self.output()}")
             with contextlib.suppress(httpx.HTTPError):
-                return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
+                return httpx.get(f"{self.url}/healthz", timeout=20).status_code == 200
             return False
 
-        eventually(up, "the service to answer", START_SECONDS)
+        eventually(up, "the service to answer")
 
-    def stop(self, seconds: float = 60) -> int:
+    def stop(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Shut it down in order; return its exit code."""
         assert self.process is not None
         self.close_client()
@@ -148,7 +149,7 @@ class Service:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill_keeper()
         self.log.close()
@@ -165,7 +166,7 @@ class Service:
                     server.append(child)
         self.process.kill()
         self.process.wait()
-        psutil.wait_procs(server, timeout=10)
+        psutil.wait_procs(server, timeout=PATIENCE_SECONDS)
 
     def kill_both(self) -> None:
         """``kill -9`` of the keeper and its server at once."""
@@ -174,7 +175,7 @@ class Service:
         self.process.kill()
         server.kill()
         self.process.wait()
-        psutil.wait_procs([server], timeout=10)
+        psutil.wait_procs([server], timeout=PATIENCE_SECONDS)
         self.close_client()
 
     @property
@@ -237,7 +238,9 @@ class Service:
     def client(self) -> httpx.Client:
         """A client with the admin token."""
         if self._client is None:
-            self._client = httpx.Client(base_url=self.url, headers=self.headers, timeout=30)
+            self._client = httpx.Client(
+                base_url=self.url, headers=self.headers, timeout=PATIENCE_SECONDS
+            )
         return self._client
 
     def close_client(self) -> None:
@@ -262,9 +265,9 @@ class Service:
             assert response.status_code == 200, response.text
             return response.json()
 
-        return dict(eventually(ask, "an answer", START_SECONDS))
+        return dict(eventually(ask, "an answer"))
 
-    def wait(self, command: str, seconds: float = 30) -> dict[str, Any]:
+    def wait(self, command: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Wait until a command is final; return it."""
 
         seen: dict[str, Any] = {}
@@ -275,7 +278,9 @@ class Service:
 
         return dict(eventually(finished, lambda: f"the end of {seen}", seconds))
 
-    def wait_for(self, command: str, status: str, seconds: float = 20) -> dict[str, Any]:
+    def wait_for(
+        self, command: str, status: str, seconds: float = PATIENCE_SECONDS
+    ) -> dict[str, Any]:
         """Wait until a command has a status; return it."""
 
         def there() -> Any:
@@ -285,7 +290,7 @@ class Service:
 
         return dict(eventually(there, f"command {command} to be {status}", seconds))
 
-    def run(self, script: str, seconds: float = 30, **fields: Any) -> dict[str, Any]:
+    def run(self, script: str, seconds: float = PATIENCE_SECONDS, **fields: Any) -> dict[str, Any]:
         """Submit a script and wait until it is final."""
         return self.wait(self.submit(script, **fields)["id"], seconds)
 
@@ -295,7 +300,9 @@ class Service:
         assert response.status_code in (200, 206), response.text
         return response.content
 
-    def wait_for_output(self, command: str, wanted: bytes, seconds: float = 20) -> bytes:
+    def wait_for_output(
+        self, command: str, wanted: bytes, seconds: float = PATIENCE_SECONDS
+    ) -> bytes:
         """Wait until a command's output contains something."""
 
         def there() -> bytes:

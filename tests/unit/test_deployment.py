@@ -20,6 +20,7 @@ from scriptservice.cli.main import main
 from scriptservice.keeper.keeper import FINISH_SECONDS
 from scriptservice.keeper.users import SERVICE_USER
 from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
+from support.service import PATIENCE_SECONDS
 
 CHECKOUT = Path(__file__).parents[2]
 FILES = ("Dockerfile", "docker-compose.yml", ".dockerignore", "packaging/scriptservice.service")
@@ -250,12 +251,12 @@ def test_the_health_check_tells_health(image: Stage, status: int | None, code: i
         environment = {**os.environ, "SCRIPTSERVICE_PORT": str(port)}
         check = subprocess.Popen(health_command(image), env=environment, stderr=subprocess.DEVNULL)
         if status is not None:
-            server.settimeout(20)
+            server.settimeout(PATIENCE_SECONDS)
             connection, _ = server.accept()
             with connection:
                 assert connection.recv(4096).startswith(b"GET /healthz ")
                 connection.sendall(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
-        assert check.wait(20) == code
+        assert check.wait(PATIENCE_SECONDS) == code
 
 
 # The compose file
@@ -383,3 +384,6 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     print(done.stdout)  # for whoever looks; there is no level that scripts could not break
     assert "Overall exposure level" in done.stdout
+
+
+# NEEDS IMPORT

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scriptservice.keeper.lines import LINE_BYTES, Lines
+from support.service import PATIENCE_SECONDS
 
 AT = 1_795_450_800_000_007
 
@@ -89,7 +90,7 @@ def test_what_was_dropped_is_counted_exactly() -> None:
         text = os.read(process.stderr.fileno(), 1 << 20)
         process.stdin.close()
         text += process.stderr.read()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     entries = [json.loads(line) for line in text.splitlines()]
     events = [entry["event"] for entry in entries]
     assert 0 < events.count("event") < 4000
@@ -123,3 +124,6 @@ def test_every_kind_of_stderr_is_written_to(kind: str, tmp_path: Path) -> None:
     os.close(theirs)
     events = [json.loads(line)["event"] for line in text.splitlines()]
     assert events == ["event", "event", "event", "last"]
+
+
+# NEEDS IMPORT
