@@ -39,7 +39,7 @@ def _median_ms(service: MeasuredService, path: str, asked: int) -> float:
 
 def measure(plan: Plan) -> Measured:
     """Measure two services side by side."""
-    many, asked = plan.size(1_000_000, 5_000), plan.size(100, 10)
+    many, asked = plan.size(1_000_000, 2_000), plan.size(100, 10)
     found: dict[str, Series] = {}
     here, there = (filled.with_commands(count, plan.progress) for count in (FEW, many))
     with MeasuredService(here, SAME_UID) as few, MeasuredService(there, SAME_UID) as lots:

@@ -22,7 +22,7 @@ def measure(plan: Plan) -> Measured:
         from support.postgres import Databases, PostgresServer
     except ImportError:
         return {}
-    count = plan.size(2000, 100)
+    count = plan.size(2000, 30)
     notes: dict[str, float] = {}
     with ExitStack() as stack:
         url = os.environ.get("TEST_DATABASE_URL")

@@ -15,7 +15,7 @@ def _seconds(directory: Path) -> float:
 
 def measure(plan: Plan) -> Measured:
     """Measure both in turn; each directory has been started before."""
-    many = plan.size(1_000_000, 5_000)
+    many = plan.size(1_000_000, 2_000)
     none, lots = (filled.with_commands(count, plan.progress) for count in (0, many))
     return {
         "start-up": plan.interleaved("start-up", partial(_seconds, none), partial(_seconds, lots))

@@ -49,7 +49,7 @@ def _rate(port: int, request: bytes, count: int) -> float:
 
 def measure(plan: Plan) -> Measured:
     """Measure a new service of each repetition: its queue begins empty."""
-    count = plan.size(10_000, 500)
+    count = plan.size(10_000, 100)
 
     def figure() -> float:
         flags = [*SAME_UID, "--max-running", "1"]
