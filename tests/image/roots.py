@@ -8,15 +8,16 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
 
 
-def run(*words: str | Path) -> None:
-    subprocess.run([str(word) for word in words], check=True)
+def run(*words: str | Path, quietly: bool = False) -> None:
+    output = subprocess.DEVNULL if quietly else None
+    subprocess.run([str(word) for word in words], check=True, stdout=output)
 
 
 class Root:
@@ -49,6 +50,10 @@ class Root:
             (devices / name).chmod(0o666)
         for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
             (devices / name).symlink_to(f"/proc/self/fd{target}")
+        (devices / "pts").mkdir()
+        own = "newinstance,mode=0620,ptmxmode=0666"
+        run("mount", "-t", "devpts", "-o", own, "devpts", devices / "pts")
+        (devices / "ptmx").symlink_to("pts/ptmx")
         (devices / "shm").mkdir(mode=0o1777)
         (devices / "shm").chmod(0o1777)
 
@@ -90,10 +95,27 @@ class Root:
         return int(subprocess.run(words, check=True, capture_output=True).stdout.split()[0])
 
 
-def make_debian(directory: Path, suite: str, packages: list[str]) -> None:
-    """Make a Debian with Python where the official Python images have it."""
+def make_debian(
+    directory: Path,
+    suite: str,
+    packages: list[str],
+    *,
+    under: Sequence[str] = (),
+    quietly: bool = False,
+) -> None:
+    """Make a Debian of the smallest variant, with some packages besides.
+
+    Args:
+        directory: where; it is made.
+        suite: of Debian.
+        packages: by name.
+        under: a program, with its arguments, that becomes debootstrap; what that mounts stays
+            mounted, so it should have a mount namespace of its own.
+        quietly: whether nothing is printed.
+    """
     with_packages = ",".join(packages)
-    run("debootstrap", "--variant=minbase", f"--include={with_packages}", suite, directory)
+    words = ["debootstrap", "--variant=minbase", f"--include={with_packages}", suite]
+    run(*under, *words, directory, quietly=quietly)
 
 
 def like_python_image(base: Path) -> None:

@@ -1,0 +1,1 @@
+"""``scripts/test-newcomer``: the tests on bare Debian machines, as root and as an ordinary user."""

@@ -1,0 +1,143 @@
+"""``scripts/test-newcomer``: clones the last commit into bare Debian roots and tests it there.
+
+Each run has a mount and a process namespace of its own: what it mounts and starts is gone with it.
+Debian's packages besides ``python3-pip`` are those that ``--with`` names; what a run leaves out for
+want of something, its last line says.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from image import places, roots
+
+CHECKOUT = Path(__file__).parents[2]
+SUITES = ("bookworm", "trixie")
+USERS = ("root", "ordinary")
+HOME = "/home/newcomer"
+PACKAGES = ["ca-certificates", "python3", "python3-pip"]
+EXTRAS = {
+    "compiler": ["gcc", "libc6-dev"],
+    "browser": ["chromium", "fonts-dejavu-core"],
+    "npm": [],  # this machine's, since Debian's may be too old
+    "cgroup": [],  # this machine's, shown in the root
+}
+NEEDED = ["chroot", "debootstrap", "git", "mount", "setpriv", "unshare"]
+NAMESPACES = [
+    "unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child",
+    "--mount-proc",
+]  # fmt: skip
+
+
+def main() -> int:
+    arguments = _arguments()
+    if arguments.inside:
+        return _run_tests(arguments)
+    missing = [name for name in NEEDED if shutil.which(name) is None]
+    if os.geteuid() != 0 or missing:
+        why = f"{', '.join(missing)} is not installed" if missing else "only root can make roots"
+        print(f"cannot test as a newcomer: {why}", file=sys.stderr)
+        return 1
+    directory = Path(arguments.directory or tempfile.mkdtemp(prefix="scriptservice-newcomer-"))
+    results: dict[str, tuple[int, float]] = {}
+    try:
+        for suite in arguments.suite or SUITES:
+            base = _base(directory, suite, arguments.extra)
+            for user in arguments.user or USERS:
+                results[f"{suite} {user}"] = _one_run(arguments, base, suite, user)
+    finally:
+        if not arguments.directory:
+            subprocess.run(["rm", "-rf", "--one-file-system", "--", str(directory)], check=True)
+    for name, (code, seconds) in results.items():
+        print(f"{name}: {'passed' if code == 0 else f'failed ({code})'} in {seconds:.0f} s")
+    return max(code for code, _ in results.values())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/test-newcomer", description=__doc__)
+    parser.add_argument("--suite", action="append", choices=SUITES, help="of Debian; default both")
+    parser.add_argument("--user", action="append", choices=USERS, help="default both")
+    parser.add_argument(
+        "--with", action="append", dest="extra", choices=[*EXTRAS], default=[], help="what is there"
+    )
+    parser.add_argument("--directory", help="where to work and to keep Debian's roots; 3 GB")
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
+    parser.add_argument("words", nargs="*", help="arguments of scripts/test, behind --")
+    return parser.parse_args()
+
+
+def _base(directory: Path, suite: str, extras: list[str]) -> Path:
+    """Make a bare Debian, or find the one that an earlier call has made."""
+    packages = [*PACKAGES, *(name for extra in sorted(extras) for name in EXTRAS[extra])]
+    base = directory / "-".join([suite, *sorted(extras)])
+    if not base.exists():
+        print(f"== a bare Debian {suite} with {', '.join(packages)}", flush=True)
+        part = base.with_suffix(".part")
+        subprocess.run(["rm", "-rf", "--one-file-system", "--", str(part)], check=True)
+        roots.make_debian(part, suite, packages, under=NAMESPACES, quietly=True)
+        part.rename(base)
+    return base
+
+
+def _one_run(arguments: argparse.Namespace, base: Path, suite: str, user: str) -> tuple[int, float]:
+    """Run the tests once; return the exit code and how many seconds it took."""
+    print(f"== Debian {suite}, {user}", flush=True)
+    work = Path(tempfile.mkdtemp(prefix="run-", dir=base.parent))
+    work.chmod(0o755)
+    base.parent.chmod(0o755)
+    words = [f"--inside={base}:{work}", f"--user={user}"]
+    words += [f"--with={extra}" for extra in arguments.extra]
+    started = time.monotonic()
+    try:
+        program = [sys.executable, "-m", "newcomer", *words, "--", *arguments.words]
+        done = subprocess.run([*NAMESPACES, *program], check=False)
+    finally:
+        subprocess.run(["rm", "-rf", "--one-file-system", "--", str(work)], check=True)
+    return done.returncode, time.monotonic() - started
+
+
+def _run_tests(arguments: argparse.Namespace) -> int:
+    """Make the root and run the tests in it; called in namespaces of its own."""
+    base, work = (Path(path) for path in arguments.inside.split(":"))
+    root = roots.Root(work, [base])
+    root.use_network()
+    (root.path / "tmp").chmod(0o1777)
+    if "npm" in arguments.extra:
+        _bind_npm(root)
+    if "cgroup" in arguments.extra:
+        root.bind(Path("/sys"), "/sys")
+        subprocess.run(["mount", "--rbind", "/sys", str(root.inside("/sys"))], check=True)
+    checkout = root.inside(f"{HOME}/scriptservice")
+    checkout.parent.mkdir(parents=True)
+    words = ["git", "-c", "safe.directory=*", "clone", "--quiet", str(CHECKOUT), str(checkout)]
+    subprocess.run(words, check=True)
+    settings: dict[str, str] = {}
+    for each in places.settings_by_command().values():
+        settings |= each
+    for place in places.local_places(settings):
+        root.bind(place, str(place), read_only=True)
+    environment = {**root.environment, **settings, "HOME": HOME, "LANG": "C.UTF-8", "CI": ""}
+    as_user = []
+    if arguments.user == ["ordinary"]:
+        root.run("useradd", "--home-dir", HOME, "--shell", "/bin/bash", "newcomer")
+        as_user = ["setpriv", "--reuid=newcomer", "--regid=newcomer", "--init-groups", "--"]
+        environment |= {"USER": "newcomer", "LOGNAME": "newcomer"}
+        root.run("chown", "--recursive", "newcomer:newcomer", HOME)
+    root.directory = f"{HOME}/scriptservice"
+    command = root.command(*as_user, "scripts/test", *arguments.words)
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _bind_npm(root: roots.Root) -> None:
+    node = root.path.parent / "node"
+    roots.like_node_image(node)
+    subprocess.run(["cp", "-a", f"{node}/usr/local/.", f"{root.path}/usr/local/"], check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
