@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from support.needs import require
 from support.page import Visitor
 from support.service import Service
 
@@ -31,6 +32,7 @@ def browser() -> Iterator[Browser]:
     Not for longer than a module: its driver keeps an event loop running in this thread, and other
     suites have loops of their own.
     """
+    require("browser")
     subprocess.run([str(SCRIPTS / "build-page")], check=True, timeout=600)
     found = subprocess.run(
         [str(SCRIPTS / "browser")], check=True, capture_output=True, text=True, timeout=600

@@ -299,6 +299,3 @@ def test_each_transaction_is_told_once_it_is_committed(database: Database) -> No
     asyncio.run(test())
     assert [items for items, _ in told] == [1, 2]
     assert all(0 < seconds < 20 for _, seconds in told)
-
-
-# NEEDS IMPORT

@@ -6,12 +6,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from support.needs import require
 from support.service import eventually
 
 
 @contextlib.contextmanager
 def small_disk(place: Path, size: int = 64 << 20) -> Iterator[Path]:
     """A file system of so many bytes, at a directory that is made."""
+    require("mounts")
     place.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)], check=True)
     try:

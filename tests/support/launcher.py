@@ -81,6 +81,3 @@ def status_of(*options: str, **more: Any) -> dict[str, str]:
     return {
         name: value.strip() for name, _, value in (line.partition(":") for line in text.split("\n"))
     }
-
-
-# NEEDS IMPORT

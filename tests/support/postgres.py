@@ -20,6 +20,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from scriptservice.store.engine import open_database
+from support.needs import require
 from support.service import PATIENCE_SECONDS, eventually, new_directory
 
 _UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root, and wants a user that has a name
@@ -64,6 +65,7 @@ class PostgresServer:
     """
 
     def __init__(self, settings: dict[str, str] | None = None) -> None:
+        require("postgresql")
         self._settings = {**_SETTINGS, **(settings or {})}
         self.directory = new_directory()
         self._data = self.directory / "data"

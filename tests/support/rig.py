@@ -50,7 +50,7 @@ class Rig:
             listen_host=None,
             listen_port=0,
             child_argv=[sys.executable, "-I", str(puppet), str(self.directory / "meeting")],
-            run_as="root",
+            run_as=str(os.geteuid()),
             **{"use_cgroups": False, **settings},
         )
         descriptor = config.to_descriptor()

@@ -1,6 +1,8 @@
 """A real service for tests: started, spoken to over HTTP, killed, restarted, and cleaned up."""
 
 import contextlib
+import getpass
+import itertools
 import os
 import shutil
 import signal
@@ -20,6 +22,7 @@ from sqlalchemy import Connection, text
 
 from scriptservice.store.engine import connect_database
 from scriptservice.store.sqlite import sqlite_url
+from support.needs import require
 
 PATIENCE_SECONDS = 180.0
 """How long a test waits for what must come. It decides nothing but when a failure is reported."""
@@ -79,6 +82,10 @@ class Service:
         python: str = sys.executable,
     ) -> None:
         self.data_dir = data_dir or new_directory() / "data"
+        if user is not None or not _runs_as_us(flags):
+            require("root")
+        if "unshare" in under:
+            require("mounts")
         self.flags = flags
         self.user = user
         self.environment = environment or {}
@@ -134,6 +141,21 @@ class Service:
             return False
 
         eventually(up, "the service to answer")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it was started, and its keeper has not ended since."""
+        return self.process is not None and self.process.poll() is None
+
+    def end_all(self) -> None:
+        """Stop every command that has not ended, and wait until each has."""
+        self.close_client()  # a test may have had its connections broken
+        path = "/v1/commands?status=queued&status=running&status=stopping&limit=1000"
+        left = [item["id"] for item in self.client.get(path).json()["items"]]
+        for command in left:
+            self.client.post(f"/v1/commands/{command}/stop", json={"grace_seconds": 0})
+        for command in left:
+            self.wait(command)
 
     def stop(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Shut it down in order; return its exit code."""
@@ -310,6 +332,12 @@ class Service:
             return found if wanted in found else b""
 
         return bytes(eventually(there, f"{wanted!r} in the output", seconds))
+
+
+def _runs_as_us(flags: Sequence[str]) -> bool:
+    """Return whether scripts run as the user of the tests, or as the default has it."""
+    asked = [after for flag, after in itertools.pairwise(flags) if flag == "--run-as"]
+    return asked in ([], [str(os.geteuid())], [getpass.getuser()])
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -371,7 +370,7 @@ def test_the_unit_says_what_the_service_relies_on(unit: dict[str, list[str]]) ->
     assert unit["StateDirectory"] == ["scriptservice"]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+@pytest.mark.needs_systemd
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     # It looks for the program, which is not installed here.
     text = UNIT.read_text().replace("/opt/scriptservice/bin/scriptservice", sys.executable)
@@ -384,6 +383,3 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     print(done.stdout)  # for whoever looks; there is no level that scripts could not break
     assert "Overall exposure level" in done.stdout
-
-
-# NEEDS IMPORT

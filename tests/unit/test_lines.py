@@ -124,6 +124,3 @@ def test_every_kind_of_stderr_is_written_to(kind: str, tmp_path: Path) -> None:
     os.close(theirs)
     events = [json.loads(line)["event"] for line in text.splitlines()]
     assert events == ["event", "event", "event", "last"]
-
-
-# NEEDS IMPORT

