@@ -9,9 +9,11 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from scriptservice.server.events import COMMENT_SECONDS
+from support.gates import Gate
 from support.problems import assert_invalid, assert_problem
 from support.scripts import ask_to_stop, resident_bytes, stop
-from support.service import PATIENCE_SECONDS, Service, eventually
+from support.service import PATIENCE_SECONDS, Service
 from support.sse import (
     Event,
     EventStream,
@@ -20,23 +22,36 @@ from support.sse import (
     events_of,
     of_stream,
 )
+from support.upgrades import Installation
 
-MIXED = r"""
-printf 'a\303\251\342\202\254'
-sleep 0.08
-printf '\377\0\360\237' >&2
-sleep 0.08
-printf 'z\n'
-"""
-MIXED_BYTES = b"a\xc3\xa9\xe2\x82\xac" + b"\xff\0\xf0\x9f" + b"z\n"
+MIXED = [
+    (r"printf 'a\303\251\342\202\254'", b"a\xc3\xa9\xe2\x82\xac"),
+    (r"printf '\377\0\360\237' >&2", b"\xff\0\xf0\x9f"),
+    (r"printf 'z\n'", b"z\n"),
+]
+MIXED_BYTES = b"".join(printed for _, printed in MIXED)
+
+
+def print_mixed(service: Service, then: str = "true") -> str:
+    """Let a script print text and binary on both streams, one after the other; return its id."""
+    gates = [Gate(service) for _ in MIXED]
+    steps = [f"{gate.wait}; {statement}" for gate, (statement, _) in zip(gates, MIXED, strict=True)]
+    command = str(service.submit("\n".join([*steps, then]))["id"])
+    so_far = b""
+    for gate, (_, printed) in zip(gates, MIXED, strict=True):
+        gate.open()
+        so_far += printed
+        service.wait_for_output(command, so_far)
+    assert service.bytes_of(command) == MIXED_BYTES
+    return command
 
 
 @pytest.fixture(scope="module")
 def mixed(service: Service) -> str:
     """A finished command with a small output of text and binary on both streams."""
-    command = service.run(MIXED)
-    assert service.bytes_of(command["id"]) == MIXED_BYTES
-    return str(command["id"])
+    command = print_mixed(service)
+    service.wait(command)
+    return command
 
 
 def names(events: list[Event]) -> list[str]:
@@ -79,9 +94,10 @@ def test_each_change_of_status_is_told_while_it_happens(service: Service) -> Non
             seen.append(stream.until("status").data["status"])
         assert seen[-1] == "running"
         assert stream.until("output").bytes == b"up\n"
-        ask_to_stop(service, command["id"], grace_seconds=0.3)
+        ask_to_stop(service, command["id"], grace_seconds=3600)
         stopping = stream.until("status")
         assert (stopping.data["status"], stopping.id) == ("stopping", 3)
+        ask_to_stop(service, command["id"], grace_seconds=0)
         stopped = stream.until("status")
         assert (stopped.data["status"], stopped.id) == ("stopped", 3)
         end = stream.next()
@@ -93,7 +109,7 @@ def test_each_change_of_status_is_told_while_it_happens(service: Service) -> Non
 
 def test_a_queued_command_waits(make_service: Any) -> None:
     service = make_service("--max-running", "1").start()
-    first = service.submit("sleep 100")
+    first = service.submit("sleep 3600")
     service.wait_for(first["id"], "running")
     second = service.submit("echo ran")
     with event_stream(service, second["id"]) as stream:
@@ -106,12 +122,18 @@ def test_a_queued_command_waits(make_service: Any) -> None:
 
 
 def test_output_comes_within_a_moment(service: Service) -> None:
-    command = service.submit("while read -r _; do :; done; echo now; sleep 100")
+    """The best of several counts: the machine may hold any of them up."""
+    gates = [Gate(service) for _ in range(5)]
+    steps = [f"{gate.wait}; echo now" for gate in gates]
+    command = service.submit("\n".join([*steps, "sleep 3600"]))
+    delays = []
     with event_stream(service, command["id"]) as stream:
-        printed = stream.until("output")
-        delay = time.time() - _seconds(printed.data["time"])
-        assert delay < 2
+        for gate in gates:
+            gate.open()
+            printed = stream.until("output")
+            delays.append(time.time() - _seconds(printed.data["time"]))
         assert service.get(command["id"])["status"] == "running"
+    assert min(delays) < 2
     stop(service, command["id"])
 
 
@@ -121,31 +143,41 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def test_a_comment_every_fifteen_seconds(service: Service) -> None:
-    command = service.submit("sleep 100")
+def test_a_comment_every_fifteen_seconds(make_service: Any, installation: Installation) -> None:
+    """Here each half second."""
+    assert COMMENT_SECONDS == 15
+    installation.change("server/events.py", "COMMENT_SECONDS = 15.0", "COMMENT_SECONDS = 0.5")
+    service = make_service(python=installation.python).start()
+    command = service.submit("sleep 3600")
     service.wait_for(command["id"], "running")
-    with event_stream(service, command["id"], seconds=20) as stream:
-        stream.until("status")
-        began = time.monotonic()
-        assert stream.until(":").text
-        assert 14 < time.monotonic() - began < 17
-    stop(service, command["id"])
+    began = time.monotonic()
+    with event_stream(service, command["id"]) as stream:
+        for number in range(1, 4):
+            assert stream.until(":").text
+            assert time.monotonic() - began >= number * 0.5
 
 
 # Characters
 
 
 def test_a_character_in_two_prints_close_together_is_whole(service: Service) -> None:
-    command = service.submit(r"printf 'a\342\202'; sleep 0.01; printf '\254b'; sleep 0.3")
-    events = events_of(service, command["id"])
-    assert assert_contiguous(events, 0).decode() == "a€b"
-    assert all("text" in event.data for event in events if event.name == "output")
+    script = r"printf 'a\342\202'; sleep 0.01; printf '\254b'"
+    # How close they are is the machine's to say: on a slow one, now and then.
+    for _ in range(30):
+        events = events_of(service, service.submit(script)["id"])
+        assert assert_contiguous(events, 0).decode() == "a€b"
+        if all("text" in event.data for event in events if event.name == "output"):
+            return
+    pytest.fail(f"never whole: {events}")
 
 
 def test_a_character_in_two_prints_far_apart_is_told_in_pieces(service: Service) -> None:
-    command = service.submit(r"printf 'a\342\202'; sleep 0.3; printf '\254b'; sleep 0.1")
+    gate = Gate(service)
+    command = service.submit(rf"printf 'a\342\202'; {gate.wait}; printf '\254b'")
     with event_stream(service, command["id"]) as stream:
-        outputs = [event for event in stream.all() if event.name == "output"]
+        outputs = [stream.until("output"), stream.until("output")]
+        gate.open()
+        outputs += [event for event in stream.all() if event.name == "output"]
     assert [("base64" in event.data, event.bytes) for event in outputs] == [
         (False, b"a"),
         (True, b"\xe2\x82"),
@@ -155,9 +187,14 @@ def test_a_character_in_two_prints_far_apart_is_told_in_pieces(service: Service)
 
 
 def test_the_beginning_of_a_character_is_not_held_for_long(service: Service) -> None:
-    command = service.submit(r"printf '\342\202'; sleep 100")
-    with event_stream(service, command["id"], seconds=10) as stream:
-        assert stream.until("output").bytes == b"\xe2\x82"
+    command = service.submit(r"printf '\342\202'; sleep 3600")
+    with event_stream(service, command["id"]) as stream:
+        before = []
+        while (event := stream.next()) is not None and event.name != "output":
+            before.append(event.name)
+        assert event is not None
+        assert event.bytes == b"\xe2\x82"
+        assert ":" not in before  # which would have come after a while, whatever there is
     stop(service, command["id"])
 
 
@@ -175,25 +212,24 @@ def test_from_every_position_it_is_exactly_the_rest(service: Service, mixed: str
 
 def test_from_every_position_while_it_runs_and_after_a_kill(make_service: Any) -> None:
     service = make_service().start()
-    command = service.submit(MIXED + "sleep 100")
-    service.wait_for_output(command["id"], b"z\n")
+    command = print_mixed(service, then="sleep 3600")
     streams = []
     for position in range(len(MIXED_BYTES) + 1):
-        with event_stream(service, command["id"], last=str(position)) as stream:
+        with event_stream(service, command, last=str(position)) as stream:
             seen: list[Event] = []
             while not seen or seen[-1].id != len(MIXED_BYTES):
                 event = stream.next()
                 assert event is not None
-                seen += [event] if event.name != "retry" else []
+                seen += [event] if event.name not in ("retry", ":") else []
             streams.append(assert_contiguous(seen, position))
             assert seen[0].id == position
     assert streams == [MIXED_BYTES[position:] for position in range(len(MIXED_BYTES) + 1)]
     service.close_client()
     service.kill_server()
-    service.get(command["id"])
-    stop(service, command["id"])
+    service.get(command)
+    stop(service, command)
     for position in range(len(MIXED_BYTES) + 1):
-        events = events_of(service, command["id"], last=position)
+        events = events_of(service, command, last=position)
         assert assert_contiguous(events, position) == MIXED_BYTES[position:]
 
 
@@ -250,16 +286,16 @@ def test_an_unknown_command(service: Service, command: str) -> None:
 
 
 def test_it_needs_a_token(service: Service, mixed: str) -> None:
-    assert_problem(httpx.get(f"{service.url}/v1/commands/{mixed}/events"), "unauthenticated")
+    url = f"{service.url}/v1/commands/{mixed}/events"
+    assert_problem(httpx.get(url, timeout=PATIENCE_SECONDS), "unauthenticated")
 
 
 def test_head_returns_at_once(service: Service) -> None:
-    command = service.submit("sleep 100")
-    began = time.monotonic()
+    command = service.submit("sleep 3600")
     answer = service.client.head(f"/v1/commands/{command['id']}/events")
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert time.monotonic() - began < 5
+    assert service.get(command["id"])["status"] in ("queued", "running")
     with event_stream(service, command["id"], last="7", method="HEAD") as stream:
         assert stream.status == 422
     stop(service, command["id"])
@@ -267,10 +303,13 @@ def test_head_returns_at_once(service: Service) -> None:
 
 # Slow readers, deletion, shutdown
 
+BIG_BYTES = 60_000_000
+BIG = f"head -c {BIG_BYTES} /dev/zero | tr '\\0' x"
+
 
 def test_a_slow_reader_costs_no_memory(make_service: Any) -> None:
     service = make_service().start()
-    command = service.run("head -c 60000000 /dev/zero | tr '\\0' x", seconds=60)
+    command = service.run(BIG)
     before = resident_bytes(service.server_pid)
     with (
         event_stream(service, command["id"], receive_bytes=4096) as one,
@@ -283,21 +322,23 @@ def test_a_slow_reader_costs_no_memory(make_service: Any) -> None:
         assert resident_bytes(service.server_pid) - before < 20_000_000
 
 
-def test_deleted_while_a_slow_reader_reads_ends(make_service: Any) -> None:
-    service = make_service().start()
-    command = service.run("head -c 60000000 /dev/zero | tr '\\0' x", seconds=60)
+def test_deleted_while_a_slow_reader_reads_ends(service: Service) -> None:
+    command = service.run(BIG)
     with event_stream(service, command["id"], receive_bytes=4096) as stream:
         stream.until("output")
         assert service.client.delete(f"/v1/commands/{command['id']}").status_code == 204
         events = stream.all()
     assert "end" not in names(events)
     got = sum(len(event.bytes) for event in events if event.name == "output")
-    assert got < 60_000_000
+    assert got < BIG_BYTES
 
 
-def test_streams_end_soon_at_a_shutdown(make_service: Any) -> None:
-    service = make_service("--max-running", "1").start()
-    running = service.submit("echo up; exec sleep 100")
+def test_streams_end_soon_at_a_shutdown(make_service: Any, installation: Installation) -> None:
+    """By themselves: here nobody would break them off within an hour."""
+    installation.change("server/process.py", "GRACE_SECONDS = 3\n", "GRACE_SECONDS = 3600\n")
+    never_given_up(installation)
+    service = make_service("--max-running", "1", python=installation.python).start()
+    running = service.submit("echo up; exec sleep 3600")
     service.wait_for_output(running["id"], b"up\n")
     queued = service.submit("echo never")
     big = service.submit("true")
@@ -310,24 +351,28 @@ def test_streams_end_soon_at_a_shutdown(make_service: Any) -> None:
         assert waiting.until("status").data["status"] == "queued"
         assert service.process is not None
         service.process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
         end = followed.all()
         assert [e.data["status"] for e in end if e.name == "end"] == ["stopped"]
         assert "end" not in names(waiting.all())
-        assert time.monotonic() - began < 3
         assert service.process.wait(PATIENCE_SECONDS) == 0
     service.start()
     assert events_of(service, queued["id"])[-1].data["status"] == "succeeded"
 
 
-def test_a_slow_reader_does_not_hold_a_shutdown_up(make_service: Any) -> None:
-    service = make_service().start()
-    command = service.run("head -c 60000000 /dev/zero | tr '\\0' x", seconds=60)
+def never_given_up(installation: Installation) -> None:
+    """Let the keeper wait for an hour until it ends a server that does not finish."""
+    installation.change("keeper/keeper.py", "FINISH_SECONDS = 15.0", "FINISH_SECONDS = 3600.0")
+
+
+def test_a_slow_reader_does_not_hold_a_shutdown_up(
+    make_service: Any, installation: Installation
+) -> None:
+    never_given_up(installation)
+    service = make_service(python=installation.python).start()
+    command = service.run(BIG)
     with event_stream(service, command["id"], receive_bytes=4096) as stream:
         stream.until("output")
-        began = time.monotonic()
         assert service.stop() == 0
-        assert time.monotonic() - began < 8
 
 
 def test_nobody_is_left_waiting_when_many_follow(service: Service) -> None:
@@ -336,12 +381,12 @@ def test_nobody_is_left_waiting_when_many_follow(service: Service) -> None:
     wanted = b"".join(b"%d\n" % number for number in range(1, 301))
     with _many(service, command["id"], 60) as streams:
         service.wait(command["id"])
-        ended = time.monotonic()
         for stream in streams:
-            assert assert_contiguous(stream.all(), 0) == wanted
+            events = stream.all()
+            assert assert_contiguous(events, 0) == wanted
             assert stream.complete
-        # 15 s later a comment would have woken them.
-        assert time.monotonic() - ended < 10
+            # One that missed the news would be woken 15 s later, and say so.
+            assert ":" not in names(events)
 
 
 class _many:  # noqa: N801 - reads as a function
@@ -358,19 +403,20 @@ class _many:  # noqa: N801 - reads as a function
 
 def test_a_server_kill_cuts_the_stream_and_it_goes_on(make_service: Any) -> None:
     service = make_service().start()
-    command = service.submit("for i in {1..2000}; do echo line $i; done; sleep 1")
+    gate = Gate(service)
+    command = service.submit(f"for i in {{1..2000}}; do echo line $i; done; {gate.wait}")
     wanted = b"".join(b"line %d\n" % number for number in range(1, 2001))
     with event_stream(service, command["id"]) as stream:
         seen = [stream.until("output")]
         os.kill(service.server_pid, signal.SIGKILL)
         seen += stream.all()
         assert not stream.complete
-    at = seen[-1].id
-    assert at is not None
+    at = next(event.id for event in reversed(seen) if event.id is not None)
     service.close_client()
     service.get(command["id"])
+    gate.open()
     rest = events_of(service, command["id"], last=at)
     assert assert_contiguous(seen, 0) + assert_contiguous(rest, at) == wanted
     assert rest[-1].data["status"] == "succeeded"
     assert json.dumps(rest[-1].data)
-    eventually(lambda: service.get(command["id"])["status"] == "succeeded", "its end")
+    assert service.wait(command["id"])["status"] == "succeeded"

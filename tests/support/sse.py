@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def event_stream(
     query: str = "",
     method: str = "GET",
     receive_bytes: int | None = None,
-    seconds: float = 20,
+    seconds: float = PATIENCE_SECONDS,
 ) -> Iterator[EventStream]:
     """Connect to a command's event stream.
 
