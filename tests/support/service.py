@@ -128,19 +128,24 @@ class Service:
             start_new_session=True,
         )
         if wait:
-            self.wait_until_up()
+            self.wait_until_serving()
         return self
 
     def wait_until_up(self) -> None:
-        def up() -> bool:
-            assert self.process is not None
-            if self.process.poll() is not None:
-                raise AssertionError(f"it ended with {self.process.returncode}: {self.output()}")
-            with contextlib.suppress(httpx.HTTPError):
-                return httpx.get(f"{self.url}/healthz", timeout=20).status_code == 200
-            return False
+        """Wait until it is healthy; it may not have its database yet, nor its token."""
+        eventually(lambda: self._answers("/healthz", 200), "the service to answer")
 
-        eventually(up, "the service to answer")
+    def wait_until_serving(self) -> None:
+        """Wait until it has its database: on a slow machine it is healthy for a while before."""
+        eventually(lambda: self._answers("/v1/session", 401), "the service to serve")
+
+    def _answers(self, path: str, status: int) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"it ended with {self.process.returncode}: {self.output()}")
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}{path}", timeout=20).status_code == status
+        return False
 
     @property
     def is_alive(self) -> bool:
