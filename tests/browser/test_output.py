@@ -1,23 +1,27 @@
 """Output on the page: live, exact through deaths of the server, large, fast."""
 
+import statistics
 import time
 from collections.abc import Callable
 
 from playwright.sync_api import expect
 
+from support.gates import Gate
 from support.page import Visitor
-from support.service import Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 
 GIGABYTE = 1 << 30
 
 
 def test_live_output_with_both_streams(service: Service, visitor: Visitor) -> None:
-    command = service.submit(
-        "echo one; echo two >&2; read -r -t 2 <>/dev/zero; sleep 1; echo three"
-    )
+    first, second = Gate(service), Gate(service)
+    command = service.submit(f"echo one; {first.wait}; echo two >&2; {second.wait}; echo three")
     visitor.open(command["id"])
+    visitor.wait_for_row("one")
+    first.open()
     rows = visitor.wait_for_row("two")
     assert "three" not in rows
+    second.open()
     visitor.wait_for_row("three")
     expect(visitor.page.get_by_text("succeeded").first).to_be_visible()
     # Which stream it was is told by a bar beside the line, and can be chosen.
@@ -46,32 +50,56 @@ def test_progress_and_colours(service: Service, visitor: Visitor) -> None:
 def test_nothing_is_missing_or_twice_though_the_server_is_killed(
     service: Service, visitor: Visitor
 ) -> None:
-    script = "for n in $(seq 1 600); do echo line $n; sleep 0.01; done"
+    gates = [Gate(service) for _ in range(3)]
+    steps = [f"seq -f 'line %.0f' {150 * n + 1} {150 * n + 150}" for n in range(4)]
+    ends = [*(gate.wait for gate in gates), "true"]
+    script = "\n".join(f"{step}; {end}" for step, end in zip(steps, ends, strict=True))
     command = service.submit(script)
     visitor.open(command["id"])
-    visitor.wait_for_row("line 20")
-    for _ in range(3):
+    for number, gate in enumerate(gates, 1):
+        visitor.wait_for_row(f"line {150 * number}")
+        service.close_client()
         service.kill_server()
-        visitor.page.wait_for_timeout(700)
-    # A longer death is told, since when, and content stays.
+        gate.open()
     service.wait(command["id"])
-    visitor.wait_for_row("line 600", 30)
+    visitor.wait_for_row("line 600")
     expect(visitor.page.get_by_text("succeeded").first).to_be_visible()
-    assert visitor.all_rows() == [f"line {number}" for number in range(1, 601)]
+    rows = visitor.all_rows("line 1", "line 600")
+    assert rows == [f"line {number}" for number in range(1, 601)]
 
 
 def test_a_lost_connection_is_told_and_ends(service: Service, visitor: Visitor) -> None:
-    command = service.submit("echo before; sleep 8; echo after")
+    gate = Gate(service)
+    command = service.submit(f"echo before; {gate.wait}; echo after")
     visitor.open(command["id"])
     visitor.wait_for_row("before")
     visitor.context.set_offline(True)
     service.kill_server()
     line = visitor.page.get_by_text("Connection lost since")
-    expect(line).to_be_visible(timeout=20_000)
+    expect(line).to_be_visible()
     assert "before" in visitor.rows()
     visitor.context.set_offline(False)
-    expect(line).to_have_count(0, timeout=20_000)
-    visitor.wait_for_row("after", 30)
+    expect(line).to_have_count(0)
+    gate.open()
+    visitor.wait_for_row("after")
+
+
+BLOCKED_MILLISECONDS = 200
+"""For so long nothing may keep the page from answering, on a usual machine."""
+WORK_MILLISECONDS = 50
+"""What such a machine takes for `WORK`."""
+WORK = """() => {
+    const began = performance.now();
+    let x = 0;
+    for (let i = 0; i < 5e7; i++) x = (x * 31 + i) | 0;
+    return performance.now() - began + (x & 0);
+}"""
+
+
+def slowness(visitor: Visitor) -> float:
+    """Return how many times longer the page takes now than on a usual machine; 1 for a fast one."""
+    took = statistics.median(visitor.page.evaluate(WORK) for _ in range(5))
+    return max(1.0, took / WORK_MILLISECONDS)
 
 
 def test_a_hundred_thousand_lines_at_speed_block_nobody(service: Service, visitor: Visitor) -> None:
@@ -83,26 +111,38 @@ def test_a_hundred_thousand_lines_at_speed_block_nobody(service: Service, visito
         done
     """
     elapsed = []
+    visitor.page.goto("/")
     # The machine may take the processor from the page for as long as it likes, but hardly each
     # time; what the page itself does is judged always.
     for _ in range(3):
+        slow = slowness(visitor)
         command = service.submit(script)
         visitor.open(command["id"])
         visitor.eventually(lambda: any("line" in row for row in visitor.rows()), "the first lines")
         visitor.begin_trace()
         service.wait(command["id"])
         last = "line 100000 of many, with some more text to make it a usual one"
-        visitor.wait_for_row(last, 30)
+        visitor.wait_for_row(last)
         tasks = visitor.end_trace()
+        slow = max(slow, slowness(visitor))
         assert len(tasks) > 500
-        assert max(task.busy for task in tasks) <= 200
-        elapsed.append(max(task.elapsed for task in tasks))
-        if elapsed[-1] <= 200:
+        assert max(task.busy for task in tasks) <= BLOCKED_MILLISECONDS * slow
+        elapsed.append(max(task.elapsed for task in tasks) / slow)
+        if elapsed[-1] <= BLOCKED_MILLISECONDS:
             break
-    assert min(elapsed) <= 200
+    assert min(elapsed) <= BLOCKED_MILLISECONDS
     # Scrolling up lets go; the end takes hold again.
     visitor.key("PageUp")
     expect(visitor.page.get_by_role("button", name="to the end")).to_be_visible()
+
+
+def opening_seconds(visitor: Visitor, command: str, last: str) -> float:
+    """Return how long it takes until a finished command's last row is shown."""
+    visitor.page.goto("/")
+    began = time.monotonic()
+    visitor.page.goto(f"/commands/{command}")
+    visitor.wait_for_row(last)
+    return time.monotonic() - began
 
 
 def test_a_gigabyte_opens_at_its_end_and_anywhere(
@@ -112,20 +152,20 @@ def test_a_gigabyte_opens_at_its_end_and_anywhere(
     line = "%012.0f " + "x" * 50
     count = GIGABYTE // 64
     command = service.submit(f"seq -f '{line}' 0 {count - 1}")["id"]
-    found = service.wait(command, 300)
+    found = service.wait(command, 10 * PATIENCE_SECONDS)
     assert found["output"]["bytes"] == GIGABYTE
 
     def row(number: int) -> str:
         return f"{number:012d} " + "x" * 50
 
-    began = time.monotonic()
-    visitor.page.goto(f"/commands/{command}")
-    visitor.wait_for_row(row(count - 1))
-    assert time.monotonic() - began < 5  # with the page itself, on a machine that does more
-    shown = visitor.page.evaluate(
-        "performance.now() - performance.getEntriesByType('navigation')[0].responseEnd"
-    )
-    assert shown < 5000
+    # Its size costs nothing: it opens like a single line. The best of several counts.
+    small = service.run("echo only")["id"]
+    pairs = [
+        (opening_seconds(visitor, small, "only"), opening_seconds(visitor, command, row(count - 1)))
+        for _ in range(3)
+    ]
+    of_small, of_big = (min(column) for column in zip(*pairs, strict=True))
+    assert of_big < 5 * of_small
     # Anywhere: by a link to a position, by the slider, at the start.
     for part in (3, 7):
         number = count * part // 10
@@ -165,8 +205,16 @@ def test_replay_in_its_own_time(service: Service, visitor: Visitor) -> None:
     visitor.open(command)
     visitor.wait_for_row("step 4")
     visitor.page.get_by_role("button", name="More").click()
+    visitor.keep_screens()
     visitor.page.get_by_role("button", name="Replay in its own time").click()
-    visitor.eventually(
-        lambda: "step 1" in visitor.rows() and "step 4" not in visitor.rows(), "the beginning"
-    )
-    visitor.wait_for_row("step 4")
+
+    def replayed() -> bool:
+        screens = visitor.kept_screens()
+        begins = [
+            number
+            for number, rows in enumerate(screens)
+            if "step 1" in rows and "step 4" not in rows
+        ]
+        return bool(begins) and any("step 4" in rows for rows in screens[begins[0] :])
+
+    visitor.eventually(replayed, "the beginning, and then the end")

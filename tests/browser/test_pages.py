@@ -29,7 +29,7 @@ def test_signing_in_and_out(service: Service, visit: Callable[..., Visitor]) -> 
     assert cookie["sameSite"] == "Strict"
     # It outlives the server.
     service.kill_server()
-    service.wait_until_up()
+    service.wait_until_serving()
     page.reload()
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
@@ -56,7 +56,7 @@ def test_the_first_steps_are_taught_and_what_is_new_appears(
 ) -> None:
     page = visitor.page
     expect(page.get_by_text(service.url).first).to_be_visible()
-    command = service.submit("sleep 600", name="long one", labels={"team": "db"})
+    command = service.submit("sleep 3600", name="long one", labels={"team": "db"})
     row = page.locator(f"[data-id='{command['id']}']")
     expect(row.get_by_role("link", name="long one")).to_be_visible()
     expect(row).to_contain_text("running")
@@ -206,7 +206,7 @@ def test_nobody_is_shut_out(
     service: Service, visit: Callable[..., Visitor], scheme: str, width: int
 ) -> None:
     service.run("echo fine; echo not >&2; exit 3", name="failed one", labels={"team": "db"})
-    running = service.submit("echo there; sleep 600", name="running one", args=["x"])["id"]
+    running = service.submit("echo there; sleep 3600", name="running one", args=["x"])["id"]
     visitor = visit(color_scheme=scheme, viewport={"width": width, "height": 800})
     visitor.page.goto("/")
     expect(visitor.page.get_by_label("Token")).to_be_visible()

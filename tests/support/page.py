@@ -11,11 +11,24 @@ from support.service import PATIENCE_SECONDS, Service, eventually
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
+# What a page needs is the machine's to say; five seconds are its own default.
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+
 WATCH = """
 window.violations = [];
 document.addEventListener('securitypolicyviolation', (event) =>
     window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
 """
+
+ROWS = ".screen:not([style*='hidden']) .xterm-rows > div"
+
+KEEP_SCREENS = f"""() => {{
+    window.screens = [];
+    new MutationObserver(() => {{
+        const rows = [...document.querySelectorAll("{ROWS}")];
+        window.screens.push(rows.map((row) => row.textContent));
+    }}).observe(document.body, {{ childList: true, subtree: true, characterData: true }});
+}}"""
 
 
 class Task(NamedTuple):
@@ -45,6 +58,7 @@ class Visitor:
         self.context: BrowserContext = browser.new_context(
             base_url=service.url, **{"viewport": {"width": 1280, "height": 800}, **options}
         )
+        self.context.set_default_timeout(PATIENCE_SECONDS * 1000)
         self.context.add_init_script(WATCH)
         self.page: Page = self.context.new_page()
         self.wrong: list[str] = []
@@ -73,11 +87,11 @@ class Visitor:
 
     def rows(self) -> list[str]:
         """Return the rows of the terminal that are visible, without blanks at their ends."""
-        texts = self.page.locator(".screen:not([style*='hidden']) .xterm-rows > div")
+        texts = self.page.locator(ROWS)
         found: list[str] = texts.all_text_contents()
         return [text.replace("\xa0", " ").rstrip() for text in found]
 
-    def wait_for_row(self, wanted: str, seconds: float = 20) -> list[str]:
+    def wait_for_row(self, wanted: str, seconds: float = PATIENCE_SECONDS) -> list[str]:
         """Wait until a row is exactly this; return all that are visible then."""
 
         def there() -> list[str]:
@@ -90,30 +104,34 @@ class Visitor:
         """Press a key where no field has the focus."""
         self.page.keyboard.press(name)
 
-    def all_rows(self) -> list[str]:
-        """Return all rows that are loaded, by paging through them from the start."""
+    def all_rows(self, first: str, last: str) -> list[str]:
+        """Return all rows, by paging through them from the start.
+
+        Args:
+            first: the first row, which is not visible yet.
+            last: the last one that is not empty.
+        """
         self.key("g")
-        eventually(self._settled, "the start to be shown")
-        seen: list[str] = []
-        last: list[str] = []
-        while (rows := self.rows()) != last:
-            seen += _continued(seen, rows)
-            last = rows
+        rows = self.wait_for_row(first)
+        seen = list(rows)
+        while last not in rows:
+            before = rows
             self.key("PageDown")
-            # On a busy machine it takes a while until the next page is shown; at the end there is
-            # none.
-            for _ in range(50):
-                self.page.wait_for_timeout(20)
-                if self.rows() != last:
-                    break
+            self.eventually(lambda before=before: self.rows() != before, "the next page")
+            rows = self.rows()
+            seen += _continued(seen, rows)
         while seen and not seen[-1]:
             seen.pop()
         return seen
 
-    def _settled(self) -> bool:
-        first = self.rows()
-        self.page.wait_for_timeout(100)
-        return first == self.rows()
+    def keep_screens(self) -> None:
+        """Begin to keep what the terminal shows at each of its changes."""
+        self.page.evaluate(KEEP_SCREENS)
+
+    def kept_screens(self) -> list[list[str]]:
+        """Return the rows of each screen that was kept."""
+        found: list[list[str]] = self.page.evaluate("window.screens")
+        return [[text.replace("\xa0", " ").rstrip() for text in rows] for rows in found]
 
     def eventually(
         self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS
