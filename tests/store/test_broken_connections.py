@@ -18,7 +18,7 @@ from scriptservice.store.recording import OtherDatabaseError
 from scriptservice.store.writer import Writer
 from support.postgres import Databases
 from support.proxy import Proxy, proxy
-from support.service import eventually
+from support.service import PATIENCE_SECONDS, eventually
 from support.store import Store
 
 HOST = host_store.Host("alpha", "identity", "journal", 5, "place", "1.0", 9)
@@ -50,7 +50,7 @@ def run(database: Database, test: Callable[[Writer], Awaitable[None]]) -> None:
     async def with_writer() -> None:
         writer = Writer(database, asyncio.get_running_loop())
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await test(writer)
         finally:
             await writer.close()
@@ -181,10 +181,10 @@ def test_what_is_settled_is_on_the_standby_too(
 ) -> None:
     """With synchronous replication a commit waits for its standby; a second try has to as well."""
     insert = command_store.Inserter(1)
-    item = store.new()
+    items = []
     name = make_url(str(database.migrating.url)).database
-    end = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    of_waiting = (
+        "SELECT coalesce(max(pid), 0) FROM pg_stat_activity "
         f"WHERE datname = '{name}' AND wait_event = 'SyncRep'"
     )
 
@@ -192,22 +192,34 @@ def test_what_is_settled_is_on_the_standby_too(
         await writer.submit(write_nothing, None)
         postgres.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         postgres.execute("SELECT pg_reload_conf()")
-        await asyncio.sleep(1)  # the server reads it when it comes to it, and tells nobody
         try:
-            future = writer.submit(insert, item)
-            await asyncio.sleep(1)
+            waiting = 0
+            # The server reads it when it comes to it, and tells nobody: the first may pass.
+            while not waiting:
+                items.append(store.new())
+                future = writer.submit(insert, items[-1])
+                await asyncio.to_thread(
+                    eventually,
+                    lambda future=future: future.done() or postgres.value(of_waiting),
+                    "a commit to be done, or to wait",
+                )
+                waiting = postgres.value(of_waiting)
             assert not future.done()
-            postgres.execute(end)
-            await asyncio.sleep(2)
+            postgres.execute(f"SELECT pg_terminate_backend({waiting})")
+            await asyncio.to_thread(
+                eventually,
+                lambda: postgres.value(of_waiting) not in (0, waiting),
+                "the second try to wait",
+            )
             assert not future.done()
         finally:
             postgres.execute("ALTER SYSTEM RESET synchronous_standby_names")
             postgres.execute("SELECT pg_reload_conf()")
-        assert (await future).id == item.id
+        assert (await future).id == items[-1].id
 
     store.write(host_store.save_host, HOST)
     run(database, test)
-    assert store.count("commands") == 1
+    assert store.count("commands") == len(items)
 
 
 def test_a_job_that_fails_does_not_let_go_of_the_right_to_write(
@@ -283,13 +295,17 @@ def test_a_reader_is_told_that_there_is_no_answer(
     store: Store, database: Database, door: Proxy
 ) -> None:
     def slow(connection: Connection) -> None:
-        connection.exec_driver_sql("SELECT pg_sleep(5)")
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7)")
 
     async def test() -> None:
         reader = Reader(database)
-        reader._patience_seconds = 0.3
-        with pytest.raises(StoreUnavailableError, match="does not answer"):
-            await reader.run(slow)
+        patience = reader._patience_seconds
+        with database.migrating.begin() as other:
+            other.exec_driver_sql("SELECT pg_advisory_xact_lock(7)")
+            reader._patience_seconds = 0.3
+            with pytest.raises(StoreUnavailableError, match="does not answer"):
+                await reader.run(slow)
+        reader._patience_seconds = patience
         assert await reader.run(host_store.all_hosts) == []
         door.cut()
         with pytest.raises(StoreUnavailableError, match="does not answer"):
@@ -309,7 +325,7 @@ def test_slow_reads_do_not_keep_the_readers_from_others(
     database = open_database(url)
 
     def slow(connection: Connection) -> None:
-        connection.exec_driver_sql("SELECT pg_sleep(8)")
+        connection.exec_driver_sql("SELECT pg_sleep(3600)")
 
     async def test() -> None:
         reader = Reader(database)
@@ -319,7 +335,7 @@ def test_slow_reads_do_not_keep_the_readers_from_others(
         # All its threads were at it; none is any more.
         assert await reader.run(host_store.all_hosts) == []
         # Also where nobody's patience is at an end it is this error.
-        reader._patience_seconds = 20
+        reader._patience_seconds = PATIENCE_SECONDS
         with pytest.raises(StoreUnavailableError, match="does not answer"):
             await reader.run(slow)
         reader.close()

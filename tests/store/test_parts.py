@@ -18,9 +18,9 @@ from scriptservice.server.parts import Parts
 from scriptservice.store import requests
 from scriptservice.store.reader import Reader
 from scriptservice.store.recording import Chunk
+from support.service import PATIENCE_SECONDS
 from support.store import CREATED, Store
 
-PATIENCE_SECONDS = 30
 PART = 64 << 10
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -283,6 +284,7 @@ def test_an_error_says_nothing_of_what_was_to_be_stored(database: Database) -> N
 
 def test_each_transaction_is_told_once_it_is_committed(database: Database) -> None:
     told: list[tuple[int, float]] = []
+    began = time.perf_counter()
 
     async def test() -> None:
         loop = asyncio.get_running_loop()
@@ -298,4 +300,5 @@ def test_each_transaction_is_told_once_it_is_committed(database: Database) -> No
 
     asyncio.run(test())
     assert [items for items, _ in told] == [1, 2]
-    assert all(0 < seconds < 20 for _, seconds in told)
+    all_seconds = time.perf_counter() - began
+    assert all(0 < seconds < all_seconds for _, seconds in told)

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from sqlalchemy import make_url
@@ -154,6 +155,13 @@ class Databases:
         """Run a statement outside of any transaction."""
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(statement.encode())
+
+    def value(self, statement: str) -> Any:
+        """Return the only value of a query's only row."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            row = connection.execute(statement.encode()).fetchone()
+            assert row is not None
+            return row[0]
 
     def empty(self) -> str:
         """Make a database without any table; return its URL."""

@@ -1,10 +1,11 @@
 """When the child is told how far the journal reaches."""
 
+import time
 from dataclasses import dataclass
 
 import pytest
 
-from scriptservice.keeper.announcer import FOLLOWED_SECONDS, Announcer
+from scriptservice.keeper.announcer import FOLLOWED_SECONDS, TELL_SECONDS, Announcer
 from scriptservice.keeper.loop import Loop
 
 
@@ -83,9 +84,12 @@ def test_the_next_start_waits_as_well(keeper: Keeper) -> None:
 
 
 def test_much_news_is_told_together_and_to_its_end(keeper: Keeper) -> None:
+    began = time.monotonic()
     for _ in range(50):
         keeper.news()
-    assert len(keeper.told) <= 4
+    # On a slow machine so much time passes meanwhile that it is told now and then.
+    most = 4 + (time.monotonic() - began) / TELL_SECONDS
+    assert len(keeper.told) <= most
     keeper.goes_on()
     assert keeper.told[-1] == 500
-    assert len(keeper.told) <= 5
+    assert len(keeper.told) <= most + 1
