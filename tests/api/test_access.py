@@ -9,7 +9,7 @@ import httpx2 as httpx
 import pytest
 
 from support.problems import assert_invalid, assert_problem
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 UNKNOWN = "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55"
 CLOSED = {
@@ -56,7 +56,7 @@ OPEN_NOTHING = ("/assets/", "/commands/")
 
 @pytest.fixture
 def anonymous(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url) as client:
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from scriptservice import __version__
+from support.gates import Gate
 from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, new_directory
 
 MakeService = Callable[..., Service]
@@ -94,9 +95,12 @@ def test_a_file_where_a_directory_has_to_be(directory: Path, name: str) -> None:
 
 def test_a_data_directory_that_another_instance_uses(make_service: MakeService) -> None:
     service = make_service().start()
-    command = service.submit("sleep 0.3; echo kept")
+    gate = Gate(service)
+    command = service.submit(f"{gate.wait}; echo kept")
+    service.wait_for(command["id"], "running")
     line = refusal("--data-dir", str(service.data_dir))
     assert str(service.data_dir) in line
+    gate.open()
     assert service.wait(command["id"])["status"] == "succeeded"
     assert service.bytes_of(command["id"]) == b"kept\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 TOKEN = "given-by-the-operator"
 OTHER = "of-a-later-day-and-useless"
@@ -15,7 +15,8 @@ OTHER = "of-a-later-day-and-useless"
 
 def answer(service: Service, token: str) -> int:
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.get(f"{service.url}/v1/commands", headers=headers).status_code
+    url = f"{service.url}/v1/commands"
+    return httpx.get(url, headers=headers, timeout=PATIENCE_SECONDS).status_code
 
 
 def test_a_given_token_opens_at_the_first_start_and_no_other_later(

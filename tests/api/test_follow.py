@@ -10,6 +10,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from support.gates import Gate
 from support.service import PATIENCE_SECONDS, Service, eventually
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -49,17 +50,16 @@ class Reader:
         return self.data + b"".join(self._parts)
 
 
-def waits_for_file(name: str) -> str:
-    return f"until [[ -e {name} ]]; do sleep 0.01; done\n"
-
-
 def test_bytes_arrive_while_the_command_runs(service: Service) -> None:
-    command = service.submit("while read -r _; do :; done; echo one; echo two >&2; sleep 100")
+    gate = Gate(service)
+    command = service.submit(f"echo one; {gate.wait}; echo two >&2; sleep 3600")
     with follow(service, command) as response:
         assert response.headers["output-offset"] == "0"
         assert response.headers["output-complete"] == "false"
         assert "content-length" not in response.headers
         reader = Reader(response)
+        assert reader.until(b"one\n") == b"one\n"
+        gate.open()
         assert reader.until(b"two\n") == b"one\ntwo\n"
         assert service.get(command["id"])["status"] == "running"
         stop(service, command)
@@ -76,46 +76,60 @@ def test_every_byte_in_order_whatever_the_pace(service: Service) -> None:
 
 
 def test_the_end_comes_with_the_commands_end(service: Service) -> None:
-    command = service.submit("sleep 0.3 & echo now", leftover_seconds=100)
+    gate = Gate(service)
+    command = service.submit(f"({gate.wait}) & echo now", leftover_seconds=3600)
     with follow(service, command) as response:
-        assert b"".join(response.iter_raw()) == b"now\n"
+        reader = Reader(response)
+        assert reader.until(b"now\n") == b"now\n"
+        assert service.get(command["id"])["status"] == "running"
+        gate.open()
+        assert reader.rest() == b"now\n"
     assert service.get(command["id"])["status"] == "succeeded"
 
 
 def test_one_stream_from_an_offset(service: Service) -> None:
-    command = service.submit("echo 12345; echo err >&2; sleep 0.2; echo 67890")
+    gate = Gate(service)
+    command = service.submit(f"echo 12345; echo err >&2; {gate.wait}; echo 67890")
     with follow(service, command, stream="stdout", offset=3) as response:
         assert response.headers["output-offset"] == "3"
-        assert b"".join(response.iter_raw()) == b"45\n67890\n"
+        reader = Reader(response)
+        assert reader.until(b"\n") == b"45\n"
+        gate.open()
+        assert reader.rest() == b"45\n67890\n"
 
 
 def test_an_offset_beyond_what_is_there_is_waited_for(service: Service) -> None:
-    command = service.submit("echo 12345; sleep 0.2; echo 67890")
+    gate = Gate(service)
+    command = service.submit(f"echo 12345; {gate.wait}; echo 67890")
     with follow(service, command, offset=8) as response:
+        gate.open()
         assert b"".join(response.iter_raw()) == b"890\n"
 
 
 def test_an_offset_that_is_never_reached_ends_with_the_command(service: Service) -> None:
-    command = service.submit("echo short; sleep 0.1")
+    gate = Gate(service)
+    command = service.submit(f"echo short; {gate.wait}")
     with follow(service, command, offset=1000) as response:
+        gate.open()
         assert b"".join(response.iter_raw()) == b""
 
 
 @pytest.mark.parametrize(("tail", "first"), [("2l", b"b\nc\n"), ("3", b"\nc\n"), ("0", b"")])
 def test_with_tail_those_first_then_what_comes(service: Service, tail: str, first: bytes) -> None:
-    command = service.submit(f"printf 'a\\nb\\nc\\n'\n{waits_for_file('go')}echo d; rm go")
+    gate = Gate(service)
+    command = service.submit(f"printf 'a\\nb\\nc\\n'; {gate.wait}; echo d")
     service.wait_for_output(command["id"], b"c\n")
     with follow(service, command, tail=tail) as response:
         assert response.headers["output-offset"] == str(6 - len(first))
         reader = Reader(response)
         assert reader.until(first) == first
-        service.run("touch go")
+        gate.open()
         assert reader.rest() == first + b"d\n"
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7])
 def test_with_a_limit_it_ends_after_so_many_bytes(service: Service, limit: int) -> None:
-    command = service.submit("echo 12345; sleep 0.05; echo 67890; sleep 100")
+    command = service.submit("echo 12345; sleep 0.05; echo 67890; sleep 3600")
     with follow(service, command, limit=limit) as response:
         assert b"".join(response.iter_raw()) == b"12345\n67890\n"[:limit]
     assert service.get(command["id"])["status"] in ("queued", "running")
@@ -123,8 +137,10 @@ def test_with_a_limit_it_ends_after_so_many_bytes(service: Service, limit: int) 
 
 
 def test_a_limit_that_is_not_reached_ends_with_the_command(service: Service) -> None:
-    command = service.submit("echo 123; sleep 0.1")
+    gate = Gate(service)
+    command = service.submit(f"echo 123; {gate.wait}")
     with follow(service, command, offset=2, limit=1000) as response:
+        gate.open()
         assert b"".join(response.iter_raw()) == b"3\n"
 
 
@@ -149,7 +165,7 @@ def test_many_follow_the_same_command(service: Service) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
     assert got == [wanted] * 10
 
 
@@ -191,15 +207,18 @@ def raw_follow(
 
 
 def test_an_end_that_is_none_of_ours_is_told_by_the_last_chunk(service: Service) -> None:
-    command = service.submit("echo begun; sleep 0.1")
+    gate = Gate(service)
+    command = service.submit(f"echo begun; {gate.wait}")
     with raw_follow(service, command) as read_until:
+        read_until(b"begun\n")
+        gate.open()
         assert read_until(LAST_CHUNK).endswith(LAST_CHUNK)
 
 
 def test_a_shutdown_cuts_a_follow_or_lets_it_see_the_end(make_service: Any) -> None:
     """With its command ended by the shutdown, a follow is whole; nothing may be between."""
     service = make_service().start()
-    command = service.submit("echo begun; exec sleep 100")
+    command = service.submit("echo begun; exec sleep 3600")
     service.wait_for_output(command["id"], b"begun")
     with raw_follow(service, command) as read_until:
         read_until(b"begun\n")
@@ -209,7 +228,7 @@ def test_a_shutdown_cuts_a_follow_or_lets_it_see_the_end(make_service: Any) -> N
 
 def test_a_shutdown_cuts_the_follow_of_what_stays_queued(make_service: Any) -> None:
     service = make_service("--max-running", "1").start()
-    first = service.submit("exec sleep 100")
+    first = service.submit("exec sleep 3600")
     service.wait_for(first["id"], "running")
     command = service.submit("echo later")
     with raw_follow(service, command) as read_until:
@@ -222,7 +241,7 @@ def test_a_shutdown_cuts_the_follow_of_what_stays_queued(make_service: Any) -> N
 
 def test_a_client_sees_the_cut_as_an_error(make_service: Any) -> None:
     service = make_service("--max-running", "1").start()
-    first = service.submit("exec sleep 100")
+    first = service.submit("exec sleep 3600")
     service.wait_for(first["id"], "running")
     command = service.submit("echo later")
     with follow(service, command) as response:
@@ -233,7 +252,7 @@ def test_a_client_sees_the_cut_as_an_error(make_service: Any) -> None:
 
 def test_a_deletion_cuts_a_slow_reader(service: Service) -> None:
     """Its window is full, so most of the output is still to be sent when it is deleted."""
-    command = service.run("head -c 60000000 /dev/zero", 60)
+    command = service.run("head -c 60000000 /dev/zero")
     url = f"/v1/commands/{command['id']}"
     with follow(service, command) as response:
         reader = response.iter_raw()
@@ -262,11 +281,12 @@ def test_a_follow_of_what_is_deleted_is_cut_without_the_last_chunk(service: Serv
 def test_a_deletion_cuts_a_slow_reader_of_what_another_has_just_read(service: Service) -> None:
     """All of it is in the server's memory then, and none of it is given any more."""
     size = 7_500_000
-    command = service.submit(f"{waits_for_file('go2')}head -c {size} /dev/zero; rm go2")
+    gate = Gate(service)
+    command = service.submit(f"{gate.wait}; head -c {size} /dev/zero")
     with raw_follow(service, command, receive_bytes=4096) as read_until:
         read_until(b"\r\n\r\n")
         with follow(service, command) as response:
-            service.run("touch go2")
+            gate.open()
             assert len(b"".join(response.iter_raw())) == size
         service.wait(command["id"])
         assert service.client.delete(f"/v1/commands/{command['id']}").status_code == 204

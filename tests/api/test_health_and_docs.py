@@ -45,7 +45,7 @@ def document(service: Service) -> dict[str, Any]:
 
 
 def test_hosts_have_the_fields_of_the_contract(service: Service) -> None:
-    running = service.submit("exec sleep 100")
+    running = service.submit("exec sleep 3600")
     service.wait_for(running["id"], "running")
     answer = service.client.get("/v1/hosts").json()
     assert list(answer) == ["items"]

@@ -7,6 +7,7 @@ from uuid import uuid4
 import httpx2 as httpx
 import pytest
 
+from support.gates import Gate
 from support.problems import assert_invalid, assert_problem
 from support.scripts import stop
 from support.service import PATIENCE_SECONDS, Service
@@ -64,10 +65,12 @@ def test_without_a_key_each_is_another(service: Service) -> None:
 
 
 def test_wait_does_not_count(service: Service) -> None:
-    key, script = new_key(), "sleep 0.4; exit 5"
+    gate = Gate(service)
+    key, script = new_key(), f"{gate.wait}; exit 5"
     first = submit(service, key, script, "?wait=0")
     assert first.json()["exit_code"] is None
-    again = submit(service, key, script, "?wait=30")
+    gate.open()
+    again = submit(service, key, script, "?wait=60")
     assert_replayed(again, first)
     assert again.json()["exit_code"] == 5
     assert_replayed(submit(service, key, script), first)
@@ -105,7 +108,7 @@ def test_rerun_has_keys_too(service: Service) -> None:
     key = {"Idempotency-Key": new_key()}
     first = service.client.post(f"/v1/commands/{one}/rerun", headers=key)
     assert first.status_code == 201
-    assert_replayed(service.client.post(f"/v1/commands/{one}/rerun?wait=30", headers=key), first)
+    assert_replayed(service.client.post(f"/v1/commands/{one}/rerun?wait=60", headers=key), first)
     assert_mismatch(service.client.post(f"/v1/commands/{other}/rerun", headers=key))
     assert first.json()["rerun_of"] == one
 
@@ -229,12 +232,12 @@ def test_a_key_that_can_be(service: Service, key: str) -> None:
 def test_keys_outlive_a_server_kill(make_service: Any) -> None:
     service = make_service().start()
     key = new_key()
-    first = submit(service, key, "exec sleep 100")
+    first = submit(service, key, "exec sleep 3600")
     service.wait_for(first.json()["id"], "running")
     service.close_client()
     service.kill_server()
     service.get(first.json()["id"])
-    assert_replayed(submit(service, key, "exec sleep 100"), first)
+    assert_replayed(submit(service, key, "exec sleep 3600"), first)
     stop(service, first.json()["id"], grace_seconds=0)
     assert count(service) == 1
 
@@ -246,8 +249,8 @@ def test_keys_are_kept_for_a_day(make_service: Any) -> None:
     deleted = service.wait(first[gone].json()["id"])["id"]
     assert service.client.delete(f"/v1/commands/{deleted}").status_code == 204
     assert service.stop() == 0
-    minute = 60_000_000
-    for key, age in ((young, -minute), (old, minute), (gone, minute)):
+    hour = 3600 * 1_000_000
+    for key, age in ((young, -hour), (old, hour), (gone, hour)):
         service.sql(
             "UPDATE idempotency_keys SET created_at = created_at - :age WHERE key = :key",
             age=DAY_MICROSECONDS + age,

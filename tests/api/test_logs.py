@@ -12,9 +12,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx2 as httpx
 import pytest
 
+from support.gates import Gate
 from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually
 
 Make = Callable[..., Service]
@@ -77,9 +77,9 @@ def live_through(service: Service) -> dict[str, str]:
         "succeeds": service.run("echo hi")["id"],
         "fails": service.run("kill -9 $$")["id"],
         "cannot start": service.run("true", interpreter=["/no/such"])["id"],
-        "times out": service.run("sleep 100", timeout_seconds=0.1, grace_seconds=0)["id"],
+        "times out": service.run("sleep 3600", timeout_seconds=0.1, grace_seconds=0)["id"],
     }
-    ids["is stopped"] = service.submit("exec sleep 100")["id"]
+    ids["is stopped"] = service.submit("exec sleep 3600")["id"]
     service.wait_for(ids["is stopped"], "running")
     ids["waits too long"] = service.run("true", queue_timeout_seconds=0.05)["id"]
     ids["is stopped while it waits"] = service.submit("true")["id"]
@@ -113,7 +113,11 @@ def test_every_change_of_a_command_is_one_line(make_service: Make, form: str | N
 def test_an_end_is_told_with_its_code_signal_reason_and_length(make_service: Make) -> None:
     service = make_service("--max-running", "1", "--log-format", "json").start()
     ids = live_through(service)
-    failed = service.run("sleep 0.2; exit 3")
+    gate = Gate(service)
+    failed = service.submit(f"{gate.wait}; exit 3")
+    service.wait_for(failed["id"], "running")
+    gate.open()
+    failed = service.wait(failed["id"])
     service.stop()
     entries = told(service)
     ends = {
@@ -126,7 +130,10 @@ def test_an_end_is_told_with_its_code_signal_reason_and_length(make_service: Mak
     ended = ends[failed["id"]]
     assert (ended["exit_code"], ended["signal"]) == (3, None)
     assert ended["reason"] == "it exited with code 3"
-    assert 0.15 < ended["run_seconds"] < 10  # it is taken to have started once it is there
+    started, finished = (
+        datetime.fromisoformat(failed[name]) for name in ("started_at", "finished_at")
+    )
+    assert ended["run_seconds"] == pytest.approx((finished - started).total_seconds(), abs=1e-5)
     killed = ends[ids["fails"]]
     assert (killed["exit_code"], killed["signal"]) == (None, "SIGKILL")
     never = ends[ids["cannot start"]]
@@ -157,7 +164,7 @@ def test_nothing_that_was_submitted_and_no_token_is_in_the_log(make_service: Mak
     key = {"Idempotency-Key": mark}
     service.client.post("/v1/commands", json={"script": script, **fields}, headers=key)
     service.kill_server()
-    service.wait_until_up()
+    service.wait_until_serving()
     # What the database cannot take is an error with a statement, and here with all this in it.
     database = service.data_dir / "scriptservice.db"
     with contextlib.closing(sqlite3.connect(database, timeout=PATIENCE_SECONDS)) as other:
@@ -193,7 +200,7 @@ def test_a_level_leaves_out_what_is_below_it(make_service: Make) -> None:
     service = make_service("--log-format", "json", "--log-level", "warning").start()
     service.run("exit 3")
     service.kill_server()
-    service.wait_until_up()
+    service.wait_until_serving()
     service.stop()
     shares = {"scripts_share_the_user"}
     assert {entry["event"] for entry in told(service)} - shares == {"server_ended"}
@@ -202,12 +209,14 @@ def test_a_level_leaves_out_what_is_below_it(make_service: Make) -> None:
 def test_what_a_death_makes_it_read_again_is_not_told_again(make_service: Make) -> None:
     service = make_service("--log-format", "json").start()
     done = service.run("true")["id"]
-    running = service.submit("while [ ! -e go ]; do sleep 0.02; done; exit 3")["id"]
+    gate = Gate(service)
+    running = service.submit(f"{gate.wait}; exit 3")["id"]
     service.wait_for(running, "running")
     eventually(lambda: "running" in changes(told(service), running), "its line")
     service.kill_server()
-    (service.data_dir / "work" / "go").touch()
+    gate.open()
     assert service.wait(running)["status"] == "failed"
+    eventually(lambda: "failed" in changes(told(service), running), "its last line")
     service.kill_keeper()
     service.close_client()
     service.start()
@@ -222,7 +231,7 @@ def test_what_a_death_makes_it_read_again_is_not_told_again(make_service: Make) 
 
 def test_what_its_keeper_lost_is_a_warning(make_service: Make) -> None:
     service = make_service("--log-format", "json").start()
-    running = service.submit("exec sleep 100")["id"]
+    running = service.submit("exec sleep 3600")["id"]
     service.wait_for(running, "running")
     service.kill_keeper()
     service.close_client()
@@ -294,12 +303,6 @@ def test_a_closed_pipe_is_no_reason_to_end(make_service: Make) -> None:
         assert service.run("true")["status"] == "succeeded"
     pid = service.kill_server()
     eventually(lambda: service.server_pid != pid, "another server")
-    eventually(lambda: answers(service), "an answer")
+    service.wait_until_serving()
     assert service.run("true")["status"] == "succeeded"
     assert service.stop() == 0
-
-
-def answers(service: Service) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{service.url}/healthz").status_code == 200
-    return False

@@ -5,24 +5,32 @@ from typing import Any
 
 import pytest
 
+from support.gates import Gate
 from support.problems import assert_invalid, assert_problem
 from support.service import Service
 
 OUT = b"".join(b"out %d\n" % number for number in range(1, 41)) + b"no newline"
 ERR = b"".join(b"err %d\n" % number for number in range(1, 21))
 UNKNOWN = "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55"
-SCRIPT = """
-for i in {1..20}; do echo out $i; done; sleep 0.05
-for i in {1..20}; do echo err $i >&2; done; sleep 0.05
-for i in {21..40}; do echo out $i; done; printf 'no newline'
-"""
+STEPS = [
+    "for i in {1..20}; do echo out $i; done",
+    "for i in {1..20}; do echo err $i >&2; done",
+    "for i in {21..40}; do echo out $i; done; printf 'no newline'",
+]
+"""What is printed on one stream, each once the one before is stored."""
 MERGED = OUT[: OUT.index(b"out 21\n")] + ERR + OUT[OUT.index(b"out 21\n") :]
 STREAMS = {"stdout": OUT, "stderr": ERR, "merged": MERGED}
 
 
 @pytest.fixture(scope="module")
 def command(service: Service) -> dict[str, Any]:
-    return service.run(SCRIPT)
+    gates = [Gate(service) for _ in STEPS]
+    script = "\n".join(f"{gate.wait}; {step}" for gate, step in zip(gates, STEPS, strict=True))
+    made = service.submit(script)
+    for gate, last in zip(gates, (b"out 20\n", b"err 20\n", b"no newline"), strict=True):
+        gate.open()
+        service.wait_for_output(made["id"], last)
+    return service.wait(made["id"])
 
 
 def get(service: Service, command: dict[str, Any], **query: Any) -> Any:
@@ -114,7 +122,7 @@ def test_no_output_is_empty(service: Service) -> None:
 
 
 def test_output_so_far_of_a_running_command(service: Service) -> None:
-    command = service.submit("printf 'one\\ntwo\\nthr'; sleep 100")
+    command = service.submit("printf 'one\\ntwo\\nthr'; sleep 3600")
     service.wait_for_output(command["id"], b"thr")
     response = get(service, command)
     assert response.content == b"one\ntwo\nthr"

@@ -101,7 +101,7 @@ def test_any_range_of_no_output_is_outside(service: Service) -> None:
 
 
 def test_a_range_of_a_running_command_is_ignored(service: Service) -> None:
-    running = service.submit(f"printf {DATA.decode()}; sleep 100")
+    running = service.submit(f"printf {DATA.decode()}; sleep 3600")
     service.wait_for_output(running["id"], DATA)
     response = get(service, running, {"Range": "bytes=0-1"})
     assert (response.status_code, response.content) == (200, DATA)
@@ -159,7 +159,7 @@ def test_head_has_the_headers_of_get(service: Service, command: dict[str, Any], 
 
 @pytest.mark.parametrize("query", ["", "?follow=true", "?follow=true&tail=1l"])
 def test_head_of_a_running_command_returns_at_once(service: Service, query: str) -> None:
-    running = service.submit("echo begun; sleep 100")
+    running = service.submit("echo begun; sleep 3600")
     service.wait_for_output(running["id"], b"begun")
     url = f"/v1/commands/{running['id']}/output{query}"
     head = service.client.head(url, timeout=PATIENCE_SECONDS)

@@ -16,7 +16,7 @@ from scriptservice.server.head import HeadAsGet
 from scriptservice.server.page import Page, accepts_gzip, package_directory
 from scriptservice.server.routes import page as page_routes
 from support.problems import assert_problem
-from support.service import ON_SQLITE, Service
+from support.service import ON_SQLITE, PATIENCE_SECONDS, Service
 
 PATHS = ("/", "/new", "/hosts", "/sign-in", "/commands/0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55")
 INDEX = b"<!doctype html><title>made up</title><script type=module src=/assets/a-1.js></script>"
@@ -215,7 +215,7 @@ def test_without_a_page_one_is_told_how_to_get_it(tmp_path: Path, there: list[st
 
 @pytest.fixture
 def anonymous(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url) as client:
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 

@@ -79,7 +79,7 @@ def test_what_could_not_start_can_run_again(service: Service) -> None:
 
 
 def test_what_still_runs_can_run_again(service: Service) -> None:
-    command = service.submit("sleep 100", stdin="")
+    command = service.submit("sleep 3600", stdin="")
     service.wait_for(command["id"], "running")
     again = rerun(service, command)
     service.wait_for(again["id"], "running")

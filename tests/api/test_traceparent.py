@@ -30,7 +30,7 @@ def test_a_script_as_the_body_has_it_too(service: Service) -> None:
         "/v1/commands",
         content=PRINT,
         headers={"Content-Type": "text/plain", "traceparent": TRACE},
-        params={"wait": 20},
+        params={"wait": 60},
     )
     assert service.bytes_of(response.json()["id"]).decode().strip() == TRACE
 
@@ -64,7 +64,7 @@ def test_several_are_none(service: Service) -> None:
         "/v1/commands",
         json={"script": PRINT},
         headers=[("traceparent", TRACE), ("traceparent", TRACE)],
-        params={"wait": 20},
+        params={"wait": 60},
     )
     assert service.bytes_of(response.json()["id"]).decode().strip() == "none"
 

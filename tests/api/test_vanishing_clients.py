@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 import psutil
 import pytest
 
+from support.gates import Gate
 from support.service import PATIENCE_SECONDS, Service, eventually
 
 MEBIBYTE = 1 << 20
@@ -125,7 +126,7 @@ def test_a_client_that_goes_once_it_has_asked_leaves_a_whole_command(service: Se
 
 
 def test_a_client_that_goes_in_the_middle_of_an_answer(service: Service) -> None:
-    command = service.run("head -c 30000000 /dev/zero", 60)
+    command = service.run("head -c 30000000 /dev/zero")
     server, before = service.server_pid, stored(service)
     path = f"/v1/commands/{command['id']}/output"
     for query in ("", "?follow=true", "?tail=20000000"):
@@ -136,7 +137,7 @@ def test_a_client_that_goes_in_the_middle_of_an_answer(service: Service) -> None
 
 
 def test_a_client_that_reads_nothing_costs_no_memory(service: Service) -> None:
-    command = service.run("head -c 60000000 /dev/zero", 60)
+    command = service.run("head -c 60000000 /dev/zero")
     process = psutil.Process(service.server_pid)
     before = process.memory_info().rss
     path = f"/v1/commands/{command['id']}/output?follow=true"
@@ -150,7 +151,8 @@ def test_a_client_that_reads_nothing_costs_no_memory(service: Service) -> None:
 
 
 def test_clients_that_go_while_they_follow_stop_nothing(service: Service) -> None:
-    command = service.submit("echo begun; until [[ -e vanish ]]; do sleep 0.02; done; echo end")
+    gate = Gate(service)
+    command = service.submit(f"echo begun; {gate.wait}; echo end")
     service.wait_for_output(command["id"], b"begun")
     server, before = service.server_pid, stored(service)
     path = f"/v1/commands/{command['id']}/output?follow=true"
@@ -161,7 +163,7 @@ def test_clients_that_go_while_they_follow_stop_nothing(service: Service) -> Non
     eventually(lambda: connections(service) <= 1, "the followers to be gone")
     assert service.get(command["id"])["status"] == "running"
     assert stored(service) == before
-    assert service.run("touch vanish")["status"] == "succeeded"
+    gate.open()
     assert service.wait(command["id"])["status"] == "succeeded"
     assert service.bytes_of(command["id"]) == b"begun\nend\n"
     assert service.server_pid == server

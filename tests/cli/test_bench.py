@@ -12,11 +12,13 @@ from bench import plot, report
 from bench.measure import Direction, Judged, Plan, Progress, Series, Target
 from bench.registry import BENCHMARKS
 
+from support.service import PATIENCE_SECONDS
+
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 ROWS = {(each.name, row.name) for each in BENCHMARKS for row in each.rows}
 
 
-def bench(*words: str, seconds: float = 60) -> "subprocess.CompletedProcess[str]":
+def bench(*words: str, seconds: float = PATIENCE_SECONDS) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [BENCH, *words], capture_output=True, text=True, timeout=seconds, check=False
     )
@@ -42,7 +44,7 @@ def written(found: dict[str, dict[str, Series]], path: Path) -> str:
 
 
 def test_every_benchmark_runs_quickly_and_judges_nothing(tmp_path: Path) -> None:
-    done = bench("--quick", "--json", str(tmp_path / "found.json"), seconds=300)
+    done = bench("--quick", "--json", str(tmp_path / "found.json"), seconds=10 * PATIENCE_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads((tmp_path / "found.json").read_text())
     found = {(name, row) for name, rows in told["benchmarks"].items() for row in rows}

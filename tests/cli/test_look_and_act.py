@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from support.gates import Gate
 from support.service import PATIENCE_SECONDS, Service
 
 
@@ -37,7 +38,11 @@ def test_list_and_show(service: Service) -> None:
 
 
 def test_logs(service: Service) -> None:
-    command = service.run("echo one; echo two; echo three >&2")["id"]
+    gate = Gate(service)
+    command = service.submit(f"echo one; echo two; {gate.wait}; echo three >&2")["id"]
+    service.wait_for_output(command, b"two\n")
+    gate.open()
+    service.wait(command)
     assert cli(service, "logs", command).stdout == "one\ntwo\nthree\n"
     assert cli(service, "logs", "--stream", "stdout", "--tail", "1", command).stdout == "two\n"
     assert cli(service, "logs", "-f", "--tail-bytes", "3", command).stdout == "ee\n"
@@ -59,7 +64,7 @@ def test_logs_into_head_end_quietly(service: Service) -> None:
 
 def test_stop_rerun_and_delete(service: Service) -> None:
     label = {"to": "stop"}
-    made = [service.submit("exec sleep 100", labels=label)["id"] for _ in range(2)]
+    made = [service.submit("exec sleep 3600", labels=label)["id"] for _ in range(2)]
     ended = cli(service, "stop", "--label", "to=stop", "--all", "--grace", "0")
     assert ended.returncode == 0
     assert {service.wait(command)["status"] for command in made} == {"stopped"}

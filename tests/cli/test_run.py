@@ -25,7 +25,7 @@ def test_streams_are_apart_and_byte_exact(service: Service) -> None:
         (["kill -KILL $$"], 137),
         (["kill -TERM $$"], 143),
         (["kill -s RTMIN+3 $$"], 128 + signal.SIGRTMIN + 3),
-        (["--timeout", "0.2", "exec sleep 100"], 124),
+        (["--timeout", "0.2", "exec sleep 3600"], 124),
         (["#!/no/such/program\n"], 125),
         (["--label", "nonsense", "true"], 2),
         (["--no-such-option", "true"], 2),
@@ -60,7 +60,7 @@ def test_detach_prints_only_the_id_and_json_parses(service: Service) -> None:
 
 def test_ctrl_c_stops_it(service: Service) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "scriptservice.cli", "run", "echo up; exec sleep 100"],
+        [sys.executable, "-m", "scriptservice.cli", "run", "echo up; exec sleep 3600"],
         env=environment(service),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -76,7 +76,7 @@ def test_ctrl_c_stops_it(service: Service) -> None:
 
 def test_stopped_while_queued(make_service: Any) -> None:
     service = make_service("--max-running", "1").start()
-    service.wait_for(service.submit("exec sleep 100")["id"], "running")
+    service.wait_for(service.submit("exec sleep 3600")["id"], "running")
     process = subprocess.Popen(
         [sys.executable, "-m", "scriptservice.cli", "run", "--name", "waits", "true"],
         env=environment(service),

