@@ -121,8 +121,8 @@ def test_the_page_of_a_proxy_is_one_error(verb: Callable[[Client], Any], status:
     deleted = status == 204 and verb is VERBS[6]
     with (
         answering(status, "text/html", body, Location="/login") as url,
-        # It would be tried again for longer than any test takes.
-        Client(url, "token", retry_seconds=3600) as client,
+        # A second try would go on for as long as a test waits for anything.
+        Client(url, "token", retry_seconds=PATIENCE_SECONDS) as client,
     ):
         if deleted:
             verb(client)
@@ -136,7 +136,7 @@ def test_the_page_of_a_proxy_is_one_error(verb: Callable[[Client], Any], status:
 def test_the_json_of_another_service_is_one_error(status: int, body: bytes) -> None:
     with (
         answering(status, "application/json", body) as url,
-        Client(url, "token", retry_seconds=3600) as client,
+        Client(url, "token", retry_seconds=PATIENCE_SECONDS) as client,
     ):
         for verb in VERBS:
             with pytest.raises(UnexpectedAnswerError):
@@ -164,13 +164,13 @@ def test_the_json_of_another_service_is_one_error(status: int, body: bytes) -> N
 def test_an_event_stream_that_is_none(body: bytes) -> None:
     with answering(200, "text/event-stream", body) as url:
         with (
-            Client(url, "token", retry_seconds=3600) as client,
+            Client(url, "token", retry_seconds=PATIENCE_SECONDS) as client,
             pytest.raises(UnexpectedAnswerError, match="cannot understand the event stream"),
         ):
             list(client.follow(ID))
 
         async def follow() -> None:
-            async with AsyncClient(url, "token", retry_seconds=3600) as client:
+            async with AsyncClient(url, "token", retry_seconds=PATIENCE_SECONDS) as client:
                 async for _ in client.follow(ID):
                     pass
 
@@ -189,7 +189,7 @@ def test_an_event_stream_that_always_closes_is_given_up() -> None:
 
 def test_the_page_of_a_proxy_awaited() -> None:
     async def use(url: str) -> None:
-        async with AsyncClient(url, "token", retry_seconds=3600) as client:
+        async with AsyncClient(url, "token", retry_seconds=PATIENCE_SECONDS) as client:
             for verb in (client.submit, client.get, client.rerun, client.output, client.run):
                 with pytest.raises(UnexpectedAnswerError):
                     await verb(ID)
@@ -215,7 +215,7 @@ def test_a_service_that_asks_for_patience_is_asked_again() -> None:
 
 def test_a_wrong_token(service: Service) -> None:
     for token in ("wrong", "ss_" + "x" * 40):
-        with Client(service.url, token, retry_seconds=3600) as client:
+        with Client(service.url, token, retry_seconds=PATIENCE_SECONDS) as client:
             for verb in VERBS:
                 with pytest.raises(problems.UnauthenticatedError):
                     verb(client)
