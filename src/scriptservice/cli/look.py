@@ -12,9 +12,26 @@ import typer
 from scriptservice.cli import terminal
 from scriptservice.cli.elapsed import duration
 from scriptservice.cli.find import SHORT, full_id
-from scriptservice.cli.options import USAGE, AsJson, Label, Url, fail, pairs, print_json, service
-from scriptservice.cli.run import NOBODY_READS
+from scriptservice.cli.options import (
+    USAGE,
+    AsJson,
+    Label,
+    Url,
+    explain,
+    fail,
+    pairs,
+    print_json,
+    service,
+)
+from scriptservice.cli.run import (
+    FIRST_CONTACT_SECONDS,
+    NOBODY_READS,
+    NOT_RUN,
+    RETRY_SECONDS,
+    say_how_to_go_on,
+)
 from scriptservice.client import Command
+from scriptservice.client.problems import ConnectionLostError
 
 _STYLES = {
     "queued": "dim",
@@ -133,20 +150,32 @@ def logs(
     ] = None,
     stream: Annotated[str, typer.Option(help="stdout, stderr or merged")] = "merged",
     raw: Annotated[bool, typer.Option("--raw", help="let escape sequences through")] = False,
+    retry_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="seconds to go on while nothing is heard of the service; default 300 with -f, "
+            "else 10",
+        ),
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Print what a command has printed."""
+    """Print what a command has printed.
+
+    With -f, exits 125 if the connection is lost for good.
+    """
     if tail is not None and tail_bytes is not None:
         raise fail("cannot use --tail and --tail-bytes together", USAGE)
     wanted = None if tail is None else f"{tail}l"
     if tail_bytes is not None:
         wanted = str(tail_bytes)
     sink = terminal.stdout(raw=raw)
-    with service(url, retry_seconds=300 if follow else 10) as client:
-        parts = client.stream_output(
-            full_id(client, command), stream=stream, tail=wanted, follow=follow
-        )
+    if retry_seconds is None:
+        retry_seconds = RETRY_SECONDS if follow else FIRST_CONTACT_SECONDS
+    with service(url, retry_seconds, FIRST_CONTACT_SECONDS) as client:
+        command_id = full_id(client, command)
+        parts = client.stream_output(command_id, stream=stream, tail=wanted, follow=follow)
         try:
             if as_json:
                 _print_json_parts(stream, parts)
@@ -159,6 +188,12 @@ def logs(
             raise typer.Exit(NOBODY_READS) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(130) from error
+        except ConnectionLostError as error:
+            if not follow:
+                raise
+            lost = fail(explain(error), NOT_RUN)
+            say_how_to_go_on(command_id)
+            raise lost from error
 
 
 def _print_json_parts(stream: str, parts: Iterator[bytes]) -> None:

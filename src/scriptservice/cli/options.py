@@ -56,15 +56,20 @@ def explain(error: ClientError) -> str:
 
 
 @contextmanager
-def service(url: str | None, retry_seconds: float = 10) -> Iterator[Client]:
+def service(
+    url: str | None, retry_seconds: float = 10, first_contact_seconds: float | None = None
+) -> Iterator[Client]:
     """Give a client; what it raises ends the program with one line.
 
     Args:
         url: None for the environment's or the default.
-        retry_seconds: how long to go on while nobody answers.
+        retry_seconds: how long to go on while nothing is heard of the service.
+        first_contact_seconds: how long while no connection could be made yet; None for the same.
     """
     try:
-        with Client(url, retry_seconds=retry_seconds) as client:
+        with Client(
+            url, retry_seconds=retry_seconds, first_contact_seconds=first_contact_seconds
+        ) as client:
             yield client
     except ClientError as error:
         raise fail(explain(error)) from error

@@ -21,6 +21,8 @@ from scriptservice.client.problems import ClientError, ConnectionLostError
 from scriptservice.model import Status, signal_number
 
 FIRST_CONTACT_SECONDS = 10.0
+"""A service that was never there is told after this; one that was is waited for."""
+RETRY_SECONDS = 300.0
 STOP_SECONDS = 3.0
 
 TIMED_OUT = 124
@@ -45,8 +47,8 @@ def run(
     detach: Annotated[bool, typer.Option("--detach", help="print only its id")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="let escape sequences through")] = False,
     retry_seconds: Annotated[
-        float, typer.Option(help="seconds to go on trying while nobody answers")
-    ] = 300,
+        float, typer.Option(min=0, help="seconds to go on while nothing is heard of the service")
+    ] = RETRY_SECONDS,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
@@ -69,10 +71,10 @@ def run(
     }
     given = {key: value for key, value in fields.items() if value not in (None, {}, [])}
     try:
-        # A service that was never there is told at once; one that was is waited for.
-        with Client(url, retry_seconds=min(retry_seconds, FIRST_CONTACT_SECONDS)) as client:
+        with Client(
+            url, retry_seconds=retry_seconds, first_contact_seconds=FIRST_CONTACT_SECONDS
+        ) as client:
             command = client.submit(text, **given)
-        with Client(url, retry_seconds=retry_seconds) as client:
             if detach:
                 print_json(command.raw) if as_json else print(command.id)
                 return
@@ -80,6 +82,11 @@ def run(
     except ClientError as error:
         raise fail(explain(error), NOT_RUN) from error
     raise typer.Exit(code)
+
+
+def say_how_to_go_on(command_id: str) -> None:
+    """Print to stderr how to follow a command that was left."""
+    print(f"to go on: scriptservice logs -f {command_id}", file=sys.stderr)
 
 
 def _script(file: str | None, script: str | None) -> str:
@@ -170,7 +177,7 @@ class _Run:
         self._line.clear()
         print(f"scriptservice: {text}", file=sys.stderr)
         if how_to_go_on:
-            print(f"to go on: scriptservice logs -f {self._command.id}", file=sys.stderr)
+            say_how_to_go_on(self._command.id)
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

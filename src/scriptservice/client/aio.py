@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import ssl
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -9,17 +10,25 @@ from typing import Any, Self, TypeVar
 import httpx2 as httpx
 
 from scriptservice.client import flows
-from scriptservice.client.connection import (
-    ANSWER_SECONDS,
-    CONNECT_SECONDS,
-    SILENT_STREAM_SECONDS,
-    connection,
-)
+from scriptservice.client.connection import Connection, connection
 from scriptservice.client.follow import Chunk, Follower
 from scriptservice.client.problems import ClientError, error_of
+from scriptservice.client.retry import SILENCE_SECONDS, Retry, silence_seconds_of
 from scriptservice.client.types import Command, Host, Result
 
 T = TypeVar("T")
+
+
+def _http(
+    connection: Connection, context: ssl.SSLContext, idle_connections: int
+) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=connection.url,
+        headers=connection.headers,
+        limits=httpx.Limits(max_keepalive_connections=idle_connections),
+        verify=context,
+        trust_env=False,
+    )
 
 
 class AsyncClient:
@@ -28,22 +37,32 @@ class AsyncClient:
     Args:
         url: None: ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
         token: None: ``SCRIPTSERVICE_TOKEN``, else the file ``token`` in the data directory.
-        retry_seconds: how long to go on while nobody answers; 0 to try once.
+        retry_seconds: see `Client`, as the other times.
+        silence_seconds: see `Client`.
+        first_contact_seconds: see `Client`.
 
     Raises:
         ClientError: the URL or the token is none.
     """
 
     def __init__(
-        self, url: str | None = None, token: str | None = None, *, retry_seconds: float = 60
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        retry_seconds: float = 60,
+        silence_seconds: float = SILENCE_SECONDS,
+        first_contact_seconds: float | None = None,
     ) -> None:
-        self._connection = connection(url, token, retry_seconds)
-        self._http = httpx.AsyncClient(
-            base_url=self._connection.url,
-            headers=self._connection.headers,
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            trust_env=False,
-        )
+        self._connection = connection(url, token)
+        self._retry_seconds = retry_seconds
+        self._silence_seconds = silence_seconds_of(retry_seconds, silence_seconds)
+        self._first_contact_seconds = first_contact_seconds
+        context = httpx.create_ssl_context(trust_env=False)
+        self._http = _http(self._connection, context, idle_connections=20)
+        # A connection that fell silent says nothing of the service, and neither do those that
+        # were opened before it: each further try has a connection of its own.
+        self._http_new = _http(self._connection, context, idle_connections=0)
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,14 +78,23 @@ class AsyncClient:
     async def close(self) -> None:
         """Close all connections."""
         await self._http.aclose()
+        await self._http_new.aclose()
 
     @property
     def url(self) -> str:
         """The service's URL."""
         return self._connection.url
 
-    def _retry(self) -> flows.Retry:
-        return flows.Retry(self.url, self._connection.retry_seconds)
+    def _retry(self) -> Retry:
+        return Retry(
+            self.url,
+            self._retry_seconds,
+            self._silence_seconds,
+            first_contact_seconds=self._first_contact_seconds,
+        )
+
+    def _connections(self, retry: Retry) -> httpx.AsyncClient:
+        return self._http_new if retry.new_connection else self._http
 
     async def _do(self, flow: flows.Flow[T]) -> T:
         try:
@@ -81,10 +109,23 @@ class AsyncClient:
         retry = self._retry()
         while True:
             try:
-                response = await self._http.request(**flows.http_arguments(request))
+                http = self._connections(retry)
+                response = await http.request(**flows.http_arguments(request, retry))
+                self._first_contact_seconds = None
                 return flows.answer_of(response, retry.tries + 1)
             except (httpx.TransportError, ClientError) as error:
                 await asyncio.sleep(retry.pause_or_raise(error))
+
+    async def _probe(self, command: str, retry: Retry) -> None:
+        """Ask on a new connection whether the service is there; note that it answered.
+
+        Raises:
+            ClientError: the service says no, for example because the command was deleted.
+            httpx.TransportError: it does not answer.
+        """
+        response = await self._http_new.request(**flows.probe_arguments(command, retry))
+        flows.answer_of(response, retry.tries + 1).expect(200)
+        retry.answered()
 
     # Verbs
 
@@ -98,15 +139,17 @@ class AsyncClient:
     ) -> Command:
         """See `Client.submit`."""
         key = idempotency_key or flows.new_key()
-        return await self._do(flows.submit({"script": script, **fields}, wait_seconds, key))
+        return await self._do(
+            flows.submit({"script": script, **fields}, wait_seconds, key, self._silence_seconds)
+        )
 
     async def get(self, command: str, *, wait_seconds: float | None = None) -> Command:
         """See `Client.get`."""
-        return await self._do(flows.get(command, wait_seconds))
+        return await self._do(flows.get(command, wait_seconds, self._silence_seconds))
 
     async def wait(self, command: str, *, timeout_seconds: float | None = None) -> Command:
         """See `Client.wait`."""
-        return await self._do(flows.wait(command, timeout_seconds))
+        return await self._do(flows.wait(command, timeout_seconds, self._silence_seconds))
 
     async def list(self, **filters: Any) -> AsyncIterator[Command]:
         """See `Client.list`."""
@@ -133,7 +176,7 @@ class AsyncClient:
     ) -> Command:
         """See `Client.rerun`."""
         key = idempotency_key or flows.new_key()
-        return await self._do(flows.rerun(command, wait_seconds, key))
+        return await self._do(flows.rerun(command, wait_seconds, key, self._silence_seconds))
 
     async def delete(self, command: str) -> None:
         """See `Client.delete`."""
@@ -162,11 +205,13 @@ class AsyncClient:
         while not follower.ended:
             follower.connected()
             try:
-                async with self._http.stream(
+                if retry.silent:
+                    await self._probe(command, retry)
+                async with self._connections(retry).stream(
                     "GET",
                     flows.events_path(command),
                     headers=follower.headers,
-                    timeout=httpx.Timeout(SILENT_STREAM_SECONDS, connect=CONNECT_SECONDS),
+                    extensions={"timeout": retry.stream_timeouts()},
                 ) as response:
                     if not flows.is_events(response):
                         await response.aread()
@@ -179,7 +224,7 @@ class AsyncClient:
                 if not follower.ended:
                     raise flows.STREAM_CLOSED
             except (httpx.TransportError, ClientError) as error:
-                await asyncio.sleep(retry.pause_or_raise(error))
+                await asyncio.sleep(retry.stream_failed(error))
 
     async def run(self, script: str, **fields: Any) -> Result:
         """See `Client.run`."""

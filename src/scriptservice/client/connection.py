@@ -11,10 +11,6 @@ from scriptservice.client.problems import ClientError
 from scriptservice.paths import default_data_dir
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-CONNECT_SECONDS = 10.0
-ANSWER_SECONDS = 30.0
-SILENT_STREAM_SECONDS = 45.0
-"""A stream sends at least a comment every 15 seconds; silent for longer it is dead."""
 
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -26,12 +22,10 @@ class Connection:
     Attributes:
         url: without a slash at its end.
         token: None to ask without.
-        retry_seconds: how long to go on while nobody answers.
     """
 
     url: str
     token: str | None
-    retry_seconds: float
 
     @property
     def headers(self) -> dict[str, str]:
@@ -40,13 +34,12 @@ class Connection:
         return headers | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
 
 
-def connection(url: str | None, token: str | None, retry_seconds: float) -> Connection:
+def connection(url: str | None, token: str | None) -> Connection:
     """Return how to reach a service.
 
     Args:
         url: None: ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
         token: None: ``SCRIPTSERVICE_TOKEN``, else the file ``token`` in the data directory.
-        retry_seconds: how long to go on while nobody answers.
 
     Raises:
         ClientError: the URL or the token is none.
@@ -59,7 +52,7 @@ def connection(url: str | None, token: str | None, retry_seconds: float) -> Conn
     if token is not None and not _TOKEN.fullmatch(token):
         message = "cannot use the token: it has characters that no token has"
         raise ClientError(message)
-    return Connection(url, token, retry_seconds)
+    return Connection(url, token)
 
 
 def _usable(url: str) -> bool:

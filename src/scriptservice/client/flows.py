@@ -3,33 +3,25 @@
 `Client` and `AsyncClient` carry the same flows out, so that there is one implementation.
 """
 
-import random
 import time
 import uuid
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import httpx2 as httpx
 
-from scriptservice.client.connection import ANSWER_SECONDS, CONNECT_SECONDS
 from scriptservice.client.problems import (
-    ClientError,
     ConnectionLostError,
     NotFoundError,
-    ProblemError,
-    StoreUnavailableError,
-    TooManyRequestsError,
     UnexpectedAnswerError,
     error_of,
 )
+from scriptservice.client.retry import Retry, held_seconds
 from scriptservice.client.types import Command, Host
 
 LONGEST_WAIT_SECONDS = 60
 STREAM_CLOSED = ConnectionLostError("the event stream was closed before its end")
-
-_BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
-_WORTH_ANOTHER_TRY = (ConnectionLostError, StoreUnavailableError, TooManyRequestsError)
 
 T = TypeVar("T")
 Query = list[tuple[str, str]]
@@ -129,67 +121,24 @@ class Answer:
 Flow = Generator[Request, Answer, T]
 
 
-class Retry:
-    """How long to go on trying while nobody answers.
-
-    Attributes:
-        tries: how often it has failed since the last answer.
-
-    Args:
-        url: for the message.
-        seconds: without any answer, before it is given up.
-        clock: monotonic seconds.
-    """
-
-    def __init__(
-        self, url: str, seconds: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._url = url
-        self._seconds = seconds
-        self._clock = clock
-        self._since: float | None = None
-        self.tries = 0
-
-    def answered(self) -> None:
-        """Somebody answered: time and pauses begin anew."""
-        self._since, self.tries = None, 0
-
-    def pause_or_raise(self, error: Exception) -> float:
-        """Return how many seconds to wait before the next try.
-
-        Args:
-            error: why the last one failed.
-
-        Raises:
-            ClientError: the service said no, and would again.
-            ConnectionLostError: it has been tried for long enough.
-        """
-        if isinstance(error, ClientError) and not isinstance(error, _WORTH_ANOTHER_TRY):
-            raise error
-        now = self._clock()
-        if self._since is None:
-            self._since = now
-        if now - self._since >= self._seconds:
-            if isinstance(error, ProblemError):
-                raise error
-            message = f"cannot reach {self._url}: {error or type(error).__name__}"
-            raise ConnectionLostError(message) from error
-        pause = _BACKOFF_SECONDS[min(self.tries, len(_BACKOFF_SECONDS) - 1)]
-        self.tries += 1
-        # Not all clients of a service that comes back in the same moment.
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-
-
-def http_arguments(request: Request) -> dict[str, Any]:
-    """Return a request as the arguments of either HTTP client's ``request``."""
-    seconds = ANSWER_SECONDS + request.wait_seconds
+def http_arguments(request: Request, retry: Retry) -> dict[str, Any]:
+    """Return the next try of a request as the arguments of either HTTP client's ``request``."""
     return {
         "method": request.method,
         "url": request.path,
         "params": httpx.QueryParams(tuple(request.query)) if request.query else None,
         "json": request.json,
         "headers": request.headers,
-        "timeout": httpx.Timeout(seconds, connect=CONNECT_SECONDS),
+        "extensions": {"timeout": retry.request_timeouts(request.wait_seconds)},
+    }
+
+
+def probe_arguments(command: str, retry: Retry) -> dict[str, Any]:
+    """Return the question whether the service is there, as the arguments of ``request``."""
+    return {
+        "method": "GET",
+        "url": _path(command),
+        "extensions": {"timeout": retry.probe_timeouts()},
     }
 
 
@@ -248,34 +197,58 @@ def _wait(seconds: float | None) -> Query:
     return [] if seconds is None else [("wait", str(seconds))]
 
 
-def submit(fields: dict[str, Any], wait_seconds: float | None, key: str) -> Flow[Command]:
+def submit(
+    fields: dict[str, Any], wait_seconds: float | None, key: str, silence_seconds: float
+) -> Flow[Command]:
     """Submit a script; sent again with the same key it is the same command."""
-    answer = yield Request(
-        "POST",
-        "/v1/commands",
-        query=_wait(wait_seconds),
-        json=fields,
-        headers={"Idempotency-Key": key},
-        wait_seconds=wait_seconds or 0,
-    )
-    return answer.expect(201).command()
+    request = Request("POST", "/v1/commands", json=fields, headers={"Idempotency-Key": key})
+    return (yield from _held(request, 201, wait_seconds, silence_seconds))
 
 
-def get(command: str, wait_seconds: float | None) -> Flow[Command]:
+def get(command: str, wait_seconds: float | None, silence_seconds: float) -> Flow[Command]:
     """Get a command, perhaps only when it is finished."""
-    request = Request(
-        "GET", _path(command), query=_wait(wait_seconds), wait_seconds=wait_seconds or 0
-    )
-    answer = yield request
-    return answer.expect(200).command()
+    request = Request("GET", _path(command))
+    return (yield from _held(request, 200, wait_seconds, silence_seconds))
 
 
-def wait(command: str, timeout_seconds: float | None) -> Flow[Command]:
+def _held(
+    request: Request, status: int, wait_seconds: float | None, silence_seconds: float
+) -> Flow[Command]:
+    """Send a request, wait for the end of its command, and return the command as it is then.
+
+    A held answer is silence, and a dead connection is silent too. So the service holds each
+    answer only for as long as silence means nothing, and is then asked again.
+
+    Args:
+        request: without ``wait``.
+        status: of the answer.
+        wait_seconds: None not to wait.
+        silence_seconds: after which a connection is suspected to be dead.
+    """
+    if wait_seconds is None or not 0 < wait_seconds <= LONGEST_WAIT_SECONDS:
+        answer = yield replace(request, query=_wait(wait_seconds))  # the service judges it
+        return answer.expect(status).command()
+    deadline = time.monotonic() + wait_seconds
+    rest = wait_seconds
+    while True:
+        hold = min(rest, held_seconds(silence_seconds))
+        asked_at = time.monotonic()
+        answer = yield replace(request, query=_wait(hold), wait_seconds=hold)
+        found = answer.expect(status).command()
+        now = time.monotonic()
+        rest = deadline - now
+        # An earlier answer without an end comes from a service that shuts down.
+        if found.finished or rest <= 0 or now - asked_at < hold * 0.9:
+            return found
+        request, status = Request("GET", _path(found.id)), 200
+
+
+def wait(command: str, timeout_seconds: float | None, silence_seconds: float) -> Flow[Command]:
     """Get a command once it is finished, or as it is when the time is over."""
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     while True:
         rest = LONGEST_WAIT_SECONDS if deadline is None else max(0, deadline - time.monotonic())
-        found = yield from get(command, min(rest, LONGEST_WAIT_SECONDS))
+        found = yield from get(command, min(rest, LONGEST_WAIT_SECONDS), silence_seconds)
         if found.finished or (deadline is not None and time.monotonic() >= deadline):
             return found
 
@@ -324,16 +297,12 @@ def stop(command: str, signal: str | None, grace_seconds: float | None) -> Flow[
     return answer.expect(202).command()
 
 
-def rerun(command: str, wait_seconds: float | None, key: str) -> Flow[Command]:
+def rerun(
+    command: str, wait_seconds: float | None, key: str, silence_seconds: float
+) -> Flow[Command]:
     """Submit the same again."""
-    answer = yield Request(
-        "POST",
-        _path(command, "/rerun"),
-        query=_wait(wait_seconds),
-        headers={"Idempotency-Key": key},
-        wait_seconds=wait_seconds or 0,
-    )
-    return answer.expect(201).command()
+    request = Request("POST", _path(command, "/rerun"), headers={"Idempotency-Key": key})
+    return (yield from _held(request, 201, wait_seconds, silence_seconds))
 
 
 def delete(command: str) -> Flow[None]:

@@ -1,6 +1,7 @@
 """The blocking client."""
 
 import builtins
+import ssl
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -9,17 +10,23 @@ from typing import Any, Self, TypeVar
 import httpx2 as httpx
 
 from scriptservice.client import flows
-from scriptservice.client.connection import (
-    ANSWER_SECONDS,
-    CONNECT_SECONDS,
-    SILENT_STREAM_SECONDS,
-    connection,
-)
+from scriptservice.client.connection import Connection, connection
 from scriptservice.client.follow import Chunk, Follower
 from scriptservice.client.problems import ClientError, error_of
+from scriptservice.client.retry import SILENCE_SECONDS, Retry, silence_seconds_of
 from scriptservice.client.types import Command, Host, Result
 
 T = TypeVar("T")
+
+
+def _http(connection: Connection, context: ssl.SSLContext, idle_connections: int) -> httpx.Client:
+    return httpx.Client(
+        base_url=connection.url,
+        headers=connection.headers,
+        limits=httpx.Limits(max_keepalive_connections=idle_connections),
+        verify=context,
+        trust_env=False,
+    )
 
 
 class Client:
@@ -31,7 +38,12 @@ class Client:
     Args:
         url: None: ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
         token: None: ``SCRIPTSERVICE_TOKEN``, else the file ``token`` in the data directory.
-        retry_seconds: how long to go on while nobody answers; 0 to try once.
+        retry_seconds: how long to go on, counted from when the service was last heard of; 0 to
+            try once. Where a connection is open and silent, less than 5 s is taken for 5 s.
+        silence_seconds: how long a stream may be silent before the service is asked on a new
+            connection whether it is there; never longer than leaves 2 s of ``retry_seconds``.
+        first_contact_seconds: how long to go on while no connection could be made yet; None for
+            ``retry_seconds``.
 
     Raises:
         ClientError: the URL or the token is none. Every method raises `problems.ProblemError`
@@ -40,15 +52,23 @@ class Client:
     """
 
     def __init__(
-        self, url: str | None = None, token: str | None = None, *, retry_seconds: float = 60
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        retry_seconds: float = 60,
+        silence_seconds: float = SILENCE_SECONDS,
+        first_contact_seconds: float | None = None,
     ) -> None:
-        self._connection = connection(url, token, retry_seconds)
-        self._http = httpx.Client(
-            base_url=self._connection.url,
-            headers=self._connection.headers,
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            trust_env=False,
-        )
+        self._connection = connection(url, token)
+        self._retry_seconds = retry_seconds
+        self._silence_seconds = silence_seconds_of(retry_seconds, silence_seconds)
+        self._first_contact_seconds = first_contact_seconds
+        context = httpx.create_ssl_context(trust_env=False)
+        self._http = _http(self._connection, context, idle_connections=20)
+        # A connection that fell silent says nothing of the service, and neither do those that
+        # were opened before it: each further try has a connection of its own.
+        self._http_new = _http(self._connection, context, idle_connections=0)
 
     def __enter__(self) -> Self:
         return self
@@ -64,14 +84,23 @@ class Client:
     def close(self) -> None:
         """Close all connections."""
         self._http.close()
+        self._http_new.close()
 
     @property
     def url(self) -> str:
         """The service's URL."""
         return self._connection.url
 
-    def _retry(self) -> flows.Retry:
-        return flows.Retry(self.url, self._connection.retry_seconds)
+    def _retry(self) -> Retry:
+        return Retry(
+            self.url,
+            self._retry_seconds,
+            self._silence_seconds,
+            first_contact_seconds=self._first_contact_seconds,
+        )
+
+    def _connections(self, retry: Retry) -> httpx.Client:
+        return self._http_new if retry.new_connection else self._http
 
     def _do(self, flow: flows.Flow[T]) -> T:
         try:
@@ -86,10 +115,23 @@ class Client:
         retry = self._retry()
         while True:
             try:
-                response = self._http.request(**flows.http_arguments(request))
+                http = self._connections(retry)
+                response = http.request(**flows.http_arguments(request, retry))
+                self._first_contact_seconds = None
                 return flows.answer_of(response, retry.tries + 1)
             except (httpx.TransportError, ClientError) as error:
                 time.sleep(retry.pause_or_raise(error))
+
+    def _probe(self, command: str, retry: Retry) -> None:
+        """Ask on a new connection whether the service is there; note that it answered.
+
+        Raises:
+            ClientError: the service says no, for example because the command was deleted.
+            httpx.TransportError: it does not answer.
+        """
+        response = self._http_new.request(**flows.probe_arguments(command, retry))
+        flows.answer_of(response, retry.tries + 1).expect(200)
+        retry.answered()
 
     # Verbs
 
@@ -110,15 +152,17 @@ class Client:
             fields: of the contract: ``name``, ``labels``, ``args``, ``env`` …
         """
         key = idempotency_key or flows.new_key()
-        return self._do(flows.submit({"script": script, **fields}, wait_seconds, key))
+        return self._do(
+            flows.submit({"script": script, **fields}, wait_seconds, key, self._silence_seconds)
+        )
 
     def get(self, command: str, *, wait_seconds: float | None = None) -> Command:
         """Return a command, after at most so many seconds (0–60) of waiting for its end."""
-        return self._do(flows.get(command, wait_seconds))
+        return self._do(flows.get(command, wait_seconds, self._silence_seconds))
 
     def wait(self, command: str, *, timeout_seconds: float | None = None) -> Command:
         """Return a command once it is finished, or as it is after ``timeout_seconds``."""
-        return self._do(flows.wait(command, timeout_seconds))
+        return self._do(flows.wait(command, timeout_seconds, self._silence_seconds))
 
     def list(self, **filters: Any) -> Iterator[Command]:
         """Yield commands, newest first, page after page.
@@ -148,7 +192,8 @@ class Client:
         idempotency_key: str | None = None,
     ) -> Command:
         """Submit the same again; return the new command."""
-        return self._do(flows.rerun(command, wait_seconds, idempotency_key or flows.new_key()))
+        key = idempotency_key or flows.new_key()
+        return self._do(flows.rerun(command, wait_seconds, key, self._silence_seconds))
 
     def delete(self, command: str) -> None:
         """Delete a finished command and its output."""
@@ -195,25 +240,28 @@ class Client:
         retry = self._retry()
         while True:
             try:
-                with self._http.stream(
+                if retry.silent:
+                    self._probe(command, retry)
+                with self._connections(retry).stream(
                     "GET",
                     flows.output_path(command),
                     params=httpx.QueryParams(
                         tuple(flows.output_query(stream, offset, tail, follow=follow))
                     ),
-                    timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+                    extensions={"timeout": retry.stream_timeouts()},
                 ) as response:
                     if not flows.is_output(response):
                         response.read()
                         raise error_of(*flows.refusal(response))
                     # From here on it is known where to go on.
                     offset, tail = int(response.headers["output-offset"]), None
+                    retry.heard()
                     for data in response.iter_raw():
-                        retry.answered()
                         offset += len(data)
                         yield data
+                        retry.answered()  # after it: a reader's time is no silence
             except (httpx.TransportError, ClientError) as error:
-                time.sleep(retry.pause_or_raise(error))
+                time.sleep(retry.stream_failed(error))
             else:
                 return
 
@@ -252,11 +300,13 @@ class Client:
         while not follower.ended:
             follower.connected()
             try:
-                with self._http.stream(
+                if retry.silent:
+                    self._probe(command, retry)
+                with self._connections(retry).stream(
                     "GET",
                     flows.events_path(command),
                     headers=follower.headers,
-                    timeout=httpx.Timeout(SILENT_STREAM_SECONDS, connect=CONNECT_SECONDS),
+                    extensions={"timeout": retry.stream_timeouts()},
                 ) as response:
                     if not flows.is_events(response):
                         response.read()
@@ -268,7 +318,7 @@ class Client:
                 if not follower.ended:
                     raise flows.STREAM_CLOSED
             except (httpx.TransportError, ClientError) as error:
-                time.sleep(retry.pause_or_raise(error))
+                time.sleep(retry.stream_failed(error))
 
 
 class Following:

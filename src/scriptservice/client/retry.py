@@ -1,0 +1,201 @@
+"""How long a client goes on while nobody answers, and how long each try may take.
+
+One `Retry` belongs to one request or one stream, over all its tries. It reads its own monotonic
+clock, so that a connection that is open and silent ends in time like one that is refused.
+It knows nothing of requests; `sync` and `aio` tell it what happened.
+"""
+
+import random
+import time
+from collections.abc import Callable
+
+import httpx2 as httpx
+
+from scriptservice.client.problems import (
+    ClientError,
+    ConnectionLostError,
+    ProblemError,
+    StoreUnavailableError,
+    TooManyRequestsError,
+)
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+SILENCE_SECONDS = 20.0
+"""An event stream brings at least a comment every 15 s. A client that hears nothing for longer
+asks on another connection whether the service is there."""
+PROBE_SECONDS = 5.0
+"""How long the answer to that question may take."""
+
+_LEAST_SILENCE_SECONDS = 5.0
+"""A healthy service may take that long to answer, however impatient the client is."""
+_LAST_TRY_SECONDS = 2.0
+"""Kept back for a try on a new connection before a client gives up."""
+_HELD_ANSWER_SECONDS = 5.0
+"""How much later than was asked for an answer may come that the service holds (``?wait=``)."""
+
+_BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+_WORTH_ANOTHER_TRY = (ConnectionLostError, StoreUnavailableError, TooManyRequestsError)
+_NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
+
+
+def silence_seconds_of(retry_seconds: float, silence_seconds: float) -> float:
+    """Return how long a stream may be silent: short enough to leave time for a last try."""
+    patience = max(retry_seconds - _LAST_TRY_SECONDS, _LEAST_SILENCE_SECONDS)
+    return min(silence_seconds, patience)
+
+
+def held_seconds(silence_seconds: float) -> float:
+    """Return for how long the service may hold an answer, so that longer silence says something."""
+    return silence_seconds * 3 / 4
+
+
+class PhaseTimeouts(dict[str, float | None]):
+    """The time-outs of one try as HTTP client options; together they end at one deadline.
+
+    httpcore asks for a phase's time-out when the phase begins: connect, write, then read for the
+    headers and read for the body. With fixed numbers the phases would add up.
+
+    Args:
+        seconds: for everything up to the headers.
+        silence_seconds: between two pieces of the body; None for what is left of ``seconds``.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        silence_seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        # What an HTTP client reads that copies them: longer in all, and still no hang.
+        connect = min(CONNECT_SECONDS, seconds)
+        read = seconds if silence_seconds is None else silence_seconds
+        super().__init__(connect=connect, read=read, write=seconds, pool=connect)
+        self._silence_seconds = silence_seconds
+        self._clock = clock
+        self._deadline = clock() + seconds
+        self._reads = 0
+
+    def get(self, key: str, default: float | None = None) -> float | None:  # type: ignore[override]
+        """Return the time-out of the phase that begins now, in seconds."""
+        if key not in self:
+            return default
+        rest = max(0.01, self._deadline - self._clock())
+        if key == "read":
+            self._reads += 1
+            if self._reads > 1:
+                return self._silence_seconds or max(rest, _LAST_TRY_SECONDS)
+            return rest
+        return min(CONNECT_SECONDS, rest) if key in ("connect", "pool") else rest
+
+
+class Retry:
+    """How long to go on trying while nobody answers.
+
+    Attributes:
+        tries: how often it has failed since the last answer.
+        silent: a stream was silent; the service has to be asked whether it is there.
+        new_connection: a try has failed. An idle connection may be as dead as that one was.
+
+    Args:
+        url: for the message.
+        seconds: since the service was last heard of, before it is given up.
+        silence_seconds: how long a stream may be silent.
+        first_contact_seconds: instead of ``seconds`` while no connection can be made; None where
+            the service has been there.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        seconds: float,
+        silence_seconds: float = SILENCE_SECONDS,
+        *,
+        first_contact_seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._seconds = seconds
+        self._silence_seconds = silence_seconds_of(seconds, silence_seconds)
+        self._first_contact_seconds = first_contact_seconds
+        self._clock = clock
+        self._heard_at = clock()
+        self.tries = 0
+        self.silent = False
+        self.new_connection = False
+
+    def heard(self) -> None:
+        """The service was heard of, or nobody listened: the time begins anew."""
+        self._heard_at = self._clock()
+        self._first_contact_seconds = None
+
+    def answered(self) -> None:
+        """The service gave what it was asked for: time and pauses begin anew."""
+        self.heard()
+        self.tries, self.silent = 0, False
+
+    def request_timeouts(self, wait_seconds: float = 0) -> PhaseTimeouts:
+        """Return the time-outs of the next try of a request.
+
+        Args:
+            wait_seconds: how long the service may hold the answer.
+        """
+        most = wait_seconds + _HELD_ANSWER_SECONDS if wait_seconds else ANSWER_SECONDS
+        if self.tries == 0:
+            # An idle connection is used again. Should it be dead, a new one gets its turn.
+            most = min(most, max(self._seconds - _LAST_TRY_SECONDS, _LEAST_SILENCE_SECONDS))
+        return self._timeouts(most)
+
+    def stream_timeouts(self) -> PhaseTimeouts:
+        """Return the time-outs of the next try of a stream."""
+        return self._timeouts(self._silence_seconds, self._silence_seconds)
+
+    def probe_timeouts(self) -> PhaseTimeouts:
+        """Return the time-outs of asking whether the service is there."""
+        return self._timeouts(PROBE_SECONDS)
+
+    def _timeouts(self, most: float, body_seconds: float | None = None) -> PhaseTimeouts:
+        patience = max(self._seconds, _LEAST_SILENCE_SECONDS)
+        rest = max(patience - (self._clock() - self._heard_at), _LAST_TRY_SECONDS)
+        return PhaseTimeouts(min(most, rest), body_seconds, self._clock)
+
+    def stream_failed(self, error: Exception) -> float:
+        """Return how many seconds to wait before a stream's next try, as `pause_or_raise` does.
+
+        Silence alone is no failure: output may be rare. Then the service is asked at once.
+        """
+        if isinstance(error, httpx.ReadTimeout) and not self.silent:
+            self.silent = self.new_connection = True
+            return 0.0
+        return self.pause_or_raise(error)
+
+    def pause_or_raise(self, error: Exception) -> float:
+        """Return how many seconds to wait before the next try.
+
+        Args:
+            error: why the last one failed.
+
+        Raises:
+            ClientError: the service said no, and would again.
+            ConnectionLostError: it has been tried for long enough.
+        """
+        if isinstance(error, ClientError) and not isinstance(error, _WORTH_ANOTHER_TRY):
+            raise error
+        rest = self._limit(error) - (self._clock() - self._heard_at)
+        if rest <= 0:
+            if isinstance(error, ProblemError):
+                raise error
+            why = str(error) or type(error).__name__
+            raise ConnectionLostError(f"cannot reach {self._url}: {why}") from error
+        pause = _BACKOFF_SECONDS[min(self.tries, len(_BACKOFF_SECONDS) - 1)]
+        self.tries += 1
+        self.new_connection = True
+        # Not all clients of a service that comes back in the same moment.
+        return min(pause * random.uniform(0.5, 1.0), rest)  # noqa: S311 - no secret
+
+    def _limit(self, error: Exception) -> float:
+        if self._first_contact_seconds is not None and isinstance(error, _NOT_CONNECTED):
+            return min(self._seconds, self._first_contact_seconds)
+        return self._seconds
