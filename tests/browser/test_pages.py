@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from support.page import Visitor
 from support.service import Service, eventually
@@ -68,6 +68,32 @@ def test_the_first_steps_are_taught_and_what_is_new_appears(
     assert service.wait(command["id"])["status"] == "stopped"
     row.get_by_role("button", name="Rerun long one").click()
     expect(page.get_by_role("link", name="long one")).to_have_count(2)
+
+
+def test_a_rerun_whose_answer_was_lost_is_one_command(service: Service, visitor: Visitor) -> None:
+    page = visitor.page
+    command = service.run("true", name="once")
+    page.goto(f"/commands/{command['id']}")
+
+    def lose_the_answer(route: Route) -> None:
+        assert route.fetch().status == 201
+        route.abort()
+
+    page.route("**/rerun", lose_the_answer)
+    again = page.get_by_role("button", name="Rerun")
+    again.click()
+    expect(page.get_by_text("Cannot rerun")).to_be_visible()
+    again.click()
+    expect(again).to_be_enabled()
+    page.unroute("**/rerun")
+    again.click()
+    page.wait_for_url(lambda url: command["id"] not in url)
+    assert len(service.client.get("/v1/commands").json()["items"]) == 2
+    # It was answered: the next one is another.
+    page.goto(f"/commands/{command['id']}")
+    again.click()
+    page.wait_for_url(lambda url: command["id"] not in url)
+    assert len(service.client.get("/v1/commands").json()["items"]) == 3
 
 
 def test_a_new_command_from_the_form(service: Service, visitor: Visitor) -> None:

@@ -38,8 +38,14 @@ class Program:
         if verb == "logs":
             words = ["logs", "-f", service.submit(script)["id"]]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "scriptservice.cli", *words]
-            + ["--retry-seconds", str(RETRY_SECONDS)],
+            [
+                sys.executable,
+                "-m",
+                "scriptservice.cli",
+                *words,
+                "--retry-seconds",
+                str(RETRY_SECONDS),
+            ],
             env=environment(service, SCRIPTSERVICE_URL=proxy.url),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -1,6 +1,7 @@
 /** The service's verbs. Each throws what `send` throws. */
 import { randomKey } from '../lib/random';
 import { getJson, send } from './client';
+import { Problem, Unreachable } from './problem';
 import type { Command, CommandPage, HostList, Status, SubmitBody } from './types';
 
 /** Which commands to list; what is empty does not filter. */
@@ -49,7 +50,11 @@ export function get(id: string, signal?: AbortSignal): Promise<Command> {
 }
 
 async function command(response: Response): Promise<Command> {
-  return (await response.json()) as Command;
+  try {
+    return (await response.json()) as Command;
+  } catch {
+    throw new Unreachable('The answer was cut off.');
+  }
 }
 
 /**
@@ -60,9 +65,29 @@ export async function submit(body: SubmitBody, key: string): Promise<Command> {
   return command(await send('/v1/commands', { method: 'POST', json: body, headers }));
 }
 
+/** Keys of reruns that were sent and not answered yet, by command. */
+const unanswered = new Map<string, string>();
+
+/**
+ * Submit a command again. Until the service has answered, a further call for the same command is
+ * the same wish: it has the same key and makes nothing new.
+ */
 export async function rerun(id: string): Promise<Command> {
-  const headers = { 'Idempotency-Key': randomKey() };
-  return command(await send(`/v1/commands/${id}/rerun`, { method: 'POST', headers }));
+  const key = unanswered.get(id) ?? randomKey();
+  unanswered.set(id, key);
+  const answered = () => {
+    if (unanswered.get(id) === key) unanswered.delete(id);
+  };
+  try {
+    const headers = { 'Idempotency-Key': key };
+    const made = await command(await send(`/v1/commands/${id}/rerun`, { method: 'POST', headers }));
+    answered();
+    return made;
+  } catch (error) {
+    // After a failure of the service nobody knows whether the command was stored.
+    if (error instanceof Problem && error.status < 500) answered();
+    throw error;
+  }
 }
 
 /** @param graceSeconds - null: the command's own; 0 kills at once. */

@@ -13,8 +13,8 @@ export type StreamEvent =
   | { kind: 'output'; chunk: Chunk }
   | { kind: 'end'; command: CommandEvent };
 
-/** The service says something every 15 s; after this the connection is taken for dead. */
-const SILENCE_SECONDS = 40;
+/** The service says something every 15 s. After this, a request or a stream is taken for dead. */
+const SILENCE_SECONDS = 20;
 
 /** Return the bytes an output event stands for. */
 export function chunkOf(data: OutputEvent): Chunk {
@@ -42,19 +42,26 @@ export async function* events(
 ): AsyncGenerator<StreamEvent> {
   const silence = new AbortController();
   const either = AbortSignal.any([signal, silence.signal]);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const expectSomething = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silence.abort(), SILENCE_SECONDS * 1000);
+  };
+  expectSomething();
   const response = await send(`/v1/commands/${encodeURIComponent(id)}/events?after=${after}`, {
     signal: either,
     headers: { Accept: 'text/event-stream' },
     timeoutSeconds: null,
-  }).catch((error: unknown) => {
-    throw silence.signal.aborted && !signal.aborted ? new Unreachable() : error;
-  });
+  })
+    .catch((error: unknown) => {
+      throw silence.signal.aborted && !signal.aborted ? new Unreachable() : error;
+    })
+    .finally(() => clearTimeout(timer));
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   const parser = new EventParser();
-  let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     for (;;) {
-      timer = setTimeout(() => silence.abort(), SILENCE_SECONDS * 1000);
+      expectSomething();
       const piece = await reader.read();
       clearTimeout(timer);
       if (piece.done) throw new Unreachable('The connection was closed.');
