@@ -9,8 +9,9 @@
         print(result.command.exit_code, result.stdout.decode())
 
 ``flows`` holds what is done, without input or output; ``sync`` and ``aio`` carry it out over
-httpx2, blocking or not; ``follow`` puts streams together again after a break; ``types`` and
-``problems`` are what comes back. Nothing of server, store or keeper is imported.
+httpx2, blocking or not; ``retry`` says how long each try and all of them may take; ``follow`` puts
+streams together again after a break; ``types`` and ``problems`` are what comes back. Nothing of
+server, store or keeper is imported.
 """
 
 from scriptservice.client.aio import AsyncClient
