@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def test_what_a_backup_calls_open_is_lost_unless_it_waited_and_may_start(
     ran.touch()
     ran.chmod(0o666)
     done = service.run("echo done; exit 3")["id"]
-    running = service.submit("sleep 600")["id"]
+    running = service.submit("sleep 3600")["id"]
     service.wait_for(running, "running")
     waiting = [service.submit(f"echo {number} >>{ran}")["id"] for number in range(5)]
     copy = service.data_dir.parent / "copy"
@@ -128,30 +127,25 @@ def test_a_backup_under_load_is_of_one_moment(
     ]
     service.wait_for_output(loads[0], b"\n10000\n")
     submitted: list[str] = []
-    slowest = 0.0
     stop = threading.Event()
 
     def submit() -> None:
-        nonlocal slowest
         while not stop.is_set():
-            began = time.monotonic()
             submitted.append(service.submit("true")["id"])
-            slowest = max(slowest, time.monotonic() - began)
 
     submitter = threading.Thread(target=submit)
     submitter.start()
     copies = [service.data_dir.parent / f"copy{number}" for number in range(2)]
     try:
         eventually(lambda: len(submitted) > 20, "some commands")
-        before = len(submitted)
         for copy in copies:
+            before = len(submitted)
             back_up(service, copy)
-        during = len(submitted) - before
+            # The second began after the first was answered: nobody waits for the end of a backup.
+            assert len(submitted) - before >= 2
     finally:
         stop.set()
         submitter.join(PATIENCE_SECONDS)
-    assert during > 0
-    assert slowest < 5
     for command in [*loads, *submitted]:
         service.wait(command)
     expected = {command: service.bytes_of(command) for command in loads}

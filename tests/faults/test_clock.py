@@ -8,13 +8,12 @@ import pytest
 
 from support.clock import DAY_SECONDS, Clock
 from support.oracle import Trial, every_kind, late, quick
-from support.scripts import ask_to_stop
-from support.service import ON_SQLITE, Service
+from support.scripts import ask_to_stop, stop
+from support.service import ON_SQLITE, Service, eventually
 from support.upgrades import Installation
 
 ROOM = 3
 SECONDS = 2.0
-SLACK_SECONDS = 3.0
 
 
 @pytest.fixture
@@ -53,21 +52,24 @@ def test_time_outs_and_order_go_by_no_clock_that_can_be_set(
 
 
 def timers_go_on(service: Service, clock: Clock, days: int) -> None:
-    """Time-out, grace and the wait for leftovers end when they should."""
+    """Time-out, grace and the wait for leftovers end, and not too soon.
+
+    By a clock that was set they would end at once, or a day later, which nobody waits for.
+    """
     began = time.monotonic()
     forever = {"timeout_seconds": SECONDS, "grace_seconds": 0}
     timed = service.submit("echo begun; sleep 3600", **forever)["id"]
     left = service.submit("echo begun; sleep 3600 & exit 0", leftover_seconds=SECONDS)["id"]
     stopped = service.submit("trap '' TERM; echo begun; sleep 3600; sleep 3600")["id"]
-    for command in (timed, left, stopped):
+    eventually(lambda: service.get(timed)["started_at"], "it to start")
+    for command in (left, stopped):
         service.wait_for_output(command, b"begun")
     ask_to_stop(service, stopped, grace_seconds=SECONDS)
     set_clock(service, clock, days)
     ends = {}
     for command in (timed, left, stopped):
         ends[command] = service.wait(command)
-        took = time.monotonic() - began
-        assert SECONDS - 0.1 < took < SECONDS + SLACK_SECONDS, ends[command]
+        assert time.monotonic() - began > SECONDS - 0.1, ends[command]
     assert ends[timed]["status"] == "timed_out"
     assert (ends[left]["status"], ends[left]["leftovers_killed"]) == ("succeeded", 1)
     assert (ends[stopped]["status"], ends[stopped]["signal"]) == ("stopped", "SIGKILL")
@@ -75,10 +77,9 @@ def timers_go_on(service: Service, clock: Clock, days: int) -> None:
 
 def order_stays(service: Service, clock: Clock, days: int) -> None:
     """Who waits does so in the order of coming, for as long as was said."""
-    held = [service.submit("sleep 3600")["id"] for _ in range(ROOM - 1)]
-    fields = {"timeout_seconds": SECONDS, "grace_seconds": 0, "queue_timeout_seconds": 3600}
-    held.append(service.submit("sleep 3600", **fields)["id"])
-    service.wait_for(held[-1], "running")
+    held = [service.submit("sleep 3600")["id"] for _ in range(ROOM)]
+    for command in held:
+        service.wait_for(command, "running")
     script = "echo $SCRIPTSERVICE_COMMAND_ID >> order"
     waiting = [service.submit(script, queue_timeout_seconds=3600)["id"] for _ in range(2)]
     began = time.monotonic()
@@ -88,12 +89,11 @@ def order_stays(service: Service, clock: Clock, days: int) -> None:
     waiting += [service.submit(script, queue_timeout_seconds=3600)["id"] for _ in range(2)]
     assert service.wait(short)["status"] == "timed_out"
     assert time.monotonic() - began > SECONDS / 2 - 0.1
-    assert service.wait(held.pop())["status"] == "timed_out"
+    assert stop(service, held.pop(), grace_seconds=0)["status"] == "stopped"
     for command in waiting:
         assert service.wait(command)["status"] == "succeeded"
     order = service.data_dir / "work" / "order"
     assert order.read_text().split() == waiting
     order.unlink()
     for command in held:
-        ask_to_stop(service, command, grace_seconds=0)
-        service.wait(command)
+        stop(service, command, grace_seconds=0)

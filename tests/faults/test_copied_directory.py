@@ -65,7 +65,7 @@ def test_a_copy_made_after_a_stop(make_service: Callable[..., Service], runs: Pa
     original = make_service("--max-running", "1").start()
     script = f"echo $SCRIPTSERVICE_COMMAND_ID >> {runs}/runs"
     original.run(script)
-    running = original.submit(f"{script}; echo ready; sleep 600")["id"]
+    running = original.submit(f"{script}; echo ready; sleep 3600")["id"]
     queued = original.submit(script)["id"]
     original.wait_for_output(running, b"ready")
     assert original.stop() == 0
@@ -100,7 +100,7 @@ def test_an_older_database_put_back_runs_nothing_again(
 ) -> None:
     service = make_service("--max-running", "1").start()
     script = "echo $SCRIPTSERVICE_COMMAND_ID >> runs"
-    blocker = service.submit("sleep 600")["id"]
+    blocker = service.submit("sleep 3600")["id"]
     service.wait_for(blocker, "running")
     queued = service.submit(script)["id"]
     service.stop()

@@ -15,9 +15,11 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from scriptservice.keeper.fault_points import VARIABLE, arm, pending
 from scriptservice.keeper.journal import HEADER_BYTES, SEGMENT_HEADER_BYTES, Kind, segment_bases
 from scriptservice.keeper.journal_repair import scan
 from scriptservice.keeper.spawn import MARKER
+from support.gates import Gate
 from support.oracle import Script, Trial, late, parent, printer, quick, stubborn, ticker
 from support.scripts import keeper_of
 from support.service import (
@@ -34,9 +36,15 @@ SEGMENT = 64 << 20
 
 
 @pytest.fixture(scope="module")
-def hurt() -> Iterator[Service]:
+def faults() -> Path:
+    """Where is said what is to happen at which fault point."""
+    return new_directory()
+
+
+@pytest.fixture(scope="module")
+def hurt(faults: Path) -> Iterator[Service]:
     """The service whose journal is damaged again and again."""
-    service = Service(None, *SOME_AT_ONCE)
+    service = Service(None, *SOME_AT_ONCE, environment={VARIABLE: str(faults)})
     try:
         yield service.start()
     finally:
@@ -197,7 +205,7 @@ def test_a_segment_is_missing(which: int | None, hurt: Service) -> None:
     trial.verify(keeper_died=True)
 
 
-def test_damage_under_a_running_service(hurt: Service) -> None:
+def test_damage_under_a_running_service(hurt: Service, faults: Path) -> None:
     """What ended in the damaged part is not started again, by no server that follows."""
     trial = Trial(hurt)
     trial.submit(quick())
@@ -205,12 +213,13 @@ def test_damage_under_a_running_service(hurt: Service) -> None:
     keeper = keeper_of(hurt)
     before = ends_in(hurt)
     keeper.send_signal(signal.SIGSTOP)
-    ends = quick(7)
-    trial.submit(
-        Script("lasting", "sleep 2; echo line 1; exit 5", ("failed", 5), stdout=b"line 1\n")
-    )
+    arm(str(faults), "dispatch.sent", "pass 3")
+    gate = Gate(hurt)
+    lasting = f"{gate.block}; echo line 1; exit 5"
+    trial.submit(Script("lasting", lasting, ("failed", 5), stdout=b"line 1\n"))
     for _ in range(3):
-        trial.submit(ends)
+        trial.submit(quick(7))
+    eventually(lambda: not pending(str(faults), "dispatch.sent"), "all four to be sent")
     server = psutil.Process(hurt.server_pid)
     server.send_signal(signal.SIGSTOP)
     keeper.send_signal(signal.SIGCONT)
@@ -219,6 +228,7 @@ def test_damage_under_a_running_service(hurt: Service) -> None:
     flip(hurt, starts[-4])
     server.send_signal(signal.SIGCONT)
     psutil.wait_procs([server], PATIENCE_SECONDS)
+    gate.open()
     finals = [hurt.wait(str(sent.id)) for sent in trial.sent]
     assert [final["status"] for final in finals] == ["succeeded", "failed", "lost", "lost", "lost"]
     hurt.kill_server()
@@ -270,7 +280,7 @@ def test_a_power_cut(
     for process in processes_with(trial.mark):
         process.kill()
     # What has the same ids after a reboot is somebody else's.
-    stranger = subprocess.Popen(["sleep", "600"], env={MARKER: str(trial.sent[-1].id)})
+    stranger = subprocess.Popen(["sleep", "3600"], env={MARKER: str(trial.sent[-1].id)})
     cut(hurt)
     hurt.under = after_a_reboot
     try:

@@ -17,6 +17,7 @@ import pytest
 from support.oracle import Trial, late, polite, quick, stubborn, ticker
 from support.scripts import keeper_of
 from support.service import PATIENCE_SECONDS, Service, eventually, new_directory
+from support.upgrades import servers
 
 FEW_AT_ONCE = ("--max-running", "4")
 
@@ -61,11 +62,14 @@ def lose(service: Service) -> None:
 @contextmanager
 def without_server(service: Service) -> Iterator[None]:
     """Between the death of a server and the start of the next; scripts go on."""
-    keeper, server = keeper_of(service), psutil.Process(service.server_pid)
+    keeper = keeper_of(service)
     keeper.send_signal(signal.SIGSTOP)
-    server.kill()
-    # Its keeper does not reap it: it is a zombie, or there was none just then.
-    eventually(lambda: server.status() == psutil.STATUS_ZOMBIE, "its end")
+    eventually(lambda: keeper.status() == psutil.STATUS_STOPPED, "the keeper to stand still")
+    # It neither reaps nor starts any from now on: one is a zombie then, or there is none just now.
+    for pid in servers(service):
+        server = psutil.Process(pid)
+        server.kill()
+        eventually(lambda: server.status() == psutil.STATUS_ZOMBIE, "its end")  # noqa: B023
     yield
     keeper.send_signal(signal.SIGCONT)
     service.close_client()

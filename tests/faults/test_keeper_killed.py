@@ -37,7 +37,8 @@ def test_what_ran_is_lost_and_nobody_survives(
     command = service.submit(
         f"""trap '' TERM HUP INT
         echo $SCRIPTSERVICE_COMMAND_ID >> runs
-        setsid sleep {mark} & sleep {mark} & sleep 0.2; kill -STOP $!
+        setsid sleep {mark} & sleep {mark} &
+        until grep -q {mark} /proc/$!/cmdline; do sleep 0.02; done; kill -STOP $!
         (setsid sleep {mark} >/dev/null 2>&1 </dev/null &)
         echo started; echo problem >&2
         sleep {mark}"""
@@ -91,7 +92,7 @@ def test_bytes_nobody_had_read_are_rescued(
     assert keeper is not None
     command = service.submit(
         """echo first; while [ ! -e go ]; do sleep 0.02; done
-        seq 5000; echo end >&2; : > printed; sleep 600"""
+        seq 5000; echo end >&2; : > printed; sleep 3600"""
     )["id"]
     service.wait_for_output(command, b"first")
     os.kill(keeper.pid, signal.SIGSTOP)
@@ -180,9 +181,13 @@ def test_a_process_that_got_a_reused_id_is_not_touched(
     make_service: Callable[..., Service], bystander: subprocess.Popen[bytes]
 ) -> None:
     service = make_service("--no-use-cgroups").start()
-    command = service.submit("sleep 600")["id"]
-    eventually(lambda: processes_with(command), "its process")
-    (script,) = (process for process in processes_with(command) if process.name() == "bash")
+    command = service.submit("read -r < <(sleep 3600)")["id"]
+
+    def named(name: str) -> list[psutil.Process]:
+        return [each for each in processes_with(command) if name in each.cmdline()[0]]
+
+    eventually(lambda: named("sleep"), "its last process")
+    script = min(named("bash"), key=lambda each: (each.create_time(), each.pid))
     service.kill_keeper()
     for process in processes_with(command):
         process.kill()
@@ -211,7 +216,7 @@ def test_a_second_keeper_is_refused_while_the_first_lives(
     make_service: Callable[..., Service],
 ) -> None:
     service = make_service().start()
-    command = service.submit("sleep 600")["id"]
+    command = service.submit("sleep 3600")["id"]
     service.wait_for(command, "running")
     second = Service(service.data_dir).start(wait=False)
     assert second.process is not None

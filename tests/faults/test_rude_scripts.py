@@ -1,5 +1,6 @@
 """Scripts that resist, flee, bomb and flood: told truly, ended wholly, and nobody else notices."""
 
+import contextlib
 import os
 import random
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from support.gates import Gate
 from support.oracle import Trial, every_kind
 from support.rude import every_rudeness, every_signal, flees
 from support.scripts import keeper_of, peak_bytes, stop, unique_seconds
@@ -58,14 +60,24 @@ def test_who_flees_is_caught_by_the_next_keeper(service: Service) -> None:
         sent = trial.submit(script)
         service.wait_for_output(str(sent.id), b"line 0000001")
     # Of the scripts themselves; who flees is never there when it is looked at.
-    groups = {os.getpgid(each.pid) for each in processes_with("sleep") if of(each, trial.mark)}
-    assert len(groups) == 2
+    eventually(lambda: len(groups_of(trial.mark)) == 2, "both to sleep")
+    groups = groups_of(trial.mark)
     service.kill_keeper()
     assert all(map(exists, groups))
     service.start()
     trial.verify(keeper_died=True)
     # Who is dead has still to be reaped, by whoever inherited it from the dead keeper.
     eventually(lambda: not any(map(exists, groups)), "them to be gone")
+
+
+def groups_of(mark: str) -> set[int]:
+    """Return the process groups of what sleeps of a trial."""
+    found = set()
+    for each in processes_with("sleep"):
+        with contextlib.suppress(ProcessLookupError):
+            if of(each, mark):
+                found.add(os.getpgid(each.pid))
+    return found
 
 
 def exists(group: int) -> bool:
@@ -98,13 +110,11 @@ def test_a_fork_bomb_is_ended_by_a_stop(service: Service) -> None:
         lambda: len(processes_with(mark)) > BOMB,
         lambda: f"it to go off: {len(processes_with(mark))} processes",
     )
-    began = time.monotonic()
     # Not a script of that user's: it may start no more processes.
     assert service.client.get("/readyz").status_code == 200
     assert stop(service, bomb, grace_seconds=0)["status"] == "stopped"
     assert processes_with(mark) == []
     assert processes_with(bomb) == []
-    assert time.monotonic() - began < PATIENCE_SECONDS * 2
     assert service.bytes_of(bomb, stream="stdout") == b"lit\n"
     trial.submit_all(every_kind())
     trial.verify()
@@ -118,19 +128,17 @@ def _flood(service: Service, seconds: float) -> None:
     journal = service.data_dir / "journal"
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        began = time.monotonic()
         assert service.run("echo fine", PATIENCE_SECONDS)["status"] == "succeeded"
-        assert time.monotonic() - began < PATIENCE_SECONDS
         assert sum(path.stat().st_size for path in journal.glob("*")) < SPOOL_BYTES
         assert peak_bytes(keeper) < KEEPER_BYTES
         assert peak_bytes(server) < SERVER_BYTES
+    eventually(lambda: service.get(kept)["output"]["bytes"] > YES_LIMIT_BYTES, "much output")
+    eventually(lambda: service.get(cut)["output"]["discarded_bytes"], "some to be dropped")
     for command in (kept, cut):
         assert stop(service, command, grace_seconds=0)["status"] == "stopped"
     output = service.get(cut)["output"]
     assert output["bytes"] == YES_LIMIT_BYTES
     assert output["discarded_bytes"] > 0
-    size = service.get(kept)["output"]["bytes"]
-    assert size > YES_LIMIT_BYTES
     assert service.bytes_of(kept, tail=100_000) in (b"y\n" * 50_000, b"\ny" * 50_000)
     assert service.client.delete(f"/v1/commands/{kept}").status_code == 204
     trial.verify()
@@ -159,7 +167,9 @@ def test_the_shared_directory_is_deleted_and_the_keeper_killed_by_a_script_of_it
     keeper = service.process
     assert keeper is not None
     server = psutil.Process(service.server_pid)
-    murderer = service.submit("sleep 0.2; kill -KILL $PPID; sleep 3600")["id"]
+    gate = Gate(service)
+    murderer = service.submit(f"{gate.wait}; kill -KILL $PPID; sleep 3600")["id"]
+    gate.open()
     assert keeper.wait(PATIENCE_SECONDS) == -9
     psutil.wait_procs([server], PATIENCE_SECONDS)
     service.close_client()

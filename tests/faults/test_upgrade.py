@@ -3,30 +3,44 @@
 import asyncio
 import os
 import signal
-import time
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import psutil
+import pytest
 
-from support.cli import cli
+from support.cli import cli, environment
+from support.gates import Gate
 from support.load import Load
 from support.scripts import ask_to_stop, keeper_of, unique_seconds, zombies_of
 from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually, processes_with
 from support.upgrades import (
     UNTIL_TOLD,
+    HeldUpgrade,
+    Installation,
     ask_for_upgrade,
     descriptors,
     end_of_upgrade,
     let_end,
     report_of,
+    servers,
     upgrade,
     wait_for_step,
 )
+
+
+@pytest.fixture
+def installation() -> Iterator[Installation]:
+    made = Installation()
+    yield made
+    made.remove()
+
 
 PRINTER = f"""
 import itertools, os, sys, time
@@ -67,56 +81,88 @@ def must_be_whole(service: Service, printer: str) -> None:
     assert err == printed(2, lines)
 
 
-def servers(service: Service) -> list[int]:
-    children = keeper_of(service).children()
-    return [child.pid for child in children if "scriptservice.server" in child.cmdline()]
+TIMER_SECONDS = 8.0
 
 
-def seconds_between(earlier: str, later: str) -> float:
-    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+def utc_seconds() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+def must_be_punctual(final: dict[str, Any], began: float, upgraded: float) -> None:
+    """A timer of `TIMER_SECONDS` went off when it should.
+
+    If an upgrade had set it again, it would have done so later by all that passed until then: a
+    time that grows with the slowness of the machine, as whatever delays the keeper does.
+
+    Args:
+        final: the command that it ended.
+        began: when it was set, at the earliest.
+        upgraded: when the last upgrade was asked for.
+    """
+    took = datetime.fromisoformat(final["exited_at"]).timestamp() - began
+    assert TIMER_SECONDS - 0.1 < took < TIMER_SECONDS + (upgraded - began) / 2, final
 
 
 def test_everything_goes_on_through_two_upgrades(make_service: Callable[..., Service]) -> None:
-    service = make_service("--max-running", "6").start()
+    service = make_service("--max-running", "7").start()
     keeper, old = keeper_of(service).pid, service.server_pid
     mark = unique_seconds()
+    gate = Gate(service)
     daemon = service.submit(f"setsid sleep {mark} & echo up", leftover_seconds=3600)["id"]
     service.wait_for_output(daemon, b"up\n")
     eventually(lambda: service.get(daemon)["exited_at"], "the daemon's parent to end")
-    reader = service.submit("read a; sleep 12; read b; echo $b-$a", stdin="one\ntwo\n")["id"]
-    ignorant = service.submit("trap '' TERM; echo up; while :; do sleep 0.1; done")["id"]
-    service.wait_for_output(ignorant, b"up\n")
-    late = service.submit("sleep 3600", timeout_seconds=12, grace_seconds=1)["id"]
-    kept = service.submit("read line < <(sleep 14; echo x); exit 5", working_directory="private")
+    reader = service.submit(f"read a; {gate.block}; read b; echo $b-$a", stdin="one\ntwo\n")["id"]
+    ignorant = "trap '' TERM; echo up; while :; do sleep 0.1; done"
+    stopped, overdue = (service.submit(ignorant)["id"] for _ in range(2))
+    kept = service.submit(f"{gate.block}; exit 5", working_directory="private")["id"]
     printer = submit_printer(service)
-    queued = service.submit("echo queued")["id"]
+    for command in (stopped, overdue):
+        service.wait_for_output(command, b"up\n")
     service.wait_for_output(printer, b"1 0001000")
-    assert service.get(queued)["status"] == "queued"
-    stopped_at = time.monotonic()
-    ask_to_stop(service, ignorant, grace_seconds=12)
+    ask_to_stop(service, stopped, grace_seconds=3600)
+    began = utc_seconds()
+    fields = {"timeout_seconds": TIMER_SECONDS, "grace_seconds": 3600}
+    late = service.submit("sleep 3600", **fields)["id"]
+    ask_to_stop(service, overdue, grace_seconds=TIMER_SECONDS)
+    for command in (reader, kept, late):
+        eventually(lambda: service.get(command)["started_at"], "it to run")  # noqa: B023
     before = descriptors(keeper)
+    # They take the places of those that a timer ends, so that the last one waits in any case.
+    placed = [service.submit(gate.block)["id"] for _ in range(2)]
+    queued = service.submit("echo queued")["id"]
 
     for _ in range(2):
+        upgraded = utc_seconds()
         report = upgrade(service)
         assert report.ok, report
         assert keeper_of(service).pid == keeper
     assert old not in servers(service)
     assert len(servers(service)) == 1
-    assert descriptors(keeper) == before
-    assert zombies_of(keeper_of(service)) == []
-    assert service.get(ignorant)["status"] == "stopping"
-
-    final = service.wait(ignorant)
+    assert service.get(stopped)["status"] == "stopping"
+    assert service.get(queued)["status"] == "queued"
+    final = service.wait(overdue)
     assert (final["status"], final["signal"]) == ("stopped", "SIGKILL")
-    assert 11.9 < time.monotonic() - stopped_at < 15
+    must_be_punctual(final, began, upgraded)
     final = service.wait(late)
     assert final["status"] == "timed_out"
-    assert 11.9 < seconds_between(final["started_at"], final["exited_at"]) < 15
+    must_be_punctual(final, began, upgraded)
+    for command in placed:
+        service.wait_for(command, "running")
+    eventually(lambda: descriptors(keeper) == before, "the descriptors to be as before")
+    assert service.get(queued)["status"] == "queued"
+    assert zombies_of(keeper_of(service)) == []
+
+    ask_to_stop(service, stopped, grace_seconds=0)
+    final = service.wait(stopped)
+    assert (final["status"], final["signal"]) == ("stopped", "SIGKILL")
+    gate.open()
     assert service.wait(reader)["status"] == "succeeded"
     assert service.bytes_of(reader) == b"two-one\n"
-    assert service.wait(kept["id"])["exit_code"] == 5
+    assert service.wait(kept)["exit_code"] == 5
+    for command in (*placed, queued):
+        service.wait(command)
     must_be_whole(service, printer)
-    assert service.wait(queued)["status"] == "succeeded"
+    assert service.get(queued)["status"] == "succeeded"
     assert len(processes_with(mark)) == 1
     ask_to_stop(service, daemon)
     assert service.wait(daemon)["leftovers_killed"] >= 1
@@ -133,13 +179,14 @@ def test_ten_signals_under_load(make_service: Callable[..., Service]) -> None:
     before = descriptors(keeper)
     printers = [submit_printer(service) for _ in range(3)]
     small: list[str] = []
-    for _ in range(10):
+    for turn in range(10):
         number = ask_for_upgrade(service)
-        moment = time.monotonic() + 0.8
-        while time.monotonic() < moment:
+        before_it = len(small)
+        # Every third is waited for; the others meet one that is under way, or is still to come.
+        while len(small) < before_it + 20 or (turn % 3 == 2 and not is_over(service, number)):
             small.append(submit_somehow(service, f"echo {len(small)}"))
     # The last signal may have come in the midst of one, and then another follows.
-    eventually(lambda: report_of(service).done and report_of(service).number >= number, "it")
+    eventually(lambda: is_over(service, number), "it")
     report = end_of_upgrade(service, report_of(service).number)
     assert report.ok, report
     assert report.number >= 3
@@ -152,6 +199,11 @@ def test_ten_signals_under_load(make_service: Callable[..., Service]) -> None:
     eventually(lambda: descriptors(keeper) == before, "the descriptors to be as before")
     assert open_in_a_script(service) == inherited
     eventually(lambda: zombies_of(keeper_of(service)) == [], "no zombie")
+
+
+def is_over(service: Service, number: int) -> bool:
+    report = report_of(service)
+    return report.done and report.number >= number
 
 
 def open_in_a_script(service: Service) -> bytes:
@@ -177,29 +229,30 @@ def test_the_new_server_is_killed_right_after_its_turn_came(
     service = make_service().start()
     printer = submit_printer(service)
     service.wait_for_output(printer, b"1 0001000")
-    number = ask_for_upgrade(service)
-    wait_for_step(service, number, "takes over")
-    service.kill_server()
-    report = end_of_upgrade(service, number)
+    held = HeldUpgrade(service)
+    held.take_over()
+    os.kill(held.held, signal.SIGKILL)
+    report = end_of_upgrade(service, held.number)
     assert report.ok, report
     must_be_whole(service, printer)
 
 
 def test_the_old_server_is_killed_while_it_retires(make_service: Callable[..., Service]) -> None:
     service = make_service().start()
-    old = service.server_pid
     printer = submit_printer(service)
     service.wait_for_output(printer, b"1 0001000")
-    number = ask_for_upgrade(service)
-    wait_for_step(service, number, "retires")
-    os.kill(old, signal.SIGKILL)
-    report = end_of_upgrade(service, number)
+    held = HeldUpgrade(service)
+    os.kill(held.old, signal.SIGKILL)
+    report = end_of_upgrade(service, held.number)
     assert report.ok, report
     must_be_whole(service, printer)
 
 
-def test_the_successor_is_killed_before_its_turn(make_service: Callable[..., Service]) -> None:
-    service = make_service().start()
+def test_the_successor_is_killed_before_its_turn(
+    make_service: Callable[..., Service], installation: Installation
+) -> None:
+    service = make_service(python=installation.python).start()
+    installation.hold_servers()
     old = service.server_pid
     number = ask_for_upgrade(service)
     successor = eventually(lambda: set(servers(service)) - {old}, "a successor").pop()
@@ -216,9 +269,12 @@ def test_the_keeper_is_killed_in_the_midst(make_service: Callable[..., Service])
     mark = unique_seconds()
     command = service.submit(f"echo before; sleep {mark}")["id"]
     service.wait_for_output(command, b"before")
-    number = ask_for_upgrade(service)
-    wait_for_step(service, number, "retires")
+    held = HeldUpgrade(service)
+    # It takes no other step, while the old server goes on to see its end.
+    keeper_of(service).send_signal(signal.SIGSTOP)
+    held.go_on()
     service.kill_keeper()
+    service.close_client()
     service.start()
     final = service.wait(command)
     assert final["status"] == "lost"
@@ -228,54 +284,100 @@ def test_the_keeper_is_killed_in_the_midst(make_service: Callable[..., Service])
     assert upgrade(service).ok
 
 
-def test_sigterm_wins(make_service: Callable[..., Service]) -> None:
-    for step in ("prepares", "retires", "takes over"):
-        service = make_service("--shutdown-grace-seconds", "1").start()
-        command = service.submit(
-            "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done"
-        )
-        service.wait_for_output(command["id"], b"up")
-        number = ask_for_upgrade(service)
-        wait_for_step(service, number, step)
-        assert service.stop() == 0
-        report = report_of(service)
-        assert (report.done, report.ok) == (True, False)
-        assert report.message == "the service is shutting down"
-        # Recorded before the end, by whichever server was there, not only at the next start.
-        assert [row[0] for row in service.sql("SELECT status FROM commands")] == ["stopped"]
-        service.start()
-        final = service.get(command["id"])
-        assert (final["status"], final["exit_code"]) == ("stopped", 4), step
-        assert service.bytes_of(command["id"], stream="stdout") == b"up\nbye\n"
-        service.close()
+@pytest.mark.parametrize("step", ["prepares", "retires", "takes over"])
+def test_sigterm_wins(
+    make_service: Callable[..., Service], installation: Installation, step: str
+) -> None:
+    service = make_service("--shutdown-grace-seconds", "3600", python=installation.python).start()
+    command = service.submit("trap 'echo bye; exit 4' TERM; echo up; while :; do sleep 0.05; done")
+    service.wait_for_output(command["id"], b"up")
+    service.close_client()
+    assert service.process is not None
+    if step == "prepares":
+        held = None
+        gate = installation.hold_servers()
+        wait_for_step(service, ask_for_upgrade(service), step)
+    else:
+        held = HeldUpgrade(service)
+        if step == "takes over":
+            held.take_over()
+    service.process.terminate()
+    if held is not None:
+        held.go_on()
+    assert service.process.wait(PATIENCE_SECONDS) == 0
+    report = report_of(service)
+    assert (report.done, report.ok) == (True, False)
+    assert report.message == "the service is shutting down"
+    # Recorded before the end, by whichever server was there, not only at the next start.
+    assert [row[0] for row in service.sql("SELECT status FROM commands")] == ["stopped"]
+    if step == "prepares":
+        gate.touch()
+    service.start()
+    final = service.get(command["id"])
+    assert (final["status"], final["exit_code"]) == ("stopped", 4), step
+    assert service.bytes_of(command["id"], stream="stdout") == b"up\nbye\n"
 
 
 def test_followers_go_on(make_service: Callable[..., Service]) -> None:
     """A follower's connection outlives the old server by 3 s and then ends; the client goes on."""
     service = make_service().start()
-    command = service.submit("for i in $(seq 1 400); do echo $i; sleep 0.02; done")["id"]
-    number = ask_for_upgrade(service)
-    result = cli(service, "logs", "--follow", command)
-    assert result.stdout.split() == [str(n).encode() for n in range(1, 401)], result.stderr
-    assert end_of_upgrade(service, number).ok
+    gate = Gate(service)
+    command = service.submit(f"seq 200; {gate.wait}; seq 201 400")["id"]
+    words = [sys.executable, "-m", "scriptservice.cli", "logs", "--follow", command]
+    printed_to = service.data_dir.parent / "followed"
+    with printed_to.open("wb") as file:
+        follower = subprocess.Popen(
+            words, env=environment(service), stdin=subprocess.DEVNULL, stdout=file
+        )
+    try:
+        eventually(lambda: b"\n200\n" in printed_to.read_bytes(), "it to follow")
+        old = service.server_pid
+        assert upgrade(service).ok
+        assert old not in servers(service)
+        gate.open()
+        assert follower.wait(PATIENCE_SECONDS) == 0
+    finally:
+        follower.kill()
+        follower.wait()
+    assert printed_to.read_bytes().split() == [b"%d" % number for number in range(1, 401)]
 
 
 def test_waiting_requests_are_answered(make_service: Callable[..., Service]) -> None:
     service = make_service().start()
-    number = ask_for_upgrade(service)
-    wait_for_step(service, number, "retires")
-    # In the backlog, if the old server has closed already; with the old server, if not.
-    began = time.monotonic()
-    response = httpx.post(
-        f"{service.url}/v1/commands?wait=20",
-        json={"script": "sleep 6; echo end"},
-        headers=service.headers,
-        timeout=PATIENCE_SECONDS,
-    )
-    assert response.status_code == 201, response.text
-    assert time.monotonic() - began < 20
-    assert end_of_upgrade(service, number).ok
-    assert service.wait(response.json()["id"])["status"] == "succeeded"
+    gate = Gate(service)
+
+    def submit(script: str) -> httpx.Response:
+        return httpx.post(
+            f"{service.url}/v1/commands?wait=60",
+            json={"script": script},
+            headers=service.headers,
+            timeout=PATIENCE_SECONDS,
+        )
+
+    with ThreadPoolExecutor() as pool:
+        # The old server has it, and answers before its end, which comes after that.
+        waiting = pool.submit(submit, gate.wait)
+        eventually(lambda: service.client.get("/v1/commands").json()["items"], "it to wait")
+        held = HeldUpgrade(service)
+        before = connections_to(service)
+        # It is in the backlog, or the old server takes it before it takes no more.
+        late = pool.submit(submit, "echo end")
+        eventually(lambda: connections_to(service) > before, "its connection")
+        held.go_on()
+        response = waiting.result()
+        assert response.status_code == 201, response.text
+        assert response.json()["status"] == "running"
+        assert end_of_upgrade(service, held.number).ok
+        gate.open()
+        assert late.result().status_code == 201, late.result().text
+    for each in (response, late.result()):
+        assert service.wait(each.json()["id"])["status"] == "succeeded"
+
+
+def connections_to(service: Service) -> int:
+    """Return how many connections this process has to a service."""
+    found = psutil.Process().net_connections("tcp")
+    return sum(bool(each.raddr) and each.raddr[1] == service.port for each in found)
 
 
 @ON_SQLITE
@@ -307,14 +409,16 @@ def test_the_verb_says_how_it_went(make_service: Callable[..., Service]) -> None
 
 @ON_SQLITE
 def test_a_service_that_ends_during_the_upgrade_is_told(
-    make_service: Callable[..., Service],
+    make_service: Callable[..., Service], installation: Installation
 ) -> None:
-    service = make_service().start()
+    service = make_service(python=installation.python).start()
+    gate = installation.hold_servers()
     with ThreadPoolExecutor() as pool:
         asked: Any = pool.submit(cli, service, "upgrade", "--data-dir", str(service.data_dir))
         wait_for_step(service, 1, "prepares")
-        psutil.Process(keeper_of(service).pid).kill()
+        keeper_of(service).kill()
         result = asked.result()
+        gate.touch()
     assert result.returncode == 1
     assert b"the service has ended" in result.stderr
 

@@ -6,7 +6,6 @@ The keeper's cgroups are frozen, so that every launcher stands still the moment 
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from scriptservice.keeper.recovery import read_past
 from support.rig import Rig
 from support.scripts import ask_to_stop, cgroup_of, gone, keeper_of, unique_seconds, zombies_of
 from support.service import Service, eventually
+from support.upgrades import Installation
 
 
 class Frost:
@@ -72,9 +72,23 @@ class Frost:
 WAYS = {"launcher": (), "clone": ("--run-as", str(os.geteuid()))}
 
 
+@pytest.fixture(scope="module")
+def installation() -> Iterator[Installation]:
+    """One whose keeper waits for launchers for ever: what ends one here is something else."""
+    made = Installation()
+    made.change("keeper/launches.py", "LAUNCH_SECONDS = 30.0\n", "LAUNCH_SECONDS = 3600.0\n")
+    yield made
+    made.remove()
+
+
 @pytest.fixture(params=WAYS)
-def frost(make_service: Callable[..., Service], request: pytest.FixtureRequest) -> Iterator[Frost]:
-    service = make_service(*WAYS[request.param]).start()
+def frost(
+    make_service: Callable[..., Service],
+    installation: Installation,
+    request: pytest.FixtureRequest,
+) -> Iterator[Frost]:
+    flags = ("--shutdown-grace-seconds", "3600", *WAYS[request.param])
+    service = make_service(*flags, python=installation.python).start()
     frost = Frost(service, request.param)
     assert frost.way_now() == frost.way
     yield frost
@@ -100,11 +114,9 @@ def test_a_stop_ends_it(frost: Frost) -> None:
     mark = unique_seconds()
     command = frost.launch(f"echo ran; sleep {mark}")
     pid = frost.pid_of(command)
-    began = time.monotonic()
-    ask_to_stop(frost.service, command, grace_seconds=60)
+    ask_to_stop(frost.service, command, grace_seconds=3600)
     eventually(lambda: not psutil.pid_exists(pid), "the launcher to be gone")
     final = frost.service.wait(command)
-    assert time.monotonic() - began < 20
     assert final["status"] == "stopped"
     assert final["signal"] == "SIGKILL"
     assert frost.service.bytes_of(command) == b""
@@ -141,9 +153,7 @@ def test_a_keeper_that_dies_meanwhile_leaves_nobody(frost: Frost) -> None:
 def test_a_shutdown_waits_for_none(frost: Frost) -> None:
     service = frost.service
     commands = [frost.launch("echo ran") for _ in range(3)]
-    began = time.monotonic()
     assert service.stop() == 0
-    assert time.monotonic() - began < 20
     for command in commands:
         assert frost.kinds(command)[-1] == "CLOSED"
     service.start()
@@ -246,7 +256,7 @@ def test_a_script_that_stops_all_of_its_user_stops_no_keeper(
     service = make_service("--no-use-cgroups", "--script-uid", "59997").start()
     attacker = service.submit("echo up; while :; do kill -STOP -1; done")["id"]
     service.wait_for_output(attacker, b"up")
-    stopped = [service.submit("sleep 1000")["id"] for _ in range(20)]
+    stopped = [service.submit("sleep 3600")["id"] for _ in range(20)]
     for command in (*stopped, attacker):
         assert service.client.get("/readyz").status_code == 200
         ask_to_stop(service, command, grace_seconds=0)

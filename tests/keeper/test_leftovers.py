@@ -1,11 +1,11 @@
 """What a script leaves behind: waited for, ended, counted; and the directory it had to itself."""
 
-import time
 from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
 
+from support.gates import Gate
 from support.scripts import unique_seconds
 from support.service import Service, eventually, processes_with, running_service
 
@@ -23,12 +23,25 @@ def seconds_between(command: dict[str, str], first: str, second: str) -> float:
     return (moments[1] - moments[0]).total_seconds()
 
 
+ENDS_BY_ITS_SIGNAL = r"trap 'echo asked to end; exit' TERM; touch \$1; {then}; sleep \$0 & wait"
+"""Of a leftover: it says so when it is asked to end, for which one that is killed has no time."""
+
+
+def ends_by_its_signal(mark: str, then: str = ":") -> str:
+    """Return a script that leaves such a process, once it can do that."""
+    ready = f"ready-{mark}"
+    program = ENDS_BY_ITS_SIGNAL.format(then=then)
+    return f'bash -c "{program}" {mark} {ready} & until [ -e {ready} ]; do sleep 0.02; done'
+
+
 def test_a_leftover_gets_its_time_and_is_counted(service: Service) -> None:
     mark = unique_seconds()
-    command = service.run(f"sleep {mark} & setsid sleep {mark} & echo end", leftover_seconds=1)
+    script = f"setsid sleep {mark} & {ends_by_its_signal(mark)}; echo end"
+    command = service.run(script, leftover_seconds=1)
     assert command["status"] == "succeeded"
-    assert command["leftovers_killed"] == 2
-    assert 0.9 < seconds_between(command, "exited_at", "finished_at") < 1.9
+    assert command["leftovers_killed"] == 3
+    assert service.bytes_of(command["id"]) == b"end\nasked to end\n"
+    assert seconds_between(command, "exited_at", "finished_at") > 0.9
     assert processes_with(mark) == []
 
 
@@ -38,32 +51,42 @@ def test_a_leftover_that_resists_is_killed_a_second_later(service: Service) -> N
     command = service.run(script, leftover_seconds=0.5)
     assert (command["status"], command["exit_code"]) == ("failed", 7)
     assert command["leftovers_killed"] == 2
-    assert 1.4 < seconds_between(command, "exited_at", "finished_at") < 2.6
+    assert seconds_between(command, "exited_at", "finished_at") > 1.4
     assert processes_with(mark) == []
 
 
 def test_a_stopped_leftover_is_ended_by_its_signal(service: Service) -> None:
     mark = unique_seconds()
-    command = service.run(f"sleep {mark} & kill -STOP $!", leftover_seconds=0.2)
+    stopped = 'until grep -q "^State:.T" /proc/$!/status; do sleep 0.02; done'
+    leaves = ends_by_its_signal(mark, then=r"kill -STOP \$\$")
+    command = service.run(f"{leaves}; {stopped}", leftover_seconds=0.2)
     assert command["leftovers_killed"] == 1
-    assert seconds_between(command, "exited_at", "finished_at") < 1
+    assert service.bytes_of(command["id"]) == b"asked to end\n"
     assert processes_with(mark) == []
 
 
 def test_a_leftover_that_ends_in_time_is_not_counted(service: Service) -> None:
-    command = service.run("(sleep 0.4; echo late) & echo early", leftover_seconds=30)
-    assert command["leftovers_killed"] == 0
-    assert service.bytes_of(command["id"]) == b"early\nlate\n"
-    assert seconds_between(command, "exited_at", "finished_at") < 5
+    gate = Gate(service)
+    script = f"({gate.wait}; echo late) & echo early"
+    command = service.submit(script, leftover_seconds=3600)["id"]
+    eventually(lambda: service.get(command)["exited_at"], "its exit on record")
+    gate.open()
+    assert service.wait(command)["leftovers_killed"] == 0
+    assert service.bytes_of(command) == b"early\nlate\n"
 
 
 def test_no_time_for_leftovers_ends_them_at_once(service: Service) -> None:
+    """Sooner than others that had a little time, which began to wait before."""
     mark = unique_seconds()
-    before = time.monotonic()
-    command = service.run(f"sleep {mark} & :", leftover_seconds=0)
-    assert command["leftovers_killed"] == 1
-    assert time.monotonic() - before < 1.5
-    assert processes_with(mark) == []
+    for seconds in (2, 8, 32):
+        other = service.submit("sleep 3600 & :", leftover_seconds=seconds)["id"]
+        eventually(lambda: service.get(other)["exited_at"], "its exit on record")  # noqa: B023
+        command = service.run(f"sleep {mark} & :", leftover_seconds=0)
+        assert processes_with(mark) == []
+        assert command["leftovers_killed"] == 1
+        if command["finished_at"] < service.wait(other)["finished_at"]:
+            return
+    raise AssertionError("it waited")
 
 
 def test_a_stop_ends_the_wait_for_leftovers_and_the_exit_decides(service: Service) -> None:
@@ -95,12 +118,19 @@ def test_a_private_directory_is_empty_and_goes_with_its_command(service: Service
 
 
 def test_a_removal_holds_up_no_other_script(service: Service) -> None:
-    big = service.submit(
-        "for a in $(seq 40); do mkdir $a; (cd $a && touch $(seq 100)); done; sleep 0.2",
-        working_directory="private",
-    )["id"]
-    while service.get(big)["status"] in {"queued", "running"}:
-        before = time.monotonic()
-        assert service.run("echo quick")["status"] == "succeeded"
-        assert time.monotonic() - before < 2
-    assert service.wait(big)["status"] == "succeeded"
+    """Some begin and end between the end of a script and that of its directory."""
+    for _ in range(20):
+        big = service.submit(
+            "for a in $(seq 40); do mkdir $a; (cd $a && touch $(seq 100)); done",
+            working_directory="private",
+        )["id"]
+        others = []
+        while service.get(big)["status"] in {"queued", "running"}:
+            others.append(service.run("echo quick"))
+            assert others[-1]["status"] == "succeeded"
+        removed = service.wait(big)
+        assert removed["status"] == "succeeded"
+        began, ended = removed["exited_at"], removed["finished_at"]
+        if any(began < each["created_at"] and each["finished_at"] < ended for each in others):
+            return
+    raise AssertionError("no other script ran during twenty removals")

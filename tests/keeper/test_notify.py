@@ -107,10 +107,11 @@ def test_the_status_counts_and_is_not_told_at_every_script(
     started = time.monotonic()
     for _ in range(20):
         rig.wait_for(rig.spawn("echo done"), Kind.CLOSED)
-    stays = rig.spawn("sleep 100")
-    rig.wait_for(stays, Kind.STARTED)
+    # Two, as never before: one may have been told while a script ran.
+    for _ in range(2):
+        rig.wait_for(rig.spawn("sleep 3600"), Kind.STARTED)
     heard = []
-    while not heard or heard[-1] != "serving, 1 running":
+    while not heard or heard[-1] != "serving, 2 running":
         heard.append(listener.hear()["STATUS"])
     listener.hear_nothing_of("STATUS", 1.5)
     seconds = time.monotonic() - started
@@ -121,13 +122,13 @@ def test_the_watchdog_is_fed_at_half_its_time_whatever_the_server_does(
     listener: Listener, make_rig: Callable[..., Rig]
 ) -> None:
     rig = make_rig(notify_socket=listener.address, watchdog_seconds=2)
-    heard_at = []
-    for _ in range(4):  # from a server that never says that it is ready
+    heard_at: list[float] = []
+    # From a server that never says that it is ready. Where the machine holds up the keeper, or
+    # this test, some come late, and then the next ones soon.
+    while len(heard_at) < 40 and not is_even(heard_at[-4:]):
         assert listener.hear_of("WATCHDOG")["WATCHDOG"] == "1"
         heard_at.append(time.monotonic())
-    gaps = [later - earlier for earlier, later in pairwise(heard_at)]
-    assert max(gaps) < 2
-    assert sum(gaps) > 2, "it is not fed more often than need be"
+    assert is_even(heard_at[-4:]), heard_at
     # Only the keeper's loop is judged, so a keeper that stands still is silent.
     rig.process.send_signal(signal.SIGSTOP)
     eventually(lambda: state_of(rig.process.pid) == "T", "the keeper to stand still")
@@ -135,6 +136,12 @@ def test_the_watchdog_is_fed_at_half_its_time_whatever_the_server_does(
     listener.hear_nothing_of("WATCHDOG", 1.5)
     rig.process.send_signal(signal.SIGCONT)
     listener.hear_of("WATCHDOG")
+
+
+def is_even(heard_at: list[float]) -> bool:
+    """Whether a watchdog of 2 s was fed four times: each time soon enough, and not all the time."""
+    gaps = [later - earlier for earlier, later in pairwise(heard_at)]
+    return len(gaps) == 3 and max(gaps) < 2 and sum(gaps) > 2
 
 
 def test_no_watchdog_is_fed_that_nobody_has(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support.gates import Gate
 from support.scripts import keeper_of, unique_seconds
 from support.service import Service
 
@@ -108,7 +109,10 @@ for name in os.listdir("/proc/self/fd"):
     except OSError:
         pass  # the listing's own
 print(json.dumps(found))"""
-    many = [service.submit("sleep 1")["id"] for _ in range(5)]
+    gate = Gate(service)
+    many = [service.submit(gate.block)["id"] for _ in range(5)]
+    for command in many:
+        service.wait_for(command, "running")
     found = json.loads(printed(service, script, interpreter=["/usr/bin/python3"]))
     # Python opens its script again; 63 is what the interpreter was given.
     ours = {name: target for name, target in found.items() if "script" not in target}
@@ -116,6 +120,7 @@ print(json.dumps(found))"""
     assert ours["0"] == "/dev/null"
     assert "63" in found
     assert ours["1"].startswith("pipe:")
+    gate.open()
     for command in many:
         service.wait(command)
 
@@ -129,7 +134,12 @@ def test_limits_are_those_the_service_was_started_with(service: Service) -> None
 
 
 def test_limits_stay_when_the_keeper_needs_more(service: Service) -> None:
-    commands = [service.submit("ulimit -Sn; sleep 2")["id"] for _ in range(SOFT_LIMIT // 2)]
+    gate = Gate(service)
+    script = f"ulimit -Sn; {gate.block}; :"
+    commands = [service.submit(script)["id"] for _ in range(SOFT_LIMIT // 2)]
+    for command in commands:
+        service.wait_for(command, "running")
+    gate.open()
     for command in commands:
         final = service.wait(command)
         assert final["status"] == "succeeded"
@@ -155,7 +165,7 @@ def test_the_environment_is_clean(service: Service) -> None:
 
 def test_the_script_is_on_no_command_line(service: Service) -> None:
     secret = f"secret-{unique_seconds()}"
-    command = service.submit(f"echo ready; sleep 30; : {secret}")["id"]
+    command = service.submit(f"echo ready; sleep 3600; : {secret}")["id"]
     service.wait_for_output(command, b"ready")
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

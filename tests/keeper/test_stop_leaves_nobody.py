@@ -1,10 +1,13 @@
 """When a command is final nothing of its tree is alive, whatever its processes did about it."""
 
+import contextlib
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from scriptservice.keeper.linux import process_stat
+from support.gates import Gate
 from support.scripts import ask_to_stop, gone, stop, unique_seconds
 from support.service import Service, eventually, processes_with, running_service
 
@@ -81,11 +84,8 @@ def test_orphans_nobody_can_attribute_are_shown_and_end_when_nothing_runs(
     walk_service: Service,
 ) -> None:
     mark = unique_seconds()
-    other = started(walk_service, "echo ready; sleep 600")
-    # It has time to lose its environment: who is looked at earlier can still be attributed.
-    made = walk_service.run(f"(setsid env -i /bin/sleep {mark} >/dev/null 2>&1 &); sleep 0.5")
-    assert made["status"] == "succeeded"
-    stray = eventually(lambda: processes_with(mark), "the stray")[0]
+    other = started(walk_service, "echo ready; sleep 3600")
+    stray = stray_of(walk_service, mark)
 
     def shown() -> bool:
         degraded = walk_service.client.get("/readyz").json()["degraded"]
@@ -100,12 +100,37 @@ def test_orphans_nobody_can_attribute_are_shown_and_end_when_nothing_runs(
     )
 
 
+def stray_of(service: Service, mark: str) -> psutil.Process:
+    """Return a process that some script has left which has ended, and nobody knows which.
+
+    By chance it is looked at before it loses its environment, and so is ended with its script.
+    """
+    for _ in range(50):
+        gate = Gate(service)
+        made = service.submit(f"(setsid env -i /bin/sleep {mark} >/dev/null 2>&1 &); {gate.block}")
+        stray = eventually(lambda: without_environment(mark), "the stray")
+        gate.open()
+        assert service.wait(made["id"])["status"] == "succeeded"
+        if processes_with(mark):
+            assert isinstance(stray, psutil.Process)
+            return stray
+    raise AssertionError("it was always known whose it is")
+
+
+def without_environment(mark: str) -> psutil.Process | None:
+    for process in processes_with(mark):
+        with contextlib.suppress(psutil.Error):
+            if process.name() == "sleep" and not process.environ():
+                return process
+    return None
+
+
 def test_a_stranger_with_the_pipe_does_not_delay_a_stop(walk_service: Service) -> None:
     mark = unique_seconds()
-    other = started(walk_service, "echo ready; sleep 600")
+    other = started(walk_service, "echo ready; sleep 3600")
     command = started(
         walk_service,
-        f"(setsid setsid env -i /bin/sleep {mark} &); echo ready; sleep 600",
+        f"(setsid setsid env -i /bin/sleep {mark} &); echo ready; sleep 3600",
         leftover_seconds=3600,
     )
     assert stop(walk_service, command, grace_seconds=1)["status"] == "stopped"
@@ -114,15 +139,19 @@ def test_a_stranger_with_the_pipe_does_not_delay_a_stop(walk_service: Service) -
 
 
 def test_orphans_that_exec_for_ever_are_ended(service: Service) -> None:
+    gate = Gate(service)
     # Whoever looks at one may find no environment to tell whose it is by.
     commands = [
         service.submit(
-            """(setsid bash -c 'echo $$; exec bash -c "$PROGRAM"' &); sleep 0.2""",
+            f"""(setsid bash -c 'echo $$; exec bash -c "$PROGRAM"' &); {gate.wait}""",
             env={"PROGRAM": 'exec bash -c "$PROGRAM"'},
             leftover_seconds=0,
         )["id"]
         for _ in range(5)
     ]
+    for command in commands:
+        service.wait_for_output(command, b"\n")
+    gate.open()
     for command in commands:
         final = service.wait(command)
         stat = process_stat(int(service.bytes_of(command)))
@@ -143,7 +172,7 @@ def test_a_fork_chain_is_caught(
         hop() {{ if [ $1 -gt 0 ]; then hop $(($1 - 1)) & fi; }}
         echo ready
         hop 100000' {mark} &
-        sleep 600""",
+        sleep 3600""",
     )
     assert stop(target, command, grace_seconds=0)["status"] == "stopped"
     assert processes_with(mark) == []
@@ -156,7 +185,7 @@ def test_a_fork_chain_is_waited_for_to_its_end(service: Service) -> None:
             """hop() { if [ $1 -gt 0 ]; then hop $(($1 - 1)) & else echo end >$FILE; fi; }
             hop 100 >/dev/null 2>&1""",
             env={"FILE": "chain-end"},
-            leftover_seconds=60,
+            leftover_seconds=3600,
             working_directory=None,
         )
         end = service.run("cat chain-end; rm chain-end")
@@ -171,8 +200,8 @@ def test_the_exit_code_of_an_orderly_end_is_kept(service: Service) -> None:
 
 
 def test_a_script_that_stopped_itself_gets_the_signal(service: Service) -> None:
-    command = started(service, "trap 'exit 4' TERM; echo ready; kill -STOP $$; sleep 600")
-    final = stop(service, command, grace_seconds=600)
+    command = started(service, "trap 'exit 4' TERM; echo ready; kill -STOP $$; sleep 3600")
+    final = stop(service, command, grace_seconds=3600)
     assert (final["status"], final["exit_code"]) == ("stopped", 4)
 
 
@@ -202,8 +231,8 @@ EOS
 
 
 def test_a_second_stop_shortens_the_grace_and_changes_nothing_else(service: Service) -> None:
-    command = started(service, "trap '' TERM; echo ready; sleep 600 & wait; sleep 600")
-    ask_to_stop(service, command, grace_seconds=600)
+    command = started(service, "trap '' TERM; echo ready; sleep 3600 & wait; sleep 3600")
+    ask_to_stop(service, command, grace_seconds=3600)
     service.wait_for(command, "stopping")
     assert stop(service, command, grace_seconds=0)["status"] == "stopped"
 

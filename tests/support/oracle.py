@@ -10,18 +10,21 @@ import hashlib
 import itertools
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx2 as httpx
 
 from support.scripts import keeper_of, zombies_of
-from support.service import FINAL, Service, eventually, processes_with
+from support.service import FINAL, PATIENCE_SECONDS, Service, eventually, processes_with
 from support.upgrades import descriptors
 
 MARK = "ORACLE_MARK"
 _SHOWN = ["pid", "ppid", "status", "cmdline", "create_time", "num_fds"]
 RUN = 'echo "$SCRIPTSERVICE_COMMAND_ID" >> "$RUNS"\n'
+WHOLE = 'echo "$SCRIPTSERVICE_COMMAND_ID" >> "$RUNS.whole"'
+"""What a script that may be cut says after its last line, so that this line must be there."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Script:
         stop: how it is to be stopped once it has begun; None for not.
         signal: what ended it, if that is known.
         runs: False if it cannot be started.
+        cut: whether it may be ended before it has printed, or done anything at all: by a time-out,
+            which does not wait for a slow machine. It notes itself once all is printed (`WHOLE`).
     """
 
     kind: str
@@ -51,6 +56,7 @@ class Script:
     stop: dict[str, Any] | None = None
     signal: str | None = None
     runs: bool = True
+    cut: bool = False
 
 
 def numbered(first: int, last: int, word: str = "line") -> bytes:
@@ -95,17 +101,20 @@ def stubborn(grace_seconds: float = 0.3) -> Script:
 def polite() -> Script:
     """Exits with 3 when it is asked to end; what it then prints counts."""
     text = "trap 'echo line 0000002; exit 3' TERM; echo line 0000001; sleep 3600 & wait"
-    return Script("polite", text, ("stopped", 3), stdout=numbered(1, 2), stop={"grace_seconds": 20})
+    return Script(
+        "polite", text, ("stopped", 3), stdout=numbered(1, 2), stop={"grace_seconds": 3600}
+    )
 
 
 def late(seconds: float = 0.4) -> Script:
     """Sleeps until its time-out."""
     return Script(
         "late",
-        "echo line 0000001; sleep 3600",
+        f"echo line 0000001; {WHOLE}; sleep 3600",
         ("timed_out", None),
         {"timeout_seconds": seconds, "grace_seconds": 0.2},
         stdout=numbered(1, 1),
+        cut=True,
     )
 
 
@@ -211,7 +220,7 @@ class Trial:
         sent = Sent(script, f"{self.mark}-{len(self.sent)}")
         self.sent.append(sent)
         if patiently:
-            eventually(lambda: self._send(sent), f"{script.kind} to be accepted", 60)
+            eventually(lambda: self._send(sent), f"{script.kind} to be accepted")
         else:
             self._send(sent)
         return sent
@@ -284,14 +293,18 @@ class Trial:
 
     # Afterwards
 
-    def settle(self, seconds: float = 60) -> list[dict[str, Any]]:
+    def settle(self, seconds: float = PATIENCE_SECONDS) -> list[dict[str, Any]]:
         """Send what was not accepted, stop what is to be stopped, wait for every end."""
         eventually(self._send_all, "all to be accepted", seconds)
         eventually(self.stop_some, "all to be asked to end", seconds)
         return [self.service.wait(str(sent.id), seconds) for sent in self.sent]
 
     def verify(
-        self, *, keeper_died: bool = False, shut_down: bool = False, seconds: float = 60
+        self,
+        *,
+        keeper_died: bool = False,
+        shut_down: bool = False,
+        seconds: float = PATIENCE_SECONDS,
     ) -> dict[str, int]:
         """Wait for all ends, and compare everything.
 
@@ -314,20 +327,29 @@ class Trial:
             found[final["status"]] = found.get(final["status"], 0) + 1
             if shut_down and "shut down" in (final["reason"] or ""):
                 assert final["status"] == "stopped", final
-                assert final["id"] in ran, final
+                assert final["id"] in ran or sent.script.cut, final
                 self._check_output(sent.script, final, doubtful=True)
                 continue
             self.check(sent, final)
-            if final["status"] != "lost":
+            if final["status"] != "lost" and not sent.script.cut:
                 assert (final["id"] in ran) == sent.script.runs, final
         self.nobody_is_left()
         return found
 
     def ran(self) -> list[str]:
         """Return the ids of the scripts that ran, each of which wrote its own once."""
-        ran = self.runs.read_text().split() if self.runs.exists() else []
+        ran = self._noted("")
         assert len(ran) == len(set(ran)), "something ran twice"
         return ran
+
+    def _noted(self, what: str) -> list[str]:
+        path = Path(f"{self.runs}{what}")
+        return path.read_text().split() if path.exists() else []
+
+    def begun(self) -> bool:
+        """Whether all that was sent has printed something, or has ended."""
+        found = [self.service.get(str(sent.id)) for sent in self.sent]
+        return all(each["output"]["bytes"] or each["status"] in FINAL for each in found)
 
     def check(self, sent: Sent, final: dict[str, Any]) -> int:
         """Compare how a script ended, and every byte it printed; return how many there are."""
@@ -341,6 +363,7 @@ class Trial:
         else:
             assert (final["status"], final["exit_code"]) == sent.script.ends, about
             assert sent.script.signal in (None, final["signal"]), about
+            doubtful |= sent.script.cut and final["id"] not in self._noted(".whole")
         return self._check_output(sent.script, final, doubtful=doubtful)
 
     def _check_output(self, script: Script, final: dict[str, Any], *, doubtful: bool) -> int:
@@ -366,7 +389,7 @@ class Trial:
         def ask() -> list[bytes]:
             path = f"/v1/commands/{command}/output"
             try:
-                answer = self.service.client.get(path, params={"stream": stream}, timeout=20)
+                answer = self.service.client.get(path, params={"stream": stream})
             except httpx.HTTPError:
                 return []
             if answer.status_code == 503:
@@ -374,7 +397,7 @@ class Trial:
             assert answer.status_code == 200, answer.text
             return [answer.content]
 
-        (output,) = eventually(ask, f"the output of {command}", 60)
+        (output,) = eventually(ask, f"the output of {command}")
         return bytes(output)
 
     def nobody_is_left(self) -> None:

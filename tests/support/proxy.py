@@ -24,6 +24,8 @@ class Proxy:
         self._forwards_lost_ones = True
         self._cuts_then = False
         self.commit_seconds = 0.0
+        self._may_commit = threading.Event()
+        self._may_commit.set()
         self.commits = 0
         self.commits_lost = 0
         self.connections = 0
@@ -68,6 +70,13 @@ class Proxy:
         self._forwards_lost_ones = forward
         self._lose_commits = count
 
+    def hold_commits(self) -> None:
+        """Let no commit through until `release_commits`."""
+        self._may_commit.clear()
+
+    def release_commits(self) -> None:
+        self._may_commit.set()
+
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
@@ -95,6 +104,7 @@ class Proxy:
                         self._break_at_commit(data, source, sink)
                         return
                     time.sleep(self.commit_seconds)
+                    self._may_commit.wait()
                 sink.sendall(data)
         self._end(source, sink)
 
@@ -117,6 +127,7 @@ class Proxy:
         source.close()
 
     def close(self) -> None:
+        self.release_commits()
         self.cut()
 
 

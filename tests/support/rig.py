@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -42,6 +43,7 @@ class Rig:
         self._meeting.bind(str(self.directory / "meeting"))
         self._meeting.listen()
         self._meeting.settimeout(PATIENCE_SECONDS)
+        self._sending = threading.Lock()
         self._strings: list[socket.socket] = []
         self.socket = socket.socket()
         self._log = (self.directory / "log").open("wb")
@@ -105,7 +107,8 @@ class Rig:
         return held
 
     def send(self, *frames: Frame) -> None:
-        self.socket.sendall(b"".join(encode(frame) for frame in frames))
+        with self._sending:
+            self.socket.sendall(b"".join(encode(frame) for frame in frames))
 
     def receive(self, kind: str) -> Frame:
         while True:
@@ -162,7 +165,7 @@ class Rig:
         for string in self._strings:
             string.close()
         try:
-            self.process.wait(20)
+            self.process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

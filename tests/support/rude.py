@@ -2,7 +2,7 @@
 
 import signal
 
-from support.oracle import Script, numbered
+from support.oracle import WHOLE, Script, numbered
 
 ONE = "echo line 0000001; "
 _HARMLESS = {
@@ -34,16 +34,17 @@ def signals_itself(number: int) -> Script:
 
 def stops_itself(*, asked: bool = False) -> Script:
     """Stops itself like Ctrl-Z; ended by its time-out, or by who asks."""
-    stop = {"grace_seconds": 20} if asked else None
-    fields = {} if asked else {"timeout_seconds": 0.3, "grace_seconds": 20}
+    stop = {"grace_seconds": 3600} if asked else None
+    fields = {} if asked else {"timeout_seconds": 0.3, "grace_seconds": 3600}
     return Script(
         "stops itself",
-        f"{ONE}kill -STOP $$; echo line 0000002",
+        f"{ONE}{WHOLE}; kill -STOP $$; echo line 0000002",
         ("stopped" if asked else "timed_out", None),
         fields,
         stdout=numbered(1, 1),
         stop=stop,
         signal="SIGTERM",
+        cut=not asked,
     )
 
 
@@ -125,7 +126,7 @@ def speaks_after_its_death() -> Script:
         "speaks after its death",
         text,
         ("failed", None),
-        {"leftover_seconds": 60},
+        {"leftover_seconds": 3600},
         stdout=numbered(1, 9999),
         stderr=numbered(1, 9999, "error"),
         signal="SIGKILL",
@@ -134,8 +135,10 @@ def speaks_after_its_death() -> Script:
 
 def empties_its_directory() -> Script:
     """Deletes what it can of a directory of its own while somebody of it is inside."""
-    text = f"""mkdir -p a/b; cd a/b; (sleep 0.2; echo line 0000002; touch c 2>&- || exit 0) &
-        cd ../..; rm -rf "$PWD" 2>&-; {ONE}wait; ls -A; exit 5"""
+    text = f"""{ONE}place=$PWD; mkdir -p a/b; cd a/b
+        (while [ -e "$place/a" ]; do sleep 0.02; done
+        echo line 0000002; touch c 2>&- || exit 0) &
+        cd ../..; rm -rf "$PWD" 2>&-; wait; ls -A; exit 5"""
     return Script(
         "empties its directory",
         text,

@@ -9,11 +9,11 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import psutil
+
 import scriptservice
 from scriptservice.keeper.report import Report, read_report
 from support.service import Service, eventually, new_directory
-
-UPGRADE_SECONDS = 90
 
 
 def report_of(service: Service) -> Report:
@@ -36,7 +36,7 @@ def end_of_upgrade(service: Service, number: int) -> Report:
         report = report_of(service)
         return report if report.number >= number and report.done else None
 
-    report = eventually(over, f"the end of upgrade {number}", UPGRADE_SECONDS)
+    report = eventually(over, f"the end of upgrade {number}")
     assert isinstance(report, Report)
     service.close_client()  # its connections were the old server's
     return report
@@ -48,7 +48,7 @@ def upgrade(service: Service) -> Report:
 
 
 def wait_for_step(service: Service, number: int, text: str) -> None:
-    """Wait until an upgrade says that it does something."""
+    """Wait until an upgrade says that it does something, which must last until it is seen."""
 
     def there() -> bool:
         report = report_of(service)
@@ -77,6 +77,51 @@ def let_end(service: Service, command: str) -> None:
     (service.data_dir / "work" / f"end-{command}").touch()
 
 
+def servers(service: Service) -> list[int]:
+    """Return the process ids of the living servers: one, and two during an upgrade."""
+    assert service.process is not None
+    found = []
+    for child in psutil.Process(service.process.pid).children():
+        with contextlib.suppress(psutil.Error):  # a zombie has no command line
+            if "scriptservice.server" in child.cmdline():
+                found.append(child.pid)
+    return found
+
+
+class HeldUpgrade:
+    """An upgrade that stands still at a step, since the process stands still that has it to do.
+
+    Of the steps by themselves some are over before a test can look.
+
+    Args:
+        service: that is upgraded. Its server is stopped by SIGSTOP, and so it does not retire.
+
+    Attributes:
+        number: the upgrade's.
+        old: process id of the server that retires.
+        held: the process that stands still, by its id.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.old = self.held = service.server_pid
+        os.kill(self.old, signal.SIGSTOP)
+        self.number = ask_for_upgrade(service)
+        wait_for_step(service, self.number, "retires")
+
+    def take_over(self) -> None:
+        """Let the old server retire, and the new one stand still when its turn has come."""
+        (successor,) = set(servers(self._service)) - {self.old}
+        os.kill(successor, signal.SIGSTOP)
+        self.go_on()
+        self.held = successor
+        wait_for_step(self._service, self.number, "takes over")
+
+    def go_on(self) -> None:
+        """Let the process go on that stands still."""
+        os.kill(self.held, signal.SIGCONT)
+
+
 class Installation:
     """A copy of the code with an interpreter of its own, as an upgrade on the disk meets it."""
 
@@ -99,6 +144,14 @@ class Installation:
         text = path.read_text()
         assert text.count(old) == 1, (name, old, text.count(old))
         path.write_text(text.replace(old, new))
+
+    def hold_servers(self) -> Path:
+        """Let every server that prepares wait until there is a file; return where."""
+        gate = self.directory / "prepare"
+        waits = f"    while not __import__('os').path.exists({str(gate)!r}):\n"
+        held = f"{waits}        await asyncio.sleep(0.02)\n    web.load()\n"
+        self.change("server/turns.py", "    web.load()\n", held)
+        return gate
 
     def restore(self, name: str) -> None:
         """Undo the changes of a file."""
