@@ -64,7 +64,12 @@ def wait_until_ready(service: Service) -> None:
 
     def ready() -> bool:
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{service.url}/readyz", timeout=20).status_code == 200
+            return (
+                httpx.get(
+                    f"{service.url}/readyz", timeout=PATIENCE_SECONDS, verify=False
+                ).status_code
+                == 200
+            )
         return False
 
     eventually(ready, "it to be ready")

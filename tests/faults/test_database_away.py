@@ -60,7 +60,7 @@ def service(door: Proxy, url: str, make_service: MakeService) -> Service:
 
 
 def get(service: Service, path: str) -> httpx.Response:
-    return httpx.get(f"{service.url}{path}", timeout=PATIENCE_SECONDS)
+    return httpx.get(f"{service.url}{path}", timeout=PATIENCE_SECONDS, verify=False)
 
 
 def ready(service: Service) -> int:
@@ -100,6 +100,7 @@ class Follower(threading.Thread):
                 f"{self._service.url}{self._path}",
                 headers=self._service.headers,
                 timeout=PATIENCE_SECONDS,
+                verify=False,
             ) as response:
                 for part in response.iter_raw():
                     self.data += part
@@ -212,7 +213,10 @@ def test_a_start_without_the_database(door: Proxy, url: str, make_service: MakeS
     service.wait_until_up()
     assert_refused(get(service, "/readyz"))
     refused = httpx.post(
-        f"{service.url}/v1/commands", json={"script": "true"}, timeout=PATIENCE_SECONDS
+        f"{service.url}/v1/commands",
+        json={"script": "true"},
+        timeout=PATIENCE_SECONDS,
+        verify=False,
     )
     assert_refused(refused)
     assert not (service.data_dir / "token").exists()
@@ -290,6 +294,7 @@ def test_a_slow_database(service: Service, door: Proxy) -> None:
             json={"script": "echo slow"},
             headers=service.headers,
             timeout=PATIENCE_SECONDS,
+            verify=False,
         )
 
     with ThreadPoolExecutor(20) as pool:
@@ -368,6 +373,7 @@ def test_a_stranger_takes_a_database_that_nobody_writes_to(
         f"{second.url}/v1/commands/{command}/output",
         headers={"Authorization": f"Bearer {token}"},
         timeout=PATIENCE_SECONDS,
+        verify=False,
     )
     assert answer.content == b"kept\n"
 
@@ -387,6 +393,7 @@ def test_a_server_killed_in_the_midst_of_a_slow_commit(service: Service, door: P
                 json={"script": f"echo x >>{ran}"},
                 headers=service.headers,
                 timeout=PATIENCE_SECONDS,
+                verify=False,
             )
 
     submitting = threading.Thread(target=submit)

@@ -162,7 +162,7 @@ def test_new_connections_wait_for_the_next_server(make_service: Callable[..., Se
     for _ in range(3):
         killed = service.kill_server()
         with httpx.Client(
-            base_url=service.url, headers=service.headers, timeout=PATIENCE_SECONDS
+            base_url=service.url, headers=service.headers, timeout=PATIENCE_SECONDS, verify=False
         ) as client:
             eventually(lambda: answer(client), "the next server")
         assert service.server_pid != killed

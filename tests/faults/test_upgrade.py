@@ -218,6 +218,7 @@ def submit_somehow(service: Service, script: str) -> str:
         json={"script": script},
         headers={**service.headers, "Connection": "close"},
         timeout=PATIENCE_SECONDS,
+        verify=False,
     )
     assert response.status_code == 201, response.text
     return str(response.json()["id"])
@@ -352,6 +353,7 @@ def test_waiting_requests_are_answered(make_service: Callable[..., Service]) -> 
             json={"script": script},
             headers=service.headers,
             timeout=PATIENCE_SECONDS,
+            verify=False,
         )
 
     with ThreadPoolExecutor() as pool:

@@ -135,7 +135,7 @@ def test_limits_are_those_the_service_was_started_with(service: Service) -> None
 
 def test_limits_stay_when_the_keeper_needs_more(service: Service) -> None:
     gate = Gate(service)
-    script = f"ulimit -Sn; {gate.block}; :"
+    script = f"ulimit -Sn; {gate.block}"
     commands = [service.submit(script)["id"] for _ in range(SOFT_LIMIT // 2)]
     for command in commands:
         service.wait_for(command, "running")

@@ -14,7 +14,13 @@ NEWS_SECONDS = 15
 
 
 def soak(
-    service: Service, points: Path, verdict: Verdict, *, seconds: float, pause_seconds: float
+    service: Service,
+    points: Path,
+    verdict: Verdict,
+    *,
+    seconds: float,
+    pause_seconds: float,
+    faults: int = 0,
 ) -> None:
     """Hurt a service for so long, and compare everything.
 
@@ -24,6 +30,7 @@ def soak(
         verdict: is filled.
         seconds: how long faults come.
         pause_seconds: between faults, on average.
+        faults: how many come at least, on a slow machine for longer than that.
     """
     trial = Trial(service)
     trial.submit(quick())
@@ -34,7 +41,7 @@ def soak(
     began = told = time.monotonic()
     load.start()
     try:
-        while verdict.seconds < seconds:
+        while verdict.seconds < seconds or verdict.faults.total() < faults:
             time.sleep(chance.expovariate(1 / pause_seconds))
             fault = chance.choices(FAULTS, [each.weight for each in FAULTS])[0]
             try:
