@@ -4,17 +4,14 @@ A server's start calls this once the journal is recorded. It knows neither the k
 decided about a command.
 """
 
-import asyncio
+from functools import partial
 
-import structlog
-
-from scriptservice.errors import StoreError
 from scriptservice.fleet.dispatcher import Dispatcher
-from scriptservice.fleet.expiry import AGAIN_SECONDS
 from scriptservice.store import dispatching
 from scriptservice.store.reader import Reader
+from scriptservice.store.until_stored import until_stored
 
-log = structlog.get_logger()
+EVENT = "adoption_waits"
 
 
 async def adopt_all(reader: Reader, dispatcher: Dispatcher, held: frozenset[str] | None) -> None:
@@ -29,16 +26,17 @@ async def adopt_all(reader: Reader, dispatcher: Dispatcher, held: frozenset[str]
         held: what the keeper has; see `Dispatcher.adopt`.
     """
     place: dispatching.Place | None = dispatching.FIRST
-    waits = False
     while place is not None:
-        try:
-            page = await reader.run(dispatching.open_commands, place)
-            await dispatcher.adopt(page.commands, held)
-        except StoreError as error:
-            if not waits:
-                log.warning("adoption_waits", error=str(error))
-            waits = True
-            await asyncio.sleep(AGAIN_SECONDS)
-        else:
-            place, waits = page.following, False
+        place = await until_stored(partial(_adopt_page, reader, dispatcher, held, place), EVENT)
     dispatcher.adopted()
+
+
+async def _adopt_page(
+    reader: Reader,
+    dispatcher: Dispatcher,
+    held: frozenset[str] | None,
+    place: dispatching.Place,
+) -> dispatching.Place | None:
+    page = await reader.run(dispatching.open_commands, place)
+    await dispatcher.adopt(page.commands, held)
+    return page.following

@@ -10,15 +10,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from uuid import UUID
 
-import structlog
-
 from scriptservice.errors import (
     IdempotencyMismatchError,
-    StoreError,
     StoreUnavailableError,
     UnknownCommandError,
 )
-from scriptservice.fleet.expiry import AGAIN_SECONDS, Expiry, Place, ended_step
+from scriptservice.fleet.expiry import Expiry, Place, ended_step
 from scriptservice.fleet.folding import INCOMPLETE, by_its_exit
 from scriptservice.fleet.news import Recorded, Step
 from scriptservice.fleet.recorder import Recorder
@@ -31,13 +28,12 @@ from scriptservice.store import commands as command_store
 from scriptservice.store import dispatching
 from scriptservice.store.commands import Repeated
 from scriptservice.store.reader import Reader
+from scriptservice.store.until_stored import AGAIN_SECONDS, until_stored
 from scriptservice.store.writer import Writer
 
 Stored = Command | Repeated | IdempotencyMismatchError
 
 PICK = 64
-
-log = structlog.get_logger()
 
 
 def _new_command(stored: "asyncio.Future[Stored]") -> Command | None:
@@ -244,12 +240,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Send what waits whenever there is room, until cancelled."""
         while True:
-            try:
-                await self._send_waiting()
-            except StoreError as error:
-                log.warning("dispatch_waits", error=str(error))
-                await asyncio.sleep(AGAIN_SECONDS)
-                continue
+            await until_stored(self._send_waiting, "dispatch_waits")
             await self._wake.wait()
             self._wake.clear()
 
@@ -325,14 +316,9 @@ class Dispatcher:
         self._wake.set()
 
     async def _expect_again(self, given_back: frozenset[UUID]) -> None:
-        while True:
-            try:
-                rows = await self._reader.run(dispatching.by_ids, list(given_back))
-            except StoreError as error:
-                log.warning("queue_timeout_waits", error=str(error))
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                break
+        rows = await until_stored(
+            lambda: self._reader.run(dispatching.by_ids, list(given_back)), "queue_timeout_waits"
+        )
         for row in rows:
             if row.status is Status.QUEUED and row.dispatched_to is None:
                 self._expire_later(row)
@@ -398,14 +384,9 @@ class Dispatcher:
             status, why = by_its_exit(row.outcome)
             reason = f"{why}; {INCOMPLETE}" if why else INCOMPLETE
         ending = dispatching.Ending(row.number, status, reason, now_us())
-        while True:
-            try:
-                lost = await self._writer.submit(dispatching.end_unknown, ending)
-            except StoreError as error:
-                log.warning("adoption_waits", error=str(error))
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                break
+        lost = await until_stored(
+            lambda: self._writer.submit(dispatching.end_unknown, ending), "adoption_waits"
+        )
         if lost:
             self._on_ended(ended_step(row.id, ending, row.outcome))
 

@@ -9,21 +9,14 @@ from collections.abc import Callable
 from enum import Enum, auto
 from uuid import UUID
 
-import structlog
-
-from scriptservice.errors import StoreError
 from scriptservice.fleet.news import Step
 from scriptservice.keeper.journal import now_us
 from scriptservice.model import NOTHING_KNOWN, Outcome, Status
 from scriptservice.store import dispatching
+from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 
-AGAIN_SECONDS = 0.5
-"""How long to wait before the database is tried again."""
-
 FOREVER_SECONDS = 1e9
-
-log = structlog.get_logger()
 
 
 class Place(Enum):
@@ -113,14 +106,9 @@ class Expiry:
     async def _end(self, command: UUID, number: int) -> None:
         reason = "it waited longer than its queue time-out"
         ending = dispatching.Ending(number, Status.TIMED_OUT, reason, now_us())
-        while True:
-            try:
-                ended = await self._writer.submit(dispatching.end_unstarted, ending)
-            except StoreError as error:
-                log.warning("queue_timeout_waits", error=str(error))
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                break
+        ended = await until_stored(
+            lambda: self._writer.submit(dispatching.end_unstarted, ending), "queue_timeout_waits"
+        )
         place = self._place(command)
         if not ended and place is Place.MARKING:
             return  # it is told together with being sent

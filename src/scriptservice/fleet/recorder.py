@@ -7,11 +7,11 @@ the keeper drop what it read, and tell those who follow.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from uuid import UUID
 
 import structlog
 
-from scriptservice.errors import StoreError
 from scriptservice.fleet.folding import Batch, Live, apply
 from scriptservice.fleet.news import Recorded, Step
 from scriptservice.fleet.transport import Transport
@@ -33,7 +33,8 @@ from scriptservice.store.recording import (
     RecordingConflictError,
     record,
 )
-from scriptservice.store.writer import Writer, cause_of
+from scriptservice.store.until_stored import until_stored
+from scriptservice.store.writer import Writer
 
 READ_BYTES = 2 << 20
 AT_ONCE_BYTES = 64 << 10
@@ -46,6 +47,8 @@ PACE_SECONDS = 0.005
 
 Each transaction has a price, whatever is in it. A script that prints alone is recorded at once.
 """
+
+EVENT = "recording_waits"
 
 log = structlog.get_logger()
 
@@ -209,31 +212,37 @@ class Recorder:
         """
         conflicts = 0
         while True:
-            await self._look_up({entry.id for entry in entries})
-            batch = Batch(self._live, lenient=conflicts >= CONFLICTS)
+            fold_and_store = partial(
+                self._fold_and_store, entries, after, lenient=conflicts >= CONFLICTS
+            )
             try:
-                if len(entries) <= AT_ONCE_RECORDS:
-                    self._fold(batch, entries)
-                else:
-                    await asyncio.to_thread(self._fold, batch, entries)
-                recording = self._recording(batch, after)
-                stored = self._writer.submit(record, recording)
-                self._read_ahead(after)
-                stopped = await stored
+                return await until_stored(fold_and_store, EVENT, on_waiting=self._waits)
             except RecordingConflictError as error:
-                # What the store says counts: forget what was thought of these, and look again.
                 conflicts += 1
                 log.warning("recording_conflict", error=str(error))
-                for command in batch.touched:
-                    self._live.pop(command, None)
                 await asyncio.sleep(RETRY_SECONDS / 10)
-            except StoreError as error:
-                self.waiting_for_store = str(error)
-                log.warning("recording_waits", error=str(error), cause=cause_of(error))
-                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _fold_and_store(
+        self, entries: list[Record], after: int, *, lenient: bool
+    ) -> tuple[Batch, set[int]]:
+        await self._look_up({entry.id for entry in entries})
+        batch = Batch(self._live, lenient=lenient)
+        try:
+            if len(entries) <= AT_ONCE_RECORDS:
+                self._fold(batch, entries)
             else:
-                self.waiting_for_store = None
-                return batch, stopped
+                await asyncio.to_thread(self._fold, batch, entries)
+            stored = self._writer.submit(record, self._recording(batch, after))
+            self._read_ahead(after)
+            return batch, await stored
+        except RecordingConflictError:
+            # What the store says counts: forget what was thought of these, and look again.
+            for command in batch.touched:
+                self._live.pop(command, None)
+            raise
+
+    def _waits(self, reason: str | None) -> None:
+        self.waiting_for_store = reason
 
     async def _look_up(self, ids: Iterable[bytes]) -> None:
         unknown = [command for command in ids if command not in self._live]
@@ -247,12 +256,7 @@ class Recorder:
                     )
 
     async def _find(self, ids: list[UUID]) -> list[dispatching.OpenCommand]:
-        while True:
-            try:
-                return await self._reader.run(dispatching.by_ids, ids)
-            except StoreError as error:
-                log.warning("recording_waits", error=str(error), cause=cause_of(error))
-                await asyncio.sleep(RETRY_SECONDS)
+        return await until_stored(lambda: self._reader.run(dispatching.by_ids, ids), EVENT)
 
     def _fold(self, batch: Batch, entries: list[Record]) -> None:
         for entry in entries:

@@ -49,12 +49,12 @@ from scriptservice.store.engine import Database, connect_database
 from scriptservice.store.idempotency import forget_old_requests
 from scriptservice.store.reader import Reader
 from scriptservice.store.recording import OtherDatabaseError
+from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 
 REPLAY_SECONDS = 2.0
 LOCK_SECONDS = 60.0
 WRITER_SECONDS = 25.0
-STORE_SECONDS = 0.5
 FORGET_SECONDS = 3600.0
 
 Item = TypeVar("Item")
@@ -232,14 +232,9 @@ class Server:
         self._recorder.catches_up = False
         await adopt_all(self._reader, self._dispatcher, held)
         self._run(self._dispatcher.run())
-        while True:
-            try:
-                deleted = await self._reader.run(requests.deleted_numbers)
-            except StoreError as error:
-                log.warning("removal_waits", error=str(error))
-                await asyncio.sleep(STORE_SECONDS)
-            else:
-                break
+        deleted = await until_stored(
+            lambda: self._reader.run(requests.deleted_numbers), "removal_waits"
+        )
         for number in deleted:
             self._remover.remove(number)
 

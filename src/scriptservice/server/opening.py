@@ -15,7 +15,6 @@ from scriptservice import __version__
 from scriptservice.errors import (
     ConfigurationError,
     OtherWriterError,
-    StoreError,
     StoreUnavailableError,
 )
 from scriptservice.fleet.local import Hello
@@ -28,9 +27,9 @@ from scriptservice.store import tokens as token_store
 from scriptservice.store.engine import Database, write_nothing
 from scriptservice.store.reader import Reader
 from scriptservice.store.schema import prepare_schema
+from scriptservice.store.until_stored import AGAIN_SECONDS, until_stored
 from scriptservice.store.writer import Job, Writer, cause_of
 
-AGAIN_SECONDS = 0.5
 SILENT_SECONDS = 2.0
 STRANGER_SECONDS = 10.0
 
@@ -75,18 +74,18 @@ class Opening:
         Raises:
             ConfigurationError: it is not to be used as it is, or another server writes to it.
         """
-        while True:
-            try:
-                await self._answered(
-                    asyncio.to_thread(prepare_schema, self._database, migrate=self._config.migrate)
-                )
-                if self._database.writes_by_session:
-                    await self._become_writer()
-            except StoreUnavailableError as error:
-                self._wait_for(error)
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                return
+        await until_stored(self._try_to_open, None)
+
+    async def _try_to_open(self) -> None:
+        try:
+            await self._answered(
+                asyncio.to_thread(prepare_schema, self._database, migrate=self._config.migrate)
+            )
+            if self._database.writes_by_session:
+                await self._become_writer()
+        except StoreUnavailableError as error:
+            self._wait_for(error)
+            raise
 
     async def _become_writer(self) -> None:
         """Take the right to write: what an earlier server had sent is committed or not from here.
@@ -192,12 +191,7 @@ class Opening:
 
     async def _patiently(self, job: Job[Item, Result], item: Item) -> Result:
         """Write what has to be written, however long the store takes nothing."""
-        while True:
-            try:
-                return await self._writer.submit(job, item)
-            except StoreError as error:
-                log.warning("start_waits", error=str(error))
-                await asyncio.sleep(AGAIN_SECONDS)
+        return await until_stored(lambda: self._writer.submit(job, item), "start_waits")
 
 
 def _place(data_dir: str) -> str:

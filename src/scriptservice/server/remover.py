@@ -1,16 +1,13 @@
 """Removes the output of deleted commands bit by bit, so that nobody waits behind a gigabyte."""
 
 import asyncio
+from functools import partial
 
-import structlog
-
-from scriptservice.errors import StoreError
 from scriptservice.store import requests
+from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 
 AGAIN_SECONDS = 1.0
-
-log = structlog.get_logger()
 
 
 class Remover:
@@ -32,10 +29,6 @@ class Remover:
         """Remove until cancelled."""
         while True:
             number = await self._numbers.get()
-            try:
-                while not await self._writer.submit(requests.remove_some, number):
-                    pass
-            except StoreError as error:
-                log.warning("removal_waits", error=str(error))
-                self._numbers.put_nowait(number)
-                await asyncio.sleep(AGAIN_SECONDS)
+            some = partial(self._writer.submit, requests.remove_some, number)
+            while not await until_stored(some, "removal_waits", again_seconds=AGAIN_SECONDS):
+                pass
