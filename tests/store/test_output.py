@@ -67,8 +67,30 @@ def test_the_last_lines_begin_where_they_do(
 ) -> None:
     number, plain = stored(store, pieces)
     data = plain[stream]
-    start = store.read(output_store.start_of_last_lines, number, stream, len(data), count)
+    start = start_of_last_lines(store, number, stream, len(data), count)
     assert data[start:] == (last_lines(data, count) if count else b"")
+
+
+def start_of_last_lines(store: Store, number: int, stream: Stream, end: int, count: int) -> int:
+    search = output_store.LastLines(number, stream, end, count)
+    while search.start is None:
+        store.read(search.step)
+    return search.start
+
+
+def test_a_step_back_through_much_output_reads_a_bounded_part(store: Store) -> None:
+    size = 5 << 20
+    number = store.add(Status.RUNNING).number
+    piece = b"x" * output_store.CHUNK_BYTES
+    places = range(0, size, len(piece))
+    store.record(chunks=[Chunk(number, place, 1, place, 0, piece) for place in places])
+    search = output_store.LastLines(number, Stream.MERGED, size, 1000)
+    before = size
+    while search.start is None:
+        store.read(search.step)
+        assert before - search.at <= 1 << 20
+        before = search.at
+    assert search.start == 0
 
 
 def test_last_lines_that_lie_far_back(store: Store) -> None:
@@ -76,14 +98,14 @@ def test_last_lines_that_lie_far_back(store: Store) -> None:
     number, plain = stored(store, pieces)
     for stream, count in itertools.product(Stream, range(5)):
         data = plain[stream]
-        start = store.read(output_store.start_of_last_lines, number, stream, len(data), count)
+        start = start_of_last_lines(store, number, stream, len(data), count)
         assert data[start:] == (last_lines(data, count) if count else b"")
 
 
 def test_the_last_lines_before_an_earlier_end(store: Store) -> None:
     number, _ = stored(store, [(1, b"a\nb\n"), (1, b"c\nd\n")])
     for end, start in ((8, 6), (7, 6), (6, 4), (5, 4), (4, 2), (1, 0)):
-        found = store.read(output_store.start_of_last_lines, number, Stream.MERGED, end, 1)
+        found = start_of_last_lines(store, number, Stream.MERGED, end, 1)
         assert found == start
 
 

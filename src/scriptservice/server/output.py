@@ -3,11 +3,9 @@
 Called by the routes; knows nothing of HTTP. Event streams are in `server.events`.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-
-from sqlalchemy import Connection
+from functools import partial
 
 from scriptservice.errors import StoreError, UnknownCommandError
 from scriptservice.model import Stream
@@ -18,8 +16,7 @@ from scriptservice.server.streaming import StreamCutError
 from scriptservice.store import commands as command_store
 from scriptservice.store import output as output_store
 from scriptservice.store.reader import Reader
-
-_STORE_SECONDS = 0.5
+from scriptservice.store.until_stored import until_stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +70,16 @@ class Outputs:
         Raises:
             UnknownCommandError: there is none of that id.
         """
-
-        def find(connection: Connection) -> Window:
-            extent = command_store.extent(connection, command_id(command))
-            size = extent.size(stream)
-            start = max(0, size - count)
-            if lines:
-                start = output_store.start_of_last_lines(
-                    connection, extent.number, stream, size, count
-                )
-            return Window(extent, stream, start, None, size)
-
-        return await self._reader.run(find)
+        extent = await self._reader.run(command_store.extent, command_id(command))
+        size = extent.size(stream)
+        start = max(0, size - count)
+        if lines:
+            last = output_store.LastLines(extent.number, stream, size, count)
+            while last.start is None:
+                # Each step waits its turn: there may be much to look through.
+                await self._reader.run(last.step)
+            start = last.start
+        return Window(extent, stream, start, None, size)
 
     async def read(self, window: Window) -> AsyncIterator[bytes]:
         """Yield the bytes of a range that were there when it was asked for.
@@ -118,14 +113,13 @@ class Outputs:
                 news.clear()
                 upto = at + PART_BYTES if window.end is None else window.end
                 try:
-                    part = await self._parts.part(identifier, window.stream, at, upto)
-                except UnknownCommandError as error:
+                    part = await until_stored(
+                        partial(self._parts.part, identifier, window.stream, at, upto),
+                        None,  # the log says it once, not for each follower
+                        unless=lambda: self._feed.closing,
+                    )
+                except (UnknownCommandError, StoreError) as error:
                     raise StreamCutError from error
-                except StoreError as error:
-                    if self._feed.closing:
-                        raise StreamCutError from error
-                    await asyncio.sleep(_STORE_SECONDS)  # it goes on when the database is back
-                    continue
                 if part.data:
                     at += len(part.data)
                     yield part.data

@@ -3,6 +3,8 @@
 A chunk is one stream and one contiguous range of positions, at most `CHUNK_BYTES` long.
 """
 
+from dataclasses import dataclass
+
 from sqlalchemy import Column, Connection, func, select
 
 from scriptservice.model import Stream
@@ -83,35 +85,46 @@ def chunks(connection: Connection, number: int, start: int, end: int) -> list[Ch
     return found
 
 
-def start_of_last_lines(
-    connection: Connection, number: int, stream: Stream, end: int, lines: int
-) -> int:
-    """Return the offset at which the last so many lines of a stream begin.
+@dataclass(slots=True)
+class LastLines:
+    """Looks for the offset at which the last lines of a stream begin, a part of it at a time.
 
-    Args:
-        connection: to read from.
+    There may be a gigabyte to look through: each `step` reads at most a megabyte, so that whoever
+    calls it can let others read in between.
+
+    Attributes:
         number: the command's.
         stream: whose lines.
-        end: the offset behind its last byte.
-        lines: how many; an unfinished last line is one.
+        at: how far it has looked, from the end; the offset behind the last byte at first.
+        wanted: how many lines are to be found still; an unfinished last line is one.
+        start: where they begin, once that is known.
     """
-    if lines == 0 or end == 0:
-        return end
-    wanted = lines
-    if read(connection, number, stream, end - 1, end) == b"\n":
-        wanted += 1  # that one ends the last line; it does not begin another
-    at = end
-    step = _LOOK_BACK_BYTES
-    while at > 0:
-        start = max(0, at - step)
-        data = read(connection, number, stream, start, at)
+
+    number: int
+    stream: Stream
+    at: int
+    wanted: int
+    start: int | None = None
+    _step_bytes: int = 0
+
+    def step(self, connection: Connection) -> None:
+        """Look through a further part."""
+        if self.wanted == 0 or self.at == 0:
+            self.start = self.at
+            return
+        if self._step_bytes == 0:
+            self._step_bytes = _LOOK_BACK_BYTES
+            if read(connection, self.number, self.stream, self.at - 1, self.at) == b"\n":
+                self.wanted += 1  # that one ends the last line; it does not begin another
+        start = max(0, self.at - self._step_bytes)
+        data = read(connection, self.number, self.stream, start, self.at)
         found = data.count(b"\n")
-        if found >= wanted:
+        if found >= self.wanted:
             cut = len(data)
-            for _ in range(wanted):
+            for _ in range(self.wanted):
                 cut = data.rindex(b"\n", 0, cut)
-            return start + cut + 1
-        wanted -= found
-        at = start
-        step = min(step * 2, 1 << 20)
-    return 0
+            self.start = start + cut + 1
+            return
+        self.wanted -= found
+        self.at = start
+        self._step_bytes = min(self._step_bytes * 2, 1 << 20)
