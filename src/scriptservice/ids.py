@@ -16,3 +16,41 @@ def new_id() -> UUID:
 def parse_id(text: str) -> UUID | None:
     """Return the id that a canonical text names, None if it names none."""
     return UUID(text) if _CANONICAL.fullmatch(text) else None
+
+
+ID_PART_CHARACTERS = 8
+"""How short a part of an id may be by which a command is looked for."""
+
+_DASHES = (8, 13, 18, 23)
+_LENGTH = 36
+
+
+def id_range(part: str) -> tuple[UUID, UUID] | None:
+    """Return the first and the last id whose text begins with a part, None if none can.
+
+    Args:
+        part: of the text of an id.
+    """
+    digits = _digits(part, 0)
+    if digits is None:
+        return None
+    return UUID(hex=digits.ljust(32, "0")), UUID(hex=digits.ljust(32, "f"))
+
+
+def id_ending(part: str) -> str | None:
+    """Return the hexadecimal digits with which an id ends whose text ends with a part.
+
+    Args:
+        part: of the text of an id; None is returned if no id can end with it.
+    """
+    return _digits(part, _LENGTH - len(part))
+
+
+def _digits(part: str, place: int) -> str | None:
+    """Return the digits of a part of an id's text, None if it cannot stand at a place in one."""
+    if not 0 <= place <= _LENGTH - len(part):
+        return None
+    for at, letter in enumerate(part, place):
+        if (letter == "-") != (at in _DASHES) or letter not in "-0123456789abcdefABCDEF":
+            return None
+    return part.replace("-", "").lower()

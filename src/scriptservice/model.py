@@ -160,7 +160,8 @@ class Command:
     Attributes:
         number: order of submission, internal.
         id: its name for everyone else.
-        submission: what was asked for; in lists ``script`` is the preview and ``stdin`` None.
+        submission: what was asked for; in lists ``script`` is the preview, ``stdin`` None,
+            and ``args`` and ``env`` are empty.
         status: how far it is.
         host: where it ran, runs or must run.
         created_by: name of the token that submitted it.
@@ -200,6 +201,7 @@ class Filter:
         host: where it ran, runs or must run.
         created_after: later than this, microseconds since 1970 UTC.
         created_before: earlier than this, likewise.
+        id_part: what the text of its id begins or ends with, in lower case, from 8 characters on.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -208,6 +210,7 @@ class Filter:
     host: str | None = None
     created_after: int | None = None
     created_before: int | None = None
+    id_part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from support.gates import Gate
+from support.problems import assert_invalid
 from support.service import FINAL, Service, eventually, processes_with
 
 
@@ -187,3 +188,11 @@ def test_a_child_with_a_session_of_its_own_does_not_outlive_its_command(service:
     )
     assert command["leftovers_killed"] == 1
     assert not processes_with(command["id"])
+
+
+def test_arguments_and_environment_may_have_a_mebibyte_together(service: Service) -> None:
+    args = ["x" * ((128 << 10) - 1)] * 8
+    command = service.run("echo $# ${#8} $K", args=args, env={"K": "1234567"})
+    assert service.bytes_of(command["id"]) == b"8 131071 1234567\n"
+    body = {"script": "true", "args": args, "env": {"K": "12345678"}}
+    assert_invalid(service.client.post("/v1/commands", json=body), "args")

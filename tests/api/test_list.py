@@ -13,7 +13,9 @@ from support.service import Service, running_service
 
 from .test_submit import KEYS
 
-PREVIEW_KEYS = ["script_preview" if name == "script" else name for name in KEYS]
+PREVIEW_KEYS = [
+    "script_preview" if name == "script" else name for name in KEYS if name not in ("args", "env")
+]
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +60,13 @@ def test_newest_first_and_with_a_preview_for_the_script(
 ) -> None:
     assert names(service, some) == list(some)[::-1]
     script = "# " + "ä" * 300
-    command = service.run(script)
+    command = service.run(script, args=["a"], env={"K": "V"})
     item = listed(service)[0]
     assert list(item) == PREVIEW_KEYS
     assert item["script_preview"] == script[:200]
-    del item["script_preview"], command["script"]
+    del item["script_preview"]
+    for large in ("script", "args", "env"):
+        del command[large]
     assert item == command
 
 
@@ -102,6 +106,25 @@ def test_filters(
     wanted: list[str],
 ) -> None:
     assert names(service, some, *query) == wanted
+
+
+def test_the_beginning_or_end_of_an_id_finds_it(
+    service: Service, some: dict[str, dict[str, Any]]
+) -> None:
+    ids = [command["id"] for command in some.values()]
+    good, bad = some["good"]["id"], some["bad"]["id"]
+    for part in (good, good[-8:], good[-8:].upper(), good[-13:], good[:35], good.upper()):
+        assert names(service, some, ("id", part)) == ["good"]
+    # All that was made in one minute begins alike.
+    begin = good[:8]
+    alike = [name for name, command in some.items() if command["id"].startswith(begin)]
+    assert names(service, some, ("id", begin)) == alike[::-1]
+    assert names(service, some, ("id", begin), ("q", "needle"), ("status", "succeeded")) == ["good"]
+    assert names(service, some, ("id", bad[-8:]), ("status", "failed")) == ["bad"]
+    assert names(service, some, ("id", bad[-8:]), ("status", "succeeded")) == []
+    for part in ("-" * 8, "f" * 36, good[4:14], good[-9:-1]):
+        assert names(service, some, ("id", part)) == [], part
+    assert len(set(ids)) == len(ids)
 
 
 def test_q_finds_what_lies_beyond_the_preview(service: Service) -> None:
@@ -180,7 +203,7 @@ def test_a_cursor_survives_the_deletion_of_its_place(service: Service) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"status": "failed"}, {"label": "team=db"}, {"q": "e"}, {"host": "x"},
+    [{"status": "failed"}, {"id": "0199c0de"}, {"label": "team=db"}, {"q": "e"}, {"host": "x"},
      {"created_after": "2020-01-01T00:00:00Z"}, {"created_before": "2120-01-01T00:00:00Z"}],
     ids=str,
 )  # fmt: skip
@@ -215,6 +238,12 @@ def test_what_is_no_cursor_is_refused(service: Service, cursor: str) -> None:
 @pytest.mark.parametrize(
     ("query", "field"),
     [
+        ("id=0199c0d", "id"),
+        ("id=", "id"),
+        ("id=0199c0dg", "id"),
+        ("id=0199c0de%0a", "id"),
+        ("id=0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55-", "id"),
+        ("id=0199c0de&id=0199c0de", "id"),
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
         ("limit=-1", "limit"),

@@ -25,6 +25,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("interpreter", ["/bin/sh", "\0"]), ("interpreter", ["x" * (128 << 10)]),
     ("args", "a"), ("args", [1]), ("args", ["\0"]), ("args", [None]), ("args", None),
     ("args", ["x" * (128 << 10)]), ("args", {"a": "b"}),
+    ("args", ["ä" * 60_000] * 9), ("env", {f"K{number}": "ä" * 60_000 for number in range(9)}),
     ("env", {"1A": "x"}), ("env", {"": "x"}), ("env", {"A-B": "x"}), ("env", {"A=B": "x"}),
     ("env", {"A\n": "x"}), ("env", {"Ä": "x"}), ("env", {"A": 1}), ("env", {"A": None}),
     ("env", {"A": "\0"}), ("env", ["A=B"]), ("env", None), ("env", {"A": "x" * (128 << 10)}),

@@ -89,6 +89,24 @@ def test_an_id_that_names_none_or_several(service: Service, text: str) -> None:
     assert ended.stderr.startswith("scriptservice: cannot ")
 
 
+def lists(service: Service) -> int:
+    """Return how many lists the service has answered."""
+    wanted = ("_http_requests_total{", 'route="/v1/commands"', 'method="GET"')
+    lines = service.client.get("/metrics").text.splitlines()
+    found = [line for line in lines if all(word in line for word in wanted)]
+    return sum(int(float(line.rpartition(" ")[2])) for line in found)
+
+
+def test_a_short_id_is_found_in_one_request(service: Service) -> None:
+    command = service.run("echo found", labels={"to": "find"})["id"]
+    service.run("true")
+    service.client.get("/v1/commands")
+    for part in (command[-8:], command[-8:].upper(), command[-17:], command[:35]):
+        before = lists(service)
+        assert cli(service, "logs", part).stdout == "found\n"
+        assert lists(service) == before + 1
+
+
 def test_usage_is_2(service: Service) -> None:
     both_tails = ["logs", "--tail", "1", "--tail-bytes", "1", "x"]
     for words in (

@@ -92,6 +92,9 @@ def test_list_goes_over_pages(client: Client) -> None:
         client.wait(command)
     assert len(list(client.list(labels=label, status=["succeeded", "failed"]))) == 7
     assert list(client.list(labels=label, status=["queued"])) == []
+    assert [each.id for each in client.list(id_part=made[3][-8:])] == [made[3]]
+    assert listed[0].args is None
+    assert listed[0].env is None
     assert list(client.list(labels=label, text="nothing has this")) == []
     assert list(client.list(labels=label, created_after="2999-01-01T00:00:00Z")) == []
     with pytest.raises(problems.ValidationProblemError) as refused:

@@ -1,19 +1,23 @@
 """Pages of commands: order, filters, and that the cost does not grow with the page."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, event, text
 
 from scriptservice.model import Command, Filter, Status
-from scriptservice.store import dispatching, listing
+from scriptservice.store import dispatching, listing, walks
+from scriptservice.store.time_slice import TimeSlice
 from support.store import CREATED, Store
 
 
 def page(
     store: Store, wanted: Filter | None = None, limit: int = 100, before: int | None = None
 ) -> list[Command]:
-    return list(store.read(listing.page, wanted or Filter(), limit, before))
+    found: listing.Page = store.read(listing.page, wanted or Filter(), limit, before)
+    return found.items
 
 
 def numbers(store: Store, wanted: Filter, limit: int = 100, before: int | None = None) -> list[int]:
@@ -36,7 +40,7 @@ def test_items_have_a_preview_and_no_standard_input(store: Store) -> None:
     (item,) = page(store)
     assert item.submission.script == script[:200]
     assert (item.submission.stdin, item.stdin_bytes) == (None, 10)
-    assert (item.submission.labels, item.submission.args) == ({"a": "b"}, ("c",))
+    assert item.submission.labels == {"a": "b"}
 
 
 def test_deleted_commands_are_not_shown(store: Store) -> None:
@@ -95,6 +99,169 @@ def test_filters_alone_and_together(filled: Store, wanted: Filter, found: list[i
     assert walked == found
 
 
+WALKED = [
+    Filter(text="needle"),
+    Filter(text="nothing has this"),
+    Filter(host="alpha", text="e"),
+    Filter(created_after=CREATED + 5),
+    Filter(created_before=CREATED + 15),
+    Filter(created_after=CREATED + 3, created_before=CREATED + 30, labels=(("t", "x"),)),
+    Filter(labels=(("t", "x"), ("u", "1"))),
+    Filter(labels=(("t", "x"),), statuses=(Status.FAILED, Status.LOST)),
+    Filter(statuses=(Status.FAILED, Status.LOST), text="e"),
+    Filter(statuses=(Status.FAILED,), host="alpha"),
+    Filter(id_part="ffffffff"),
+    Filter(id_part="ffffffff", text="needle"),
+]
+
+
+@pytest.fixture(params=[1, 3, walks.COUNTED], ids="counted up to {}".format)
+def many(store: Store, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A few dozen commands of every kind; filters that let through this many count as common."""
+    monkeypatch.setattr(walks, "COUNTED", request.param)
+    monkeypatch.setattr(walks, "LONGEST_LIST", 4)
+    each = [Status.SUCCEEDED, Status.FAILED, Status.LOST, Status.QUEUED]
+    for number in range(40):
+        store.add(
+            each[number % 4],
+            id=UUID(int=((number + 1) << 64) + (0xFFFFFFFF if number % 3 else 0)),
+            host="alpha" if number % 5 else None,
+            script="echo Needle" if number % 7 == 0 else "else",
+            labels={"t": "xyz"[number % 3], "u": str(number % 2)},
+            # The clock was set back in between.
+            created_at=CREATED + (number if number < 20 else number - 15),
+        )
+    for number in (3, 17, 18, 40):
+        store.set(store.read(listing.page, Filter(), 1, number + 1).items[0], deleted_at=1)
+    return store
+
+
+def matching(everything: list[Command], wanted: Filter) -> list[int]:
+    """Return the numbers of the commands that a filter lets through."""
+    return [
+        command.number
+        for command in everything
+        if (not wanted.statuses or command.status in wanted.statuses)
+        and set(wanted.labels) <= set(command.submission.labels.items())
+        and (wanted.host in (None, command.host))
+        and (wanted.created_after is None or command.created_at > wanted.created_after)
+        and (wanted.created_before is None or command.created_at < wanted.created_before)
+        and (wanted.text is None or wanted.text in command.submission.script.lower())
+        and (wanted.id_part is None or str(command.id).replace("-", "").endswith(wanted.id_part))
+    ]
+
+
+@pytest.mark.parametrize(("window", "limit"), [(1, 5), (7, 2), (1000, 3)])
+def test_pages_that_end_with_their_time_slice_hide_and_repeat_nothing(
+    many: Store, window: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However short a time slice is, each page goes on where the one before ended."""
+    monkeypatch.setattr(listing, "FIRST_WINDOW", window)
+    everything = [many.find(item.id) for item in page(many)]
+    assert len(everything) == 36
+    for wanted in WALKED:
+        found = matching(everything, wanted)
+        for seconds in (0.0, float("inf")):
+            walked: list[int] = []
+            before: int | None = None
+            for _ in range(50):
+                part = many.read(listing.page, wanted, limit, before, TimeSlice(seconds))
+                assert len(part.items) <= limit
+                walked += [item.number for item in part.items]
+                if part.before is None:
+                    break
+                assert before is None or part.before < before
+                before = part.before
+            assert walked == found, wanted
+
+
+def test_a_page_of_a_scan_may_be_empty_and_has_a_place_to_go_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "FIRST_WINDOW", 2)
+    for _ in range(6):
+        store.add()
+    wanted = Filter(text="nothing has this")
+    places = []
+    before: int | None = None
+    while (part := store.read(listing.page, wanted, 5, before, TimeSlice(0))).before is not None:
+        assert part.items == []
+        places.append(before := part.before)
+    assert places == [5, 3]
+
+
+@pytest.mark.parametrize("wanted", [*WALKED, Filter(id_part="0199c0de")], ids=str)
+@pytest.mark.parametrize("common", [0, walks.COUNTED])
+def test_no_window_reads_more_than_it_has(
+    store: Store, wanted: Filter, common: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step goes down one index, in order or for numbers it names, and ends where it is told."""
+    monkeypatch.setattr(walks, "COUNTED", common)
+    plans = plans_of(store, lambda connection: listing.page(connection, wanted, 50, 10_000))
+    assert plans
+    assert not any("Seq Scan" in step or step.startswith("SCAN commands") for step in plans), plans
+
+
+def test_labels_that_no_command_can_have_cost_nothing(store: Store) -> None:
+    store.add(labels={"t": "x"})
+    several = Filter(labels=(("t", "x"), ("t", "y")))
+    many = Filter(labels=tuple((f"t{number}", "x") for number in range(65)))
+    for wanted in (several, many):
+        assert (
+            plans_of(store, lambda connection, it=wanted: listing.page(connection, it, 5, 9)) == []
+        )
+        assert page(store, wanted) == []
+
+
+ID = "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55"
+
+
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        (ID, True),
+        (ID[:8], True),
+        (ID[:9], True),
+        (ID[:10], True),
+        (ID[:35], True),
+        (ID[-8:], True),
+        (ID[-12:], True),
+        (ID[-13:], True),
+        (ID[-20:], True),
+        (ID[1:], True),
+        (ID[1:9], False),
+        (ID[5:25], False),
+        (ID[:8] + ID[9:12], False),
+        (ID[-14] + ID[-12:], False),
+        (ID[:8] + "-0000", False),
+        ("0000" + ID[-8:], False),
+        ("-" * 8, False),
+        ("0" * 36, False),
+        ("00000000", False),
+    ],
+)
+def test_commands_are_found_by_the_beginning_or_the_end_of_their_id(
+    store: Store, part: str, found: bool
+) -> None:
+    store.add(id=UUID(int=UUID(ID).int ^ (1 << 126) ^ (1 << 20)))
+    store.add(id=UUID(ID))
+    store.add(id=UUID(int=(1 << 100) + 1))
+    assert numbers(store, Filter(id_part=part)) == ([2] if found else [])
+
+
+def test_several_ids_with_one_beginning_or_end_come_in_order(store: Store) -> None:
+    begin, end = int("0199c0de", 16) << 96, int("0199c0de", 16)
+    for value in (begin + 1, end + (1 << 100), begin + 7, begin + end, end + (1 << 40), 5):
+        store.add(id=UUID(int=value))
+    wanted = Filter(id_part="0199c0de")
+    assert numbers(store, wanted) == [5, 4, 3, 2, 1]
+    for limit in (1, 2):
+        walked: list[int] = []
+        while part := numbers(store, wanted, limit, walked[-1] if walked else None):
+            walked += part
+        assert walked == [5, 4, 3, 2, 1]
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -136,11 +303,13 @@ def test_a_common_label_is_not_gone_through_for_a_rare_one(
     for labels in ((("t", "common"), ("u", "rare")), (("u", "rare"), ("t", "common"))):
         wanted = Filter(labels=labels, statuses=statuses)
         assert numbers(store, wanted) == [rare.number]
-        led = store.read(listing.leading_label, wanted)
-        assert led in ([None, ("u", "rare")] if statuses else [("u", "rare")])
+        # What leads is not looked up any more.
+        rest = store.read(walks.leading, wanted)[0].rest
+        leads_rare = rest == replace(wanted, labels=(("t", "common"),))
+        assert leads_rare or (statuses and rest == replace(wanted, statuses=()))
     common = Filter(labels=(("t", "common"),), statuses=(Status.FAILED,))
     assert numbers(store, common) == [rare.number]
-    assert store.read(listing.leading_label, common) is None
+    assert store.read(walks.leading, common)[0].rest == replace(common, statuses=())
     assert numbers(store, Filter(labels=(("t", "common"),), statuses=(Status.LOST,)), limit=2) == [
         11,
         9,

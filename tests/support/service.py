@@ -256,10 +256,7 @@ class Service:
 
     @property
     def token(self) -> str:
-        path = self.data_dir / "token"
-        # It is made once the database is open, which is after the first healthy answer.
-        eventually(lambda: path.exists() and path.read_text(), "a token", START_SECONDS)
-        return path.read_text().strip()
+        return (self.data_dir / "token").read_text().strip()
 
     @property
     def headers(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scriptservice.ids import new_id, parse_id
+from scriptservice.ids import id_ending, id_range, new_id, parse_id
 
 TEXT = "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55"
 
@@ -44,3 +44,31 @@ def test_other_ways_to_write_one_are_none(text: str) -> None:
 def test_no_text_breaks_it(text: str) -> None:
     found = parse_id(text)
     assert found is None or re.sub("[^-]", "x", text) == re.sub("[^-]", "x", TEXT)
+
+
+@given(st.uuids(), st.integers(8, 36))
+def test_an_id_lies_in_the_range_of_its_beginning_and_has_its_end(
+    identifier: UUID, length: int
+) -> None:
+    text = str(identifier)
+    span, digits = id_range(text[:length]), id_ending(text[-length:])
+    assert span is not None
+    assert span[0] <= identifier <= span[1]
+    assert digits is not None
+    assert identifier.hex.endswith(digits)
+
+
+@given(st.text("0123456789abcdef-", min_size=8, max_size=36), st.uuids())
+def test_a_range_has_no_id_that_begins_otherwise(part: str, identifier: UUID) -> None:
+    span = id_range(part)
+    inside = span is not None and span[0] <= identifier <= span[1]
+    assert inside == str(identifier).startswith(part)
+    digits = id_ending(part)
+    ends = digits is not None and identifier.hex.endswith(digits)
+    assert ends == str(identifier).endswith(part)
+
+
+@pytest.mark.parametrize("part", ["0199c0de7", TEXT + "0", "-199c0de", "0199c0dg", "０199c0de"])
+def test_no_id_begins_or_ends_with_this(part: str) -> None:
+    assert id_range(part) is None
+    assert part == "0199c0de7" or id_ending(part) is None

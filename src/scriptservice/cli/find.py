@@ -1,13 +1,14 @@
 """From what a person types for a command to its id: any unique beginning or end of it."""
 
 import re
+from itertools import islice
 
 from scriptservice.cli.options import fail
 from scriptservice.client import Client
 from scriptservice.ids import parse_id
 
 SHORT = 8
-"""How many of the last characters tables show."""
+"""How many of the last characters tables show; the service looks for so many or more."""
 
 _ID_CHARACTERS = re.compile(r"[0-9a-f-]{1,36}", re.IGNORECASE)
 
@@ -37,6 +38,10 @@ def full_id(client: Client, text: str) -> str:
 
 
 def _matching(client: Client, wanted: str) -> set[str]:
+    """Return the ids that begin or end with a text; at most two of them."""
+    if len(wanted) >= SHORT:
+        return {command.id for command in islice(client.list(id_part=wanted, page_size=2), 2)}
+    # The service does not look for less: so little of an id is looked for in all of them.
     found: set[str] = set()
     for command in client.list(page_size=1000):
         if command.id.endswith(wanted) or command.id.startswith(wanted):

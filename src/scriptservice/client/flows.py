@@ -271,6 +271,7 @@ def list_query(
     host: str | None = None,
     created_after: str | None = None,
     created_before: str | None = None,
+    id_part: str | None = None,
     page_size: int | None = None,
 ) -> Query:
     """Return filters as query parameters."""
@@ -281,6 +282,7 @@ def list_query(
         "host": host,
         "created_after": created_after,
         "created_before": created_before,
+        "id": id_part,
         "limit": None if page_size is None else str(page_size),
     }
     return query + [(name, value) for name, value in single.items() if value is not None]

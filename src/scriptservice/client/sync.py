@@ -169,7 +169,8 @@ class Client:
 
         Args:
             filters: ``status`` (list), ``labels`` (dict), ``text``, ``host``, ``created_after``,
-                ``created_before`` (RFC 3339), ``page_size``.
+                ``created_before`` (RFC 3339), ``id_part`` (beginning or end of the id, at least
+                8 characters), ``page_size``.
         """
         query = flows.list_query(**filters)
         cursor: str | None = ""

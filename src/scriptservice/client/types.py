@@ -18,6 +18,7 @@ class Command:
         status: how far it is.
         script: its text; None in lists and events.
         script_preview: the first 200 characters, in lists only.
+        args: of the script; None in lists, as is ``env``.
         created_at: UTC, as all times; None where a thing has not happened.
         exit_code: of the script's own process; excludes ``signal``.
         output: ``bytes``, ``stdout_bytes``, ``stderr_bytes``, ``discarded_bytes``.
@@ -32,8 +33,8 @@ class Command:
     script: str | None = None
     script_preview: str | None = None
     interpreter: list[str]
-    args: list[str]
-    env: dict[str, str]
+    args: list[str] | None = None
+    env: dict[str, str] | None = None
     working_directory: str | None = None
     stdin_bytes: int = 0
     timeout_seconds: float | None = None

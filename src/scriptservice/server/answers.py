@@ -45,8 +45,6 @@ class _CommandFields(BaseModel):
     name: str | None
     labels: dict[str, str]
     interpreter: list[str]
-    args: list[str]
-    env: dict[str, str]
     working_directory: str | None
     stdin_bytes: int
     interactive: bool
@@ -73,14 +71,19 @@ class _CommandFields(BaseModel):
     usage: Usage
 
 
-class Command(_CommandFields):
+class _WholeFields(_CommandFields):
+    args: list[str]
+    env: dict[str, str]
+
+
+class Command(_WholeFields):
     """One run of one script."""
 
     script: str
 
 
 class CommandItem(_CommandFields):
-    """A command in a list."""
+    """A command in a list: without args and env."""
 
     script_preview: str = Field(description="the first 200 characters of the script")
 
@@ -143,7 +146,7 @@ class OutputEvent(BaseModel):
     base64: str | None = Field(None, description="the bytes, where they are not")
 
 
-class CommandEvent(_CommandFields):
+class CommandEvent(_WholeFields):
     """Data of a ``status`` or ``end`` event: the command without its script."""
 
 

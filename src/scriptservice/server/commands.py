@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
+from sqlalchemy import Connection
+
 from scriptservice.errors import (
     FieldError,
     GoneError,
@@ -36,6 +38,7 @@ from scriptservice.store import hosts as host_store
 from scriptservice.store import listing, requests
 from scriptservice.store.idempotency import find_request
 from scriptservice.store.reader import Reader
+from scriptservice.store.time_slice import TimeSlice
 from scriptservice.store.writer import Writer
 
 FIRST_LOOK_SECONDS = 0.05
@@ -66,6 +69,12 @@ class Submitted:
 def _result_of(stored: "asyncio.Future[Result]") -> Result | None:
     """Return what a job of the writer led to, None if it failed."""
     return None if stored.cancelled() or stored.exception() is not None else stored.result()
+
+
+def _scanned_page(
+    connection: Connection, time_slice: TimeSlice, wanted: Filter, limit: int, before: int | None
+) -> listing.Page:
+    return listing.page(connection, wanted, limit, before, time_slice)
 
 
 class Commands:
@@ -238,9 +247,15 @@ class Commands:
             raise ValidationError(FieldError(asked_by, "lies beyond the output"))
         return self._events.stream(identifier, after)
 
-    async def page(self, wanted: Filter, limit: int, before: int | None) -> list[Command]:
-        """Return commands, newest first; see `store.commands.page`."""
-        return await self._reader.run(listing.page, wanted, limit, before)
+    async def page(self, wanted: Filter, limit: int, before: int | None) -> listing.Page:
+        """Return commands, newest first; see `store.listing.page`.
+
+        A page that may have to go through everything is read as a scan: it ends after a bounded
+        time, perhaps without an item, and the next page goes on from there.
+        """
+        if listing.is_cheap(wanted):
+            return await self._reader.run(listing.page, wanted, limit, before)
+        return await self._reader.scan(_scanned_page, wanted, limit, before)
 
     async def stop(self, command: str, signal: str, grace_seconds: float | None) -> Command:
         """Ask for a command to be stopped; the wish is durable when this returns.

@@ -194,7 +194,9 @@ def _news(connection: Connection, command: UUID, status: Status | None, position
     read_to = chunks[-1].position + len(chunks[-1].data) if chunks else position
     last = extent.finished and read_to >= end
     changed = status is not extent.status
-    found = command_store.find_item(connection, command) if changed or last else None
+    found: Command | None = None
+    if changed or last:
+        found = command_store.find_without_script(connection, command)
     return _News(
         command=found if changed else None,
         final=found if last else None,

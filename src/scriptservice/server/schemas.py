@@ -20,6 +20,8 @@ from scriptservice.model import (
 SCRIPT_BYTES = 1 << 20
 STDIN_BYTES = 1 << 20
 STRING_BYTES = 128 << 10
+ARGUMENT_BYTES = 1 << 20
+"""Bound of all arguments and environment variables together."""
 LABELS = 64
 JSON_BODY_BYTES = 32 << 20
 """Bound of a JSON body: a script and a standard input may each be written in escapes."""
@@ -124,6 +126,16 @@ class SubmitBody(BaseModel):
         None, description="name of the host it must run on"
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """Refuse arguments and environment that are too large together."""
+        args = sum(len(word.encode()) for word in self.args)
+        env = sum(len(name) + len(value.encode()) for name, value in self.env.items())
+        if args + env > ARGUMENT_BYTES:
+            message = f"args and env must have at most {ARGUMENT_BYTES} bytes of UTF-8 together"
+            raise ValidationError(FieldError("args" if args > env else "env", message))
+        return self
+
     def submission(self) -> Submission:
         """Return what is asked for, in the words of the model."""
         return Submission(
@@ -215,6 +227,9 @@ class ListQuery(BaseModel):
     label: list[Text] = Field(default=[], description="key=value, all of them; repeats")
     q: Text | None = Field(None, description="substring of name or script, ASCII case ignored")
     host: Text | None = Field(None, description="name of the host")
+    id: Annotated[str, Field(pattern=r"^[0-9A-Fa-f-]{8,36}$")] | None = Field(
+        None, description="beginning or end of the id, at least 8 characters of it"
+    )
     created_after: str | None = Field(None, description="RFC 3339")
     created_before: str | None = Field(None, description="RFC 3339")
     limit: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="commands a page")

@@ -23,9 +23,10 @@ def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
 
     Args:
         command: which; of a list, with the preview for its script.
-        item: whether it stands in a list.
+        item: whether it stands in a list, where args and env are left out.
     """
     asked, outcome = command.submission, command.outcome
+    large = {} if item else {"args": list(asked.args), "env": asked.env}
     return {
         "id": str(command.id),
         "status": command.status.value,
@@ -33,8 +34,7 @@ def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
         "labels": asked.labels,
         ("script_preview" if item else "script"): asked.script,
         "interpreter": list(asked.interpreter),
-        "args": list(asked.args),
-        "env": asked.env,
+        **large,
         "working_directory": asked.working_directory,
         "stdin_bytes": command.stdin_bytes,
         "interactive": False,

@@ -21,7 +21,7 @@ from scriptservice.model import (
 )
 from scriptservice.store.idempotency import KeptRequest, find_request, keep_requests
 from scriptservice.store.prepared import Prepared
-from scriptservice.store.rows import ITEM, JOINED, THERE, WHOLE, command_of
+from scriptservice.store.rows import JOINED, THERE, WHOLE, WITHOUT_SCRIPT, command_of
 from scriptservice.store.tables import commands, inputs, labels
 
 SEEN = 1000
@@ -247,13 +247,13 @@ def find(connection: Connection, command: UUID) -> Command:
     return command_of(row)
 
 
-def find_item(connection: Connection, command: UUID) -> Command:
-    """Return a command as lists have it: without its script, which may be large.
+def find_without_script(connection: Connection, command: UUID) -> Command:
+    """Return a command as events have it: without its script, which may be large.
 
     Raises:
         UnknownCommandError: there is none of that id.
     """
-    query = select(*ITEM).select_from(JOINED).where(commands.c.id == command, THERE)
+    query = select(*WITHOUT_SCRIPT).select_from(JOINED).where(commands.c.id == command, THERE)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise UnknownCommandError(command)

@@ -4,7 +4,9 @@
 same statements on both.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DBAPIError
@@ -13,6 +15,9 @@ from scriptservice.errors import ConfigurationError
 
 READERS = 4
 """How many connections read at once."""
+
+SCANNERS = 1
+"""How many scans work at once; the others wait their turn, which a time slice makes short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +29,30 @@ class Database:
         writing: one connection at a time, in transactions that exclude other writers. On
             PostgreSQL whoever is connected holds the right to write until that connection ends.
         reading: up to `READERS` connections, each transaction sees one moment.
+        scanning: the same for reads that may go through everything: up to `SCANNERS` connections,
+            so that these never keep others from reading.
         migrating: connections for changing the schema while others read and write.
         migrates_itself: whether `open_database` changed its schema without being asked.
         patience_seconds: after which a reader is told that there is no answer; None for never.
         writes_by_session: whether the right to write is the connection's, so that one that still
             works is not to be given up.
+        interrupt: ends the statement that a driver's connection runs, on any thread; None where
+            that takes a connection of its own.
     """
 
     name: str
     writing: Engine
     reading: Engine
+    scanning: Engine
     migrating: Engine
     migrates_itself: bool
     patience_seconds: float | None = None
     writes_by_session: bool = False
+    interrupt: Callable[[Any], None] | None = None
 
     def close(self) -> None:
         """Close all connections but those that are in use."""
-        for engine in (self.reading, self.writing, self.migrating):
+        for engine in (self.reading, self.scanning, self.writing, self.migrating):
             engine.dispose()
 
 

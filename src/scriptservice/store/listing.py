@@ -1,155 +1,153 @@
-"""Lists of commands: every filter, newest first, each page as cheap as the first."""
+"""Lists of commands: every filter, newest first, in steps that each cost little.
 
-from collections.abc import Iterable
+A list with one filter goes down that filter's index and stops at the limit of the page: the first
+page costs what the last one does. With several filters one of them *leads*: the walk goes down its
+index, and the others are looked up for each command that it meets. That may be a long walk to few
+commands, so it is made in windows of so many commands as take `time_slice.STEP_SECONDS`, and ends
+with its time slice wherever it is then: the page is short, and the next one goes on from there.
+"""
+
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    Connection,
-    FromClause,
-    Select,
-    exists,
-    func,
-    select,
-    union_all,
-)
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy import Connection, Select, select, union_all
 
-from scriptservice.model import Command, Filter, Status
-from scriptservice.store.rows import ITEM, JOINED, THERE, command_of
-from scriptservice.store.tables import commands, inputs, labels
+from scriptservice.model import Command, Filter
+from scriptservice.store.filters import Lead, all_commands, leads_of, matches_nothing
+from scriptservice.store.rows import ITEM, THERE, command_of
+from scriptservice.store.time_slice import STEP_SECONDS, TimeSlice, giving_way
+from scriptservice.store.walks import Window, walk
 
-COUNTED = 2000
-"""So many that a filter lets through are counted, to see which filter lets through fewest."""
+FIRST_WINDOW = 64
+"""Commands of a walk's first window: what they cost tells how many the next may have."""
+
+LARGEST_WINDOW = 1 << 20
 
 
-def page(connection: Connection, wanted: Filter, limit: int, before: int | None) -> list[Command]:
-    """Return commands, newest first, without their scripts.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list.
+
+    Attributes:
+        items: the commands, newest first, as lists have them; perhaps none.
+        before: the next page has those with a smaller number; None if there are no more.
+    """
+
+    items: list[Command]
+    before: int | None
+
+
+def is_cheap(wanted: Filter) -> bool:
+    """Whether a page costs the same however many commands there are.
+
+    It has no filter, or one that an index answers alone.
+    """
+    if wanted.text is not None or _has_times(wanted):
+        return False
+    given = len(wanted.labels) + bool(wanted.statuses)
+    return given + (wanted.host is not None) + (wanted.id_part is not None) <= 1
+
+
+def _has_times(wanted: Filter) -> bool:
+    return wanted.created_after is not None or wanted.created_before is not None
+
+
+def page(
+    connection: Connection,
+    wanted: Filter,
+    limit: int,
+    before: int | None,
+    time_slice: TimeSlice | None = None,
+) -> Page:
+    """Return commands, newest first, without their scripts, arguments and environments.
 
     Args:
         connection: to read from.
         wanted: which.
         limit: at most so many.
         before: only those with a smaller number; None from the newest on.
+        time_slice: ends the page before it is full; None for no end.
     """
-    label = leading_label(connection, wanted)
-    if label is not None:
-        # The label's own index gives the numbers in order.
-        source, order = labels.join(JOINED, labels.c.number == commands.c.number), labels.c.number
-        conditions = [labels.c.key == label[0], labels.c.value == label[1]]
-        others = [pair for pair in wanted.labels if pair != label]
-    else:
-        source, order = JOINED, commands.c.number
-        conditions, others = [], list(wanted.labels)
-    conditions += [THERE, *(_labelled(*pair) for pair in others), *_conditions(wanted)]
-    if before is not None:
-        conditions.append(order < before)
-    if label is None and len(wanted.statuses) > 1:
-        numbers = _of_each_status(connection, source, conditions, wanted.statuses, limit)
-        conditions = [commands.c.number.in_(numbers)]
-    elif wanted.statuses:
-        conditions.append(commands.c.status.in_([status.value for status in wanted.statuses]))
+    if matches_nothing(wanted):
+        return Page([], None)
+    if is_cheap(wanted) and wanted.id_part is None:
+        return _cut(_one_filter(connection, wanted, limit + 1, before), limit, None)
+    return _in_steps(connection, wanted, limit, before, time_slice or TimeSlice())
+
+
+def _in_steps(
+    connection: Connection, wanted: Filter, limit: int, before: int | None, time_slice: TimeSlice
+) -> Page:
+    found: list[Command] = []
+    size = FIRST_WINDOW
+    began = perf_counter()
+    going = walk(connection, wanted, before)
+    while True:
+        window = going.window(connection, size)
+        # One more than the page has tells whether another page follows.
+        found += _read(connection, window, limit + 1 - len(found))
+        if len(found) > limit or window.last:
+            return _cut(found, limit, None)
+        took = max(perf_counter() - began, 1e-6)
+        if not time_slice.worked(took):
+            return _cut(found, limit, window.low)
+        size = _next_size(size, took, time_slice.left_seconds)
+        began = perf_counter()
+
+
+def _next_size(size: int, took: float, left_seconds: float) -> int:
+    """Return how many commands the next window may have, to take a step and fit into the slice."""
+    wanted = min(STEP_SECONDS, left_seconds) / took
+    return max(1, min(LARGEST_WINDOW, int(size * min(8.0, wanted))))
+
+
+def _cut(found: list[Command], limit: int, before: int | None) -> Page:
+    """Return a page of what was found, which may be one command more than the page has."""
+    if len(found) > limit:
+        return Page(found[:limit], found[limit - 1].number)
+    return Page(found, before)
+
+
+def _read(connection: Connection, window: Window, limit: int) -> list[Command]:
     query: Select[Any] = (
-        select(*ITEM).select_from(source).where(*conditions).order_by(order.desc()).limit(limit)
+        select(*ITEM)
+        .select_from(window.source)
+        .where(*window.conditions, THERE)
+        .order_by(window.order.desc())
+        .limit(limit)
     )
-    return [command_of(row) for row in connection.execute(query)]
+    return [command_of(row) for row in giving_way(connection.execute(query))]
 
 
-def _of_each_status(
-    connection: Connection,
-    source: FromClause,
-    conditions: list[ColumnElement[bool]],
-    statuses: Iterable[Status],
-    limit: int,
+def _one_filter(
+    connection: Connection, wanted: Filter, limit: int, before: int | None
+) -> list[Command]:
+    lead = next(leads_of(wanted), None) or all_commands(wanted)
+    older = [] if before is None else [lead.order < before]
+    window = Window(lead.source, lead.order, [*lead.conditions, *older], 0, last=True)
+    if len(lead.streams) > 1:
+        numbers = _newest_of_each(connection, lead, limit, before)
+        window = Window(lead.source, lead.order, [lead.order.in_(numbers)], 0, last=True)
+    return _read(connection, window, limit)
+
+
+def _newest_of_each(
+    connection: Connection, lead: Lead, limit: int, before: int | None
 ) -> list[int]:
     """Return the numbers of a page of several statuses, from the newest of each.
 
     The index has those of one status in order. With several at once a database would sort all.
     """
+    older = [] if before is None else [lead.order < before]
     each = [
-        select(commands.c.number)
-        .select_from(source)
-        .where(*conditions, commands.c.status == status.value)
-        .order_by(commands.c.number.desc())
+        select(lead.order)
+        .where(*stream, *older, THERE)
+        .order_by(lead.order.desc())
         .limit(limit)
         .subquery()
-        for status in statuses
+        for stream in lead.streams
     ]
     every = union_all(*(select(some.c.number) for some in each)).subquery()
     newest = select(every.c.number).order_by(every.c.number.desc()).limit(limit)
     return list(connection.execute(newest).scalars())
-
-
-def leading_label(connection: Connection, wanted: Filter) -> tuple[str, str] | None:
-    """Return the label whose commands are gone through, None for those of the statuses, or all.
-
-    The others are looked up for each, so it should be the filter that lets through fewest: a
-    common label would be gone through to its end for the few that run.
-    """
-    if not wanted.labels or (len(wanted.labels) == 1 and not wanted.statuses):
-        return wanted.labels[0] if wanted.labels else None
-    counts: dict[tuple[str, str] | None, int] = {
-        pair: _counted(
-            connection,
-            select(labels.c.number).where(labels.c.key == pair[0], labels.c.value == pair[1]),
-        )
-        for pair in wanted.labels
-    }
-    if wanted.statuses:
-        values = [status.value for status in wanted.statuses]
-        counts[None] = _counted(
-            connection, select(commands.c.number).where(commands.c.status.in_(values))
-        )
-    return min(counts, key=lambda leading: counts[leading])
-
-
-def _counted(connection: Connection, query: Select[Any]) -> int:
-    some = query.limit(COUNTED).subquery()
-    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
-
-
-def _conditions(wanted: Filter) -> Iterable[ColumnElement[bool]]:
-    """Yield what a command must be besides its statuses and labels."""
-    if wanted.host is not None:
-        yield commands.c.host == wanted.host
-    if wanted.created_after is not None:
-        yield commands.c.created_at > wanted.created_after
-    if wanted.created_before is not None:
-        yield commands.c.created_at < wanted.created_before
-    if wanted.text is not None:
-        needle = _lower_ascii(wanted.text)
-        yield contains_ascii_lower(commands.c.name, needle) | contains_ascii_lower(
-            inputs.c.script, needle
-        )
-
-
-class contains_ascii_lower(FunctionElement[bool]):  # noqa: N801 - a function of SQL
-    """Whether a text, its ASCII letters in lower case, has a part; NULL has none."""
-
-    inherit_cache = True
-    type = Boolean()
-
-
-@compiles(contains_ascii_lower, "sqlite")
-def _sqlite_contains(element: Any, compiler: Any, **more: Any) -> str:
-    text, part = (compiler.process(clause, **more) for clause in element.clauses)
-    return f"(instr(lower({text}), {part}) > 0)"  # its lower() knows ASCII letters only
-
-
-@compiles(contains_ascii_lower, "postgresql")
-def _postgresql_contains(element: Any, compiler: Any, **more: Any) -> str:
-    text, part = (compiler.process(clause, **more) for clause in element.clauses)
-    return f'(strpos(lower({text} COLLATE "C"), {part}) > 0)'
-
-
-def _lower_ascii(text: str) -> str:
-    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
-
-
-def _labelled(key: str, value: str) -> ColumnElement[bool]:
-    other = labels.alias()  # the list itself may be read from the labels
-    return exists().where(
-        other.c.key == key, other.c.value == value, other.c.number == commands.c.number
-    )

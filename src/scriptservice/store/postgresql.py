@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any, Final, LiteralString
 
 import psycopg
-from sqlalchemy import URL, Connection, ExceptionContext, create_engine, event
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from scriptservice.errors import ConfigurationError, OtherWriterError
 from scriptservice.store.address import parse_address, shown_address
-from scriptservice.store.engine import READERS, Database
+from scriptservice.store.engine import READERS, SCANNERS, Database
 
 PATIENCE_SECONDS = 10.0
 LOCK_SECONDS = 5.0
@@ -61,29 +61,37 @@ def connect_postgresql(url: str) -> Database:
     given = parse_address(url)
     writing = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
     # Not a standby: who is woken by a commit reads what was committed.
-    reading = create_engine(
-        _with(given, "primary"),
-        poolclass=QueuePool,
-        pool_size=READERS,
-        max_overflow=0,
-        isolation_level="REPEATABLE READ",
-        execution_options={"postgresql_readonly": True},
-        hide_parameters=True,
-    )
+    primary = _with(given, "primary")
+    reading, scanning = _reading_engine(primary, READERS), _reading_engine(primary, SCANNERS)
     migrating = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
     event.listen(writing, "connect", _become_writer)
-    event.listen(reading, "connect", _answer_in_time(PATIENCE_SECONDS))
-    for engine in (writing, reading, migrating):
+    for engine in (writing, reading, scanning, migrating):
         event.listen(engine, "handle_error", _name_no_values)
     return Database(
         shown_address(given),
         writing,
         reading,
+        scanning,
         migrating,
         migrates_itself=False,
         patience_seconds=PATIENCE_SECONDS,
         writes_by_session=True,
     )
+
+
+def _reading_engine(url: URL, connections: int) -> Engine:
+    """Return up to so many connections that only read, each transaction at one moment."""
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        isolation_level="REPEATABLE READ",
+        execution_options={"postgresql_readonly": True},
+        hide_parameters=True,
+    )
+    event.listen(engine, "connect", _answer_in_time(PATIENCE_SECONDS))
+    return engine
 
 
 def _with(url: URL, session: str) -> URL:

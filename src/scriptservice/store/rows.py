@@ -21,8 +21,6 @@ _HEAD = [
     commands.c.created_at,
     *OUTCOME,
     inputs.c.interpreter,
-    inputs.c.args,
-    inputs.c.env,
     inputs.c.labels,
     inputs.c.working_directory,
     inputs.c.timeout_seconds,
@@ -34,14 +32,15 @@ _HEAD = [
     inputs.c.requested_host,
     inputs.c.stdin_bytes,
 ]
-WHOLE = [*_HEAD, inputs.c.script, inputs.c.stdin, inputs.c.traceparent]
 ITEM = [*_HEAD, commands.c.script_preview]
+WITHOUT_SCRIPT = [*ITEM, inputs.c.args, inputs.c.env]
+WHOLE = [*_HEAD, inputs.c.args, inputs.c.env, inputs.c.script, inputs.c.stdin, inputs.c.traceparent]
 JOINED = commands.join(inputs, commands.c.number == inputs.c.number)
 THERE = commands.c.deleted_at.is_(None)
 
 
 def command_of(row: Row[Any]) -> Command:
-    """Return the command of a row of `WHOLE` or `ITEM`."""
+    """Return the command of a row of `WHOLE`, `WITHOUT_SCRIPT` or `ITEM`."""
     values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
     stdin = values.get("stdin")
     submission = Submission(
@@ -49,8 +48,8 @@ def command_of(row: Row[Any]) -> Command:
         interpreter=tuple(json.loads(row.interpreter)),
         name=row.name,
         labels=json.loads(row.labels),
-        args=tuple(json.loads(row.args)),
-        env=json.loads(row.env),
+        args=tuple(json.loads(values.get("args", "[]"))),
+        env=json.loads(values.get("env", "{}")),
         working_directory=row.working_directory,
         stdin=None if stdin is None else stdin.decode(),
         timeout_seconds=row.timeout_seconds,

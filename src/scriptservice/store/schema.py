@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from scriptservice.errors import ConfigurationError, StoreUnavailableError, TablesInUseError
 from scriptservice.store.engine import Database
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The schema this release writes: the newest revision of ``migrations``."""
 
 LOCK_MILLISECONDS = 2000

@@ -11,13 +11,13 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from scriptservice.errors import ConfigurationError
-from scriptservice.store.engine import READERS, Database
+from scriptservice.store.engine import READERS, SCANNERS, Database
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=OFF",  # rows go in order by one writer; checks would cost each chunk
-    "PRAGMA cache_size=-8192",  # 8 MiB for each of five connections at most
+    "PRAGMA cache_size=-8192",  # 8 MiB for each of six connections at most
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=67108864",
 )
@@ -45,12 +45,22 @@ def connect_sqlite(path: str) -> Database:
     shared: dict[str, Any] = {"connect_args": connect, "hide_parameters": True}
     writing = create_engine(url, poolclass=NullPool, **shared)
     reading = create_engine(url, poolclass=QueuePool, pool_size=READERS, max_overflow=0, **shared)
-    for engine in (writing, reading):
+    scanning = create_engine(url, poolclass=QueuePool, pool_size=SCANNERS, max_overflow=0, **shared)
+    for engine in (writing, reading, scanning):
         event.listen(engine, "connect", _set_pragmas)
     # Python's own transaction handling would begin too late and, for reads, not at all.
     event.listen(writing, "begin", _begin("BEGIN IMMEDIATE"))
-    event.listen(reading, "begin", _begin("BEGIN"))
-    return Database(path, writing, reading, migrating=writing, migrates_itself=True)
+    for engine in (reading, scanning):
+        event.listen(engine, "begin", _begin("BEGIN"))
+    return Database(
+        path,
+        writing,
+        reading,
+        scanning,
+        migrating=writing,
+        migrates_itself=True,
+        interrupt=sqlite3.Connection.interrupt,
+    )
 
 
 def _make(path: str) -> None:
@@ -87,7 +97,7 @@ def look_at_sqlite(path: str) -> Database:
         creator=lambda: sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False),
         hide_parameters=True,
     )
-    return Database(path, engine, engine, migrating=engine, migrates_itself=True)
+    return Database(path, engine, engine, engine, migrating=engine, migrates_itself=True)
 
 
 def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:

@@ -4,6 +4,8 @@
 and may be large stands in ``inputs``, so that a change of status never rewrites a script.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -19,8 +21,12 @@ from sqlalchemy import (
     Text,
     Uuid,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 metadata = MetaData()
+
+ID_END_DIGITS = 8
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
@@ -59,6 +65,28 @@ commands = Table(
     Column("deleted_at", BigInteger),
 )
 Index("commands_by_status", commands.c.status, commands.c.number)
+
+
+class id_end(FunctionElement[str]):  # noqa: N801 - a function of SQL
+    """The last `ID_END_DIGITS` hexadecimal digits of an id, by which people know commands."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(id_end, "sqlite")
+def _sqlite_id_end(element: Any, compiler: Any, **more: Any) -> str:
+    (column,) = element.clauses
+    return f"substr({compiler.process(column, **more)}, 25)"  # an id is 32 digits there
+
+
+@compiles(id_end, "postgresql")
+def _postgresql_id_end(element: Any, compiler: Any, **more: Any) -> str:
+    (column,) = element.clauses
+    return f'"right"({compiler.process(column, **more)}::text, {ID_END_DIGITS})'
+
+
+Index("commands_by_id_end", id_end(commands.c.id))
 Index("commands_by_host", commands.c.host, commands.c.number)
 Index("commands_by_time", commands.c.created_at)
 Index(

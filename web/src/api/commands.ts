@@ -34,15 +34,29 @@ export function listQuery(filter: Partial<ListFilter>): URLSearchParams {
   return query;
 }
 
-export function list(
+/** How many short answers one page is put together from at most. */
+const MOST_ANSWERS = 20;
+
+/**
+ * Return a page. A search that goes through very much answers after a moment, with few items or
+ * none and a cursor: it is asked to go on until the page is full.
+ */
+export async function list(
   filter: Partial<ListFilter>,
   page: { limit?: number; cursor?: string | null } = {},
   signal?: AbortSignal,
 ): Promise<CommandPage> {
   const query = listQuery(filter);
-  if (page.limit) query.set('limit', String(page.limit));
-  if (page.cursor) query.set('cursor', page.cursor);
-  return getJson(`/v1/commands?${query}`, signal);
+  const found: CommandPage = { items: [], next_cursor: page.cursor ?? null };
+  for (let answers = 0; answers < MOST_ANSWERS; answers++) {
+    if (page.limit) query.set('limit', String(page.limit - found.items.length));
+    if (found.next_cursor) query.set('cursor', found.next_cursor);
+    const answer: CommandPage = await getJson(`/v1/commands?${query}`, signal);
+    found.items.push(...answer.items);
+    found.next_cursor = answer.next_cursor;
+    if (!found.next_cursor || found.items.length >= (page.limit ?? 1)) break;
+  }
+  return found;
 }
 
 export function get(id: string, signal?: AbortSignal): Promise<Command> {

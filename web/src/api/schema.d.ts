@@ -456,11 +456,9 @@ export interface components {
         };
         /**
          * CommandItem
-         * @description A command in a list.
+         * @description A command in a list: without args and env.
          */
         CommandItem: {
-            /** Args */
-            args: string[];
             /**
              * Created At
              * Format: date-time
@@ -468,10 +466,6 @@ export interface components {
             created_at: string;
             /** Created By */
             created_by: string;
-            /** Env */
-            env: {
-                [key: string]: string;
-            };
             /** Exit Code */
             exit_code: number | null;
             /**
@@ -1338,6 +1332,8 @@ export interface operations {
                 cursor?: string;
                 /** @description name of the host */
                 host?: string;
+                /** @description beginning or end of the id, at least 8 characters of it */
+                id?: string;
                 /** @description key=value, all of them; repeats */
                 label?: string[];
                 /** @description commands a page */

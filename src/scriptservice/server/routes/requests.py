@@ -1,6 +1,8 @@
 """What the routes need to know of a request: who asks, and what its query and body say."""
 
+import asyncio
 import hashlib
+from collections.abc import Coroutine
 from typing import TypeVar
 
 from fastapi import Request
@@ -19,6 +21,7 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 TRACEPARENT = "traceparent"
 
 Body = TypeVar("Body", bound=BaseModel)
+Result = TypeVar("Result")
 
 
 class _NoParameters(BaseModel, extra="forbid"):
@@ -145,6 +148,33 @@ async def body(request: Request, limit: int) -> bytes:
         # Nobody reads this answer; the half that came is not acted upon.
         raise ProblemError("bad-request", "cannot read the request: it ended early") from error
     return b"".join(parts)
+
+
+async def while_client_stays(request: Request, work: Coroutine[None, None, Result]) -> Result:
+    """Return what some work leads to; it is cancelled as soon as its client goes.
+
+    Args:
+        request: without a body, or with one that has been read.
+        work: nothing that has to be brought to its end.
+
+    Raises:
+        ProblemError: the client has gone; nobody reads the answer.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_client_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ProblemError("bad-request", "cannot answer the request: its client has gone")
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+
+
+async def _client_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _too_large(limit: int) -> ProblemError:
