@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     max_running: Annotated[int, Field(ge=0)] | None = Field(
         None, description="commands that may run at once; by default as many as descriptors allow"
     )
+    max_connections: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="connections of clients at once; by default 10000, or as many as descriptors "
+        "allow",
+    )
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
         30, description="seconds that scripts get at most to end at a shutdown"
     )

@@ -51,6 +51,7 @@ def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
         max_running=settings.max_running,
         min_free_bytes=settings.min_free_bytes,
         hosts=[settings.host, *settings.allowed_host],
+        max_connections=settings.max_connections,
         sign_in_link=settings.sign_in_link,
         log_level=settings.log_level,
         log_format=settings.log_format,

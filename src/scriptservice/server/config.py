@@ -19,6 +19,7 @@ class ServerConfig:
         sign_in_link: whether each start prints a link that signs in.
         log_level: what is logged.
         log_format: how: json or console.
+        max_connections: of clients at once, None for the default.
         first_token: the admin token of a database that has none yet; None: a random one.
     """
 
@@ -35,3 +36,4 @@ class ServerConfig:
     # Later ones have defaults: a hand-over of an earlier release has no values for them.
     hosts: list[str] = field(default_factory=list)
     sign_in_link: bool = True
+    max_connections: int | None = None

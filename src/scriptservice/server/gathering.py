@@ -48,6 +48,11 @@ class GatheringTransport:
         """Return how many bytes have not been sent."""
         return self._held_bytes + self._transport.get_write_buffer_size()
 
+    def write_eof(self) -> None:
+        """Say that nothing more comes, once everything is sent; go on listening."""
+        self.flush()
+        self._transport.write_eof()
+
     def close(self) -> None:
         """Hang up once everything is sent."""
         self.flush()

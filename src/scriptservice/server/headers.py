@@ -44,6 +44,27 @@ def style_policy(style: str) -> str:
     )
 
 
+def _unsaid(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers that an answer lacks."""
+    said = {name for name, _ in headers}
+    unsaid = []
+    if _NAME not in said:
+        unsaid.append(_NOTHING)
+    if b"cache-control" not in said:
+        # Caches keep away from Authorization by themselves, and not from cookies.
+        unsaid.append(_NO_STORE)
+    return unsaid
+
+
+def of_bare_answer(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer that does not pass through `ContentPolicy`.
+
+    Args:
+        headers: that it has; names in lower case.
+    """
+    return [*headers, *_unsaid(headers)]
+
+
 class ContentPolicy:
     """The outermost ASGI layer: what an answer does not say of itself is no.
 
@@ -61,13 +82,7 @@ class ContentPolicy:
 
         async def with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = message["headers"]
-                said = {name for name, _ in headers}
-                if _NAME not in said:
-                    headers.append(_NOTHING)
-                if b"cache-control" not in said:
-                    # Caches keep away from Authorization by themselves, and not from cookies.
-                    headers.append(_NO_STORE)
+                message["headers"].extend(_unsaid(message["headers"]))
             await send(message)
 
         await self._app(scope, receive, with_policy)

@@ -45,6 +45,7 @@ TITLES = {
     "validation": (422, "The request says something that cannot be"),
     "idempotency-mismatch": (422, "Another request had this Idempotency-Key"),
     "too-many-requests": (429, "There were too many requests"),
+    "headers-too-large": (431, "The headers are too large"),
     "internal": (500, "The service failed"),
     "store-unavailable": (503, "The service cannot store or read now"),
     "storage-full": (507, "The disk is full"),

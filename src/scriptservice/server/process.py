@@ -8,7 +8,8 @@ import resource
 import socket
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -18,6 +19,7 @@ from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.local import LocalKeeper
 from scriptservice.keeper.lines import Lines
 from scriptservice.server.app import Server
+from scriptservice.server.clients import Clients, connection_limit
 from scriptservice.server.config import ServerConfig
 from scriptservice.server.gate import Gate
 from scriptservice.server.headers import FIXED, ContentPolicy
@@ -41,20 +43,55 @@ class _Uvicorn(uvicorn.Server):
 
     Args:
         config: uvicorn's.
+        clients: all connections.
 
     Attributes:
         is_up: set once it accepts connections.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, clients: Clients) -> None:
         super().__init__(config)
         self.is_up = asyncio.Event()
         self._punctuality = Punctuality()
+        self._listening: list[socket.socket] = []
+        self._changing: asyncio.Task[None] | None = None
+        self._accepts = True
+        clients.on_full = partial(self._accept, accepts=False)
+        clients.on_room = partial(self._accept, accepts=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
-        await super().startup(sockets)
+        self._listening = sockets or []
+        # Uvicorn's listener owns its socket and closes it, which has to stay open in `_accept`.
+        await super().startup([each.dup() for each in self._listening])
         self.is_up.set()
+
+    def accept_no_more(self) -> None:
+        """Leave new connections to the next server."""
+        self._listening = []
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`."""
+        self.accept_no_more()
+        await super().shutdown(sockets)
+
+    def _accept(self, *, accepts: bool) -> None:
+        """Accept connections, or leave them in the backlog."""
+        self._accepts = accepts
+        if self._changing is None or self._changing.done():
+            self._changing = asyncio.create_task(self._change())
+
+    async def _change(self) -> None:
+        while self._listening and bool(self.servers) != self._accepts:
+            if self._accepts:
+                log.info("connections_accepted")
+                sockets = [each.dup() for each in self._listening]
+                await super().startup(sockets)
+            else:
+                log.warning("connections_full")
+                for server in self.servers:
+                    server.close()
+                self.servers = []
 
     async def on_tick(self, counter: int) -> bool:
         """See `uvicorn.Server`."""
@@ -146,7 +183,7 @@ class _Life:
             passive: prepare first, and wait for one's turn.
         """
         await self._link.connect(keeper)
-        web = _web(self._gate)
+        web = _web(self._gate, self._config.max_connections)
         try:
             looked: Database | None = None
             if passive:
@@ -189,6 +226,7 @@ class _Life:
             _announce(self._listener, server.new_token, code)
         position = await self._finished
         if position is None:
+            web.accept_no_more()
             await retire(web, server.feed, serving)
         else:
             await server.finish(position)
@@ -221,13 +259,17 @@ async def _first(task: "asyncio.Task[Any]", other: Awaitable[Any]) -> None:
     watch.cancel()
 
 
-def _web(gate: Gate) -> _Uvicorn:
+def _web(gate: Gate, max_connections: int | None) -> _Uvicorn:
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = connection_limit(max_connections, descriptors)
+    clients = Clients(limit, asyncio.get_running_loop().call_later)
+    protocol = partial(PunctualProtocol, clients=clients)
     return _Uvicorn(
         uvicorn.Config(
             ContentPolicy(gate),
             headers=FIXED,
             proxy_headers=False,  # anyone on this machine could say whatever address they like
-            http=PunctualProtocol,
+            http=cast("type[asyncio.Protocol]", protocol),
             ws="none",
             lifespan="off",
             log_config=None,  # the root logger has our handler
@@ -236,7 +278,8 @@ def _web(gate: Gate) -> _Uvicorn:
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=60,
-        )
+        ),
+        clients,
     )
 
 

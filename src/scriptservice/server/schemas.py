@@ -23,8 +23,9 @@ STRING_BYTES = 128 << 10
 ARGUMENT_BYTES = 1 << 20
 """Bound of all arguments and environment variables together."""
 LABELS = 64
-JSON_BODY_BYTES = 32 << 20
-"""Bound of a JSON body: a script and a standard input may each be written in escapes."""
+JSON_BODY_BYTES = 20 << 20
+"""Of a JSON body: script, standard input, and arguments with environment, a MiB each, may all be
+written in escapes of six bytes."""
 
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -93,14 +94,18 @@ class SubmitBody(BaseModel):
         description="the text that the interpreter runs; 1 byte to 1 MiB of UTF-8"
     )
     name: Annotated[Text, Field(max_length=200)] | None = Field(None, description="for people")
-    labels: Annotated[dict[str, Label], Field(max_length=LABELS), AfterValidator(_label_keys)] = (
-        Field(default={}, description="for finding it again")
-    )
+    labels: Annotated[
+        dict[str, Label], Field(max_length=LABELS, fail_fast=True), AfterValidator(_label_keys)
+    ] = Field(default={}, description="for finding it again")
     interpreter: (
-        Annotated[list[Annotated[Word, Field(min_length=1)]], Field(min_length=1)] | None
+        Annotated[list[Annotated[Word, Field(min_length=1)]], Field(min_length=1, fail_fast=True)]
+        | None
     ) = Field(None, description="program and arguments; else as the script's #! says, else bash")
-    args: list[Word] = Field(default=[], description="the script's $1 and on")
-    env: Annotated[dict[str, Text], AfterValidator(_environment)] = Field(
+    # Here and in the others one error is told, not as many as there are words.
+    args: Annotated[list[Word], Field(fail_fast=True)] = Field(
+        default=[], description="the script's $1 and on"
+    )
+    env: Annotated[dict[str, Text], Field(fail_fast=True), AfterValidator(_environment)] = Field(
         default={}, description="added to the clean environment"
     )
     working_directory: Annotated[Text, Field(min_length=1, max_length=4095)] | None = Field(

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scriptservice.server.problems import answer
 from scriptservice.server.routes.commands import submit
+from scriptservice.server.routes.requests import release_body
 
 PATH = "/v1/commands"
 
@@ -36,4 +37,6 @@ class SubmitRoute:
             response = await submit(request)
         except Exception as error:  # noqa: BLE001 - every error is answered, ours as what it is
             response = await answer(request, error)
+        finally:
+            release_body(request)
         await response(scope, receive, send)

@@ -10,6 +10,7 @@ from scriptservice import __version__
 from scriptservice.keeper.journal import now_us
 from scriptservice.server import openapi, problems
 from scriptservice.server.auth import TokenCheck
+from scriptservice.server.body_budget import BodyBudget
 from scriptservice.server.commands import Commands
 from scriptservice.server.door import Door
 from scriptservice.server.gauges import Gauges
@@ -85,6 +86,7 @@ def build_app(
         openapi_url=None,
         redirect_slashes=False,
     )
+    app.state.bodies = BodyBudget()
     app.state.commands = commands
     app.state.outputs = outputs
     app.state.here = here

@@ -2,16 +2,19 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Coroutine
 from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel
 from pydantic import ValidationError as PydanticValidationError
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Origin, RequestKey, parse_traceparent
+from scriptservice.server.body_budget import BodyBudget, BodyShare, is_large
 from scriptservice.server.commands import Commands
 from scriptservice.server.output import Outputs
 from scriptservice.server.problems import ProblemError
@@ -19,6 +22,18 @@ from scriptservice.server.schemas import WaitQuery, field_errors, single_and_rep
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 TRACEPARENT = "traceparent"
+
+JSON_VALUES = 1 << 18
+"""Of a JSON body; more words than Linux hands to any program."""
+
+JSON_FIELDS = 1000
+"""Of its outermost object: each that is not known is an error, and an error costs some 2 KB."""
+
+# As many commas outside of strings. Possessive: nothing is kept to come back to, which would take
+# more memory than the body.
+_THOUSAND_COMMAS = re.compile(
+    rb'(?:[^",]*+(?:"(?:[^"\\]++|\\.)*+"?+[^",]*+)*+,){%d}+' % JSON_FIELDS, re.DOTALL
+)
 
 Body = TypeVar("Body", bound=BaseModel)
 Result = TypeVar("Result")
@@ -46,7 +61,7 @@ def asker(request: Request) -> str:
     return name
 
 
-def origin(request: Request, raw: bytes) -> Origin:
+def origin(request: Request, raw: bytes | bytearray) -> Origin:
     """Return where a submission comes from.
 
     Args:
@@ -106,7 +121,7 @@ def checked_wait(text: str | None) -> float | None:
         raise field_errors(error) from error
 
 
-def request_key(request: Request, raw: bytes) -> RequestKey | None:
+def request_key(request: Request, raw: bytes | bytearray) -> RequestKey | None:
     """Return what names a request, from its Idempotency-Key; None if it has none.
 
     Args:
@@ -123,31 +138,58 @@ def request_key(request: Request, raw: bytes) -> RequestKey | None:
         raise ValidationError(FieldError(IDEMPOTENCY_KEY, "must be one key of 1 to 255 characters"))
     pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "wait"]
     said = repr((request.method, request.url.path, pairs, request.headers.get("content-type", "")))
-    fingerprint = hashlib.sha256(said.encode() + b"\0" + raw).digest()
-    return RequestKey(asker(request), given[0], fingerprint)
+    fingerprint = hashlib.sha256(said.encode() + b"\0")
+    fingerprint.update(raw)
+    return RequestKey(asker(request), given[0], fingerprint.digest())
 
 
-async def body(request: Request, limit: int) -> bytes:
-    """Return the body.
+async def body(request: Request, limit: int) -> bytearray:
+    """Return the body; a large one waits for room, which `release_body` gives back.
+
+    Args:
+        request: whose.
+        limit: in bytes.
 
     Raises:
-        ProblemError: it has more than ``limit`` bytes; the rest is not kept.
+        ProblemError: it has more than ``limit`` bytes, the rest is not kept; or there is no room.
     """
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
+    size = int(length) if length.isdecimal() else 0
+    if size > limit:
         raise _too_large(limit)
-    parts: list[bytes] = []
-    size = 0
+    if is_large(size):
+        await _take_room(request, size)
+    data = bytearray()
     try:
         async for part in request.stream():
-            size += len(part)
-            if size > limit:
+            if len(data) + len(part) > limit:
                 raise _too_large(limit)
-            parts.append(part)
+            if is_large(len(data) + len(part)) and _share(request) is None:
+                # How long it will be is not said. All that it may need at once: two that grow and
+                # wait for each other would wait for ever.
+                await _take_room(request, limit)
+            data += part
     except ClientDisconnect as error:
         # Nobody reads this answer; the half that came is not acted upon.
         raise ProblemError("bad-request", "cannot read the request: it ended early") from error
-    return b"".join(parts)
+    if (share := _share(request)) is not None:
+        share.shrink(len(data))
+    return data
+
+
+async def _take_room(request: Request, size: int) -> None:
+    budget: BodyBudget = request.app.state.bodies
+    request.state.body_share = await budget.take(size)
+
+
+def _share(request: Request) -> BodyShare | None:
+    return getattr(request.state, "body_share", None)
+
+
+def release_body(request: Request) -> None:
+    """Give back the room of a large body: nothing of it is in memory any more."""
+    if (share := _share(request)) is not None:
+        share.release()
 
 
 async def while_client_stays(request: Request, work: Coroutine[None, None, Result]) -> Result:
@@ -183,13 +225,14 @@ def _too_large(limit: int) -> ProblemError:
     return ProblemError("too-large", f"cannot take a body of more than {limit} bytes")
 
 
-def json_body(raw: bytes, model: type[Body]) -> Body:
+def json_body(raw: bytes | bytearray, model: type[Body]) -> Body:
     """Return a JSON body as a model.
 
     Raises:
-        ProblemError: it is not JSON.
+        ProblemError: it is not JSON, or consists of too many values.
         ValidationError: it says something that cannot be.
     """
+    _refuse_many_values(raw)
     try:
         return model.model_validate_json(raw)
     except PydanticValidationError as error:
@@ -197,6 +240,29 @@ def json_body(raw: bytes, model: type[Body]) -> Body:
             detail = f"cannot read the body as JSON: {error.errors()[0]['ctx']['error']}"
             raise ProblemError("bad-request", detail) from error
         raise field_errors(error) from error
+
+
+def _refuse_many_values(raw: bytes | bytearray) -> None:
+    """Refuse JSON whose parts would take many times its own size in memory.
+
+    Raises:
+        ProblemError: it has more than `JSON_VALUES` or `JSON_FIELDS`.
+    """
+    if raw.count(b",") < JSON_FIELDS:
+        return  # nearly every body; those in a script count as well
+    commas = end = 0
+    while (match := _THOUSAND_COMMAS.match(raw, end)) and commas < JSON_VALUES:
+        commas, end = commas + JSON_FIELDS, match.end()
+    if JSON_FIELDS <= commas < JSON_VALUES:
+        try:
+            outermost = from_json(raw)
+        except ValueError:
+            return  # whoever validates it says so
+        if not isinstance(outermost, dict) or len(outermost) < JSON_FIELDS:
+            return
+    if commas:
+        detail = f"cannot take JSON of more than {JSON_VALUES} values or {JSON_FIELDS} fields"
+        raise ProblemError("too-large", detail)
 
 
 def content_type(request: Request) -> tuple[str, str | None]:

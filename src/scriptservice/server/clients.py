@@ -1,0 +1,157 @@
+"""What all connections may hold together: their number, and the bytes of clients not yet known.
+
+A client is known once a request of its connection came with a valid token or session. Until then it
+costs an attacker nothing to connect, so that whatever such connections hold is bounded here, and
+taken from the oldest of them when there is no room. Known clients are never disturbed.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+from typing import Protocol
+
+UNKNOWN_BYTES = 16 << 20
+"""What clients that are not known may have sent of unfinished requests, all together."""
+
+DEFAULT_CONNECTIONS = 10_000
+
+OTHER_DESCRIPTORS = 200
+"""Left for the database, the journal, the keeper and the files of the interpreter."""
+
+TURN_SECONDS = 0.0005
+REST_SECONDS = 0.002
+"""Long input is read for at most a turn, then everybody else has the loop for as long as a rest.
+
+Uvloop's timers have a resolution of one millisecond, so a shorter rest would be none.
+"""
+
+
+class Connection(Protocol):
+    """What is known here of a connection."""
+
+    held_bytes: int
+
+    def is_known(self) -> bool:
+        """Return whether a request of it came with a valid token or session."""
+
+    def waits_for_client(self) -> bool:
+        """Return whether it is the client's turn to speak, not ours to answer."""
+
+    def hang_up(self) -> None:
+        """Close it at once."""
+
+    def read_on(self) -> None:
+        """Go on with what it has sent, for a short while; call `Clients.later` if more is left."""
+
+
+class Clients:
+    """All connections of a server.
+
+    Args:
+        limit: how many there may be.
+        call_later: the loop's.
+
+    Attributes:
+        on_full: called when no connection can be closed for a new one: accept no more.
+        on_room: called when there is room again.
+    """
+
+    def __init__(self, limit: int, call_later: Callable[..., object]) -> None:
+        self._limit = limit
+        self._call_later = call_later
+        self._number = 0
+        self._full = False
+        # Dictionaries keep the order of insertion: the first is the oldest.
+        self._unknown: dict[Connection, None] = {}
+        self._holding: dict[Connection, None] = {}
+        self._held_bytes = 0
+        self._unread: deque[Connection] = deque()
+        self._scheduled = False
+        self.on_full: Callable[[], None] = lambda: None
+        self.on_room: Callable[[], None] = lambda: None
+
+    def joined(self, connection: Connection) -> None:
+        """There is a new connection; if it is one too many, close that of an unknown client."""
+        self._number += 1
+        self._unknown[connection] = None
+        if self._number > self._limit:
+            self._hang_up_one(self._unknown)
+        if self._number >= self._limit and not self._full and not self._has_idle():
+            self._full = True
+            self.on_full()
+
+    def left(self, connection: Connection) -> None:
+        """A connection is closed."""
+        self._number -= 1
+        self._unknown.pop(connection, None)
+        self.holds(connection, 0)
+        if self._full and self._number < self._limit:
+            self._full = False
+            self.on_room()
+
+    def holds(self, connection: Connection, size: int) -> None:
+        """Note what an unknown client has sent of a request that cannot be answered yet.
+
+        Args:
+            connection: of the client.
+            size: in bytes; 0 once the request is complete, refused, or the client known.
+        """
+        if size == connection.held_bytes:
+            return
+        self._held_bytes += size - connection.held_bytes
+        connection.held_bytes = size
+        if size:
+            self._holding.setdefault(connection)
+        else:
+            self._holding.pop(connection, None)
+        while self._held_bytes > UNKNOWN_BYTES and self._hang_up_one(self._holding):
+            pass
+
+    def _hang_up_one(self, candidates: dict[Connection, None]) -> bool:
+        """Close the oldest connection of an unknown client that is not being answered."""
+        for connection in self._idle(candidates):
+            self._unknown.pop(connection, None)
+            self.holds(connection, 0)
+            connection.hang_up()
+            return True
+        return False
+
+    def _has_idle(self) -> bool:
+        return any(True for _ in self._idle(self._unknown))
+
+    def _idle(self, candidates: dict[Connection, None]) -> "list[Connection]":
+        """Return the oldest that may be closed, in a list, or nothing."""
+        for connection in list(candidates):
+            if connection.is_known():
+                self._unknown.pop(connection, None)
+            elif connection.waits_for_client():
+                return [connection]
+        return []
+
+    # Turns
+
+    def later(self, connection: Connection) -> None:
+        """Let a connection go on with its input once it is its turn: first come, first served."""
+        self._unread.append(connection)
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_later(0, self._read_on)
+
+    def _read_on(self) -> None:
+        began = perf_counter()
+        while self._unread and perf_counter() - began < TURN_SECONDS:
+            self._unread.popleft().read_on()
+        self._scheduled = bool(self._unread)
+        if self._scheduled:
+            self._call_later(REST_SECONDS, self._read_on)
+
+
+def connection_limit(wanted: int | None, descriptors: int) -> int:
+    """Return how many connections there may be.
+
+    Args:
+        wanted: by the settings, None for the default.
+        descriptors: how many this process may have.
+    """
+    possible = max(descriptors - OTHER_DESCRIPTORS, descriptors // 2)
+    return min(DEFAULT_CONNECTIONS if wanted is None else wanted, possible)
