@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx2 as httpx
 import pytest
@@ -15,6 +16,17 @@ START = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/commands HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 OK = b'{"status":"ok"}'
+
+
+def wait_until_ready(service: Service) -> None:
+    """Wait until it works; it answers before where its database takes long."""
+    url = f"{service.url}/readyz"
+    eventually(lambda: httpx.get(url, timeout=20).status_code == 200, "it to work", 60)
+
+
+@pytest.fixture(autouse=True)
+def _ready(service: Service) -> None:
+    wait_until_ready(service)
 
 
 @contextlib.contextmanager
@@ -53,11 +65,6 @@ def fields(count: int) -> bytes:
     return b"".join(b"X-Field-%d: x\r\n" % number for number in range(count))
 
 
-def long_field(service: Service, size: int, start: bytes = START) -> httpx.Response:
-    headers = {"X-Long": "x" * size}
-    return httpx.get(f"{service.url}/healthz", headers=headers, timeout=20)
-
-
 # Headers
 
 
@@ -70,8 +77,7 @@ def long_field(service: Service, size: int, start: bytes = START) -> httpx.Respo
         START + fields(HEAD_FIELDS) + b"\r\n",
         b"\r\n" * (HEAD_BYTES // 2 + 2048),
         b"GET /" + b"x" * (HEAD_BYTES + 4096),
-        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Folded: x\r\n"
-        + b"X-Spaces:" + b" " * (HEAD_BYTES + 4096),
+        START + b"X-Spaces:" + b" " * (HEAD_BYTES + 4096),
     ],
     ids=["value", "name", "sum", "fields", "empty lines", "target", "spaces"],
 )  # fmt: skip
@@ -120,12 +126,11 @@ def test_what_is_not_http_is_told_so(service: Service) -> None:
     "trailer",
     [
         b"X-Trailer: x\r\n\r\n",
-        b"X-Trailer",
         b"X-Trailer: " + b"x" * 100_000,
         b"x" * 100_000,
         fields(1000) + b"\r\n",
     ],
-    ids=["whole", "begun", "long value", "long name", "many"],
+    ids=["whole", "long value", "long name", "many"],
 )
 @pytest.mark.parametrize("token", [True, False])
 @pytest.mark.parametrize("at_once", [True, False])
@@ -168,12 +173,12 @@ def test_chunks_of_any_size_in_any_pieces_are_taken(service: Service, size: int,
     chunks = [text[start : start + size] for start in range(0, len(text), size)]
     body = b"".join(b"%x;note=1\r\n%s\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
     head = POST + b"Authorization: Bearer " + service.token.encode() + b"\r\n"
+    head += b"Connection: close\r\n"
     sent = head + b"Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n" + body
     with connected(service) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for start in range(0, len(sent), step):
             client.sendall(sent[start : start + step])
-        client.shutdown(socket.SHUT_WR)
         answer = received(client)
     assert answer.startswith(b"HTTP/1.1 201 "), answer[:300]
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["script"] == text.decode()
@@ -190,8 +195,8 @@ def test_requests_that_are_sent_ahead_are_answered_in_order(service: Service) ->
     with connected(service) as client:
         client.sendall(request * (many // 2) + last)
         answer = received(client)
-    statuses = [line[:12] for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
-    assert statuses == [b"HTTP/1.1 200", b"HTTP/1.1 401"] * (many // 2) + [b"HTTP/1.1 200"]
+    statuses = re.findall(rb"HTTP/1.1 ([0-9]+)", answer)
+    assert statuses == [b"200", b"401"] * (many // 2) + [b"200"]
 
 
 def test_what_is_refused_behind_a_request_is_not_taken_for_its_answer(service: Service) -> None:
@@ -199,51 +204,50 @@ def test_what_is_refused_behind_a_request_is_not_taken_for_its_answer(service: S
         client.sendall(START + b"\r\n" + START + b"X: " + b"x" * (2 * HEAD_BYTES))
         answer = received(client)
     assert answer.startswith(b"HTTP/1.1 200 ")
-    statuses = [line[:12] for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
-    assert statuses in ([b"HTTP/1.1 200"], [b"HTTP/1.1 200", b"HTTP/1.1 431"])
+    assert re.findall(rb"HTTP/1.1 ([0-9]+)", answer) in ([b"200"], [b"200", b"431"])
 
 
 # Many connections
 
 
-def test_the_oldest_unknown_connection_makes_room_for_a_new_one(service: Service) -> None:
-    small = Service(None, "--max-connections", "20").start()
-    try:
-        small.submit("true")  # over a connection that is known from here on
-        with contextlib.ExitStack() as opened:
-            idle = [opened.enter_context(connected(small)) for _ in range(30)]
-            assert received(idle[0]) == b""
-            assert httpx.get(f"{small.url}/healthz", timeout=20).status_code == 200
-            idle[-1].sendall(START + b"Connection: close\r\n\r\n")
-            assert received(idle[-1]).endswith(OK)
-            # The known one was older than all of them.
-            assert small.client.get("/v1/commands").status_code == 200
-    finally:
-        small.close()
+@pytest.fixture
+def small(make_service: Callable[..., Service]) -> Service:
+    """A service that takes ten connections."""
+    started = make_service("--max-connections", "10").start()
+    wait_until_ready(started)
+    return started
 
 
-def test_connections_that_are_all_in_use_are_not_closed_for_others(service: Service) -> None:
-    small = Service(None, "--max-connections", "8").start()
-    try:
-        gate = small.data_dir.parent / "gate"
-        script = 'echo begun; until [ -e "$1" ]; do sleep 0.05; done; echo end'
-        command = small.submit(script, args=[str(gate)])["id"]
-        small.close_client()
-        request = (
-            f"GET /v1/commands/{command}/output?follow=true HTTP/1.1\r\nHost: localhost\r\n"
-            f"Connection: close\r\nAuthorization: Bearer {small.token}\r\n\r\n"
-        ).encode()
-        with contextlib.ExitStack() as opened:
-            followers = [opened.enter_context(connected(small)) for _ in range(8)]
-            for each in followers:
-                each.sendall(request)
-                assert b" 200 " in each.recv(1 << 16)
-            eventually(lambda: "connections_full" in small.output(), "no more to be accepted")
-            waiting = opened.enter_context(connected(small))
-            waiting.sendall(START + b"Connection: close\r\n\r\n")
-            gate.touch()
-            for each in followers:
-                assert b"end\n" in received(each)
-            assert received(waiting).endswith(OK)
-    finally:
-        small.close()
+def test_the_oldest_unknown_connection_makes_room_for_a_new_one(small: Service) -> None:
+    small.submit("true")  # over a connection that is known from here on
+    with contextlib.ExitStack() as opened:
+        idle = [opened.enter_context(connected(small)) for _ in range(30)]
+        assert received(idle[0]) == b""
+        assert httpx.get(f"{small.url}/healthz", timeout=20).status_code == 200
+        idle[-1].sendall(START + b"Connection: close\r\n\r\n")
+        assert received(idle[-1]).endswith(OK)
+        # The known one was older than all of them.
+        assert small.client.get("/v1/commands").status_code == 200
+
+
+def test_connections_that_are_all_in_use_are_not_closed_for_others(small: Service) -> None:
+    gate = small.data_dir.parent / "gate"
+    script = 'echo begun; until [ -e "$1" ]; do sleep 0.05; done; echo end'
+    command = small.submit(script, args=[str(gate)])["id"]
+    small.close_client()
+    request = (
+        f"GET /v1/commands/{command}/output?follow=true HTTP/1.1\r\nHost: localhost\r\n"
+        f"Connection: close\r\nAuthorization: Bearer {small.token}\r\n\r\n"
+    ).encode()
+    with contextlib.ExitStack() as opened:
+        followers = [opened.enter_context(connected(small)) for _ in range(10)]
+        for each in followers:
+            each.sendall(request)
+            assert b" 200 " in each.recv(1 << 16)
+        waiting = opened.enter_context(connected(small))
+        eventually(lambda: "connections_full" in small.output(), "no more to be accepted")
+        waiting.sendall(START + b"Connection: close\r\n\r\n")
+        gate.touch()
+        for each in followers:
+            assert b"end\n" in received(each)
+        assert received(waiting).endswith(OK)

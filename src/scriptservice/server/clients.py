@@ -73,12 +73,15 @@ class Clients:
     def joined(self, connection: Connection) -> None:
         """There is a new connection; if it is one too many, close that of an unknown client."""
         self._number += 1
-        self._unknown[connection] = None
-        if self._number > self._limit:
-            self._hang_up_one(self._unknown)
-        if self._number >= self._limit and not self._full and not self._has_idle():
+        if self._number > self._limit and not self._hang_up_one(self._unknown) and not self._full:
             self._full = True
             self.on_full()
+        self._unknown[connection] = None
+
+    def look(self) -> None:
+        """Make room if there is none for new connections; to be called about once a second."""
+        if self._full and self._number <= self._limit:
+            self._hang_up_one(self._unknown)
 
     def left(self, connection: Connection) -> None:
         """A connection is closed."""
@@ -109,24 +112,15 @@ class Clients:
 
     def _hang_up_one(self, candidates: dict[Connection, None]) -> bool:
         """Close the oldest connection of an unknown client that is not being answered."""
-        for connection in self._idle(candidates):
-            self._unknown.pop(connection, None)
-            self.holds(connection, 0)
-            connection.hang_up()
-            return True
-        return False
-
-    def _has_idle(self) -> bool:
-        return any(True for _ in self._idle(self._unknown))
-
-    def _idle(self, candidates: dict[Connection, None]) -> "list[Connection]":
-        """Return the oldest that may be closed, in a list, or nothing."""
         for connection in list(candidates):
             if connection.is_known():
                 self._unknown.pop(connection, None)
             elif connection.waits_for_client():
-                return [connection]
-        return []
+                self._unknown.pop(connection, None)
+                self.holds(connection, 0)
+                connection.hang_up()
+                return True
+        return False
 
     # Turns
 

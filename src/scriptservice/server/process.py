@@ -54,15 +54,15 @@ class _Uvicorn(uvicorn.Server):
         self.is_up = asyncio.Event()
         self._punctuality = Punctuality()
         self._listening: list[socket.socket] = []
-        self._changing: asyncio.Task[None] | None = None
-        self._accepts = True
-        clients.on_full = partial(self._accept, accepts=False)
-        clients.on_room = partial(self._accept, accepts=True)
+        self._accepting: asyncio.Task[None] | None = None
+        self._clients = clients
+        clients.on_full = self._leave_in_backlog
+        clients.on_room = self._accept_again
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
         self._listening = sockets or []
-        # Uvicorn's listener owns its socket and closes it, which has to stay open in `_accept`.
+        # Uvicorn's listener owns its socket and closes it; the keeper's stays open.
         await super().startup([each.dup() for each in self._listening])
         self.is_up.set()
 
@@ -75,28 +75,25 @@ class _Uvicorn(uvicorn.Server):
         self.accept_no_more()
         await super().shutdown(sockets)
 
-    def _accept(self, *, accepts: bool) -> None:
-        """Accept connections, or leave them in the backlog."""
-        self._accepts = accepts
-        if self._changing is None or self._changing.done():
-            self._changing = asyncio.create_task(self._change())
+    def _leave_in_backlog(self) -> None:
+        log.warning("connections_full")
+        for server in self.servers:
+            server.close()
+        self.servers = []
 
-    async def _change(self) -> None:
-        while self._listening and bool(self.servers) != self._accepts:
-            if self._accepts:
-                log.info("connections_accepted")
-                sockets = [each.dup() for each in self._listening]
-                await super().startup(sockets)
-            else:
-                log.warning("connections_full")
-                for server in self.servers:
-                    server.close()
-                self.servers = []
+    def _accept_again(self) -> None:
+        self._accepting = asyncio.create_task(self._accept())
+
+    async def _accept(self) -> None:
+        if self._listening and not self.servers:
+            log.info("connections_accepted")
+            await super().startup([each.dup() for each in self._listening])
 
     async def on_tick(self, counter: int) -> bool:
         """See `uvicorn.Server`."""
         if counter % TICKS == 0:
             self._punctuality.look(self.server_state.connections)
+            self._clients.look()
         return await super().on_tick(counter)
 
     @contextmanager
