@@ -1,13 +1,14 @@
 """The server's process: from inherited descriptors to serving, and to its end in order."""
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
 import resource
 import socket
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -32,6 +33,8 @@ from scriptservice.store.writer import cause_of
 
 GRACE_SECONDS = 3
 COLLECT_AFTER = 20_000
+LARGE_BUFFER_BYTES = 256 << 10
+_M_MMAP_THRESHOLD = -3
 _CONFIGURATION_EXIT = 78
 _AGAIN_EXIT = 75
 
@@ -114,6 +117,7 @@ def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> i
     with os.fdopen(config, "rb") as file:
         told = ServerConfig(**json.load(file))
     _raise_limit()
+    _give_memory_back()
     start_logging(Lines("server", told.host_name, told.log_format), told.log_level)
     with asyncio.Runner(loop_factory=_uvloop) as runner:
         return runner.run(
@@ -128,6 +132,16 @@ def _raise_limit() -> None:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _give_memory_back() -> None:
+    """Let the C library return large buffers to the kernel as soon as they are freed.
+
+    By itself it learns from each large buffer that is freed to take the next of its size from the
+    heap, where what lies behind it keeps it resident: after six bodies of 17 MiB, 120 MiB.
+    """
+    with suppress(OSError, AttributeError):  # not the GNU library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES)
 
 
 async def _live(

@@ -48,10 +48,13 @@ LARGE_BODY_RATE_BYTES = 128 << 10
 FRAMING_BYTES = 16 << 10
 """Of chunk sizes and extensions between two bytes of a body."""
 
-PIECE_BYTES = 2 << 10
+PIECE_BYTES = 1 << 10
 BODY_PIECE_BYTES = 64 << 10
-"""Fed to the parser at once. Two KiB may be a hundred requests or hundreds of chunks; in a body
+"""Fed to the parser at once. A KiB may be dozens of requests or hundreds of chunks; in a body
 whose length is known there is nothing to parse."""
+
+REQUESTS_AHEAD = 16
+"""That wait for the answers to earlier ones; what else is sent ahead is not read."""
 
 PIECES_AT_ONCE = 4
 """More than these take turns with other connections."""
@@ -91,7 +94,8 @@ class _Flow(FlowControl):
 
     def resume_reading(self) -> None:
         """See `FlowControl`."""
-        if self.read_paused:
+        # Uvicorn asks for more with every answer, however many requests wait for theirs.
+        if self.read_paused and len(self._protocol.pipeline) < REQUESTS_AHEAD:
             self.read_paused = False
             self._protocol.flow_changed()
 

@@ -1,0 +1,134 @@
+"""Clients that send too much, in every way: nobody else waits, and memory stays bounded."""
+
+import contextlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO
+
+import httpx2 as httpx
+import pytest
+
+from support.flood import KINDS, flood
+from support.scripts import peak_bytes, resident_bytes
+from support.service import ON_SQLITE, Service, eventually
+from support.sse import EventStream, event_stream
+
+MEBIBYTE = 1 << 20
+MORE_BYTES = 64 * MEBIBYTE
+TIMES = 2.0
+ROUNDS = 3
+REQUESTS = 40
+"""In a round, each followed by one line of a script."""
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def ready(make_service: Callable[..., Service]) -> Service:
+    """A service with some commands to list."""
+    service = make_service().start()
+    url = f"{service.url}/readyz"
+    eventually(lambda: httpx.get(url, timeout=20).status_code == 200, "it to work", 60)
+    for _ in range(60):
+        service.submit("true")
+    service.run("true")
+    return service
+
+
+@contextlib.contextmanager
+def live(service: Service) -> Iterator[tuple[IO[str], EventStream]]:
+    """A script that prints what is written to it, and its event stream."""
+    fifo = service.data_dir.parent / "lines"
+    os.mkfifo(fifo)
+    fifo.chmod(0o644)
+    command = service.submit('while read -r line; do echo "$line"; done < "$1"', args=[str(fifo)])
+    # Both ends: this waits for nobody, and the script's reading does not end before ours.
+    with (
+        os.fdopen(os.open(fifo, os.O_RDWR), "w", buffering=1) as lines,
+        event_stream(service, command["id"]) as stream,
+    ):
+        service.wait_for(command["id"], "running")
+        yield lines, stream
+    service.wait(command["id"])
+
+
+def latencies(service: Service, lines: IO[str], stream: EventStream) -> tuple[float, float]:
+    """Return the median seconds of a page of the list, and from a line to its event."""
+    pages, events = [], []
+    for number in range(REQUESTS):
+        began = time.perf_counter()
+        assert service.client.get("/v1/commands").status_code == 200
+        pages.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        lines.write(f"{began} {number}\n")
+        while f"{began} {number}\n" not in stream.until("output").data["text"]:
+            pass
+        events.append(time.perf_counter() - began)
+    return statistics.median(pages), statistics.median(events)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_sends_for_ever_without_a_token_delays_nobody(ready: Service, kind: str) -> None:
+    with live(ready) as (lines, stream):
+        latencies(ready, lines, stream)
+        rest_bytes = resident_bytes(ready.server_pid)
+        ratios = []
+        for _ in range(ROUNDS):
+            quiet = latencies(ready, lines, stream)
+            with flood(ready.port, [kind] * 4):
+                crowded = latencies(ready, lines, stream)
+            ratios.append([there / here for there, here in zip(crowded, quiet, strict=True)])
+            if max(ratios[-1]) <= TIMES:
+                break  # what a machine with other work does to one round is not the service's
+        more_bytes = peak_bytes(ready.server_pid) - rest_bytes
+        best = min(ratios, key=max)
+        print(f"{kind}: list {best[0]:.2f}, event {best[1]:.2f}, {more_bytes / MEBIBYTE:.1f} MiB")
+        assert max(best) <= TIMES, ratios
+        assert more_bytes <= MORE_BYTES
+    assert ready.run("true")["status"] == "succeeded"
+
+
+# Large bodies
+
+
+def largest_legal() -> bytes:
+    """Return a submit of which every part is as long as it may be, in the longest spelling."""
+    escaped = "\\u0001"
+    env = ",".join(f'"A{number}": "{escaped * (120 << 10)}"' for number in range(8))
+    text = f'"script": "exit 0 #{escaped * (MEBIBYTE - 8)}", "stdin": "{escaped * MEBIBYTE}"'
+    return f'{{{text}, "env": {{{env}}}}}'.encode()
+
+
+def post(service: Service, body: bytes) -> tuple[int, str]:
+    """Submit a body; return the status and the type of the problem, if it is one."""
+    headers = service.headers | JSON
+    response = httpx.post(f"{service.url}/v1/commands", content=body, headers=headers, timeout=60)
+    if response.status_code == 503:
+        assert int(response.headers["retry-after"]) > 0
+    return response.status_code, str(json.loads(response.content).get("type", ""))
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("count", [6, 20])
+@pytest.mark.parametrize("size", ["legal", "too large"])
+def test_many_large_bodies_at_once_share_the_memory(ready: Service, count: int, size: str) -> None:
+    body = largest_legal() if size == "legal" else b'{"script": "' + b"x" * 30_000_000 + b'"}'
+    assert len(body) > 17 * MEBIBYTE
+    rest_bytes = resident_bytes(ready.server_pid)
+    with ThreadPoolExecutor(count) as pool:
+        answers = list(pool.map(post, [ready] * count, [body] * count))
+    more_bytes = peak_bytes(ready.server_pid) - rest_bytes
+    left_bytes = resident_bytes(ready.server_pid) - rest_bytes
+    print(f"{count} {size}: {more_bytes / MEBIBYTE:.1f} MiB, {left_bytes / MEBIBYTE:.1f} left")
+    if size == "legal":
+        assert (201, "") in answers
+        assert set(answers) <= {(201, ""), (503, "/problems/store-unavailable")}
+    else:
+        assert set(answers) == {(413, "/problems/too-large")}
+    assert more_bytes <= MORE_BYTES
+    assert ready.run("true")["status"] == "succeeded"
