@@ -168,7 +168,7 @@ class LocalKeeper(asyncio.Protocol):
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []
         if self._transport is not None:
-            self._transport.write(b"".join(unsent))
+            self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def prepared(self, release: str) -> None:
         """Tell the keeper that this child can take the place of another, and how it speaks."""

@@ -56,6 +56,9 @@ whose length is known there is nothing to parse."""
 REQUESTS_AHEAD = 16
 """That wait for the answers to earlier ones; what else is sent ahead is not read."""
 
+MUCH_BYTES = 16 << 10
+"""Of one read; no request for a page is as long."""
+
 PIECES_AT_ONCE = 4
 """More than these take turns with other connections."""
 
@@ -134,6 +137,7 @@ class PunctualProtocol(HttpToolsProtocol):
         self._refusal: tuple[str, str] | None = None
         self._unread = _NOTHING
         self._queued = False
+        self._resting = False
         self._reading = True
         self._droppable = -1  # bytes that are still dropped; negative: they are parsed
         self._in_head = True
@@ -170,6 +174,7 @@ class PunctualProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        self._rest_after(len(data))
         if self._droppable >= 0:
             self._drop(len(data))
             return
@@ -184,8 +189,11 @@ class PunctualProtocol(HttpToolsProtocol):
 
     def read_on(self) -> None:
         """See `Connection`."""
-        self._queued = False
-        self._feed()
+        self._queued = self._resting = False
+        if self._droppable >= 0:
+            self._read_if_wanted()
+        else:
+            self._feed()
 
     def flow_changed(self) -> None:
         """Uvicorn has enough of what comes, or wants more."""
@@ -193,13 +201,20 @@ class PunctualProtocol(HttpToolsProtocol):
             self._go_on_later()
         self._read_if_wanted()
 
+    def _rest_after(self, size: int) -> None:
+        """Read no more of an unknown client that sends much before others had their turn."""
+        if size >= MUCH_BYTES and not self.is_known():
+            self._resting = True
+            self._go_on_later()
+            self._read_if_wanted()
+
     def _go_on_later(self) -> None:
         if not self._queued:
             self._queued = True
             self._clients.later(self)
 
     def _read_if_wanted(self) -> None:
-        wanted = not self.flow.read_paused and not self._unread
+        wanted = not (self.flow.read_paused or self._unread or self._resting)
         if wanted == self._reading or self.transport.is_closing():
             return
         self._reading = wanted

@@ -34,9 +34,11 @@ class SubmitRoute:
         scope["app"] = self._owner  # where a route finds the service's parts
         request = Request(scope, receive)
         try:
-            response = await submit(request)
-        except Exception as error:  # noqa: BLE001 - every error is answered, ours as what it is
-            response = await answer(request, error)
+            try:
+                response = await submit(request)
+            except Exception as error:  # noqa: BLE001 - every error is answered, ours as what it is
+                response = await answer(request, error)
+            # An answer shows the command, which may be as large as the body was.
+            await response(scope, receive, send)
         finally:
             release_body(request)
-        await response(scope, receive, send)

@@ -22,6 +22,7 @@ from scriptservice.server.routes.requests import (
     no_query,
     origin,
     query,
+    release_body,
     service,
     wait_seconds,
     while_client_stays,
@@ -60,6 +61,7 @@ async def _submitted_response(
 ) -> Response:
     command = submitted.command
     if wait_seconds is not None:
+        release_body(request)
         command = await service(request).finished(command, wait_seconds)
     headers = {"Location": f"/v1/commands/{command.id}"}
     if submitted.repeated:
@@ -84,7 +86,9 @@ async def submit(request: Request) -> Response:
             "UTF-8: curl -H 'Content-Type: text/plain' --data-binary @job.sh"
         )
         raise ProblemError("unsupported-media-type", detail)
-    submitted = await service(request).submit(submission, origin(request, raw))
+    asked = origin(request, raw)
+    del raw  # it may have 20 MiB
+    submitted = await service(request).submit(submission, asked)
     return await _submitted_response(request, submitted, seconds)
 
 
