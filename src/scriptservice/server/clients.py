@@ -25,8 +25,9 @@ long as a rest. Uvloop's timers have a resolution of one millisecond, so a short
 
 UNKNOWN_TURNS = 2
 UNKNOWN_REST_SECONDS = 0.008
-"""Of unknown clients so many go on in a turn, each with at most one read of the loop, 256 KiB, after
-which they rest: 64 MiB a second together. Counted, since what a read costs is not seen in a turn."""
+"""Of unknown clients so many go on in a turn, each with at most one read of the loop, 256 KiB, and
+then all rest: 64 MiB a second. They are counted, since a turn does not see what a read costs.
+"""
 
 
 class Connection(Protocol):

@@ -92,7 +92,7 @@ async def submit(request: Request) -> Response:
     return await _submitted_response(request, submitted, seconds)
 
 
-def _raw_submission(request: Request, raw: bytes | bytearray) -> tuple[Submission, float | None]:
+def _raw_submission(request: Request, raw: bytes) -> tuple[Submission, float | None]:
     """Return what a script as the body and its fields as query parameters ask for.
 
     Returns:

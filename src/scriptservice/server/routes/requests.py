@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Coroutine
+from io import BytesIO
 from typing import TypeVar
 
 from fastapi import Request
@@ -61,7 +62,7 @@ def asker(request: Request) -> str:
     return name
 
 
-def origin(request: Request, raw: bytes | bytearray) -> Origin:
+def origin(request: Request, raw: bytes) -> Origin:
     """Return where a submission comes from.
 
     Args:
@@ -121,7 +122,7 @@ def checked_wait(text: str | None) -> float | None:
         raise field_errors(error) from error
 
 
-def request_key(request: Request, raw: bytes | bytearray) -> RequestKey | None:
+def request_key(request: Request, raw: bytes) -> RequestKey | None:
     """Return what names a request, from its Idempotency-Key; None if it has none.
 
     Args:
@@ -143,7 +144,7 @@ def request_key(request: Request, raw: bytes | bytearray) -> RequestKey | None:
     return RequestKey(asker(request), given[0], fingerprint.digest())
 
 
-async def body(request: Request, limit: int) -> bytearray:
+async def body(request: Request, limit: int) -> bytes:
     """Return the body; a large one waits for room, which `release_body` gives back.
 
     Args:
@@ -159,22 +160,25 @@ async def body(request: Request, limit: int) -> bytearray:
         raise _too_large(limit)
     if is_large(size):
         await _take_room(request, size)
-    data = bytearray()
+    # Of bytes that were written here nothing is copied at the end; a bytearray would be, by whoever
+    # parses it.
+    data = BytesIO()
     try:
         async for part in request.stream():
-            if len(data) + len(part) > limit:
+            size = data.tell() + len(part)
+            if size > limit:
                 raise _too_large(limit)
-            if is_large(len(data) + len(part)) and _share(request) is None:
+            if is_large(size) and _share(request) is None:
                 # How long it will be is not said. All that it may need at once: two that grow and
                 # wait for each other would wait for ever.
                 await _take_room(request, limit)
-            data += part
+            data.write(part)
     except ClientDisconnect as error:
         # Nobody reads this answer; the half that came is not acted upon.
         raise ProblemError("bad-request", "cannot read the request: it ended early") from error
     if (share := _share(request)) is not None:
-        share.shrink(len(data))
-    return data
+        share.shrink(data.tell())
+    return data.getvalue()
 
 
 async def _take_room(request: Request, size: int) -> None:
@@ -225,7 +229,7 @@ def _too_large(limit: int) -> ProblemError:
     return ProblemError("too-large", f"cannot take a body of more than {limit} bytes")
 
 
-def json_body(raw: bytes | bytearray, model: type[Body]) -> Body:
+def json_body(raw: bytes, model: type[Body]) -> Body:
     """Return a JSON body as a model.
 
     Raises:
@@ -242,7 +246,7 @@ def json_body(raw: bytes | bytearray, model: type[Body]) -> Body:
         raise field_errors(error) from error
 
 
-def _refuse_many_values(raw: bytes | bytearray) -> None:
+def _refuse_many_values(raw: bytes) -> None:
     """Refuse JSON whose parts would take many times its own size in memory.
 
     Raises:
