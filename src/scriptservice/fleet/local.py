@@ -93,6 +93,8 @@ class LocalKeeper(asyncio.Protocol):
         self._holding: asyncio.Future[Held] | None = None
         self._unsent: list[bytes] = []
         self._grown = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
         self._greeted: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self.end = 0
         self.identity = ""
@@ -118,6 +120,14 @@ class LocalKeeper(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         for frame in self._frames.feed(data):
             self._received(frame)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._drained.clear()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._drained.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """See `asyncio.Protocol`."""
@@ -182,9 +192,24 @@ class LocalKeeper(asyncio.Protocol):
         """Tell the keeper that this child answers, though it cannot work yet, and why."""
         self._send({"type": "waiting", "reason": reason})
 
-    def fatal(self, message: str) -> None:
-        """Tell the keeper why this child cannot work."""
+    async def fatal(self, message: str) -> None:
+        """Tell the keeper why this child cannot work; return once the kernel has all of it.
+
+        What a process has written to a socket is read by the other side also when it is dead. This
+        is the last that is said: the link is closed.
+        """
         self._send({"type": "fatal", "message": message})
+        self._flush()
+        sent = asyncio.Event()
+        self._on_gone = sent.set
+        if self._transport is not None:
+            # The transport is lost when all that was written to it is sent, or the keeper is dead.
+            self._transport.close()
+            await sent.wait()
+
+    async def drained(self) -> None:
+        """See `Transport.drained`."""
+        await self._drained.wait()
 
     # The transport's side
 

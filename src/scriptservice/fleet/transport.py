@@ -64,6 +64,9 @@ class Transport(Protocol):
     def spawn(self, spec: SpawnSpec) -> None:
         """Ask for a script to be run; the journal tells what came of it."""
 
+    async def drained(self) -> None:
+        """Wait until little of what is to be said waits to be sent."""
+
     def adopted(self) -> None:
         """Say that nothing that an earlier server sent will be sent again."""
 

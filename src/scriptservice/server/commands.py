@@ -48,6 +48,7 @@ What has ended by now is hardly ever that: a look at once would be one in vain, 
 when the script is being started.
 """
 
+HAND_OVER_SECONDS = 10.0
 _ROOM_CHECK_SECONDS = 0.5
 
 Result = TypeVar("Result")
@@ -332,6 +333,12 @@ class Commands:
     async def hosts(self) -> list[host_store.Host]:
         """Return all hosts."""
         return await self._reader.run(host_store.all_hosts)
+
+    async def handed_over(self) -> None:
+        """Wait until little of what was submitted waits to be sent to the keeper."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HAND_OVER_SECONDS):
+                await self._transport.drained()
 
     async def host_state(self) -> HostState:
         """Return how this machine's keeper is.

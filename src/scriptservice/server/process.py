@@ -215,8 +215,7 @@ class _Life:
                     return 0  # the keeper ends; what is not recorded is in the journal
                 self._gate.open(starting.result())
         except ConfigurationError as error:
-            self._link.fatal(str(error))
-            await asyncio.sleep(0.1)
+            await self._link.fatal(str(error))
             return _CONFIGURATION_EXIT
         except StoreError as error:
             log.warning("start_failed", error=str(error), cause=cause_of(error))

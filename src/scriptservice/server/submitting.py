@@ -6,11 +6,12 @@ request as it is and returns a ready response. All other requests go through the
 """
 
 from fastapi import FastAPI, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scriptservice.server.problems import answer
 from scriptservice.server.routes.commands import submit
-from scriptservice.server.routes.requests import release_body
+from scriptservice.server.routes.requests import has_room, release_body, service
 
 PATH = "/v1/commands"
 
@@ -34,11 +35,17 @@ class SubmitRoute:
         scope["app"] = self._owner  # where a route finds the service's parts
         request = Request(scope, receive)
         try:
-            try:
-                response = await submit(request)
-            except Exception as error:  # noqa: BLE001 - every error is answered, ours as what it is
-                response = await answer(request, error)
-            # An answer shows the command, which may be as large as the body was.
-            await response(scope, receive, send)
+            # Not kept in a variable: it shows the command, and may be as large as the body was.
+            await (await _answered(request))(scope, receive, send)
+            if has_room(request):
+                # What the keeper is sent is as large again.
+                await service(request).handed_over()
         finally:
             release_body(request)
+
+
+async def _answered(request: Request) -> Response:
+    try:
+        return await submit(request)
+    except Exception as error:  # noqa: BLE001 - every error is answered, ours as what it is
+        return await answer(request, error)

@@ -190,6 +190,11 @@ def _share(request: Request) -> BodyShare | None:
     return getattr(request.state, "body_share", None)
 
 
+def has_room(request: Request) -> bool:
+    """Return whether the body is a large one that has room in the budget."""
+    return _share(request) is not None
+
+
 def release_body(request: Request) -> None:
     """Give back the room of a large body: nothing of it is in memory any more."""
     if (share := _share(request)) is not None:
