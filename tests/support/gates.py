@@ -41,7 +41,9 @@ class Gate:
         self.block = f"{{ read -r < {self._path} || :; }} 2>/dev/null"
 
     def open(self) -> None:
-        """Let every script go on that waits here, or comes here later."""
+        """Let every script go on that waits here, or comes here later; again: nothing."""
+        if not self._path.exists():
+            return
         # A script that has found the FIFO may open it only after it was removed, and would then
         # wait for ever for somebody who writes: so this end stays open, with a line for each.
         descriptor = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
