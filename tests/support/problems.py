@@ -20,6 +20,7 @@ STATUSES = {
     "validation": 422,
     "idempotency-mismatch": 422,
     "too-many-requests": 429,
+    "headers-too-large": 431,
     "storage-full": 507,
 }
 

@@ -131,6 +131,12 @@ class TooLargeError(ProblemError):
     kind = "too-large"
 
 
+class HeadersTooLargeError(ProblemError):
+    """The headers of the request are too large."""
+
+    kind = "headers-too-large"
+
+
 class UnsupportedMediaTypeError(ProblemError):
     """This kind of content is not taken."""
 

@@ -49,7 +49,7 @@ FRAMING_BYTES = 16 << 10
 """Of chunk sizes and extensions between two bytes of a body."""
 
 PIECE_BYTES = 1 << 10
-BODY_PIECE_BYTES = 64 << 10
+BODY_PIECE_BYTES = 16 << 10
 """Fed to the parser at once. A KiB may be dozens of requests or hundreds of chunks; in a body
 whose length is known there is nothing to parse."""
 
@@ -238,6 +238,9 @@ class PunctualProtocol(HttpToolsProtocol):
                 self._go_on_later()
         if self.transport.is_closing():
             self._unread = _NOTHING
+        elif self._unread and self.flow.read_paused:
+            # It may wait for long: what has been fed is not kept with it.
+            self._unread = memoryview(bytes(self._unread))
         self._read_if_wanted()
         waits = self._head_bytes if self._in_head else 0
         held = 0 if self._droppable >= 0 else waits + len(self._unread)
