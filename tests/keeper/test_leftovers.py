@@ -76,17 +76,15 @@ def test_a_leftover_that_ends_in_time_is_not_counted(service: Service) -> None:
 
 
 def test_no_time_for_leftovers_ends_them_at_once(service: Service) -> None:
-    """Sooner than others that had a little time, which began to wait before."""
-    mark = unique_seconds()
-    for seconds in (2, 8, 32):
-        other = service.submit("sleep 3600 & :", leftover_seconds=seconds)["id"]
-        eventually(lambda: service.get(other)["exited_at"], "its exit on record")  # noqa: B023
+    def waited_seconds() -> float:
+        mark = unique_seconds()
         command = service.run(f"sleep {mark} & :", leftover_seconds=0)
-        assert processes_with(mark) == []
         assert command["leftovers_killed"] == 1
-        if command["finished_at"] < service.wait(other)["finished_at"]:
-            return
-    raise AssertionError("it waited")
+        assert processes_with(mark) == []
+        return seconds_between(command, "exited_at", "finished_at")
+
+    # Whoever says nothing gives them 2 s. The keeper may be held up for that, but not every time.
+    assert any(waited_seconds() < 1.5 for _ in range(10))
 
 
 def test_a_stop_ends_the_wait_for_leftovers_and_the_exit_decides(service: Service) -> None:
