@@ -54,7 +54,7 @@ def test_a_command_has_the_fields_of_the_document_and_of_openapi() -> None:
     assert list(answers.Command.model_json_schema()["properties"].keys() - example.keys()) == []
     assert example.keys() == answers.Command.model_fields.keys()
     assert answers.CommandEvent.model_fields.keys() == example.keys() - {"script"}
-    item = (example.keys() - {"script"}) | {"script_preview"}
+    item = (example.keys() - {"script", "args", "env"}) | {"script_preview"}
     assert answers.CommandItem.model_fields.keys() == item
     for name in StopBody.model_fields:
         assert f'"{name}"' in text, name
