@@ -121,7 +121,7 @@ def test_many_large_bodies_at_once_share_the_memory(ready: Service, count: int, 
     body = largest_legal() if size == "legal" else b'{"script": "' + b"x" * 30_000_000 + b'"}'
     assert len(body) > 17 * MEBIBYTE
     # SQLite keeps up to 8 MiB of what it has read or written for each of its connections.
-    for _ in range(2):
+    for _ in range(2 if size == "legal" else 0):
         assert post(ready, largest_legal())[0] == 201
     rest_bytes = resident_bytes(ready.server_pid)
     with ThreadPoolExecutor(count) as pool:
