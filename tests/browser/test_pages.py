@@ -113,8 +113,9 @@ def test_a_new_command_from_the_form(service: Service, visitor: Visitor) -> None
     expect(page.get_by_text("exit 3").first).to_be_visible()
     (item,) = service.client.get("/v1/commands").json()["items"]
     assert item["name"] == "from the form"
-    assert item["args"] == ["it's $HOME"]
-    assert item["env"] == {"PLACE": "here"}
+    command = service.get(item["id"])
+    assert command["args"] == ["it's $HOME"]
+    assert command["env"] == {"PLACE": "here"}
 
 
 def test_filters_are_in_the_address(service: Service, visitor: Visitor) -> None:
