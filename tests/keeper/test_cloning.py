@@ -26,7 +26,10 @@ from scriptservice.keeper.spawn import Spawner
 from scriptservice.keeper.stages import Stage, read_report
 from scriptservice.keeper.users import ScriptUser
 from support.launcher import FAILED
+from support.needs import require
 from support.service import eventually
+
+pytestmark = pytest.mark.needs_compiler
 
 SHOW = """import json, os
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -52,6 +55,7 @@ def way() -> Cloning:
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
     """A cgroup that stands still until ``cgroup.freeze`` says otherwise."""
+    require("cgroup")
     own = own_cgroup()
     assert own is not None, "no cgroup2 is mounted"
     path = Path(own) / f"scriptservice-test-{uuid4()}"

@@ -20,7 +20,10 @@ from hypothesis import strategies as st
 from scriptservice.keeper.cgroup import own_cgroup
 from scriptservice.keeper.stages import Stage
 from support.launcher import FAILED, PROGRAM, launch, printed, status_of
+from support.needs import require
 from support.refusing import refusing
+
+pytestmark = pytest.mark.needs_compiler
 
 CLOSED = 900
 """A descriptor that is not open in any launcher."""
@@ -406,6 +409,7 @@ def test_what_cannot_be_entered_is_told(directory: Path) -> None:
 
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
+    require("cgroup")
     own = own_cgroup()
     assert own is not None, "no cgroup2 is mounted"
     path = Path(own) / f"scriptservice-test-{uuid4()}"
@@ -467,6 +471,7 @@ def test_privileges_can_be_forbidden() -> None:
 # Another user
 
 
+@pytest.mark.needs_root
 @pytest.mark.parametrize("groups", ["", "59999", "7,100,4294967294"])
 def test_the_user_changes_for_good(groups: str) -> None:
     status = status_of(f"--user=59999:59998:{groups}")
@@ -487,6 +492,7 @@ def test_without_a_user_nobody_changes() -> None:
     assert status["Gid"].split() == [str(os.getegid())] * 4
 
 
+@pytest.mark.needs_root
 def test_many_groups_are_taken() -> None:
     groups = list(range(100_000, 118_000))
     shown = printed(
@@ -496,12 +502,14 @@ def test_many_groups_are_taken() -> None:
     assert int(shown) == len(groups)
 
 
+@pytest.mark.needs_root
 def test_the_largest_ids_are_taken() -> None:
     status = status_of("--user=4294967294:4294967294:4294967294")
     assert status["Uid"].split() == ["4294967294"] * 4
     assert status["Gid"].split() == ["4294967294"] * 4
 
 
+@pytest.mark.needs_root
 @pytest.mark.parametrize(("missing", "stage"), [("setgid", Stage.GROUPS), ("setuid", Stage.USER)])
 def test_it_goes_on_with_no_more_than_was_asked(missing: str, stage: Stage) -> None:
     under = ["setpriv", f"--bounding-set=-{missing}", "--"]
@@ -510,6 +518,7 @@ def test_it_goes_on_with_no_more_than_was_asked(missing: str, stage: Stage) -> N
     assert (ended.code, ended.output) == (FAILED, b"")
 
 
+@pytest.mark.needs_root
 def test_who_is_not_root_cannot_change() -> None:
     ended = launch("--user=59998:59998:", user=59999, group=59999, extra_groups=[])
     assert ended.report == (Stage.GROUPS, errno.EPERM)
@@ -519,6 +528,7 @@ def test_who_is_not_root_cannot_change() -> None:
     assert ended.report == (Stage.LIMIT, errno.EPERM)
 
 
+@pytest.mark.needs_root
 def test_capabilities_go_even_where_root_made_them_stay() -> None:
     """With these bits the kernel leaves them all to whoever root becomes."""
     under = [
@@ -537,6 +547,7 @@ def test_capabilities_go_even_where_root_made_them_stay() -> None:
         assert int(status[name], 16) == 0, name
 
 
+@pytest.mark.needs_root
 def test_the_directory_is_entered_before_the_user_changes(directory: Path) -> None:
     """As root: a script may have closed its own directory since the keeper opened it."""
     inside = directory / "in"
@@ -564,6 +575,7 @@ def test_an_earlier_failure_leaves_the_later_undone(directory: Path) -> None:
 # Where the kernel refuses what it usually does, or says that it did what it did not
 
 
+@pytest.mark.needs_root
 @pytest.mark.parametrize(
     ("answers", "stage", "error"),
     [

@@ -20,6 +20,7 @@ from scriptservice.keeper.journal_repair import scan
 from scriptservice.keeper.linux import process_stat
 from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.keeper.recovery import read_past
+from support.needs import require
 from support.rig import Rig
 from support.scripts import ask_to_stop, cgroup_of, gone, keeper_of, unique_seconds, zombies_of
 from support.service import Service, eventually
@@ -30,6 +31,7 @@ class Frost:
     """A service whose launchers stand still for as long as it is frozen."""
 
     def __init__(self, service: Service, way: str) -> None:
+        require("cgroup", "compiler")
         self.service = service
         self.way = way
         own = own_cgroup()
@@ -203,6 +205,7 @@ class FrozenLaunch:
     """A keeper in the test's hands, with one launcher that stands still."""
 
     def __init__(self) -> None:
+        require("cgroup", "compiler")
         self.rig = Rig(use_cgroups=True)
         own = own_cgroup()
         assert own is not None, "no cgroup2 is mounted"

@@ -8,6 +8,7 @@ import pytest
 
 from scriptservice.keeper.linux import process_stat
 from support.gates import Gate
+from support.needs import require
 from support.scripts import ask_to_stop, gone, stop, unique_seconds
 from support.service import Service, eventually, processes_with, running_service
 
@@ -23,6 +24,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def cgroup_service() -> Iterator[Service]:
+    require("cgroup")
     with running_service() as running:
         assert running.client.get("/readyz").json()["tree_kill"] == "cgroup"
         yield running

@@ -19,6 +19,7 @@ from scriptservice.keeper.process import NewProcess
 from scriptservice.keeper.users import ScriptUser
 from support import spawn_cases
 from support.launcher import PROGRAM
+from support.needs import require
 from support.service import new_directory
 
 WAYS = ("launcher", "fork", "clone own", "launcher own", "fork own")
@@ -28,6 +29,7 @@ WAYS = ("launcher", "fork", "clone own", "launcher own", "fork own")
 @pytest.fixture(scope="module")
 def found() -> Iterator[dict[str, dict[str, Any]]]:
     """What came of the same scripts by each way."""
+    require("root", "compiler")
     results = {}
     directory = new_directory()
     try:

@@ -115,6 +115,12 @@ def require(*names: str) -> None:
         pytest.skip(message)
 
 
+BY_PARAMETER = {"cgroup": "cgroup", "launcher": "compiler", "clone": "compiler"}
+"""Needs that a parameter states by its name: suites run in each mode and each way to start."""
+
+
 def needs_of(item: pytest.Item) -> list[str]:
-    """Return the names of the needs that a test's markers state."""
-    return [name for name in NEEDS if item.get_closest_marker(PREFIX + name) is not None]
+    """Return the names of the needs that a test's markers and parameters state."""
+    marked = {name for name in NEEDS if item.get_closest_marker(PREFIX + name) is not None}
+    words = item.name.partition("[")[2].rstrip("]").replace(" ", "-").split("-")
+    return sorted(marked | {BY_PARAMETER[word] for word in words if word in BY_PARAMETER})
