@@ -24,7 +24,7 @@ from scriptservice.server.schemas import WaitQuery, field_errors, single_and_rep
 IDEMPOTENCY_KEY = "Idempotency-Key"
 TRACEPARENT = "traceparent"
 
-JSON_VALUES = 1 << 18
+JSON_VALUES = 250_000
 """Of a JSON body; more words than Linux hands to any program."""
 
 JSON_FIELDS = 1000
