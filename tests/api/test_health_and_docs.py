@@ -173,7 +173,8 @@ def test_the_document_knows_the_fields_of_the_contract(document: dict[str, Any])
     }  # fmt: skip
     listing = document["paths"]["/v1/commands"]["get"]
     assert {parameter["name"] for parameter in listing["parameters"]} == {
-        "status", "label", "q", "host", "created_after", "created_before", "limit", "cursor",
+        "status", "label", "q", "host", "id", "created_after", "created_before", "limit",
+        "cursor",
     }  # fmt: skip
 
 
