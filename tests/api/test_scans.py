@@ -74,11 +74,11 @@ def service(new_database: Callable[[], str | None], count: int) -> Iterator[Serv
     """A service with a past."""
     made = Service(database=new_database())
     try:
-        made.start().wait_until_ready().run("true")
+        made.start().run("true")
         made.stop()
         with made.connected() as connection:
             add_history(connection, count)
-        yield made.start().wait_until_ready()
+        yield made.start()
     finally:
         made.close()
 
