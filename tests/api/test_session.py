@@ -228,7 +228,7 @@ def test_changes_need_the_csrf_token(service: Service, browser: httpx.Client, me
 
 @pytest.mark.parametrize(
     "secret",
-    ["", "x", "x" * 43, "x" * 42 + "ü", "\x00" * 43, '"' + "x" * 41 + '"', "x" * 100_000, "=" * 43,
+    ["", "x", "x" * 43, "x" * 42 + "ü", "\x00" * 43, '"' + "x" * 41 + '"', "x" * 50_000, "=" * 43,
      "../../../../../../../../../../../etc/passwd"],
     ids=lambda secret: repr(secret[:12]),
 )  # fmt: skip
