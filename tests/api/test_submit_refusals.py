@@ -49,6 +49,12 @@ REFUSED: list[tuple[str, Any]] = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """A service that is to have no command at the end."""
+    return own_service
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_is_stored(service: Service) -> Iterator[None]:
     yield
