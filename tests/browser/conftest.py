@@ -44,17 +44,12 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def service(browser: Browser, make_service: Callable[..., Service]) -> Service:
-    return make_service().start()
-
-
-@pytest.fixture
 def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
-    """Opens windows on the service; they are closed, and judged, after the test."""
+    """Opens windows on the service, or on another; they are closed, and judged, after the test."""
     opened: list[Visitor] = []
 
-    def open_window(**options: Any) -> Visitor:
-        opened.append(Visitor(browser, service, **options))
+    def open_window(at: Service = service, **options: Any) -> Visitor:
+        opened.append(Visitor(browser, at, **options))
         return opened[-1]
 
     yield open_window
@@ -62,7 +57,16 @@ def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]
         each.close()
 
 
+@pytest.fixture(scope="module")
+def window(browser: Browser, service: Service) -> Iterator[Visitor]:
+    """A window where somebody has signed in: a new one costs more than most tests."""
+    opened = Visitor(browser, service).sign_in()
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
-def visitor(visit: Callable[..., Visitor]) -> Visitor:
-    """Somebody who has signed in."""
-    return visit().sign_in()
+def visitor(window: Visitor) -> Iterator[Visitor]:
+    """Somebody who has signed in; the window is empty, and is judged after the test."""
+    yield window
+    window.leave()

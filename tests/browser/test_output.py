@@ -2,20 +2,18 @@
 
 import statistics
 import time
-from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import expect
 
 from support.gates import Gate
 from support.page import Task, Visitor
 from support.service import PATIENCE_SECONDS, Service, eventually
 
-GIGABYTE = 1 << 30
-
 
 def test_live_output_with_both_streams(service: Service, visitor: Visitor) -> None:
     first, second = Gate(service), Gate(service)
-    command = service.submit(f"echo one; {first.wait}; echo two >&2; {second.wait}; echo three")
+    command = service.submit(f"echo one; {first.block}; echo two >&2; {second.block}; echo three")
     visitor.open(command["id"])
     visitor.wait_for_row("one")
     first.open()
@@ -50,27 +48,27 @@ def test_progress_and_colours(service: Service, visitor: Visitor) -> None:
 def test_nothing_is_missing_or_twice_though_the_server_is_killed(
     service: Service, visitor: Visitor
 ) -> None:
-    gates = [Gate(service) for _ in range(3)]
-    steps = [f"seq -f 'line %.0f' {150 * n + 1} {150 * n + 150}" for n in range(4)]
-    ends = [*(gate.wait for gate in gates), "true"]
+    gates = [Gate(service) for _ in range(2)]
+    steps = [f"seq -f 'line %.0f' {100 * n + 1} {100 * n + 100}" for n in range(3)]
+    ends = [*(gate.block for gate in gates), "true"]
     script = "\n".join(f"{step}; {end}" for step, end in zip(steps, ends, strict=True))
     command = service.submit(script)
     visitor.open(command["id"])
     for number, gate in enumerate(gates, 1):
-        visitor.wait_for_row(f"line {150 * number}")
+        visitor.wait_for_row(f"line {100 * number}")
         service.close_client()
         service.kill_server()
         gate.open()
     service.wait(command["id"])
-    visitor.wait_for_row("line 600")
+    visitor.wait_for_row("line 300")
     expect(visitor.page.get_by_text("succeeded").first).to_be_visible()
-    rows = visitor.all_rows("line 1", "line 600")
-    assert rows == [f"line {number}" for number in range(1, 601)]
+    rows = visitor.all_rows("line 1", "line 300")
+    assert rows == [f"line {number}" for number in range(1, 301)]
 
 
 def test_a_lost_connection_is_told_and_ends(service: Service, visitor: Visitor) -> None:
     gate = Gate(service)
-    command = service.submit(f"echo before; {gate.wait}; echo after")
+    command = service.submit(f"echo before; {gate.block}; echo after")
     visitor.open(command["id"])
     visitor.wait_for_row("before")
     visitor.context.set_offline(True)
@@ -103,15 +101,24 @@ def slowness(visitor: Visitor) -> Task:
     )
 
 
-def test_a_hundred_thousand_lines_at_speed_block_nobody(service: Service, visitor: Visitor) -> None:
-    script = """
-        for part in $(seq 0 199); do
+@pytest.mark.parametrize(
+    "parts",
+    [
+        # More lines than the terminal keeps.
+        50,
+        pytest.param(200, marks=pytest.mark.long),
+    ],
+)
+def test_many_lines_at_speed_block_nobody(service: Service, visitor: Visitor, parts: int) -> None:
+    script = f"""
+        for part in $(seq 0 {parts - 1}); do
             seq -f 'line %.0f of many, with some more text to make it a usual one' \
                 $((part * 500 + 1)) $((part * 500 + 500))
             sleep 0.1
         done
     """
     elapsed = []
+    visitor.page.emulate_media(reduced_motion="no-preference")
     visitor.page.goto("/")
     # The machine may take the processor from the page for as long as it likes, but hardly each
     # time; what the page itself does is judged always.
@@ -122,7 +129,7 @@ def test_a_hundred_thousand_lines_at_speed_block_nobody(service: Service, visito
         visitor.eventually(lambda: any("line" in row for row in visitor.rows()), "the first lines")
         visitor.begin_trace()
         service.wait(command["id"])
-        last = "line 100000 of many, with some more text to make it a usual one"
+        last = f"line {parts * 500} of many, with some more text to make it a usual one"
         visitor.wait_for_row(last)
         tasks = visitor.end_trace()
         after = slowness(visitor)
@@ -148,15 +155,22 @@ def opening_seconds(visitor: Visitor, command: str, last: str) -> float:
     return time.monotonic() - began
 
 
-def test_a_gigabyte_opens_at_its_end_and_anywhere(
-    service: Service, visit: Callable[..., Visitor]
+@pytest.mark.parametrize(
+    "size",
+    [
+        # Several times what the page holds of an output.
+        16 << 20,
+        pytest.param(1 << 30, marks=pytest.mark.long),
+    ],
+)
+def test_a_large_output_opens_at_its_end_and_anywhere(
+    service: Service, visitor: Visitor, size: int
 ) -> None:
-    visitor = visit().sign_in()
     line = "%012.0f " + "x" * 50
-    count = GIGABYTE // 64
+    count = size // 64
     command = service.submit(f"seq -f '{line}' 0 {count - 1}")["id"]
     found = service.wait(command, 10 * PATIENCE_SECONDS)
-    assert found["output"]["bytes"] == GIGABYTE
+    assert found["output"]["bytes"] == size
 
     def row(number: int) -> str:
         return f"{number:012d} " + "x" * 50

@@ -2,12 +2,19 @@
 
 import re
 from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Route, expect
 
 from support.page import Visitor
 from support.service import Service, eventually
+
+
+def items_of(service: Service, **query: str) -> list[dict[str, Any]]:
+    """Return the commands that a list has; the service knows those of other tests as well."""
+    found: list[dict[str, Any]] = service.client.get("/v1/commands", params=query).json()["items"]
+    return found
 
 
 def test_signing_in_and_out(service: Service, visit: Callable[..., Visitor]) -> None:
@@ -39,24 +46,26 @@ def test_signing_in_and_out(service: Service, visit: Callable[..., Visitor]) -> 
 
 
 def test_the_link_that_serve_prints_works_once(
-    service: Service, visit: Callable[..., Visitor]
+    own_service: Service, visit: Callable[..., Visitor]
 ) -> None:
-    found = eventually(lambda: re.search(r"http://\S+/#code=\S+", service.output()), "the link")
-    visitor = visit()
+    printed = own_service.output
+    found = eventually(lambda: re.search(r"http://\S+/#code=\S+", printed()), "the link")
+    visitor = visit(own_service)
     visitor.page.goto(found.group())
     expect(visitor.page.get_by_role("button", name="Sign out")).to_be_visible()
     assert "code" not in visitor.page.url
-    second = visit()
-    second.page.goto(found.group())
-    expect(second.page.get_by_label("Token")).to_be_visible()
+    with visitor.signed_out():
+        visitor.page.goto("about:blank")  # from there it is loaded anew
+        visitor.page.goto(found.group())
+        expect(visitor.page.get_by_label("Token")).to_be_visible()
 
 
 def test_the_first_steps_are_taught_and_what_is_new_appears(
-    service: Service, visitor: Visitor
+    own_service: Service, visit: Callable[..., Visitor]
 ) -> None:
-    page = visitor.page
-    expect(page.get_by_text(service.url).first).to_be_visible()
-    command = service.submit("sleep 3600", name="long one", labels={"team": "db"})
+    page = visit(own_service).sign_in().page
+    expect(page.get_by_text(own_service.url).first).to_be_visible()
+    command = own_service.submit("sleep 3600", name="long one", labels={"team": "db"})
     row = page.locator(f"[data-id='{command['id']}']")
     expect(row.get_by_role("link", name="long one")).to_be_visible()
     expect(row).to_contain_text("running")
@@ -65,14 +74,14 @@ def test_the_first_steps_are_taught_and_what_is_new_appears(
     row.get_by_label("SIGTERM now, SIGKILL after").fill("5")
     row.get_by_role("button", name="Stop", exact=True).click()
     expect(row).to_contain_text("stopped")
-    assert service.wait(command["id"])["status"] == "stopped"
+    assert own_service.wait(command["id"])["status"] == "stopped"
     row.get_by_role("button", name="Rerun long one").click()
     expect(page.get_by_role("link", name="long one")).to_have_count(2)
 
 
 def test_a_rerun_whose_answer_was_lost_is_one_command(service: Service, visitor: Visitor) -> None:
     page = visitor.page
-    command = service.run("true", name="once")
+    command = service.run("true", name="once", labels={"about": "answers"})
     page.goto(f"/commands/{command['id']}")
 
     def lose_the_answer(route: Route) -> None:
@@ -88,16 +97,17 @@ def test_a_rerun_whose_answer_was_lost_is_one_command(service: Service, visitor:
     page.unroute("**/rerun")
     again.click()
     page.wait_for_url(lambda url: command["id"] not in url)
-    assert len(service.client.get("/v1/commands").json()["items"]) == 2
+    assert len(items_of(service, label="about=answers")) == 2
     # It was answered: the next one is another.
     page.goto(f"/commands/{command['id']}")
     again.click()
     page.wait_for_url(lambda url: command["id"] not in url)
-    assert len(service.client.get("/v1/commands").json()["items"]) == 3
+    assert len(items_of(service, label="about=answers")) == 3
 
 
 def test_a_new_command_from_the_form(service: Service, visitor: Visitor) -> None:
     page = visitor.page
+    page.goto("/")
     page.get_by_role("link", name="New", exact=True).click()
     editor = page.locator(".cm-content")
     editor.click()
@@ -111,7 +121,7 @@ def test_a_new_command_from_the_form(service: Service, visitor: Visitor) -> None
     page.get_by_role("button", name="Run", exact=True).click()
     visitor.wait_for_row("it's $HOME here")
     expect(page.get_by_text("exit 3").first).to_be_visible()
-    (item,) = service.client.get("/v1/commands").json()["items"]
+    (item,) = items_of(service, q="from the form")
     assert item["name"] == "from the form"
     command = service.get(item["id"])
     assert command["args"] == ["it's $HOME"]
@@ -137,12 +147,16 @@ def test_filters_are_in_the_address(service: Service, visitor: Visitor) -> None:
     expect(page.locator(f"[data-id='{good}']")).to_have_count(0)
 
 
+EACH_PAGE = 50
+
+
 def test_pages_of_the_list(service: Service, visitor: Visitor) -> None:
-    for number in range(120):
-        service.submit("true", name=f"number {number:03d}")
+    count = 2 * EACH_PAGE + 1
+    for number in range(count):
+        service.submit("true", name=f"number {number:03d}", labels={"list": "long"})
     page = visitor.page
-    page.goto("/")
-    expect(page.get_by_role("link", name="number 119")).to_be_visible()
+    page.goto("/?label=list=long")
+    expect(page.get_by_role("link", name=f"number {count - 1}")).to_be_visible()
     seen: list[str] = []
     while True:
         rows = page.locator("[data-id]")
@@ -156,21 +170,21 @@ def test_pages_of_the_list(service: Service, visitor: Visitor) -> None:
         visitor.eventually(
             lambda rows=rows, first=first: rows.first.get_attribute("data-id") != first, "a page"
         )
-    assert len(seen) == len(set(seen)) == 120
+    assert len(seen) == len(set(seen)) == count
 
 
 def test_the_keyboard_reaches_everything(service: Service, visitor: Visitor) -> None:
-    service.run("echo second", name="second")
-    service.run("echo first", name="first")
+    service.run("echo second", name="key second")
+    service.run("echo first", name="key first")
     page = visitor.page
     page.goto("/")
-    expect(page.get_by_role("link", name="first")).to_be_visible()
+    expect(page.get_by_role("link", name="key first")).to_be_visible()
     visitor.key("j")
     visitor.key("j")
     visitor.key("Enter")
     visitor.wait_for_row("second")
     page.go_back()
-    expect(page.get_by_role("link", name="first")).to_be_visible()
+    expect(page.get_by_role("link", name="key first")).to_be_visible()
     visitor.key("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
@@ -178,10 +192,10 @@ def test_the_keyboard_reaches_everything(service: Service, visitor: Visitor) -> 
     visitor.key("n")
     expect(page.locator(".cm-content")).to_be_visible()
     page.goto("/")
-    expect(page.get_by_role("link", name="first")).to_be_visible()
+    expect(page.get_by_role("link", name="key first")).to_be_visible()
     page.keyboard.press("Control+k")
     expect(page.get_by_role("dialog")).to_be_visible()
-    page.keyboard.type("second")
+    page.keyboard.type("key second")
     # Faster than the answer: what was typed counts, not what is still shown.
     page.keyboard.press("Enter")
     visitor.wait_for_row("second")
@@ -227,18 +241,26 @@ def test_output_that_asks_for_work_without_end(service: Service, visitor: Visito
     visitor.wait_for_row("end")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (375, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.long),
+        pytest.param(375, "light", marks=pytest.mark.long),
+    ],
+)
 def test_nobody_is_shut_out(
-    service: Service, visit: Callable[..., Visitor], scheme: str, width: int
+    service: Service, visitor: Visitor, width: int, scheme: Literal["light", "dark"]
 ) -> None:
     service.run("echo fine; echo not >&2; exit 3", name="failed one", labels={"team": "db"})
     running = service.submit("echo there; sleep 3600", name="running one", args=["x"])["id"]
-    visitor = visit(color_scheme=scheme, viewport={"width": width, "height": 800})
-    visitor.page.goto("/")
-    expect(visitor.page.get_by_label("Token")).to_be_visible()
-    assert visitor.serious_faults() == []
-    visitor.sign_in()
+    visitor.page.emulate_media(color_scheme=scheme)
+    visitor.page.set_viewport_size({"width": width, "height": 800})
+    with visitor.signed_out():
+        visitor.page.goto("/")
+        expect(visitor.page.get_by_label("Token")).to_be_visible()
+        assert visitor.serious_faults() == []
     for path, there in (
         ("/", "running one"),
         ("/?q=nothing-like-this", "No command matches."),

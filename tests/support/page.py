@@ -1,11 +1,20 @@
 """Somebody who looks at the page: a browser window, and what went wrong in it."""
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    ViewportSize,
+    expect,
+)
 
 from support.service import PATIENCE_SECONDS, Service, eventually
 
@@ -14,11 +23,17 @@ AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min
 # What a page needs is the machine's to say; five seconds are its own default.
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
+VIEWPORT: ViewportSize = {"width": 1280, "height": 800}
+LOOK_MILLISECONDS = 100
+"""So long pass between two looks at the page: each costs it, the browser and the test."""
+
 WATCH = """
 window.violations = [];
 document.addEventListener('securitypolicyviolation', (event) =>
     window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
 """
+
+FAULTS = "axe.run(document, { resultTypes: ['violations'] }).then((found) => found.violations)"
 
 ROWS = ".screen:not([style*='hidden']) .xterm-rows > div"
 
@@ -55,8 +70,10 @@ class Visitor:
 
     def __init__(self, browser: Browser, service: Service, **options: Any) -> None:
         self.service = service
+        # Without what moves by itself: to draw it again and again costs more than most tests.
+        usual: dict[str, Any] = {"viewport": VIEWPORT, "reduced_motion": "reduce"}
         self.context: BrowserContext = browser.new_context(
-            base_url=service.url, **{"viewport": {"width": 1280, "height": 800}, **options}
+            base_url=service.url, **{**usual, **options}
         )
         self.context.set_default_timeout(PATIENCE_SECONDS * 1000)
         self.context.add_init_script(WATCH)
@@ -78,6 +95,16 @@ class Visitor:
         expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
         return self
 
+    @contextlib.contextmanager
+    def signed_out(self) -> Iterator[None]:
+        """Be nobody for the time of a ``with``; the session goes on afterwards."""
+        cookies = self.context.cookies()
+        self.context.clear_cookies()
+        try:
+            yield
+        finally:
+            self.context.add_cookies(cookies)  # type: ignore[arg-type]
+
     def open(self, command: str, hash: str = "") -> Locator:  # noqa: A002
         """Look at a command; return its terminal."""
         self.page.goto(f"/commands/{command}{hash}")
@@ -98,7 +125,7 @@ class Visitor:
             rows = self.rows()
             return rows if wanted in rows else []
 
-        return list(eventually(there, f"the row {wanted!r}", seconds))
+        return list(self.eventually(there, f"the row {wanted!r}", seconds))
 
     def key(self, name: str) -> None:
         """Press a key where no field has the focus."""
@@ -139,8 +166,10 @@ class Visitor:
         """Wait for a condition while the page goes on."""
 
         def checked() -> Any:
-            self.page.wait_for_timeout(20)
-            return condition()
+            found = condition()
+            if not found:
+                self.page.wait_for_timeout(LOOK_MILLISECONDS)
+            return found
 
         return eventually(checked, what, seconds)
 
@@ -172,19 +201,39 @@ class Visitor:
     def serious_faults(self) -> list[str]:
         """Return what axe-core finds that is serious or worse."""
         self.page.evaluate(AXE.read_text())
-        found = self.page.evaluate("axe.run(document)")
+        found = self.page.evaluate(FAULTS)
         return [
             f"{fault['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
-            for fault in found["violations"]
+            for fault in found
             if fault["impact"] in ("serious", "critical")
             for node in fault["nodes"]
         ]
 
+    def leave(self) -> None:
+        """Judge the window, and have it empty as at the beginning; whoever signed in still is."""
+        violations = self._violations()
+        self.page.unroute_all()
+        self.context.set_offline(False)
+        self.page.evaluate("localStorage.clear()")
+        self.page.evaluate("sessionStorage.clear()")
+        self.page.goto("about:blank")
+        self.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+        self.page.set_viewport_size(VIEWPORT)
+        self._judge(violations)
+
     def close(self) -> None:
         """Close the window; whatever went wrong in it is a failure."""
-        violations = self.page.evaluate("window.violations")
+        violations = self._violations()
         self.context.close()
-        assert self.wrong == []
+        self._judge(violations)
+
+    def _violations(self) -> list[str]:
+        found: list[str] = self.page.evaluate("window.violations ?? []")
+        return found
+
+    def _judge(self, violations: list[str]) -> None:
+        wrong, self.wrong = self.wrong, []
+        assert wrong == []
         assert violations == []
 
 
