@@ -36,9 +36,10 @@ def main(words: Sequence[str] | None = None) -> int:
     else:
         repetitions = asked.repetitions or (1 if asked.quick else 3)
         plan = Plan(asked.quick, repetitions, Progress())
-        for benchmark in BENCHMARKS:
-            if not asked.names or benchmark.name in asked.names:
-                found[benchmark.name] = _measure(benchmark.name, plan)
+        with plan.kept:
+            for benchmark in BENCHMARKS:
+                if not asked.names or benchmark.name in asked.names:
+                    found[benchmark.name] = _measure(benchmark.name, plan)
     return _tell(found, asked)
 
 

@@ -13,6 +13,7 @@ from bench.measure import Benchmark, Direction, Measured, Plan, Row, Target
 from bench.service import SAME_UID, MeasuredService
 
 SMALL = 1 << 20
+BIG = 1 << 30
 PART = 64 << 10
 LINES = 100
 
@@ -40,10 +41,10 @@ def _tail(command: UUID) -> str:
 
 def measure(plan: Plan) -> Measured:
     """Measure both outputs in one service."""
-    sizes, asked = (SMALL, plan.size(1 << 30, 16 << 20)), plan.size(200, 10)
-    directory, ids = filled.with_outputs(sizes, plan.progress)
+    directory, ids, sizes = filled.past(plan, sizes=(SMALL, BIG))
+    asked = plan.size(200, 5)
     chance = random.Random(1)
-    with MeasuredService(directory, SAME_UID) as service:
+    with plan.service(SAME_UID, directory) as service:
 
         def part(which: int) -> float:
             path = partial(_part, ids[which], sizes[which], chance)

@@ -1,7 +1,7 @@
 """Data directories with a past: very many commands, or much output, through the store's own code.
 
-A service makes the directory and ends; then the past is written as the recorder of another host
-would have written it, in large transactions. Made once a run, kept in a temporary directory.
+The past is written as the recorder of another host would have written it, in large transactions.
+Made once a run, kept in a temporary directory.
 """
 
 import atexit
@@ -10,12 +10,12 @@ import random
 import shutil
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from bench.measure import Progress
-from bench.service import SAME_UID, MeasuredService
+from bench.measure import Plan, Progress
 from scriptservice.ids import new_id
 from scriptservice.keeper.journal import now_us
 from scriptservice.model import Command, Origin, Outcome, Status, Submission
@@ -37,6 +37,8 @@ ENDS = (
     (1, Status.LOST, Outcome(reason="its keeper died and left no record of how it ended")),
 )
 """How commands end, in a hundred."""
+QUICK_COMMANDS = 1000
+QUICK_SIZES = (1 << 20, 2 << 20)
 
 
 class Past:
@@ -66,22 +68,39 @@ class Past:
         recording.record(self._connection, [part])
 
 
-def _directory() -> Path:
-    """Return the directory of a service that was started once."""
-    directory = Path(tempfile.mkdtemp(prefix="scriptservice-bench-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    directory.chmod(0o755)
-    with MeasuredService(directory, SAME_UID) as service:
-        service.submit("true", wait=True)
-    return directory
+class Filled(NamedTuple):
+    """A directory with a past.
+
+    Attributes:
+        directory: for `MeasuredService`; none was started on it yet.
+        ids: of the commands with much output.
+        sizes: of their outputs.
+    """
+
+    directory: Path
+    ids: tuple[UUID, ...]
+    sizes: tuple[int, ...]
+
+
+def past(plan: Plan, commands: int = 0, sizes: tuple[int, ...] = ()) -> Filled:
+    """Return a directory with so many finished commands, and one more for each size of output.
+
+    If it only has to run, it is the same small one for all.
+    """
+    if plan.quick:
+        commands, sizes = QUICK_COMMANDS, QUICK_SIZES
+    return _filled(commands, sizes, plan.progress)
 
 
 @functools.cache
-def with_commands(count: int, progress: Progress) -> Path:
-    """Return a directory, for `MeasuredService`, with so many finished commands."""
-    directory = _directory()
-    chance = random.Random(count)
-    database = open_database(sqlite_url(str(directory / "data" / "scriptservice.db")))
+def _filled(commands: int, sizes: tuple[int, ...], progress: Progress) -> Filled:
+    directory = Path(tempfile.mkdtemp(prefix="scriptservice-bench-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    directory.chmod(0o755)
+    data = directory / "data"
+    data.mkdir(mode=0o700)
+    database = open_database(sqlite_url(str(data / "scriptservice.db")), migrate=True)
+    chance = random.Random(commands)
     try:
         with database.writing.begin() as connection:
             hosts.save_host(connection, [HOST])
@@ -89,13 +108,18 @@ def with_commands(count: int, progress: Progress) -> Path:
         with database.writing.connect() as connection:
             past = Past(connection, first)
             begin_us = now_us() - MONTH_MICROSECONDS
-            for start in range(0, count, BATCH):
-                progress.tell(f"making {count} commands, {start * 100 // count} %")
+            for start in range(0, commands, BATCH):
+                progress.tell(f"making {commands} commands, {start * 100 // commands} %")
+                numbers = range(start, min(commands, start + BATCH))
                 with connection.begin():
-                    _some_commands(past, range(start, min(count, start + BATCH)), begin_us, chance)
+                    _some_commands(past, numbers, begin_us, chance)
+            ids = []
+            for size in sizes:
+                progress.tell(f"making {size >> 20} MiB of output")
+                ids.append(_big_command(past, connection, size))
     finally:
         database.close()
-    return directory
+    return Filled(directory, tuple(ids), sizes)
 
 
 def _some_commands(past: Past, numbers: range, begin_us: int, chance: random.Random) -> None:
@@ -137,26 +161,6 @@ def _new_command(number: int, created_at: int, chance: random.Random) -> NewComm
         labels=labels,
     )
     return NewCommand(new_id(), submission, Origin("admin"), created_at, None, HOST.name, "gone")
-
-
-@functools.cache
-def with_outputs(sizes: tuple[int, ...], progress: Progress) -> tuple[Path, tuple[UUID, ...]]:
-    """Return a directory with one finished command of each size of output, and their ids."""
-    directory = _directory()
-    database = open_database(sqlite_url(str(directory / "data" / "scriptservice.db")))
-    ids = []
-    try:
-        with database.writing.begin() as connection:
-            hosts.save_host(connection, [HOST])
-            first = next_number(connection)
-        with database.writing.connect() as connection:
-            past = Past(connection, first)
-            for size in sizes:
-                progress.tell(f"making {size >> 20} MiB of output")
-                ids.append(_big_command(past, connection, size))
-    finally:
-        database.close()
-    return directory, tuple(ids)
 
 
 def _big_command(past: Past, connection: Connection, size: int) -> UUID:

@@ -14,7 +14,7 @@ from bench import programs
 from bench.measure import Benchmark, Measured, Plan, Row, Target
 from bench.output import MEGABYTE
 from bench.output import script as printing
-from bench.service import SAME_UID, MeasuredService, new_directory
+from bench.service import SAME_UID, new_directory
 
 
 def _script(go: Path, size: int) -> str:
@@ -53,9 +53,9 @@ def raw_rate(size: int, followers: int) -> float:
             return _received(port, followers, size, go, b"")
 
 
-def service_rate(size: int, followers: int) -> float:
+def service_rate(plan: Plan, size: int, followers: int) -> float:
     """Measure a new service."""
-    with new_directory() as directory, MeasuredService(directory, SAME_UID) as service:
+    with new_directory() as directory, plan.service(SAME_UID) as service:
         go = directory / "go"
         command = service.submit(_script(go, size))
         path = f"/v1/commands/{command['id']}/output?follow=true"
@@ -65,10 +65,12 @@ def service_rate(size: int, followers: int) -> float:
 
 def measure(plan: Plan) -> Measured:
     """Measure both in turn."""
-    size, followers = plan.size(20 * MEGABYTE, MEGABYTE), plan.size(200, 20)
+    size, followers = plan.size(20 * MEGABYTE, MEGABYTE), plan.size(200, 10)
     return {
         "followers": plan.interleaved(
-            "followers", partial(raw_rate, size, followers), partial(service_rate, size, followers)
+            "followers",
+            partial(raw_rate, size, followers),
+            partial(service_rate, plan, size, followers),
         )
     }
 

@@ -39,10 +39,10 @@ def _median_ms(service: MeasuredService, path: str, asked: int) -> float:
 
 def measure(plan: Plan) -> Measured:
     """Measure two services side by side."""
-    many, asked = plan.size(1_000_000, 2_000), plan.size(100, 10)
+    many, asked = plan.size(1_000_000, FEW), plan.size(100, 5)
     found: dict[str, Series] = {}
-    here, there = (filled.with_commands(count, plan.progress) for count in (FEW, many))
-    with MeasuredService(here, SAME_UID) as few, MeasuredService(there, SAME_UID) as lots:
+    here, there = (filled.past(plan, count).directory for count in (FEW, many))
+    with plan.service(SAME_UID, here) as few, plan.service(SAME_UID, there) as lots:
         plan.progress.tell("going deep")
         paths = {name: (path, path) for name, path in LISTS.items()}
         paths["deep cursor"] = (_deep_page(few, FEW), _deep_page(lots, many))

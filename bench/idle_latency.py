@@ -9,7 +9,7 @@ import sys
 import time
 
 from bench.measure import Benchmark, Direction, Measured, Plan, Row, Target
-from bench.service import SAME_UID, MeasuredService, new_directory
+from bench.service import SAME_UID
 
 
 def _median_ms(times: list[float]) -> float:
@@ -18,7 +18,7 @@ def _median_ms(times: list[float]) -> float:
 
 def measure(plan: Plan) -> Measured:
     """Measure on one service, after a few that warm it up."""
-    count = plan.size(300, 20)
+    count = plan.size(300, 10)
 
     def limit() -> float:
         times = []
@@ -28,7 +28,7 @@ def measure(plan: Plan) -> Measured:
             times.append(time.perf_counter() - began)
         return _median_ms(times)
 
-    with new_directory() as directory, MeasuredService(directory, SAME_UID) as service:
+    with plan.service(SAME_UID) as service:
 
         def figure() -> float:
             times = []

@@ -11,7 +11,7 @@ import sys
 import time
 
 from bench.measure import Benchmark, Direction, Judged, Measured, Plan, Row, Series, Target
-from bench.service import SAME_UID, MeasuredService, new_directory
+from bench.service import SAME_UID, MeasuredService
 
 LINES_A_SECOND = 100
 WRITER = """\
@@ -66,9 +66,9 @@ def through_the_service(service: MeasuredService, lines: int) -> tuple[float, fl
 
 def measure(plan: Plan) -> Measured:
     """Measure pipe and service in turn."""
-    lines = plan.size(1000, 50)
+    lines = plan.size(1000, 20)
     found = {"p50": Series(), "p99": Series()}
-    with new_directory() as directory, MeasuredService(directory, SAME_UID) as service:
+    with plan.service(SAME_UID) as service:
         for turn in range(1, plan.repetitions + 1):
             plan.progress.tell(f"{turn} of {plan.repetitions}")
             for name, bare in zip(found, through_a_pipe(lines), strict=True):

@@ -3,9 +3,13 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
+
+from bench.service import MeasuredService, new_directory
 
 
 class Direction(StrEnum):
@@ -157,14 +161,37 @@ class Plan:
         quick: whether it only has to run, at a fraction of the size.
         repetitions: how often.
         progress: told of each step.
+        kept: what ends only with the run.
     """
 
     quick: bool
     repetitions: int
     progress: Progress
+    kept: ExitStack = field(default_factory=ExitStack)
+    _shared: dict[tuple[Path | None, tuple[str, ...]], MeasuredService] = field(
+        default_factory=dict
+    )
 
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
+
+    @contextmanager
+    def service(self, flags: list[str], directory: Path | None = None) -> Iterator[MeasuredService]:
+        """Give a new service for a ``with``, on a directory of its own if none is said.
+
+        If it only has to run, it is the same service for all who ask with the same words: to start
+        it would take longer than to measure it.
+        """
+        if not self.quick:
+            with ExitStack() as stack:
+                place = directory or stack.enter_context(new_directory())
+                yield stack.enter_context(MeasuredService(place, flags))
+            return
+        wanted = directory, tuple(flags)
+        if wanted not in self._shared:
+            place = directory or self.kept.enter_context(new_directory())
+            self._shared[wanted] = self.kept.enter_context(MeasuredService(place, flags))
+        yield self._shared[wanted]
 
     def interleaved(
         self, name: str, limit: Callable[[], float], figure: Callable[[], float]

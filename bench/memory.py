@@ -32,7 +32,7 @@ def _own_bytes(service: MeasuredService) -> float:
 
 def measure(plan: Plan) -> Measured:
     """Measure one service for each repetition."""
-    running = plan.size(5000, 100)
+    running = plan.size(5000, 60)
     found = {"per command": Series(), "keeper": Series()}
     for turn in range(1, plan.repetitions + 1):
         plan.progress.tell(f"{running} at once, {turn} of {plan.repetitions}")

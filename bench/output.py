@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from bench.measure import Benchmark, Measured, Plan, Row, Target
-from bench.service import SAME_UID, MeasuredService, eventually, new_directory
+from bench.service import SAME_UID, eventually, new_directory
 from scriptservice.fleet.recorder import READ_BYTES
 from scriptservice.store.engine import open_database
 from scriptservice.store.output import CHUNK_BYTES
@@ -51,10 +51,10 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def service_rate(directory: Path, size: int, at_once: int) -> float:
+def service_rate(plan: Plan, directory: Path, size: int, at_once: int) -> float:
     """Return megabytes a second of scripts through a new service into its database."""
-    with new_directory() as place, MeasuredService(place, SAME_UID) as service:
-        assert place.stat().st_dev == directory.stat().st_dev
+    with plan.service(SAME_UID) as service:
+        assert service.data.stat().st_dev == directory.stat().st_dev
         service.submit("true", wait=True)
         began = time.monotonic()
         for _ in range(at_once):
@@ -109,14 +109,14 @@ def _measure(name: str, size: int, at_once: int, plan: Plan) -> Measured:
             name: plan.interleaved(
                 name,
                 partial(raw_rate, directory, size, at_once),
-                partial(service_rate, directory, size, at_once),
+                partial(service_rate, plan, directory, size, at_once),
             )
         }
 
 
 def measure_one(plan: Plan) -> Measured:
     """Measure one script with much output."""
-    size = plan.size(1 << 30, 16 << 20)
+    size = plan.size(1 << 30, 4 << 20)
     found = _measure("one", size, 1, plan)
     with new_directory() as directory:
         found["one"].notes["SQLite alone, MB/s"] = store_rate(directory, size)
@@ -125,7 +125,7 @@ def measure_one(plan: Plan) -> Measured:
 
 def measure_many(plan: Plan) -> Measured:
     """Measure many scripts at once."""
-    return _measure("many", plan.size(5 * MEGABYTE, MEGABYTE // 2), plan.size(200, 20), plan)
+    return _measure("many", plan.size(5 * MEGABYTE, MEGABYTE // 4), plan.size(200, 10), plan)
 
 
 _LIMIT = "`bash -c '…' \\| cat > file`"

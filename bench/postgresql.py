@@ -6,7 +6,6 @@ that it has by default; or any, by ``TEST_DATABASE_URL``.
 
 import os
 import sys
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -22,21 +21,21 @@ def measure(plan: Plan) -> Measured:
         from support.postgres import Databases, PostgresServer
     except ImportError:
         return {}
-    count = plan.size(2000, 30)
+    count = plan.size(2000, 20)
     notes: dict[str, float] = {}
-    with ExitStack() as stack:
-        url = os.environ.get("TEST_DATABASE_URL")
-        if url is None:
-            server = PostgresServer({"fsync": "on"})
-            stack.callback(server.close)
-            url = server.start().url("postgres")
-        databases = Databases(url)
-        stack.callback(databases.close)
+    url = os.environ.get("TEST_DATABASE_URL")
+    if url is None:
+        server = PostgresServer({"fsync": "on"})
+        plan.kept.callback(server.close)
+        url = server.start().url("postgres")
+    databases = Databases(url)
+    plan.kept.callback(databases.close)
 
-        def figure() -> float:
-            return service_rate(count, [*SAME_UID, "--database", databases.migrated()], notes)
+    def figure() -> float:
+        return service_rate(plan, count, [*SAME_UID, "--database", databases.migrated()], notes)
 
-        found = plan.interleaved("start rate", partial(service_rate, count, SAME_UID, {}), figure)
+    limit = partial(service_rate, plan, count, SAME_UID, {})
+    found = plan.interleaved("start rate", limit, figure)
     found.notes.update(notes)
     return {"start rate": found}
 

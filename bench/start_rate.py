@@ -10,7 +10,7 @@ from functools import partial
 
 from bench import programs
 from bench.measure import Benchmark, Measured, Plan, Row, Target
-from bench.service import SAME_UID, MeasuredService, new_directory
+from bench.service import SAME_UID
 
 CONNECTIONS = 16
 AT_ONCE = 8
@@ -28,9 +28,9 @@ def raw_rate(count: int) -> float:
     return programs.run("spawn_limit", count, AT_ONCE)[0]
 
 
-def service_rate(count: int, flags: list[str], notes: dict[str, float]) -> float:
+def service_rate(plan: Plan, count: int, flags: list[str], notes: dict[str, float]) -> float:
     """Return completed a second of a new service; note its CPU milliseconds a command."""
-    with new_directory() as directory, MeasuredService(directory, flags) as service:
+    with plan.service(flags) as service:
         request = service.request("POST", "/v1/commands", {"script": "echo hello"})
         before = service.cpu_seconds()
         began = time.monotonic()
@@ -44,14 +44,14 @@ def service_rate(count: int, flags: list[str], notes: dict[str, float]) -> float
 
 def measure(plan: Plan) -> Measured:
     """Measure every mode that is possible here."""
-    count = plan.size(3000, 50)
+    count = plan.size(3000, 20)
     found: Measured = {}
     for name, flags in MODES.items():
         if os.geteuid() != 0 and "another uid" in name:
             continue
         notes: dict[str, float] = {}
         found[name] = plan.interleaved(
-            name, partial(raw_rate, count), partial(service_rate, count, flags, notes)
+            name, partial(raw_rate, count), partial(service_rate, plan, count, flags, notes)
         )
         found[name].notes.update(notes)
     return found

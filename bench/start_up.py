@@ -5,21 +5,22 @@ from pathlib import Path
 
 from bench import filled
 from bench.measure import Benchmark, Direction, Measured, Plan, Row, Target
-from bench.service import SAME_UID, MeasuredService
+from bench.service import SAME_UID
 
 
-def _seconds(directory: Path) -> float:
-    with MeasuredService(directory, SAME_UID) as service:
+def _seconds(plan: Plan, directory: Path | None) -> float:
+    with plan.service(SAME_UID, directory) as service:
         return service.start_seconds
 
 
 def measure(plan: Plan) -> Measured:
     """Measure both in turn; each directory has been started before."""
-    many = plan.size(1_000_000, 2_000)
-    none, lots = (filled.with_commands(count, plan.progress) for count in (0, many))
-    return {
-        "start-up": plan.interleaved("start-up", partial(_seconds, none), partial(_seconds, lots))
-    }
+    none = None if plan.quick else filled.past(plan).directory
+    lots = filled.past(plan, 1_000_000).directory
+    limit, figure = partial(_seconds, plan, none), partial(_seconds, plan, lots)
+    for first in (limit, figure):
+        first()
+    return {"start-up": plan.interleaved("start-up", limit, figure)}
 
 
 BENCHMARK = Benchmark(

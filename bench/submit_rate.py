@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import programs
 from bench.measure import Benchmark, Measured, Plan, Row, Target
-from bench.service import SAME_UID, MeasuredService, eventually, new_directory
+from bench.service import SAME_UID, eventually
 
 CONNECTIONS = 16
 SCRIPT = {"script": "echo hello"}
@@ -53,12 +53,12 @@ def measure(plan: Plan) -> Measured:
 
     def figure() -> float:
         flags = [*SAME_UID, "--max-running", "1"]
-        with new_directory() as directory, MeasuredService(directory, flags) as service:
+        with plan.service(flags) as service:
             service.submit("exec sleep 1000")
             request = service.request("POST", "/v1/commands", SCRIPT)
             return _rate(service.port, request, count)
 
-    with new_directory() as directory, MeasuredService(directory, SAME_UID) as service:
+    with plan.service(SAME_UID) as service:
         # With all the headers that the service gets.
         request = service.request("POST", "/v1/commands", SCRIPT)
     request = request.replace(b"POST /v1/commands ", b"POST / ")
