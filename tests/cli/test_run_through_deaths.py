@@ -4,13 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 
 from support.cli import cli, environment
 from support.gates import Gate
 from support.service import PATIENCE_SECONDS, Service, eventually
-
-MakeService = Callable[..., Service]
 
 
 def start_run(service: Service, *words: str) -> subprocess.Popen[bytes]:
@@ -33,16 +30,21 @@ def running(service: Service) -> str:
     return str(eventually(there, "a command to run"))
 
 
-def test_it_goes_on_through_kills_of_the_server(make_service: MakeService) -> None:
-    service = make_service().start()
-    gates = [Gate(service) for _ in range(3)]
+def submitted(service: Service, label: str) -> int:
+    """Return how many commands have a label."""
+    return len(service.client.get("/v1/commands", params={"label": label}).json()["items"])
+
+
+def test_it_goes_on_through_kills_of_the_server(own_service: Service) -> None:
+    service = own_service
+    gates = [Gate(service) for _ in range(2)]
     steps = [
         f"for i in {{{100 * n + 1}..{100 * n + 100}}}; do echo out $i; echo err $i >&2; done"
-        for n in range(4)
+        for n in range(3)
     ]
-    ends = [*(gate.wait for gate in gates), "exit 9"]
+    ends = [*(gate.block for gate in gates), "exit 9"]
     script = "\n".join(f"{step}; {end}" for step, end in zip(steps, ends, strict=True))
-    process = start_run(service, script)
+    process = start_run(service, "--label", "about=kills", script)
     command = running(service)
     for number, gate in enumerate(gates, 1):
         service.wait_for_output(command, b"out %d00\n" % number)
@@ -52,23 +54,24 @@ def test_it_goes_on_through_kills_of_the_server(make_service: MakeService) -> No
         service.wait_until_serving()
     stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 9
-    assert stdout == b"".join(b"out %d\n" % number for number in range(1, 401))
-    assert stderr == b"".join(b"err %d\n" % number for number in range(1, 401))
-    assert len(service.client.get("/v1/commands").json()["items"]) == 1
+    assert stdout == b"".join(b"out %d\n" % number for number in range(1, 301))
+    assert stderr == b"".join(b"err %d\n" % number for number in range(1, 301))
+    assert submitted(service, "about=kills") == 1
 
 
-def test_a_server_that_dies_before_it_answers_is_asked_again(make_service: MakeService) -> None:
-    service = make_service().start()
+def test_a_server_that_dies_before_it_answers_is_asked_again(own_service: Service) -> None:
+    service = own_service
     server = service.server_pid
     os.kill(server, signal.SIGSTOP)  # takes the connection, and answers nothing
-    process = start_run(service, "echo once >>$HOME/once; cat $HOME/once")
+    script = "echo once >>$HOME/once; cat $HOME/once"
+    process = start_run(service, "--label", "about=answer", script)
     try:
         eventually(lambda: len(process_connections(process.pid)) > 0, "the request to be under way")
     finally:
         os.kill(server, signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, stdout, stderr) == (0, b"once\n", b"")
-    assert len(service.client.get("/v1/commands").json()["items"]) == 1
+    assert submitted(service, "about=answer") == 1
 
 
 def process_connections(pid: int) -> list[object]:
@@ -81,8 +84,8 @@ def process_connections(pid: int) -> list[object]:
     ]
 
 
-def test_lost_is_125_and_says_why(make_service: MakeService) -> None:
-    service = make_service().start()
+def test_lost_is_125_and_says_why(own_service: Service) -> None:
+    service = own_service
     process = start_run(service, "echo began; exec sleep 3600")
     assert process.stdout is not None
     assert process.stdout.readline() == b"began\n"
@@ -94,8 +97,8 @@ def test_lost_is_125_and_says_why(make_service: MakeService) -> None:
     assert b"lost: its keeper died" in stderr
 
 
-def test_a_service_that_stays_away_is_125_and_says_how_to_go_on(make_service: MakeService) -> None:
-    service = make_service().start()
+def test_a_service_that_stays_away_is_125_and_says_how_to_go_on(own_service: Service) -> None:
+    service = own_service
     process = start_run(service, "--retry-seconds", "1", "echo began; exec sleep 3600")
     command = running(service)
     assert process.stdout is not None
