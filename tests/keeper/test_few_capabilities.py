@@ -2,14 +2,14 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from image.compose import read_compose
 from support.scripts import unique_seconds
-from support.service import Service, eventually, processes_with
+from support.service import Service, eventually, processes_with, running_service
 
 COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 NO_CAPABILITY = "CapEff:\t0000000000000000"
@@ -24,13 +24,16 @@ def under() -> list[str]:
     return ["setpriv", f"--bounding-set=-all,{words}", "--inh-caps=-all", "--"]
 
 
-@pytest.fixture(params=[("cgroup", "launcher"), ("walk", "launcher"), ("walk", "fork")])
-def limited(make_service: Callable[..., Service], request: pytest.FixtureRequest) -> Service:
+@pytest.fixture(
+    scope="module", params=[("cgroup", "launcher"), ("walk", "launcher"), ("walk", "fork")]
+)
+def limited(request: pytest.FixtureRequest) -> Iterator[Service]:
     tree, way = request.param
     flags = ["--no-use-cgroups"] if tree == "walk" else []
     flags += ["--no-use-launcher"] if way == "fork" else []
     flags += ["--shutdown-grace-seconds", "0.2"]
-    return make_service(*flags, under=under()).start()
+    with running_service(*flags, under=under()) as running:
+        yield running
 
 
 def test_it_has_what_the_file_says_and_scripts_have_nothing(limited: Service) -> None:

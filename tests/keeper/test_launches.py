@@ -23,7 +23,7 @@ from scriptservice.keeper.recovery import read_past
 from support.needs import require
 from support.rig import Rig
 from support.scripts import ask_to_stop, cgroup_of, gone, keeper_of, unique_seconds, zombies_of
-from support.service import Service, eventually
+from support.service import Service, eventually, running_service
 from support.upgrades import Installation
 
 
@@ -83,19 +83,33 @@ def installation() -> Iterator[Installation]:
     made.remove()
 
 
-@pytest.fixture(params=WAYS)
-def frost(
-    make_service: Callable[..., Service],
-    installation: Installation,
-    request: pytest.FixtureRequest,
-) -> Iterator[Frost]:
-    flags = ("--shutdown-grace-seconds", "3600", *WAYS[request.param])
-    service = make_service(*flags, python=installation.python).start()
-    frost = Frost(service, request.param)
-    assert frost.way_now() == frost.way
-    yield frost
-    if frost.base.exists():
-        frost.frozen(0)
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """How scripts are started."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def service(way: str, installation: Installation) -> Iterator[Service]:
+    flags = ("--shutdown-grace-seconds", "3600", *WAYS[way])
+    with running_service(*flags, python=installation.python) as running:
+        yield running
+
+
+@pytest.fixture
+def frost(service: Service, way: str) -> Iterator[Frost]:
+    """The service, frozen until the test's end, when nothing of it runs any more."""
+    if not service.is_alive:
+        service.start()
+    frost = Frost(service, way)
+    try:
+        assert frost.way_now() == frost.way
+        yield frost
+    finally:
+        if frost.base.exists():
+            frost.frozen(0)
+    if service.is_alive:
+        service.end_all()
 
 
 def test_others_are_served_meanwhile_and_it_goes_on_then(frost: Frost) -> None:
