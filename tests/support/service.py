@@ -28,6 +28,13 @@ PATIENCE_SECONDS = 180.0
 """How long a test waits for what must come. It decides nothing but when a failure is reported."""
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], scope="module")
 """For tests of what only a SQLite file does."""
+MAINLY_ON_SQLITE = pytest.mark.parametrize(
+    "database_kind",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
+    scope="module",
+)
+"""For tests that are hardly about the database: on PostgreSQL only when that is asked for."""
+LONGEST_PAUSE_SECONDS = 0.05
 FINAL = {"succeeded", "failed", "stopped", "timed_out", "lost"}
 
 
@@ -39,6 +46,7 @@ def eventually(
     What is waited for may be said by a function, of how things are at the end.
     """
     deadline = time.monotonic() + seconds
+    pause_seconds = 0.01
     while True:
         value = condition()
         if value:
@@ -46,7 +54,9 @@ def eventually(
         if time.monotonic() > deadline:
             missing = what if isinstance(what, str) else what()
             raise AssertionError(f"waited {seconds} s for {missing}")
-        time.sleep(0.01)
+        time.sleep(pause_seconds)
+        # Who looks all the time keeps the processor from what is waited for.
+        pause_seconds = min(pause_seconds * 1.5, LONGEST_PAUSE_SECONDS)
 
 
 def new_directory() -> Path:
