@@ -15,7 +15,7 @@ import pytest
 
 from scriptservice import __version__
 from support.gates import Gate
-from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, new_directory
+from support.service import MAINLY_ON_SQLITE, ON_SQLITE, PATIENCE_SECONDS, Service, new_directory
 
 MakeService = Callable[..., Service]
 
@@ -97,8 +97,8 @@ def test_a_file_where_a_directory_has_to_be(directory: Path, name: str) -> None:
     assert (directory / name).read_text() == "in the way"
 
 
-def test_a_data_directory_that_another_instance_uses(make_service: MakeService) -> None:
-    service = make_service().start()
+@MAINLY_ON_SQLITE
+def test_a_data_directory_that_another_instance_uses(service: Service) -> None:
     gate = Gate(service)
     command = service.submit(f"{gate.wait}; echo kept")
     service.wait_for(command["id"], "running")
@@ -110,8 +110,10 @@ def test_a_data_directory_that_another_instance_uses(make_service: MakeService) 
 
 
 @ON_SQLITE
-def test_a_database_of_a_newer_release(stopped: tuple[Service, str]) -> None:
+def test_a_database_that_cannot_be_used_is_left_as_it_is(stopped: tuple[Service, str]) -> None:
+    """Neither that of a newer release nor what is none; and the next start shows no token."""
     service, command = stopped
+    token = service.token
     path = service.data_dir / "scriptservice.db"
 
     def set_version(version: str) -> None:
@@ -124,19 +126,14 @@ def test_a_database_of_a_newer_release(stopped: tuple[Service, str]) -> None:
     line = refusal("--data-dir", str(service.data_dir))
     assert f"cannot open database {path}: its schema 9999 is newer" in line
     set_version(current)
-    assert_kept(service, command)
-
-
-@ON_SQLITE
-def test_a_database_that_is_none(stopped: tuple[Service, str]) -> None:
-    service, command = stopped
-    path = service.data_dir / "scriptservice.db"
     content = path.read_bytes()
     path.write_bytes(b"no database" * 1000)
     line = refusal("--data-dir", str(service.data_dir))
     assert f"cannot open database {path}: " in line
     path.write_bytes(content)
     assert_kept(service, command)
+    assert service.token == token
+    assert service.output().count(token) == 1
 
 
 @pytest.mark.parametrize(
@@ -165,6 +162,7 @@ def test_version() -> None:
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{__version__}\n", "")
 
 
+@MAINLY_ON_SQLITE
 def test_settings_come_from_flags_environment_and_file_in_that_order(
     make_service: MakeService, directory: Path
 ) -> None:
@@ -189,8 +187,7 @@ def test_settings_come_from_flags_environment_and_file_in_that_order(
     assert service.bytes_of(command["id"]) == b"NoNewPrivs:\t0\n"
 
 
-def test_new_privileges_are_refused_by_default(make_service: MakeService) -> None:
-    service = make_service().start()
+def test_new_privileges_are_refused_by_default(service: Service) -> None:
     command = service.run("grep NoNewPrivs /proc/$$/status")
     assert service.bytes_of(command["id"]) == b"NoNewPrivs:\t1\n"
 
@@ -225,14 +222,7 @@ def test_it_prints_where_it_listens_on_a_free_port(directory: Path) -> None:
         assert process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_a_second_start_does_not_show_the_token(stopped: tuple[Service, str]) -> None:
-    service, command = stopped
-    token = service.token
-    assert_kept(service, command)
-    assert service.token == token
-    assert service.output().count(token) == 1
-
-
+@MAINLY_ON_SQLITE
 def test_scripts_run_as_who_is_asked_for(make_service: MakeService) -> None:
     asked = "daemon" if os.geteuid() == 0 else str(os.geteuid())
     service = make_service("--run-as", asked).start()
@@ -240,6 +230,7 @@ def test_scripts_run_as_who_is_asked_for(make_service: MakeService) -> None:
     assert asked in service.bytes_of(command["id"]).decode() or os.geteuid() != 0
 
 
+@MAINLY_ON_SQLITE
 def test_root_runs_scripts_as_root_only_if_told(make_service: MakeService) -> None:
     service = make_service("--run-as", str(os.geteuid())).start()
     command = service.run("id -u")

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from scriptservice import __version__
-from support.service import Service, eventually
+from support.service import MAINLY_ON_SQLITE, Service, eventually
 
 from .test_submit import KEYS
 
@@ -74,6 +74,7 @@ def test_hosts_have_the_fields_of_the_contract(service: Service) -> None:
     )
 
 
+@MAINLY_ON_SQLITE
 def test_the_name_of_the_host_can_be_chosen(make_service: Any) -> None:
     service = make_service("--host-name", "älpha", "--max-running", "7").start()
     (host,) = service.client.get("/v1/hosts").json()["items"]
@@ -106,8 +107,7 @@ def test_readiness_tells_of_the_tree_kill_and_of_what_is_degraded(service: Servi
     }
 
 
-def test_the_service_is_up_but_not_ready_while_its_keeper_hangs(make_service: Any) -> None:
-    service = make_service().start()
+def test_the_service_is_up_but_not_ready_while_its_keeper_hangs(service: Service) -> None:
     assert service.process is not None
     os.kill(service.process.pid, signal.SIGSTOP)
     try:

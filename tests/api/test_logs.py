@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support.gates import Gate
-from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually
+from support.service import MAINLY_ON_SQLITE, ON_SQLITE, PATIENCE_SECONDS, Service, eventually
 
 Make = Callable[..., Service]
 BASE = ["timestamp", "level", "event", "component", "host"]
@@ -91,11 +91,13 @@ def live_through(service: Service) -> dict[str, str]:
     return ids
 
 
+@MAINLY_ON_SQLITE
 @pytest.mark.parametrize("form", ["json", "console", None])
 def test_every_change_of_a_command_is_one_line(make_service: Make, form: str | None) -> None:
     flags = [] if form is None else ["--log-format", form]
     service = make_service("--max-running", "1", "--host-name", "alpha", *flags).start()
     ids = live_through(service)
+    with_code = fail_with_a_code(service)
     assert service.stop() == 0
     entries = told(service) if form == "json" else told_on_a_console(service)
     assert {fate: changes(entries, command) for fate, command in ids.items()} == FATES
@@ -108,18 +110,23 @@ def test_every_change_of_a_command_is_one_line(make_service: Make, form: str | N
         assert abs((datetime.now(UTC) - moment).total_seconds()) < 300
     (shutdown,) = (entry for entry in entries if entry["event"] == "shutting_down")
     assert shutdown["component"] == "keeper"
+    if form == "json":
+        assert_ends_are_told(entries, ids, with_code)
 
 
-def test_an_end_is_told_with_its_code_signal_reason_and_length(make_service: Make) -> None:
-    service = make_service("--max-running", "1", "--log-format", "json").start()
-    ids = live_through(service)
+def fail_with_a_code(service: Service) -> dict[str, Any]:
+    """Let a command that has surely been running end with code 3; return it."""
     gate = Gate(service)
     failed = service.submit(f"{gate.wait}; exit 3")
     service.wait_for(failed["id"], "running")
     gate.open()
-    failed = service.wait(failed["id"])
-    service.stop()
-    entries = told(service)
+    return service.wait(failed["id"])
+
+
+def assert_ends_are_told(
+    entries: list[dict[str, Any]], ids: dict[str, str], failed: dict[str, Any]
+) -> None:
+    """Assert that an end is told with its code, signal, reason and length."""
     ends = {
         entry["command_id"]: entry
         for entry in entries
@@ -196,6 +203,7 @@ def test_nothing_that_was_submitted_and_no_token_is_in_the_log(make_service: Mak
     assert len(told(service)) > 15
 
 
+@MAINLY_ON_SQLITE
 def test_a_level_leaves_out_what_is_below_it(make_service: Make) -> None:
     service = make_service("--log-format", "json", "--log-level", "warning").start()
     service.run("exit 3")
@@ -206,7 +214,10 @@ def test_a_level_leaves_out_what_is_below_it(make_service: Make) -> None:
     assert {entry["event"] for entry in told(service)} - shares == {"server_ended"}
 
 
-def test_what_a_death_makes_it_read_again_is_not_told_again(make_service: Make) -> None:
+@MAINLY_ON_SQLITE
+def test_after_a_death_nothing_is_told_again_and_what_is_lost_is_a_warning(
+    make_service: Make,
+) -> None:
     service = make_service("--log-format", "json").start()
     done = service.run("true")["id"]
     gate = Gate(service)
@@ -217,9 +228,12 @@ def test_what_a_death_makes_it_read_again_is_not_told_again(make_service: Make) 
     gate.open()
     assert service.wait(running)["status"] == "failed"
     eventually(lambda: "failed" in changes(told(service), running), "its last line")
+    lost = service.submit("exec sleep 3600")["id"]
+    service.wait_for(lost, "running")
     service.kill_keeper()
     service.close_client()
     service.start()
+    assert service.wait(lost)["status"] == "lost"
     service.run("true")
     service.stop()
     entries = told(service)
@@ -227,19 +241,8 @@ def test_what_a_death_makes_it_read_again_is_not_told_again(make_service: Make) 
     assert changes(entries, running) == ["queued", "running", "failed"]
     (ended,) = (entry for entry in entries if entry["event"] == "server_ended")
     assert (ended["code"], ended["level"]) == (-9, "warning")
-
-
-def test_what_its_keeper_lost_is_a_warning(make_service: Make) -> None:
-    service = make_service("--log-format", "json").start()
-    running = service.submit("exec sleep 3600")["id"]
-    service.wait_for(running, "running")
-    service.kill_keeper()
-    service.close_client()
-    service.start()
-    assert service.wait(running)["status"] == "lost"
-    service.stop()
-    entries = told(service)
-    assert changes(entries, running) == ["queued", "running", "lost"]
+    # What the keeper lost is a warning.
+    assert changes(entries, lost) == ["queued", "running", "lost"]
     assert [e["level"] for e in entries if e["event"] == "command_lost"] == ["warning"] * 2
 
 
@@ -265,6 +268,7 @@ def test_what_fails_is_told_in_the_same_form_by_us_and_by_libraries(make_service
 # A stderr that nobody reads
 
 
+@MAINLY_ON_SQLITE
 def test_a_full_pipe_holds_nobody_up_and_loses_whole_lines(make_service: Make) -> None:
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
@@ -294,6 +298,7 @@ def test_a_full_pipe_holds_nobody_up_and_loses_whole_lines(make_service: Make) -
     assert changes(entries, last) == ["queued", "running", "failed"]
 
 
+@MAINLY_ON_SQLITE
 def test_a_closed_pipe_is_no_reason_to_end(make_service: Make) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -10,10 +10,10 @@ import pytest
 from support.inside import look_inside, python_with_a_probe
 from support.service import Service, eventually, new_directory
 
-WARM = 1500
+WARM = 1100
 """More than the ids that the writer's job remembers, which are a thousand."""
-MORE = 600
-ROUNDS = 4
+MORE = 200
+ROUNDS = 3
 LEFT = 100
 """Objects that may come and go by chance; one for each command would be `MORE`."""
 

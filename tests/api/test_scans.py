@@ -63,7 +63,7 @@ def searches(service: Service, count: int = SEARCHERS) -> Iterator[None]:
         drain.wait(20)
 
 
-@pytest.fixture(scope="module", params=[50_000, pytest.param(200_000, marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=[20_000, pytest.param(200_000, marks=pytest.mark.long)])
 def count(request: pytest.FixtureRequest) -> int:
     """How many commands there are."""
     return int(request.param)

@@ -16,10 +16,11 @@ from schemathesis.config import GenerationConfig
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from support.service import PATIENCE_SECONDS, Service
+from support.service import MAINLY_ON_SQLITE, PATIENCE_SECONDS, Service
 
 from .test_health_and_docs import ROUTES
 
+pytestmark = MAINLY_ON_SQLITE  # what each database makes of odd words is tested by itself
 EXAMPLES = 10
 SHORT = 0.1  # seconds: the most that an answer is held for
 SCRIPT = "true"

@@ -205,7 +205,10 @@ def test_many_stops_at_once_have_one_effect(service: Service) -> None:
     def ask() -> None:
         # So long a grace that the command outlives the slowest of them.
         with httpx.Client(
-            base_url=service.url, headers=service.headers, timeout=PATIENCE_SECONDS
+            base_url=service.url,
+            headers=service.headers,
+            timeout=PATIENCE_SECONDS,
+            verify=False,
         ) as client:
             response = client.post(
                 f"/v1/commands/{command['id']}/stop", json={"grace_seconds": 3600}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.service import Service
+from support.service import MAINLY_ON_SQLITE, Service
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 PRINT = "echo ${TRACEPARENT-none}"
@@ -83,6 +83,7 @@ def test_a_rerun_belongs_to_the_trace_of_whoever_asks(service: Service) -> None:
     assert printed(service, {}, f"/{first}/rerun") == "none"
 
 
+@MAINLY_ON_SQLITE
 def test_it_outlives_the_server_while_the_command_waits(make_service) -> None:
     service = make_service("--max-running", "0").start()
     command = service.client.post(

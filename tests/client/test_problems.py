@@ -115,20 +115,19 @@ def test_a_problem_that_is_none(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 302, 404, 500, 502, 503])
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_page_of_a_proxy_is_one_error(verb: Callable[[Client], Any], status: int) -> None:
+def test_the_page_of_a_proxy_is_one_error(status: int) -> None:
     body = b"" if status == 204 else b"<html>\n\nevent: end\ndata: {}\n\n</html>"
-    deleted = status == 204 and verb is VERBS[6]
     with (
         answering(status, "text/html", body, Location="/login") as url,
         # A second try would go on for as long as a test waits for anything.
         Client(url, "token", retry_seconds=PATIENCE_SECONDS) as client,
     ):
-        if deleted:
-            verb(client)
-            return
-        with pytest.raises(UnexpectedAnswerError, match="cannot understand the answer of http"):
-            verb(client)
+        for verb in VERBS:
+            if status == 204 and verb is VERBS[6]:  # what it says of a deletion
+                verb(client)
+                continue
+            with pytest.raises(UnexpectedAnswerError, match="cannot understand the answer of http"):
+                verb(client)
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b'{"items": [{}], "next_cursor": null}'])

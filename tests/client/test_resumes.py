@@ -36,18 +36,25 @@ while left:
 with open(RESULT, "w") as file:
     file.write(hashes[1].hexdigest() + " " + hashes[2].hexdigest())
 """
-TOTAL = 200_000_000
-DROPS = 200
+SHORT = (20_000_000, 40, 1)
+FULL = (200_000_000, 200, 3)
+"""Bytes, drops and kills."""
 
 
-def test_two_hundred_drops_and_three_kills_lose_and_repeat_nothing(make_service: Any) -> None:
+@pytest.mark.parametrize(
+    ("total", "drop_count", "kill_count"),
+    [SHORT, pytest.param(*FULL, marks=pytest.mark.long)],
+)
+def test_drops_and_kills_lose_and_repeat_nothing(
+    make_service: Any, total: int, drop_count: int, kill_count: int
+) -> None:
     # The interpreter of the tests may be where only their user can reach it.
     service = make_service("--run-as", str(os.geteuid())).start()
-    writer = WRITER.replace("TOTAL", str(TOTAL)).replace("RESULT", "'written'")
+    writer = WRITER.replace("TOTAL", str(total)).replace("RESULT", "'written'")
     command = service.submit(writer, interpreter=[sys.executable])["id"]
     dice = random.Random(11)
-    drops = sorted(dice.randrange(TOTAL) for _ in range(DROPS))
-    kills = [TOTAL // 5, TOTAL // 2, TOTAL * 4 // 5]
+    drops = sorted(dice.randrange(total) for _ in range(drop_count))
+    kills = [total * (number + 1) // (kill_count + 1) for number in range(kill_count)]
     merged, streams = hashlib.sha256(), {"stdout": hashlib.sha256(), "stderr": hashlib.sha256()}
     position, connections = 0, 0
     with Client(service.url, service.token, retry_seconds=PATIENCE_SECONDS) as client:
@@ -70,12 +77,12 @@ def test_two_hundred_drops_and_three_kills_lose_and_repeat_nothing(make_service:
                 ended = True
         # Some drops fall into one chunk: as many are made as there were to be.
         final = client.get(command)
-        assert (position, final.output["bytes"], final.exit_code) == (TOTAL, TOTAL, 0)
+        assert (position, final.output["bytes"], final.exit_code) == (total, total, 0)
         stored = hashlib.sha256()
         for part in client.stream_output(command):
             stored.update(part)
         assert merged.digest() == stored.digest()
-    assert connections == DROPS + 1
+    assert connections == drop_count + 1
     shown = service.run("cat written")
     assert service.bytes_of(shown["id"]).decode().split() == [
         streams["stdout"].hexdigest(),
