@@ -46,7 +46,7 @@ def last_lines(data: bytes, count: int) -> bytes:
 
 
 same_database = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25
 )
 
 

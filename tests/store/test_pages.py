@@ -115,10 +115,9 @@ WALKED = [
 ]
 
 
-@pytest.fixture(params=[1, 3, walks.COUNTED], ids="counted up to {}".format)
-def many(store: Store, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A few dozen commands of every kind; filters that let through this many count as common."""
-    monkeypatch.setattr(walks, "COUNTED", request.param)
+@pytest.fixture
+def many(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A few dozen commands of every kind."""
     monkeypatch.setattr(walks, "LONGEST_LIST", 4)
     each = [Status.SUCCEEDED, Status.FAILED, Status.LOST, Status.QUEUED]
     for number in range(40):
@@ -151,11 +150,26 @@ def matching(everything: list[Command], wanted: Filter) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize(("window", "limit"), [(1, 5), (7, 2), (1000, 3)])
+COUNTED = (1, 3, walks.COUNTED)
+"""Filters that let through this many count as common."""
+WINDOWS = ((1, 5), (7, 2), (1000, 3))
+USUAL = {(1, 1), (1, 7), (3, 7), (walks.COUNTED, 1000)}
+"""Each of both with one or two of the others."""
+
+
+@pytest.mark.parametrize(
+    ("counted", "window", "limit"),
+    [
+        pytest.param(counted, *each, marks=[] if (counted, each[0]) in USUAL else pytest.mark.long)
+        for counted in COUNTED
+        for each in WINDOWS
+    ],
+)
 def test_pages_that_end_with_their_time_slice_hide_and_repeat_nothing(
-    many: Store, window: int, limit: int, monkeypatch: pytest.MonkeyPatch
+    many: Store, counted: int, window: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However short a time slice is, each page goes on where the one before ended."""
+    monkeypatch.setattr(walks, "COUNTED", counted)
     monkeypatch.setattr(listing, "FIRST_WINDOW", window)
     everything = [many.find(item.id) for item in page(many)]
     assert len(everything) == 36

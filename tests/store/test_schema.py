@@ -37,6 +37,11 @@ from support.service import PATIENCE_SECONDS, eventually
 from support.store import Store
 
 
+@pytest.fixture(scope="module")
+def changes_schema() -> bool:
+    return True
+
+
 def test_migrations_make_what_the_tables_say(database: Database) -> None:
     assert differences(database) == []
 
