@@ -12,10 +12,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from scriptservice import __version__
 from support.gates import Gate
-from support.service import MAINLY_ON_SQLITE, ON_SQLITE, PATIENCE_SECONDS, Service, new_directory
+from support.service import (
+    MAINLY_ON_SQLITE,
+    ON_SQLITE,
+    PATIENCE_SECONDS,
+    Service,
+    new_directory,
+    running_service,
+)
 
 MakeService = Callable[..., Service]
 
@@ -162,24 +170,33 @@ def test_version() -> None:
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{__version__}\n", "")
 
 
-@MAINLY_ON_SQLITE
-def test_settings_come_from_flags_environment_and_file_in_that_order(
-    make_service: MakeService, directory: Path
-) -> None:
+@pytest.fixture(scope="module")
+def told() -> Iterator[Service]:
+    """A service that is told much, in every way there is."""
+    directory = new_directory()
     file = directory / "settings.toml"
     file.write_text(
         'host_name = "of-the-file"\nmax_running = 3\nport = 1\nmin_free_bytes = 1\n'
         "no_new_privileges = false\nuse_cgroups = false\n"
     )
-    service = make_service(
+    with running_service(
         "--config",
         str(file),
+        "--run-as",
+        str(os.geteuid()),
+        database=f"sqlite:///{directory}/elsewhere.db",
         environment={
             "SCRIPTSERVICE_HOST_NAME": "of-the-environment",
             "SCRIPTSERVICE_PORT": "2",
             "SCRIPTSERVICE_DATA_DIR": "/no/such",
         },
-    ).start()
+    ) as service:
+        yield service
+    shutil.rmtree(directory)
+
+
+def test_settings_come_from_flags_environment_and_file_in_that_order(told: Service) -> None:
+    service = told
     (host,) = service.client.get("/v1/hosts").json()["items"]
     assert (host["name"], host["capacity"]) == ("of-the-environment", 3)
     assert service.client.get("/readyz").json()["tree_kill"] == "walk"
@@ -192,13 +209,10 @@ def test_new_privileges_are_refused_by_default(service: Service) -> None:
     assert service.bytes_of(command["id"]) == b"NoNewPrivs:\t1\n"
 
 
-@ON_SQLITE
-def test_the_database_can_be_elsewhere(make_service: MakeService, directory: Path) -> None:
-    path = directory / "elsewhere.db"
-    service = make_service("--database", f"sqlite:///{path}").start()
-    assert service.run("true")["status"] == "succeeded"
-    assert path.exists()
-    assert not (service.data_dir / "scriptservice.db").exists()
+def test_the_database_can_be_elsewhere(told: Service) -> None:
+    assert told.run("true")["status"] == "succeeded"
+    assert Path(make_url(told.database or "").database or "").exists()
+    assert not (told.data_dir / "scriptservice.db").exists()
 
 
 def test_it_prints_where_it_listens_on_a_free_port(directory: Path) -> None:
@@ -230,8 +244,6 @@ def test_scripts_run_as_who_is_asked_for(make_service: MakeService) -> None:
     assert asked in service.bytes_of(command["id"]).decode() or os.geteuid() != 0
 
 
-@MAINLY_ON_SQLITE
-def test_root_runs_scripts_as_root_only_if_told(make_service: MakeService) -> None:
-    service = make_service("--run-as", str(os.geteuid())).start()
-    command = service.run("id -u")
-    assert service.bytes_of(command["id"]).strip() == str(os.geteuid()).encode()
+def test_root_runs_scripts_as_root_only_if_told(told: Service) -> None:
+    command = told.run("id -u")
+    assert told.bytes_of(command["id"]).strip() == str(os.geteuid()).encode()

@@ -324,6 +324,7 @@ def test_a_slow_reader_costs_no_memory(service: Service) -> None:
         assert resident_bytes(service.server_pid) - before < 20_000_000
 
 
+@MAINLY_ON_SQLITE
 def test_deleted_while_a_slow_reader_reads_ends(service: Service) -> None:
     command = service.run(BIG)
     with event_stream(service, command["id"], receive_bytes=4096) as stream:
@@ -405,6 +406,7 @@ class _many:  # noqa: N801 - reads as a function
             each.__exit__(None, None, None)
 
 
+@MAINLY_ON_SQLITE
 def test_a_server_kill_cuts_the_stream_and_it_goes_on(service: Service) -> None:
     gate = Gate(service)
     command = service.submit(f"for i in {{1..2000}}; do echo line $i; done; {gate.wait}")

@@ -250,6 +250,7 @@ def test_a_shutdown_cuts_the_follow_of_what_stays_queued(make_service: Any) -> N
     assert LAST_CHUNK not in got
 
 
+@MAINLY_ON_SQLITE
 def test_a_deletion_cuts_a_slow_reader(service: Service) -> None:
     """Its window is full, so most of the output is still to be sent when it is deleted."""
     command = service.run("head -c 20000000 /dev/zero")
@@ -264,6 +265,7 @@ def test_a_deletion_cuts_a_slow_reader(service: Service) -> None:
                 pass
 
 
+@MAINLY_ON_SQLITE
 def test_a_follow_of_what_is_deleted_is_cut_without_the_last_chunk(service: Service) -> None:
     """It waits in its own process for a slow client while the command ends and is deleted."""
     command = service.submit("head -c 20000000 /dev/zero")

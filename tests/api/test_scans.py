@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from support.history import add_history
-from support.service import Service, new_directory
+from support.service import MAINLY_ON_SQLITE, Service, new_directory
 
 SEARCHERS = 8
 ROUNDS = 3
@@ -151,6 +151,7 @@ class Probe:
         self._service.client.post(f"/v1/commands/{self.printer}/stop", json={"grace_seconds": 0})
 
 
+@MAINLY_ON_SQLITE
 def test_searches_delay_nobody_else(
     service: Service, directory: Path, record_property: Any
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.service import Service, eventually, new_directory, processes_with
+from support.service import MAINLY_ON_SQLITE, Service, eventually, new_directory, processes_with
 
 MEBIBYTE = 1 << 20
 CLEAN = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "SCRIPTSERVICE_COMMAND_ID"}
@@ -72,6 +72,7 @@ def test_the_environment_is_clean(service: Service) -> None:
     assert os.path.isdir(found["HOME"])
 
 
+@MAINLY_ON_SQLITE
 def test_nothing_of_the_servers_environment_reaches_a_script(
     make_service: Callable[..., Service],
 ) -> None:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from support.gates import Gate
-from support.service import PATIENCE_SECONDS, Service, eventually
+from support.service import MAINLY_ON_SQLITE, PATIENCE_SECONDS, Service, eventually
 
 MEBIBYTE = 1 << 20
 
@@ -125,6 +125,7 @@ def test_a_client_that_goes_once_it_has_asked_leaves_a_whole_command(service: Se
     assert_healthy(service, server, stored(service))
 
 
+@MAINLY_ON_SQLITE
 def test_a_client_that_goes_in_the_middle_of_an_answer(service: Service) -> None:
     command = service.run("head -c 30000000 /dev/zero")
     server, before = service.server_pid, stored(service)
@@ -136,8 +137,9 @@ def test_a_client_that_goes_in_the_middle_of_an_answer(service: Service) -> None
     assert_healthy(service, server, before)
 
 
+@MAINLY_ON_SQLITE
 def test_a_client_that_reads_nothing_costs_no_memory(service: Service) -> None:
-    command = service.run("head -c 60000000 /dev/zero")
+    command = service.run("head -c 40000000 /dev/zero")
     process = psutil.Process(service.server_pid)
     before = process.memory_info().rss
     path = f"/v1/commands/{command['id']}/output?follow=true"
