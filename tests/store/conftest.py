@@ -29,29 +29,38 @@ def changes_schema() -> bool:
     return False
 
 
-@pytest.fixture(scope="session")
-def kept_database(postgres: Databases) -> str:
-    """The URL of a PostgreSQL database that is emptied for each test: making one would cost."""
-    url = postgres.migrated()
-    with psycopg.connect(direct(url)) as connection:
-        for table in metadata.sorted_tables:
+class Kept:
+    """A PostgreSQL database that is open and emptied for each test: to make one would cost."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.database = open_database(url)
+        bare = make_url(url).set(drivername="postgresql")
+        self._connection = psycopg.connect(
+            bare.render_as_string(hide_password=False), autocommit=True
+        )
+        self._names = [table.name for table in metadata.sorted_tables]
+        for name in self._names:
             # What it learned of one test's rows would change its plans in another.
-            off = f"ALTER TABLE {table.name} SET (autovacuum_enabled = off)"
-            connection.execute(off.encode())
-    return url
+            off = f"ALTER TABLE {name} SET (autovacuum_enabled = off)"
+            self._connection.execute(off.encode())
+
+    def empty(self) -> None:
+        """Remove every row."""
+        self._connection.execute(
+            f"TRUNCATE {', '.join(self._names)} RESTART IDENTITY CASCADE".encode()
+        )
+
+    def close(self) -> None:
+        self._connection.close()
+        self.database.close()
 
 
-def direct(url: str) -> str:
-    """Return the URL as PostgreSQL's own programs take it."""
-    bare = make_url(url).set(drivername="postgresql")
-    return bare.render_as_string(hide_password=False)
-
-
-def empty(url: str) -> None:
-    """Remove every row of a database."""
-    names = ", ".join(table.name for table in metadata.sorted_tables)
-    with psycopg.connect(direct(url)) as connection:
-        connection.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE".encode())
+@pytest.fixture(scope="session")
+def kept(postgres: Databases) -> Iterator[Kept]:
+    made = Kept(postgres.migrated())
+    yield made
+    made.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -65,9 +74,9 @@ def database_url(
         yield sqlite_url(str(path))
         return
     if not changes_schema:
-        url = request.getfixturevalue("kept_database")
-        empty(url)
-        yield url
+        kept: Kept = request.getfixturevalue("kept")
+        kept.empty()
+        yield kept.url
         return
     made: Databases = request.getfixturevalue("postgres")
     url = made.migrated()
@@ -76,7 +85,12 @@ def database_url(
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(
+    database_url: str, changes_schema: bool, request: pytest.FixtureRequest
+) -> Iterator[Database]:
+    if database_url.startswith("postgresql") and not changes_schema:
+        yield request.getfixturevalue("kept").database
+        return
     opened = open_database(database_url)
     yield opened
     opened.close()

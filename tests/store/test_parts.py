@@ -122,12 +122,12 @@ def held(store: Store) -> Iterator[tuple[threading.Event, threading.Event]]:
         event.remove(store.database.reading, "after_cursor_execute", wait)
 
 
-@pytest.mark.parametrize("kept", [0, 5000, parts_module.KEPT_BYTES])
+@pytest.mark.parametrize("kept_bytes", [0, 5000, parts_module.KEPT_BYTES])
 def test_all_who_begin_anywhere_get_every_byte(
-    printing: Printing, monkeypatch: pytest.MonkeyPatch, kept: int
+    printing: Printing, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
     """While it prints: of each stream, from odd offsets, at different times."""
-    monkeypatch.setattr(parts_module, "KEPT_BYTES", kept)
+    monkeypatch.setattr(parts_module, "KEPT_BYTES", kept_bytes)
     monkeypatch.setattr(parts_module, "BLOCK_BYTES", 1000)
     made = random.Random(7)
 
@@ -142,7 +142,7 @@ def test_all_who_begin_anywhere_get_every_byte(
             data = b"".join(b"%d.%d " % (number, piece) for piece in range(made.randrange(1, 400)))
             printing.print(data, made.choice([Stream.STDOUT, Stream.STDERR]))
             await asyncio.sleep(made.choice([0, 0, 0.005]))
-            assert printing.parts.kept_bytes <= kept
+            assert printing.parts.kept_bytes <= kept_bytes
         printing.end()
         for (stream, start), task in zip(asked, following, strict=True):
             assert await task == printing.plain[stream][start:]
