@@ -14,7 +14,14 @@ from scriptservice.keeper.journal_writer import JournalWriter
 from scriptservice.keeper.linux import boot_id, process_stat
 from support.oracle import Trial, endless
 from support.scripts import cgroup_of, keeper_of, unique_seconds
-from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually, processes_with
+from support.service import (
+    ON_BOTH,
+    ON_SQLITE,
+    PATIENCE_SECONDS,
+    Service,
+    eventually,
+    processes_with,
+)
 
 FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 
@@ -68,8 +75,7 @@ def test_what_ran_is_lost_and_nobody_survives(
 
 
 @ON_SQLITE
-def test_output_is_kept_as_a_prefix(make_service: Callable[..., Service]) -> None:
-    service = make_service().start()
+def test_output_is_kept_as_a_prefix(service: Service) -> None:
     command = service.submit("i=0; while :; do i=$((i+1)); echo line $i; done")["id"]
     service.wait_for_output(command, b"line 20000\n")
     service.kill_keeper()
@@ -130,11 +136,12 @@ def test_an_exit_on_record_decides(
     assert processes_with(mark) == []
 
 
-def test_keeper_and_server_killed_at_once(make_service: Callable[..., Service]) -> None:
-    service = make_service().start()
+@ON_BOTH
+def test_keeper_and_server_killed_at_once(service: Service) -> None:
     mark = unique_seconds()
+    written = service.data_dir / "work" / f"runs-{mark}"
     commands = [
-        service.submit(f"echo $SCRIPTSERVICE_COMMAND_ID >> runs; sleep {mark}")["id"]
+        service.submit(f"echo $SCRIPTSERVICE_COMMAND_ID >> {written}; sleep {mark}")["id"]
         for _ in range(10)
     ]
     eventually(lambda: len(processes_with(mark)) == 10, "all to run")
@@ -143,8 +150,7 @@ def test_keeper_and_server_killed_at_once(make_service: Callable[..., Service]) 
     for command in commands:
         assert service.wait(command)["status"] == "lost"
     assert processes_with(mark) == []
-    runs = (service.data_dir / "work" / "runs").read_text().split()
-    assert sorted(runs) == sorted(commands)
+    assert sorted(written.read_text().split()) == sorted(commands)
     assert service.run("echo on")["status"] == "succeeded"
 
 
@@ -213,9 +219,8 @@ def test_a_process_that_got_a_reused_id_is_not_touched(
 
 
 def test_a_second_keeper_is_refused_while_the_first_lives(
-    make_service: Callable[..., Service],
+    service: Service,
 ) -> None:
-    service = make_service().start()
     command = service.submit("sleep 3600")["id"]
     service.wait_for(command, "running")
     second = Service(service.data_dir).start(wait=False)
@@ -227,10 +232,9 @@ def test_a_second_keeper_is_refused_while_the_first_lives(
 
 
 def test_what_was_dropped_at_the_output_limit_leaves_no_gap(
-    make_service: Callable[..., Service],
+    service: Service,
 ) -> None:
     """What waits in the pipe then does not follow what is stored, and is no part of it."""
-    service = make_service().start()
     trial = Trial(service)
     sent = trial.submit(endless(1 << 20))
     command = str(sent.id)
@@ -242,12 +246,12 @@ def test_what_was_dropped_at_the_output_limit_leaves_no_gap(
 
 
 @ON_SQLITE
+@pytest.mark.parametrize("delays", [(0.0, 0.06), pytest.param((0.03, 0.1), marks=pytest.mark.long)])
 def test_a_server_that_was_just_being_loaded_is_in_nobodys_way(
-    make_service: Callable[..., Service],
+    service: Service, delays: tuple[float, ...]
 ) -> None:
     """It has the address, and does not look yet whether its keeper lives."""
-    service = make_service().start()
-    for delay in (0.0, 0.03, 0.06, 0.1):
+    for delay in delays:
         server = service.kill_server()
         eventually(lambda server=server: service.server_pid != server, "the next server")
         until = time.monotonic() + delay

@@ -15,11 +15,11 @@ import pytest
 from support.gates import Gate
 from support.oracle import Trial, every_kind
 from support.scripts import ask_to_stop, keeper_of, unique_seconds
-from support.service import PATIENCE_SECONDS, Service, eventually, processes_with
+from support.service import ON_BOTH, PATIENCE_SECONDS, Service, eventually, processes_with
 from support.upgrades import servers
 
-KILLS = 20
-BLOCKS = 280
+KILLS, BLOCKS = 4, 60
+MORE_KILLS, MORE_BLOCKS = 20, 280
 LINES_A_BLOCK = 900
 LINE = "{stream} {number:07d} " + "x" * 83 + "\n"
 
@@ -57,11 +57,17 @@ def kill_server_if_there(service: Service) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_no_byte_and_no_exit_is_lost_in_twenty_kills(make_service: Callable[..., Service]) -> None:
-    service = make_service().start()
-    command = service.submit(PRINTER, interpreter=PYTHON, args=[str(BLOCKS), "0.1"])["id"]
+@ON_BOTH
+@pytest.mark.parametrize(
+    ("kills", "blocks"),
+    [(KILLS, BLOCKS), pytest.param(MORE_KILLS, MORE_BLOCKS, marks=pytest.mark.long)],
+)
+def test_no_byte_and_no_exit_is_lost_however_often_it_dies(
+    service: Service, kills: int, blocks: int
+) -> None:
+    command = service.submit(PRINTER, interpreter=PYTHON, args=[str(blocks), "0.1"])["id"]
     chance = random.Random(20)
-    for _ in range(KILLS):
+    for _ in range(kills):
         wait_until(time.monotonic() + chance.uniform(0.05, 2.2))
         kill_server_if_there(service)
     final = service.wait(command)
@@ -69,13 +75,13 @@ def test_no_byte_and_no_exit_is_lost_in_twenty_kills(make_service: Callable[...,
     assert final["reason"] == "it exited with code 37"
     for stream, number in (("stdout", 1), ("stderr", 2)):
         expected = "".join(
-            LINE.format(stream=number, number=line) for line in range(BLOCKS * LINES_A_BLOCK)
+            LINE.format(stream=number, number=line) for line in range(blocks * LINES_A_BLOCK)
         ).encode()
         received = service.bytes_of(command, stream=stream)
         assert len(received) == len(expected)
         assert received == expected
     merged = service.bytes_of(command)
-    assert len(merged) == final["output"]["bytes"] == BLOCKS * LINES_A_BLOCK * 94 * 2
+    assert len(merged) == final["output"]["bytes"] == blocks * LINES_A_BLOCK * 94 * 2
 
 
 @pytest.mark.long
@@ -110,8 +116,7 @@ def test_a_hundred_kills_in_a_gibibyte(make_service: Callable[..., Service]) -> 
     trial.verify()
 
 
-def test_a_time_out_happens_while_no_server_can_act(make_service: Callable[..., Service]) -> None:
-    service = make_service().start()
+def test_a_time_out_happens_while_no_server_can_act(service: Service) -> None:
     mark = unique_seconds()
     command = service.submit(
         f"trap '' TERM; setsid sleep {mark} & sleep {mark}", timeout_seconds=2, grace_seconds=0.3
@@ -125,8 +130,8 @@ def test_a_time_out_happens_while_no_server_can_act(make_service: Callable[..., 
     assert service.wait(command)["status"] == "timed_out"
 
 
-def test_a_stop_that_was_accepted_happens(make_service: Callable[..., Service]) -> None:
-    service = make_service().start()
+@ON_BOTH
+def test_a_stop_that_was_accepted_happens(service: Service) -> None:
     mark = unique_seconds()
     for _ in range(2):
         command = service.submit(f"trap '' TERM; echo ready; sleep {mark}; sleep {mark}")["id"]
@@ -139,9 +144,8 @@ def test_a_stop_that_was_accepted_happens(make_service: Callable[..., Service]) 
 
 
 def test_an_exit_while_the_server_is_gone_is_the_true_one(
-    make_service: Callable[..., Service],
+    service: Service,
 ) -> None:
-    service = make_service().start()
     gate = Gate(service)
     commands = [service.submit(f"{gate.block}; echo {code}; exit {code}") for code in range(1, 9)]
     for command in commands:
@@ -157,8 +161,7 @@ def test_an_exit_while_the_server_is_gone_is_the_true_one(
         assert service.bytes_of(command["id"]) == b"%d\n" % code
 
 
-def test_new_connections_wait_for_the_next_server(make_service: Callable[..., Service]) -> None:
-    service = make_service().start()
+def test_new_connections_wait_for_the_next_server(service: Service) -> None:
     for _ in range(3):
         killed = service.kill_server()
         with httpx.Client(
@@ -192,7 +195,10 @@ def test_a_server_that_cannot_live_is_not_started_all_the_time(
     assert service.run("echo on")["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("flags", [(), ("--max-running", "20")])
+@ON_BOTH
+@pytest.mark.parametrize(
+    "flags", [("--max-running", "20"), pytest.param((), marks=pytest.mark.long)]
+)
 def test_nothing_runs_twice_or_never(
     make_service: Callable[..., Service], flags: tuple[str, ...]
 ) -> None:
@@ -207,8 +213,8 @@ def test_nothing_runs_twice_or_never(
 
     assert service.client.get("/healthz").status_code == 200  # the threads share this client
     with ThreadPoolExecutor(4) as pool:
-        answers = pool.map(submit, range(500))
-        for _ in range(4):
+        answers = pool.map(submit, range(300))
+        for _ in range(3):
             wait_until(time.monotonic() + 0.35)
             service.kill_server()
         accepted = {answer for answer in answers if answer}

@@ -1,21 +1,27 @@
-"""A minute of the soak: half of it on each database, with other faults each time."""
+"""A few seconds of the soak on each database, with other faults each time."""
 
 import random
 import shutil
 from collections.abc import Callable
 
+import pytest
+
 from scriptservice.keeper.fault_points import VARIABLE
 from soak.run import soak
 from soak.verdict import Verdict
-from support.service import Service, new_directory
+from support.service import ON_BOTH, Service, new_directory
 
 
-def test_half_a_minute_of_faults(database_kind: str, make_service: Callable[..., Service]) -> None:
+@ON_BOTH
+@pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.long)])
+def test_faults_at_random(
+    database_kind: str, make_service: Callable[..., Service], seconds: int
+) -> None:
     points = new_directory()
     service = make_service("--max-running", "40", environment={VARIABLE: str(points)}).start()
     verdict = Verdict(random.randrange(1 << 32), database_kind)
-    soak(service, points, verdict, seconds=30, pause_seconds=0.7, faults=6)
+    soak(service, points, verdict, seconds=seconds, pause_seconds=0.7, faults=6)
     shutil.rmtree(points)
     assert verdict.problems == [], f"{verdict.table()}\n{service.output()[-20_000:]}"
-    assert verdict.faults.total() > 5
-    assert verdict.statuses["succeeded"] > 10
+    assert verdict.faults.total() >= 6
+    assert verdict.statuses["succeeded"] > 0

@@ -59,8 +59,7 @@ def busy(service: Service) -> Trial:
 @pytest.mark.parametrize(
     "seconds", [SERVER_SECONDS, pytest.param(LONG_SERVER_SECONDS, marks=pytest.mark.long)]
 )
-def test_the_server_is_stopped_for_long(seconds: float, make_service: MakeService) -> None:
-    service = make_service().start()
+def test_the_server_is_stopped_for_long(seconds: float, service: Service) -> None:
     trial = busy(service)
     server = service.server_pid
     os.kill(server, signal.SIGSTOP)
@@ -80,8 +79,7 @@ def test_the_server_is_stopped_for_long(seconds: float, make_service: MakeServic
 @pytest.mark.parametrize(
     "seconds", [KEEPER_SECONDS, pytest.param(LONG_KEEPER_SECONDS, marks=pytest.mark.long)]
 )
-def test_the_keeper_is_stopped(seconds: float, make_service: MakeService) -> None:
-    service = make_service().start()
+def test_the_keeper_is_stopped(seconds: float, service: Service) -> None:
     trial = busy(service)
     server, keeper = service.server_pid, keeper_of(service)
     keeper.send_signal(signal.SIGSTOP)

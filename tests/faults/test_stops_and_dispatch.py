@@ -9,14 +9,15 @@ import psutil
 
 from scriptservice.keeper.fault_points import VARIABLE, arm, pending
 from support.scripts import keeper_of
-from support.service import PATIENCE_SECONDS, Service, eventually, new_directory
+from support.service import ON_BOTH, PATIENCE_SECONDS, Service, eventually, new_directory
 
 MakeService = Callable[..., Service]
 
 
+@ON_BOTH
 def test_a_stop_that_overtakes_the_spawn_is_not_lost(make_service: MakeService) -> None:
     service = make_service("--max-running", "8").start()
-    ids = [service.submit("exec sleep 3600", grace_seconds=1)["id"] for _ in range(80)]
+    ids = [service.submit("exec sleep 3600", grace_seconds=1)["id"] for _ in range(40)]
 
     def stop(command: str) -> int:
         url = f"{service.url}/v1/commands/{command}/stop"
@@ -61,8 +62,7 @@ def test_a_queue_time_out_holds_with_the_keeper_too(make_service: MakeService) -
     raise AssertionError("they were never sent in time")
 
 
-def test_queue_time_outs_while_much_is_sent(make_service: MakeService) -> None:
-    service = make_service().start()
+def test_queue_time_outs_while_much_is_sent(service: Service) -> None:
 
     def submit(_: int) -> str:
         body = {"script": "echo ran", "queue_timeout_seconds": 0.05}
@@ -76,7 +76,7 @@ def test_queue_time_outs_while_much_is_sent(make_service: MakeService) -> None:
         return str(response.json()["id"])
 
     with ThreadPoolExecutor(8) as pool:
-        ids = list(pool.map(submit, range(300)))
+        ids = list(pool.map(submit, range(150)))
     for command in ids:
         found = service.wait(command)
         expired = found["status"] == "timed_out"
@@ -85,6 +85,7 @@ def test_queue_time_outs_while_much_is_sent(make_service: MakeService) -> None:
         assert service.bytes_of(command) == (b"" if expired else b"ran\n")
 
 
+@ON_BOTH
 def test_a_queue_time_out_that_is_due_while_it_is_marked(make_service: MakeService) -> None:
     points = str(new_directory())
     service = make_service("--max-running", "1", environment={VARIABLE: points}).start()

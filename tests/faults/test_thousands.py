@@ -13,7 +13,7 @@ from support.scripts import keeper_of, peak_bytes
 from support.service import ON_SQLITE, Service, eventually
 from support.upgrades import upgrade
 
-MANY = 300
+MANY = 150
 LONG_MANY = 5000
 KEEPER_BYTES = 60 << 20
 """With 5,000 it has 15,000 descriptors, and all of it is handed over in one piece."""
@@ -82,7 +82,7 @@ def through_an_upgrade_and_a_death(service: Service, many: int) -> None:
 
 
 @ON_SQLITE
-def test_hundreds_run_through_an_upgrade_and_a_death(
+def test_many_run_through_an_upgrade_and_a_death(
     make_service: Callable[..., Service],
 ) -> None:
     through_an_upgrade_and_a_death(make_service().start(), MANY)

@@ -34,7 +34,8 @@ MAINLY_ON_SQLITE = pytest.mark.parametrize(
     scope="module",
 )
 """For tests that are hardly about the database: on PostgreSQL only when that is asked for."""
-LONGEST_PAUSE_SECONDS = 0.05
+ON_BOTH = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"], scope="module")
+"""For tests of faults in which the database has its part; the others are long on PostgreSQL."""
 FINAL = {"succeeded", "failed", "stopped", "timed_out", "lost"}
 
 
@@ -43,10 +44,11 @@ def eventually(
 ) -> Any:
     """Wait until a condition holds; return what it returned.
 
-    What is waited for may be said by a function, of how things are at the end.
+    What is waited for may be said by a function, of how things are at the end. It looks less often
+    the longer it waits: many tests share the processors, and to look costs the service as well.
     """
-    deadline = time.monotonic() + seconds
-    pause_seconds = 0.01
+    began = time.monotonic()
+    deadline = began + seconds
     while True:
         value = condition()
         if value:
@@ -54,9 +56,7 @@ def eventually(
         if time.monotonic() > deadline:
             missing = what if isinstance(what, str) else what()
             raise AssertionError(f"waited {seconds} s for {missing}")
-        time.sleep(pause_seconds)
-        # Who looks all the time keeps the processor from what is waited for.
-        pause_seconds = min(pause_seconds * 1.5, LONGEST_PAUSE_SECONDS)
+        time.sleep(min(0.1, 0.005 + (time.monotonic() - began) / 20))
 
 
 def new_directory() -> Path:
@@ -295,9 +295,12 @@ class Service:
     def get(self, command: str) -> dict[str, Any]:
         """Return a command, however often the server has to be asked (it may be restarting)."""
 
+        return self._get(command, {})
+
+    def _get(self, command: str, query: dict[str, Any]) -> dict[str, Any]:
         def ask() -> Any:
             try:
-                response = self.client.get(f"/v1/commands/{command}")
+                response = self.client.get(f"/v1/commands/{command}", params=query)
             except httpx.TransportError:
                 return None
             assert response.status_code == 200, response.text
@@ -311,7 +314,8 @@ class Service:
         seen: dict[str, Any] = {}
 
         def finished() -> Any:
-            seen.update(self.get(command))
+            # The service tells at once, where asking again and again would cost it much.
+            seen.update(self._get(command, {"wait": 10}))
             return seen if seen["status"] in FINAL else None
 
         return dict(eventually(finished, lambda: f"the end of {seen}", seconds))
