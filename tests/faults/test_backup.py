@@ -127,17 +127,17 @@ def test_a_backup_under_load_is_of_one_moment(
     make_service: MakeService, request: pytest.FixtureRequest
 ) -> None:
     service = make_service().start()
-    loads = [
-        service.submit("while :; do echo $((n += 1)); done | head -c 8000000")["id"]
-        for _ in range(2)
-    ]
-    service.wait_for_output(loads[0], b"\n10000\n")
+    enough = service.data_dir.parent / "enough"
+    prints = f"until [ -e {enough} ]; do seq $((n += 1)) $((n + 1000)); sleep 0.02; done"
+    loads = [service.submit(prints)["id"] for _ in range(2)]
+    service.wait_for_output(loads[0], b"\n1010\n")
     submitted: list[str] = []
     stop = threading.Event()
 
     def submit() -> None:
         while not stop.is_set():
             submitted.append(service.submit("true")["id"])
+            stop.wait(0.02)
 
     submitter = threading.Thread(target=submit)
     submitter.start()
@@ -151,6 +151,7 @@ def test_a_backup_under_load_is_of_one_moment(
             assert len(submitted) - before >= 2
     finally:
         stop.set()
+        enough.touch()
         submitter.join(PATIENCE_SECONDS)
     for command in [*loads, *submitted]:
         service.wait(command)

@@ -14,7 +14,7 @@ import pytest
 from scriptservice.keeper.fault_points import KEEPER_POINTS, SERVER_POINTS, VARIABLE, arm, pending
 from support.oracle import Script, Trial, every_kind, late, printer, quick, stubborn
 from support.scripts import keeper_of
-from support.service import ON_BOTH, ON_SQLITE, Service, eventually, new_directory, processes_with
+from support.service import ON_SQLITE, Service, eventually, new_directory, processes_with
 
 SOME_AT_ONCE = ("--max-running", "6")
 RECOVERY = [point for point in KEEPER_POINTS if point.startswith("recovery.")]
@@ -46,7 +46,6 @@ def scripts(point: str) -> list[Script]:
     return [*every_kind(), printer(250_000 if new_segment else 20_000), quick(), quick()]
 
 
-@ON_BOTH
 @pytest.mark.parametrize("point", SERVER_POINTS)
 def test_the_server_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
     trial = Trial.at_rest(hurt)

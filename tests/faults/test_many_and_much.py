@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.scripts import keeper_of, peak_bytes
-from support.service import ON_BOTH, PATIENCE_SECONDS, Service, eventually
+from support.service import PATIENCE_SECONDS, Service, eventually
 
 MANY = [300, pytest.param(1000, marks=pytest.mark.long)]
 MUCH_BYTES = [256 << 20, pytest.param(1 << 30, marks=pytest.mark.long)]
@@ -30,7 +30,6 @@ for number in range(int(sys.argv[1]) // {BLOCK_BYTES}):
 """
 
 
-@ON_BOTH
 @pytest.mark.parametrize("many", MANY)
 def test_hundreds_of_scripts_at_once(make_service: Callable[..., Service], many: int) -> None:
     service = make_service().start()

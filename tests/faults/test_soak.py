@@ -1,4 +1,4 @@
-"""A few seconds of the soak on each database, with other faults each time."""
+"""A few seconds of the soak, with other faults each time."""
 
 import random
 import shutil
@@ -9,10 +9,9 @@ import pytest
 from scriptservice.keeper.fault_points import VARIABLE
 from soak.run import soak
 from soak.verdict import Verdict
-from support.service import ON_BOTH, Service, new_directory
+from support.service import Service, new_directory
 
 
-@ON_BOTH
 @pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.long)])
 def test_faults_at_random(
     database_kind: str, make_service: Callable[..., Service], seconds: int

@@ -131,12 +131,13 @@ class Installation:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
         self.code = self.directory / "src" / "scriptservice"
         original = Path(scriptservice.__file__).parent
-        shutil.copytree(original, self.code, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(original, self.code)
         version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
         site = venv / "lib" / version / "site-packages"
         libraries = sysconfig.get_path("purelib")
         (site / "copy.pth").write_text(f"{self.code.parent}\n{libraries}\n")
         self.python = str(venv / "bin" / "python")
+        self._changed: set[str] = set()
 
     def change(self, name: str, old: str, new: str) -> None:
         """Replace a piece of a file by another, as a new release might."""
@@ -144,6 +145,7 @@ class Installation:
         text = path.read_text()
         assert text.count(old) == 1, (name, old, text.count(old))
         path.write_text(text.replace(old, new))
+        self._changed.add(name)
 
     def hold_servers(self) -> Path:
         """Let every server that prepares wait until there is a file; return where."""
@@ -156,6 +158,12 @@ class Installation:
     def restore(self, name: str) -> None:
         """Undo the changes of a file."""
         shutil.copy(Path(scriptservice.__file__).parent / name, self.code / name)
+        self._changed.discard(name)
+
+    def restore_all(self) -> None:
+        """Undo all changes."""
+        for name in list(self._changed):
+            self.restore(name)
 
     def remove(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
