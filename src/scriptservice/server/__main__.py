@@ -2,10 +2,12 @@
 
 import gc
 import sys
-from types import ModuleType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from scriptservice.keeper.linux import die_with_parent, hide_from_ptrace
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 if __name__ == "__main__":
     # Before anything secret is in this process.
@@ -16,7 +18,7 @@ if __name__ == "__main__":
     die_with_parent(numbers["--keeper-fd"])
     # The log has lines of its own: structlog loads rich, where it is installed, for tracebacks that
     # nobody would see. Without it the server is there a twelfth of the time sooner.
-    sys.modules.setdefault("rich", cast(ModuleType, None))
+    sys.modules.setdefault("rich", cast("ModuleType", None))
     # What is loaded stays: looking for garbage in it is an eighth of the time that loading takes.
     gc.disable()
     try:
