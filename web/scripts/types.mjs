@@ -20,7 +20,7 @@ const target = new URL('../src/api/schema.d.ts', import.meta.url);
 const args = process.argv.slice(2);
 const check = args.includes('--check');
 const file = args.find((arg) => !arg.startsWith('--'));
-const python = process.env.PYTHON ?? new URL('../../.venv/bin/python', import.meta.url).pathname;
+const python = new URL('../../.venv/bin/python', import.meta.url).pathname;
 const document = file
   ? readFileSync(file, 'utf8')
   : execFileSync(python, ['-c', DOCUMENT], { encoding: 'utf8', maxBuffer: 1 << 26 });
