@@ -295,7 +295,7 @@ def test_how_long_an_answer_is_held_on_purpose_is_not_counted(
         )
         assert asked.status_code == 202
         response.read()
-    service.wait(busy["id"])
+    eventually(lambda: service.get(busy["id"])["status"] == "stopped", "its end")
     after = scrape(service)
     assert after.value(f"{name}_count", **follow) == 1
     assert after.value(f"{name}_sum", **follow) <= until_start_seconds
