@@ -181,7 +181,7 @@ def test_rubbish_beside_it(hurt: Service) -> None:
     assert "note of how far it is recorded was damaged" in hurt.output()[said:]
 
 
-@pytest.mark.parametrize("which", [0, 1, -1, None])
+@pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.long), -1, None])
 def test_a_segment_is_missing(which: int | None, hurt: Service) -> None:
     """The first, one in the midst, the last, all."""
     trial = Trial(hurt)

@@ -5,8 +5,9 @@ one of the next.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +21,19 @@ SOME_AT_ONCE = ("--max-running", "6")
 RECOVERY = [point for point in KEEPER_POINTS if point.startswith("recovery.")]
 BOTH = ["journal.headed", "spawn.spawned", "end.reaped", "writer.committed", "recorder.stored"]
 LIFE = [point for point in KEEPER_POINTS if point not in RECOVERY]
+BEFORE = {
+    "journal.append", "journal.splice", "journal.rotate", "journal.drop", "stop.asked",
+    "acknowledged.told", "writer.begun", "dispatch.picked", "recorder.read",
+}  # fmt: skip
+"""Points before a step: a death there leaves no more than one after the step before it."""
+
+
+def usual(points: Iterable[str], others: Collection[str]) -> list[Any]:
+    """Return points as parameters of a test; the others are long."""
+    return [
+        pytest.param(point, marks=pytest.mark.long) if point in others else point
+        for point in points
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +60,7 @@ def scripts(point: str) -> list[Script]:
     return [*every_kind(), printer(250_000 if new_segment else 20_000), quick(), quick()]
 
 
-@pytest.mark.parametrize("point", SERVER_POINTS)
+@pytest.mark.parametrize("point", usual(SERVER_POINTS, BEFORE))
 def test_the_server_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
     trial = Trial.at_rest(hurt)
     arm(str(faults), point, "kill")
@@ -56,7 +70,7 @@ def test_the_server_is_killed_at(point: str, hurt: Service, faults: Path) -> Non
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("point", LIFE)
+@pytest.mark.parametrize("point", usual(LIFE, BEFORE))
 def test_the_keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
     keeper_is_killed_at(point, hurt, faults)
 
@@ -72,7 +86,13 @@ def hurt_itself(faults: Path) -> Iterator[Service]:
         service.close()
 
 
-@pytest.mark.parametrize("point", [point for point in LIFE if point.startswith("spawn.")])
+@pytest.mark.parametrize(
+    "point",
+    usual(
+        [point for point in LIFE if point.startswith("spawn.")],
+        ["spawn.starting", "spawn.process", "spawn.started"],
+    ),
+)
 def test_a_keeper_is_killed_in_whose_memory_scripts_begin(
     point: str, hurt_itself: Service, faults: Path
 ) -> None:
@@ -95,7 +115,7 @@ def keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("point", BOTH)
+@pytest.mark.parametrize("point", usual(BOTH, ["spawn.spawned", "end.reaped"]))
 def test_both_are_killed_at(point: str, hurt: Service, faults: Path) -> None:
     """With those alive that are hard to end: a daemon, one that ignores TERM, stopped ones."""
     trial = Trial(hurt)

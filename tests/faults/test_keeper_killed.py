@@ -15,7 +15,6 @@ from scriptservice.keeper.linux import boot_id, process_stat
 from support.oracle import Trial, endless
 from support.scripts import cgroup_of, keeper_of, unique_seconds
 from support.service import (
-    ON_BOTH,
     ON_SQLITE,
     PATIENCE_SECONDS,
     Service,
@@ -136,7 +135,6 @@ def test_an_exit_on_record_decides(
     assert processes_with(mark) == []
 
 
-@ON_BOTH
 def test_keeper_and_server_killed_at_once(service: Service) -> None:
     mark = unique_seconds()
     written = service.data_dir / "work" / f"runs-{mark}"

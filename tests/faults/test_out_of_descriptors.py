@@ -35,6 +35,7 @@ def lowest_free(pid: int) -> int:
 
 
 @ON_SQLITE
+@pytest.mark.needs_root
 def test_the_server_has_none_left(make_service: Callable[..., Service]) -> None:
     service = make_service().start()
     trial = Trial(service)
@@ -70,6 +71,7 @@ def _answers(service: Service) -> bool:
 
 
 @ON_SQLITE
+@pytest.mark.needs_root
 @pytest.mark.parametrize("mode", FLAGS)
 def test_the_keeper_has_none_left(make_service: Callable[..., Service], mode: str) -> None:
     """What it cannot start waits; whom it cannot look at it does not take for gone."""

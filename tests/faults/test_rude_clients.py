@@ -103,6 +103,7 @@ def keep_talking(talks: dict[socket.socket, bytes]) -> None:
 
 
 @ON_SQLITE
+@pytest.mark.needs_root
 def test_thousands_who_say_nothing_are_in_nobodys_way(
     make_service: Callable[..., Service],
     installation: Installation,
@@ -136,6 +137,7 @@ def test_thousands_who_say_nothing_are_in_nobodys_way(
 
 
 @ON_SQLITE
+@pytest.mark.needs_root
 def test_who_never_comes_to_the_point_is_sent_away(
     make_service: Callable[..., Service],
     installation: Installation,

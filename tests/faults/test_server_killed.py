@@ -57,7 +57,6 @@ def kill_server_if_there(service: Service) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@ON_BOTH
 @pytest.mark.parametrize(
     ("kills", "blocks"),
     [(KILLS, BLOCKS), pytest.param(MORE_KILLS, MORE_BLOCKS, marks=pytest.mark.long)],

@@ -13,7 +13,7 @@ from support.scripts import keeper_of, peak_bytes
 from support.service import ON_SQLITE, Service, eventually
 from support.upgrades import upgrade
 
-MANY = 150
+MANY = 100
 LONG_MANY = 5000
 KEEPER_BYTES = 60 << 20
 """With 5,000 it has 15,000 descriptors, and all of it is handed over in one piece."""

@@ -180,12 +180,12 @@ def test_everything_goes_on_through_two_upgrades(make_service: Callable[..., Ser
     assert "NoNewPrivs:\t1" in Path(f"/proc/{keeper}/status").read_text()
 
 
-@pytest.mark.parametrize("signals", [4, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.parametrize("signals", [3, pytest.param(10, marks=pytest.mark.long)])
 def test_many_signals_under_load(service: Service, signals: int) -> None:
     keeper = keeper_of(service).pid
     inherited = open_in_a_script(service)
     before = descriptors(keeper)
-    printers = [submit_printer(service) for _ in range(3)]
+    printers = [submit_printer(service) for _ in range(2)]
     small: list[str] = []
     for turn in range(signals):
         number = ask_for_upgrade(service)

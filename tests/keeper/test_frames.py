@@ -12,6 +12,7 @@ from scriptservice.keeper.protocol import SpawnSpec, encode, recorded_frame, sto
 from support.gates import Gate
 from support.rig import Rig, lines_of
 from support.service import eventually
+from support.upgrades import descriptors
 
 
 @pytest.fixture
@@ -240,7 +241,7 @@ def test_a_journal_is_dropped_once_it_is_recorded(rig: Rig) -> None:
 
 def test_nothing_of_it_is_left_waiting(rig: Rig) -> None:
     keeper = psutil.Process(rig.process.pid)
-    base = keeper.num_fds()
+    base = descriptors(keeper.pid)
     for number in range(60):
         fields = {"working_directory": "/no/such"} if number % 3 == 0 else {}
         rig.spawn("echo out; (sleep 0.05 &) ; exit 1", **fields)
@@ -251,5 +252,5 @@ def test_nothing_of_it_is_left_waiting(rig: Rig) -> None:
         return bool(rig.receive("pong")["running"] == 0)
 
     eventually(idle, "all to end")
-    eventually(lambda: keeper.num_fds() == base, "descriptors to be closed")
+    eventually(lambda: descriptors(keeper.pid) == base, "descriptors to be closed")
     eventually(lambda: len(keeper.children(recursive=True)) == 1, "only the child to be left")

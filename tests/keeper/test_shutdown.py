@@ -12,6 +12,7 @@ import pytest
 
 from support.scripts import keeper_of, unique_seconds
 from support.service import Service, eventually, processes_with
+from support.upgrades import descriptors
 
 FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 
@@ -175,7 +176,7 @@ def test_two_hundred_commands_leave_nothing_in_the_keeper(
     service = make_service(*FLAGS[mode]).start()
     keeper = keeper_of(service)
     service.run("true")
-    base = keeper.num_fds()
+    base = descriptors(keeper.pid)
     kinds = [
         ("echo out; echo err >&2", {}),
         ("true", {"working_directory": "/no/such"}),
@@ -190,7 +191,7 @@ def test_two_hundred_commands_leave_nothing_in_the_keeper(
         commands.append(service.submit(script, **fields)["id"])
     for command in commands:
         service.wait(command)
-    eventually(lambda: keeper.num_fds() == base, "descriptors to be closed")
+    eventually(lambda: descriptors(keeper.pid) == base, "descriptors to be closed")
     eventually(lambda: len(keeper.children()) == 1, "zombies and helpers to be gone")
     cgroups = f"scriptservice-{keeper.pid}-"
     for root, names, _ in os.walk("/sys/fs/cgroup"):
