@@ -356,6 +356,8 @@ class Service:
 
 def _runs_as_us(flags: Sequence[str]) -> bool:
     """Return whether scripts run as the user of the tests, or as the default has it."""
+    if "--script-uid" in flags:
+        return False  # only root's scripts get it, and some of them are a danger to their user
     asked = [after for flag, after in itertools.pairwise(flags) if flag == "--run-as"]
     return asked in ([], [str(os.geteuid())], [getpass.getuser()])
 
