@@ -86,6 +86,7 @@ def test_it_is_never_taken_for_empty_in_the_midst_of_an_exec(start: Start) -> No
     eventually(all_seen, "some looks that fall into an exec")
 
 
+@pytest.mark.needs_root
 def test_its_first_thread_has_ended(start: Start) -> None:
     pid = start(sys.executable, "-c", FIRST_THREAD_ENDS, MARK="here")
 

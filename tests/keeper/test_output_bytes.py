@@ -1,6 +1,7 @@
 """Every byte that a script prints is kept as it was printed, whoever the script runs as."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,11 @@ from support.scripts import unique_seconds
 from support.service import Service, eventually, processes_with, running_service
 
 USERS = {"default": (), "root": ("--run-as", "root"), "numbered": ("--run-as", "12345")}
-UIDS = {"default": "59999", "root": "0", "numbered": "12345"}
+UIDS = {
+    "default": "59999" if os.geteuid() == 0 else str(os.geteuid()),
+    "root": "0",
+    "numbered": "12345",
+}
 EVERY_BYTE = bytes(range(256))
 
 

@@ -85,6 +85,7 @@ def test_privileges_cannot_be_gained(service: Service) -> None:
         assert int(status[name], 16) == 0, name
 
 
+@pytest.mark.needs_root
 def test_the_user_is_the_scripts_own(service: Service) -> None:
     status = status_of(service)
     assert status["Uid"].split() == ["59999"] * 4
@@ -176,6 +177,7 @@ def test_the_script_is_on_no_command_line(service: Service) -> None:
     service.client.post(f"/v1/commands/{command}/stop", json={"grace_seconds": 0})
 
 
+@pytest.mark.needs_root
 @pytest.mark.parametrize("name", ["scriptservice.db", "token", "journal", "lock", "private"])
 def test_scripts_cannot_read_what_is_kept(service: Service, name: str) -> None:
     path = service.data_dir / name
@@ -187,6 +189,7 @@ def test_scripts_cannot_read_what_is_kept(service: Service, name: str) -> None:
     assert service.bytes_of(final["id"], stream="stdout") == b""
 
 
+@pytest.mark.needs_root
 @pytest.mark.parametrize("who", ["keeper", "server"])
 def test_scripts_cannot_touch_our_processes(service: Service, who: str) -> None:
     pid = keeper_of(service).pid if who == "keeper" else service.server_pid

@@ -124,6 +124,7 @@ def trial() -> Iterator[NewProcess]:
     os.close(null)
 
 
+@pytest.mark.needs_compiler
 def test_a_launcher_that_works_is_taken(trial: NewProcess) -> None:
     launcher = Launcher.found(trial)
     assert launcher is not None
@@ -156,6 +157,7 @@ def test_one_that_does_not_is_left(
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.needs_compiler
 def test_so_is_one_of_another_kind_of_machine(
     trial: NewProcess, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -167,6 +169,7 @@ def test_so_is_one_of_another_kind_of_machine(
     assert os.strerror(errno.ENOEXEC) in caplog.text or caplog.records
 
 
+@pytest.mark.needs_compiler
 def test_so_is_one_that_cannot_do_all_of_it(
     trial: NewProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
