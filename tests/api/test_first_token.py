@@ -1,6 +1,7 @@
 """A token that is given to the very first start, instead of a random one."""
 
 import contextlib
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
@@ -53,8 +54,9 @@ def assert_nobody_sees_it(service: Service) -> None:
     found = service.bytes_of(service.run(script)["id"])
     assert b"SCRIPTSERVICE_COMMAND_ID" in found
     assert TOKEN.encode() not in found
-    words = subprocess.run(["ps", "axeww"], capture_output=True, check=True).stdout
-    assert TOKEN.encode() not in words
+    if shutil.which("ps"):  # a bare machine has none
+        words = subprocess.run(["ps", "axeww"], capture_output=True, check=True).stdout
+        assert TOKEN.encode() not in words
 
 
 @MAINLY_ON_SQLITE
