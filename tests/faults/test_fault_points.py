@@ -86,6 +86,7 @@ def hurt_itself(faults: Path) -> Iterator[Service]:
         service.close()
 
 
+@pytest.mark.needs_compiler
 @pytest.mark.parametrize(
     "point",
     usual(
