@@ -275,6 +275,7 @@ def lose_the_tails_bytes(service: Service) -> None:
     os.truncate(last, size + 5_000)
 
 
+@pytest.mark.needs_mounts
 @pytest.mark.parametrize("cut", [lose_the_tail, lose_more_than_the_tail, lose_the_tails_bytes])
 def test_a_power_cut(
     cut: Callable[[Service], None], hurt: Service, after_a_reboot: tuple[str, ...]
