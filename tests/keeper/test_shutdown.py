@@ -194,9 +194,12 @@ def test_two_hundred_commands_leave_nothing_in_the_keeper(
     eventually(lambda: descriptors(keeper.pid) == base, "descriptors to be closed")
     eventually(lambda: len(keeper.children()) == 1, "zombies and helpers to be gone")
     cgroups = f"scriptservice-{keeper.pid}-"
-    for root, names, _ in os.walk("/sys/fs/cgroup"):
-        if cgroups in root:
-            assert names == []
+
+    def left() -> list[str]:
+        walked = os.walk("/sys/fs/cgroup")
+        return [name for root, names, _ in walked if cgroups in root for name in names]
+
+    eventually(lambda: not left(), lambda: f"the cgroups to be gone: {left()}")
     assert list((service.data_dir / "private").iterdir()) == []
     assert "fault" not in service.output()
 
