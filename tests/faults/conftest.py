@@ -2,10 +2,10 @@
 
 import pytest
 
+from support.service import MAINLY_SQLITE
 
-@pytest.fixture(
-    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
-)
+
+@pytest.fixture(scope="module", params=MAINLY_SQLITE)
 def database_kind(request: pytest.FixtureRequest) -> str:
     """What services store in."""
     return str(request.param)

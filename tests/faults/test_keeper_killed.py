@@ -14,13 +14,7 @@ from scriptservice.keeper.journal_writer import JournalWriter
 from scriptservice.keeper.linux import boot_id, process_stat
 from support.oracle import Trial, endless
 from support.scripts import cgroup_of, keeper_of, unique_seconds
-from support.service import (
-    ON_SQLITE,
-    PATIENCE_SECONDS,
-    Service,
-    eventually,
-    processes_with,
-)
+from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually, processes_with
 
 FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 
@@ -216,9 +210,7 @@ def test_a_process_that_got_a_reused_id_is_not_touched(
     assert bystander.poll() is None
 
 
-def test_a_second_keeper_is_refused_while_the_first_lives(
-    service: Service,
-) -> None:
+def test_a_second_keeper_is_refused_while_the_first_lives(service: Service) -> None:
     command = service.submit("sleep 3600")["id"]
     service.wait_for(command, "running")
     second = Service(service.data_dir).start(wait=False)

@@ -28,14 +28,11 @@ PATIENCE_SECONDS = 180.0
 """How long a test waits for what must come. It decides nothing but when a failure is reported."""
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], scope="module")
 """For tests of what only a SQLite file does."""
-MAINLY_ON_SQLITE = pytest.mark.parametrize(
-    "database_kind",
-    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
-    scope="module",
-)
-"""For tests that are hardly about the database: on PostgreSQL only when that is asked for."""
+MAINLY_SQLITE = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+MAINLY_ON_SQLITE = pytest.mark.parametrize("database_kind", MAINLY_SQLITE, scope="module")
+"""For tests that are hardly about the database: they run on PostgreSQL with ``-m long``."""
 ON_BOTH = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"], scope="module")
-"""For tests of faults in which the database has its part; the others are long on PostgreSQL."""
+"""For tests of faults that depend on the database; others are ``long`` on PostgreSQL."""
 FINAL = {"succeeded", "failed", "stopped", "timed_out", "lost"}
 
 
@@ -44,8 +41,8 @@ def eventually(
 ) -> Any:
     """Wait until a condition holds; return what it returned.
 
-    What is waited for may be said by a function, of how things are at the end. It looks less often
-    the longer it waits: many tests share the processors, and to look costs the service as well.
+    What is waited for may be said by a function, of how things are at the end. The longer it waits,
+    the longer it pauses between two looks, since each look costs the service processor time.
     """
     began = time.monotonic()
     deadline = began + seconds
@@ -357,7 +354,7 @@ class Service:
 def _runs_as_us(flags: Sequence[str]) -> bool:
     """Return whether scripts run as the user of the tests, or as the default has it."""
     if "--script-uid" in flags:
-        return False  # only root's scripts get it, and some of them are a danger to their user
+        return False  # without root the flag does nothing, and the script would run as us
     asked = [after for flag, after in itertools.pairwise(flags) if flag == "--run-as"]
     return asked in ([], [str(os.geteuid())], [getpass.getuser()])
 

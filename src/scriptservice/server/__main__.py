@@ -16,8 +16,8 @@ if __name__ == "__main__":
     # Its socket says so too, but only to who looks: while this one is being loaded it would hold
     # the address that the next keeper needs.
     die_with_parent(numbers["--keeper-fd"])
-    # The log has lines of its own: structlog loads rich, where it is installed, for tracebacks that
-    # nobody would see. Without it the server is there a twelfth of the time sooner.
+    # structlog imports rich, where it is installed, to draw tracebacks. Our log does not use that,
+    # and the import is a twelfth of the server's start.
     sys.modules.setdefault("rich", cast("ModuleType", None))
     # What is loaded stays: looking for garbage in it is an eighth of the time that loading takes.
     gc.disable()
