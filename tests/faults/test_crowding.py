@@ -20,7 +20,7 @@ from support.sse import EventStream, event_stream
 MEBIBYTE = 1 << 20
 MORE_BYTES = 64 * MEBIBYTE
 TIMES = 2.0
-ROUNDS = 6
+ROUNDS = 12
 REQUESTS = 25
 """In a round, each followed by one line of a script."""
 
