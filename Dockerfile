@@ -29,7 +29,7 @@ RUN pip download --no-cache-dir --disable-pip-version-check --quiet --require-ha
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src ./src
 COPY --from=page /build/src/scriptservice/ui ./src/scriptservice/ui
-COPY --from=launcher /build/src/scriptservice/keeper ./src/scriptservice/keeper
+COPY --from=launcher /build/src/scriptservice/keeper/spawn ./src/scriptservice/keeper/spawn
 RUN pip wheel --no-cache-dir --disable-pip-version-check --quiet --no-index --find-links /wheels \
     --no-deps --wheel-dir /wheels .
 # Only what the package asks for, so not what built it; without pip, and not where scripts that use

@@ -42,7 +42,7 @@ PAGE = Part(
 LAUNCHER = Part(
     name="the launcher",
     results=tuple(
-        Path("src", "scriptservice", "keeper", name) for name in ("launcher", "clone.so")
+        Path("src", "scriptservice", "keeper", "spawn", name) for name in ("launcher", "clone.so")
     ),
     sources="launcher",
     script="build-launcher",

@@ -17,13 +17,13 @@ from sqlalchemy import Connection
 
 from bench.measure import Plan, Progress
 from scriptservice.ids import new_id
-from scriptservice.keeper.journal import now_us
 from scriptservice.model import Command, Origin, Outcome, Status, Submission
-from scriptservice.store import hosts, recording
-from scriptservice.store.commands import Inserter, NewCommand, next_number
-from scriptservice.store.engine import open_database
-from scriptservice.store.output import CHUNK_BYTES
-from scriptservice.store.sqlite import sqlite_url
+from scriptservice.protocol.clock import now_us
+from scriptservice.store.database.connect import open_database
+from scriptservice.store.database.sqlite import sqlite_url
+from scriptservice.store.queries import hosts, journal_changes
+from scriptservice.store.queries.commands import Inserter, NewCommand, next_number
+from scriptservice.store.queries.output import CHUNK_BYTES
 
 BATCH = 5000
 MONTH_MICROSECONDS = 30 * 24 * 3600 * 10**6
@@ -59,13 +59,15 @@ class Past:
         stored = self._insert(self._connection, items)
         return [each for each in stored if isinstance(each, Command)]
 
-    def record(self, changes: list[recording.Change], chunks: list[recording.Chunk]) -> None:
+    def record(
+        self, changes: list[journal_changes.Change], chunks: list[journal_changes.Chunk]
+    ) -> None:
         """Record how commands went and what they printed."""
         begin, self._position = self._position, self._position + 1
-        part = recording.Recording(
+        part = journal_changes.Recording(
             HOST.name, HOST.journal, begin, self._position, chunks=chunks, changes=changes
         )
-        recording.record(self._connection, [part])
+        journal_changes.record(self._connection, [part])
 
 
 class Filled(NamedTuple):
@@ -132,7 +134,7 @@ def _some_commands(past: Past, numbers: range, begin_us: int, chance: random.Ran
         if chance.random() < 0.3:
             printed = b"line of output\n" * chance.randrange(1, 60)
             chunks.append(
-                recording.Chunk(command.number, 0, 1, 0, command.created_at + 9000, printed)
+                journal_changes.Chunk(command.number, 0, 1, 0, command.created_at + 9000, printed)
             )
         outcome = Outcome(
             started_at=command.created_at + 4000,
@@ -146,7 +148,7 @@ def _some_commands(past: Past, numbers: range, begin_us: int, chance: random.Ran
             system_seconds=0.003,
             max_rss_bytes=3_500_000,
         )
-        changes.append(recording.Change(command.number, Status.QUEUED, status, outcome))
+        changes.append(journal_changes.Change(command.number, Status.QUEUED, status, outcome))
     past.record(changes, chunks)
 
 
@@ -170,7 +172,7 @@ def _big_command(past: Past, connection: Connection, size: int) -> UUID:
     for start in range(0, size, 32 * CHUNK_BYTES):
         places = range(start, min(size, start + 32 * CHUNK_BYTES), CHUNK_BYTES)
         chunks = [
-            recording.Chunk(command.number, at, 1, at, command.created_at, _lines(at, size))
+            journal_changes.Chunk(command.number, at, 1, at, command.created_at, _lines(at, size))
             for at in places
         ]
         with connection.begin():
@@ -184,7 +186,7 @@ def _big_command(past: Past, connection: Connection, size: int) -> UUID:
     )
     with connection.begin():
         past.record(
-            [recording.Change(command.number, Status.QUEUED, Status.SUCCEEDED, outcome)], []
+            [journal_changes.Change(command.number, Status.QUEUED, Status.SUCCEEDED, outcome)], []
         )
     return command.id
 

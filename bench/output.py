@@ -16,10 +16,10 @@ from sqlalchemy import insert
 from bench.measure import Benchmark, Measured, Plan, Row, Target
 from bench.service import SAME_UID, eventually, new_directory
 from scriptservice.fleet.recorder import READ_BYTES
-from scriptservice.store.engine import open_database
-from scriptservice.store.output import CHUNK_BYTES
-from scriptservice.store.sqlite import sqlite_url
-from scriptservice.store.tables import output
+from scriptservice.store.database.connect import open_database
+from scriptservice.store.database.sqlite import sqlite_url
+from scriptservice.store.database.tables import output
+from scriptservice.store.queries.output import CHUNK_BYTES
 
 LINE = "a line of output as scripts print it, of sixty-four bytes or so"
 MEGABYTE = 10**6

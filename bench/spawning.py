@@ -20,12 +20,12 @@ from typing import Any
 from uuid import uuid4
 
 from bench.start_rate import AT_ONCE, raw_rate
-from scriptservice.keeper.cgroup import CgroupTree
-from scriptservice.keeper.identity import Identity
-from scriptservice.keeper.linux import become_subreaper
-from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.keeper.spawn import Spawned, Spawner
-from scriptservice.keeper.users import script_user
+from scriptservice.keeper.spawn.script_user import script_user
+from scriptservice.keeper.spawn.spawner import Spawned, Spawner
+from scriptservice.keeper.system.identity import Identity
+from scriptservice.keeper.tree.cgroup import CgroupTree
+from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.prctl import become_subreaper
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from scriptservice.server.events import COMMENT_SECONDS
+from scriptservice.server.output.event_stream import COMMENT_SECONDS
 from support.gates import Gate
 from support.problems import assert_invalid, assert_problem
 from support.scripts import ask_to_stop, resident_bytes, stop

@@ -11,9 +11,9 @@ import httpx2 as httpx
 import pytest
 from fastapi import FastAPI
 
-from scriptservice.server import headers, problems
-from scriptservice.server.head import HeadAsGet
-from scriptservice.server.page import Page, accepts_gzip, package_directory
+from scriptservice.server.http import problem_responses, response_headers
+from scriptservice.server.http.head_requests import HeadAsGet
+from scriptservice.server.page.page_files import Page, accepts_gzip, package_directory
 from scriptservice.server.routes import page as page_routes
 from support.problems import assert_problem
 from support.service import ON_SQLITE, PATIENCE_SECONDS, Service
@@ -56,9 +56,9 @@ class Client:
         app.state.page = Page(str(directory))
         app.state.routes = page_routes.router.routes
         app.include_router(page_routes.router)
-        problems.install(app)
+        problem_responses.install(app)
         app.add_middleware(HeadAsGet)
-        self._app = headers.ContentPolicy(app)
+        self._app = response_headers.ContentPolicy(app)
 
     def request(self, method: str, path: str, **fields: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -85,7 +85,7 @@ def test_each_of_its_addresses_is_the_page(client: Client, path: str) -> None:
     assert (response.status_code, response.content) == (200, INDEX)
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["cache-control"] == "no-cache"
-    assert response.headers.get_list("content-security-policy") == [headers.PAGE]
+    assert response.headers.get_list("content-security-policy") == [response_headers.PAGE]
     head = client.request("HEAD", path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(len(INDEX))
@@ -93,7 +93,7 @@ def test_each_of_its_addresses_is_the_page(client: Client, path: str) -> None:
 
 
 def test_the_policy_lets_the_page_have_its_own_files_only() -> None:
-    policy = dict(part.strip().split(" ", 1) for part in headers.PAGE.split(";"))
+    policy = dict(part.strip().split(" ", 1) for part in response_headers.PAGE.split(";"))
     assert policy == {
         "default-src": "'none'",
         "script-src": "'self'",
@@ -113,7 +113,7 @@ def test_a_page_that_has_not_changed_is_not_sent_again(client: Client) -> None:
         response = client.get("/new", if_none_match=known)
         assert (response.status_code, response.content) == (304, b"")
         assert response.headers["etag"] == tag
-        assert response.headers["content-security-policy"] == headers.PAGE
+        assert response.headers["content-security-policy"] == response_headers.PAGE
     for other in ('"x"', "", tag.strip('"')):
         assert client.get("/", if_none_match=other).content == INDEX
 
@@ -206,7 +206,7 @@ def test_without_a_page_one_is_told_how_to_get_it(tmp_path: Path, there: list[st
         assert response.headers["content-type"].startswith("text/html")
         assert "scripts/build-page" in response.text
         assert 'href="/docs"' in response.text
-        assert response.headers["content-security-policy"] == headers.NOTHING
+        assert response.headers["content-security-policy"] == response_headers.NOTHING
     assert_problem(client.get("/assets/a-1.js"), "not-found")
 
 
@@ -228,7 +228,7 @@ def test_the_service_serves_what_is_built(anonymous: httpx.Client) -> None:
         assert response.status_code == 200
         assert response.content == page.index
         policies = response.headers.get_list("content-security-policy")
-        assert policies == [headers.PAGE if page.is_built else headers.NOTHING]
+        assert policies == [response_headers.PAGE if page.is_built else response_headers.NOTHING]
         assert response.headers.get_list("x-content-type-options") == ["nosniff"]
         assert anonymous.head(path).headers["content-length"] == str(len(page.index))
     for file in (built / "assets").glob("*") if page.is_built else ():

@@ -95,7 +95,7 @@ def test_there_is_no_other_class() -> None:
 
 
 def test_what_the_service_says_is_in_the_list() -> None:
-    from scriptservice.server.problems import TITLES
+    from scriptservice.server.http.problem_responses import TITLES
 
     assert set(TITLES) <= TYPES
 

@@ -15,7 +15,7 @@ import httpx2 as httpx
 import pytest
 from sqlalchemy import make_url
 
-from scriptservice.store.sqlite import sqlite_url
+from scriptservice.store.database.sqlite import sqlite_url
 from support.postgres import Databases, client_program
 from support.service import FINAL, ON_BOTH, ON_SQLITE, PATIENCE_SECONDS, Service, eventually
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scriptservice.keeper.fault_points import VARIABLE, arm, pending
+from scriptservice.protocol.fault_points import VARIABLE, arm, pending
 from support.mounts import APART, hide, show
 from support.oracle import Script, Trial, every_kind, impossible, numbered, quick
 from support.scripts import keeper_of, stop, unique_seconds

@@ -15,10 +15,15 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from scriptservice.keeper.fault_points import VARIABLE, arm, pending
-from scriptservice.keeper.journal import HEADER_BYTES, SEGMENT_HEADER_BYTES, Kind, segment_bases
-from scriptservice.keeper.journal_repair import scan
-from scriptservice.keeper.spawn import MARKER
+from scriptservice.keeper.journal.journal_repair import scan
+from scriptservice.keeper.spawn.spawner import MARKER
+from scriptservice.protocol.fault_points import VARIABLE, arm, pending
+from scriptservice.protocol.journal_format import (
+    HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    Kind,
+    segment_bases,
+)
 from support.gates import Gate
 from support.oracle import Script, Trial, late, parent, printer, quick, stubborn, ticker
 from support.scripts import keeper_of

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from scriptservice.keeper.fault_points import KEEPER_POINTS, SERVER_POINTS, VARIABLE, arm, pending
+from scriptservice.protocol.fault_points import KEEPER_POINTS, SERVER_POINTS, VARIABLE, arm, pending
 from support.oracle import Script, Trial, every_kind, late, printer, quick, stubborn
 from support.scripts import keeper_of
 from support.service import ON_SQLITE, Service, eventually, new_directory, processes_with

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scriptservice.store.sqlite import sqlite_url
+from scriptservice.store.database.sqlite import sqlite_url
 from support.disks import fill, small_disk
 from support.gates import Gate
 from support.scripts import keeper_of, stop

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from scriptservice.keeper.journal import Kind, now_us
-from scriptservice.keeper.journal_writer import JournalWriter
-from scriptservice.keeper.linux import boot_id, process_stat
+from scriptservice.keeper.journal.journal_writer import JournalWriter
+from scriptservice.keeper.system.linux import boot_id, process_stat
+from scriptservice.protocol.clock import now_us
+from scriptservice.protocol.journal_format import Kind
 from support.oracle import Trial, endless
 from support.scripts import cgroup_of, keeper_of, unique_seconds
 from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually, processes_with

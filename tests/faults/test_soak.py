@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scriptservice.keeper.fault_points import VARIABLE
+from scriptservice.protocol.fault_points import VARIABLE
 from soak.run import soak
 from soak.verdict import Verdict
 from support.service import Service, new_directory

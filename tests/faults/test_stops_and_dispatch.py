@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2 as httpx
 import psutil
 
-from scriptservice.keeper.fault_points import VARIABLE, arm, pending
+from scriptservice.protocol.fault_points import VARIABLE, arm, pending
 from support.scripts import keeper_of
 from support.service import ON_BOTH, PATIENCE_SECONDS, Service, eventually, new_directory
 

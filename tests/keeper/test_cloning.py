@@ -19,12 +19,12 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from scriptservice.keeper.cgroup import own_cgroup
-from scriptservice.keeper.cloning import Cloning
-from scriptservice.keeper.process import NewProcess
-from scriptservice.keeper.spawn import Spawner
-from scriptservice.keeper.stages import Stage, read_report
-from scriptservice.keeper.users import ScriptUser
+from scriptservice.keeper.spawn.cloning import Cloning
+from scriptservice.keeper.spawn.exec_failure import Stage, read_report
+from scriptservice.keeper.spawn.new_process import NewProcess
+from scriptservice.keeper.spawn.script_user import ScriptUser
+from scriptservice.keeper.spawn.spawner import Spawner
+from scriptservice.keeper.tree.cgroup import own_cgroup
 from support.launcher import FAILED
 from support.needs import require
 from support.service import eventually

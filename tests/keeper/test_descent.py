@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from scriptservice.keeper.descent import DescentTree
-from scriptservice.keeper.linux import environment
-from scriptservice.keeper.spawn import MARKER
-from scriptservice.keeper.table import TreeState
+from scriptservice.keeper.spawn.spawner import MARKER
+from scriptservice.keeper.system.linux import environment
+from scriptservice.keeper.tree.descent import DescentTree
+from scriptservice.keeper.upgrade.upgrade_state import TreeState
 from support.service import PATIENCE_SECONDS, eventually
 
 LOOKS = 4_000  # of which some fifty fall into an exec

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scriptservice.keeper.linux import environment, environment_value, process_stat
+from scriptservice.keeper.system.linux import environment, environment_value, process_stat
 from support.service import eventually
 
 LOOKS = 1000

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from scriptservice.keeper.journal import Kind
-from scriptservice.keeper.protocol import SpawnSpec, encode, recorded_frame, stop_frame
+from scriptservice.protocol.frames import SpawnSpec, encode, recorded_frame, stop_frame
+from scriptservice.protocol.journal_format import Kind
 from support.gates import Gate
 from support.rig import Rig, lines_of
 from support.service import eventually

@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from scriptservice.keeper import handover
-from scriptservice.keeper.handover import HandoverError, check_table, from_bytes, to_bytes
-from scriptservice.keeper.journal import Kind
-from scriptservice.keeper.protocol import PROTOCOL_VERSION, SpawnSpec, encode
-from scriptservice.server.config import ServerConfig
+from scriptservice.keeper.upgrade import handover
+from scriptservice.keeper.upgrade.handover import HandoverError, check_table, from_bytes, to_bytes
+from scriptservice.protocol.frames import PROTOCOL_VERSION, SpawnSpec, encode
+from scriptservice.protocol.journal_format import Kind
+from scriptservice.server.startup.server_config import ServerConfig
 from support.gates import Gate
 from support.handovers import HANDOVERS, table_of_every_kind
 from support.rig import Rig

@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 from scriptservice.fleet.local import LocalKeeper
-from scriptservice.keeper.protocol import FrameBuffer, stop_frame
+from scriptservice.protocol.frames import FrameBuffer, stop_frame
 
 MESSAGE = "cannot use this database: it is not ours"
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scriptservice.keeper.cgroup import own_cgroup
-from scriptservice.keeper.stages import Stage
+from scriptservice.keeper.spawn.exec_failure import Stage
+from scriptservice.keeper.tree.cgroup import own_cgroup
 from support.launcher import FAILED, PROGRAM, launch, printed, status_of
 from support.needs import require
 from support.refusing import refusing

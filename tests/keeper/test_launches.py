@@ -14,12 +14,12 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from scriptservice.keeper.cgroup import own_cgroup
-from scriptservice.keeper.journal import Kind, segment_bases
-from scriptservice.keeper.journal_repair import scan
-from scriptservice.keeper.linux import process_stat
-from scriptservice.keeper.protocol import SpawnSpec
+from scriptservice.keeper.journal.journal_repair import scan
 from scriptservice.keeper.recovery import read_past
+from scriptservice.keeper.system.linux import process_stat
+from scriptservice.keeper.tree.cgroup import own_cgroup
+from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.journal_format import Kind, segment_bases
 from support.needs import require
 from support.rig import Rig
 from support.scripts import ask_to_stop, cgroup_of, gone, keeper_of, unique_seconds, zombies_of

@@ -14,8 +14,8 @@ from uuid import uuid4
 
 import pytest
 
-from scriptservice.keeper.journal import Kind
-from scriptservice.keeper.protocol import PROTOCOL_VERSION, encode
+from scriptservice.protocol.frames import PROTOCOL_VERSION, encode
+from scriptservice.protocol.journal_format import Kind
 from support.rig import Rig
 from support.service import PATIENCE_SECONDS, Service, eventually, new_directory
 

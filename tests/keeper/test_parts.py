@@ -11,20 +11,20 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from scriptservice.keeper.identity import Identity
-from scriptservice.keeper.journal import (
+from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.journal.journal_repair import repair, scan
+from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
+from scriptservice.keeper.recovery import read_past
+from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.system.identity import Identity
+from scriptservice.protocol.clock import now_us
+from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
-    JournalReader,
     Kind,
-    now_us,
     segment_path,
 )
-from scriptservice.keeper.journal_repair import repair, scan
-from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.ledger import Ledger
-from scriptservice.keeper.loop import Loop
-from scriptservice.keeper.recovery import read_past
+from scriptservice.protocol.journal_reader import JournalReader
 from support.service import PATIENCE_SECONDS
 
 COMMAND = str(uuid4())

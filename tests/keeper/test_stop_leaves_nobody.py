@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from scriptservice.keeper.linux import process_stat
+from scriptservice.keeper.system.linux import process_stat
 from support.gates import Gate
 from support.needs import require
 from support.scripts import ask_to_stop, gone, stop, unique_seconds

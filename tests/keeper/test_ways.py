@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from scriptservice.keeper.launcher import Launcher
-from scriptservice.keeper.process import NewProcess
-from scriptservice.keeper.users import ScriptUser
+from scriptservice.keeper.spawn.launcher import Launcher
+from scriptservice.keeper.spawn.new_process import NewProcess
+from scriptservice.keeper.spawn.script_user import ScriptUser
 from support import spawn_cases
 from support.launcher import PROGRAM
 from support.needs import require

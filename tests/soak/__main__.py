@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from scriptservice.keeper.fault_points import VARIABLE
+from scriptservice.protocol.fault_points import VARIABLE
 from soak.run import soak
 from soak.verdict import Verdict
 from support.postgres import databases

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from sqlalchemy.exc import DBAPIError
 
-from scriptservice.keeper.fault_points import KEEPER_POINTS, SERVER_POINTS, arm
+from scriptservice.protocol.fault_points import KEEPER_POINTS, SERVER_POINTS, arm
 from support.oracle import Trial
 from support.service import Service, eventually
 

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from scriptservice.store.engine import Database, open_database
-from scriptservice.store.sqlite import sqlite_url
-from scriptservice.store.tables import metadata
+from scriptservice.store.database.connect import open_database
+from scriptservice.store.database.engine import Database
+from scriptservice.store.database.sqlite import sqlite_url
+from scriptservice.store.database.tables import metadata
 from support.postgres import Databases
 from support.store import Store
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from scriptservice.errors import ConfigurationError
-from scriptservice.store.backup import back_up
-from scriptservice.store.engine import open_database
-from scriptservice.store.sqlite import sqlite_url
+from scriptservice.store.database.backup import back_up
+from scriptservice.store.database.connect import open_database
+from scriptservice.store.database.sqlite import sqlite_url
 from support.store import Store
 
 

@@ -8,13 +8,14 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DBAPIError
 
 from scriptservice.errors import StoreUnavailableError
-from scriptservice.store import commands as command_store
-from scriptservice.store import dispatching
-from scriptservice.store import hosts as host_store
-from scriptservice.store.continuity import Continuity
-from scriptservice.store.engine import READERS, Database, open_database, write_nothing
+from scriptservice.store.database.connect import open_database
+from scriptservice.store.database.continuity import Continuity
+from scriptservice.store.database.engine import READERS, Database, write_nothing
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import dispatching
+from scriptservice.store.queries import hosts as host_store
+from scriptservice.store.queries.journal_changes import OtherDatabaseError
 from scriptservice.store.reader import Reader
-from scriptservice.store.recording import OtherDatabaseError
 from scriptservice.store.writer import Writer
 from support.postgres import Databases
 from support.proxy import Proxy, proxy
@@ -320,7 +321,7 @@ def test_a_reader_is_told_that_there_is_no_answer(
 def test_slow_reads_do_not_keep_the_readers_from_others(
     postgres: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scriptservice.store.postgresql.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("scriptservice.store.database.postgresql.PATIENCE_SECONDS", 1.0)
     url = postgres.migrated()
     database = open_database(url)
 

@@ -8,9 +8,9 @@ from sqlalchemy.exc import IntegrityError
 
 from scriptservice.errors import UnknownCommandError
 from scriptservice.model import OnOutputLimit, Origin, Status
-from scriptservice.store import commands as command_store
-from scriptservice.store import dispatching
-from scriptservice.store.commands import Inserter
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import dispatching
+from scriptservice.store.queries.commands import Inserter
 from support.store import CREATED, KEEPER, Store
 
 EVERYTHING = {

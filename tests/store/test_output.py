@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scriptservice.model import Status, Stream
-from scriptservice.store import output as output_store
-from scriptservice.store import requests
-from scriptservice.store.recording import Chunk
-from scriptservice.store.requests import Deletion
+from scriptservice.store.queries import output as output_store
+from scriptservice.store.queries import requests
+from scriptservice.store.queries.journal_changes import Chunk
+from scriptservice.store.queries.requests import Deletion
 from support.store import Store
 
 PIECES = st.lists(

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from scriptservice.model import Command, Filter, Status
-from scriptservice.store import dispatching, listing, walks
-from scriptservice.store.time_slice import TimeSlice
+from scriptservice.store.queries import dispatching
+from scriptservice.store.queries.listing import listing, walks
+from scriptservice.store.queries.listing.time_slice import TimeSlice
 from support.store import CREATED, Store
 
 

@@ -12,12 +12,12 @@ from sqlalchemy import event
 
 from scriptservice.errors import UnknownCommandError
 from scriptservice.model import Command, Status, Stream
-from scriptservice.server import parts as parts_module
-from scriptservice.server.feed import Feed, Follower
-from scriptservice.server.parts import Parts
-from scriptservice.store import requests
+from scriptservice.server.commands.feed import Feed, Follower
+from scriptservice.server.output import block_cache as parts_module
+from scriptservice.server.output.block_cache import Parts
+from scriptservice.store.queries import requests
+from scriptservice.store.queries.journal_changes import Chunk
 from scriptservice.store.reader import Reader
-from scriptservice.store.recording import Chunk
 from support.service import PATIENCE_SECONDS
 from support.store import CREATED, Store
 

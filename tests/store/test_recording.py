@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from scriptservice.model import Outcome, Status
-from scriptservice.store import hosts as host_store
-from scriptservice.store.hosts import Host
-from scriptservice.store.recording import (
+from scriptservice.store.queries import hosts as host_store
+from scriptservice.store.queries.hosts import Host
+from scriptservice.store.queries.journal_changes import (
     Change,
     Chunk,
     OtherDatabaseError,

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, text
 
-from scriptservice.store import hosts, time_slice
-from scriptservice.store.engine import READERS, SCANNERS, Database
+from scriptservice.store.database.engine import READERS, SCANNERS, Database
+from scriptservice.store.queries import hosts
+from scriptservice.store.queries.listing import time_slice
+from scriptservice.store.queries.listing.time_slice import TimeSlice
 from scriptservice.store.reader import CROWDED_SCAN_SECONDS, SCAN_NICE, SCAN_SECONDS, Reader
-from scriptservice.store.time_slice import TimeSlice
 
 SECONDS = 30
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"

@@ -22,16 +22,17 @@ from sqlalchemy.schema import CreateIndex
 
 from scriptservice.errors import ConfigurationError, StoreUnavailableError, TablesInUseError
 from scriptservice.model import Stream
-from scriptservice.store import commands as command_store
-from scriptservice.store import hosts as host_store
-from scriptservice.store import output as output_store
-from scriptservice.store import tokens as token_store
-from scriptservice.store.engine import Database, connect_database, open_database
-from scriptservice.store.migrations import _config, known_revisions
-from scriptservice.store.postgresql import MIGRATION_LOCK
-from scriptservice.store.schema import SCHEMA, migrate_schema, prepare_schema, schema_of
-from scriptservice.store.sqlite import sqlite_url
-from scriptservice.store.tables import commands, metadata
+from scriptservice.store.database.connect import connect_database, open_database
+from scriptservice.store.database.engine import Database
+from scriptservice.store.database.migrations import _config, known_revisions
+from scriptservice.store.database.postgresql import MIGRATION_LOCK
+from scriptservice.store.database.schema import SCHEMA, migrate_schema, prepare_schema, schema_of
+from scriptservice.store.database.sqlite import sqlite_url
+from scriptservice.store.database.tables import commands, metadata
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import hosts as host_store
+from scriptservice.store.queries import output as output_store
+from scriptservice.store.queries import tokens as token_store
 from support.postgres import Databases
 from support.service import PATIENCE_SECONDS, eventually
 from support.store import Store
@@ -234,8 +235,8 @@ def behind(url: str) -> Database:
 def test_a_migration_behind_a_dump_holds_nobody_up(
     postgres: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scriptservice.store.schema.LOCK_MILLISECONDS", 300)
-    monkeypatch.setattr("scriptservice.store.schema.PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("scriptservice.store.database.schema.LOCK_MILLISECONDS", 300)
+    monkeypatch.setattr("scriptservice.store.database.schema.PAUSE_SECONDS", 0.1)
     url = postgres.empty()
     database = behind(url)
     present = inspect(database.migrating).get_table_names()
@@ -286,7 +287,7 @@ def test_migrate_says_that_it_waits(postgres: Databases) -> None:
 def test_whoever_migrates_second_waits_for_the_first(
     postgres: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scriptservice.store.schema.LOCK_MILLISECONDS", 50)
+    monkeypatch.setattr("scriptservice.store.database.schema.LOCK_MILLISECONDS", 50)
     url = postgres.empty()
     # Also where the server's own default would cut the wait.
     postgres.execute(f"ALTER DATABASE {make_url(url).database} SET lock_timeout = '50ms'")
@@ -432,7 +433,7 @@ def test_readers_of_postgresql_change_nothing(postgres: Databases) -> None:
 def test_one_server_alone_may_write_to_postgresql(
     postgres: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scriptservice.store.postgresql.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("scriptservice.store.database.postgresql.LOCK_SECONDS", 0.2)
     url = postgres.migrated()
     first, second = open_database(url), open_database(url)
     with first.writing.connect() as connection:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from scriptservice.errors import StoreUnavailableError
-from scriptservice.server.sessions import IDLE_SECONDS, LIFE_SECONDS, Sessions
-from scriptservice.server.tokens import Tokens
-from scriptservice.store import hosts as host_store
-from scriptservice.store import sessions
-from scriptservice.store.engine import Database
-from scriptservice.store.tokens import Token, digest
+from scriptservice.server.access.page_sessions import IDLE_SECONDS, LIFE_SECONDS, Sessions
+from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.store.database.engine import Database
+from scriptservice.store.queries import hosts as host_store
+from scriptservice.store.queries import sessions
+from scriptservice.store.queries.tokens import Token, digest
 from scriptservice.store.writer import Writer
 from support.service import eventually
 from support.store import Store

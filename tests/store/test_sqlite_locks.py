@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from subprocess import PIPE
 
-from scriptservice.store.engine import open_database
-from scriptservice.store.sqlite import sqlite_url
+from scriptservice.store.database.connect import open_database
+from scriptservice.store.database.sqlite import sqlite_url
 
 SUCCESSOR = """
 import sys

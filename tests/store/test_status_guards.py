@@ -8,10 +8,10 @@ import pytest
 
 from scriptservice.errors import AlreadyFinishedError, NotFinishedError, UnknownCommandError
 from scriptservice.model import Outcome, Status, may_become
-from scriptservice.store import dispatching, requests
-from scriptservice.store.dispatching import Ending, Mark
-from scriptservice.store.recording import Change, RecordingConflictError
-from scriptservice.store.requests import Deletion, StopRequest
+from scriptservice.store.queries import dispatching, requests
+from scriptservice.store.queries.dispatching import Ending, Mark
+from scriptservice.store.queries.journal_changes import Change, RecordingConflictError
+from scriptservice.store.queries.requests import Deletion, StopRequest
 from support.store import KEEPER, Store
 
 AT = 77

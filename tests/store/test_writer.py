@@ -12,12 +12,13 @@ import pytest
 from sqlalchemy import Connection, func, insert, select, text
 
 from scriptservice.errors import StorageFullError, StoreUnavailableError
-from scriptservice.store import tokens as token_store
-from scriptservice.store.engine import Database, open_database
+from scriptservice.store.database.connect import open_database
+from scriptservice.store.database.engine import Database
+from scriptservice.store.database.sqlite import sqlite_url
+from scriptservice.store.database.tables import tokens
+from scriptservice.store.queries import tokens as token_store
+from scriptservice.store.queries.tokens import Token
 from scriptservice.store.reader import Reader
-from scriptservice.store.sqlite import sqlite_url
-from scriptservice.store.tables import tokens
-from scriptservice.store.tokens import Token
 from scriptservice.store.writer import BATCH, Writer
 from support.service import PATIENCE_SECONDS
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.handover import FORMAT, to_bytes
-from scriptservice.keeper.journal import Kind
-from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.keeper.table import (
+from scriptservice.keeper.upgrade.handover import FORMAT, to_bytes
+from scriptservice.keeper.upgrade.upgrade_state import (
     ChildState,
     CommandState,
     EndedState,
@@ -26,7 +24,9 @@ from scriptservice.keeper.table import (
     UpgradeState,
     UserState,
 )
-from scriptservice.server.config import ServerConfig
+from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.journal_format import Kind
+from scriptservice.server.startup.server_config import ServerConfig
 
 HANDOVERS = Path(__file__).parents[1] / "keeper" / "handovers"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scriptservice.keeper import launcher
-from scriptservice.keeper.stages import Stage, read_report
+from scriptservice.keeper.spawn import launcher
+from scriptservice.keeper.spawn.exec_failure import Stage, read_report
 from support.service import PATIENCE_SECONDS
 
 PROGRAM = Path(launcher.__file__).with_suffix("")

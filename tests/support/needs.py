@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from scriptservice.keeper import launcher
-from scriptservice.keeper.cgroup import CgroupTree
+from scriptservice.keeper.spawn import launcher
+from scriptservice.keeper.tree.cgroup import CgroupTree
 
 PREFIX = "needs_"
 SCRIPTS = Path(__file__).parents[2] / "scripts"

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import make_url
 
-from scriptservice.store.engine import open_database
+from scriptservice.store.database.connect import open_database
 from support.needs import require
 from support.service import PATIENCE_SECONDS, eventually, new_directory
 

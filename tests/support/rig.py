@@ -12,9 +12,9 @@ from typing import Any
 from uuid import uuid4
 
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.journal import SEGMENT_HEADER_BYTES, Kind, Record, segment_bases
-from scriptservice.keeper.journal_repair import output_length, scan
-from scriptservice.keeper.protocol import Frame, FrameBuffer, SpawnSpec, encode
+from scriptservice.keeper.journal.journal_repair import output_length, scan
+from scriptservice.protocol.frames import Frame, FrameBuffer, SpawnSpec, encode
+from scriptservice.protocol.journal_format import SEGMENT_HEADER_BYTES, Kind, Record, segment_bases
 from support.service import PATIENCE_SECONDS, eventually, new_directory
 
 PUPPET = """

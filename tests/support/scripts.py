@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from scriptservice.keeper.linux import process_stat
+from scriptservice.keeper.system.linux import process_stat
 from support.service import PATIENCE_SECONDS, Service, eventually, processes_with
 
 

@@ -20,8 +20,8 @@ import psutil
 import pytest
 from sqlalchemy import Connection, text
 
-from scriptservice.store.engine import connect_database
-from scriptservice.store.sqlite import sqlite_url
+from scriptservice.store.database.connect import connect_database
+from scriptservice.store.database.sqlite import sqlite_url
 from support.needs import require
 
 PATIENCE_SECONDS = 180.0

@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from scriptservice.keeper.cloning import Cloning
-from scriptservice.keeper.forking import Forking
-from scriptservice.keeper.launcher import Launcher
-from scriptservice.keeper.linux import process_stat
-from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.keeper.spawn import Spawned, Spawner, SpawnError
-from scriptservice.keeper.users import ScriptUser
+from scriptservice.keeper.spawn.cloning import Cloning
+from scriptservice.keeper.spawn.forking import Forking
+from scriptservice.keeper.spawn.launcher import Launcher
+from scriptservice.keeper.spawn.script_user import ScriptUser
+from scriptservice.keeper.spawn.spawner import Spawned, Spawner, SpawnError
+from scriptservice.keeper.system.linux import process_stat
+from scriptservice.protocol.frames import SpawnSpec
 
 USER = ScriptUser(59999, 59998, (7, 8), "someone", None, changes=True)
 SPEC = SpawnSpec("", "echo $0; id -u; id -G; pwd; cat", ["/bin/bash"], ["x"], stdin="in\n")

@@ -8,11 +8,11 @@ from sqlalchemy import Connection, func, select, update
 
 from scriptservice.ids import new_id
 from scriptservice.model import Command, Origin, Status, Submission
-from scriptservice.store import commands as command_store
-from scriptservice.store import hosts as host_store
-from scriptservice.store.engine import Database
-from scriptservice.store.recording import Change, Chunk, Recording, record
-from scriptservice.store.tables import commands, metadata
+from scriptservice.store.database.engine import Database
+from scriptservice.store.database.tables import commands, metadata
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import hosts as host_store
+from scriptservice.store.queries.journal_changes import Change, Chunk, Recording, record
 
 CREATED = 1_795_450_800_000_000
 KEEPER = "a keeper's identity"

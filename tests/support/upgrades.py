@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 import scriptservice
-from scriptservice.keeper.report import Report, read_report
+from scriptservice.protocol.upgrade_report import Report, read_report
 from support.service import Service, eventually, new_directory
 
 

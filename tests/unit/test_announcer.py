@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from scriptservice.keeper.announcer import FOLLOWED_SECONDS, TELL_SECONDS, Announcer
-from scriptservice.keeper.loop import Loop
+from scriptservice.keeper.child.position_updates import FOLLOWED_SECONDS, TELL_SECONDS, Announcer
+from scriptservice.keeper.system.event_loop import Loop
 
 
 @dataclass

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from scriptservice.errors import ValidationError
-from scriptservice.server.body_budget import MOST_WAITING, BodyBudget
-from scriptservice.server.problems import ProblemError
-from scriptservice.server.routes.requests import JSON_FIELDS, JSON_VALUES, json_body
-from scriptservice.server.schemas import SubmitBody
+from scriptservice.server.commands.request_models import SubmitBody
+from scriptservice.server.http.body_budget import MOST_WAITING, BodyBudget
+from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.routes.request_parts import JSON_FIELDS, JSON_VALUES, json_body
 
 
 async def in_order() -> list[str]:

@@ -4,7 +4,14 @@ import json
 import re
 from pathlib import Path
 
-from scriptservice.server import answers, problems
+from scriptservice.server.commands.request_models import (
+    ListQuery,
+    OutputQuery,
+    SignInBody,
+    StopBody,
+    SubmitBody,
+)
+from scriptservice.server.http import problem_responses, response_models
 from scriptservice.server.routes import (
     commands,
     events,
@@ -15,7 +22,6 @@ from scriptservice.server.routes import (
     page,
     session,
 )
-from scriptservice.server.schemas import ListQuery, OutputQuery, SignInBody, StopBody, SubmitBody
 from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -44,25 +50,28 @@ def test_every_field_and_parameter_is_in_the_document() -> None:
         assert f"`?{name}=" in text, name
     for name in OutputQuery.model_fields:
         assert f"{name}=" in text, name
-    for kind in problems.TITLES:
+    for kind in problem_responses.TITLES:
         assert f"`{kind}`" in text, kind
 
 
 def test_a_command_has_the_fields_of_the_document_and_of_openapi() -> None:
     text = (DOCS / "api.md").read_text()
     example = json.loads(re.search(r"```json\n(.*?)```", text, re.DOTALL)[1])
-    assert list(answers.Command.model_json_schema()["properties"].keys() - example.keys()) == []
-    assert example.keys() == answers.Command.model_fields.keys()
-    assert answers.CommandEvent.model_fields.keys() == example.keys() - {"script"}
+    assert (
+        list(response_models.Command.model_json_schema()["properties"].keys() - example.keys())
+        == []
+    )
+    assert example.keys() == response_models.Command.model_fields.keys()
+    assert response_models.CommandEvent.model_fields.keys() == example.keys() - {"script"}
     item = (example.keys() - {"script", "args", "env"}) | {"script_preview"}
-    assert answers.CommandItem.model_fields.keys() == item
+    assert response_models.CommandItem.model_fields.keys() == item
     for name in StopBody.model_fields:
         assert f'"{name}"' in text, name
-    for name in answers.OutputEvent.model_fields:
+    for name in response_models.OutputEvent.model_fields:
         assert f'"{name}"' in text, name
-    for name in [*SignInBody.model_fields, *answers.Session.model_fields]:
+    for name in [*SignInBody.model_fields, *response_models.Session.model_fields]:
         assert f'"{name}"' in text, name
-    for name in answers.Host.model_fields:
+    for name in response_models.Host.model_fields:
         assert f'"{name}"' in text, name
 
 

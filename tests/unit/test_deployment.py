@@ -14,10 +14,10 @@ import yaml
 from image.compose import ComposeService, read_compose
 from image.dockerfile import Stage, parse
 from image.ignored import Ignored
-from scriptservice.cli import given
+from scriptservice.cli import service_environment
 from scriptservice.cli.main import main
 from scriptservice.keeper.keeper import FINISH_SECONDS
-from scriptservice.keeper.users import SERVICE_USER
+from scriptservice.keeper.spawn.script_user import SERVICE_USER
 from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
 from support.service import PATIENCE_SECONDS
 
@@ -112,8 +112,8 @@ def test_what_is_made_here_stays_here() -> None:
         "docs/node_modules",
         "web/node_modules",
         "web/node_modules/vite/package.json",
-        "src/scriptservice/keeper/launcher",
-        "src/scriptservice/keeper/clone.so",
+        "src/scriptservice/keeper/spawn/launcher",
+        "src/scriptservice/keeper/spawn/clone.so",
         "src/scriptservice/ui",
         "src/scriptservice/ui/assets/index.js",
         "src/scriptservice/__pycache__/ids.cpython-313.pyc",
@@ -126,10 +126,10 @@ def test_what_is_made_here_stays_here() -> None:
         "hatch_build.py",
         "launcher/launcher.c",
         "launcher/kernel.h",
-        "src/scriptservice/keeper/launcher.py",
+        "src/scriptservice/keeper/spawn/launcher.py",
         "web/package-lock.json",
         "web/src/main.ts",
-        "src/scriptservice/server/page.py",
+        "src/scriptservice/server/page/page_files.py",
     ):
         assert not ignored(path), path
 
@@ -173,7 +173,7 @@ def test_the_launcher_is_built_by_the_same_python_with_a_compiler(stages: list[S
     wheel = next(stage for stage in stages if stage.name == "wheel")
     steps = [each for each in wheel.instructions if each.name in {"COPY", "RUN"}]
     (taken,) = [each for each in steps if each.flags.get("from") == "launcher"]
-    built = "src/scriptservice/keeper"
+    built = "src/scriptservice/keeper/spawn"
     assert taken.words == [f"/build/{built}", f"./{built}"]
     (building,) = [each for each in steps if "pip wheel" in each.text]
     assert steps.index(taken) < steps.index(building)
@@ -222,7 +222,7 @@ def test_the_images_user_is_the_one_that_scripts_run_as(image: Stage) -> None:
 
 def test_every_variable_is_a_setting(image: Stage, app: ComposeService) -> None:
     assert image.environment.keys() <= SETTINGS
-    assert app.fields["environment"].keys() <= SETTINGS | {given.TOKEN_NAME}
+    assert app.fields["environment"].keys() <= SETTINGS | {service_environment.TOKEN_NAME}
 
 
 def test_port_and_directory_are_the_same_everywhere(image: Stage, app: ComposeService) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import scriptservice
-from scriptservice.keeper.fault_points import POINTS, VARIABLE, arm, pending, reached
+from scriptservice.protocol.fault_points import POINTS, VARIABLE, arm, pending, reached
 
-PASSED = "from scriptservice.keeper.fault_points import reached\nreached('journal.append')\n"
+PASSED = "from scriptservice.protocol.fault_points import reached\nreached('journal.append')\n"
 
 
 def test_each_is_reached_in_one_place() -> None:

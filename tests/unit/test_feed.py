@@ -5,10 +5,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from scriptservice.fleet.news import Step
+from scriptservice.fleet.notifications import Step
 from scriptservice.ids import new_id
 from scriptservice.model import NOTHING_KNOWN, Status
-from scriptservice.server.feed import Feed, Follower
+from scriptservice.server.commands.feed import Feed, Follower
 
 MINE, OTHER = new_id(), new_id()
 

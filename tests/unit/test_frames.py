@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scriptservice.keeper.protocol import (
+from scriptservice.protocol.frames import (
     MAX_FRAME_BYTES,
     FrameBuffer,
     SpawnSpec,

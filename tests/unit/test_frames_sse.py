@@ -5,8 +5,8 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scriptservice.server.frames import ADJACENT_MICROSECONDS, output_frames
-from scriptservice.store.recording import Chunk
+from scriptservice.server.output.sse_frames import ADJACENT_MICROSECONDS, output_frames
+from scriptservice.store.queries.journal_changes import Chunk
 from support.sse import Event, assert_contiguous, of_stream, parse
 
 LATER = ADJACENT_MICROSECONDS + 1

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scriptservice.server.gathering import AT_ONCE_BYTES, GatheringTransport
+from scriptservice.server.http.write_coalescing import AT_ONCE_BYTES, GatheringTransport
 
 
 class Sent(asyncio.Transport):

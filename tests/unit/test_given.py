@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scriptservice.cli.given import read_environment, without_given
 from scriptservice.cli.main import main
+from scriptservice.cli.service_environment import read_environment, without_given
 from scriptservice.errors import ConfigurationError
 
 TOKEN = "sixteen-letters!"

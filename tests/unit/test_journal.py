@@ -13,21 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scriptservice.keeper import journal_writer
-from scriptservice.keeper.journal import (
+from scriptservice.keeper.journal import journal_writer
+from scriptservice.keeper.journal.journal_repair import repair, scan
+from scriptservice.keeper.journal.journal_writer import JournalWriter
+from scriptservice.keeper.journal.stored_position import RecordedPosition
+from scriptservice.keeper.system.linux import boot_id
+from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
-    JournalDamagedError,
-    JournalGapError,
-    JournalReader,
     Kind,
     segment_bases,
     segment_path,
 )
-from scriptservice.keeper.journal_repair import repair, scan
-from scriptservice.keeper.journal_writer import JournalWriter
-from scriptservice.keeper.linux import boot_id
-from scriptservice.keeper.recorded import RecordedPosition
+from scriptservice.protocol.journal_reader import (
+    JournalDamagedError,
+    JournalGapError,
+    JournalReader,
+)
 
 IDS = [uuid4().bytes for _ in range(3)]
 

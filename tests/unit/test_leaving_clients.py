@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from scriptservice.server.problems import ProblemError
-from scriptservice.server.routes.requests import while_client_stays
+from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.routes.request_parts import while_client_stays
 
 
 def request_of(*messages: str) -> Request:

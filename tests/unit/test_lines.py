@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scriptservice.keeper.lines import LINE_BYTES, Lines
+from scriptservice.protocol.log_lines import LINE_BYTES, Lines
 from support.service import PATIENCE_SECONDS
 
 AT = 1_795_450_800_000_007

@@ -12,9 +12,7 @@ from pydantic import ValidationError as PydanticValidationError
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Submission
-from scriptservice.server.problems import ProblemError
-from scriptservice.server.routes.requests import json_body
-from scriptservice.server.schemas import (
+from scriptservice.server.commands.request_models import (
     ListQuery,
     OutputQuery,
     StopBody,
@@ -24,6 +22,8 @@ from scriptservice.server.schemas import (
     list_moment,
     single_and_repeated,
 )
+from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.routes.request_parts import json_body
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50)
 SECONDS = st.floats(min_value=0, max_value=3600)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scriptservice.server.door import parse_host
-from scriptservice.server.sessions import COOKIE, SECURE_COOKIE, SessionCookies
-from scriptservice.server.sign_in import CODE_SECONDS, TRIES, TRY_SECONDS, OneTimeCode, Tries
+from scriptservice.server.access.origin_check import parse_host
+from scriptservice.server.access.page_sessions import COOKIE, SECURE_COOKIE, SessionCookies
+from scriptservice.server.access.sign_in import CODE_SECONDS, TRIES, TRY_SECONDS, OneTimeCode, Tries
 
 
 class Clock:

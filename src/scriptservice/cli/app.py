@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from scriptservice.cli import act, look, run
+from scriptservice.cli import change, run, show
 
 app = typer.Typer(
     name="scriptservice",
@@ -14,12 +14,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("run", no_args_is_help=True)(run.run)
-app.command("list")(look.list_commands)
-app.command("show", no_args_is_help=True)(look.show)
-app.command("logs", no_args_is_help=True)(look.logs)
-app.command("stop", no_args_is_help=True)(act.stop)
-app.command("rerun", no_args_is_help=True)(act.rerun)
-app.command("delete", no_args_is_help=True)(act.delete)
+app.command("list")(show.list_commands)
+app.command("show", no_args_is_help=True)(show.show)
+app.command("logs", no_args_is_help=True)(show.logs)
+app.command("stop", no_args_is_help=True)(change.stop)
+app.command("rerun", no_args_is_help=True)(change.rerun)
+app.command("delete", no_args_is_help=True)(change.delete)
 
 
 @app.command("serve", context_settings={"ignore_unknown_options": True, "help_option_names": []})

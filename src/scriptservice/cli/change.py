@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from scriptservice.cli.find import SHORT, full_id
+from scriptservice.cli.command_ids import SHORT, full_id
 from scriptservice.cli.options import (
     NO,
     USAGE,

@@ -73,8 +73,8 @@ def _run(
 
 
 def _migrate(settings: Settings, _: dict[str, Any]) -> None:
-    from scriptservice.store.engine import connect_database
-    from scriptservice.store.schema import migrate_schema
+    from scriptservice.store.database.connect import connect_database
+    from scriptservice.store.database.schema import migrate_schema
 
     database = connect_database(settings.database_url)
     try:
@@ -100,7 +100,7 @@ class _Waiting:
 
 
 def _backup(settings: Settings, given: dict[str, Any]) -> None:
-    from scriptservice.store.backup import back_up
+    from scriptservice.store.database.backup import back_up
 
     url = settings.database_url
     if not url.startswith("sqlite:///"):

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from scriptservice.cli import terminal
-from scriptservice.cli.elapsed import ElapsedLine
-from scriptservice.cli.find import SHORT
+from scriptservice.cli.command_ids import SHORT
 from scriptservice.cli.options import USAGE, AsJson, Label, Url, explain, fail, pairs, print_json
+from scriptservice.cli.waiting_line import ElapsedLine
 from scriptservice.client import Chunk, Client, Command
 from scriptservice.client.follow import chunk_json
 from scriptservice.client.problems import ClientError, ConnectionLostError

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from scriptservice.cli.given import Given, read_environment, without_given
+from scriptservice.cli.service_environment import Given, read_environment, without_given
 from scriptservice.errors import ConfigurationError
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.server.config import ServerConfig
+from scriptservice.server.startup.server_config import ServerConfig
 from scriptservice.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 
 

@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from scriptservice.cli import terminal
-from scriptservice.cli.elapsed import duration
-from scriptservice.cli.find import SHORT, full_id
+from scriptservice.cli.command_ids import SHORT, full_id
 from scriptservice.cli.options import (
     USAGE,
     AsJson,
@@ -30,6 +29,7 @@ from scriptservice.cli.run import (
     RETRY_SECONDS,
     say_how_to_go_on,
 )
+from scriptservice.cli.waiting_line import duration
 from scriptservice.client import Command
 from scriptservice.client.problems import ConnectionLostError
 

@@ -12,7 +12,7 @@ import click
 
 from scriptservice.cli.serve import setting_option
 from scriptservice.errors import ConfigurationError
-from scriptservice.keeper.report import Report, read_report
+from scriptservice.protocol.upgrade_report import Report, read_report
 from scriptservice.settings import load_settings
 
 WAIT_SECONDS = 300.0

@@ -14,9 +14,9 @@ streams together again after a break; ``types`` and ``problems`` are what comes 
 server, store or keeper is imported.
 """
 
-from scriptservice.client.aio import AsyncClient
+from scriptservice.client.async_client import AsyncClient
+from scriptservice.client.client import Client
 from scriptservice.client.follow import Chunk
-from scriptservice.client.sync import Client
 from scriptservice.client.types import Command, Host, Result
 
 __all__ = ["AsyncClient", "Chunk", "Client", "Command", "Host", "Result"]

@@ -10,10 +10,10 @@ from typing import Any, Self, TypeVar
 import httpx2 as httpx
 
 from scriptservice.client import flows
-from scriptservice.client.connection import Connection, connection
 from scriptservice.client.follow import Chunk, Follower
 from scriptservice.client.problems import ClientError, error_of
 from scriptservice.client.retry import SILENCE_SECONDS, Retry, silence_seconds_of
+from scriptservice.client.service_address import Connection, connection
 from scriptservice.client.types import Command, Host, Result
 
 T = TypeVar("T")

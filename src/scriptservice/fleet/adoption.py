@@ -7,7 +7,7 @@ decided about a command.
 from functools import partial
 
 from scriptservice.fleet.dispatcher import Dispatcher
-from scriptservice.store import dispatching
+from scriptservice.store.queries import dispatching
 from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import until_stored
 

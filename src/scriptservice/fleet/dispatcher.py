@@ -15,18 +15,18 @@ from scriptservice.errors import (
     StoreUnavailableError,
     UnknownCommandError,
 )
-from scriptservice.fleet.expiry import Expiry, Place, ended_step
-from scriptservice.fleet.folding import INCOMPLETE, by_its_exit
-from scriptservice.fleet.news import Recorded, Step
+from scriptservice.fleet.journal_folding import INCOMPLETE, by_its_exit
+from scriptservice.fleet.notifications import Recorded, Step
+from scriptservice.fleet.queue_timeouts import Expiry, Place, ended_step
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import Transport
-from scriptservice.keeper.fault_points import reached
-from scriptservice.keeper.journal import now_us
-from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.model import Command, Origin, Status, Submission
-from scriptservice.store import commands as command_store
-from scriptservice.store import dispatching
-from scriptservice.store.commands import Repeated
+from scriptservice.protocol.clock import now_us
+from scriptservice.protocol.fault_points import reached
+from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import dispatching
+from scriptservice.store.queries.commands import Repeated
 from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import AGAIN_SECONDS, until_stored
 from scriptservice.store.writer import Writer

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from scriptservice.fleet.news import Step
-from scriptservice.keeper.journal import Kind, Record
+from scriptservice.fleet.notifications import Step
 from scriptservice.model import Outcome, Status, may_become, signal_name
-from scriptservice.store.output import CHUNK_BYTES
-from scriptservice.store.recording import Chunk, RecordingConflictError
+from scriptservice.protocol.journal_format import Kind, Record
+from scriptservice.store.queries.journal_changes import Chunk, RecordingConflictError
+from scriptservice.store.queries.output import CHUNK_BYTES
 
 _INTERRUPTED = "its keeper died before its end was on record; its output may be incomplete"
 INCOMPLETE = "a part of its record is missing; its output may be incomplete"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from scriptservice.fleet.transport import Held, HostState
-from scriptservice.keeper.journal import JournalReader, Record
-from scriptservice.keeper.protocol import (
+from scriptservice.protocol.frames import (
     PROTOCOL_VERSION,
     Frame,
     FrameBuffer,
@@ -18,6 +17,8 @@ from scriptservice.keeper.protocol import (
     recorded_frame,
     stop_frame,
 )
+from scriptservice.protocol.journal_format import Record
+from scriptservice.protocol.journal_reader import JournalReader
 
 STATE_SECONDS = 2.0
 HELD_SECONDS = 10.0

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from enum import Enum, auto
 from uuid import UUID
 
-from scriptservice.fleet.news import Step
-from scriptservice.keeper.journal import now_us
+from scriptservice.fleet.notifications import Step
 from scriptservice.model import NOTHING_KNOWN, Outcome, Status
-from scriptservice.store import dispatching
+from scriptservice.protocol.clock import now_us
+from scriptservice.store.queries import dispatching
 from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 

@@ -12,27 +12,23 @@ from uuid import UUID
 
 import structlog
 
-from scriptservice.fleet.folding import Batch, Live, apply
-from scriptservice.fleet.news import Recorded, Step
+from scriptservice.fleet.journal_folding import Batch, Live, apply
+from scriptservice.fleet.notifications import Recorded, Step
 from scriptservice.fleet.transport import Transport
-from scriptservice.keeper.fault_points import reached
-from scriptservice.keeper.journal import (
-    JournalDamagedError,
-    JournalGapError,
-    Kind,
-    Record,
-    now_us,
-)
 from scriptservice.model import Command, Status
-from scriptservice.store import dispatching
-from scriptservice.store.reader import Reader
-from scriptservice.store.recording import (
+from scriptservice.protocol.clock import now_us
+from scriptservice.protocol.fault_points import reached
+from scriptservice.protocol.journal_format import Kind, Record
+from scriptservice.protocol.journal_reader import JournalDamagedError, JournalGapError
+from scriptservice.store.queries import dispatching
+from scriptservice.store.queries.journal_changes import (
     NEVER_STARTED,
     Change,
     Recording,
     RecordingConflictError,
     record,
 )
+from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 

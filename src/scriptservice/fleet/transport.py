@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from scriptservice.keeper.journal import Record
-from scriptservice.keeper.protocol import SpawnSpec
+from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.journal_format import Record
 
 
 @dataclass(frozen=True, slots=True)

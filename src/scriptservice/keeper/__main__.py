@@ -6,7 +6,7 @@
 
 import sys
 
-from scriptservice.keeper.linux import hide_from_ptrace
+from scriptservice.protocol.prctl import hide_from_ptrace
 
 if __name__ == "__main__":
     # Before anything secret is in this process.
@@ -15,9 +15,9 @@ if __name__ == "__main__":
     import os
 
     from scriptservice.keeper.config import KeeperConfig
-    from scriptservice.keeper.handover import check, read
     from scriptservice.keeper.keeper import go_on, main
-    from scriptservice.keeper.log import start_logging
+    from scriptservice.keeper.system.keeper_log import start_logging
+    from scriptservice.keeper.upgrade.handover import check, read
 
     mode, number = sys.argv[1], int(sys.argv[2])
     if mode == "--check-handover":

@@ -13,33 +13,34 @@ from resource import struct_rusage
 from typing import Any
 from uuid import UUID
 
-from scriptservice.keeper.announcer import Announcer
-from scriptservice.keeper.cgroup import CgroupTree
-from scriptservice.keeper.child import Child
-from scriptservice.keeper.command import RunningCommand, Surroundings
+from scriptservice.keeper.child.position_updates import Announcer
+from scriptservice.keeper.child.supervisor import Child
+from scriptservice.keeper.command.command import RunningCommand, Surroundings
+from scriptservice.keeper.command.ended_ids import EndedCommands
+from scriptservice.keeper.command.start_queue import Waiting
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.descent import DescentTree
-from scriptservice.keeper.ended import EndedCommands
-from scriptservice.keeper.fault_points import reached
-from scriptservice.keeper.identity import Identity
-from scriptservice.keeper.journal import Kind
-from scriptservice.keeper.journal_repair import repair
-from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.ledger import Ledger
-from scriptservice.keeper.linux import become_subreaper, forbid_new_privileges, signal_process
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.loop import Loop
-from scriptservice.keeper.notify import Manager
-from scriptservice.keeper.protocol import PROTOCOL_VERSION, Frame, SpawnSpec
-from scriptservice.keeper.reaper import Reaper
-from scriptservice.keeper.recorded import RecordedPosition
+from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.journal.journal_repair import repair
+from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
+from scriptservice.keeper.journal.stored_position import RecordedPosition
 from scriptservice.keeper.recovery import Past, read_past, recover, snapshot_of
-from scriptservice.keeper.spawn import default_signals
-from scriptservice.keeper.start import StartError, open_standard_descriptors, prepare, take_over
-from scriptservice.keeper.table import Table, UpgradeState
-from scriptservice.keeper.tree import Tree
-from scriptservice.keeper.upgrade import SIGNALS, Upgrade
-from scriptservice.keeper.waiting import Waiting
+from scriptservice.keeper.spawn.spawner import default_signals
+from scriptservice.keeper.startup import StartError, open_standard_descriptors, prepare, take_over
+from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.system.identity import Identity
+from scriptservice.keeper.system.keeper_log import logger
+from scriptservice.keeper.system.linux import signal_process
+from scriptservice.keeper.system.reaper import Reaper
+from scriptservice.keeper.system.service_manager import Manager
+from scriptservice.keeper.tree.cgroup import CgroupTree
+from scriptservice.keeper.tree.descent import DescentTree
+from scriptservice.keeper.tree.process_tree import Tree
+from scriptservice.keeper.upgrade.upgrade import SIGNALS, Upgrade
+from scriptservice.keeper.upgrade.upgrade_state import Table, UpgradeState
+from scriptservice.protocol.fault_points import reached
+from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame, SpawnSpec
+from scriptservice.protocol.journal_format import Kind
+from scriptservice.protocol.prctl import become_subreaper, forbid_new_privileges
 
 FINISH_STEP_SECONDS = 0.05
 STRAY_SECONDS = 1.0

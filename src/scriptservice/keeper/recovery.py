@@ -13,20 +13,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from scriptservice.keeper.cgroup import cgroup_kill, cgroup_pids, remove_cgroup
-from scriptservice.keeper.fault_points import reached
-from scriptservice.keeper.identity import Identity
-from scriptservice.keeper.journal import (
-    HEADER_BYTES,
-    SEGMENT_HEADER_BYTES,
-    Kind,
-    Record,
-    now_us,
-    segment_bases,
-)
-from scriptservice.keeper.journal_repair import damaged_path, scan, whole_records
-from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.linux import (
+from scriptservice.keeper.journal.journal_repair import damaged_path, scan, whole_records
+from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
+from scriptservice.keeper.spawn.spawner import MARKER
+from scriptservice.keeper.system.identity import Identity
+from scriptservice.keeper.system.keeper_log import logger
+from scriptservice.keeper.system.linux import (
     ProcessStat,
     all_pids,
     bytes_waiting,
@@ -37,8 +29,16 @@ from scriptservice.keeper.linux import (
     seen_as_owner,
     signal_process,
 )
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.spawn import MARKER
+from scriptservice.keeper.tree.cgroup import cgroup_kill, cgroup_pids, remove_cgroup
+from scriptservice.protocol.clock import now_us
+from scriptservice.protocol.fault_points import reached
+from scriptservice.protocol.journal_format import (
+    HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    Kind,
+    Record,
+    segment_bases,
+)
 
 _STEP_SECONDS = 0.02
 _QUIET_ROUNDS = 3

@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.listen import ListenError, listen
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.spawn import Spawner
-from scriptservice.keeper.table import Table
-from scriptservice.keeper.users import ScriptUser, UserError, script_user
+from scriptservice.keeper.spawn.script_user import ScriptUser, UserError, script_user
+from scriptservice.keeper.spawn.spawner import Spawner
+from scriptservice.keeper.system.keeper_log import logger
+from scriptservice.keeper.system.listener import ListenError, listen
+from scriptservice.keeper.upgrade.upgrade_state import Table
 
 
 class StartError(Exception):

@@ -20,7 +20,6 @@ import json
 import os
 import re
 import struct
-import time
 import zlib
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -32,10 +31,10 @@ SUFFIX = ".journal"
 _SEGMENT_NAME = re.compile(r"[0-9]{20}\.journal", re.ASCII)
 _MAGIC = b"SSJRNL1\n"
 _SEGMENT = struct.Struct("<8s16sQI28x")
-_HEADER = struct.Struct("<IIBBHQQ16s")
+HEADER = struct.Struct("<IIBBHQQ16s")
 CHECKED = struct.Struct("<IBBHQQ16s")
 SEGMENT_HEADER_BYTES = _SEGMENT.size
-HEADER_BYTES = _HEADER.size
+HEADER_BYTES = HEADER.size
 MAX_RECORD_BYTES = 1 << 30
 
 
@@ -68,33 +67,7 @@ class Kind(IntEnum):
     LOST = 11
 
 
-_KINDS = {kind.value: kind for kind in Kind}
-
-
-class JournalGapError(Exception):
-    """A position is asked for that the journal does not hold.
-
-    Attributes:
-        first: the first position it holds.
-    """
-
-    def __init__(self, position: int, first: int) -> None:
-        super().__init__(f"cannot read the journal at {position}: it begins at {first}")
-        self.first = first
-
-
-class JournalDamagedError(Exception):
-    """A record does not have the checksum it was written with.
-
-    Attributes:
-        position: where it stands.
-        next: where the next segment begins, or the end of the journal.
-    """
-
-    def __init__(self, position: int, following: int) -> None:
-        super().__init__(f"cannot read the journal at {position}: its checksum differs")
-        self.position = position
-        self.next = following
+KINDS = {kind.value: kind for kind in Kind}
 
 
 class Record(NamedTuple):
@@ -126,11 +99,6 @@ class Record(NamedTuple):
 def id_bytes(command: str) -> bytes:
     """Return the 16 bytes of a UUID's usual text; `UUID` takes five times as long."""
     return bytes.fromhex(command.replace("-", ""))
-
-
-def now_us() -> int:
-    """Return the time of day in microseconds since 1970 UTC."""
-    return time.time_ns() // 1000
 
 
 def pack_header(  # noqa: PLR0917 - the fields of a header, in their order
@@ -181,7 +149,7 @@ class Header(NamedTuple):
 
 def parse_header(raw: bytes | memoryview, offset: int) -> Header | None:
     """Return the header at an offset, or None when its checksum or its kind is not one."""
-    checksum, length, kind, stream, _, at, position, command = _HEADER.unpack_from(raw, offset)
+    checksum, length, kind, stream, _, at, position, command = HEADER.unpack_from(raw, offset)
     body = raw[offset + 4 : offset + HEADER_BYTES]
     if length > MAX_RECORD_BYTES or not Kind.KEEPER <= kind <= Kind.LOST:
         return None
@@ -197,104 +165,3 @@ def payload_intact(raw: bytes | memoryview, offset: int, parsed: Header) -> bool
         return True
     checksum = int.from_bytes(raw[offset : offset + 4], "little")
     return zlib.crc32(raw[offset + 4 : offset + HEADER_BYTES + parsed.length]) == checksum
-
-
-class JournalReader:
-    """Reads records up to a position that the keeper has published; the recorder's side.
-
-    Args:
-        directory: where the segments are.
-    """
-
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
-        self._file = -1
-        self._base = -1
-        self._size = 0
-
-    def close(self) -> None:
-        """Close the open segment."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def _open(self, base: int) -> None:
-        self.close()
-        self._file = os.open(segment_path(self._directory, base), os.O_RDONLY | os.O_CLOEXEC)
-        self._base = base
-
-    def _seek(self, position: int) -> int:
-        """Open the segment that holds a position; return the position of the record there."""
-        bases = segment_bases(self._directory)
-        holding = [base for base in bases if base <= position]
-        if not holding:
-            raise JournalGapError(position, bases[0] if bases else 0)
-        if holding[-1] != self._base or self._file < 0:
-            self._open(holding[-1])
-        return max(position, self._base + SEGMENT_HEADER_BYTES)
-
-    def read(self, position: int, end: int, max_bytes: int) -> tuple[list[Record], int]:
-        """Return the records from a position on.
-
-        Args:
-            position: where to begin; a position that an earlier call returned, or a segment's.
-            end: the published end; nothing beyond it is looked at.
-            max_bytes: about how much to read; one larger record is read whole.
-
-        Returns:
-            The records, in order, and the position after them; no records only at the end.
-
-        Raises:
-            JournalGapError: the journal no longer holds that position.
-            JournalDamagedError: a checksum differs.
-            OSError: the segment cannot be read.
-        """
-        if position >= end:
-            return [], position
-        raw = memoryview(b"")
-        if self._file >= 0 and position > self._base:
-            # Nearly always it goes on in the same segment; looking for another costs more.
-            raw = self._pread(position, min(max_bytes, end - position))
-        if not raw:
-            position = self._seek(position)
-            if position >= end:
-                return [], position
-            raw = self._pread(position, min(max_bytes, end - position))
-        if len(raw) >= HEADER_BYTES:
-            needed = HEADER_BYTES + int.from_bytes(raw[4:8], "little")
-            if len(raw) < needed <= min(end - position, MAX_RECORD_BYTES):
-                raw = self._pread(position, needed)
-        records, offset = self._parse_all(raw, position)
-        if not records:
-            self._give_up(position, end)
-        return records, position + offset
-
-    def _parse_all(self, raw: memoryview, position: int) -> tuple[list[Record], int]:
-        """Return the intact records at the beginning, and where they end.
-
-        What `parse_header` and `payload_intact` say, without the steps between: five records for
-        each command are a tenth of what the server does for it.
-        """
-        records: list[Record] = []
-        size = len(raw)
-        offset = 0
-        while (start := offset + HEADER_BYTES) <= size:
-            checksum, length, kind, stream, _, at, told, command = _HEADER.unpack_from(raw, offset)
-            after = start + length
-            if after > size or length > MAX_RECORD_BYTES or kind not in _KINDS:
-                break
-            checked = start if kind == Kind.OUTPUT else after
-            if zlib.crc32(raw[offset + 4 : checked]) != checksum:
-                break
-            records.append(
-                Record(_KINDS[kind], command, stream, at, told, raw[start:after], position + after)
-            )
-            offset = after
-        return records, offset
-
-    def _pread(self, position: int, length: int) -> memoryview:
-        return memoryview(os.pread(self._file, length, position - self._base))
-
-    def _give_up(self, position: int, end: int) -> None:
-        later = [base for base in segment_bases(self._directory) if base > position]
-        raise JournalDamagedError(position, later[0] if later else end)

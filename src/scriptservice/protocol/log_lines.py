@@ -7,14 +7,18 @@ A line is one write, and short enough that the kernel puts no other process's by
 
 import errno
 import json
+import logging
 import os
 import re
 import select
 import stat
+import traceback
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
+
+from scriptservice.protocol.clock import now_us
 
 LINE_BYTES = select.PIPE_BUF
 """A pipe takes so much at once or nothing of it."""
@@ -22,6 +26,17 @@ LINE_BYTES = select.PIPE_BUF
 _STDERR = 2
 _PLAIN = re.compile(r"[\w./:+@%-]+", re.ASCII)
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+KEEPER_LOGGER = "scriptservice.keeper"
+"""The keeper's logger; the lines of any other name it."""
+
+_LEVELS = {
+    logging.DEBUG: "debug",
+    logging.INFO: "info",
+    logging.WARNING: "warning",
+    logging.ERROR: "error",
+}
 
 
 class Lines:
@@ -170,3 +185,26 @@ def _shortened(event: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, An
         if isinstance(value, str | int | float | bool | None)
     }
     return event[-room:], short
+
+
+class LineHandler(logging.Handler):
+    """Writes records of the standard library's logging as lines.
+
+    Args:
+        lines: makes and writes them.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        fields: dict[str, Any] = dict(getattr(record, "fields", {}))
+        if record.name != KEEPER_LOGGER:
+            fields["logger"] = record.name
+        if record.exc_info and record.exc_info[0]:
+            fields["exception"] = "".join(traceback.format_exception(*record.exc_info))
+        at = now_us()
+        level = _LEVELS.get(record.levelno, "error")
+        self._lines.write(at, [self._lines.line(at, level, record.getMessage(), fields)])

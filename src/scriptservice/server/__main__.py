@@ -4,7 +4,7 @@ import gc
 import sys
 from typing import TYPE_CHECKING, cast
 
-from scriptservice.keeper.linux import die_with_parent, hide_from_ptrace
+from scriptservice.protocol.prctl import die_with_parent, hide_from_ptrace
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,13 +22,13 @@ if __name__ == "__main__":
     # What is loaded stays: looking for garbage in it is an eighth of the time that loading takes.
     gc.disable()
     try:
-        from scriptservice.server.process import main
+        from scriptservice.server.startup.server_process import main
     except Exception as error:
         if "--passive" in numbers:
             # The keeper goes on with the old one, and is to say why.
             import socket
 
-            from scriptservice.keeper.protocol import encode
+            from scriptservice.protocol.frames import encode
 
             message = f"the new server cannot be loaded: {type(error).__name__}: {error}"
             with socket.socket(fileno=numbers["--keeper-fd"]) as keeper:

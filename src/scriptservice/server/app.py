@@ -21,34 +21,35 @@ from scriptservice.errors import (
 from scriptservice.fleet.adoption import adopt_all
 from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.local import Hello, LocalKeeper
-from scriptservice.fleet.news import Recorded, Step
+from scriptservice.fleet.notifications import Recorded, Step
 from scriptservice.fleet.recorder import Recorder
-from scriptservice.keeper.fault_points import reached
-from scriptservice.keeper.journal import now_us
-from scriptservice.keeper.lines import Lines
-from scriptservice.server.commands import Commands
-from scriptservice.server.config import ServerConfig
-from scriptservice.server.events import Events
-from scriptservice.server.feed import Feed
-from scriptservice.server.gauges import Gauges
-from scriptservice.server.logs import CommandLog
-from scriptservice.server.metrics import Metrics
-from scriptservice.server.opening import Opening
-from scriptservice.server.output import Outputs
-from scriptservice.server.parts import Parts
-from scriptservice.server.remover import Remover
-from scriptservice.server.sessions import Sessions
-from scriptservice.server.sign_in import OneTimeCode, SignIn, Tries
-from scriptservice.server.tokens import Tokens
-from scriptservice.server.web import Access, Here, build_app
-from scriptservice.store import commands as command_store
-from scriptservice.store import dispatching, requests
-from scriptservice.store import sessions as session_store
-from scriptservice.store.continuity import Continuity
-from scriptservice.store.engine import Database, connect_database
-from scriptservice.store.idempotency import forget_old_requests
+from scriptservice.protocol.clock import now_us
+from scriptservice.protocol.fault_points import reached
+from scriptservice.protocol.log_lines import Lines
+from scriptservice.server.access.page_sessions import Sessions
+from scriptservice.server.access.sign_in import OneTimeCode, SignIn, Tries
+from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.commands.command_service import Commands
+from scriptservice.server.commands.feed import Feed
+from scriptservice.server.commands.output_removal import Remover
+from scriptservice.server.http.application import Access, Here, build_app
+from scriptservice.server.output.block_cache import Parts
+from scriptservice.server.output.event_stream import Events
+from scriptservice.server.output.output_service import Outputs
+from scriptservice.server.startup.database_startup import Opening
+from scriptservice.server.startup.server_config import ServerConfig
+from scriptservice.server.telemetry.gauges import Gauges
+from scriptservice.server.telemetry.metrics import Metrics
+from scriptservice.server.telemetry.server_log import CommandLog
+from scriptservice.store.database.connect import connect_database
+from scriptservice.store.database.continuity import Continuity
+from scriptservice.store.database.engine import Database
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import dispatching, requests
+from scriptservice.store.queries import sessions as session_store
+from scriptservice.store.queries.idempotency import forget_old_requests
+from scriptservice.store.queries.journal_changes import OtherDatabaseError
 from scriptservice.store.reader import Reader
-from scriptservice.store.recording import OtherDatabaseError
 from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 

@@ -23,8 +23,8 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from scriptservice.errors import StoreUnavailableError
-from scriptservice.store.engine import READERS, SCANNERS, Database, is_disconnected
-from scriptservice.store.time_slice import TimeSlice
+from scriptservice.store.database.engine import READERS, SCANNERS, Database, is_disconnected
+from scriptservice.store.queries.listing.time_slice import TimeSlice
 
 P = ParamSpec("P")
 Result = TypeVar("Result")

@@ -30,7 +30,7 @@ from sqlalchemy.exc import (
 )
 
 from scriptservice.errors import StorageFullError, StoreUnavailableError
-from scriptservice.store.engine import (
+from scriptservice.store.database.engine import (
     Database,
     is_disconnected,
     is_full,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from scriptservice.keeper.loop import Loop, Timer
+from scriptservice.keeper.system.event_loop import Loop, Timer
 
 TELL_SECONDS = 0.002
 """On average the child is told no more often than this."""

@@ -8,12 +8,12 @@ import socket
 import time
 from collections.abc import Callable
 
+from scriptservice.keeper.child.child_process import Life, launch
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.life import Life, launch
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.loop import Loop
-from scriptservice.keeper.protocol import Frame
-from scriptservice.keeper.table import ChildState
+from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.system.keeper_log import logger
+from scriptservice.keeper.upgrade.upgrade_state import ChildState
+from scriptservice.protocol.frames import Frame
 
 BACKOFF_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 2.0

@@ -15,17 +15,17 @@ from resource import struct_rusage
 from typing import Any
 from uuid import UUID
 
-from scriptservice.keeper.fault_points import reached
-from scriptservice.keeper.journal import Kind
-from scriptservice.keeper.ledger import Ledger
-from scriptservice.keeper.linux import is_scarcity
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.loop import Loop, Timer
-from scriptservice.keeper.output import STDERR, STDOUT, Drained, Output
-from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.keeper.spawn import Spawned
-from scriptservice.keeper.table import CommandState
-from scriptservice.keeper.tree import Tree
+from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, Drained, Output
+from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.spawn.spawner import Spawned
+from scriptservice.keeper.system.event_loop import Loop, Timer
+from scriptservice.keeper.system.keeper_log import logger
+from scriptservice.keeper.system.linux import is_scarcity
+from scriptservice.keeper.tree.process_tree import Tree
+from scriptservice.keeper.upgrade.upgrade_state import CommandState
+from scriptservice.protocol.fault_points import reached
+from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.journal_format import Kind
 
 LEFTOVER_KILL_SECONDS = 1.0
 

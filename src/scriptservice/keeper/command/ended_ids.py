@@ -2,8 +2,8 @@
 
 from collections import deque
 
-from scriptservice.keeper.ledger import Ledger
-from scriptservice.keeper.table import EndedState
+from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.upgrade.upgrade_state import EndedState
 
 
 class EndedCommands:

@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from scriptservice.keeper.loop import Loop, Timer
-from scriptservice.keeper.protocol import SpawnSpec
 from scriptservice.keeper.recovery import OpenCommand, snapshot_of
-from scriptservice.keeper.spawn import Spawned, Spawner, SpawnError
+from scriptservice.keeper.spawn.spawner import Spawned, Spawner, SpawnError
+from scriptservice.keeper.system.event_loop import Loop, Timer
+from scriptservice.protocol.frames import SpawnSpec
 
 LAUNCH_SECONDS = 30.0
 """A launcher that takes longer was stopped by a script of the same user, and is killed."""

@@ -12,12 +12,12 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from scriptservice.keeper.journal import Kind
-from scriptservice.keeper.journal_writer import NoRoomError
-from scriptservice.keeper.ledger import Ledger
-from scriptservice.keeper.linux import bytes_waiting
-from scriptservice.keeper.loop import HANGUP, Loop, Timer
-from scriptservice.keeper.table import CommandState
+from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.journal.journal_writer import NoRoomError
+from scriptservice.keeper.system.event_loop import HANGUP, Loop, Timer
+from scriptservice.keeper.system.linux import bytes_waiting
+from scriptservice.keeper.upgrade.upgrade_state import CommandState
+from scriptservice.protocol.journal_format import Kind
 
 STDOUT, STDERR = 1, 2
 WINDOW_BYTES = 8 << 20

@@ -10,15 +10,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from scriptservice.keeper.command import RunningCommand, Surroundings
-from scriptservice.keeper.ended import EndedCommands
-from scriptservice.keeper.fault_points import reached
-from scriptservice.keeper.journal import Kind
-from scriptservice.keeper.journal_writer import NoRoomError
-from scriptservice.keeper.launches import Launches
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.keeper.spawn import Spawned, Spawner, SpawnError
+from scriptservice.keeper.command.command import RunningCommand, Surroundings
+from scriptservice.keeper.command.ended_ids import EndedCommands
+from scriptservice.keeper.command.launches import Launches
+from scriptservice.keeper.journal.journal_writer import NoRoomError
+from scriptservice.keeper.spawn.spawner import Spawned, Spawner, SpawnError
+from scriptservice.keeper.system.keeper_log import logger
+from scriptservice.protocol.fault_points import reached
+from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.journal_format import Kind
 
 NEWBORNS = 64
 NEWBORN_SECONDS = 0.02

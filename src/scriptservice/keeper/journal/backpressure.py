@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from uuid import UUID
 
-from scriptservice.keeper.journal import Kind, id_bytes, now_us
-from scriptservice.keeper.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.loop import Loop
-from scriptservice.keeper.table import LedgerState, PendingRecord
+from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
+from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.system.keeper_log import logger
+from scriptservice.keeper.upgrade.upgrade_state import LedgerState, PendingRecord
+from scriptservice.protocol.clock import now_us
+from scriptservice.protocol.journal_format import Kind, id_bytes
 
 _FOLLOWED = frozenset({Kind.STARTING, Kind.STARTED, Kind.EXITED})
 RETRY_SECONDS = 0.25

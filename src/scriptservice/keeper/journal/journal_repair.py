@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from uuid import UUID
 
-from scriptservice.keeper.journal import (
+from scriptservice.keeper.system.linux import boot_id
+from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     Kind,
@@ -19,7 +20,6 @@ from scriptservice.keeper.journal import (
     segment_header,
     segment_path,
 )
-from scriptservice.keeper.linux import boot_id
 
 
 def scan(directory: str, base: int) -> Iterator[Record]:

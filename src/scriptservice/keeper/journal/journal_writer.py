@@ -10,14 +10,14 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from scriptservice.keeper.fault_points import reached
-from scriptservice.keeper.journal import (
+from scriptservice.protocol.clock import now_us
+from scriptservice.protocol.fault_points import reached
+from scriptservice.protocol.journal_format import (
     CHECKED,
     HEADER_BYTES,
     SEGMENT_BYTES,
     SEGMENT_HEADER_BYTES,
     Kind,
-    now_us,
     pack_header,
     read_segment_header,
     segment_bases,

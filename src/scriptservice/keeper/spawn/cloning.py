@@ -10,9 +10,9 @@ import ctypes
 import os
 from typing import Any
 
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.process import NewProcess
-from scriptservice.keeper.stages import problem_of
+from scriptservice.keeper.spawn.exec_failure import problem_of
+from scriptservice.keeper.spawn.new_process import NewProcess
+from scriptservice.keeper.system.keeper_log import logger
 
 _LIBRARY = os.path.join(os.path.dirname(__file__), "clone.so")
 _STACK_BYTES = 8192

@@ -10,7 +10,7 @@ import struct
 import subprocess
 from enum import IntEnum
 
-from scriptservice.keeper.process import NewProcess, Way
+from scriptservice.keeper.spawn.new_process import NewProcess, Way
 
 _REPORT = struct.Struct("=ii")
 

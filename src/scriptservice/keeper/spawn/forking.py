@@ -10,7 +10,7 @@ import resource
 import subprocess
 from collections.abc import Callable
 
-from scriptservice.keeper.process import SCRIPT_DESCRIPTOR, NewProcess
+from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess
 
 
 class Forking:

@@ -12,9 +12,9 @@ import errno
 import os
 import resource
 
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.process import SCRIPT_DESCRIPTOR, NewProcess
-from scriptservice.keeper.stages import problem_of
+from scriptservice.keeper.spawn.exec_failure import problem_of
+from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess
+from scriptservice.keeper.system.keeper_log import logger
 
 _PROGRAM = os.path.join(os.path.dirname(__file__), "launcher")
 _DUP2 = os.POSIX_SPAWN_DUP2

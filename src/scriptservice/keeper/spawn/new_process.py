@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from scriptservice.keeper.users import ScriptUser
+from scriptservice.keeper.spawn.script_user import ScriptUser
 
 SCRIPT_DESCRIPTOR = 63
 """The script's own number in every script; ``$0`` is /dev/fd/63."""

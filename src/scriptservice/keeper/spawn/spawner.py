@@ -14,17 +14,17 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from scriptservice.keeper.cloning import Cloning
-from scriptservice.keeper.fault_points import reached
-from scriptservice.keeper.forking import Forking
-from scriptservice.keeper.inputs import input_file
-from scriptservice.keeper.launcher import Launcher
-from scriptservice.keeper.linux import process_stat
-from scriptservice.keeper.process import SCRIPT_DESCRIPTOR, NewProcess, Way
-from scriptservice.keeper.protocol import PRIVATE_DIRECTORY, SpawnSpec
-from scriptservice.keeper.stages import raise_failure, read_report
-from scriptservice.keeper.table import SpawnerState, UserState
-from scriptservice.keeper.users import ScriptUser
+from scriptservice.keeper.spawn.cloning import Cloning
+from scriptservice.keeper.spawn.exec_failure import raise_failure, read_report
+from scriptservice.keeper.spawn.forking import Forking
+from scriptservice.keeper.spawn.launcher import Launcher
+from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess, Way
+from scriptservice.keeper.spawn.script_files import input_file
+from scriptservice.keeper.spawn.script_user import ScriptUser
+from scriptservice.keeper.system.linux import process_stat
+from scriptservice.keeper.upgrade.upgrade_state import SpawnerState, UserState
+from scriptservice.protocol.fault_points import reached
+from scriptservice.protocol.frames import PRIVATE_DIRECTORY, SpawnSpec
 
 MARKER = "SCRIPTSERVICE_COMMAND_ID"
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from scriptservice.keeper.log import logger
+from scriptservice.keeper.system.keeper_log import logger
 
 Callback = Callable[[], None]
 ReadyCallback = Callable[[int], None]

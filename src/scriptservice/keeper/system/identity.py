@@ -7,7 +7,7 @@ compared as a whole, and a part that differs means another keeper.
 import os
 from dataclasses import asdict, dataclass
 
-from scriptservice.keeper.linux import boot_id, process_stat
+from scriptservice.keeper.system.linux import boot_id, process_stat
 
 
 @dataclass(frozen=True, slots=True)

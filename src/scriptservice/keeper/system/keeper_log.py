@@ -4,34 +4,8 @@ An event has a name and fields, as in the server; never what a submitter wrote.
 """
 
 import logging
-import traceback
-from typing import Any
 
-from scriptservice.keeper.journal import now_us
-from scriptservice.keeper.lines import Lines
-
-
-class LineHandler(logging.Handler):
-    """Writes records of the standard library's logging as lines.
-
-    Args:
-        lines: makes and writes them.
-    """
-
-    def __init__(self, lines: Lines) -> None:
-        super().__init__()
-        self._lines = lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`."""
-        fields: dict[str, Any] = dict(getattr(record, "fields", {}))
-        if record.name != _KEEPER:
-            fields["logger"] = record.name
-        if record.exc_info and record.exc_info[0]:
-            fields["exception"] = "".join(traceback.format_exception(*record.exc_info))
-        at = now_us()
-        level = _LEVELS.get(record.levelno, "error")
-        self._lines.write(at, [self._lines.line(at, level, record.getMessage(), fields)])
+from scriptservice.protocol.log_lines import KEEPER_LOGGER, LineHandler, Lines
 
 
 class Log:
@@ -61,15 +35,7 @@ class Log:
         self._logger.error(event, exc_info=True, extra={"fields": fields})  # noqa: LOG014 - a caller's
 
 
-_KEEPER = "scriptservice.keeper"
-_LEVELS = {
-    logging.DEBUG: "debug",
-    logging.INFO: "info",
-    logging.WARNING: "warning",
-    logging.ERROR: "error",
-}
-
-logger = Log(_KEEPER)
+logger = Log(KEEPER_LOGGER)
 
 
 def start_logging(*, level: str, form: str, host: str) -> None:
@@ -80,7 +46,7 @@ def start_logging(*, level: str, form: str, host: str) -> None:
         form: ``json`` or ``console``.
         host: this machine's name among hosts.
     """
-    keeper = logging.getLogger(_KEEPER)
+    keeper = logging.getLogger(KEEPER_LOGGER)
     keeper.addHandler(LineHandler(Lines("keeper", host, form)))
     keeper.propagate = False
     keeper.setLevel(level.upper())

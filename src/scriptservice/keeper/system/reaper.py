@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from resource import struct_rusage
 from typing import Any
 
-from scriptservice.keeper.loop import Loop
-from scriptservice.keeper.table import RemovalState
+from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.upgrade.upgrade_state import RemovalState
 
 REAP_SECONDS = 0.05
 

@@ -11,9 +11,9 @@ import socket
 import time
 from collections.abc import Callable
 
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.loop import Loop, Timer
-from scriptservice.keeper.table import ManagerState
+from scriptservice.keeper.system.event_loop import Loop, Timer
+from scriptservice.keeper.system.keeper_log import logger
+from scriptservice.keeper.upgrade.upgrade_state import ManagerState
 
 STATUS_SECONDS = 1.0
 """News of how many scripts run goes out this often at most, and what is owed is tried again."""

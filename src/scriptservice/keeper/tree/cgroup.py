@@ -9,9 +9,9 @@ import signal
 import subprocess
 from contextlib import suppress
 
-from scriptservice.keeper.linux import ProcessStat, read_file, unless_it_is_gone
-from scriptservice.keeper.table import TreeState
-from scriptservice.keeper.tree import Root
+from scriptservice.keeper.system.linux import ProcessStat, read_file, unless_it_is_gone
+from scriptservice.keeper.tree.process_tree import Root
+from scriptservice.keeper.upgrade.upgrade_state import TreeState
 
 
 def own_cgroup() -> str | None:

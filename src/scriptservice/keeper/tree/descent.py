@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from scriptservice.keeper.linux import (
+from scriptservice.keeper.spawn.spawner import MARKER
+from scriptservice.keeper.system.linux import (
     ProcessStat,
     child_pids,
     environment,
@@ -21,9 +22,8 @@ from scriptservice.keeper.linux import (
     signal_process,
     unless_it_is_gone,
 )
-from scriptservice.keeper.spawn import MARKER
-from scriptservice.keeper.table import TreeState
-from scriptservice.keeper.tree import Root
+from scriptservice.keeper.tree.process_tree import Root
+from scriptservice.keeper.upgrade.upgrade_state import TreeState
 
 _QUIET_ROUNDS = 3
 _ROUNDS_SECONDS = 0.02

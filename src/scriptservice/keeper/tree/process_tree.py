@@ -6,8 +6,8 @@ writable.
 
 from typing import Protocol
 
-from scriptservice.keeper.linux import ProcessStat
-from scriptservice.keeper.table import TreeState
+from scriptservice.keeper.system.linux import ProcessStat
+from scriptservice.keeper.upgrade.upgrade_state import TreeState
 
 
 class Root(Protocol):

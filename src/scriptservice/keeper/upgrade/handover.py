@@ -17,11 +17,11 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any
 
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.identity import Identity
-from scriptservice.keeper.journal import Kind
-from scriptservice.keeper.process import SCRIPT_DESCRIPTOR
-from scriptservice.keeper.protocol import SpawnSpec
-from scriptservice.keeper.table import Table
+from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR
+from scriptservice.keeper.system.identity import Identity
+from scriptservice.keeper.upgrade.upgrade_state import Table
+from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.journal_format import Kind
 
 FORMAT = 1
 _NAME = "scriptservice keeper"
@@ -152,7 +152,7 @@ def read(memory: int) -> Table:
 
 
 def check(memory: int) -> int:
-    """Answer for this program's code: import everything, then say whether a table can be taken.
+    """Answer for this program's code, all of which has been imported: can it take a table?
 
     Called in a process of its own. It says on stdout when it has loaded, waits on stdin until the
     table is written, and says ``taken`` or why not.
@@ -163,8 +163,6 @@ def check(memory: int) -> int:
     Returns:
         The exit code: 0 if it can be taken.
     """
-    import scriptservice.keeper.keeper  # noqa: F401
-
     os.write(1, b"loaded\n")
     if not os.read(0, 1):
         return 1  # nobody wants to know any more

@@ -15,14 +15,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 
-from scriptservice.keeper.child import Child
-from scriptservice.keeper.handover import become_next, write
-from scriptservice.keeper.log import logger
-from scriptservice.keeper.loop import Loop, Timer
-from scriptservice.keeper.notify import Manager
-from scriptservice.keeper.protocol import PROTOCOL_VERSION, Frame
-from scriptservice.keeper.report import Report, read_report, write_report
-from scriptservice.keeper.table import Table, UpgradeState
+from scriptservice.keeper.child.supervisor import Child
+from scriptservice.keeper.system.event_loop import Loop, Timer
+from scriptservice.keeper.system.keeper_log import logger
+from scriptservice.keeper.system.service_manager import Manager
+from scriptservice.keeper.upgrade.handover import become_next, write
+from scriptservice.keeper.upgrade.upgrade_state import Table, UpgradeState
+from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame
+from scriptservice.protocol.upgrade_report import Report, read_report, write_report
 
 PREPARE_SECONDS = 60.0
 RETIRE_SECONDS = 15.0

@@ -8,12 +8,12 @@ import os
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from scriptservice.server.door import SAFE_METHODS
-from scriptservice.server.page import is_page_path
-from scriptservice.server.problems import CHALLENGE, problem_response
-from scriptservice.server.sessions import SessionCookies, Sessions
-from scriptservice.server.tokens import Tokens
-from scriptservice.store.tokens import Token
+from scriptservice.server.access.origin_check import SAFE_METHODS
+from scriptservice.server.access.page_sessions import SessionCookies, Sessions
+from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.http.problem_responses import CHALLENGE, problem_response
+from scriptservice.server.page.page_files import is_page_path
+from scriptservice.store.queries.tokens import Token
 
 SESSION_PATH = "/v1/session"
 CSRF_HEADER = "X-CSRF-Token"

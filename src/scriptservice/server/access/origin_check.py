@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from scriptservice.server.problems import problem_response
+from scriptservice.server.http.problem_responses import problem_response
 
 ANY = "*"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

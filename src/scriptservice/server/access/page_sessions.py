@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from scriptservice.errors import StoreError
-from scriptservice.keeper.journal import now_us
-from scriptservice.server.tokens import Tokens
-from scriptservice.store import sessions as store
-from scriptservice.store.tokens import Token
+from scriptservice.protocol.clock import now_us
+from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.store.queries import sessions as store
+from scriptservice.store.queries.tokens import Token
 from scriptservice.store.writer import Writer
 
 IDLE_SECONDS = 12 * 3600

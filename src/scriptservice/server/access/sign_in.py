@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 from scriptservice.errors import StoreError
-from scriptservice.server.problems import CHALLENGE, ProblemError
-from scriptservice.server.sessions import Sessions, SignedIn
-from scriptservice.server.tokens import Tokens
-from scriptservice.store.tokens import Token
+from scriptservice.server.access.page_sessions import Sessions, SignedIn
+from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.http.problem_responses import CHALLENGE, ProblemError
+from scriptservice.store.queries.tokens import Token
 
 CODE_SECONDS = 600
 TRIES = 20

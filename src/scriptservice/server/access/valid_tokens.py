@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Iterable
 
-from scriptservice.store.tokens import Token, digest
+from scriptservice.store.queries.tokens import Token, digest
 
 
 class Tokens:

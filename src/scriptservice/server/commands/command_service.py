@@ -24,21 +24,22 @@ from scriptservice.errors import (
     ValidationError,
 )
 from scriptservice.fleet.dispatcher import Dispatcher
-from scriptservice.fleet.news import Step
+from scriptservice.fleet.notifications import Step
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import HostState, Transport
 from scriptservice.ids import new_id, parse_id
-from scriptservice.keeper.journal import now_us
 from scriptservice.model import Command, Filter, Origin, RequestKey, Submission
-from scriptservice.server.events import Events
-from scriptservice.server.feed import Feed, Follower
-from scriptservice.server.remover import Remover
-from scriptservice.store import commands as command_store
-from scriptservice.store import hosts as host_store
-from scriptservice.store import listing, requests
-from scriptservice.store.idempotency import find_request
+from scriptservice.protocol.clock import now_us
+from scriptservice.server.commands.feed import Feed, Follower
+from scriptservice.server.commands.output_removal import Remover
+from scriptservice.server.output.event_stream import Events
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import hosts as host_store
+from scriptservice.store.queries import requests
+from scriptservice.store.queries.idempotency import find_request
+from scriptservice.store.queries.listing import listing
+from scriptservice.store.queries.listing.time_slice import TimeSlice
 from scriptservice.store.reader import Reader
-from scriptservice.store.time_slice import TimeSlice
 from scriptservice.store.writer import Writer
 
 FIRST_LOOK_SECONDS = 0.05

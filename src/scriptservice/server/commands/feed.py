@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from uuid import UUID
 
-from scriptservice.fleet.news import Step
+from scriptservice.fleet.notifications import Step
 
 
 class Follower(StrEnum):

@@ -3,7 +3,7 @@
 import asyncio
 from functools import partial
 
-from scriptservice.store import requests
+from scriptservice.store.queries import requests
 from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 

@@ -9,9 +9,9 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from scriptservice.server.problems import answer
+from scriptservice.server.http.problem_responses import answer
 from scriptservice.server.routes.commands import submit
-from scriptservice.server.routes.requests import has_room, release_body, service
+from scriptservice.server.routes.request_parts import has_room, release_body, service
 
 PATH = "/v1/commands"
 

@@ -7,18 +7,19 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from scriptservice import __version__
-from scriptservice.keeper.journal import now_us
-from scriptservice.server import openapi, problems
-from scriptservice.server.auth import TokenCheck
-from scriptservice.server.body_budget import BodyBudget
-from scriptservice.server.commands import Commands
-from scriptservice.server.door import Door
-from scriptservice.server.gauges import Gauges
-from scriptservice.server.head import HeadAsGet
-from scriptservice.server.meter import Meter
-from scriptservice.server.metrics import Metrics
-from scriptservice.server.output import Outputs
-from scriptservice.server.page import Page, package_directory
+from scriptservice.protocol.clock import now_us
+from scriptservice.server.access.authentication import TokenCheck
+from scriptservice.server.access.origin_check import Door
+from scriptservice.server.access.page_sessions import Sessions
+from scriptservice.server.access.sign_in import SignIn
+from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.commands.command_service import Commands
+from scriptservice.server.commands.submit_shortcut import SubmitRoute
+from scriptservice.server.http import openapi, problem_responses
+from scriptservice.server.http.body_budget import BodyBudget
+from scriptservice.server.http.head_requests import HeadAsGet
+from scriptservice.server.output.output_service import Outputs
+from scriptservice.server.page.page_files import Page, package_directory
 from scriptservice.server.routes import commands as command_routes
 from scriptservice.server.routes import events as event_routes
 from scriptservice.server.routes import health as health_routes
@@ -27,10 +28,9 @@ from scriptservice.server.routes import metrics as metrics_routes
 from scriptservice.server.routes import output as output_routes
 from scriptservice.server.routes import page as page_routes
 from scriptservice.server.routes import session as session_routes
-from scriptservice.server.sessions import Sessions
-from scriptservice.server.sign_in import SignIn
-from scriptservice.server.submitting import SubmitRoute
-from scriptservice.server.tokens import Tokens
+from scriptservice.server.telemetry.gauges import Gauges
+from scriptservice.server.telemetry.metrics import Metrics
+from scriptservice.server.telemetry.request_meter import Meter
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ def build_app(
     app.state.routes = [route for router in routers for route in router.routes]
     for router in routers:
         app.include_router(router)
-    problems.install(app)
+    problem_responses.install(app)
     openapi.install(app)
     # Around the application rather than in it: the hot route leaves the application out.
     checked = TokenCheck(SubmitRoute(app), access.tokens, access.sessions)

@@ -22,10 +22,10 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from scriptservice.server.clients import Clients
-from scriptservice.server.gathering import GatheringTransport
-from scriptservice.server.headers import of_bare_answer
-from scriptservice.server.problems import problem_response
+from scriptservice.server.http.connection_limits import Clients
+from scriptservice.server.http.problem_responses import problem_response
+from scriptservice.server.http.response_headers import of_bare_answer
+from scriptservice.server.http.write_coalescing import GatheringTransport
 
 HEAD_SECONDS = 30.0
 """From connecting, or from the first byte of a further request, to the end of its headers."""

@@ -8,7 +8,18 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from scriptservice import __version__
-from scriptservice.server.answers import (
+from scriptservice.server.access.page_sessions import COOKIE, SECURE_COOKIE
+from scriptservice.server.commands.request_models import (
+    EventsQuery,
+    ListQuery,
+    OutputQuery,
+    SignInBody,
+    StopBody,
+    SubmitBody,
+    WaitQuery,
+)
+from scriptservice.server.http.problem_responses import MEDIA_TYPE, TITLES
+from scriptservice.server.http.response_models import (
     Command,
     CommandEvent,
     CommandPage,
@@ -19,17 +30,6 @@ from scriptservice.server.answers import (
     Readiness,
     Session,
 )
-from scriptservice.server.problems import MEDIA_TYPE, TITLES
-from scriptservice.server.schemas import (
-    EventsQuery,
-    ListQuery,
-    OutputQuery,
-    SignInBody,
-    StopBody,
-    SubmitBody,
-    WaitQuery,
-)
-from scriptservice.server.sessions import COOKIE, SECURE_COOKIE
 
 Json = dict[str, Any]
 Answers = dict[int | str, Json]

@@ -14,10 +14,10 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from scriptservice.model import Stream
-from scriptservice.server.feed import Feed
-from scriptservice.server.streaming import StreamCutError
-from scriptservice.store import commands as command_store
-from scriptservice.store import output as output_store
+from scriptservice.server.commands.feed import Feed
+from scriptservice.server.http.streaming import StreamCutError
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import output as output_store
 from scriptservice.store.reader import Reader
 
 PART_BYTES = 64 << 10

@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 
 from scriptservice.errors import StoreError, UnknownCommandError
 from scriptservice.model import Command, Status
-from scriptservice.server.feed import Feed, Follower
-from scriptservice.server.frames import (
+from scriptservice.server.commands.feed import Feed, Follower
+from scriptservice.server.output.sse_frames import (
     ADJACENT_MICROSECONDS,
     COMMENT,
     RETRY,
@@ -22,10 +22,10 @@ from scriptservice.server.frames import (
     command_frame,
     output_frames,
 )
-from scriptservice.store import commands as command_store
-from scriptservice.store import output as output_store
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import output as output_store
+from scriptservice.store.queries.journal_changes import Chunk
 from scriptservice.store.reader import Reader
-from scriptservice.store.recording import Chunk
 
 PART_BYTES = 32 << 10
 COMMENT_SECONDS = 15.0

@@ -9,12 +9,12 @@ from functools import partial
 
 from scriptservice.errors import StoreError, UnknownCommandError
 from scriptservice.model import Stream
-from scriptservice.server.commands import command_id
-from scriptservice.server.feed import Feed, Follower
-from scriptservice.server.parts import PART_BYTES, Parts
-from scriptservice.server.streaming import StreamCutError
-from scriptservice.store import commands as command_store
-from scriptservice.store import output as output_store
+from scriptservice.server.commands.command_service import command_id
+from scriptservice.server.commands.feed import Feed, Follower
+from scriptservice.server.http.streaming import StreamCutError
+from scriptservice.server.output.block_cache import PART_BYTES, Parts
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import output as output_store
 from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import until_stored
 

@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-from scriptservice.server.headers import style_policy
+from scriptservice.server.http.response_headers import style_policy
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }

@@ -11,10 +11,23 @@ from starlette.responses import Response
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Command, Filter, Submission
-from scriptservice.server import openapi
-from scriptservice.server.commands import Submitted
-from scriptservice.server.problems import ProblemError
-from scriptservice.server.routes.requests import (
+from scriptservice.server.commands.command_json import command_view, to_json
+from scriptservice.server.commands.command_service import Submitted
+from scriptservice.server.commands.request_models import (
+    JSON_BODY_BYTES,
+    SCRIPT_BYTES,
+    ListQuery,
+    StopBody,
+    SubmitBody,
+    field_errors,
+    key_and_value,
+    keys_and_values,
+    list_moment,
+    single_and_repeated,
+)
+from scriptservice.server.http import openapi
+from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.routes.request_parts import (
     body,
     checked_wait,
     content_type,
@@ -27,19 +40,6 @@ from scriptservice.server.routes.requests import (
     wait_seconds,
     while_client_stays,
 )
-from scriptservice.server.schemas import (
-    JSON_BODY_BYTES,
-    SCRIPT_BYTES,
-    ListQuery,
-    StopBody,
-    SubmitBody,
-    field_errors,
-    key_and_value,
-    keys_and_values,
-    list_moment,
-    single_and_repeated,
-)
-from scriptservice.server.views import command_view, to_json
 
 router = APIRouter(prefix="/v1/commands", tags=["commands"])
 

@@ -5,12 +5,12 @@ from starlette.responses import Response
 
 from scriptservice.errors import StoreError
 from scriptservice.fleet.transport import HostState
-from scriptservice.server import headers, openapi
-from scriptservice.server.docs import POLICY as DOCS_POLICY
-from scriptservice.server.docs import docs_page
-from scriptservice.server.problems import ProblemError
-from scriptservice.server.routes.requests import no_query, service
-from scriptservice.server.views import to_json
+from scriptservice.server.commands.command_json import to_json
+from scriptservice.server.http import openapi, response_headers
+from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.page.api_docs import POLICY as DOCS_POLICY
+from scriptservice.server.page.api_docs import docs_page
+from scriptservice.server.routes.request_parts import no_query, service
 
 router = APIRouter(tags=["health"])
 
@@ -78,4 +78,4 @@ async def docs(request: Request) -> Response:
     """Return the contract as a page that loads nothing from elsewhere."""
     no_query(request)
     content = docs_page(request.app.openapi())
-    return Response(content, headers={headers.POLICY: DOCS_POLICY}, media_type="text/html")
+    return Response(content, headers={response_headers.POLICY: DOCS_POLICY}, media_type="text/html")

@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from scriptservice.server import openapi
-from scriptservice.server.gauges import Gauges
-from scriptservice.server.metrics import Metrics
-from scriptservice.server.routes.requests import no_query
+from scriptservice.server.http import openapi
+from scriptservice.server.routes.request_parts import no_query
+from scriptservice.server.telemetry.gauges import Gauges
+from scriptservice.server.telemetry.metrics import Metrics
 
 router = APIRouter(tags=["health"])
 

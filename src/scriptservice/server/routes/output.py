@@ -8,13 +8,13 @@ from starlette.responses import Response
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Stream
-from scriptservice.server import openapi
-from scriptservice.server.head import HEAD_KEY
-from scriptservice.server.output import Window
-from scriptservice.server.problems import ProblemError
-from scriptservice.server.routes.requests import outputs, query
-from scriptservice.server.schemas import OutputQuery
-from scriptservice.server.streaming import StreamResponse
+from scriptservice.server.commands.request_models import OutputQuery
+from scriptservice.server.http import openapi
+from scriptservice.server.http.head_requests import HEAD_KEY
+from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.http.streaming import StreamResponse
+from scriptservice.server.output.output_service import Window
+from scriptservice.server.routes.request_parts import outputs, query
 
 router = APIRouter(prefix="/v1/commands", tags=["output"])
 

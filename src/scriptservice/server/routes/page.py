@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from scriptservice.server import headers, openapi
-from scriptservice.server.page import Page, accepts_gzip
-from scriptservice.server.problems import ProblemError
+from scriptservice.server.http import openapi, response_headers
+from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.page.page_files import Page, accepts_gzip
 
 router = APIRouter(tags=["page"])
 
@@ -30,7 +30,9 @@ async def get_page(request: Request) -> Response:
     fields = {
         "Cache-Control": "no-cache",
         "ETag": page.index_tag,
-        headers.POLICY: headers.PAGE if page.is_built else headers.NOTHING,
+        response_headers.POLICY: response_headers.PAGE
+        if page.is_built
+        else response_headers.NOTHING,
     }
     known = [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]
     if page.index_tag in [tag.removeprefix("W/") for tag in known] or known == ["*"]:

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from scriptservice.server import openapi
-from scriptservice.server.problems import CHALLENGE, ProblemError
-from scriptservice.server.routes.requests import body, content_type, json_body, no_query
-from scriptservice.server.schemas import SignInBody
-from scriptservice.server.sessions import Sessions, SignedIn, set_cookie
-from scriptservice.server.sign_in import SignIn
-from scriptservice.server.views import to_json
+from scriptservice.server.access.page_sessions import Sessions, SignedIn, set_cookie
+from scriptservice.server.access.sign_in import SignIn
+from scriptservice.server.commands.command_json import to_json
+from scriptservice.server.commands.request_models import SignInBody
+from scriptservice.server.http import openapi
+from scriptservice.server.http.problem_responses import CHALLENGE, ProblemError
+from scriptservice.server.routes.request_parts import body, content_type, json_body, no_query
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
 

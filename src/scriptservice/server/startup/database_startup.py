@@ -18,15 +18,15 @@ from scriptservice.errors import (
     StoreUnavailableError,
 )
 from scriptservice.fleet.local import Hello
-from scriptservice.keeper.journal import now_us
-from scriptservice.server.auth import write_token_file
-from scriptservice.server.config import ServerConfig
-from scriptservice.store import commands as command_store
-from scriptservice.store import hosts as host_store
-from scriptservice.store import tokens as token_store
-from scriptservice.store.engine import Database, write_nothing
+from scriptservice.protocol.clock import now_us
+from scriptservice.server.access.authentication import write_token_file
+from scriptservice.server.startup.server_config import ServerConfig
+from scriptservice.store.database.engine import Database, write_nothing
+from scriptservice.store.database.schema import prepare_schema
+from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import hosts as host_store
+from scriptservice.store.queries import tokens as token_store
 from scriptservice.store.reader import Reader
-from scriptservice.store.schema import prepare_schema
 from scriptservice.store.until_stored import AGAIN_SECONDS, until_stored
 from scriptservice.store.writer import Job, Writer, cause_of
 

@@ -18,17 +18,17 @@ import uvicorn
 from scriptservice import __version__
 from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.local import LocalKeeper
-from scriptservice.keeper.lines import Lines
+from scriptservice.protocol.log_lines import Lines
+from scriptservice.server.access.sign_in import CODE_SECONDS
 from scriptservice.server.app import Server
-from scriptservice.server.clients import Clients, connection_limit
-from scriptservice.server.config import ServerConfig
-from scriptservice.server.gate import Gate
-from scriptservice.server.headers import FIXED, ContentPolicy
-from scriptservice.server.logs import start_logging
-from scriptservice.server.punctual import TICKS, Punctuality, PunctualProtocol
-from scriptservice.server.sign_in import CODE_SECONDS
-from scriptservice.server.turns import prepare, retire
-from scriptservice.store.engine import Database
+from scriptservice.server.http.client_timeouts import TICKS, Punctuality, PunctualProtocol
+from scriptservice.server.http.connection_limits import Clients, connection_limit
+from scriptservice.server.http.response_headers import FIXED, ContentPolicy
+from scriptservice.server.startup.server_config import ServerConfig
+from scriptservice.server.startup.startup_gate import Gate
+from scriptservice.server.startup.takeover import prepare, retire
+from scriptservice.server.telemetry.server_log import start_logging
+from scriptservice.store.database.engine import Database
 from scriptservice.store.writer import cause_of
 
 GRACE_SECONDS = 3

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from scriptservice.server.door import Door
-from scriptservice.server.problems import RETRY_SECONDS, problem_response
-from scriptservice.server.views import to_json
+from scriptservice.server.access.origin_check import Door
+from scriptservice.server.commands.command_json import to_json
+from scriptservice.server.http.problem_responses import RETRY_SECONDS, problem_response
 
 
 class Gate:

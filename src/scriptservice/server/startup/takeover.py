@@ -8,10 +8,11 @@ import asyncio
 
 import uvicorn
 
-from scriptservice.server.config import ServerConfig
-from scriptservice.server.feed import Feed
-from scriptservice.store.engine import Database, connect_database_for_looking
-from scriptservice.store.schema import check_schema
+from scriptservice.server.commands.feed import Feed
+from scriptservice.server.startup.server_config import ServerConfig
+from scriptservice.store.database.connect import connect_database_for_looking
+from scriptservice.store.database.engine import Database
+from scriptservice.store.database.schema import check_schema
 
 LAST_ANSWERS_SECONDS = 1.0
 """For so long every answer asks its client to connect again."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from scriptservice.errors import StoreError
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import HostState, Transport
-from scriptservice.server.feed import Feed
-from scriptservice.store.dispatching import count_waiting
+from scriptservice.server.commands.feed import Feed
+from scriptservice.store.queries.dispatching import count_waiting
 from scriptservice.store.reader import Reader
 
 PATIENCE_SECONDS = 2.0

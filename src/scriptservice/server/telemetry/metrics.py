@@ -22,9 +22,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scriptservice.fleet.news import Recorded, Step
+from scriptservice.fleet.notifications import Recorded, Step
 from scriptservice.model import FINAL, Status
-from scriptservice.server.gauges import Moment
+from scriptservice.server.telemetry.gauges import Moment
 
 _PREFIX = "scriptservice"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400

@@ -12,11 +12,10 @@ from uuid import UUID
 
 import structlog
 
-from scriptservice.fleet.news import Recorded, Step
-from scriptservice.keeper.journal import now_us
-from scriptservice.keeper.lines import Lines
-from scriptservice.keeper.log import LineHandler
+from scriptservice.fleet.notifications import Recorded, Step
 from scriptservice.model import Command, Status
+from scriptservice.protocol.clock import now_us
+from scriptservice.protocol.log_lines import LineHandler, Lines
 
 _LEVELS = {status: "warning" if status is Status.LOST else "info" for status in Status}
 

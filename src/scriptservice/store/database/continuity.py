@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, select
 
-from scriptservice.store.commands import next_number
-from scriptservice.store.recording import OtherDatabaseError
-from scriptservice.store.tables import hosts
+from scriptservice.store.database.tables import hosts
+from scriptservice.store.queries.commands import next_number
+from scriptservice.store.queries.journal_changes import OtherDatabaseError
 
 
 class Continuity:

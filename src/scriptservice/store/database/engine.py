@@ -1,7 +1,7 @@
-"""Opens a database: which kind a URL means, its engines, its schema.
+"""A database as the store uses it: its engines, whichever kind it is.
 
-``sqlite`` and ``postgresql`` know what is peculiar to each; everything else of the store runs the
-same statements on both.
+``sqlite`` and ``postgresql`` make it and know what is peculiar to each; everything else of the
+store runs the same statements on both.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DBAPIError
-
-from scriptservice.errors import ConfigurationError
 
 READERS = 4
 """How many connections read at once."""
@@ -32,7 +30,7 @@ class Database:
         scanning: the same for reads that may go through everything: up to `SCANNERS` connections,
             so that these never keep others from reading.
         migrating: connections for changing the schema while others read and write.
-        migrates_itself: whether `open_database` changed its schema without being asked.
+        migrates_itself: whether `connect.open_database` changed its schema without being asked.
         patience_seconds: after which a reader is told that there is no answer; None for never.
         writes_by_session: whether the right to write is the connection's, so that one that still
             works is not to be given up.
@@ -56,69 +54,6 @@ class Database:
             engine.dispose()
 
 
-def connect_database(url: str) -> Database:
-    """Return a database, not yet looked at: nothing connects before it is used.
-
-    Args:
-        url: ``sqlite:///PATH`` or ``postgresql://USER@HOST/NAME``, with libpq's parameters.
-
-    Raises:
-        ConfigurationError: it is neither, or a SQLite file that cannot be had.
-    """
-    scheme = url.partition(":")[0]
-    if scheme == "sqlite" and url.startswith("sqlite:///"):
-        from scriptservice.store.sqlite import connect_sqlite
-
-        return connect_sqlite(url.removeprefix("sqlite:///"))
-    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
-        from scriptservice.store.postgresql import connect_postgresql
-
-        return connect_postgresql(url)
-    message = f"cannot use a {scheme} database: give sqlite:///PATH or postgresql://USER@HOST/NAME"
-    raise ConfigurationError(message)
-
-
-def connect_database_for_looking(url: str) -> Database:
-    """Return a database of which only `Database.reading` is to be used.
-
-    A SQLite file is opened such that it is never made, changed or, as the last to close it,
-    checkpointed: its writer may be about to do that.
-
-    Args:
-        url: see `connect_database`.
-
-    Raises:
-        ConfigurationError: see `connect_database`.
-    """
-    if url.startswith("sqlite:///"):
-        from scriptservice.store.sqlite import look_at_sqlite
-
-        return look_at_sqlite(url.removeprefix("sqlite:///"))
-    return connect_database(url)
-
-
-def open_database(url: str, *, migrate: bool = False) -> Database:
-    """Open a database and see to its schema.
-
-    Args:
-        url: see `connect_database`.
-        migrate: bring the schema up to date where that is not done unasked.
-
-    Raises:
-        ConfigurationError: it cannot be used as it is, and waiting does not help.
-        StoreUnavailableError: it does not answer now.
-    """
-    from scriptservice.store.schema import prepare_schema
-
-    database = connect_database(url)
-    try:
-        prepare_schema(database, migrate=migrate)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
 def is_full(error: DatabaseError) -> bool:
     """Whether a database error says that the disk under a SQLite file is full."""
     return "database or disk is full" in str(error.orig)
@@ -131,7 +66,7 @@ def is_disconnected(error: BaseException) -> bool:
 
 def write_nothing(connection: Connection, items: list[None]) -> list[None]:
     """Find out whether a database takes writes, without changing anything; a writer's job."""
-    from scriptservice.store.tables import hosts
+    from scriptservice.store.database.tables import hosts
 
     statement = hosts.update().where(hosts.c.name.is_(None)).values(version="")
     connection.execute(statement)
@@ -144,6 +79,6 @@ def write_something(connection: Connection) -> None:
     Its commit is then behind all earlier ones in the log, also where that is replicated: what is
     on a standby when it returns includes what an earlier, broken session committed.
     """
-    from scriptservice.store.tables import hosts
+    from scriptservice.store.database.tables import hosts
 
     connection.execute(hosts.update().values(version=hosts.c.version))

@@ -13,8 +13,8 @@ from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine,
 from sqlalchemy.pool import NullPool, QueuePool
 
 from scriptservice.errors import ConfigurationError, OtherWriterError
-from scriptservice.store.address import parse_address, shown_address
-from scriptservice.store.engine import READERS, SCANNERS, Database
+from scriptservice.store.database.engine import READERS, SCANNERS, Database
+from scriptservice.store.database.url import parse_address, shown_address
 
 PATIENCE_SECONDS = 10.0
 LOCK_SECONDS = 5.0

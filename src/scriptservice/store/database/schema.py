@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from scriptservice.errors import ConfigurationError, StoreUnavailableError, TablesInUseError
-from scriptservice.store.engine import Database
+from scriptservice.store.database.engine import Database
 
 SCHEMA = "0006"
 """The schema this release writes: the newest revision of ``migrations``."""
@@ -49,7 +49,7 @@ def prepare_schema(database: Database, *, migrate: bool) -> None:
     with _said(database):
         with database.migrating.connect() as connection:
             if connection.dialect.name == "postgresql":
-                from scriptservice.store.postgresql import refuse_other_encodings
+                from scriptservice.store.database.postgresql import refuse_other_encodings
 
                 refuse_other_encodings(connection, database.name)
             current = _schema_of(connection)
@@ -70,7 +70,7 @@ def check_schema(database: Database, *, migrate: bool) -> None:
     """
     with _said(database), database.reading.connect() as connection:
         if connection.dialect.name == "postgresql":
-            from scriptservice.store.postgresql import refuse_other_encodings
+            from scriptservice.store.database.postgresql import refuse_other_encodings
 
             refuse_other_encodings(connection, database.name)
         current = _schema_of(connection)
@@ -129,7 +129,7 @@ def _upgrade(database: Database) -> None:
     Raises:
         TablesInUseError: somebody does; nothing is changed.
     """
-    from scriptservice.store.migrations import upgrade
+    from scriptservice.store.database.migrations import upgrade
 
     try:
         with database.migrating.begin() as connection:
@@ -151,7 +151,7 @@ def _take_turns(connection: Connection) -> None:
 
     A lock that waits behind a dump makes every later reader and writer of the table wait as well.
     """
-    from scriptservice.store.postgresql import MIGRATION_LOCK
+    from scriptservice.store.database.postgresql import MIGRATION_LOCK
 
     # Several servers may start at once; the second finds that there is nothing to do. Nobody
     # waits for whoever stands in line here.
@@ -161,7 +161,7 @@ def _take_turns(connection: Connection) -> None:
 
 
 def _refuse_newer(database: Database, current: str) -> None:
-    from scriptservice.store.migrations import known_revisions
+    from scriptservice.store.database.migrations import known_revisions
 
     if current not in known_revisions():
         message = (

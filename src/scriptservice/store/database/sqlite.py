@@ -11,7 +11,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from scriptservice.errors import ConfigurationError
-from scriptservice.store.engine import READERS, SCANNERS, Database
+from scriptservice.store.database.engine import READERS, SCANNERS, Database
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",

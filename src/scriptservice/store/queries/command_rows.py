@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from scriptservice.model import Command, OnOutputLimit, Outcome, Status, Submission
-from scriptservice.store.tables import commands, inputs
+from scriptservice.store.database.tables import commands, inputs
 
 OUTCOME = [commands.c[name] for name in Outcome._fields]
 _HEAD = [

@@ -19,10 +19,16 @@ from scriptservice.model import (
     Stream,
     Submission,
 )
-from scriptservice.store.idempotency import KeptRequest, find_request, keep_requests
-from scriptservice.store.prepared import Prepared
-from scriptservice.store.rows import JOINED, THERE, WHOLE, WITHOUT_SCRIPT, command_of
-from scriptservice.store.tables import commands, inputs, labels
+from scriptservice.store.database.tables import commands, inputs, labels
+from scriptservice.store.queries.command_rows import (
+    JOINED,
+    THERE,
+    WHOLE,
+    WITHOUT_SCRIPT,
+    command_of,
+)
+from scriptservice.store.queries.idempotency import KeptRequest, find_request, keep_requests
+from scriptservice.store.queries.prepared import Prepared
 
 SEEN = 1000
 """How many ids `Inserter` remembers: more than one transaction holds."""

@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 
 from scriptservice.model import OPEN, Command, Outcome, Status, sources
-from scriptservice.store.rows import JOINED, OUTCOME, THERE, WHOLE, command_of
-from scriptservice.store.tables import commands, inputs
+from scriptservice.store.database.tables import commands, inputs
+from scriptservice.store.queries.command_rows import JOINED, OUTCOME, THERE, WHOLE, command_of
 
 _WAITS = (
     # In the statement's text: with a parameter SQLite cannot know that the index of what waits

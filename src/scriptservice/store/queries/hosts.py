@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
-from scriptservice.store.dispatching import mark_restored
-from scriptservice.store.sessions import forget_all_sessions
-from scriptservice.store.tables import hosts
+from scriptservice.store.database.tables import hosts
+from scriptservice.store.queries.dispatching import mark_restored
+from scriptservice.store.queries.sessions import forget_all_sessions
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, insert, select
 
 from scriptservice.model import RequestKey
-from scriptservice.store.tables import idempotency_keys as keys
+from scriptservice.store.database.tables import idempotency_keys as keys
 
 KEPT_MICROSECONDS = 24 * 3600 * 1_000_000
 

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from scriptservice.model import Outcome, Status
-from scriptservice.store.prepared import Prepared
-from scriptservice.store.tables import commands, hosts, output
+from scriptservice.store.database.tables import commands, hosts, output
+from scriptservice.store.queries.prepared import Prepared
 
 
 class RecordingConflictError(Exception):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Column, Connection, func, select
 
 from scriptservice.model import Stream
-from scriptservice.store.recording import Chunk
-from scriptservice.store.tables import output
+from scriptservice.store.database.tables import output
+from scriptservice.store.queries.journal_changes import Chunk
 
 CHUNK_BYTES = 256 << 10
 STREAM_NUMBERS = {Stream.STDOUT: 1, Stream.STDERR: 2}

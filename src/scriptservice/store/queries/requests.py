@@ -10,9 +10,9 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from scriptservice.errors import AlreadyFinishedError, NotFinishedError, UnknownCommandError
 from scriptservice.model import Command, Status
-from scriptservice.store.commands import extent, find
-from scriptservice.store.dispatching import Ending, end_unstarted
-from scriptservice.store.tables import commands, inputs, labels, output
+from scriptservice.store.database.tables import commands, inputs, labels, output
+from scriptservice.store.queries.commands import extent, find
+from scriptservice.store.queries.dispatching import Ending, end_unstarted
 
 _DELETE_CHUNKS = 64
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from scriptservice.store.tables import sessions
+from scriptservice.store.database.tables import sessions
 
 
 @dataclass(frozen=True, slots=True)

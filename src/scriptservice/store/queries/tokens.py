@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
-from scriptservice.store.tables import tokens
+from scriptservice.store.database.tables import tokens
 
 PREFIX = "ss_"
 

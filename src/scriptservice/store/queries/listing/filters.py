@@ -21,8 +21,8 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from scriptservice.ids import id_ending, id_range
 from scriptservice.model import Filter
-from scriptservice.store.rows import JOINED
-from scriptservice.store.tables import ID_END_DIGITS, commands, id_end, inputs, labels
+from scriptservice.store.database.tables import ID_END_DIGITS, commands, id_end, inputs, labels
+from scriptservice.store.queries.command_rows import JOINED
 
 Condition = ColumnElement[bool]
 

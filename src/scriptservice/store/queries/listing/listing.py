@@ -14,10 +14,15 @@ from typing import Any
 from sqlalchemy import Connection, Select, select, union_all
 
 from scriptservice.model import Command, Filter
-from scriptservice.store.filters import Lead, all_commands, leads_of, matches_nothing
-from scriptservice.store.rows import ITEM, THERE, command_of
-from scriptservice.store.time_slice import STEP_SECONDS, TimeSlice, giving_way
-from scriptservice.store.walks import Window, walk
+from scriptservice.store.queries.command_rows import ITEM, THERE, command_of
+from scriptservice.store.queries.listing.filters import (
+    Lead,
+    all_commands,
+    leads_of,
+    matches_nothing,
+)
+from scriptservice.store.queries.listing.time_slice import STEP_SECONDS, TimeSlice, giving_way
+from scriptservice.store.queries.listing.walks import Window, walk
 
 FIRST_WINDOW = 64
 """Commands of a walk's first window: what they cost tells how many the next may have."""

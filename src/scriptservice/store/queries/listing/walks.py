@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, FromClause, Select, func, select
 
 from scriptservice.model import Filter
-from scriptservice.store.filters import (
+from scriptservice.store.database.tables import commands
+from scriptservice.store.queries.command_rows import JOINED
+from scriptservice.store.queries.listing.filters import (
     Condition,
     Lead,
     all_commands,
@@ -19,8 +21,6 @@ from scriptservice.store.filters import (
     leads_of,
     looked_up,
 )
-from scriptservice.store.rows import JOINED
-from scriptservice.store.tables import commands
 
 COUNTED = 2000
 """So many that a filter lets through are counted, to see which filter lets through fewest."""

@@ -1,0 +1,1 @@
+"""The server (or worker) that runs as the keeper's child."""

@@ -1,0 +1,1 @@
+"""Who may ask: tokens, sessions of the page, signing in, the origin check."""

@@ -1,0 +1,1 @@
+"""HTTP below and beside the routes: connections, limits, layers, errors as answers."""

@@ -1,0 +1,1 @@
+"""The output of commands: ranges, tails and live event streams."""

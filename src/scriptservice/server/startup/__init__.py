@@ -1,0 +1,1 @@
+"""From inherited descriptors to a server that serves, and to its end in order."""

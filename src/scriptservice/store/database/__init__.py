@@ -1,0 +1,1 @@
+"""The database itself: engines, schema, migrations, backup; what is peculiar to each kind."""

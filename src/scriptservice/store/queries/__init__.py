@@ -1,0 +1,1 @@
+"""The tables' statements, one module for each noun."""

@@ -1,0 +1,1 @@
+"""Lists of commands: filters, and scans in slices that each cost little."""
