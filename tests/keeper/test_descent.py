@@ -10,7 +10,7 @@ import pytest
 from scriptservice.keeper.spawn.spawner import MARKER
 from scriptservice.keeper.system.linux import environment
 from scriptservice.keeper.tree.descent import DescentTree
-from scriptservice.keeper.upgrade.upgrade_state import TreeState
+from scriptservice.keeper.upgrade_state import TreeState
 from support.service import PATIENCE_SECONDS, eventually
 
 LOOKS = 4_000  # of which some fifty fall into an exec

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DBAPIError
 
 from scriptservice.errors import StoreUnavailableError
+from scriptservice.store.continuity import Continuity
 from scriptservice.store.database.connect import open_database
-from scriptservice.store.database.continuity import Continuity
 from scriptservice.store.database.engine import READERS, Database, write_nothing
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import dispatching

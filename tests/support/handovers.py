@@ -9,7 +9,7 @@ from typing import Any
 
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.upgrade.handover import FORMAT, to_bytes
-from scriptservice.keeper.upgrade.upgrade_state import (
+from scriptservice.keeper.upgrade_state import (
     ChildState,
     CommandState,
     EndedState,

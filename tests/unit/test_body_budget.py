@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from scriptservice.errors import ValidationError
-from scriptservice.server.commands.request_models import SubmitBody
 from scriptservice.server.http.body_budget import MOST_WAITING, BodyBudget
 from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.routes.request_models import SubmitBody
 from scriptservice.server.routes.request_parts import JSON_FIELDS, JSON_VALUES, json_body
 
 

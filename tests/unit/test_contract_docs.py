@@ -4,14 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from scriptservice.server.commands.request_models import (
-    ListQuery,
-    OutputQuery,
-    SignInBody,
-    StopBody,
-    SubmitBody,
-)
-from scriptservice.server.http import problem_responses, response_models
+from scriptservice.server.http import problem_responses
 from scriptservice.server.routes import (
     commands,
     events,
@@ -20,7 +13,15 @@ from scriptservice.server.routes import (
     metrics,
     output,
     page,
+    response_models,
     session,
+)
+from scriptservice.server.routes.request_models import (
+    ListQuery,
+    OutputQuery,
+    SignInBody,
+    StopBody,
+    SubmitBody,
 )
 from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
 

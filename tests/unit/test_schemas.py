@@ -12,7 +12,8 @@ from pydantic import ValidationError as PydanticValidationError
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Submission
-from scriptservice.server.commands.request_models import (
+from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.routes.request_models import (
     ListQuery,
     OutputQuery,
     StopBody,
@@ -22,7 +23,6 @@ from scriptservice.server.commands.request_models import (
     list_moment,
     single_and_repeated,
 )
-from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.routes.request_parts import json_body
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50)

@@ -36,7 +36,7 @@ from scriptservice.keeper.tree.cgroup import CgroupTree
 from scriptservice.keeper.tree.descent import DescentTree
 from scriptservice.keeper.tree.process_tree import Tree
 from scriptservice.keeper.upgrade.upgrade import SIGNALS, Upgrade
-from scriptservice.keeper.upgrade.upgrade_state import Table, UpgradeState
+from scriptservice.keeper.upgrade_state import Table, UpgradeState
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame, SpawnSpec
 from scriptservice.protocol.journal_format import Kind

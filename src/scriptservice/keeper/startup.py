@@ -15,7 +15,7 @@ from scriptservice.keeper.spawn.script_user import ScriptUser, UserError, script
 from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.listener import ListenError, listen
-from scriptservice.keeper.upgrade.upgrade_state import Table
+from scriptservice.keeper.upgrade_state import Table
 
 
 class StartError(Exception):

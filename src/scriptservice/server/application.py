@@ -14,8 +14,7 @@ from scriptservice.server.access.page_sessions import Sessions
 from scriptservice.server.access.sign_in import SignIn
 from scriptservice.server.access.valid_tokens import Tokens
 from scriptservice.server.commands.command_service import Commands
-from scriptservice.server.commands.submit_shortcut import SubmitRoute
-from scriptservice.server.http import openapi, problem_responses
+from scriptservice.server.http import problem_responses
 from scriptservice.server.http.body_budget import BodyBudget
 from scriptservice.server.http.head_requests import HeadAsGet
 from scriptservice.server.output.output_service import Outputs
@@ -25,9 +24,11 @@ from scriptservice.server.routes import events as event_routes
 from scriptservice.server.routes import health as health_routes
 from scriptservice.server.routes import hosts as host_routes
 from scriptservice.server.routes import metrics as metrics_routes
+from scriptservice.server.routes import openapi
 from scriptservice.server.routes import output as output_routes
 from scriptservice.server.routes import page as page_routes
 from scriptservice.server.routes import session as session_routes
+from scriptservice.server.routes.submit_shortcut import SubmitRoute
 from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.metrics import Metrics
 from scriptservice.server.telemetry.request_meter import Meter

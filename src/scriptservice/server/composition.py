@@ -29,10 +29,10 @@ from scriptservice.protocol.log_lines import Lines
 from scriptservice.server.access.page_sessions import Sessions
 from scriptservice.server.access.sign_in import OneTimeCode, SignIn, Tries
 from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.application import Access, Here, build_app
 from scriptservice.server.commands.command_service import Commands
 from scriptservice.server.commands.feed import Feed
 from scriptservice.server.commands.output_removal import Remover
-from scriptservice.server.http.application import Access, Here, build_app
 from scriptservice.server.output.block_cache import Parts
 from scriptservice.server.output.event_stream import Events
 from scriptservice.server.output.output_service import Outputs
@@ -41,8 +41,8 @@ from scriptservice.server.startup.server_config import ServerConfig
 from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.metrics import Metrics
 from scriptservice.server.telemetry.server_log import CommandLog
+from scriptservice.store.continuity import Continuity
 from scriptservice.store.database.connect import connect_database
-from scriptservice.store.database.continuity import Continuity
 from scriptservice.store.database.engine import Database
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import dispatching, requests

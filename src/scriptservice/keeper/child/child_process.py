@@ -18,7 +18,7 @@ from typing import Any
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.system.event_loop import HANGUP, READABLE, WRITABLE, Loop
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.upgrade.upgrade_state import LifeState
+from scriptservice.keeper.upgrade_state import LifeState
 from scriptservice.protocol.frames import Frame, FrameBuffer, encode
 
 _BUFFER_BYTES = 1 << 20

@@ -12,7 +12,7 @@ from scriptservice.keeper.child.child_process import Life, launch
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.system.event_loop import Loop
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.upgrade.upgrade_state import ChildState
+from scriptservice.keeper.upgrade_state import ChildState
 from scriptservice.protocol.frames import Frame
 
 BACKOFF_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

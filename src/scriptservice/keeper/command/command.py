@@ -22,7 +22,7 @@ from scriptservice.keeper.system.event_loop import Loop, Timer
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.linux import is_scarcity
 from scriptservice.keeper.tree.process_tree import Tree
-from scriptservice.keeper.upgrade.upgrade_state import CommandState
+from scriptservice.keeper.upgrade_state import CommandState
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind

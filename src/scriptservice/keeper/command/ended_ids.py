@@ -3,7 +3,7 @@
 from collections import deque
 
 from scriptservice.keeper.journal.backpressure import Ledger
-from scriptservice.keeper.upgrade.upgrade_state import EndedState
+from scriptservice.keeper.upgrade_state import EndedState
 
 
 class EndedCommands:

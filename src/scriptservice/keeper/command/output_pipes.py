@@ -16,7 +16,7 @@ from scriptservice.keeper.journal.backpressure import Ledger
 from scriptservice.keeper.journal.journal_writer import NoRoomError
 from scriptservice.keeper.system.event_loop import HANGUP, Loop, Timer
 from scriptservice.keeper.system.linux import bytes_waiting
-from scriptservice.keeper.upgrade.upgrade_state import CommandState
+from scriptservice.keeper.upgrade_state import CommandState
 from scriptservice.protocol.journal_format import Kind
 
 STDOUT, STDERR = 1, 2

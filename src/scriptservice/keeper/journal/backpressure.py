@@ -14,7 +14,7 @@ from uuid import UUID
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.system.event_loop import Loop
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.upgrade.upgrade_state import LedgerState, PendingRecord
+from scriptservice.keeper.upgrade_state import LedgerState, PendingRecord
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.journal_format import Kind, id_bytes
 

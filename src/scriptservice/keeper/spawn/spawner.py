@@ -22,7 +22,7 @@ from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess
 from scriptservice.keeper.spawn.script_files import input_file
 from scriptservice.keeper.spawn.script_user import ScriptUser
 from scriptservice.keeper.system.linux import process_stat
-from scriptservice.keeper.upgrade.upgrade_state import SpawnerState, UserState
+from scriptservice.keeper.upgrade_state import SpawnerState, UserState
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import PRIVATE_DIRECTORY, SpawnSpec
 

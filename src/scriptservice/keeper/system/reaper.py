@@ -13,7 +13,7 @@ from resource import struct_rusage
 from typing import Any
 
 from scriptservice.keeper.system.event_loop import Loop
-from scriptservice.keeper.upgrade.upgrade_state import RemovalState
+from scriptservice.keeper.upgrade_state import RemovalState
 
 REAP_SECONDS = 0.05
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from scriptservice.keeper.system.event_loop import Loop, Timer
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.upgrade.upgrade_state import ManagerState
+from scriptservice.keeper.upgrade_state import ManagerState
 
 STATUS_SECONDS = 1.0
 """News of how many scripts run goes out this often at most, and what is owed is tried again."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from scriptservice.keeper.system.linux import ProcessStat, read_file, unless_it_is_gone
 from scriptservice.keeper.tree.process_tree import Root
-from scriptservice.keeper.upgrade.upgrade_state import TreeState
+from scriptservice.keeper.upgrade_state import TreeState
 
 
 def own_cgroup() -> str | None:

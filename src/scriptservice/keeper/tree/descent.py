@@ -23,7 +23,7 @@ from scriptservice.keeper.system.linux import (
     unless_it_is_gone,
 )
 from scriptservice.keeper.tree.process_tree import Root
-from scriptservice.keeper.upgrade.upgrade_state import TreeState
+from scriptservice.keeper.upgrade_state import TreeState
 
 _QUIET_ROUNDS = 3
 _ROUNDS_SECONDS = 0.02

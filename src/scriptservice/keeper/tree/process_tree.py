@@ -7,7 +7,7 @@ writable.
 from typing import Protocol
 
 from scriptservice.keeper.system.linux import ProcessStat
-from scriptservice.keeper.upgrade.upgrade_state import TreeState
+from scriptservice.keeper.upgrade_state import TreeState
 
 
 class Root(Protocol):

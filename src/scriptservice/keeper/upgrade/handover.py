@@ -19,7 +19,7 @@ from typing import Any
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR
 from scriptservice.keeper.system.identity import Identity
-from scriptservice.keeper.upgrade.upgrade_state import Table
+from scriptservice.keeper.upgrade_state import Table
 from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind
 

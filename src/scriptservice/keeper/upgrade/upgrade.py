@@ -20,7 +20,7 @@ from scriptservice.keeper.system.event_loop import Loop, Timer
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.service_manager import Manager
 from scriptservice.keeper.upgrade.handover import become_next, write
-from scriptservice.keeper.upgrade.upgrade_state import Table, UpgradeState
+from scriptservice.keeper.upgrade_state import Table, UpgradeState
 from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame
 from scriptservice.protocol.upgrade_report import Report, read_report, write_report
 

@@ -13,7 +13,9 @@ from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Command, Filter, Submission
 from scriptservice.server.commands.command_json import command_view, to_json
 from scriptservice.server.commands.command_service import Submitted
-from scriptservice.server.commands.request_models import (
+from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.routes import openapi
+from scriptservice.server.routes.request_models import (
     JSON_BODY_BYTES,
     SCRIPT_BYTES,
     ListQuery,
@@ -25,8 +27,6 @@ from scriptservice.server.commands.request_models import (
     list_moment,
     single_and_repeated,
 )
-from scriptservice.server.http import openapi
-from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.routes.request_parts import (
     body,
     checked_wait,

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from scriptservice.errors import FieldError, ValidationError
-from scriptservice.server.commands.request_models import EventsQuery
-from scriptservice.server.http import openapi
 from scriptservice.server.http.head_requests import HEAD_KEY
 from scriptservice.server.http.streaming import StreamResponse
+from scriptservice.server.routes import openapi
+from scriptservice.server.routes.request_models import EventsQuery
 from scriptservice.server.routes.request_parts import query, service
 
 router = APIRouter(prefix="/v1/commands", tags=["events"])

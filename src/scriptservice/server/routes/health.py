@@ -6,10 +6,11 @@ from starlette.responses import Response
 from scriptservice.errors import StoreError
 from scriptservice.fleet.transport import HostState
 from scriptservice.server.commands.command_json import to_json
-from scriptservice.server.http import openapi, response_headers
+from scriptservice.server.http import response_headers
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.page.api_docs import POLICY as DOCS_POLICY
 from scriptservice.server.page.api_docs import docs_page
+from scriptservice.server.routes import openapi
 from scriptservice.server.routes.request_parts import no_query, service
 
 router = APIRouter(tags=["health"])

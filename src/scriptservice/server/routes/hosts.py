@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from scriptservice.server.commands.command_json import time_text, to_json
-from scriptservice.server.http import openapi
+from scriptservice.server.routes import openapi
 from scriptservice.server.routes.request_parts import no_query, service
 
 router = APIRouter(prefix="/v1/hosts", tags=["hosts"])

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from scriptservice.server.http import openapi
+from scriptservice.server.routes import openapi
 from scriptservice.server.routes.request_parts import no_query
 from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.metrics import Metrics

@@ -9,7 +9,8 @@ from pydantic.json_schema import models_json_schema
 
 from scriptservice import __version__
 from scriptservice.server.access.page_sessions import COOKIE, SECURE_COOKIE
-from scriptservice.server.commands.request_models import (
+from scriptservice.server.http.problem_responses import MEDIA_TYPE, TITLES
+from scriptservice.server.routes.request_models import (
     EventsQuery,
     ListQuery,
     OutputQuery,
@@ -18,8 +19,7 @@ from scriptservice.server.commands.request_models import (
     SubmitBody,
     WaitQuery,
 )
-from scriptservice.server.http.problem_responses import MEDIA_TYPE, TITLES
-from scriptservice.server.http.response_models import (
+from scriptservice.server.routes.response_models import (
     Command,
     CommandEvent,
     CommandPage,

@@ -8,12 +8,12 @@ from starlette.responses import Response
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Stream
-from scriptservice.server.commands.request_models import OutputQuery
-from scriptservice.server.http import openapi
 from scriptservice.server.http.head_requests import HEAD_KEY
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.http.streaming import StreamResponse
 from scriptservice.server.output.output_service import Window
+from scriptservice.server.routes import openapi
+from scriptservice.server.routes.request_models import OutputQuery
 from scriptservice.server.routes.request_parts import outputs, query
 
 router = APIRouter(prefix="/v1/commands", tags=["output"])

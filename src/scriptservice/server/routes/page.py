@@ -3,9 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from scriptservice.server.http import openapi, response_headers
+from scriptservice.server.http import response_headers
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.page.page_files import Page, accepts_gzip
+from scriptservice.server.routes import openapi
 
 router = APIRouter(tags=["page"])
 

@@ -16,14 +16,10 @@ from starlette.requests import ClientDisconnect
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Origin, RequestKey, parse_traceparent
 from scriptservice.server.commands.command_service import Commands
-from scriptservice.server.commands.request_models import (
-    WaitQuery,
-    field_errors,
-    single_and_repeated,
-)
 from scriptservice.server.http.body_budget import BodyBudget, BodyShare, is_large
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.output.output_service import Outputs
+from scriptservice.server.routes.request_models import WaitQuery, field_errors, single_and_repeated
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 TRACEPARENT = "traceparent"

@@ -6,9 +6,9 @@ from starlette.responses import Response
 from scriptservice.server.access.page_sessions import Sessions, SignedIn, set_cookie
 from scriptservice.server.access.sign_in import SignIn
 from scriptservice.server.commands.command_json import to_json
-from scriptservice.server.commands.request_models import SignInBody
-from scriptservice.server.http import openapi
 from scriptservice.server.http.problem_responses import CHALLENGE, ProblemError
+from scriptservice.server.routes import openapi
+from scriptservice.server.routes.request_models import SignInBody
 from scriptservice.server.routes.request_parts import body, content_type, json_body, no_query
 
 router = APIRouter(prefix="/v1/session", tags=["session"])

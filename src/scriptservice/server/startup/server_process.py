@@ -20,7 +20,7 @@ from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.local import LocalKeeper
 from scriptservice.protocol.log_lines import Lines
 from scriptservice.server.access.sign_in import CODE_SECONDS
-from scriptservice.server.app import Server
+from scriptservice.server.composition import Server
 from scriptservice.server.http.client_timeouts import TICKS, Punctuality, PunctualProtocol
 from scriptservice.server.http.connection_limits import Clients, connection_limit
 from scriptservice.server.http.response_headers import FIXED, ContentPolicy
