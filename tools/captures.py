@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 COLUMNS, ROWS = 92, 30
-IMAGES = Path(__file__).with_name("images")
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
 JOB = """\
 for step in configure compile test package; do
     echo "== $step"; sleep 0.4

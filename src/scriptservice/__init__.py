@@ -7,12 +7,12 @@ records that journal into the ``store``, and ``server`` shows it to those who fo
 
 from typing import TYPE_CHECKING, Any
 
+from scriptservice.version import __version__
+
 if TYPE_CHECKING:
     from scriptservice.client import AsyncClient, Chunk, Client, Command, Host, Result
 
 __all__ = ["AsyncClient", "Chunk", "Client", "Command", "Host", "Result", "__version__"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

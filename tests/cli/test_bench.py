@@ -8,10 +8,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+
 from bench import plot, report
 from bench.measure import Direction, Judged, Plan, Progress, Series, Target
 from bench.registry import BENCHMARKS
-
 from support.service import PATIENCE_SECONDS
 
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from scriptservice.protocol.fault_points import VARIABLE
-from soak.run import soak
-from soak.verdict import Verdict
 from support.service import Service, new_directory
+from tools.soak.run import soak
+from tools.soak.verdict import Verdict
 
 
 @pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.long)])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from image.compose import read_compose
 from support.scripts import unique_seconds
 from support.service import Service, eventually, processes_with, running_service
+from tools.image.compose import read_compose
 
 COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 NO_CAPABILITY = "CapEff:\t0000000000000000"

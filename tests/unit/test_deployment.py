@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from image.compose import ComposeService, read_compose
-from image.dockerfile import Stage, parse
-from image.ignored import Ignored
 from scriptservice.cli import service_environment
 from scriptservice.cli.main import main
 from scriptservice.keeper.keeper import FINISH_SECONDS
 from scriptservice.keeper.spawn.script_user import SERVICE_USER
 from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
 from support.service import PATIENCE_SECONDS
+from tools.image.compose import ComposeService, read_compose
+from tools.image.dockerfile import Stage, parse
+from tools.image.ignored import Ignored
 
 CHECKOUT = Path(__file__).parents[2]
 FILES = ("Dockerfile", "docker-compose.yml", ".dockerignore", "packaging/scriptservice.service")
@@ -107,7 +107,7 @@ def test_what_is_copied_is_there_and_let_through(stages: list[Stage]) -> None:
 def test_what_is_made_here_stays_here() -> None:
     ignored = Ignored(CHECKOUT / ".dockerignore")
     for path in (
-        "tests/image/build.py",
+        "tools/image/build.py",
         "scripts/check",
         "docs/node_modules",
         "web/node_modules",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scriptservice.model import Command, OnOutputLimit, Outcome, Status, Submission
-from scriptservice.server.commands.command_json import command_view, time_text, to_json
+from scriptservice.server.http.command_json import command_view, time_text, to_json
 
 EXAMPLE = """{
   "id": "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55",

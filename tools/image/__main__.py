@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from image import build, check, dockerfile, places, roots
+from tools.image import build, check, dockerfile, places, roots
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGES = [
@@ -70,7 +70,9 @@ def _again(under: list[str], arguments: argparse.Namespace, **more: str) -> int:
     told = {name: value for name, value in {**vars(arguments), **more}.items() if value}
     words = [f"--{name}={value}" for name, value in told.items() if name != "database"]
     words += [] if arguments.database else ["--no-database"]
-    return subprocess.run([*under, sys.executable, "-m", "image", *words], check=False).returncode
+    return subprocess.run(
+        [*under, sys.executable, "-m", "tools.image", *words], check=False
+    ).returncode
 
 
 def _build_and_run(arguments: argparse.Namespace) -> int:

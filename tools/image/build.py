@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from image.dockerfile import Instruction, Stage
-from image.ignored import Ignored
-from image.places import Settings, local_places
-from image.roots import Root
+from tools.image.dockerfile import Instruction, Stage
+from tools.image.ignored import Ignored
+from tools.image.places import Settings, local_places
+from tools.image.roots import Root
 
 NOTHING_TO_DO = {"CMD", "ENTRYPOINT", "EXPOSE", "HEALTHCHECK", "LABEL", "VOLUME"}
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx2 as httpx
 
-from image import compose, dockerfile
-from image.compose import ComposeService
-from image.containers import Container
-from image.roots import Root
 from support.service import FINAL, eventually
+from tools.image import compose, dockerfile
+from tools.image.compose import ComposeService
+from tools.image.containers import Container
+from tools.image.roots import Root
 
 URL = "http://127.0.0.1:8000"
 FIVE = "00000000000000e3"  # CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID

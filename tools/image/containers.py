@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from image.compose import ComposeService
-from image.roots import Root
 from support.service import eventually
+from tools.image.compose import ComposeService
+from tools.image.roots import Root
 
 
 class Container:

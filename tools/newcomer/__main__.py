@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from image import places, roots
+from tools.image import places, roots
 
 CHECKOUT = Path(__file__).parents[2]
 SUITES = ("bookworm", "trixie")
@@ -94,7 +94,7 @@ def _one_run(arguments: argparse.Namespace, base: Path, suite: str, user: str) -
     words += [f"--with={extra}" for extra in arguments.extra]
     started = time.monotonic()
     try:
-        program = [sys.executable, "-m", "newcomer", *words, "--", *arguments.words]
+        program = [sys.executable, "-m", "tools.newcomer", *words, "--", *arguments.words]
         done = subprocess.run([*NAMESPACES, *program], check=False)
     finally:
         subprocess.run(["rm", "-rf", "--one-file-system", "--", str(work)], check=True)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scriptservice.protocol.fault_points import VARIABLE
-from soak.run import soak
-from soak.verdict import Verdict
 from support.postgres import databases
 from support.service import Service, new_directory
+from tools.soak.run import soak
+from tools.soak.verdict import Verdict
 
 
 def arguments() -> argparse.Namespace:

@@ -9,7 +9,6 @@ from typing import Any
 import httpx2 as httpx
 
 from scriptservice import Client
-from soak.verdict import Verdict
 from support.oracle import (
     Script,
     Sent,
@@ -25,6 +24,7 @@ from support.oracle import (
     ticker,
 )
 from support.service import FINAL
+from tools.soak.verdict import Verdict
 
 OUTSTANDING = 60
 FOLLOWERS = 6

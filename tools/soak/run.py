@@ -4,11 +4,11 @@ import random
 import time
 from pathlib import Path
 
-from soak.faults import FAULTS, Hurting
-from soak.load import Load
-from soak.verdict import Verdict
 from support.oracle import Trial, quick
 from support.service import Service
+from tools.soak.faults import FAULTS, Hurting
+from tools.soak.load import Load
+from tools.soak.verdict import Verdict
 
 NEWS_SECONDS = 15
 

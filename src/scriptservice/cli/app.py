@@ -33,6 +33,6 @@ def serve(words: Annotated[list[str] | None, typer.Argument()] = None) -> None:
 @app.command("version")
 def version() -> None:
     """Print the version."""
-    from scriptservice import __version__
+    from scriptservice.version import __version__
 
     typer.echo(__version__)

@@ -35,7 +35,7 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     match words:
         case ["version" | "--version"]:
-            from scriptservice import __version__
+            from scriptservice.version import __version__
 
             print(__version__)
             return 0

@@ -22,7 +22,7 @@ if __name__ == "__main__":
     # What is loaded stays: looking for garbage in it is an eighth of the time that loading takes.
     gc.disable()
     try:
-        from scriptservice.server.startup.server_process import main
+        from scriptservice.server.server_process import main
     except Exception as error:
         if "--passive" in numbers:
             # The keeper goes on with the old one, and is to say why.

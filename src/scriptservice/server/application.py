@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from scriptservice import __version__
 from scriptservice.protocol.clock import now_us
 from scriptservice.server.access.authentication import TokenCheck
 from scriptservice.server.access.origin_check import Door
@@ -17,6 +16,7 @@ from scriptservice.server.commands.command_service import Commands
 from scriptservice.server.http import problem_responses
 from scriptservice.server.http.body_budget import BodyBudget
 from scriptservice.server.http.head_requests import HeadAsGet
+from scriptservice.server.output.event_stream import Events
 from scriptservice.server.output.output_service import Outputs
 from scriptservice.server.page.page_files import Page, package_directory
 from scriptservice.server.routes import commands as command_routes
@@ -32,6 +32,7 @@ from scriptservice.server.routes.submit_shortcut import SubmitRoute
 from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.metrics import Metrics
 from scriptservice.server.telemetry.request_meter import Meter
+from scriptservice.version import __version__
 
 
 @dataclass(slots=True)
@@ -62,6 +63,7 @@ def build_app(
     *,
     commands: Commands,
     outputs: Outputs,
+    events: Events,
     here: Here,
     access: Access,
     metrics: Metrics,
@@ -73,6 +75,7 @@ def build_app(
     Args:
         commands: the service's verbs.
         outputs: the output of its commands.
+        events: their event streams.
         here: this machine.
         access: who may ask.
         metrics: what is counted.
@@ -90,6 +93,7 @@ def build_app(
     app.state.bodies = BodyBudget()
     app.state.commands = commands
     app.state.outputs = outputs
+    app.state.events = events
     app.state.here = here
     app.state.metrics = metrics
     app.state.gauges = gauges

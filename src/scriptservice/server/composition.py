@@ -13,7 +13,6 @@ import structlog
 from sqlalchemy import Connection
 from starlette.types import ASGIApp
 
-from scriptservice import __version__
 from scriptservice.errors import (
     ConfigurationError,
     StoreError,
@@ -52,6 +51,7 @@ from scriptservice.store.queries.journal_changes import OtherDatabaseError
 from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
+from scriptservice.version import __version__
 
 REPLAY_SECONDS = 2.0
 LOCK_SECONDS = 60.0
@@ -187,7 +187,6 @@ class Server:
             recorder=self._recorder,
             transport=self._keeper,
             feed=self.feed,
-            events=Events(self._reader, self.feed),
             remover=self._remover,
             data_dir=self._config.data_dir,
             min_free_bytes=self._config.min_free_bytes,
@@ -197,6 +196,7 @@ class Server:
         return build_app(
             commands=commands,
             outputs=Outputs(self._reader, self.feed, self._parts),
+            events=Events(self._reader, self.feed),
             here=self.here,
             access=access,
             metrics=self._metrics,

@@ -15,7 +15,6 @@ from typing import Any, cast
 import structlog
 import uvicorn
 
-from scriptservice import __version__
 from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.local import LocalKeeper
 from scriptservice.protocol.log_lines import Lines
@@ -30,6 +29,7 @@ from scriptservice.server.startup.takeover import prepare, retire
 from scriptservice.server.telemetry.server_log import start_logging
 from scriptservice.store.database.engine import Database
 from scriptservice.store.writer import cause_of
+from scriptservice.version import __version__
 
 GRACE_SECONDS = 3
 COLLECT_AFTER = 20_000

@@ -6,7 +6,7 @@ Routes decode and respond; here it is acted. Nothing here knows HTTP.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -32,7 +32,6 @@ from scriptservice.model import Command, Filter, Origin, RequestKey, Submission
 from scriptservice.protocol.clock import now_us
 from scriptservice.server.commands.feed import Feed, Follower
 from scriptservice.server.commands.output_removal import Remover
-from scriptservice.server.output.event_stream import Events
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import hosts as host_store
 from scriptservice.store.queries import requests
@@ -89,7 +88,6 @@ class Commands:
         recorder: for what it says of the store.
         transport: for stopping, and for the state of the host.
         feed: news of commands.
-        events: makes event streams.
         remover: removes the output of deleted commands.
         data_dir: whose disk must have room.
         min_free_bytes: how much.
@@ -106,7 +104,6 @@ class Commands:
         recorder: Recorder,
         transport: Transport,
         feed: Feed,
-        events: Events,
         remover: Remover,
         data_dir: str,
         min_free_bytes: int,
@@ -119,7 +116,6 @@ class Commands:
         self._recorder = recorder
         self._transport = transport
         self._feed = feed
-        self._events = events
         self._remover = remover
         self._data_dir = data_dir
         self._min_free_bytes = min_free_bytes
@@ -231,23 +227,6 @@ class Commands:
                 seen = await self._reader.run(command_store.find, command.id)
                 if seen.status.final or self._feed.draining or clock() >= deadline:
                     return seen
-
-    async def events(self, command: str, after: int, asked_by: str) -> AsyncIterator[bytes]:
-        """Return a command's event stream from a position on.
-
-        Args:
-            command: whose.
-            after: the position.
-            asked_by: the field that says so.
-
-        Raises:
-            UnknownCommandError: there is none of that id.
-            ValidationError: the position lies beyond its output.
-        """
-        identifier = command_id(command)
-        if after > await self._events.end_of(identifier):
-            raise ValidationError(FieldError(asked_by, "lies beyond the output"))
-        return self._events.stream(identifier, after)
 
     async def page(self, wanted: Filter, limit: int, before: int | None) -> listing.Page:
         """Return commands, newest first; see `store.listing.page`.

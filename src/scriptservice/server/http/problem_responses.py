@@ -22,7 +22,7 @@ from scriptservice.errors import (
     UnknownCommandError,
     ValidationError,
 )
-from scriptservice.server.commands.command_json import command_view
+from scriptservice.server.http.command_json import command_view
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1

@@ -11,8 +11,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from scriptservice.errors import StoreError, UnknownCommandError
+from scriptservice.errors import FieldError, StoreError, UnknownCommandError, ValidationError
 from scriptservice.model import Command, Status
+from scriptservice.server.commands.command_service import command_id
 from scriptservice.server.commands.feed import Feed, Follower
 from scriptservice.server.output.sse_frames import (
     ADJACENT_MICROSECONDS,
@@ -65,16 +66,25 @@ class Events:
         self._feed = feed
         self._reading: dict[tuple[int, UUID, Status | None, int], asyncio.Future[_News]] = {}
 
-    async def end_of(self, command: UUID) -> int:
-        """Return the position behind a command's stored output.
+    async def stream(self, command: str, after: int, asked_by: str) -> AsyncIterator[bytes]:
+        """Return a command's event stream from a position on.
+
+        Args:
+            command: its id.
+            after: the position.
+            asked_by: the field that says so.
 
         Raises:
-            UnknownCommandError: there is none of that id.
+            UnknownCommandError: there is no command of that id.
+            ValidationError: the position lies beyond its output.
         """
-        extent = await self._reader.run(command_store.extent, command)
-        return extent.stdout_bytes + extent.stderr_bytes
+        identifier = command_id(command)
+        extent = await self._reader.run(command_store.extent, identifier)
+        if after > extent.stdout_bytes + extent.stderr_bytes:
+            raise ValidationError(FieldError(asked_by, "lies beyond the output"))
+        return self._frames(identifier, after)
 
-    async def stream(self, command: UUID, position: int) -> AsyncIterator[bytes]:
+    async def _frames(self, command: UUID, position: int) -> AsyncIterator[bytes]:
         """Yield frames from a position on until the end, or until the server or the command goes.
 
         Args:

@@ -1,6 +1,6 @@
 """What can be done with the output of commands: its range, its tail, its bytes, live or not.
 
-Called by the routes; knows nothing of HTTP. Event streams are in `server.events`.
+Called by the routes; knows nothing of HTTP. Event streams are made in ``event_stream``.
 """
 
 from collections.abc import AsyncIterator

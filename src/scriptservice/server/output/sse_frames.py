@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from scriptservice.model import Command
-from scriptservice.server.commands.command_json import command_view, time_text, to_json
+from scriptservice.server.http.command_json import command_view, time_text, to_json
 from scriptservice.store.queries.journal_changes import Chunk
 
 RETRY = b"retry: 1000\n\n"

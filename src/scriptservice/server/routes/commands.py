@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Command, Filter, Submission
-from scriptservice.server.commands.command_json import command_view, to_json
 from scriptservice.server.commands.command_service import Submitted
+from scriptservice.server.http.command_json import command_view, to_json
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.routes import openapi
 from scriptservice.server.routes.request_models import (

@@ -10,7 +10,7 @@ from scriptservice.server.http.head_requests import HEAD_KEY
 from scriptservice.server.http.streaming import StreamResponse
 from scriptservice.server.routes import openapi
 from scriptservice.server.routes.request_models import EventsQuery
-from scriptservice.server.routes.request_parts import query, service
+from scriptservice.server.routes.request_parts import events, query
 
 router = APIRouter(prefix="/v1/commands", tags=["events"])
 
@@ -24,7 +24,7 @@ _LONGEST_ID = 19
 async def get_events(request: Request, command_id: str) -> Response:
     """Stream a command's status, output and end, live and from any position."""
     after, asked_by = _position(request)
-    content: AsyncIterator[bytes] = await service(request).events(command_id, after, asked_by)
+    content: AsyncIterator[bytes] = await events(request).stream(command_id, after, asked_by)
     if request.scope.get(HEAD_KEY):
         return Response(None, headers=_HEADERS, media_type=EVENT_STREAM)
     return StreamResponse(content, status_code=200, headers=_HEADERS, media_type=EVENT_STREAM)

@@ -5,8 +5,8 @@ from starlette.responses import Response
 
 from scriptservice.errors import StoreError
 from scriptservice.fleet.transport import HostState
-from scriptservice.server.commands.command_json import to_json
 from scriptservice.server.http import response_headers
+from scriptservice.server.http.command_json import to_json
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.page.api_docs import POLICY as DOCS_POLICY
 from scriptservice.server.page.api_docs import docs_page

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from scriptservice.server.commands.command_json import time_text, to_json
+from scriptservice.server.http.command_json import time_text, to_json
 from scriptservice.server.routes import openapi
 from scriptservice.server.routes.request_parts import no_query, service
 

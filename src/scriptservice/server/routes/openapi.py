@@ -7,7 +7,6 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from scriptservice import __version__
 from scriptservice.server.access.page_sessions import COOKIE, SECURE_COOKIE
 from scriptservice.server.http.problem_responses import MEDIA_TYPE, TITLES
 from scriptservice.server.routes.request_models import (
@@ -30,6 +29,7 @@ from scriptservice.server.routes.response_models import (
     Readiness,
     Session,
 )
+from scriptservice.version import __version__
 
 Json = dict[str, Any]
 Answers = dict[int | str, Json]

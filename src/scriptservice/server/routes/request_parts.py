@@ -18,6 +18,7 @@ from scriptservice.model import Origin, RequestKey, parse_traceparent
 from scriptservice.server.commands.command_service import Commands
 from scriptservice.server.http.body_budget import BodyBudget, BodyShare, is_large
 from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.output.event_stream import Events
 from scriptservice.server.output.output_service import Outputs
 from scriptservice.server.routes.request_models import WaitQuery, field_errors, single_and_repeated
 
@@ -53,6 +54,12 @@ def service(request: Request) -> Commands:
 def outputs(request: Request) -> Outputs:
     """Return the output of the service's commands."""
     found: Outputs = request.app.state.outputs
+    return found
+
+
+def events(request: Request) -> Events:
+    """Return the event streams of the service's commands."""
+    found: Events = request.app.state.events
     return found
 
 

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from scriptservice.server.access.page_sessions import Sessions, SignedIn, set_cookie
 from scriptservice.server.access.sign_in import SignIn
-from scriptservice.server.commands.command_json import to_json
+from scriptservice.server.http.command_json import to_json
 from scriptservice.server.http.problem_responses import CHALLENGE, ProblemError
 from scriptservice.server.routes import openapi
 from scriptservice.server.routes.request_models import SignInBody

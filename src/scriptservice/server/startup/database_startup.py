@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import structlog
 
-from scriptservice import __version__
 from scriptservice.errors import (
     ConfigurationError,
     OtherWriterError,
@@ -29,6 +28,7 @@ from scriptservice.store.queries import tokens as token_store
 from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import AGAIN_SECONDS, until_stored
 from scriptservice.store.writer import Job, Writer, cause_of
+from scriptservice.version import __version__
 
 SILENT_SECONDS = 2.0
 STRANGER_SECONDS = 10.0

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scriptservice.server.access.origin_check import Door
-from scriptservice.server.commands.command_json import to_json
+from scriptservice.server.http.command_json import to_json
 from scriptservice.server.http.problem_responses import RETRY_SECONDS, problem_response
 
 

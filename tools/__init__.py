@@ -1,0 +1,1 @@
+"""Programs that are neither the service nor its tests: soak, image check, captures, screenshots."""

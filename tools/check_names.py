@@ -1,0 +1,81 @@
+"""Fails where one name stands for two things, or a folder holds too many files.
+
+``scripts/check`` calls it. Classes and modules have names of their own in the whole source tree,
+so that a name leads to one place.
+"""
+
+import ast
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+TREES = ("src/scriptservice", "bench")
+MOST_FILES = 12
+
+UNCOUNTED = ("cli", "routes", "versions")
+"""Folders with a file for each verb, route or migration: as many as there are."""
+
+CLIENT = "src/scriptservice/client/"
+"""Its public classes are the contract's nouns, and may have the names of the service's own."""
+
+BY_NOUN = ("server/routes", "store/queries")
+"""Folders with one module for each noun: the same noun may have a module in each."""
+
+
+def main() -> int:
+    """Print each finding; return the exit code."""
+    findings = [*_same_classes(), *_same_modules(), *_full_folders()]
+    for finding in findings:
+        print(finding, file=sys.stderr)
+    return 1 if findings else 0
+
+
+def _sources() -> Iterator[Path]:
+    for tree in TREES:
+        yield from sorted((CHECKOUT / tree).rglob("*.py"))
+
+
+def _named(path: Path) -> str:
+    return str(path.relative_to(CHECKOUT))
+
+
+def _same_classes() -> Iterator[str]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in _sources():
+        if _named(path).startswith(CLIENT):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(f"{_named(path)}:{node.lineno}")
+    for name, places in found.items():
+        if len(places) > 1:
+            yield f"two classes have the name {name}: {', '.join(places)}"
+
+
+def _same_modules() -> Iterator[str]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in _sources():
+        folder = _named(path.parent)
+        if not folder.startswith("src/"):
+            continue
+        if path.name.startswith("__") or path.parent.name == "versions":
+            continue
+        kind = "by noun" if folder.endswith(BY_NOUN) else folder
+        if kind != "by noun" or path.stem not in found:
+            found[path.stem].append(_named(path))
+    for name, places in found.items():
+        if len(places) > 1:
+            yield f"two modules have the name {name}: {', '.join(places)}"
+
+
+def _full_folders() -> Iterator[str]:
+    for folder in sorted((CHECKOUT / "src").rglob("*/")):
+        count = len(list(folder.glob("*.py")))
+        if count > MOST_FILES and folder.name not in UNCOUNTED:
+            yield f"{_named(folder)} holds {count} files, more than {MOST_FILES}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
