@@ -26,7 +26,7 @@
 #error "there is no way here to call the kernel without a library"
 #endif
 
-/* What is to begin; keeper/cloning.py has the same list. Strings and lists end with a zero. */
+/* What is to begin; keeper/spawn/cloning.py has the same list. Strings and lists end with a zero. */
 struct request {
     int streams[3];           /* become 0, 1 and 2 */
     int script;               /* becomes 63 */

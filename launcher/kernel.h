@@ -4,7 +4,7 @@
 #include <asm/unistd.h>
 #include <errno.h>
 
-/* What failed; keeper/stages.py has the same list. */
+/* What failed; keeper/spawn/exec_failure.py has the same list. */
 enum stage {
     ARGUMENTS = 1, SESSION, TERMINAL, CGROUP, DIRECTORY, LIMIT, GROUPS, GROUP, USER, CAPABILITIES,
     WAY_BACK, PRIVILEGES, SIGNALS, DESCRIPTORS, EXEC

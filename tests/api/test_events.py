@@ -148,7 +148,9 @@ def _seconds(text: str) -> float:
 def test_a_comment_every_fifteen_seconds(make_service: Any, installation: Installation) -> None:
     """Here each half second."""
     assert COMMENT_SECONDS == 15
-    installation.change("server/events.py", "COMMENT_SECONDS = 15.0", "COMMENT_SECONDS = 0.5")
+    installation.change(
+        "server/output/event_stream.py", "COMMENT_SECONDS = 15.0", "COMMENT_SECONDS = 0.5"
+    )
     service = make_service(python=installation.python).start()
     command = service.submit("sleep 3600")
     service.wait_for(command["id"], "running")
@@ -339,7 +341,7 @@ def test_deleted_while_a_slow_reader_reads_ends(service: Service) -> None:
 @MAINLY_ON_SQLITE
 def test_streams_end_soon_at_a_shutdown(make_service: Any, installation: Installation) -> None:
     """By themselves: here nobody would break them off within an hour."""
-    installation.change("server/process.py", "GRACE_SECONDS = 3\n", "GRACE_SECONDS = 3600\n")
+    installation.change("server/server_process.py", "GRACE_SECONDS = 3\n", "GRACE_SECONDS = 3600\n")
     never_given_up(installation)
     service = make_service("--max-running", "1", python=installation.python).start()
     running = service.submit("echo up; exec sleep 3600")

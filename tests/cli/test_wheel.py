@@ -56,7 +56,7 @@ def build(checkout: Path, tmp_path: Path, npm: str | None) -> tuple[set[str], st
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert "scriptservice/server/page.py" in names
+    assert "scriptservice/server/page/page_files.py" in names
     assert not [name for name in names if "node_modules" in name or "made-from" in name]
     return {name for name in names if "/ui/" in name}, done.stdout + done.stderr
 

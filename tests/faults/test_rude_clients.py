@@ -67,7 +67,9 @@ def installation() -> Iterator[Installation]:
 def patient(installation: Installation, seconds: float) -> None:
     """Let connections whose client does not get on with it be closed after so long."""
     for name in ("HEAD_SECONDS", "BODY_SECONDS"):
-        installation.change("server/punctual.py", f"{name} = 30.0\n", f"{name} = {seconds}\n")
+        installation.change(
+            "server/http/client_timeouts.py", f"{name} = 30.0\n", f"{name} = {seconds}\n"
+        )
 
 
 def answer_seconds(service: Service) -> float:

@@ -67,7 +67,9 @@ def must_go_on(service: Service, command: str, keeper: list[str]) -> None:
 
 
 def break_server(made: Installation) -> None:
-    made.change("server/app.py", "import asyncio\n", "import asyncio\nimport no_such_module\n")
+    made.change(
+        "server/composition.py", "import asyncio\n", "import asyncio\nimport no_such_module\n"
+    )
 
 
 def break_server_at_once(made: Installation) -> None:
@@ -75,19 +77,21 @@ def break_server_at_once(made: Installation) -> None:
 
 
 def speak_otherwise(made: Installation) -> None:
-    made.change("keeper/protocol.py", "PROTOCOL_VERSION = 1\n", "PROTOCOL_VERSION = 2\n")
+    made.change("protocol/frames.py", "PROTOCOL_VERSION = 1\n", "PROTOCOL_VERSION = 2\n")
 
 
 def break_keeper(made: Installation) -> None:
-    made.change("keeper/cgroup.py", "import signal\n", "import signal\nimport no_such_module\n")
+    made.change(
+        "keeper/tree/cgroup.py", "import signal\n", "import signal\nimport no_such_module\n"
+    )
 
 
 def hand_over_otherwise(made: Installation) -> None:
-    made.change("keeper/handover.py", "FORMAT = 1\n", "FORMAT = 2\n")
+    made.change("keeper/upgrade/handover.py", "FORMAT = 1\n", "FORMAT = 2\n")
 
 
 def lose_a_field(made: Installation) -> None:
-    made.change("keeper/table.py", "    timeout_at: float | None\n", "")
+    made.change("keeper/upgrade_state.py", "    timeout_at: float | None\n", "")
 
 
 SERVER_FAULTS: dict[Callable[[Installation], None], str] = {
@@ -114,9 +118,9 @@ def test_the_new_server_does_not_start(
 @ON_SQLITE
 def test_the_new_server_does_not_get_ready(make_service: Callable[..., Service]) -> None:
     made = Installation()
-    made.change("keeper/upgrade.py", "PREPARE_SECONDS = 60.0", "PREPARE_SECONDS = 2.0")
+    made.change("keeper/upgrade/upgrade.py", "PREPARE_SECONDS = 60.0", "PREPARE_SECONDS = 2.0")
     service = make_service(python=made.python).start()
-    made.change("server/turns.py", "    web.load()\n", "    await asyncio.sleep(3600)\n")
+    made.change("server/startup/takeover.py", "    web.load()\n", "    await asyncio.sleep(3600)\n")
     server_does_not_start(service, "the new server was not prepared within 2 s")
     made.remove()
 
@@ -163,7 +167,9 @@ def test_the_new_server_dies_when_its_turn_comes(
     command = service.submit(SCRIPT)["id"]
     old = "            hello = await self._link.greeted()\n"
     installation.change(
-        "server/process.py", old, f"{old}            if passive:\n                os._exit(9)\n"
+        "server/server_process.py",
+        old,
+        f"{old}            if passive:\n                os._exit(9)\n",
     )
     report = upgrade(service)
     assert report.ok, report
@@ -176,11 +182,11 @@ def test_the_new_server_never_serves(installation: Installation, installed: Serv
     service, before = installed, len(installed.output())
     command = service.submit(SCRIPT)["id"]
     old = "            server = Server(self._config, self._link, hello)\n"
-    installation.change("server/process.py", old, f"            os._exit(9)\n{old}")
+    installation.change("server/server_process.py", old, f"            os._exit(9)\n{old}")
     service.close_client()
     number = ask_for_upgrade(service)
     eventually(lambda: said_since(service, before).count("server_ended code=9") >= 3, "some starts")
-    installation.restore("server/process.py")
+    installation.restore("server/server_process.py")
     report = end_of_upgrade(service, number)
     assert report.ok, report
     must_go_on(service, command, keeper_of(service).cmdline())

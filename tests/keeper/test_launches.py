@@ -78,7 +78,9 @@ WAYS = {"launcher": (), "clone": ("--run-as", str(os.geteuid()))}
 def installation() -> Iterator[Installation]:
     """One whose keeper waits for launchers for ever: what ends one here is something else."""
     made = Installation()
-    made.change("keeper/launches.py", "LAUNCH_SECONDS = 30.0\n", "LAUNCH_SECONDS = 3600.0\n")
+    made.change(
+        "keeper/command/launches.py", "LAUNCH_SECONDS = 30.0\n", "LAUNCH_SECONDS = 3600.0\n"
+    )
     yield made
     made.remove()
 

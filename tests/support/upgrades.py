@@ -157,7 +157,7 @@ class Installation:
         gate = self.directory / "prepare"
         waits = f"    while not __import__('os').path.exists({str(gate)!r}):\n"
         held = f"{waits}        await asyncio.sleep(0.02)\n    web.load()\n"
-        self.change("server/turns.py", "    web.load()\n", held)
+        self.change("server/startup/takeover.py", "    web.load()\n", held)
         return gate
 
     def restore(self, name: str) -> None:

@@ -65,7 +65,7 @@ def test_of_a_long_trace_the_end_is_kept() -> None:
 
 PROGRAM = """
 import sys
-from scriptservice.keeper.lines import Lines
+from scriptservice.protocol.log_lines import Lines
 lines = Lines("server", "alpha", "json")
 for number in range(4000):
     lines.write(7, [lines.line(7, "info", "event", {"number": number})])
