@@ -32,7 +32,7 @@ SERVER = _rules(
     ("door, token, headers", r"scriptservice/server/(auth|door|headers|gate|head|tokens)\.py"),
     ("route and verbs", r"scriptservice/server/(?!process|__main__)"),
     ("readers", r"scriptservice/store/"),
-    ("framework (FastAPI, Starlette)", r"(fastapi|starlette)/"),
+    ("framework (Starlette)", r"starlette/"),
     ("HTTP (uvicorn, httptools)", r"uvicorn/"),
     ("loop, its system calls (uvloop)", r"."),
 )

@@ -5,16 +5,18 @@ import gzip
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2 as httpx
 import pytest
-from fastapi import FastAPI
 
-from scriptservice.server.http import problem_responses, response_headers
+from scriptservice.server.application import build_router
+from scriptservice.server.http import response_headers
 from scriptservice.server.http.head_requests import HeadAsGet
 from scriptservice.server.page.page_files import Page, accepts_gzip, package_directory
 from scriptservice.server.routes import page as page_routes
+from scriptservice.server.routes.route_table import ROUTES
 from support.problems import assert_problem
 from support.service import ON_SQLITE, PATIENCE_SECONDS, Service
 
@@ -52,13 +54,11 @@ class Client:
     """Asks the page's routes, with a directory of our own behind them."""
 
     def __init__(self, directory: Path) -> None:
-        app = FastAPI(openapi_url=None, redirect_slashes=False)
-        app.state.page = Page(str(directory))
-        app.state.routes = page_routes.router.routes
-        app.include_router(page_routes.router)
-        problem_responses.install(app)
-        app.add_middleware(HeadAsGet)
-        self._app = response_headers.ContentPolicy(app)
+        # The routes of the page need nothing else of the service.
+        services: Any = SimpleNamespace(page=Page(str(directory)), bodies=None)
+        routes = [route for route in ROUTES if route.handler.__module__ == page_routes.__name__]
+        router = build_router(routes, services)
+        self._app = response_headers.ContentPolicy(HeadAsGet(router))
 
     def request(self, method: str, path: str, **fields: Any) -> httpx.Response:
         async def ask() -> httpx.Response:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -287,7 +288,8 @@ def test_a_power_cut(
 ) -> None:
     trial = with_much_unrecorded(hurt)
     for process in processes_with(trial.mark):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     # What has the same ids after a reboot is somebody else's.
     stranger = subprocess.Popen(["sleep", "3600"], env={MARKER: str(trial.sent[-1].id)})
     cut(hurt)

@@ -15,8 +15,12 @@ import ctypes, os, sys
 pid, what, *words = sys.argv[1:]
 libc = ctypes.CDLL(None, use_errno=True)
 NEWNS, BIND, DETACH = 0x20000, 0x1000, 2
+root = os.open(f"/proc/{pid}/root", os.O_RDONLY)
 if libc.setns(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY), NEWNS):
     raise OSError(ctypes.get_errno(), "setns")
+# The tests may themselves live in a changed root, which setns leaves.
+os.fchdir(root)
+os.chroot(".")
 paths = [word.encode() for word in words]
 if what == "hide":
     failed = libc.mount(paths[0], paths[1], None, BIND, None)

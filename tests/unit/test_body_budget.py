@@ -7,8 +7,8 @@ import pytest
 from scriptservice.errors import ValidationError
 from scriptservice.server.http.body_budget import MOST_WAITING, BodyBudget
 from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.routes.decoding import JSON_FIELDS, JSON_VALUES, decode_json
 from scriptservice.server.routes.request_models import SubmitBody
-from scriptservice.server.routes.request_parts import JSON_FIELDS, JSON_VALUES, json_body
 
 
 async def in_order() -> list[str]:
@@ -83,14 +83,14 @@ def test_only_so_many_wait_and_who_goes_leaves_nothing_behind() -> None:
 )
 def test_json_of_too_many_parts_is_refused(raw: bytes) -> None:
     with pytest.raises(ProblemError) as refused:
-        json_body(raw, SubmitBody)
+        decode_json(raw, SubmitBody)
     assert refused.value.kind == "too-large"
 
 
 def test_commas_in_a_script_are_no_parts() -> None:
     script = ',\\"\\\\' * 200_000
     raw = b'{"args": [' + b'"a",' * 100_000 + b'"b"], "script": "' + script.encode() + b'"}'
-    body = json_body(raw, SubmitBody)
+    body = decode_json(raw, SubmitBody)
     assert (len(body.args), len(body.script)) == (100_001, 3 * 200_000)
 
 
@@ -98,5 +98,5 @@ def test_commas_in_a_script_are_no_parts() -> None:
 def test_of_many_faults_one_is_told(word: str) -> None:
     raw = f'{{"script": "x", "args": [{",".join([word] * 100_000)}]}}'.encode()
     with pytest.raises(ValidationError) as refused:
-        json_body(raw, SubmitBody)
+        decode_json(raw, SubmitBody)
     assert [error.field for error in refused.value.errors] == ["args.0"]

@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from fastapi import Request
+from starlette.requests import Request
 
 from scriptservice.server.http.problem_responses import ProblemError
-from scriptservice.server.routes.request_parts import while_client_stays
+from scriptservice.server.routes.commands import while_client_stays
 
 
 def request_of(*messages: str) -> Request:

@@ -13,6 +13,7 @@ from pydantic import ValidationError as PydanticValidationError
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Submission
 from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.routes.decoding import decode_json
 from scriptservice.server.routes.request_models import (
     ListQuery,
     OutputQuery,
@@ -23,7 +24,6 @@ from scriptservice.server.routes.request_models import (
     list_moment,
     single_and_repeated,
 )
-from scriptservice.server.routes.request_parts import json_body
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50)
 SECONDS = st.floats(min_value=0, max_value=3600)
@@ -75,7 +75,7 @@ def refusal(function: Callable[..., Any], *args: Any) -> tuple[FieldError, ...]:
 
 @given(BODIES)
 def test_what_the_contract_allows_is_taken_as_it_is(body: dict[str, Any]) -> None:
-    asked = json_body(json.dumps(body).encode(), SubmitBody).submission()
+    asked = decode_json(json.dumps(body).encode(), SubmitBody).submission()
     for name, value in body.items():
         got = getattr(asked, name)
         if name == "interpreter":
@@ -93,10 +93,10 @@ def test_what_the_contract_allows_is_taken_as_it_is(body: dict[str, Any]) -> Non
 def test_anything_else_is_refused_by_name_or_taken_as_it_is(field: str, value: Any) -> None:
     body = {"script": "echo", field: value}
     raw = json.dumps(body).encode()
-    if errors := refusal(json_body, raw, SubmitBody):
+    if errors := refusal(decode_json, raw, SubmitBody):
         assert all(each.field.split(".")[0] == field and each.message for each in errors)
         return
-    got = getattr(json_body(raw, SubmitBody).submission(), field)
+    got = getattr(decode_json(raw, SubmitBody).submission(), field)
     assert field == "interpreter" or (list(got) if isinstance(got, tuple) else got) == value
     assert not isinstance(value, bool)
 
@@ -105,7 +105,7 @@ def test_anything_else_is_refused_by_name_or_taken_as_it_is(field: str, value: A
 def test_no_bytes_break_it(raw: bytes) -> None:
     for model in (SubmitBody, StopBody):
         with suppress(ProblemError, ValidationError):
-            assert isinstance(json_body(raw, model), model)
+            assert isinstance(decode_json(raw, model), model)
 
 
 def refused(model: Any, fields: dict[str, Any]) -> list[str]:
@@ -120,7 +120,7 @@ def test_long_keys_are_cut_in_messages() -> None:
 
 def test_the_words_for_what_is_unknown_or_missing() -> None:
     with pytest.raises(ValidationError) as caught:
-        json_body(b'{"colour": 1}', SubmitBody)
+        decode_json(b'{"colour": 1}', SubmitBody)
     assert set(caught.value.errors) == {
         FieldError("script", "is required"),
         FieldError("colour", "is not known"),

@@ -6,14 +6,8 @@ import openapiTS, { astToString } from 'openapi-typescript';
 
 const DOCUMENT = `
 import json
-from fastapi import FastAPI
-from scriptservice.server import openapi
-from scriptservice.server.routes import commands, events, health, hosts, metrics, output, session
-app = FastAPI(openapi_url=None)
-for module in (commands, output, events, hosts, metrics, session, health):
-    app.include_router(module.router)
-openapi.install(app)
-print(json.dumps(app.openapi()))
+from scriptservice.server.application import openapi_document
+print(json.dumps(openapi_document()))
 `;
 
 const target = new URL('../src/api/schema.d.ts', import.meta.url);

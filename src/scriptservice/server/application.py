@@ -1,124 +1,107 @@
 """The HTTP application: all routes, and the layers that a request passes on its way to them."""
 
-import os
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
-from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as PathRoute
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from scriptservice.protocol.clock import now_us
 from scriptservice.server.access.authentication import TokenCheck
 from scriptservice.server.access.origin_check import Door
-from scriptservice.server.access.page_sessions import Sessions
-from scriptservice.server.access.sign_in import SignIn
 from scriptservice.server.access.valid_tokens import Tokens
-from scriptservice.server.commands.command_service import Commands
-from scriptservice.server.http import problem_responses
-from scriptservice.server.http.body_budget import BodyBudget
 from scriptservice.server.http.head_requests import HeadAsGet
-from scriptservice.server.output.event_stream import Events
-from scriptservice.server.output.output_service import Outputs
-from scriptservice.server.page.page_files import Page, package_directory
-from scriptservice.server.routes import commands as command_routes
-from scriptservice.server.routes import events as event_routes
-from scriptservice.server.routes import health as health_routes
-from scriptservice.server.routes import hosts as host_routes
-from scriptservice.server.routes import metrics as metrics_routes
-from scriptservice.server.routes import openapi
-from scriptservice.server.routes import output as output_routes
-from scriptservice.server.routes import page as page_routes
-from scriptservice.server.routes import session as session_routes
-from scriptservice.server.routes.submit_shortcut import SubmitRoute
-from scriptservice.server.telemetry.gauges import Gauges
-from scriptservice.server.telemetry.metrics import Metrics
+from scriptservice.server.http.problem_responses import error_response, problem_response
+from scriptservice.server.routes.decoding import has_room, release_body
+from scriptservice.server.routes.openapi import document
+from scriptservice.server.routes.route import Route, Services
+from scriptservice.server.routes.route_table import ROUTES
 from scriptservice.server.telemetry.request_meter import Meter
-from scriptservice.version import __version__
 
 
-@dataclass(slots=True)
-class Here:
-    """This machine as ``/v1/hosts`` shows it."""
-
-    name: str
-    capacity: int | None
-    keeper_pid: int
-    child_pid: int = field(default_factory=os.getpid)
-    status: str = "up"
-
-    def seen_at(self) -> int:
-        """Return when it was last seen: the keeper's death would end this process too."""
-        return now_us()
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may ask, and how one gets to be one of them."""
-
-    tokens: Tokens
-    sessions: Sessions
-    sign_in: SignIn
-
-
-def build_app(
-    *,
-    commands: Commands,
-    outputs: Outputs,
-    events: Events,
-    here: Here,
-    access: Access,
-    metrics: Metrics,
-    gauges: Gauges,
-    hosts: list[str],
-) -> ASGIApp:
-    """Return the application with its layers.
+def build_application(services: Services, tokens: Tokens, hosts: list[str]) -> ASGIApp:
+    """Return the application with its layers, from the outermost: meter, HEAD, origin, token.
 
     Args:
-        commands: the service's verbs.
-        outputs: the output of its commands.
-        events: their event streams.
-        here: this machine.
-        access: who may ask.
-        metrics: what is counted.
-        gauges: what is true at the moment.
+        services: what the routes act on.
+        tokens: the valid tokens.
         hosts: names of the service in requests, besides localhost.
     """
-    app = FastAPI(
-        title="ScriptService",
-        version=__version__,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
+    router = build_router(ROUTES, services)
+    checked = TokenCheck(router, tokens, services.sessions)
+    return Meter(HeadAsGet(Door(checked, hosts)), router.routes, services.metrics.answered)
+
+
+def build_router(routes: Iterable[Route[Any, Any]], services: Services) -> Router:
+    """Return the router of some routes.
+
+    Raises:
+        ValueError: a route does not say which scope it needs.
+    """
+    by_path: dict[str, dict[str, Route[Any, Any]]] = defaultdict(dict)
+    for route in routes:
+        if route.access is None:
+            message = f"cannot serve {route.method} {route.path}: its route has no scope"
+            raise ValueError(message)
+        by_path[route.path][route.method] = route
+    return Router(
+        [PathRoute(path, _Path(methods, services)) for path, methods in by_path.items()],
         redirect_slashes=False,
+        default=_no_such_path,
     )
-    app.state.bodies = BodyBudget()
-    app.state.commands = commands
-    app.state.outputs = outputs
-    app.state.events = events
-    app.state.here = here
-    app.state.metrics = metrics
-    app.state.gauges = gauges
-    app.state.sessions = access.sessions
-    app.state.sign_in = access.sign_in
-    app.state.page = Page(package_directory())
-    routers = [
-        module.router
-        for module in (
-            command_routes,
-            output_routes,
-            event_routes,
-            host_routes,
-            health_routes,
-            metrics_routes,
-            session_routes,
-            page_routes,
-        )
-    ]
-    # FastAPI keeps routers whole and does not say what is in them; a 405 has to.
-    app.state.routes = [route for router in routers for route in router.routes]
-    for router in routers:
-        app.include_router(router)
-    problem_responses.install(app)
-    openapi.install(app)
-    # Around the application rather than in it: the hot route leaves the application out.
-    checked = TokenCheck(SubmitRoute(app), access.tokens, access.sessions)
-    return Meter(HeadAsGet(Door(checked, hosts)), app.state.routes, metrics.answered)
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """Return the OpenAPI document of the service; it is made when it is first asked for."""
+    return document(ROUTES)
+
+
+class _Path:
+    """The routes of one path, as an ASGI application.
+
+    Args:
+        routes: by method.
+        services: what they act on.
+    """
+
+    def __init__(self, routes: dict[str, Route[Any, Any]], services: Services) -> None:
+        self._routes = routes
+        self._services = services
+        heads = ["HEAD"] if "GET" in routes else []
+        self._allow = ", ".join(sorted([*routes, *heads]))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        request = Request(scope, receive)
+        try:
+            # Not kept in a variable: the response shows the command, and may be as large as the
+            # body was.
+            await (await self._respond(request))(scope, receive, send)
+            if has_room(request):
+                # The frame that is sent to the keeper is as large again.
+                await self._services.commands.handed_over()
+        finally:
+            release_body(request)
+
+    async def _respond(self, request: Request) -> Response:
+        route = self._routes.get(request.method)
+        if route is None:
+            path = request.url.path
+            detail = f"cannot {request.method} {path}: it takes {self._allow}"
+            return problem_response("method-not-allowed", detail, path, {"Allow": self._allow})
+        try:
+            return await route.respond(request, self._services)
+        except Exception as error:  # noqa: BLE001 - an error that is not ours is logged there
+            return error_response(request, error)
+
+
+async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        path = Request(scope).url.path
+        response = problem_response("not-found", f"cannot find {path}", path)
+        await response(scope, receive, send)

@@ -28,16 +28,20 @@ from scriptservice.protocol.log_lines import Lines
 from scriptservice.server.access.page_sessions import Sessions
 from scriptservice.server.access.sign_in import OneTimeCode, SignIn, Tries
 from scriptservice.server.access.valid_tokens import Tokens
-from scriptservice.server.application import Access, Here, build_app
+from scriptservice.server.application import build_application, openapi_document
 from scriptservice.server.commands.command_service import Commands
 from scriptservice.server.commands.feed import Feed
 from scriptservice.server.commands.output_removal import Remover
+from scriptservice.server.http.body_budget import BodyBudget
 from scriptservice.server.output.block_cache import Parts
 from scriptservice.server.output.event_stream import Events
 from scriptservice.server.output.output_service import Outputs
+from scriptservice.server.page.page_files import Page, package_directory
+from scriptservice.server.routes.route import Services
 from scriptservice.server.startup.database_startup import Opening
 from scriptservice.server.startup.server_config import ServerConfig
 from scriptservice.server.telemetry.gauges import Gauges
+from scriptservice.server.telemetry.host_info import HostInfo
 from scriptservice.server.telemetry.metrics import Metrics
 from scriptservice.server.telemetry.server_log import CommandLog
 from scriptservice.store.continuity import Continuity
@@ -122,7 +126,7 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self.new_token: str | None = None
         self.code = OneTimeCode()
-        self.here = Here(config.host_name, config.max_running, hello.pid)
+        self.host_info = HostInfo(config.host_name, config.max_running, hello.pid)
 
     async def start(self, on_waiting: Callable[[str], None]) -> ASGIApp:
         """Take over what an earlier server left, then return the application.
@@ -148,7 +152,6 @@ class Server:
         position = await opening.take_host()
         stored = await self._reader.run(session_store.all_sessions)
         sessions = Sessions(tokens, self._writer, stored)
-        access = Access(tokens, sessions, SignIn(tokens, sessions, self.code, Tries()))
         self._recorder = Recorder(
             self._keeper,
             self._writer,
@@ -193,16 +196,20 @@ class Server:
             on_ended=self._ended,
             on_deleted=self._deleted,
         )
-        return build_app(
+        services = Services(
             commands=commands,
             outputs=Outputs(self._reader, self.feed, self._parts),
             events=Events(self._reader, self.feed),
-            here=self.here,
-            access=access,
+            host=self.host_info,
+            sessions=sessions,
+            sign_in=SignIn(tokens, sessions, self.code, Tries()),
             metrics=self._metrics,
             gauges=Gauges(self._reader, self._keeper, self._recorder, self.feed),
-            hosts=self._config.hosts,
+            page=Page(package_directory()),
+            bodies=BodyBudget(),
+            openapi=openapi_document,
         )
+        return build_application(services, tokens, self._config.hosts)
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -266,7 +273,7 @@ class Server:
 
     def shutting_down(self) -> None:
         """The keeper ends its scripts: nothing new starts."""
-        self.here.status = "draining"
+        self.host_info.status = "draining"
         self._dispatcher.close()
         self.feed.drain()
 

@@ -45,7 +45,7 @@ class TokenCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it with 401 or 403."""
-        if scope["type"] != "http" or _is_open(scope):
+        if scope["type"] != "http" or is_open(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
         refusal = self._admit(scope)
@@ -86,10 +86,10 @@ class TokenCheck:
         return self._tokens.find(given[0][len(_SCHEME) :].strip().decode("latin-1"))
 
 
-def _is_open(scope: Scope) -> bool:
-    path: str = scope["path"]
+def is_open(method: str, path: str) -> bool:
+    """Return whether a request needs no token: it signs in, or what it asks for is open to all."""
     if path == SESSION_PATH:
-        return bool(scope["method"] == "POST")
+        return method == "POST"
     return path in OPEN_PATHS or is_page_path(path)
 
 

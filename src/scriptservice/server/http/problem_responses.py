@@ -1,14 +1,11 @@
 """Errors as answers: ``application/problem+json`` (RFC 9457), mapped in one place."""
 
 import json
-from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
-from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
 
 from scriptservice.errors import (
     AlreadyFinishedError,
@@ -50,6 +47,16 @@ TITLES = {
     "store-unavailable": (503, "The service cannot store or read now"),
     "storage-full": (507, "The disk is full"),
 }
+
+CONTENT_RANGE = {"description": "of the answer, and its size", "schema": {"type": "string"}}
+PROBLEM_HEADERS: dict[str, dict[str, Any]] = {
+    "unauthenticated": {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    "method-not-allowed": {"Allow": {"schema": {"type": "string"}}},
+    "range-not-satisfiable": {"Content-Range": CONTENT_RANGE},
+    "too-many-requests": {"Retry-After": {"schema": {"type": "integer"}}},
+    "store-unavailable": {"Retry-After": {"schema": {"type": "integer"}}},
+}
+"""By kind of problem, the headers that go with it, as OpenAPI describes them."""
 
 log = structlog.get_logger()
 
@@ -129,50 +136,10 @@ def _fields(errors: tuple[FieldError, ...]) -> list[dict[str, str]]:
     return [{"field": error.field, "message": error.message} for error in errors]
 
 
-async def _ours(request: Request, error: Exception) -> Response:
-    problem = to_problem(error)
-    return problem_response(
-        problem.kind, problem.detail, request.url.path, problem.headers, **problem.members
-    )
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("request_failed", path=request.url.path, exc_info=error)
-    return await _ours(request, error)
-
-
-async def answer(request: Request, error: Exception) -> Response:
-    """Return the answer to a request whose route failed, where no application stands around it."""
-    known = isinstance(error, ProblemError | ScriptServiceError)
-    return await (_ours if known else _unexpected)(request, error)
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    """Starlette's own: no such route, or not with this method."""
-    assert isinstance(error, HTTPException)  # noqa: S101
+def error_response(request: Request, error: Exception) -> Response:
+    """Return the answer to a request whose handler raised an error; log one that is not ours."""
     path = request.url.path
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allow = ", ".join(sorted(allowed_methods(request)))
-        detail = f"cannot {request.method} {path}: it takes {allow}"
-        return problem_response("method-not-allowed", detail, path, {"Allow": allow})
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        return problem_response("not-found", f"cannot find {path}", path)
-    return problem_response("bad-request", str(error.detail), path)
-
-
-def allowed_methods(request: Request) -> set[str]:
-    """Return all methods that some route takes at a request's path."""
-    methods: set[str] = set()
-    for route in request.app.state.routes:
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-    return methods | ({"HEAD"} if "GET" in methods else set())
-
-
-def install(app: FastAPI) -> None:
-    """Let an application answer every error with a problem."""
-    app.add_exception_handler(ProblemError, _ours)
-    app.add_exception_handler(ScriptServiceError, _ours)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    if not isinstance(error, ProblemError | ScriptServiceError):
+        log.error("request_failed", path=path, exc_info=error)
+    problem = to_problem(error)
+    return problem_response(problem.kind, problem.detail, path, problem.headers, **problem.members)

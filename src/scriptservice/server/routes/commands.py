@@ -1,84 +1,69 @@
-"""Submitting, finding, stopping, repeating and deleting commands."""
+"""Submitting, listing, stopping, repeating and deleting commands."""
 
 import asyncio
 import base64
 import hashlib
 import json
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request
 from pydantic import ValidationError as PydanticValidationError
+from starlette.requests import Request
 from starlette.responses import Response
 
 from scriptservice.errors import FieldError, ValidationError
-from scriptservice.model import Command, Filter, Submission
+from scriptservice.model import Command, Filter, Origin, RequestKey, Submission, parse_traceparent
 from scriptservice.server.commands.command_service import Submitted
 from scriptservice.server.http.command_json import command_view, to_json
 from scriptservice.server.http.problem_responses import ProblemError
-from scriptservice.server.routes import openapi
+from scriptservice.server.routes.decoding import (
+    JSON,
+    content_type,
+    decode_json,
+    decode_query,
+    read_body,
+    release_body,
+)
 from scriptservice.server.routes.request_models import (
     JSON_BODY_BYTES,
     SCRIPT_BYTES,
     ListQuery,
     StopBody,
     SubmitBody,
+    WaitQuery,
     field_errors,
     key_and_value,
     keys_and_values,
     list_moment,
     single_and_repeated,
 )
-from scriptservice.server.routes.request_parts import (
-    body,
-    checked_wait,
-    content_type,
-    json_body,
-    no_query,
-    origin,
-    query,
-    release_body,
-    service,
-    wait_seconds,
-    while_client_stays,
-)
+from scriptservice.server.routes.route import Call
 
-router = APIRouter(prefix="/v1/commands", tags=["commands"])
-
-JSON = "application/json"
 SCRIPT_TYPES = ("text/x-shellscript", "text/plain")
-STOP_BODY_BYTES = 64 << 10
+IDEMPOTENCY_KEY = "Idempotency-Key"
+TRACEPARENT = "traceparent"
 ITEMS_AT_ONCE = 50
-"""Items of a list that are made into JSON before others get a turn: about 2 ms."""
+"""Items of a list that are made into JSON before other requests get a turn: about 2 ms."""
 
 _TEXT_CHARSETS = (None, "utf-8", "utf8", "us-ascii")
 
-
-def _command_response(command: Command, status: int = 200) -> Response:
-    return Response(to_json(command_view(command)), status, media_type=JSON)
+Result = TypeVar("Result")
 
 
-async def _submitted_response(
-    request: Request, submitted: Submitted, wait_seconds: float | None
-) -> Response:
-    command = submitted.command
-    if wait_seconds is not None:
-        release_body(request)
-        command = await service(request).finished(command, wait_seconds)
-    headers = {"Location": f"/v1/commands/{command.id}"}
-    if submitted.repeated:
-        headers["Idempotent-Replayed"] = "true"
-    return Response(to_json(command_view(command)), 201, headers=headers, media_type=JSON)
+# Submitting
 
 
-@router.post("", **openapi.SUBMIT)
-async def submit(request: Request) -> Response:
+async def submit(call: Call[None, None]) -> Response:
     """Submit a script: as a field of JSON, or as the body itself."""
+    request = call.request
+    bodies = call.services.bodies
     media_type, charset = content_type(request)
     if media_type == JSON:
-        seconds = wait_seconds(request)
-        raw = await body(request, JSON_BODY_BYTES)
-        submission = json_body(raw, SubmitBody).submission()
+        seconds = decode_query(request, WaitQuery).wait
+        raw = await read_body(request, bodies, JSON_BODY_BYTES)
+        submission = decode_json(raw, SubmitBody).submission()
     elif media_type in SCRIPT_TYPES and charset in _TEXT_CHARSETS:
-        raw = await body(request, SCRIPT_BYTES)
+        raw = await read_body(request, bodies, SCRIPT_BYTES)
         submission, seconds = _raw_submission(request, raw)
     else:
         detail = (
@@ -86,23 +71,23 @@ async def submit(request: Request) -> Response:
             "UTF-8: curl -H 'Content-Type: text/plain' --data-binary @job.sh"
         )
         raise ProblemError("unsupported-media-type", detail)
-    asked = origin(request, raw)
+    origin = _origin(call, raw)
     del raw  # it may have 20 MiB
-    submitted = await service(request).submit(submission, asked)
-    return await _submitted_response(request, submitted, seconds)
+    submitted = await call.services.commands.submit(submission, origin)
+    return await _submitted_response(call, submitted, seconds)
 
 
 def _raw_submission(request: Request, raw: bytes) -> tuple[Submission, float | None]:
-    """Return what a script as the body and its fields as query parameters ask for.
+    """Return what a script as the body asks for, with its fields as query parameters.
 
     Returns:
-        That, and how many seconds to wait for its end, None for not at all.
+        The submission, and the seconds to wait for the end; None for not at all.
     """
     fields = single_and_repeated(request.query_params.multi_items())
     for name in ("script", "labels", "args"):
         if name in fields:
             raise ValidationError(FieldError(name, "is not known"))
-    seconds = checked_wait(fields.pop("wait", None))
+    seconds = _wait_seconds(fields.pop("wait", None))
     try:
         fields["script"] = raw.decode()
     except UnicodeDecodeError as error:
@@ -116,27 +101,131 @@ def _raw_submission(request: Request, raw: bytes) -> tuple[Submission, float | N
         raise field_errors(error) from error
 
 
-@router.get("", **openapi.LIST)
-async def list_commands(request: Request) -> Response:
+def _wait_seconds(text: str | None) -> float | None:
+    """Return a ``wait`` parameter as seconds, None for None.
+
+    Raises:
+        ValidationError: it is not a number from 0 to 60.
+    """
+    try:
+        return WaitQuery.model_validate({"wait": text}).wait
+    except PydanticValidationError as error:
+        raise field_errors(error) from error
+
+
+def _origin(call: Call[Any, Any], raw: bytes) -> Origin:
+    """Return where a submission comes from.
+
+    Args:
+        call: the request that brought it.
+        raw: its body.
+
+    Raises:
+        ValidationError: its Idempotency-Key is invalid.
+    """
+    given = call.request.headers.getlist(TRACEPARENT)
+    # The standard says to go on without a trace where the header is malformed or repeated.
+    trace = parse_traceparent(given[0]) if len(given) == 1 else None
+    return Origin(call.token_name, _request_key(call, raw), trace)
+
+
+def _request_key(call: Call[Any, Any], raw: bytes) -> RequestKey | None:
+    """Return what identifies a request with an Idempotency-Key; None if it has no such key.
+
+    Two requests are the same if their method, path, query without ``wait``, content type and body
+    are the same.
+
+    Args:
+        call: the request.
+        raw: its body.
+
+    Raises:
+        ValidationError: the key is empty, too long or repeated.
+    """
+    request = call.request
+    given = request.headers.getlist(IDEMPOTENCY_KEY)
+    if not given:
+        return None
+    if len(given) > 1 or not 1 <= len(given[0]) <= 255:
+        raise ValidationError(FieldError(IDEMPOTENCY_KEY, "must be one key of 1 to 255 characters"))
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "wait"]
+    said = repr((request.method, request.url.path, pairs, request.headers.get("content-type", "")))
+    fingerprint = hashlib.sha256(said.encode() + b"\0")
+    fingerprint.update(raw)
+    return RequestKey(call.token_name, given[0], fingerprint.digest())
+
+
+async def _submitted_response(
+    call: Call[Any, Any], submitted: Submitted, wait_seconds: float | None
+) -> Response:
+    command = submitted.command
+    if wait_seconds is not None:
+        release_body(call.request)
+        command = await call.services.commands.finished(command, wait_seconds)
+    headers = {"Location": f"/v1/commands/{command.id}"}
+    if submitted.repeated:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(to_json(command_view(command)), 201, headers=headers, media_type=JSON)
+
+
+async def rerun_command(call: Call[WaitQuery, bytes]) -> Response:
+    """Submit the same again."""
+    origin = _origin(call, call.body)
+    submitted = await call.services.commands.rerun(call.command_id, origin)
+    return await _submitted_response(call, submitted, call.query.wait)
+
+
+# Reading
+
+
+async def list_commands(call: Call[ListQuery, None]) -> Response:
     """List commands, newest first."""
-    asked = query(request, ListQuery)
+    query = call.query
     wanted = Filter(
-        statuses=tuple(dict.fromkeys(asked.status)),
-        labels=tuple(key_and_value("label", text) for text in asked.label),
-        text=asked.q,
-        host=asked.host,
-        created_after=list_moment("created_after", asked.created_after),
-        created_before=list_moment("created_before", asked.created_before),
-        id_part=None if asked.id is None else asked.id.lower(),
+        statuses=tuple(dict.fromkeys(query.status)),
+        labels=tuple(key_and_value("label", text) for text in query.label),
+        text=query.q,
+        host=query.host,
+        created_after=list_moment("created_after", query.created_after),
+        created_before=list_moment("created_before", query.created_before),
+        id_part=None if query.id is None else query.id.lower(),
     )
-    before = None if asked.cursor is None else _cursor_number(asked.cursor, wanted)
-    page = await while_client_stays(request, service(request).page(wanted, asked.limit, before))
+    before = None if query.cursor is None else _cursor_number(query.cursor, wanted)
+    listing = call.services.commands.page(wanted, query.limit, before)
+    page = await while_client_stays(call.request, listing)
     cursor = None if page.before is None else _cursor(page.before, wanted)
     return Response(await _page_json(page.items, cursor), media_type=JSON)
 
 
+async def while_client_stays(request: Request, work: Coroutine[None, None, Result]) -> Result:
+    """Return the result of some work, which is cancelled as soon as the client leaves.
+
+    Args:
+        request: one without a body, or whose body has been read.
+        work: work that may be left undone.
+
+    Raises:
+        ProblemError: the client has left; nobody reads the answer.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_client_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ProblemError("bad-request", "cannot answer the request: its client has left")
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+
+
+async def _client_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _page_json(items: list[Command], cursor: str | None) -> bytes:
-    """Return a page as JSON; others get a turn after every few items."""
+    """Return a page as JSON; other requests get a turn after every few items."""
     parts: list[bytes] = []
     for start in range(0, len(items), ITEMS_AT_ONCE):
         if start:
@@ -147,8 +236,8 @@ async def _page_json(items: list[Command], cursor: str | None) -> bytes:
 
 
 def _fingerprint(wanted: Filter) -> str:
-    # Filters without a part of an id say the same as in releases that do not know it: a client
-    # that goes through a list goes on through an upgrade.
+    # Filters without a part of an id have the fingerprint that they had before there were such
+    # parts, so that a client can page through a list across an upgrade.
     text = repr(wanted)
     if wanted.id_part is None:
         text = text.removesuffix(", id_part=None)") + ")"
@@ -164,7 +253,7 @@ def _cursor_number(cursor: str, wanted: Filter) -> int:
     """Return the number before which a page begins.
 
     Raises:
-        ValidationError: it is no cursor of ours, or one of other filters.
+        ValidationError: it is not a valid cursor, or it belongs to other filters.
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
@@ -179,47 +268,30 @@ def _cursor_number(cursor: str, wanted: Filter) -> int:
     return int(number)
 
 
-@router.get("/{command_id}", **openapi.GET)
-async def get_command(request: Request, command_id: str) -> Response:
+async def get_command(call: Call[WaitQuery, None]) -> Response:
     """Return one command, perhaps once it is finished."""
-    seconds = wait_seconds(request)
-    command = await service(request).get(command_id)
-    if seconds is not None and not command.status.final:
-        command = await service(request).finished(command, seconds)
+    command = await call.services.commands.get(call.command_id)
+    if call.query.wait is not None and not command.status.final:
+        command = await call.services.commands.finished(command, call.query.wait)
     return _command_response(command)
 
 
-@router.delete("/{command_id}", **openapi.DELETE)
-async def delete_command(request: Request, command_id: str) -> Response:
-    """Delete a finished command and its output."""
-    no_query(request)
-    await service(request).delete(command_id)
-    return Response(status_code=204)
+def _command_response(command: Command, status: int = 200) -> Response:
+    return Response(to_json(command_view(command)), status, media_type=JSON)
 
 
-@router.post("/{command_id}/stop", **openapi.STOP)
-async def stop_command(request: Request, command_id: str) -> Response:
+# Changing
+
+
+async def stop_command(call: Call[None, StopBody]) -> Response:
     """Stop a command: signal, grace, SIGKILL of its whole tree."""
-    no_query(request)
-    asked = await _stop_body(request)
-    command = await service(request).stop(command_id, asked.signal, asked.grace_seconds)
+    command = await call.services.commands.stop(
+        call.command_id, call.body.signal, call.body.grace_seconds
+    )
     return _command_response(command, 202)
 
 
-async def _stop_body(request: Request) -> StopBody:
-    raw = await body(request, STOP_BODY_BYTES)
-    if not raw:
-        return StopBody()
-    if content_type(request)[0] != JSON:
-        detail = "cannot take this content type: send application/json, or no body"
-        raise ProblemError("unsupported-media-type", detail)
-    return json_body(raw, StopBody)
-
-
-@router.post("/{command_id}/rerun", **openapi.RERUN)
-async def rerun_command(request: Request, command_id: str) -> Response:
-    """Submit the same again."""
-    seconds = wait_seconds(request)
-    asked = origin(request, await body(request, STOP_BODY_BYTES))
-    submitted = await service(request).rerun(command_id, asked)
-    return await _submitted_response(request, submitted, seconds)
+async def delete_command(call: Call[None, None]) -> Response:
+    """Delete a finished command and its output."""
+    await call.services.commands.delete(call.command_id)
+    return Response(status_code=204)

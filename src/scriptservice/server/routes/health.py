@@ -1,6 +1,5 @@
-"""Whether the service is up, and whether it can do its work."""
+"""Whether the service is up, whether it can do its work, and its contract."""
 
-from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from scriptservice.errors import StoreError
@@ -10,33 +9,26 @@ from scriptservice.server.http.command_json import to_json
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.page.api_docs import POLICY as DOCS_POLICY
 from scriptservice.server.page.api_docs import docs_page
-from scriptservice.server.routes import openapi
-from scriptservice.server.routes.request_parts import no_query, service
-
-router = APIRouter(tags=["health"])
-
-JSON = "application/json"
+from scriptservice.server.routes.decoding import JSON
+from scriptservice.server.routes.route import Call
 
 
-@router.get("/healthz", **openapi.HEALTH)
-async def healthz(request: Request) -> Response:
+async def healthz(call: Call[None, None]) -> Response:  # noqa: ARG001 - as every handler
     """Say that the process is up."""
-    no_query(request)
     return Response(to_json({"status": "ok"}), media_type=JSON)
 
 
-@router.get("/readyz", **openapi.READY)
-async def readyz(request: Request) -> Response:
+async def readyz(call: Call[None, None]) -> Response:
     """Say whether store and keeper answer, and what is degraded."""
-    no_query(request)
+    commands = call.services.commands
     try:
-        await service(request).hosts()
+        await commands.hosts()
     except StoreError as error:
         raise _not_ready("the database does not answer") from error
-    if service(request).takes_no_writes:
+    if commands.takes_no_writes:
         raise _not_ready("the database takes no writes")
     try:
-        state = await service(request).host_state()
+        state = await commands.host_state()
     except TimeoutError as error:
         raise _not_ready("the keeper does not answer") from error
     answer = {
@@ -45,7 +37,7 @@ async def readyz(request: Request) -> Response:
         "keeper": "ok",
         "tree_kill": state.tree_kill,
         "spawn": state.spawn,
-        "degraded": _degraded(state, service(request).recording_waits),
+        "degraded": _degraded(state, commands.recording_waits),
     }
     return Response(to_json(answer), media_type=JSON)
 
@@ -67,16 +59,12 @@ def _degraded(state: HostState, recording_waits: str | None) -> list[str]:
     return degraded
 
 
-@router.get("/openapi.json", **openapi.DOCUMENT)
-async def openapi_json(request: Request) -> Response:
+async def openapi_json(call: Call[None, None]) -> Response:
     """Return the OpenAPI document."""
-    no_query(request)
-    return Response(to_json(request.app.openapi()), media_type=JSON)
+    return Response(to_json(call.services.openapi()), media_type=JSON)
 
 
-@router.get("/docs", **openapi.PAGE)
-async def docs(request: Request) -> Response:
+async def docs(call: Call[None, None]) -> Response:
     """Return the contract as a page that loads nothing from elsewhere."""
-    no_query(request)
-    content = docs_page(request.app.openapi())
+    content = docs_page(call.services.openapi())
     return Response(content, headers={response_headers.POLICY: DOCS_POLICY}, media_type="text/html")

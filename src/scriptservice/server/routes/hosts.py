@@ -2,37 +2,31 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from scriptservice.server.http.command_json import time_text, to_json
-from scriptservice.server.routes import openapi
-from scriptservice.server.routes.request_parts import no_query, service
-
-router = APIRouter(prefix="/v1/hosts", tags=["hosts"])
+from scriptservice.server.routes.decoding import JSON
+from scriptservice.server.routes.route import Call
 
 
-@router.get("", **openapi.HOSTS)
-async def list_hosts(request: Request) -> Response:
+async def list_hosts(call: Call[None, None]) -> Response:
     """List hosts."""
-    no_query(request)
-    here = request.app.state.here
-    commands = service(request)
+    this, commands = call.services.host, call.services.commands
     items: list[dict[str, Any]] = []
     for host in await commands.hosts():
-        mine = host.name == here.name
+        is_this = host.name == this.name
         items.append(
             {
                 "name": host.name,
-                "status": here.status if mine else "silent",
+                "status": this.status if is_this else "silent",
                 "pool": "default",
                 "labels": {},
-                "running": commands.running if mine else 0,
-                "capacity": here.capacity if mine else None,
-                "last_seen_at": time_text(here.seen_at() if mine else host.last_seen_at),
+                "running": commands.running if is_this else 0,
+                "capacity": this.capacity if is_this else None,
+                "last_seen_at": time_text(this.last_seen_at() if is_this else host.last_seen_at),
                 "version": host.version,
-                "keeper_pid": here.keeper_pid if mine else None,
-                "child_pid": here.child_pid if mine else None,
+                "keeper_pid": this.keeper_pid if is_this else None,
+                "child_pid": this.child_pid if is_this else None,
             }
         )
-    return Response(to_json({"items": items}), media_type="application/json")
+    return Response(to_json({"items": items}), media_type=JSON)

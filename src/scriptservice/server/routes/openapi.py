@@ -1,91 +1,187 @@
-"""What OpenAPI says of the routes: parameters, bodies, answers, from the models they use."""
+"""The OpenAPI document, made from the declarations of the routes."""
 
+import inspect
+import json
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from scriptservice.server.access.page_sessions import COOKIE, SECURE_COOKIE
-from scriptservice.server.http.problem_responses import MEDIA_TYPE, TITLES
-from scriptservice.server.routes.request_models import (
-    EventsQuery,
-    ListQuery,
-    OutputQuery,
-    SignInBody,
-    StopBody,
-    SubmitBody,
-    WaitQuery,
+from scriptservice.server.http.problem_responses import MEDIA_TYPE, PROBLEM_HEADERS, TITLES
+from scriptservice.server.routes.decoding import (
+    JSON,
+    JsonBody,
+    QueryModel,
+    RawBody,
+    UndecodedBody,
+    UndecodedQuery,
 )
-from scriptservice.server.routes.response_models import (
-    Command,
-    CommandEvent,
-    CommandPage,
-    Health,
-    HostList,
-    OutputEvent,
-    Problem,
-    Readiness,
-    Session,
-)
+from scriptservice.server.routes.request_models import SubmitBody, WaitQuery
+from scriptservice.server.routes.response_models import CommandEvent, OutputEvent, Problem
+from scriptservice.server.routes.route import Access, Answer, Route
 from scriptservice.version import __version__
 
 Json = dict[str, Any]
-Answers = dict[int | str, Json]
 
-_MODELS = (
-    Command,
-    CommandEvent,
-    CommandPage,
-    Health,
-    HostList,
-    OutputEvent,
-    Problem,
-    Readiness,
-    Session,
-    SignInBody,
-    StopBody,
-    SubmitBody,
+PROBLEMS_OF_ALL = (
+    "bad-request",
+    "forbidden",
+    "host-not-allowed",
+    "internal",
+    "store-unavailable",
 )
+"""The problems that every route may answer: those of the layers before it, and failures."""
+
 _REF = "#/components/schemas/{model}"
+_SECURITY: Json = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": f"from POST /v1/session ({SECURE_COOKIE} over https); every method but GET, "
+        "HEAD and OPTIONS needs X-CSRF-Token with it",
+    },
+}
+_PATH_PARAMETERS: Json = {"command_id": {"type": "string", "format": "uuid"}}
+
+
+def document(routes: Iterable[Route[Any, Any]]) -> Json:
+    """Return the OpenAPI document of some routes; those without a group are left out."""
+    models: set[type[BaseModel]] = {CommandEvent, OutputEvent, Problem}
+    paths: Json = {}
+    for route in routes:
+        if route.group is not None:
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, models)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ScriptService",
+            "description": "Runs bash scripts, keeps every byte they print, "
+            "and tells the truth about how they ended.",
+            "version": __version__,
+        },
+        "paths": paths,
+        "components": {"schemas": _schemas(models), "securitySchemes": _SECURITY},
+    }
+
+
+def _schemas(models: Iterable[type[BaseModel]]) -> Json:
+    """Return the schemas of models and of what they contain, by name."""
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, made = models_json_schema([(model, "validation") for model in ordered], ref_template=_REF)
+    renamed = re.sub(r"\b([A-Z]\w*)Json\b", r"\1", json.dumps(made["$defs"]))
+    return dict(sorted(json.loads(renamed).items()))
+
+
+def _operation(route: Route[Any, Any], models: set[type[BaseModel]]) -> Json:
+    """Return what the document says of a route.
+
+    Args:
+        route: the route.
+        models: the models that the operation refers to are added.
+    """
+    name = route.handler.__name__
+    body = _body(route, models)
+    responses = {
+        str(status): _response(answer, models) for status, answer in sorted(route.answers.items())
+    }
+    operation: Json = {
+        "tags": [route.group],
+        "summary": name.replace("_", " ").title(),
+        "description": inspect.cleandoc(route.handler.__doc__ or ""),
+        "operationId": re.sub(r"\W", "_", f"{name}{route.path}") + f"_{route.method.lower()}",
+        "parameters": _parameters(route),
+        "responses": responses | _problems(_kinds_of_problems(route)),
+    }
+    if body:
+        operation["requestBody"] = body
+    if route.access is not Access.OPEN:
+        operation["security"] = [{"token": []}, {"session": []}]
+    return operation
+
+
+def _parameters(route: Route[Any, Any]) -> list[Json]:
+    parameters: list[Json] = [
+        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name]}
+        for name in re.findall(r"{(\w+)}", route.path)
+    ]
+    parameters += [dict(parameter) for parameter in route.parameters]
+    if isinstance(route.query, QueryModel):
+        parameters += _model_parameters(route.query.model)
+    elif isinstance(route.query, UndecodedQuery) and route.query.parameters:
+        parameters += route.query.parameters()
+    return parameters
+
+
+def _body(route: Route[Any, Any], models: set[type[BaseModel]]) -> Json | None:
+    match route.body:
+        case JsonBody(model=model, required=required):
+            return {"required": required, "content": _content({JSON: model}, models)}
+        case UndecodedBody(content=content):
+            return {"required": True, "content": _content(content, models)}
+    return None
+
+
+def _response(answer: Answer, models: set[type[BaseModel]]) -> Json:
+    response: Json = {"description": answer.description}
+    if answer.content:
+        response["content"] = _content(answer.content, models)
+    if answer.headers:
+        response["headers"] = dict(answer.headers)
+    return response
+
+
+def _content(
+    content: Mapping[str, type[BaseModel] | Mapping[str, Any]], models: set[type[BaseModel]]
+) -> Json:
+    found: Json = {}
+    for media_type, schema in content.items():
+        if isinstance(schema, type):
+            models.add(schema)
+            found[media_type] = {"schema": _ref(schema)}
+        elif media_type == EVENT_STREAM:
+            found[media_type] = {"itemSchema": schema}
+        else:
+            found[media_type] = {"schema": schema}
+    return found
 
 
 def _ref(model: type[BaseModel]) -> Json:
-    return {"$ref": _REF.format(model=model.__name__)}
+    return {"$ref": _REF.format(model=model.__name__.removesuffix("Json"))}
 
 
-def _json(model: type[BaseModel]) -> Json:
-    return {"application/json": {"schema": _ref(model)}}
+def _kinds_of_problems(route: Route[Any, Any]) -> set[str]:
+    kinds = {*route.problems, *PROBLEMS_OF_ALL}
+    if route.access is not Access.OPEN:
+        kinds.add("unauthenticated")
+    if isinstance(route.body, JsonBody):
+        kinds |= {"too-large", "unsupported-media-type"}
+    elif isinstance(route.body, RawBody):
+        kinds.add("too-large")
+    if route.parameters or not isinstance(route.query, UndecodedQuery):
+        kinds.add("validation")
+    return kinds
 
 
-_CONTENT_RANGE: Json = {"description": "of the answer, and its size", "schema": {"type": "string"}}
-
-
-_ANYWHERE = ("bad-request", "forbidden", "host-not-allowed", "internal", "store-unavailable")
-"""What every route may answer, whatever is asked: the door, and failures."""
-
-
-def _problems(*kinds: str) -> Answers:
+def _problems(kinds: Iterable[str]) -> Json:
     """Return the answers for kinds of problems, by status."""
-    answers: Answers = {}
-    for kind in (*kinds, *_ANYWHERE):
+    answers: Json = {}
+    for kind in sorted(kinds, key=list(TITLES).index):
         status, title = TITLES[kind]
         answer = answers.setdefault(
-            status, {"description": title, "content": {MEDIA_TYPE: {"schema": _ref(Problem)}}}
+            str(status), {"description": title, "content": {MEDIA_TYPE: {"schema": _ref(Problem)}}}
         )
-        if kind in ("store-unavailable", "too-many-requests"):
-            answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
-        if kind == "method-not-allowed":
-            answer["headers"] = {"Allow": {"schema": {"type": "string"}}}
-        if kind == "unauthenticated":
-            answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
-        if kind == "range-not-satisfiable":
-            answer["headers"] = {"Content-Range": _CONTENT_RANGE}
+        if kind in PROBLEM_HEADERS:
+            answer["headers"] = PROBLEM_HEADERS[kind]
     return answers
 
 
-def _query(model: type[BaseModel]) -> list[Json]:
+def _model_parameters(model: type[BaseModel]) -> list[Json]:
+    """Return the fields of a model as the parameters of a query."""
     schema = model.model_json_schema()
     definitions = schema.get("$defs", {})
 
@@ -110,56 +206,11 @@ def _query(model: type[BaseModel]) -> list[Json]:
     return parameters
 
 
-_ID = {
-    "name": "command_id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "format": "uuid"},
-}
-_MADE: Json = {
-    "Location": {"description": "the command", "schema": {"type": "string"}},
-    "Idempotent-Replayed": {
-        "description": "true where an earlier request with this key made it",
-        "schema": {"type": "string", "enum": ["true"]},
-    },
-}
-_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "names the request: sent again within a day it makes nothing new",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
-_SCRIPT_TYPES = ("text/x-shellscript", "text/plain")
-
-
-def _route(
-    *,
-    status: int,
-    answers: Answers,
-    problems: Answers,
-    parameters: list[Json] | None = None,
-    body: Json | None = None,
-    secured: bool = True,
-) -> Json:
-    extra: Json = {"parameters": parameters or []}
-    if body:
-        extra["requestBody"] = body
-    if secured:
-        extra["security"] = [{"token": []}, {"session": []}]
-        problems = {**problems, **_problems("unauthenticated")}
-    return {
-        "status_code": status,
-        "responses": {**answers, **problems},
-        "openapi_extra": extra,
-        "response_model": None,
-    }
-
-
-def _submit_query() -> list[Json]:
-    """Return the fields of a submission as parameters, for a script that is the body itself."""
+def submit_parameters() -> list[Json]:
+    """Return the parameters of a submit: ``wait``, and the fields if the body is the script."""
     names = {"labels": "label", "args": "arg"}
-    parameters = []
-    for parameter in _query(SubmitBody):
+    parameters = _model_parameters(WaitQuery)
+    for parameter in _model_parameters(SubmitBody):
         name = parameter["name"]
         if name == "script":
             continue
@@ -172,258 +223,18 @@ def _submit_query() -> list[Json]:
     return parameters
 
 
-_COMMAND: Json = {"description": "the command", "content": _json(Command)}
-_BYTES: Json = {
-    media_type: {"schema": {"type": "string", "format": "binary"}}
-    for media_type in ("application/octet-stream", "text/plain; charset=utf-8")
-}
-_OUTPUT_HEADERS: Json = {
-    "Output-Offset": {"description": "of the first byte sent", "schema": {"type": "integer"}},
-    "Output-Size": {"description": "bytes known when it began", "schema": {"type": "integer"}},
-    "Output-Complete": {"schema": {"type": "string", "enum": ["true", "false"]}},
-}
-
-SUBMIT = _route(
-    status=201,
-    parameters=[_KEY, *_query(WaitQuery), *_submit_query()],
-    body={
-        "required": True,
-        "content": _json(SubmitBody)
-        | {media_type: {"schema": {"type": "string"}} for media_type in _SCRIPT_TYPES},
-    },
-    answers={201: {**_COMMAND, "headers": _MADE}},
-    problems=_problems(
-        "gone",
-        "too-large",
-        "unsupported-media-type",
-        "validation",
-        "storage-full",
-    ),
-)
-LIST = _route(
-    status=200,
-    parameters=_query(ListQuery),
-    answers={200: {"description": "one page", "content": _json(CommandPage)}},
-    problems=_problems("validation"),
-)
-GET = _route(
-    status=200,
-    parameters=[_ID, *_query(WaitQuery)],
-    answers={200: _COMMAND},
-    problems=_problems("not-found", "validation"),
-)
-DELETE = _route(
-    status=204,
-    parameters=[_ID],
-    answers={204: {"description": "deleted"}},
-    problems=_problems("not-found", "not-finished", "validation", "storage-full"),
-)
-STOP = _route(
-    status=202,
-    parameters=[_ID],
-    body={"required": False, "content": _json(StopBody)},
-    answers={202: _COMMAND},
-    problems=_problems(
-        "not-found",
-        "already-finished",
-        "too-large",
-        "unsupported-media-type",
-        "validation",
-        "storage-full",
-    ),
-)
-RERUN = _route(
-    status=201,
-    parameters=[_ID, _KEY, *_query(WaitQuery)],
-    answers={201: {**_COMMAND, "headers": _MADE}},
-    problems=_problems("not-found", "gone", "too-large", "validation", "storage-full"),
-)
-EVENTS = _route(
-    status=200,
-    parameters=[
-        _ID,
-        *_query(EventsQuery),
-        {
-            "name": "Last-Event-ID",
-            "in": "header",
-            "description": "id of the last event of a broken stream: go on behind it",
-            "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
+EVENT_STREAM = "text/event-stream"
+EVENT_SCHEMA: Json = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string", "enum": ["status", "output", "end"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"anyOf": [_ref(CommandEvent), _ref(OutputEvent)]},
         },
-    ],
-    answers={
-        200: {
-            "description": "Server-Sent Events: status, output, end",
-            "content": {
-                "text/event-stream": {
-                    "itemSchema": {
-                        "type": "object",
-                        "properties": {
-                            "id": {"type": "string"},
-                            "event": {"type": "string", "enum": ["status", "output", "end"]},
-                            "data": {
-                                "type": "string",
-                                "contentMediaType": "application/json",
-                                "contentSchema": {"anyOf": [_ref(CommandEvent), _ref(OutputEvent)]},
-                            },
-                            "retry": {"type": "integer"},
-                        },
-                    },
-                }
-            },
-        }
-    },
-    problems=_problems("not-found", "validation"),
-)
-OUTPUT = _route(
-    status=200,
-    parameters=[
-        _ID,
-        *_query(OutputQuery),
-        {
-            "name": "Range",
-            "in": "header",
-            "description": "bytes=FIRST-LAST, of a finished command",
-            "schema": {"type": "string"},
-        },
-    ],
-    answers={
-        200: {"description": "bytes", "content": _BYTES, "headers": _OUTPUT_HEADERS},
-        206: {
-            "description": "a range",
-            "content": _BYTES,
-            "headers": _OUTPUT_HEADERS | {"Content-Range": _CONTENT_RANGE},
-        },
-    },
-    problems=_problems("not-found", "range-not-satisfiable", "validation"),
-)
-HOSTS = _route(
-    status=200,
-    answers={200: {"description": "all hosts", "content": _json(HostList)}},
-    problems=_problems("validation"),
-)
-HEALTH = _route(
-    status=200,
-    secured=False,
-    answers={200: {"description": "up", "content": _json(Health)}},
-    problems=_problems("validation"),
-)
-READY = _route(
-    status=200,
-    secured=False,
-    answers={200: {"description": "ready", "content": _json(Readiness)}},
-    problems=_problems("validation"),
-)
-_SESSION: Json = {"description": "who is signed in", "content": _json(Session)}
-_SET_COOKIE: Json = {"Set-Cookie": {"schema": {"type": "string"}}}
-SIGN_IN = _route(
-    status=200,
-    secured=False,
-    body={"required": True, "content": _json(SignInBody)},
-    answers={200: {**_SESSION, "headers": _SET_COOKIE}},
-    problems=_problems(
-        "unauthenticated",
-        "too-large",
-        "unsupported-media-type",
-        "validation",
-        "too-many-requests",
-        "storage-full",
-    ),
-)
-GET_SESSION = _route(status=200, answers={200: _SESSION}, problems=_problems("validation"))
-SIGN_OUT = _route(
-    status=204,
-    answers={204: {"description": "ended", "headers": _SET_COOKIE}},
-    problems=_problems("validation", "storage-full"),
-)
-METRICS = _route(
-    status=200,
-    answers={
-        200: {
-            "description": "all metrics, for Prometheus",
-            "content": {
-                media_type: {"schema": {"type": "string"}}
-                for media_type in ("text/plain", "application/openmetrics-text")
-            },
-        }
-    },
-    problems=_problems("validation"),
-)
-DOCUMENT = _route(
-    status=200,
-    secured=False,
-    answers={
-        200: {
-            "description": "this document",
-            "content": {"application/json": {"schema": {"type": "object"}}},
-        }
-    },
-    problems=_problems("validation"),
-)
-PAGE = _route(
-    status=200,
-    secured=False,
-    answers={
-        200: {"description": "a page", "content": {"text/html": {"schema": {"type": "string"}}}}
-    },
-    problems=_problems("validation"),
-)
-
-WEB_PAGE = _route(
-    status=200,
-    secured=False,
-    answers={
-        200: {"description": "a page", "content": {"text/html": {"schema": {"type": "string"}}}},
-        304: {"description": "the page has not changed"},
-    },
-    problems=_problems(),
-)
-
-
-_SECURITY: Json = {
-    "token": {"type": "http", "scheme": "bearer"},
-    "session": {
-        "type": "apiKey",
-        "in": "cookie",
-        "name": COOKIE,
-        "description": f"from POST /v1/session ({SECURE_COOKIE} over https); every method but GET, "
-        "HEAD and OPTIONS needs X-CSRF-Token with it",
+        "retry": {"type": "integer"},
     },
 }
-
-
-def _name_once(operation: Json) -> None:
-    """Drop the parameters that FastAPI adds for a path where the route describes them itself.
-
-    Args:
-        operation: of the document; changed in place.
-    """
-    if "parameters" in operation:
-        last = {(found["in"], found["name"]): found for found in operation["parameters"]}
-        operation["parameters"] = list(last.values())
-
-
-def install(app: FastAPI) -> None:
-    """Let an application's document be the one that is described here."""
-
-    def document() -> Json:
-        if app.openapi_schema is None:
-            built = get_openapi(
-                title="ScriptService",
-                version=__version__,
-                description="Runs bash scripts, keeps every byte they print, "
-                "and tells the truth about how they ended.",
-                routes=app.routes,
-            )
-            for path in built["paths"].values():
-                for operation in path.values():
-                    _name_once(operation)
-            components = built.setdefault("components", {})
-            components["securitySchemes"] = _SECURITY
-            _, schemas = models_json_schema(
-                [(model, "validation") for model in _MODELS], ref_template=_REF
-            )
-            components["schemas"] = schemas["$defs"]
-            app.openapi_schema = built
-        return app.openapi_schema
-
-    app.openapi = document  # type: ignore[method-assign]
+"""One Server-Sent Event of a command's event stream."""

@@ -3,7 +3,7 @@
 import re
 from contextlib import suppress
 
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from scriptservice.errors import FieldError, ValidationError
@@ -12,11 +12,8 @@ from scriptservice.server.http.head_requests import HEAD_KEY
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.http.streaming import StreamResponse
 from scriptservice.server.output.output_service import Window
-from scriptservice.server.routes import openapi
 from scriptservice.server.routes.request_models import OutputQuery
-from scriptservice.server.routes.request_parts import outputs, query
-
-router = APIRouter(prefix="/v1/commands", tags=["output"])
+from scriptservice.server.routes.route import Call
 
 BYTES = "application/octet-stream"
 TEXT = "text/plain; charset=utf-8"
@@ -24,11 +21,10 @@ TEXT = "text/plain; charset=utf-8"
 _RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE)
 
 
-@router.get("/{command_id}/output", **openapi.OUTPUT)
-async def get_output(request: Request, command_id: str) -> Response:
+async def get_output(call: Call[OutputQuery, None]) -> Response:
     """Return output as raw bytes."""
-    asked = query(request, OutputQuery)
-    window = await _window(request, command_id, asked)
+    request, outputs = call.request, call.services.outputs
+    window = await _window(call)
     finished = window.extent.finished
     headers = {
         "Output-Offset": str(window.start),
@@ -51,33 +47,40 @@ async def get_output(request: Request, command_id: str) -> Response:
             )
             headers["Output-Offset"] = str(start)
             length, status = last - first + 1, 206
-        content = outputs(request).read(window)
-    elif asked.follow:
-        content, length = outputs(request).follow(command_id, window), None
+        content = outputs.read(window)
+    elif call.query.follow:
+        content, length = outputs.follow(call.command_id, window), None
     else:
-        content = outputs(request).read(window)
+        content = outputs.read(window)
     if length is not None:
         headers["Content-Length"] = str(length)
     if request.scope.get(HEAD_KEY):
         response = Response(None, status, headers=headers, media_type=media_type)
-        if length is None:  # starlette made it 0, which is not what a follow would send
+        if length is None:  # Starlette set 0, which is not what a follower would get
             del response.headers["content-length"]
         return response
     return StreamResponse(content, status_code=status, headers=headers, media_type=media_type)
 
 
-async def _window(request: Request, command_id: str, asked: OutputQuery) -> Window:
-    stream = Stream(asked.stream)
-    if asked.tail is None:
-        return await outputs(request).window(
-            command_id, stream, offset=asked.offset or 0, limit=asked.limit
+async def _window(call: Call[OutputQuery, None]) -> Window:
+    """Return the range of output that the query asks for.
+
+    Raises:
+        UnknownCommandError: there is no such command.
+        ValidationError: the query asks for a tail and for a range.
+    """
+    query, outputs = call.query, call.services.outputs
+    stream = Stream(query.stream)
+    if query.tail is None:
+        return await outputs.window(
+            call.command_id, stream, offset=query.offset or 0, limit=query.limit
         )
-    if asked.offset is not None or asked.limit is not None:
+    if query.offset is not None or query.limit is not None:
         message = "cannot be together with offset or limit"
         raise ValidationError(FieldError("tail", message))
-    count = int(asked.tail.removesuffix("l"))
-    lines = asked.tail.endswith("l")
-    return await outputs(request).tail(command_id, stream, count, lines=lines)
+    count = int(query.tail.removesuffix("l"))
+    lines = query.tail.endswith("l")
+    return await outputs.tail(call.command_id, stream, count, lines=lines)
 
 
 def _wants_text(accept: str) -> bool:
@@ -96,12 +99,12 @@ def _wants_text(accept: str) -> bool:
 
 
 def _range(request: Request, length: int) -> tuple[int, int] | None:
-    """Return the first and last byte that a Range header asks for, None for all.
+    """Return the first and last byte that a Range header asks for, None for all bytes.
 
-    A range that is malformed, several, or conditional is not honoured, as HTTP allows.
+    A malformed range, several ranges and a conditional range are ignored, as HTTP allows.
 
     Raises:
-        ProblemError: it lies outside.
+        ProblemError: the range lies outside the output.
     """
     match = _RANGE.fullmatch(request.headers.get("range", ""))
     if request.scope.get(HEAD_KEY):  # ranges are defined for GET alone
@@ -128,5 +131,5 @@ def _range(request: Request, length: int) -> tuple[int, int] | None:
 
 
 def _number(digits: str) -> int:
-    """Return a number of any length; Python refuses thousands of digits, no output is so long."""
+    """Return a number of any length. Python refuses thousands of digits; no output is that long."""
     return int(digits.lstrip("0")[:19] or "0")

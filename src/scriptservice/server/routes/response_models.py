@@ -13,7 +13,7 @@ from scriptservice.model import Status
 _TIME: JsonDict = {"format": "date-time"}
 
 
-class Output(BaseModel):
+class OutputJson(BaseModel):
     """How much a command has printed."""
 
     bytes: int
@@ -67,7 +67,7 @@ class _CommandFields(BaseModel):
     signal: str | None
     reason: str | None
     leftovers_killed: int
-    output: Output
+    output: OutputJson
     usage: Usage
 
 
@@ -76,7 +76,7 @@ class _WholeFields(_CommandFields):
     env: dict[str, str]
 
 
-class Command(_WholeFields):
+class CommandJson(_WholeFields):
     """One run of one script."""
 
     script: str
@@ -95,7 +95,7 @@ class CommandPage(BaseModel):
     next_cursor: str | None
 
 
-class Host(BaseModel):
+class HostJson(BaseModel):
     """A machine that runs commands."""
 
     name: str
@@ -113,7 +113,7 @@ class Host(BaseModel):
 class HostList(BaseModel):
     """All hosts."""
 
-    items: list[Host]
+    items: list[HostJson]
 
 
 class FieldProblem(BaseModel):
@@ -132,7 +132,7 @@ class Problem(BaseModel):
     detail: str
     instance: str
     errors: list[FieldProblem] | None = Field(None, description="for 422")
-    command: Command | None = Field(None, description="for already-finished")
+    command: CommandJson | None = Field(None, description="for already-finished")
 
 
 class OutputEvent(BaseModel):
@@ -150,7 +150,7 @@ class CommandEvent(_WholeFields):
     """Data of a ``status`` or ``end`` event: the command without its script."""
 
 
-class Session(BaseModel):
+class SessionJson(BaseModel):
     """Who is signed in to the page."""
 
     name: str = Field(description="of the token")

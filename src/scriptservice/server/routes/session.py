@@ -1,42 +1,35 @@
-"""Signing in to the page, out of it, and who is signed in."""
+"""Signing in to the page, signing out, and who is signed in."""
 
-from fastapi import APIRouter, Request
+from typing import Any
+
+from starlette.requests import Request
 from starlette.responses import Response
 
-from scriptservice.server.access.page_sessions import Sessions, SignedIn, set_cookie
-from scriptservice.server.access.sign_in import SignIn
+from scriptservice.server.access.page_sessions import SignedIn, set_cookie
 from scriptservice.server.http.command_json import to_json
 from scriptservice.server.http.problem_responses import CHALLENGE, ProblemError
-from scriptservice.server.routes import openapi
+from scriptservice.server.routes.decoding import JSON
 from scriptservice.server.routes.request_models import SignInBody
-from scriptservice.server.routes.request_parts import body, content_type, json_body, no_query
+from scriptservice.server.routes.route import Call
 
-router = APIRouter(prefix="/v1/session", tags=["session"])
-
-JSON = "application/json"
-BODY_BYTES = 4 << 10
 _NOT_KEPT = {"Cache-Control": "no-store"}
 
 
-@router.post("", **openapi.SIGN_IN)
-async def sign_in(request: Request) -> Response:
+async def sign_in(call: Call[None, SignInBody]) -> Response:
     """Begin a session: show a token or the code of a sign-in link, get a cookie."""
-    no_query(request)
-    if content_type(request)[0] != JSON:
-        detail = "cannot take this content type: send application/json"
-        raise ProblemError("unsupported-media-type", detail)
-    asked = json_body(await body(request, BODY_BYTES), SignInBody)
-    client = request.client
-    entry: SignIn = request.app.state.sign_in
-    secret, session = await entry.enter(asked.token, asked.code, client.host if client else "")
-    return _session_response(session, set_cookie(secret, secure=_came_by_https(request)))
+    client = call.request.client
+    secret, session = await call.services.sign_in.enter(
+        call.body.token, call.body.code, client.host if client else ""
+    )
+    cookie = set_cookie(secret, secure=_came_by_https(call.request))
+    return _session_response(session, cookie)
 
 
 def _came_by_https(request: Request) -> bool:
-    """Return whether the browser is at an https address; the proxy in front of us speaks http.
+    """Return whether the page was loaded over https; a proxy before the service speaks http to it.
 
-    The browser says so itself, in a header that no page can change. The door has compared the
-    rest of it.
+    The browser's ``Origin`` header tells, which no page can change. The origin check has compared
+    the rest of it.
     """
     return request.headers.get("origin", "").lower().startswith("https://")
 
@@ -51,32 +44,27 @@ def _session_response(session: SignedIn, cookie: str | None = None) -> Response:
     return Response(to_json(answer), headers=headers, media_type=JSON)
 
 
-def _own_session(request: Request) -> SignedIn:
+def _own_session(call: Call[Any, Any]) -> SignedIn:
     """Return the session that the request came with.
 
     Raises:
-        ProblemError: it came with a token.
+        ProblemError: the request came with a token.
     """
-    session: SignedIn | None = getattr(request.state, "session", None)
+    session: SignedIn | None = getattr(call.request.state, "session", None)
     if session is None:
-        detail = "cannot tell of a session: there is none, you came with a token"
+        detail = "cannot find a session: this request came with a token"
         raise ProblemError("unauthenticated", detail, headers=CHALLENGE)
     return session
 
 
-@router.get("", **openapi.GET_SESSION)
-async def get_session(request: Request) -> Response:
+async def get_session(call: Call[None, None]) -> Response:
     """Say who is signed in."""
-    no_query(request)
-    return _session_response(_own_session(request))
+    return _session_response(_own_session(call))
 
 
-@router.delete("", **openapi.SIGN_OUT)
-async def sign_out(request: Request) -> Response:
+async def sign_out(call: Call[None, None]) -> Response:
     """End the session, for every copy of its cookie."""
-    no_query(request)
-    kept: Sessions = request.app.state.sessions
-    await kept.end(_own_session(request))
+    await call.services.sessions.end(_own_session(call))
     response = Response(status_code=204, headers=_NOT_KEPT)
     for secure in (False, True):
         response.headers.append("Set-Cookie", set_cookie("", secure=secure))

@@ -1,0 +1,138 @@
+"""A route of the API: all that is declared of it, and what its handler is given.
+
+``route_table`` declares the routes. Before a handler is called, the query and the body of the
+request are decoded and validated as declared. The handler acts and returns the response; an error
+that it raises is answered as a problem. OpenAPI is made from the same declarations.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scriptservice.server.access.page_sessions import Sessions
+from scriptservice.server.access.sign_in import SignIn
+from scriptservice.server.commands.command_service import Commands
+from scriptservice.server.http.body_budget import BodyBudget
+from scriptservice.server.output.event_stream import Events
+from scriptservice.server.output.output_service import Outputs
+from scriptservice.server.page.page_files import Page
+from scriptservice.server.routes.decoding import BodyDecoder, QueryDecoder
+from scriptservice.server.telemetry.gauges import Gauges
+from scriptservice.server.telemetry.host_info import HostInfo
+from scriptservice.server.telemetry.metrics import Metrics
+
+Query = TypeVar("Query")
+Body = TypeVar("Body")
+
+
+class Access(StrEnum):
+    """The scope that a token needs for a route; ``OPEN`` routes need no token."""
+
+    OPEN = "open"
+    READ = "read"
+    RUN = "run"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What handlers act on."""
+
+    commands: Commands
+    outputs: Outputs
+    events: Events
+    host: HostInfo
+    sessions: Sessions
+    sign_in: SignIn
+    metrics: Metrics
+    gauges: Gauges
+    page: Page
+    bodies: BodyBudget
+    openapi: Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Query, Body]):
+    """A request as its handler sees it.
+
+    Attributes:
+        request: the request itself.
+        services: what the handler acts on.
+        query: the decoded query.
+        body: the decoded body.
+    """
+
+    request: Request
+    services: Services
+    query: Query
+    body: Body
+
+    @property
+    def command_id(self) -> str:
+        """The id in the path, as the client wrote it."""
+        return str(self.request.path_params["command_id"])
+
+    @property
+    def token_name(self) -> str:
+        """The name of the token that came with the request, or with which its session began."""
+        return str(self.request.state.token.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a route answers with one status, for OpenAPI.
+
+    Attributes:
+        description: what the answer is.
+        content: by media type, a model or a JSON schema.
+        headers: by name, an OpenAPI header object.
+    """
+
+    description: str
+    content: Mapping[str, type[BaseModel] | Mapping[str, Any]] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[Query, Body]):
+    """The declaration of a route.
+
+    Attributes:
+        method: its HTTP method; a route for GET answers HEAD as well.
+        path: its path, where ``{command_id}`` stands for one segment.
+        access: the scope that it needs. The application is not built with a route that has none.
+        query: decodes the query.
+        body: decodes the body.
+        handler: makes the response.
+        answers: by status.
+        problems: the kinds of problems that it answers besides those of every route.
+        parameters: OpenAPI parameters besides those of the path and the query's model.
+        group: its group in the OpenAPI document; without one it is not in the document.
+    """
+
+    method: str
+    path: str
+    access: Access | None
+    query: QueryDecoder[Query]
+    body: BodyDecoder[Body]
+    handler: Callable[[Call[Query, Body]], Awaitable[Response]]
+    answers: Mapping[int, Answer] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    parameters: tuple[Mapping[str, Any], ...] = ()
+    group: str | None = None
+
+    async def respond(self, request: Request, services: Services) -> Response:
+        """Decode a request, call the handler, return its response.
+
+        Raises:
+            ProblemError: the answer is this problem.
+            ScriptServiceError: see `problem_responses.to_problem` for what is answered.
+        """
+        query = self.query.decode(request)
+        body = await self.body.decode(request, services.bodies)
+        return await self.handler(Call(request, services, query, body))
