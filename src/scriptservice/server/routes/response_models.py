@@ -10,10 +10,17 @@ from pydantic.config import JsonDict
 
 from scriptservice.model import Status
 
+
+class _Response(BaseModel):
+    """A response is not built with its model, so the model is completed only for OpenAPI."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
 _TIME: JsonDict = {"format": "date-time"}
 
 
-class OutputJson(BaseModel):
+class OutputJson(_Response):
     """How much a command has printed."""
 
     bytes: int
@@ -22,7 +29,7 @@ class OutputJson(BaseModel):
     discarded_bytes: int = Field(description="beyond output_limit_bytes")
 
 
-class Usage(BaseModel):
+class Usage(_Response):
     """What a command has used; null until it exits."""
 
     user_seconds: float | None
@@ -30,15 +37,15 @@ class Usage(BaseModel):
     max_rss_bytes: int | None
 
 
-class Pty(BaseModel):
+class Pty(_Response):
     """Size of a terminal."""
 
     rows: int
     cols: int
 
 
-class _CommandFields(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _CommandFields(_Response):
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     id: str = Field(json_schema_extra={"format": "uuid"})
     status: Status
@@ -88,14 +95,14 @@ class CommandItem(_CommandFields):
     script_preview: str = Field(description="the first 200 characters of the script")
 
 
-class CommandPage(BaseModel):
+class CommandPage(_Response):
     """One page of a list."""
 
     items: list[CommandItem]
     next_cursor: str | None
 
 
-class HostJson(BaseModel):
+class HostJson(_Response):
     """A machine that runs commands."""
 
     name: str
@@ -110,20 +117,20 @@ class HostJson(BaseModel):
     child_pid: int | None
 
 
-class HostList(BaseModel):
+class HostList(_Response):
     """All hosts."""
 
     items: list[HostJson]
 
 
-class FieldProblem(BaseModel):
+class FieldProblem(_Response):
     """What is wrong with one field."""
 
     field: str
     message: str
 
 
-class Problem(BaseModel):
+class Problem(_Response):
     """An error (RFC 9457)."""
 
     type: str
@@ -135,7 +142,7 @@ class Problem(BaseModel):
     command: CommandJson | None = Field(None, description="for already-finished")
 
 
-class OutputEvent(BaseModel):
+class OutputEvent(_Response):
     """Data of an ``output`` event: one stream, one contiguous range of positions."""
 
     stream: Literal["stdout", "stderr"]
@@ -150,7 +157,7 @@ class CommandEvent(_WholeFields):
     """Data of a ``status`` or ``end`` event: the command without its script."""
 
 
-class SessionJson(BaseModel):
+class SessionJson(_Response):
     """Who is signed in to the page."""
 
     name: str = Field(description="of the token")
@@ -158,13 +165,13 @@ class SessionJson(BaseModel):
     csrf_token: str = Field(description="goes into X-CSRF-Token where something changes")
 
 
-class Health(BaseModel):
+class Health(_Response):
     """The process is up."""
 
     status: Literal["ok"]
 
 
-class Readiness(BaseModel):
+class Readiness(_Response):
     """The service can do its work."""
 
     status: Literal["ready"]
