@@ -1,4 +1,4 @@
-"""Commands as JSON, as ``docs/api.md`` shows them; the only place where that is written down."""
+"""Commands as JSON, as ``docs/api.md`` shows them. No other module writes a command."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,11 +7,15 @@ import pydantic_core
 
 from scriptservice.model import Command
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, and without saying so in its text
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, without +00:00 at the end of its text
 
 
 def time_text(microseconds: int | None) -> str | None:
-    """Return a moment as RFC 3339 in UTC with microseconds, None for None."""
+    """Return a time as RFC 3339 in UTC with microseconds, None for None.
+
+    Args:
+        microseconds: since 1970 UTC.
+    """
     if microseconds is None:
         return None
     moment = _EPOCH + timedelta(microseconds=microseconds)
@@ -22,8 +26,8 @@ def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
     """Return a command as an object for JSON.
 
     Args:
-        command: which; of a list, with the preview for its script.
-        item: whether it stands in a list, where args and env are left out.
+        command: the command; one in a list has a preview for its script.
+        item: whether it is one of a list, where args and env are left out.
     """
     asked, outcome = command.submission, command.outcome
     large = {} if item else {"args": list(asked.args), "env": asked.env}

@@ -1,4 +1,4 @@
-"""HEAD wherever GET: the same answer without its body, whatever the route."""
+"""Answers HEAD on every route for GET: the same response without its body."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -6,10 +6,10 @@ HEAD_KEY = "scriptservice.head"
 
 
 class HeadAsGet:
-    """The ASGI layer that asks the routes with GET and keeps the body back.
+    """The ASGI layer that passes HEAD on as GET and drops the body of the response.
 
     Args:
-        app: what is behind it; a route that streams looks for `HEAD_KEY` and need not begin.
+        app: the next layer. A handler that streams looks for `HEAD_KEY`, to not begin its stream.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,4 +1,4 @@
-"""Errors as answers: ``application/problem+json`` (RFC 9457), mapped in one place."""
+"""Errors as responses of ``application/problem+json`` (RFC 9457), mapped in one place."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ from scriptservice.server.http.command_json import command_view
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="scriptservice"'}
-"""What goes with every 401."""
+"""The header that goes with every 401."""
 
 TITLES = {
     "bad-request": (400, "The request cannot be read"),
@@ -62,12 +62,12 @@ log = structlog.get_logger()
 
 
 class ProblemError(Exception):
-    """An answer that is a problem.
+    """The response is a problem.
 
     Args:
         kind: the last part of its ``type``.
         detail: what happened here, for a person.
-        headers: more of the answer's headers.
+        headers: more headers of the response.
         members: more members of the problem.
     """
 
@@ -84,12 +84,12 @@ class ProblemError(Exception):
 def problem_response(
     kind: str, detail: str, instance: str, headers: dict[str, str] | None = None, **members: Any
 ) -> Response:
-    """Return the answer for a problem.
+    """Return the response for a problem.
 
     Args:
         kind: the last part of its ``type``.
         detail: what happened here, for a person.
-        instance: the path that was asked for.
+        instance: the path of the request.
         headers: more headers.
         members: more members.
     """
@@ -108,7 +108,7 @@ def problem_response(
 
 
 def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
-    """Return the problem that an error of ours is to a client."""
+    """Return the problem with which an error of the service is answered."""
     match error:
         case ProblemError():
             return error
@@ -137,7 +137,7 @@ def _fields(errors: tuple[FieldError, ...]) -> list[dict[str, str]]:
 
 
 def error_response(request: Request, error: Exception) -> Response:
-    """Return the answer to a request whose handler raised an error; log one that is not ours."""
+    """Return the response to a request whose handler raised an error; log an unexpected one."""
     path = request.url.path
     if not isinstance(error, ProblemError | ScriptServiceError):
         log.error("request_failed", path=path, exc_info=error)

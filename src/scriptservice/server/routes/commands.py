@@ -262,7 +262,7 @@ def _cursor_number(cursor: str, wanted: Filter) -> int:
     except (ValueError, TypeError, RecursionError):
         number, fingerprint, valid = 0, "", False
     if not valid:
-        raise ValidationError(FieldError("cursor", "is no cursor"))
+        raise ValidationError(FieldError("cursor", "is not a valid cursor"))
     if fingerprint != _fingerprint(wanted):
         raise ValidationError(FieldError("cursor", "belongs to other filters"))
     return int(number)

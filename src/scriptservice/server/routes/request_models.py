@@ -1,4 +1,4 @@
-"""What requests may say: validation at the edge, and the schemas that OpenAPI shows."""
+"""Models of requests: they validate at the edge, and OpenAPI shows their schemas."""
 
 import re
 from datetime import datetime
@@ -21,11 +21,11 @@ SCRIPT_BYTES = 1 << 20
 STDIN_BYTES = 1 << 20
 STRING_BYTES = 128 << 10
 ARGUMENT_BYTES = 1 << 20
-"""Bound of all arguments and environment variables together."""
+"""The largest size of all arguments and environment variables together, in UTF-8."""
 LABELS = 64
 JSON_BODY_BYTES = 20 << 20
-"""Of a JSON body: script, standard input, and arguments with environment, a MiB each, may all be
-written in escapes of six bytes."""
+"""The largest JSON body. Script, standard input, and arguments with environment have 1 MiB each;
+JSON may write each of their bytes as an escape of six bytes."""
 
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -81,7 +81,7 @@ ShortSeconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
 class SubmitBody(BaseModel):
-    """A script and how it is to be run."""
+    """A script and how to run it."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -101,7 +101,7 @@ class SubmitBody(BaseModel):
         Annotated[list[Annotated[Word, Field(min_length=1)]], Field(min_length=1, fail_fast=True)]
         | None
     ) = Field(None, description="program and arguments; else as the script's #! says, else bash")
-    # Here and in the others one error is told, not as many as there are words.
+    # fail_fast: the answer names one wrong item, not every one of thousands.
     args: Annotated[list[Word], Field(fail_fast=True)] = Field(
         default=[], description="the script's $1 and on"
     )
@@ -142,7 +142,7 @@ class SubmitBody(BaseModel):
         return self
 
     def submission(self) -> Submission:
-        """Return what is asked for, in the words of the model."""
+        """Return the submission."""
         return Submission(
             script=self.script,
             interpreter=tuple(self.interpreter or script_interpreter(self.script)),
@@ -164,7 +164,7 @@ class SubmitBody(BaseModel):
 
 
 class SignInBody(BaseModel):
-    """Who wants to sign in: either a token or the code of a sign-in link."""
+    """A sign-in: either a token, or the code of a sign-in link."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -182,7 +182,7 @@ class SignInBody(BaseModel):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        # A null beside the other is one too many as well.
+        # A null for one beside a value for the other is refused as well.
         if len(self.model_fields_set) != 1 or self.token == self.code:
             message = "must have either token or code"
             raise ValueError(message)
@@ -198,7 +198,7 @@ def _signal(name: str) -> str:
 
 
 class StopBody(BaseModel):
-    """How a command is to be stopped."""
+    """How to stop a command."""
 
     model_config = ConfigDict(extra="forbid", strict=True, title="Stop")
 
@@ -218,7 +218,7 @@ def _moment(text: str) -> int:
         message = "must be a time such as 2026-11-23T16:20:00Z"
         raise ValueError(message) from error
     if moment.tzinfo is None:
-        message = "must say its zone: end it with Z"
+        message = "must have a time zone: end it with Z"
         raise ValueError(message)
     return round(moment.timestamp() * 1_000_000)
 
@@ -242,7 +242,7 @@ class ListQuery(BaseModel):
 
 
 class WaitQuery(BaseModel):
-    """How long the answer may be held."""
+    """How long to hold the answer."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -252,12 +252,12 @@ class WaitQuery(BaseModel):
 
 
 class EventsQuery(BaseModel):
-    """Where an event stream is to begin."""
+    """Where to begin an event stream."""
 
     model_config = ConfigDict(extra="forbid")
 
     after: Annotated[int, Field(ge=0, lt=1 << 63)] = Field(
-        0, description="position in the merged output; Last-Event-ID beats it"
+        0, description="position in the merged output; Last-Event-ID has precedence"
     )
 
 
@@ -276,7 +276,7 @@ class OutputQuery(BaseModel):
 
 
 def field_errors(error: PydanticValidationError) -> ValidationError:
-    """Return what pydantic found as the error that is answered with 422."""
+    """Return the errors that pydantic found as one error, which is answered with 422."""
     found = []
     for entry in error.errors(include_url=False, include_context=False, include_input=False):
         path = ".".join(str(part)[:80] for part in entry["loc"]) or "body"
@@ -293,10 +293,10 @@ _LISTS = {"status", "label", "env", "arg", "interpreter"}
 
 
 def single_and_repeated(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return query parameters as fields: lists where they may repeat, else single values.
+    """Return query parameters as fields: lists for those that may repeat, else single values.
 
     Raises:
-        ValidationError: one is repeated that may not be.
+        ValidationError: another parameter is repeated.
     """
     fields: dict[str, Any] = {}
     for name, value in pairs:
@@ -313,7 +313,7 @@ def key_and_value(name: str, text: str) -> tuple[str, str]:
     """Return the two sides of ``key=value``, split at the first ``=``.
 
     Raises:
-        ValidationError: there is no ``=``.
+        ValidationError: the text has no ``=``.
     """
     key, equals, value = text.partition("=")
     if not equals:
@@ -325,7 +325,7 @@ def keys_and_values(name: str, texts: list[str]) -> dict[str, str]:
     """Return ``key=value`` texts as a dictionary.
 
     Raises:
-        ValidationError: one has no ``=``, or a key is given twice.
+        ValidationError: a text has no ``=``, or a key is given twice.
     """
     found: dict[str, str] = {}
     for text in texts:
@@ -340,7 +340,7 @@ def list_moment(name: str, text: str | None) -> int | None:
     """Return a time of a query as microseconds since 1970 UTC, None for None.
 
     Raises:
-        ValidationError: it is no time with a zone.
+        ValidationError: it is not a time with a zone.
     """
     if text is None:
         return None

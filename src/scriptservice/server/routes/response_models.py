@@ -1,6 +1,7 @@
-"""What answers are made of, as the document of the API describes it.
+"""Models of responses, for the OpenAPI document.
 
-Nothing is built with these models; a test compares them with the contract and with real answers.
+Responses are not built with these models; tests compare them with the contract and with real
+responses. The document leaves out the ``Json`` at the end of their names.
 """
 
 from typing import Literal
@@ -30,7 +31,7 @@ class OutputJson(_Response):
 
 
 class Usage(_Response):
-    """What a command has used; null until it exits."""
+    """The resources that a command has used; null until it exits."""
 
     user_seconds: float | None
     system_seconds: float | None
@@ -124,7 +125,7 @@ class HostList(_Response):
 
 
 class FieldProblem(_Response):
-    """What is wrong with one field."""
+    """An error in one field."""
 
     field: str
     message: str
