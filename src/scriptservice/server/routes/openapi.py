@@ -30,6 +30,7 @@ PROBLEMS_OF_ALL = (
     "bad-request",
     "forbidden",
     "host-not-allowed",
+    "headers-too-large",
     "internal",
     "store-unavailable",
 )
