@@ -14,7 +14,6 @@ from scriptservice.server.routes.request_models import (
     SubmitBody,
 )
 from scriptservice.server.routes.route_table import ROUTES
-from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -60,15 +59,3 @@ def test_a_command_has_the_fields_of_the_document_and_of_openapi() -> None:
         assert f'"{name}"' in text, name
     for name in response_models.HostJson.model_fields:
         assert f'"{name}"' in text, name
-
-
-def test_the_table_of_settings_is_the_settings() -> None:
-    rows = {}
-    for line in (DOCS / "operations.md").read_text().splitlines():
-        if line.startswith("| `--"):
-            flag, name, _, what = (cell.strip() for cell in line.strip("|").split("|"))
-            rows[flag.strip("`")] = (name.strip("`"), what)
-    assert rows == {
-        f"--{name.replace('_', '-')}": (f"{ENVIRONMENT_PREFIX}{name.upper()}", field.description)
-        for name, field in Settings.model_fields.items()
-    }

@@ -65,6 +65,6 @@ def test_what_was_taken_is_in_no_environment_any_more() -> None:
 
 
 def test_the_document_names_what_is_no_setting() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "settings.md").read_text()
     for name in ("SCRIPTSERVICE_TOKEN", "SCRIPTSERVICE_CONFIG", "NOTIFY_SOCKET", "WATCHDOG_USEC"):
         assert f"| `{name}` |" in text, name
