@@ -25,7 +25,7 @@ from support.gates import Gate
 from support.problems import assert_problem
 from support.service import MAINLY_ON_SQLITE, PATIENCE_SECONDS, Service, eventually, running_service
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCS = Path(__file__).parents[2] / "docs"
 Make = Callable[..., Service]
 
 
@@ -133,7 +133,7 @@ def test_the_document_has_every_metric_with_its_type_and_labels(service: Service
         assert name not in found
         found[name] = (family.type, labels)
     told = {}
-    for line in OPERATIONS.read_text().splitlines():
+    for line in (DOCS / "reference" / "metrics.md").read_text().splitlines():
         if row := re.match(r"\| `(\w+)` \| (counter|gauge|histogram) \| (.*?) ?\| ", line):
             told[row[1]] = (row[2], set(re.findall(r"`(\w+)`", row[3])))
     assert found == told
@@ -143,7 +143,8 @@ def test_promtool_has_nothing_to_say(service: Service, tmp_path: Path) -> None:
     """And every expression of the document is about metrics that there are."""
     text = service.client.get("/metrics").text
     names = {sample.name for one in text_string_to_metric_families(text) for sample in one.samples}
-    watch = OPERATIONS.read_text().partition("### What to watch")[2].partition("\n## ")[0]
+    page = (DOCS / "how-to" / "monitor.md").read_text()
+    watch = page.partition("## What to watch")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([^`]+)`", watch, re.MULTILINE)
     assert len(rows) >= 4
     for expression in rows:
