@@ -14,7 +14,7 @@ import pytest
 from scriptservice.server.application import build_router
 from scriptservice.server.http import response_headers
 from scriptservice.server.http.head_requests import HeadAsGet
-from scriptservice.server.page.page_files import Page, accepts_gzip, package_directory
+from scriptservice.server.page.page_files import PageFiles, accepts_gzip, package_directory
 from scriptservice.server.routes import page as page_routes
 from scriptservice.server.routes.route_table import ROUTES
 from support.problems import assert_problem
@@ -55,10 +55,10 @@ class Client:
 
     def __init__(self, directory: Path) -> None:
         # The routes of the page need nothing else of the service.
-        services: Any = SimpleNamespace(page=Page(str(directory)), bodies=None)
+        services: Any = SimpleNamespace(page=PageFiles(str(directory)), bodies=None)
         routes = [route for route in ROUTES if route.handler.__module__ == page_routes.__name__]
         router = build_router(routes, services)
-        self._app = response_headers.ContentPolicy(HeadAsGet(router))
+        self._app = response_headers.DefaultHeaders(HeadAsGet(router))
 
     def request(self, method: str, path: str, **fields: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -222,7 +222,7 @@ def anonymous(service: Service) -> Iterator[httpx.Client]:
 @ON_SQLITE
 def test_the_service_serves_what_is_built(anonymous: httpx.Client) -> None:
     built = Path(package_directory())
-    page = Page(str(built))
+    page = PageFiles(str(built))
     for path in PATHS:
         response = anonymous.get(path)
         assert response.status_code == 200

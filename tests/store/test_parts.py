@@ -1,4 +1,4 @@
-"""Parts of output that many share, against the plain bytes, on real databases."""
+"""Cached output that many followers share, against the plain bytes, on real databases."""
 
 import asyncio
 import random
@@ -12,9 +12,9 @@ from sqlalchemy import event
 
 from scriptservice.errors import UnknownCommandError
 from scriptservice.model import Command, Status, Stream
-from scriptservice.server.commands.feed import Feed, Follower
+from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.output import block_cache as parts_module
-from scriptservice.server.output.block_cache import Parts
+from scriptservice.server.output.block_cache import BlockCache
 from scriptservice.store.queries import requests
 from scriptservice.store.queries.journal_changes import Chunk
 from scriptservice.store.reader import Reader
@@ -30,8 +30,8 @@ class Printing:
     def __init__(self, store: Store, reader: Reader) -> None:
         self.store = store
         self.reader = reader
-        self.feed = Feed()
-        self.parts = Parts(reader, self.feed)
+        self.feed = Notifier()
+        self.parts = BlockCache(reader, self.feed)
         self.command: Command = store.add(Status.RUNNING)
         self.plain = {Stream.MERGED: b"", Stream.STDOUT: b"", Stream.STDERR: b""}
 
@@ -54,7 +54,7 @@ class Printing:
     async def follow(self, stream: Stream, start: int) -> bytes:
         """Return all from an offset on, read as a follower does."""
         got = bytearray()
-        with self.feed.subscription(self.command.id, Follower.OUTPUT) as news:
+        with self.feed.subscription(self.command.id, FollowerKind.OUTPUT) as news:
             while True:
                 news.clear()
                 at = start + len(got)

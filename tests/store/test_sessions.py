@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from scriptservice.errors import StoreUnavailableError
-from scriptservice.server.access.page_sessions import IDLE_SECONDS, LIFE_SECONDS, Sessions
-from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.access.page_sessions import IDLE_SECONDS, LIFE_SECONDS, PageSessions
+from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.store.database.engine import Database
 from scriptservice.store.queries import hosts as host_store
 from scriptservice.store.queries import sessions
@@ -69,7 +69,7 @@ class Clock:
 
 
 def with_sessions(
-    database: Database, clock: Clock, use: Callable[[Sessions], Coroutine[Any, Any, None]]
+    database: Database, clock: Clock, use: Callable[[PageSessions], Coroutine[Any, Any, None]]
 ) -> None:
     """Let a server's sessions, with what the database has of them, be used."""
 
@@ -78,7 +78,7 @@ def with_sessions(
         try:
             with database.reading.begin() as connection:
                 stored = sessions.all_sessions(connection)
-            await use(Sessions(Tokens([TOKEN]), writer, stored, clock))
+            await use(PageSessions(ValidTokens([TOKEN]), writer, stored, clock))
         finally:
             await writer.close()
 
@@ -88,7 +88,7 @@ def with_sessions(
 def test_a_session_is_over_when_it_was_idle(database: Database) -> None:
     clock = Clock()
 
-    async def use(kept: Sessions) -> None:
+    async def use(kept: PageSessions) -> None:
         secret, session = await kept.begin(TOKEN)
         for _ in range(3):
             clock.now += (IDLE_SECONDS - 1) * SECOND
@@ -102,7 +102,7 @@ def test_a_session_is_over_when_it_was_idle(database: Database) -> None:
 def test_a_session_is_over_after_its_life(database: Database) -> None:
     clock = Clock()
 
-    async def use(kept: Sessions) -> None:
+    async def use(kept: PageSessions) -> None:
         secret, _ = await kept.begin(TOKEN)
         end = clock.now + LIFE_SECONDS * SECOND
         while clock.now + 3600 * SECOND < end:
@@ -117,7 +117,7 @@ def test_a_session_is_over_after_its_life(database: Database) -> None:
 def test_use_is_noted_and_what_is_over_forgotten(store: Store) -> None:
     clock = Clock()
 
-    async def use(kept: Sessions) -> None:
+    async def use(kept: PageSessions) -> None:
         used, _ = await kept.begin(TOKEN)
         await kept.begin(TOKEN)  # idle
         clock.now += (IDLE_SECONDS + 1) * SECOND // 2
@@ -135,7 +135,7 @@ def test_use_is_noted_and_what_is_over_forgotten(store: Store) -> None:
 
 
 def test_a_session_that_cannot_be_stored_is_none(store: Store) -> None:
-    async def use(kept: Sessions) -> None:
+    async def use(kept: PageSessions) -> None:
         secret, session = await kept.begin(TOKEN)
         with store.database.migrating.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE sessions RENAME TO away")

@@ -8,7 +8,7 @@ import pytest
 from scriptservice.fleet.notifications import Step
 from scriptservice.ids import new_id
 from scriptservice.model import NOTHING_KNOWN, Status
-from scriptservice.server.commands.feed import Feed, Follower
+from scriptservice.server.commands.notifier import FollowerKind, Notifier
 
 MINE, OTHER = new_id(), new_id()
 
@@ -16,29 +16,29 @@ MINE, OTHER = new_id(), new_id()
 class Listening:
     """One follower of each kind; `woken` says which have been since it was asked last."""
 
-    def __init__(self, feed: Feed, stack: ExitStack) -> None:
+    def __init__(self, feed: Notifier, stack: ExitStack) -> None:
         self._events = {
-            kind: stack.enter_context(feed.subscription(MINE, kind)) for kind in Follower
+            kind: stack.enter_context(feed.subscription(MINE, kind)) for kind in FollowerKind
         }
 
-    def woken(self) -> set[Follower]:
+    def woken(self) -> set[FollowerKind]:
         found = {kind for kind, event in self._events.items() if event.is_set()}
         for event in self._events.values():
             event.clear()
         return found
 
 
-ALL = set(Follower)
+ALL = set(FollowerKind)
 
 
 def test_who_waits_for_the_end_is_woken_by_nothing_else() -> None:
-    feed = Feed()
+    feed = Notifier()
     with ExitStack() as stack:
         listening = Listening(feed, stack)
         feed.notify([MINE, OTHER], ended={})
-        assert listening.woken() == ALL - {Follower.WAIT}
+        assert listening.woken() == ALL - {FollowerKind.WAIT}
         feed.notify([MINE, OTHER], ended={OTHER: None})
-        assert listening.woken() == ALL - {Follower.WAIT}
+        assert listening.woken() == ALL - {FollowerKind.WAIT}
         feed.notify([OTHER], ended={OTHER: None})
         assert listening.woken() == set()
         feed.notify([MINE], ended={MINE: None})
@@ -48,9 +48,9 @@ def test_who_waits_for_the_end_is_woken_by_nothing_else() -> None:
 
 
 def test_an_end_is_handed_over_where_it_is_known() -> None:
-    feed = Feed()
+    feed = Notifier()
     end = Step(MINE, Status.SUCCEEDED, NOTHING_KNOWN)
-    with feed.subscription(MINE, Follower.WAIT) as news:
+    with feed.subscription(MINE, FollowerKind.WAIT) as news:
         assert news.end is None
         feed.notify([MINE], ended={MINE: end})
         assert news.end is end
@@ -58,9 +58,9 @@ def test_an_end_is_handed_over_where_it_is_known() -> None:
         assert news.end is None
 
 
-@pytest.mark.parametrize("over", [Feed.drain, Feed.close])
-def test_all_are_woken_when_it_is_over(over: Callable[[Feed], None]) -> None:
-    feed = Feed()
+@pytest.mark.parametrize("over", [Notifier.drain, Notifier.close])
+def test_all_are_woken_when_it_is_over(over: Callable[[Notifier], None]) -> None:
+    feed = Notifier()
     with ExitStack() as stack:
         listening = Listening(feed, stack)
         over(feed)
@@ -68,8 +68,8 @@ def test_all_are_woken_when_it_is_over(over: Callable[[Feed], None]) -> None:
 
 
 def test_nothing_is_kept_of_who_left() -> None:
-    feed = Feed()
-    for kind in Follower:
+    feed = Notifier()
+    for kind in FollowerKind:
         with feed.subscription(MINE, kind) as first, feed.subscription(MINE, kind) as second:
             assert feed.followers[kind] == 2
         feed.notify([MINE])

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from scriptservice.server.access.origin_check import parse_host
 from scriptservice.server.access.page_sessions import COOKIE, SECURE_COOKIE, SessionCookies
-from scriptservice.server.access.sign_in import CODE_SECONDS, TRIES, TRY_SECONDS, OneTimeCode, Tries
+from scriptservice.server.access.sign_in import (
+    CODE_SECONDS,
+    TRIES,
+    TRY_SECONDS,
+    AttemptLimiter,
+    OneTimeCode,
+)
 
 
 class Clock:
@@ -52,7 +58,7 @@ def test_before_one_is_issued_no_code_is_good() -> None:
 
 def test_tries_are_limited_by_address() -> None:
     clock = Clock()
-    tries = Tries(clock)
+    tries = AttemptLimiter(clock)
     for _ in range(TRIES):
         assert tries.wait_seconds("a") == 0
         tries.failed("a")
@@ -71,7 +77,7 @@ def test_tries_are_limited_by_address() -> None:
 
 def test_many_addresses_take_no_more_than_so_much_memory() -> None:
     clock = Clock()
-    tries = Tries(clock)
+    tries = AttemptLimiter(clock)
     for _ in range(TRIES):
         tries.failed("kept")
     for number in range(20_000):

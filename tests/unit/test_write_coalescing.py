@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scriptservice.server.http.write_coalescing import AT_ONCE_BYTES, GatheringTransport
+from scriptservice.server.http.write_coalescing import AT_ONCE_BYTES, CoalescingTransport
 
 
 class Sent(asyncio.Transport):
@@ -37,7 +37,7 @@ class Turn:
     def __init__(self) -> None:
         self.sent = Sent()
         self.later: list[Callable[[], None]] = []
-        self.transport = GatheringTransport(self.sent, self.later.append)
+        self.transport = CoalescingTransport(self.sent, self.later.append)
 
     def ends(self) -> list[bytes | str]:
         later, self.later[:] = list(self.later), []

@@ -12,18 +12,18 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scriptservice.server.access.authentication import TokenCheck
-from scriptservice.server.access.origin_check import Door
-from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.access.origin_check import OriginCheck
+from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.server.http.head_requests import HeadAsGet
 from scriptservice.server.http.problem_responses import error_response, problem_response
 from scriptservice.server.routes.decoding import has_room, release_body
 from scriptservice.server.routes.openapi import document
 from scriptservice.server.routes.route import Route, Services
 from scriptservice.server.routes.route_table import ROUTES
-from scriptservice.server.telemetry.request_meter import Meter
+from scriptservice.server.telemetry.request_meter import RequestMeter
 
 
-def build_application(services: Services, tokens: Tokens, hosts: list[str]) -> ASGIApp:
+def build_application(services: Services, tokens: ValidTokens, hosts: list[str]) -> ASGIApp:
     """Return the application with its layers, from the outermost: meter, HEAD, origin, token.
 
     Args:
@@ -33,7 +33,9 @@ def build_application(services: Services, tokens: Tokens, hosts: list[str]) -> A
     """
     router = build_router(ROUTES, services)
     checked = TokenCheck(router, tokens, services.sessions)
-    return Meter(HeadAsGet(Door(checked, hosts)), router.routes, services.metrics.answered)
+    return RequestMeter(
+        HeadAsGet(OriginCheck(checked, hosts)), router.routes, services.metrics.answered
+    )
 
 
 def build_router(routes: Iterable[Route[Any, Any]], services: Services) -> Router:

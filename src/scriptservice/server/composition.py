@@ -25,20 +25,20 @@ from scriptservice.fleet.recorder import Recorder
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.log_lines import Lines
-from scriptservice.server.access.page_sessions import Sessions
-from scriptservice.server.access.sign_in import OneTimeCode, SignIn, Tries
-from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.access.page_sessions import PageSessions
+from scriptservice.server.access.sign_in import AttemptLimiter, OneTimeCode, SignIn
+from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.server.application import build_application, openapi_document
-from scriptservice.server.commands.command_service import Commands
-from scriptservice.server.commands.feed import Feed
-from scriptservice.server.commands.output_removal import Remover
+from scriptservice.server.commands.command_service import CommandService
+from scriptservice.server.commands.notifier import Notifier
+from scriptservice.server.commands.output_removal import OutputRemover
 from scriptservice.server.http.body_budget import BodyBudget
-from scriptservice.server.output.block_cache import Parts
-from scriptservice.server.output.event_stream import Events
-from scriptservice.server.output.output_service import Outputs
-from scriptservice.server.page.page_files import Page, package_directory
+from scriptservice.server.output.block_cache import BlockCache
+from scriptservice.server.output.event_stream import EventStreams
+from scriptservice.server.output.output_service import OutputService
+from scriptservice.server.page.page_files import PageFiles, package_directory
 from scriptservice.server.routes.route import Services
-from scriptservice.server.startup.database_startup import Opening
+from scriptservice.server.startup.database_startup import DatabaseStartup
 from scriptservice.server.startup.server_config import ServerConfig
 from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.host_info import HostInfo
@@ -107,7 +107,7 @@ class Server:
         self._hello = hello
         self._lock = lock_database(config.data_dir)
         self._database: Database = connect_database(config.database)
-        self.feed = Feed()
+        self.feed = Notifier()
         self._metrics = Metrics(__version__, hello.starts)
         self._command_log = CommandLog(
             Lines("server", config.host_name, config.log_format), config.log_level
@@ -121,8 +121,8 @@ class Server:
             reached=reached,
         )
         self._reader = Reader(self._database)
-        self._remover = Remover(self._writer)
-        self._parts = Parts(self._reader, self.feed)
+        self._remover = OutputRemover(self._writer)
+        self._parts = BlockCache(self._reader, self.feed)
         self._tasks: list[asyncio.Task[None]] = []
         self.new_token: str | None = None
         self.code = OneTimeCode()
@@ -138,7 +138,7 @@ class Server:
             ConfigurationError: the database is not one to work with.
             StoreError: it went away in the midst of this.
         """
-        opening = Opening(
+        opening = DatabaseStartup(
             self._config,
             self._hello,
             database=self._database,
@@ -148,10 +148,10 @@ class Server:
         )
         await opening.open()
         known, self.new_token = await opening.tokens()
-        tokens = Tokens(known)
+        tokens = ValidTokens(known)
         position = await opening.take_host()
         stored = await self._reader.run(session_store.all_sessions)
-        sessions = Sessions(tokens, self._writer, stored)
+        sessions = PageSessions(tokens, self._writer, stored)
         self._recorder = Recorder(
             self._keeper,
             self._writer,
@@ -183,7 +183,7 @@ class Server:
         # Long enough that nearly every restart answers with what is true now, and no longer:
         # behind a long journal the service is better up and late than down.
         await asyncio.wait(self._tasks[-1:], timeout=REPLAY_SECONDS)
-        commands = Commands(
+        commands = CommandService(
             reader=self._reader,
             writer=self._writer,
             dispatcher=self._dispatcher,
@@ -198,14 +198,14 @@ class Server:
         )
         services = Services(
             commands=commands,
-            outputs=Outputs(self._reader, self.feed, self._parts),
-            events=Events(self._reader, self.feed),
+            outputs=OutputService(self._reader, self.feed, self._parts),
+            events=EventStreams(self._reader, self.feed),
             host=self.host_info,
             sessions=sessions,
-            sign_in=SignIn(tokens, sessions, self.code, Tries()),
+            sign_in=SignIn(tokens, sessions, self.code, AttemptLimiter()),
             metrics=self._metrics,
             gauges=Gauges(self._reader, self._keeper, self._recorder, self.feed),
-            page=Page(package_directory()),
+            page=PageFiles(package_directory()),
             bodies=BodyBudget(),
             openapi=openapi_document,
         )

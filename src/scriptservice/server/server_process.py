@@ -20,11 +20,11 @@ from scriptservice.fleet.local import LocalKeeper
 from scriptservice.protocol.log_lines import Lines
 from scriptservice.server.access.sign_in import CODE_SECONDS
 from scriptservice.server.composition import Server
-from scriptservice.server.http.client_timeouts import TICKS, Punctuality, PunctualProtocol
-from scriptservice.server.http.connection_limits import Clients, connection_limit
-from scriptservice.server.http.response_headers import FIXED, ContentPolicy
+from scriptservice.server.http.client_protocol import TICKS, ClientProtocol, TimeoutCheck
+from scriptservice.server.http.connection_limits import ConnectionLimits, connection_limit
+from scriptservice.server.http.response_headers import FIXED, DefaultHeaders
 from scriptservice.server.startup.server_config import ServerConfig
-from scriptservice.server.startup.startup_gate import Gate
+from scriptservice.server.startup.startup_gate import StartupGate
 from scriptservice.server.startup.takeover import prepare, retire
 from scriptservice.server.telemetry.server_log import start_logging
 from scriptservice.store.database.engine import Database
@@ -52,10 +52,10 @@ class _Uvicorn(uvicorn.Server):
         is_up: set once it accepts connections.
     """
 
-    def __init__(self, config: uvicorn.Config, clients: Clients) -> None:
+    def __init__(self, config: uvicorn.Config, clients: ConnectionLimits) -> None:
         super().__init__(config)
         self.is_up = asyncio.Event()
-        self._punctuality = Punctuality()
+        self._punctuality = TimeoutCheck()
         self._listening: list[socket.socket] = []
         self._accepting: asyncio.Task[None] | None = None
         self._clients = clients
@@ -171,7 +171,7 @@ class _Life:
     def __init__(self, config: ServerConfig, listener: socket.socket) -> None:
         self._config = config
         self._listener = listener
-        self._gate = Gate(config.hosts)
+        self._gate = StartupGate(config.hosts)
         self._waits = asyncio.Event()
         self._waits_for = ""
         self._finished: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
@@ -269,14 +269,14 @@ async def _first(task: "asyncio.Task[Any]", other: Awaitable[Any]) -> None:
     watch.cancel()
 
 
-def _web(gate: Gate, max_connections: int | None) -> _Uvicorn:
+def _web(gate: StartupGate, max_connections: int | None) -> _Uvicorn:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = connection_limit(max_connections, descriptors)
-    clients = Clients(limit, asyncio.get_running_loop().call_later)
-    protocol = partial(PunctualProtocol, clients=clients)
+    clients = ConnectionLimits(limit, asyncio.get_running_loop().call_later)
+    protocol = partial(ClientProtocol, clients=clients)
     return _Uvicorn(
         uvicorn.Config(
-            ContentPolicy(gate),
+            DefaultHeaders(gate),
             headers=FIXED,
             proxy_headers=False,  # anyone on this machine could say whatever address they like
             http=cast("type[asyncio.Protocol]", protocol),

@@ -9,8 +9,8 @@ import os
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scriptservice.server.access.origin_check import SAFE_METHODS
-from scriptservice.server.access.page_sessions import SessionCookies, Sessions
-from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.access.page_sessions import PageSessions, SessionCookies
+from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.server.http.problem_responses import CHALLENGE, problem_response
 from scriptservice.server.page.page_files import is_page_path
 from scriptservice.store.queries.tokens import Token
@@ -38,7 +38,7 @@ class TokenCheck:
         sessions: who is signed in.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, sessions: Sessions) -> None:
+    def __init__(self, app: ASGIApp, tokens: ValidTokens, sessions: PageSessions) -> None:
         self._app = app
         self._tokens = tokens
         self._sessions = sessions

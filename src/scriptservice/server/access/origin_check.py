@@ -26,7 +26,7 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _NOT_ELSEWHERE = (None, b"same-origin", b"none")
 
 
-class Host(NamedTuple):
+class HostName(NamedTuple):
     """Whom a request is for, in the one form in which two can be compared.
 
     Attributes:
@@ -55,7 +55,7 @@ _NO_HOST = Refusal("bad-request", "cannot tell whom this is for: its Host is no 
 _OTHER_ORIGIN = Refusal("forbidden", "cannot take this from a page of another origin")
 
 
-def parse_host(text: str) -> Host | None:
+def parse_host(text: str) -> HostName | None:
     """Return what a Host header says, None if it says nothing that is a host."""
     match = _HOST.fullmatch(text.lower())
     if match is None:
@@ -64,14 +64,14 @@ def parse_host(text: str) -> Host | None:
     port = str(int(port)) if port else ""
     try:
         if v6 is not None:
-            return Host(f"[{IPv6Address(v6)}]", port, is_address=True)
+            return HostName(f"[{IPv6Address(v6)}]", port, is_address=True)
         name = name.removesuffix(".")
-        return Host(str(IPv4Address(name)), port, is_address=True)
+        return HostName(str(IPv4Address(name)), port, is_address=True)
     except AddressValueError:
-        return Host(name, port, is_address=False) if v6 is None and name else None
+        return HostName(name, port, is_address=False) if v6 is None and name else None
 
 
-class Door:
+class OriginCheck:
     """The ASGI layer that refuses what was not meant for this service by whoever sent it.
 
     Args:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from scriptservice.errors import StoreError
 from scriptservice.protocol.clock import now_us
-from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.store.queries import sessions as store
 from scriptservice.store.queries.tokens import Token
 from scriptservice.store.writer import Writer
@@ -36,7 +36,7 @@ _CSRF_PURPOSE = b"scriptservice csrf"
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
+class PageSession:
     """A session that a request has.
 
     Attributes:
@@ -102,7 +102,7 @@ class _Known:
         )
 
 
-class Sessions:
+class PageSessions:
     """Who is signed in.
 
     Args:
@@ -114,7 +114,7 @@ class Sessions:
 
     def __init__(
         self,
-        tokens: Tokens,
+        tokens: ValidTokens,
         writer: Writer,
         stored: Iterable[store.Session],
         clock: Callable[[], int] = now_us,
@@ -127,7 +127,7 @@ class Sessions:
             for each in stored
         }
 
-    def find(self, secret: bytes) -> SignedIn | None:
+    def find(self, secret: bytes) -> PageSession | None:
         """Return the session of a cookie, None if there is none; it counts as used now."""
         sha256 = hashlib.sha256(secret).digest()
         known = self._known.get(sha256)
@@ -138,9 +138,9 @@ class Sessions:
         if token is None:
             return None
         known.used_at = max(now, known.used_at)
-        return SignedIn(sha256, token, _csrf_token(secret))
+        return PageSession(sha256, token, _csrf_token(secret))
 
-    async def begin(self, token: Token) -> tuple[str, SignedIn]:
+    async def begin(self, token: Token) -> tuple[str, PageSession]:
         """Begin a session of a token; return its cookie's secret, and the session.
 
         Raises:
@@ -153,7 +153,7 @@ class Sessions:
             await self._forget(over)
         await self._writer.run(store.add_sessions, store.Session(sha256, token.sha256, now, now))
         self._known[sha256] = _Known(token.sha256, now, now, now)
-        return secret, SignedIn(sha256, token, _csrf_token(secret.encode()))
+        return secret, PageSession(sha256, token, _csrf_token(secret.encode()))
 
     def _too_many(self, token: Token) -> list[bytes]:
         """Return the sessions of a token that have to go for one more, by ``sha256``."""
@@ -167,7 +167,7 @@ class Sessions:
         for which in over:
             self._known.pop(which, None)
 
-    async def end(self, session: SignedIn) -> None:
+    async def end(self, session: PageSession) -> None:
         """End a session, for whoever has its cookie.
 
         Raises:

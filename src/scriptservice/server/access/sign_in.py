@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from scriptservice.errors import StoreError
-from scriptservice.server.access.page_sessions import Sessions, SignedIn
-from scriptservice.server.access.valid_tokens import Tokens
+from scriptservice.server.access.page_sessions import PageSession, PageSessions
+from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.server.http.problem_responses import CHALLENGE, ProblemError
 from scriptservice.store.queries.tokens import Token
 
@@ -49,7 +49,7 @@ class OneTimeCode:
         self._hash = _hashed(text)
 
 
-class Tries:
+class AttemptLimiter:
     """How often someone may try: `TRIES` at once from an address, then one each `TRY_SECONDS`.
 
     Nobody guesses 128 bits; this keeps those who try from filling log and processor.
@@ -87,7 +87,9 @@ class SignIn:
         tries: how often someone may try.
     """
 
-    def __init__(self, tokens: Tokens, sessions: Sessions, code: OneTimeCode, tries: Tries) -> None:
+    def __init__(
+        self, tokens: ValidTokens, sessions: PageSessions, code: OneTimeCode, tries: AttemptLimiter
+    ) -> None:
         self._tokens = tokens
         self._sessions = sessions
         self._code = code
@@ -95,7 +97,7 @@ class SignIn:
 
     async def enter(
         self, token_text: str | None, code: str | None, address: str
-    ) -> tuple[str, SignedIn]:
+    ) -> tuple[str, PageSession]:
         """Begin a session; return its cookie's secret, and the session.
 
         Args:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from scriptservice.store.queries.tokens import Token, digest
 
 
-class Tokens:
+class ValidTokens:
     """All tokens that are valid.
 
     Args:

@@ -30,8 +30,8 @@ from scriptservice.fleet.transport import HostState, Transport
 from scriptservice.ids import new_id, parse_id
 from scriptservice.model import Command, Filter, Origin, RequestKey, Submission
 from scriptservice.protocol.clock import now_us
-from scriptservice.server.commands.feed import Feed, Follower
-from scriptservice.server.commands.output_removal import Remover
+from scriptservice.server.commands.notifier import FollowerKind, Notifier
+from scriptservice.server.commands.output_removal import OutputRemover
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import hosts as host_store
 from scriptservice.store.queries import requests
@@ -55,7 +55,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class SubmitResult:
     """What a submit led to.
 
     Attributes:
@@ -78,7 +78,7 @@ def _scanned_page(
     return listing.page(connection, wanted, limit, before, time_slice)
 
 
-class Commands:
+class CommandService:
     """The service's verbs.
 
     Args:
@@ -103,8 +103,8 @@ class Commands:
         dispatcher: Dispatcher,
         recorder: Recorder,
         transport: Transport,
-        feed: Feed,
-        remover: Remover,
+        feed: Notifier,
+        remover: OutputRemover,
         data_dir: str,
         min_free_bytes: int,
         on_ended: Callable[[Step], None],
@@ -130,7 +130,7 @@ class Commands:
         origin: Origin,
         *,
         rerun_of: UUID | None = None,
-    ) -> Submitted:
+    ) -> SubmitResult:
         """Store a command and let it start; it is durable when this returns.
 
         Args:
@@ -155,10 +155,10 @@ class Commands:
             raise StorageFullError(message)
         stored = await self._dispatcher.submit(new_id(), submission, origin, rerun_of)
         if isinstance(stored, Command):
-            return Submitted(stored, repeated=False)
+            return SubmitResult(stored, repeated=False)
         return await self._repeated(stored.command)
 
-    async def _made_before(self, request: RequestKey | None) -> Submitted | None:
+    async def _made_before(self, request: RequestKey | None) -> SubmitResult | None:
         """Return what the same request made earlier, None if it made nothing.
 
         For what could not be made now: a request that was answered once is answered again.
@@ -172,9 +172,9 @@ class Commands:
             raise IdempotencyMismatchError(request.key)
         return await self._repeated(kept.command)
 
-    async def _repeated(self, command: UUID) -> Submitted:
+    async def _repeated(self, command: UUID) -> SubmitResult:
         try:
-            return Submitted(await self._reader.run(command_store.find, command), repeated=True)
+            return SubmitResult(await self._reader.run(command_store.find, command), repeated=True)
         except UnknownCommandError as error:
             raise GoneError(command) from error
 
@@ -213,7 +213,7 @@ class Commands:
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
         look_at = clock() + FIRST_LOOK_SECONDS
-        with self._feed.subscription(command.id, Follower.WAIT) as news:
+        with self._feed.subscription(command.id, FollowerKind.WAIT) as news:
             while True:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(min(look_at, deadline)):
@@ -271,7 +271,7 @@ class Commands:
             grace = result.submission.grace_seconds
         self._dispatcher.stop(result.id, request.signal, grace)
 
-    async def rerun(self, command: str, origin: Origin) -> Submitted:
+    async def rerun(self, command: str, origin: Origin) -> SubmitResult:
         """Submit the same again; see `submit`.
 
         Raises:

@@ -13,7 +13,7 @@ from uuid import UUID
 from scriptservice.fleet.notifications import Step
 
 
-class Follower(StrEnum):
+class FollowerKind(StrEnum):
     """What somebody follows a command for."""
 
     OUTPUT = "output"
@@ -21,7 +21,7 @@ class Follower(StrEnum):
     WAIT = "wait"
 
 
-class News(asyncio.Event):
+class Subscription(asyncio.Event):
     """Set when there is news for who holds it.
 
     Attributes:
@@ -31,7 +31,7 @@ class News(asyncio.Event):
     end: Step | None = None
 
 
-class Feed:
+class Notifier:
     """Who waits for which command, in this process.
 
     Attributes:
@@ -42,20 +42,20 @@ class Feed:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[UUID, dict[News, Follower]] = {}
-        self.followers = dict.fromkeys(Follower, 0)
+        self._waiting: dict[UUID, dict[Subscription, FollowerKind]] = {}
+        self.followers = dict.fromkeys(FollowerKind, 0)
         self.changes = 0
         self.closing = False
         self.draining = False
 
     @contextmanager
-    def subscription(self, command: UUID, kind: Follower) -> Iterator[News]:
+    def subscription(self, command: UUID, kind: FollowerKind) -> Iterator[Subscription]:
         """Give an event that is set at each news of a command, and when the feed closes.
 
         For who waits for its end, only at the news that may be that, and when the feed drains.
         What is set stays so until it is cleared.
         """
-        event = News()
+        event = Subscription()
         if self.closing:
             event.set()
         self._waiting.setdefault(command, {})[event] = kind
@@ -83,7 +83,7 @@ class Feed:
         for command in commands:
             may_be_end = ended is None or command in ended
             for event, kind in self._waiting.get(command, {}).items():
-                if may_be_end or kind is not Follower.WAIT:
+                if may_be_end or kind is not FollowerKind.WAIT:
                     event.end = ended.get(command) if ended else None
                     event.set()
 

@@ -10,7 +10,7 @@ from scriptservice.store.writer import Writer
 AGAIN_SECONDS = 1.0
 
 
-class Remover:
+class OutputRemover:
     """Works off deleted commands in the background.
 
     Args:

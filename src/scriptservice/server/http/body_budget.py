@@ -10,7 +10,7 @@ A body keeps its room until it is stored; how long it may take to arrive is boun
 import asyncio
 from collections import deque
 
-from scriptservice.server.http.client_timeouts import LARGE_BODY_BYTES
+from scriptservice.server.http.client_protocol import LARGE_BODY_BYTES
 from scriptservice.server.http.problem_responses import ProblemError
 
 BUDGET_BYTES = 32 << 20

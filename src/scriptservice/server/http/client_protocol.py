@@ -22,10 +22,10 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from scriptservice.server.http.connection_limits import Clients
+from scriptservice.server.http.connection_limits import ConnectionLimits
 from scriptservice.server.http.problem_responses import problem_response
 from scriptservice.server.http.response_headers import of_bare_answer
-from scriptservice.server.http.write_coalescing import GatheringTransport
+from scriptservice.server.http.write_coalescing import CoalescingTransport
 
 HEAD_SECONDS = 30.0
 """From connecting, or from the first byte of a further request, to the end of its headers."""
@@ -86,7 +86,7 @@ class _RefusedError(Exception):
 class _Flow(FlowControl):
     """Uvicorn's flow control of one connection, which leaves the reading to our protocol."""
 
-    def __init__(self, transport: asyncio.Transport, protocol: "PunctualProtocol") -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: "ClientProtocol") -> None:
         super().__init__(transport)
         self._protocol = protocol
 
@@ -103,7 +103,7 @@ class _Flow(FlowControl):
             self._protocol.flow_changed()
 
 
-class PunctualProtocol(HttpToolsProtocol):
+class ClientProtocol(HttpToolsProtocol):
     """Uvicorn's side of one connection, which knows when the client's next word is due.
 
     Args:
@@ -116,7 +116,7 @@ class PunctualProtocol(HttpToolsProtocol):
     Attributes:
         due: by the monotonic clock; infinite while it is not the client's turn to speak.
         gathering: what it writes to.
-        held_bytes: what `Clients` counts for it.
+        held_bytes: what `ConnectionLimits` counts for it.
     """
 
     due = math.inf
@@ -129,7 +129,7 @@ class PunctualProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        clients: Clients,
+        clients: ConnectionLimits,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._clients = clients
@@ -154,7 +154,7 @@ class PunctualProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
-        self.gathering = GatheringTransport(transport, self.loop.call_soon)
+        self.gathering = CoalescingTransport(transport, self.loop.call_soon)
         super().connection_made(cast("asyncio.Transport", self.gathering))
         self.flow = _Flow(self.transport, self)
         self.due = time.monotonic() + HEAD_SECONDS
@@ -436,7 +436,7 @@ def _bare_answer(kind: str, detail: str, default_headers: list[tuple[bytes, byte
     return b"".join([*lines, b"connection: close\r\n\r\n", bytes(response.body)])
 
 
-class Punctuality:
+class TimeoutCheck:
     """Looks at all connections now and then, and hangs up on whoever is late."""
 
     def __init__(self) -> None:
@@ -446,13 +446,13 @@ class Punctuality:
         """Look at them; to be called about once a second.
 
         Args:
-            connections: of type `PunctualProtocol`.
+            connections: of type `ClientProtocol`.
         """
         now = time.monotonic()
         # Was this process stopped, or very busy? Then what was sent meanwhile was not read.
         stalled_seconds = max(0.0, now - self._looked_at - STALL_SECONDS)
         self._looked_at = now
         for each in list(connections):
-            connection = cast("PunctualProtocol", each)
+            connection = cast("ClientProtocol", each)
             connection.due += stalled_seconds
             connection.look(now)

@@ -30,7 +30,7 @@ then all rest: 64 MiB a second. They are counted, since a turn does not see what
 """
 
 
-class Connection(Protocol):
+class LimitedConnection(Protocol):
     """What is known here of a connection."""
 
     held_bytes: int
@@ -45,10 +45,10 @@ class Connection(Protocol):
         """Close it at once."""
 
     def read_on(self) -> None:
-        """Go on with what it has sent, for a short while; call `Clients.later` if more is left."""
+        """Go on with what it has sent, for a short while; call `ConnectionLimits.later` if more is left."""
 
 
-class Clients:
+class ConnectionLimits:
     """All connections of a server.
 
     Args:
@@ -66,17 +66,17 @@ class Clients:
         self._number = 0
         self._full = False
         # Dictionaries keep the order of insertion: the first is the oldest.
-        self._unknown: dict[Connection, None] = {}
-        self._holding: dict[Connection, None] = {}
+        self._unknown: dict[LimitedConnection, None] = {}
+        self._holding: dict[LimitedConnection, None] = {}
         self._held_bytes = 0
-        self._unread: deque[Connection] = deque()
-        self._unread_unknown: deque[Connection] = deque()
+        self._unread: deque[LimitedConnection] = deque()
+        self._unread_unknown: deque[LimitedConnection] = deque()
         self._scheduled = False
         self._unknown_rest_until = 0.0
         self.on_full: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
 
-    def joined(self, connection: Connection) -> None:
+    def joined(self, connection: LimitedConnection) -> None:
         """There is a new connection; if it is one too many, close that of an unknown client."""
         self._number += 1
         if self._number > self._limit and not self._hang_up_one(self._unknown) and not self._full:
@@ -89,7 +89,7 @@ class Clients:
         if self._full and self._number <= self._limit:
             self._hang_up_one(self._unknown)
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: LimitedConnection) -> None:
         """A connection is closed."""
         self._number -= 1
         self._unknown.pop(connection, None)
@@ -98,7 +98,7 @@ class Clients:
             self._full = False
             self.on_room()
 
-    def holds(self, connection: Connection, size: int) -> None:
+    def holds(self, connection: LimitedConnection, size: int) -> None:
         """Note what an unknown client has sent of a request that cannot be answered yet.
 
         Args:
@@ -116,7 +116,7 @@ class Clients:
         while self._held_bytes > UNKNOWN_BYTES and self._hang_up_one(self._holding):
             pass
 
-    def _hang_up_one(self, candidates: dict[Connection, None]) -> bool:
+    def _hang_up_one(self, candidates: dict[LimitedConnection, None]) -> bool:
         """Close the oldest connection of an unknown client that is not being answered."""
         for connection in list(candidates):
             if connection.is_known():
@@ -130,7 +130,7 @@ class Clients:
 
     # Turns
 
-    def later(self, connection: Connection) -> None:
+    def later(self, connection: LimitedConnection) -> None:
         """Let a connection go on with its input once it is its turn: first come, first served."""
         (self._unread if connection.is_known() else self._unread_unknown).append(connection)
         if not self._scheduled:

@@ -2,7 +2,7 @@
 
 uvicorn adds `FIXED` to each answer, its own included, at the price of one list that is joined
 anyway. The policy on content differs: whoever makes something that needs more than nothing says
-so in its answer, and `ContentPolicy` says it for all others.
+so in its answer, and `DefaultHeaders` says it for all others.
 """
 
 import base64
@@ -57,7 +57,7 @@ def _unsaid(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 
 def of_bare_answer(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the headers of an answer that does not pass through `ContentPolicy`.
+    """Return the headers of an answer that does not pass through `DefaultHeaders`.
 
     Args:
         headers: that it has; names in lower case.
@@ -65,7 +65,7 @@ def of_bare_answer(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, byte
     return [*headers, *_unsaid(headers)]
 
 
-class ContentPolicy:
+class DefaultHeaders:
     """The outermost ASGI layer: what an answer does not say of itself is no.
 
     It may load and run nothing, and nobody may keep it.

@@ -13,7 +13,7 @@ AT_ONCE_BYTES = 16 << 10
 AS_IT_IS_BYTES = 1 << 20
 
 
-class GatheringTransport:
+class CoalescingTransport:
     """A transport that sends what is written to it in one turn together.
 
     All else is the transport's own.

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from scriptservice.model import Stream
-from scriptservice.server.commands.feed import Feed
+from scriptservice.server.commands.notifier import Notifier
 from scriptservice.server.http.streaming import StreamCutError
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import output as output_store
@@ -36,7 +36,7 @@ _Key = tuple[UUID, Stream, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StoredOutput:
     """Some stored output.
 
     Attributes:
@@ -80,7 +80,7 @@ class _Block:
         return _Block(earlier.start, data, self.changes, self.finished)
 
 
-class Parts:
+class BlockCache:
     """Gives parts of output.
 
     Args:
@@ -88,14 +88,14 @@ class Parts:
         feed: says whether there was news.
     """
 
-    def __init__(self, reader: Reader, feed: Feed) -> None:
+    def __init__(self, reader: Reader, feed: Notifier) -> None:
         self._reader = reader
         self._feed = feed
         self._blocks: OrderedDict[_Key, _Block] = OrderedDict()
         self._reading: dict[tuple[_Key, int, int], asyncio.Future[_Block]] = {}
         self.kept_bytes = 0
 
-    async def part(self, command: UUID, stream: Stream, start: int, end: int) -> Part:
+    async def part(self, command: UUID, stream: Stream, start: int, end: int) -> StoredOutput:
         """Return stored output from an offset on, a part of bounded size.
 
         Args:
@@ -120,7 +120,7 @@ class Parts:
             block = await self._read(key, start)
         first = start - block.start
         data = block.data[first : first + min(PART_BYTES, end - start)]
-        return Part(data, block.finished and start + len(data) == block.end)
+        return StoredOutput(data, block.finished and start + len(data) == block.end)
 
     def _tells(self, block: _Block, start: int) -> bool:
         """Whether a block says what is stored at an offset, or that nothing is."""

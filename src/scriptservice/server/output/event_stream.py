@@ -14,12 +14,12 @@ from sqlalchemy import Connection
 from scriptservice.errors import FieldError, StoreError, UnknownCommandError, ValidationError
 from scriptservice.model import Command, Status
 from scriptservice.server.commands.command_service import command_id
-from scriptservice.server.commands.feed import Feed, Follower
+from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.output.sse_frames import (
     ADJACENT_MICROSECONDS,
     COMMENT,
     RETRY,
-    Frames,
+    OutputFrames,
     command_frame,
     output_frames,
 )
@@ -53,7 +53,7 @@ class _News:
     finished: bool
 
 
-class Events:
+class EventStreams:
     """Makes event streams.
 
     Args:
@@ -61,7 +61,7 @@ class Events:
         feed: wakes.
     """
 
-    def __init__(self, reader: Reader, feed: Feed) -> None:
+    def __init__(self, reader: Reader, feed: Notifier) -> None:
         self._reader = reader
         self._feed = feed
         self._reading: dict[tuple[int, UUID, Status | None, int], asyncio.Future[_News]] = {}
@@ -93,7 +93,7 @@ class Events:
         """
         place = _Place(position)
         yield RETRY
-        with self._feed.subscription(command, Follower.EVENTS) as wake:
+        with self._feed.subscription(command, FollowerKind.EVENTS) as wake:
             while not place.ended:
                 # Before reading: what is committed after this wakes us again.
                 wake.clear()
@@ -173,7 +173,7 @@ class _Place:
         expired = self._hold_until is not None and self._clock() >= self._hold_until
         return not news.finished and not expired
 
-    def _hold(self, frames: Frames, news: _News) -> None:
+    def _hold(self, frames: OutputFrames, news: _News) -> None:
         if frames.position > self.position or not frames.held_bytes:
             self._hold_until = None
         self.position, self.held_bytes = frames.position, frames.held_bytes

@@ -10,9 +10,9 @@ from functools import partial
 from scriptservice.errors import StoreError, UnknownCommandError
 from scriptservice.model import Stream
 from scriptservice.server.commands.command_service import command_id
-from scriptservice.server.commands.feed import Feed, Follower
+from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.http.streaming import StreamCutError
-from scriptservice.server.output.block_cache import PART_BYTES, Parts
+from scriptservice.server.output.block_cache import PART_BYTES, BlockCache
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import output as output_store
 from scriptservice.store.reader import Reader
@@ -20,7 +20,7 @@ from scriptservice.store.until_stored import until_stored
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class OutputRange:
     """A range of output.
 
     Attributes:
@@ -38,7 +38,7 @@ class Window:
     size: int
 
 
-class Outputs:
+class OutputService:
     """The output of all commands.
 
     Args:
@@ -47,14 +47,14 @@ class Outputs:
         parts: gives output to those who follow it.
     """
 
-    def __init__(self, reader: Reader, feed: Feed, parts: Parts) -> None:
+    def __init__(self, reader: Reader, feed: Notifier, parts: BlockCache) -> None:
         self._reader = reader
         self._feed = feed
         self._parts = parts
 
     async def window(
         self, command: str, stream: Stream, *, offset: int, limit: int | None
-    ) -> Window:
+    ) -> OutputRange:
         """Return the range of a command's output from an offset on.
 
         Raises:
@@ -62,9 +62,9 @@ class Outputs:
         """
         extent = await self._reader.run(command_store.extent, command_id(command))
         end = None if limit is None else offset + limit
-        return Window(extent, stream, offset, end, extent.size(stream))
+        return OutputRange(extent, stream, offset, end, extent.size(stream))
 
-    async def tail(self, command: str, stream: Stream, count: int, *, lines: bool) -> Window:
+    async def tail(self, command: str, stream: Stream, count: int, *, lines: bool) -> OutputRange:
         """Return the range of the last bytes or lines of a command's output.
 
         Raises:
@@ -79,9 +79,9 @@ class Outputs:
                 # Each step waits its turn: there may be much to look through.
                 await self._reader.run(last.step)
             start = last.start
-        return Window(extent, stream, start, None, size)
+        return OutputRange(extent, stream, start, None, size)
 
-    async def read(self, window: Window) -> AsyncIterator[bytes]:
+    async def read(self, window: OutputRange) -> AsyncIterator[bytes]:
         """Yield the bytes of a range that were there when it was asked for.
 
         Raises:
@@ -99,7 +99,7 @@ class Outputs:
             at += len(part)
             yield part
 
-    async def follow(self, command: str, window: Window) -> AsyncIterator[bytes]:
+    async def follow(self, command: str, window: OutputRange) -> AsyncIterator[bytes]:
         """Yield the bytes of a range as they come, until it or the command is at its end.
 
         Raises:
@@ -107,7 +107,7 @@ class Outputs:
         """
         identifier = command_id(command)
         at = window.start
-        with self._feed.subscription(identifier, Follower.OUTPUT) as news:
+        with self._feed.subscription(identifier, FollowerKind.OUTPUT) as news:
             while window.end is None or at < window.end:
                 # Before reading: what is committed after this wakes us again.
                 news.clear()

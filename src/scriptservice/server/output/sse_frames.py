@@ -22,7 +22,7 @@ _LONGEST_REST = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
+class OutputFrames:
     """Output as frames.
 
     Attributes:
@@ -49,7 +49,7 @@ def command_frame(event: str, command: Command, position: int) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (position, event.encode(), to_json(view))
 
 
-def output_frames(chunks: Iterable[Chunk], position: int, *, hold: bool) -> Frames:
+def output_frames(chunks: Iterable[Chunk], position: int, *, hold: bool) -> OutputFrames:
     """Return stored output as frames.
 
     Args:
@@ -65,7 +65,7 @@ def output_frames(chunks: Iterable[Chunk], position: int, *, hold: bool) -> Fram
     frames = [_frame(part) for piece in pieces for part in _decodable(piece)]
     if pieces:
         position = pieces[-1].position + len(pieces[-1].data)
-    return Frames(b"".join(frames), position, rest)
+    return OutputFrames(b"".join(frames), position, rest)
 
 
 def _coalesced(chunks: Iterable[Chunk]) -> Iterator[Chunk]:

@@ -91,7 +91,7 @@ class PageFile:
         return self._zipped
 
 
-class Page:
+class PageFiles:
     """The files of the page.
 
     Args:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import Command, Filter, Origin, RequestKey, Submission, parse_traceparent
-from scriptservice.server.commands.command_service import Submitted
+from scriptservice.server.commands.command_service import SubmitResult
 from scriptservice.server.http.command_json import command_view, to_json
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.routes.decoding import (
@@ -156,7 +156,7 @@ def _request_key(call: Call[Any, Any], raw: bytes) -> RequestKey | None:
 
 
 async def _submitted_response(
-    call: Call[Any, Any], submitted: Submitted, wait_seconds: float | None
+    call: Call[Any, Any], submitted: SubmitResult, wait_seconds: float | None
 ) -> Response:
     command = submitted.command
     if wait_seconds is not None:

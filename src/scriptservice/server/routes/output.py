@@ -11,7 +11,7 @@ from scriptservice.model import Stream
 from scriptservice.server.http.head_requests import HEAD_KEY
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.http.streaming import StreamResponse
-from scriptservice.server.output.output_service import Window
+from scriptservice.server.output.output_service import OutputRange
 from scriptservice.server.routes.request_models import OutputQuery
 from scriptservice.server.routes.route import Call
 
@@ -42,7 +42,7 @@ async def get_output(call: Call[OutputQuery, None]) -> Response:
             first, last = wanted
             headers["Content-Range"] = f"bytes {first}-{last}/{length}"
             start = window.start + first
-            window = Window(
+            window = OutputRange(
                 window.extent, window.stream, start, window.start + last + 1, window.size
             )
             headers["Output-Offset"] = str(start)
@@ -62,7 +62,7 @@ async def get_output(call: Call[OutputQuery, None]) -> Response:
     return StreamResponse(content, status_code=status, headers=headers, media_type=media_type)
 
 
-async def _window(call: Call[OutputQuery, None]) -> Window:
+async def _window(call: Call[OutputQuery, None]) -> OutputRange:
     """Return the range of output that the query asks for.
 
     Raises:

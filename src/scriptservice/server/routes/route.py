@@ -14,13 +14,13 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scriptservice.server.access.page_sessions import Sessions
+from scriptservice.server.access.page_sessions import PageSessions
 from scriptservice.server.access.sign_in import SignIn
-from scriptservice.server.commands.command_service import Commands
+from scriptservice.server.commands.command_service import CommandService
 from scriptservice.server.http.body_budget import BodyBudget
-from scriptservice.server.output.event_stream import Events
-from scriptservice.server.output.output_service import Outputs
-from scriptservice.server.page.page_files import Page
+from scriptservice.server.output.event_stream import EventStreams
+from scriptservice.server.output.output_service import OutputService
+from scriptservice.server.page.page_files import PageFiles
 from scriptservice.server.routes.decoding import BodyDecoder, QueryDecoder
 from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.host_info import HostInfo
@@ -43,15 +43,15 @@ class Access(StrEnum):
 class Services:
     """What handlers act on."""
 
-    commands: Commands
-    outputs: Outputs
-    events: Events
+    commands: CommandService
+    outputs: OutputService
+    events: EventStreams
     host: HostInfo
-    sessions: Sessions
+    sessions: PageSessions
     sign_in: SignIn
     metrics: Metrics
     gauges: Gauges
-    page: Page
+    page: PageFiles
     bodies: BodyBudget
     openapi: Callable[[], dict[str, Any]]
 

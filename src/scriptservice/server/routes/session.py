@@ -5,7 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scriptservice.server.access.page_sessions import SignedIn, set_cookie
+from scriptservice.server.access.page_sessions import PageSession, set_cookie
 from scriptservice.server.http.command_json import to_json
 from scriptservice.server.http.problem_responses import CHALLENGE, ProblemError
 from scriptservice.server.routes.decoding import JSON
@@ -34,7 +34,7 @@ def _came_by_https(request: Request) -> bool:
     return request.headers.get("origin", "").lower().startswith("https://")
 
 
-def _session_response(session: SignedIn, cookie: str | None = None) -> Response:
+def _session_response(session: PageSession, cookie: str | None = None) -> Response:
     answer = {
         "name": session.token.name,
         "scope": session.token.scope,
@@ -44,13 +44,13 @@ def _session_response(session: SignedIn, cookie: str | None = None) -> Response:
     return Response(to_json(answer), headers=headers, media_type=JSON)
 
 
-def _own_session(call: Call[Any, Any]) -> SignedIn:
+def _own_session(call: Call[Any, Any]) -> PageSession:
     """Return the session that the request came with.
 
     Raises:
         ProblemError: the request came with a token.
     """
-    session: SignedIn | None = getattr(call.request.state, "session", None)
+    session: PageSession | None = getattr(call.request.state, "session", None)
     if session is None:
         detail = "cannot find a session: this request came with a token"
         raise ProblemError("unauthenticated", detail, headers=CHALLENGE)

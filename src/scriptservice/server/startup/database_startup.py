@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 log = structlog.get_logger()
 
 
-class Opening:
+class DatabaseStartup:
     """The steps between a server's start and its work.
 
     Args:

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from scriptservice.server.access.origin_check import Door
+from scriptservice.server.access.origin_check import OriginCheck
 from scriptservice.server.http.command_json import to_json
 from scriptservice.server.http.problem_responses import RETRY_SECONDS, problem_response
 
 
-class Gate:
+class StartupGate:
     """The ASGI application that uvicorn serves; passes everything on once it is open.
 
     Args:
@@ -25,7 +25,7 @@ class Gate:
     """
 
     def __init__(self, hosts: Iterable[str]) -> None:
-        self._app: ASGIApp = Door(_closed, hosts)
+        self._app: ASGIApp = OriginCheck(_closed, hosts)
         self.is_open = False
 
     def open(self, app: ASGIApp) -> None:

@@ -8,7 +8,7 @@ import asyncio
 
 import uvicorn
 
-from scriptservice.server.commands.feed import Feed
+from scriptservice.server.commands.notifier import Notifier
 from scriptservice.server.startup.server_config import ServerConfig
 from scriptservice.store.database.connect import connect_database_for_looking
 from scriptservice.store.database.engine import Database
@@ -41,7 +41,7 @@ async def prepare(config: ServerConfig, web: uvicorn.Config) -> Database:
     return database
 
 
-async def retire(web: uvicorn.Server, feed: Feed, serving: "asyncio.Task[None]") -> None:
+async def retire(web: uvicorn.Server, feed: Notifier, serving: "asyncio.Task[None]") -> None:
     """Stop serving without breaking what can be ended in order.
 
     Args:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from scriptservice.errors import StoreError
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import HostState, Transport
-from scriptservice.server.commands.feed import Feed
+from scriptservice.server.commands.notifier import Notifier
 from scriptservice.store.queries.dispatching import count_waiting
 from scriptservice.store.reader import Reader
 
@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class GaugeValues:
     """What was seen; None is what could not be.
 
     Attributes:
@@ -54,7 +54,7 @@ class Gauges:
     """
 
     def __init__(
-        self, reader: Reader, transport: Transport, recorder: Recorder, feed: Feed
+        self, reader: Reader, transport: Transport, recorder: Recorder, feed: Notifier
     ) -> None:
         self._reader = reader
         self._transport = transport
@@ -62,10 +62,10 @@ class Gauges:
         self._feed = feed
         self._counting: asyncio.Task[int | None] | None = None
 
-    async def look(self) -> Moment:
+    async def look(self) -> GaugeValues:
         """Return what is true now."""
         queued, state = await asyncio.gather(self._queued(), self._state())
-        return Moment(
+        return GaugeValues(
             queued=queued,
             waiting=state.waiting if state else None,
             running=state.running if state else None,

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from scriptservice.fleet.notifications import Recorded, Step
 from scriptservice.model import FINAL, Status
-from scriptservice.server.telemetry.gauges import Moment
+from scriptservice.server.telemetry.gauges import GaugeValues
 
 _PREFIX = "scriptservice"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -158,7 +158,7 @@ class Metrics:
 
     # What is asked for
 
-    def text(self, now: Moment, accept: str) -> tuple[bytes, str]:
+    def text(self, now: GaugeValues, accept: str) -> tuple[bytes, str]:
         """Return everything in the form that a scraper asks for, and its media type.
 
         Args:
@@ -183,7 +183,7 @@ class _Now(Collector):
     """The gauges, as they were at the last look; what could not be seen is absent."""
 
     def __init__(self) -> None:
-        self.moment = Moment()
+        self.moment = GaugeValues()
 
     def collect(self) -> Iterator[Metric]:
         """See `Collector`."""

@@ -13,7 +13,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 Answered = Callable[[str, str, int, float | None], None]
 
 
-class Meter:
+class RequestMeter:
     """The ASGI layer that tells of each answer when it begins; it stands before all others.
 
     It finds the route itself: an answer may come from a layer that stands before routing, and no
