@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import httpx2 as httpx
 import pytest
 
-from scriptservice.server.http.client_protocol import HEAD_BYTES, HEAD_FIELDS, LINGER_BYTES
+from scriptservice.server.http.request_limits import HEAD_BYTES, HEAD_FIELDS, LINGER_BYTES
 from support.service import MAINLY_ON_SQLITE, Service, eventually
 
 START = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"

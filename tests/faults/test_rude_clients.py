@@ -68,7 +68,7 @@ def patient(installation: Installation, seconds: float) -> None:
     """Let connections whose client does not get on with it be closed after so long."""
     for name in ("HEAD_SECONDS", "BODY_SECONDS"):
         installation.change(
-            "server/http/client_protocol.py", f"{name} = 30.0\n", f"{name} = {seconds}\n"
+            "server/http/request_limits.py", f"{name} = 30.0\n", f"{name} = {seconds}\n"
         )
 
 

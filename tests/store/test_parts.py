@@ -54,11 +54,11 @@ class Printing:
     async def follow(self, stream: Stream, start: int) -> bytes:
         """Return all from an offset on, read as a follower does."""
         got = bytearray()
-        with self.feed.subscription(self.command.id, FollowerKind.OUTPUT) as news:
+        with self.feed.subscribe(self.command.id, FollowerKind.OUTPUT) as news:
             while True:
                 news.clear()
                 at = start + len(got)
-                part = await self.parts.part(self.command.id, stream, at, at + PART)
+                part = await self.parts.read(self.command.id, stream, at, at + PART)
                 assert len(part.data) <= PART
                 got += part.data
                 if part.finished:
@@ -73,8 +73,8 @@ class Printing:
             got += data
         return bytes(got)
 
-    async def part(self, start: int) -> parts_module.Part:
-        return await self.parts.part(self.command.id, Stream.MERGED, start, start + PART)
+    async def part(self, start: int) -> parts_module.StoredOutput:
+        return await self.parts.read(self.command.id, Stream.MERGED, start, start + PART)
 
 
 @pytest.fixture
@@ -122,12 +122,12 @@ def held(store: Store) -> Iterator[tuple[threading.Event, threading.Event]]:
         event.remove(store.database.reading, "after_cursor_execute", wait)
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 5000, parts_module.KEPT_BYTES])
+@pytest.mark.parametrize("kept_bytes", [0, 5000, parts_module.CACHE_BYTES])
 def test_all_who_begin_anywhere_get_every_byte(
     printing: Printing, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
     """While it prints: of each stream, from odd offsets, at different times."""
-    monkeypatch.setattr(parts_module, "KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(parts_module, "CACHE_BYTES", kept_bytes)
     monkeypatch.setattr(parts_module, "BLOCK_BYTES", 1000)
     made = random.Random(7)
 
@@ -142,7 +142,7 @@ def test_all_who_begin_anywhere_get_every_byte(
             data = b"".join(b"%d.%d " % (number, piece) for piece in range(made.randrange(1, 400)))
             printing.print(data, made.choice([Stream.STDOUT, Stream.STDERR]))
             await asyncio.sleep(made.choice([0, 0, 0.005]))
-            assert printing.parts.kept_bytes <= kept_bytes
+            assert printing.parts.cached_bytes <= kept_bytes
         printing.end()
         for (stream, start), task in zip(asked, following, strict=True):
             assert await task == printing.plain[stream][start:]
@@ -172,27 +172,27 @@ def test_news_is_seen_at_once(printing: Printing) -> None:
         for number in range(20):
             end = len(printing.plain[Stream.MERGED])
             for _ in range(3):
-                assert (await printing.part(end)) == parts_module.Part(b"", finished=False)
+                assert (await printing.part(end)) == parts_module.StoredOutput(b"", finished=False)
             printing.print(b"line %d\n" % number)
             assert (await printing.part(end)).data == b"line %d\n" % number
         printing.end()
         end = len(printing.plain[Stream.MERGED])
-        assert (await printing.part(end)) == parts_module.Part(b"", finished=True)
+        assert (await printing.part(end)) == parts_module.StoredOutput(b"", finished=True)
 
     run(scenario())
 
 
 def test_what_is_kept_has_a_bound(printing: Printing, monkeypatch: pytest.MonkeyPatch) -> None:
     bound = 1 << 20
-    monkeypatch.setattr(parts_module, "KEPT_BYTES", bound)
+    monkeypatch.setattr(parts_module, "CACHE_BYTES", bound)
     data = bytes(range(256)) * 1024
 
     async def scenario() -> None:
         for number in range(12):
             printing.print(data)
             assert await printing.all_from(number * len(data)) == data
-            assert printing.parts.kept_bytes <= bound
-        assert printing.parts.kept_bytes > bound // 2
+            assert printing.parts.cached_bytes <= bound
+        assert printing.parts.cached_bytes > bound // 2
         # Empty ones count too: each of these offsets lies behind all output.
         for number in range(1500):
             await printing.part((1 << 40) + number * parts_module.BLOCK_BYTES)
@@ -217,11 +217,11 @@ def test_nothing_is_given_of_what_was_deleted(printing: Printing) -> None:
             printing.parts.forget(printing.command.id)
             go_on.set()
             assert (await reading).data == b"more"
-        assert printing.parts.kept_bytes == 0
+        assert printing.parts.cached_bytes == 0
         for start in (0, 7, 300_000, 350_000, 350_004):
             with pytest.raises(UnknownCommandError):
                 await printing.part(start)
-        assert printing.parts.kept_bytes == 0
+        assert printing.parts.cached_bytes == 0
 
     run(scenario())
 

@@ -1,11 +1,11 @@
-"""Room for large bodies goes round in order, and JSON of too many parts is not parsed at all."""
+"""The budget for large bodies admits them in order; JSON of too many values is not parsed."""
 
 import asyncio
 
 import pytest
 
 from scriptservice.errors import ValidationError
-from scriptservice.server.http.body_budget import MOST_WAITING, BodyBudget
+from scriptservice.server.http.body_budget import MAX_WAITING, BodyBudget
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.routes.decoding import JSON_FIELDS, JSON_VALUES, decode_json
 from scriptservice.server.routes.request_models import SubmitBody
@@ -20,13 +20,13 @@ async def in_order() -> list[str]:
         events.append(name)
         await asyncio.sleep(0)
         share.release()
-        share.release()  # the second time is nothing
+        share.release()  # the second call does nothing
 
     first = await budget.take(6)
     waiting = [asyncio.create_task(take(name, size)) for name, size in [("large", 9), ("small", 1)]]
     for _ in range(5):
         await asyncio.sleep(0)
-    assert events == [], "the small one does not overtake the large one"
+    assert events == [], "the small body overtook the large one"
     first.shrink(1)
     await asyncio.gather(*waiting)
     first.release()
@@ -34,11 +34,11 @@ async def in_order() -> list[str]:
     return events
 
 
-def test_who_comes_first_is_served_first() -> None:
+def test_bodies_are_admitted_in_order() -> None:
     assert asyncio.run(in_order()) == ["large", "small"]
 
 
-async def in_vain() -> None:
+async def wait_too_long() -> None:
     budget = BodyBudget(10, wait_seconds=0)
     share = await budget.take(10)
     with pytest.raises(ProblemError) as refused:
@@ -49,14 +49,14 @@ async def in_vain() -> None:
     (await budget.take(10)).release()
 
 
-def test_who_finds_no_room_in_time_is_told_to_come_back() -> None:
-    asyncio.run(in_vain())
+def test_a_body_without_room_in_time_gets_retry_after() -> None:
+    asyncio.run(wait_too_long())
 
 
 async def crowd() -> None:
     budget = BodyBudget(10, wait_seconds=60)
     share = await budget.take(10)
-    waiting = [asyncio.create_task(budget.take(1)) for _ in range(MOST_WAITING)]
+    waiting = [asyncio.create_task(budget.take(1)) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(ProblemError):
         await budget.take(1)
@@ -65,10 +65,10 @@ async def crowd() -> None:
     await asyncio.gather(*waiting[:-1], return_exceptions=True)
     share.release()
     (await waiting[-1]).release()
-    (await budget.take(10)).release()  # who was cancelled holds nothing
+    (await budget.take(10)).release()  # the cancelled ones hold nothing
 
 
-def test_only_so_many_wait_and_who_goes_leaves_nothing_behind() -> None:
+def test_the_queue_is_bounded_and_cancelled_bodies_leave_it() -> None:
     asyncio.run(crowd())
 
 
@@ -81,13 +81,13 @@ def test_only_so_many_wait_and_who_goes_leaves_nothing_behind() -> None:
     ],
     ids=["numbers", "words", "fields"],
 )
-def test_json_of_too_many_parts_is_refused(raw: bytes) -> None:
+def test_json_of_too_many_values_is_refused(raw: bytes) -> None:
     with pytest.raises(ProblemError) as refused:
         decode_json(raw, SubmitBody)
     assert refused.value.kind == "too-large"
 
 
-def test_commas_in_a_script_are_no_parts() -> None:
+def test_commas_in_a_script_are_not_counted() -> None:
     script = ',\\"\\\\' * 200_000
     raw = b'{"args": [' + b'"a",' * 100_000 + b'"b"], "script": "' + script.encode() + b'"}'
     body = decode_json(raw, SubmitBody)
@@ -95,7 +95,7 @@ def test_commas_in_a_script_are_no_parts() -> None:
 
 
 @pytest.mark.parametrize("word", ["0", '"\\u0000"'])
-def test_of_many_faults_one_is_told(word: str) -> None:
+def test_one_of_many_errors_is_reported(word: str) -> None:
     raw = f'{{"script": "x", "args": [{",".join([word] * 100_000)}]}}'.encode()
     with pytest.raises(ValidationError) as refused:
         decode_json(raw, SubmitBody)

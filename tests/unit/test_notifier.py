@@ -1,4 +1,4 @@
-"""Who is woken by which news."""
+"""Which notification wakes which subscribers."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,69 +11,68 @@ from scriptservice.model import NOTHING_KNOWN, Status
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 
 MINE, OTHER = new_id(), new_id()
-
-
-class Listening:
-    """One follower of each kind; `woken` says which have been since it was asked last."""
-
-    def __init__(self, feed: Notifier, stack: ExitStack) -> None:
-        self._events = {
-            kind: stack.enter_context(feed.subscription(MINE, kind)) for kind in FollowerKind
-        }
-
-    def woken(self) -> set[FollowerKind]:
-        found = {kind for kind, event in self._events.items() if event.is_set()}
-        for event in self._events.values():
-            event.clear()
-        return found
-
-
 ALL = set(FollowerKind)
 
 
-def test_who_waits_for_the_end_is_woken_by_nothing_else() -> None:
-    feed = Notifier()
+class Subscribers:
+    """A subscriber of each kind."""
+
+    def __init__(self, notifier: Notifier, stack: ExitStack) -> None:
+        self._subscriptions = {
+            kind: stack.enter_context(notifier.subscribe(MINE, kind)) for kind in FollowerKind
+        }
+
+    def woken(self) -> set[FollowerKind]:
+        """Return which kinds have been woken since the last call."""
+        found = {kind for kind, each in self._subscriptions.items() if each.is_set()}
+        for each in self._subscriptions.values():
+            each.clear()
+        return found
+
+
+def test_a_request_that_waits_for_the_end_is_woken_by_nothing_else() -> None:
+    notifier = Notifier()
     with ExitStack() as stack:
-        listening = Listening(feed, stack)
-        feed.notify([MINE, OTHER], ended={})
-        assert listening.woken() == ALL - {FollowerKind.WAIT}
-        feed.notify([MINE, OTHER], ended={OTHER: None})
-        assert listening.woken() == ALL - {FollowerKind.WAIT}
-        feed.notify([OTHER], ended={OTHER: None})
-        assert listening.woken() == set()
-        feed.notify([MINE], ended={MINE: None})
-        assert listening.woken() == ALL
-        feed.notify([MINE])  # an end outside the journal, or a deletion
-        assert listening.woken() == ALL
+        subscribers = Subscribers(notifier, stack)
+        notifier.notify([MINE, OTHER], ended={})
+        assert subscribers.woken() == ALL - {FollowerKind.WAIT}
+        notifier.notify([MINE, OTHER], ended={OTHER: None})
+        assert subscribers.woken() == ALL - {FollowerKind.WAIT}
+        notifier.notify([OTHER], ended={OTHER: None})
+        assert subscribers.woken() == set()
+        notifier.notify([MINE], ended={MINE: None})
+        assert subscribers.woken() == ALL
+        notifier.notify([MINE])  # an end outside the journal, or a deletion
+        assert subscribers.woken() == ALL
 
 
-def test_an_end_is_handed_over_where_it_is_known() -> None:
-    feed = Notifier()
+def test_a_notification_of_an_end_carries_the_last_step() -> None:
+    notifier = Notifier()
     end = Step(MINE, Status.SUCCEEDED, NOTHING_KNOWN)
-    with feed.subscription(MINE, FollowerKind.WAIT) as news:
-        assert news.end is None
-        feed.notify([MINE], ended={MINE: end})
-        assert news.end is end
-        feed.notify([MINE])  # it has been deleted: what was known does not count any more
-        assert news.end is None
+    with notifier.subscribe(MINE, FollowerKind.WAIT) as subscription:
+        assert subscription.end is None
+        notifier.notify([MINE], ended={MINE: end})
+        assert subscription.end is end
+        notifier.notify([MINE])  # the command was deleted: its last step no longer counts
+        assert subscription.end is None
 
 
-@pytest.mark.parametrize("over", [Notifier.drain, Notifier.close])
-def test_all_are_woken_when_it_is_over(over: Callable[[Notifier], None]) -> None:
-    feed = Notifier()
+@pytest.mark.parametrize("shut_down", [Notifier.drain, Notifier.close])
+def test_a_shutdown_wakes_every_subscriber(shut_down: Callable[[Notifier], None]) -> None:
+    notifier = Notifier()
     with ExitStack() as stack:
-        listening = Listening(feed, stack)
-        over(feed)
-        assert listening.woken() == ALL
+        subscribers = Subscribers(notifier, stack)
+        shut_down(notifier)
+        assert subscribers.woken() == ALL
 
 
-def test_nothing_is_kept_of_who_left() -> None:
-    feed = Notifier()
+def test_nothing_is_kept_of_a_subscription_that_ended() -> None:
+    notifier = Notifier()
     for kind in FollowerKind:
-        with feed.subscription(MINE, kind) as first, feed.subscription(MINE, kind) as second:
-            assert feed.followers[kind] == 2
-        feed.notify([MINE])
+        with notifier.subscribe(MINE, kind) as first, notifier.subscribe(MINE, kind) as second:
+            assert notifier.followers[kind] == 2
+        notifier.notify([MINE])
         assert not first.is_set()
         assert not second.is_set()
-    assert not any(feed.followers.values())
-    assert not feed._waiting
+    assert not any(notifier.followers.values())
+    assert not notifier._subscriptions

@@ -1,4 +1,4 @@
-"""The one-time code and the limit of tries, by the clock; and what is a host."""
+"""The sign-in code, the limit on attempts, host names and the session cookie."""
 
 from ipaddress import ip_address
 
@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scriptservice.server.access.origin_check import parse_host
-from scriptservice.server.access.page_sessions import COOKIE, SECURE_COOKIE, SessionCookies
+from scriptservice.server.access.page_sessions import COOKIE, SECURE_COOKIE, session_secret
 from scriptservice.server.access.sign_in import (
+    ATTEMPT_SECONDS,
     CODE_SECONDS,
-    TRIES,
-    TRY_SECONDS,
+    MAX_ATTEMPTS,
     AttemptLimiter,
     OneTimeCode,
 )
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that the test moves, in seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,73 +27,73 @@ class Clock:
         return self.now
 
 
-def test_a_code_is_good_once() -> None:
+def test_a_code_is_valid_once() -> None:
     code = OneTimeCode(Clock())
     text = code.issue()
-    assert not code.take(text + "x")
-    assert not code.take("")
-    assert code.take(text)
-    assert not code.take(text)
+    assert not code.use(text + "x")
+    assert not code.use("")
+    assert code.use(text)
+    assert not code.use(text)
 
 
-def test_a_code_is_good_for_ten_minutes() -> None:
+def test_a_code_is_valid_for_ten_minutes() -> None:
     clock = Clock()
     code = OneTimeCode(clock)
     text = code.issue()
     clock.now += CODE_SECONDS - 1
-    assert code.take(text)
-    code.give_back(text)  # the session could not be stored
+    assert code.use(text)
+    code.restore(text)  # the session could not be stored
     clock.now += 1
-    assert not code.take(text)
+    assert not code.use(text)
     assert CODE_SECONDS == 600
 
 
-def test_before_one_is_issued_no_code_is_good() -> None:
+def test_no_code_is_valid_before_one_is_issued() -> None:
     code = OneTimeCode(Clock())
-    assert not code.take("")
+    assert not code.use("")
     first = code.issue()
     assert code.issue() != first
-    assert not code.take(first)
+    assert not code.use(first)
 
 
-def test_tries_are_limited_by_address() -> None:
+def test_attempts_are_limited_by_address() -> None:
     clock = Clock()
-    tries = AttemptLimiter(clock)
-    for _ in range(TRIES):
-        assert tries.wait_seconds("a") == 0
-        tries.failed("a")
-    assert tries.wait_seconds("a") == pytest.approx(TRY_SECONDS)
-    assert tries.wait_seconds("b") == 0
-    clock.now += TRY_SECONDS
-    assert tries.wait_seconds("a") == 0
-    tries.failed("a")
-    assert tries.wait_seconds("a") > 0
-    clock.now += TRIES * TRY_SECONDS
-    for _ in range(TRIES):
-        assert tries.wait_seconds("a") == 0
-        tries.failed("a")
-    assert tries.wait_seconds("a") > 0
+    limiter = AttemptLimiter(clock)
+    for _ in range(MAX_ATTEMPTS):
+        assert limiter.wait_seconds("a") == 0
+        limiter.attempt_failed("a")
+    assert limiter.wait_seconds("a") == pytest.approx(ATTEMPT_SECONDS)
+    assert limiter.wait_seconds("b") == 0
+    clock.now += ATTEMPT_SECONDS
+    assert limiter.wait_seconds("a") == 0
+    limiter.attempt_failed("a")
+    assert limiter.wait_seconds("a") > 0
+    clock.now += MAX_ATTEMPTS * ATTEMPT_SECONDS
+    for _ in range(MAX_ATTEMPTS):
+        assert limiter.wait_seconds("a") == 0
+        limiter.attempt_failed("a")
+    assert limiter.wait_seconds("a") > 0
 
 
-def test_many_addresses_take_no_more_than_so_much_memory() -> None:
+def test_the_number_of_addresses_in_memory_is_bounded() -> None:
     clock = Clock()
-    tries = AttemptLimiter(clock)
-    for _ in range(TRIES):
-        tries.failed("kept")
+    limiter = AttemptLimiter(clock)
+    for _ in range(MAX_ATTEMPTS):
+        limiter.attempt_failed("kept")
     for number in range(20_000):
         clock.now += 1e-4
-        tries.failed(str(number))
+        limiter.attempt_failed(str(number))
         if number % 1000 == 0:
-            tries.failed("kept")
-    assert len(tries._paid_at) == 10_000
-    assert tries.wait_seconds("kept") > 0
+            limiter.attempt_failed("kept")
+    assert len(limiter._clear_at) == 10_000
+    assert limiter.wait_seconds("kept") > 0
 
 
 # Hosts
 
 
 @given(st.ip_addresses(), st.integers(0, 65535) | st.none())
-def test_addresses_are_addresses(address: object, port: int | None) -> None:
+def test_ip_addresses_are_recognized(address: object, port: int | None) -> None:
     found = ip_address(str(address))
     text = f"[{address}]" if found.version == 6 else str(address)
     host = parse_host(text if port is None else f"{text}:{port}")
@@ -104,7 +104,7 @@ def test_addresses_are_addresses(address: object, port: int | None) -> None:
 
 
 @given(st.text(max_size=30))
-def test_no_text_is_an_address_that_browsers_would_look_up(text: str) -> None:
+def test_no_name_that_browsers_resolve_is_taken_for_an_address(text: str) -> None:
     host = parse_host(text)
     if host is not None and host.is_address:
         ip_address(host.name.strip("[]"))
@@ -115,7 +115,7 @@ def test_no_text_is_an_address_that_browsers_would_look_up(text: str) -> None:
 
 
 def secret_of(*lines: bytes) -> bytes | None:
-    return SessionCookies([(b"cookie", line) for line in lines]).secret
+    return session_secret([(b"cookie", line) for line in lines])
 
 
 SECRET = b"s" * 43
@@ -135,11 +135,11 @@ SECRET = b"s" * 43
         (b"", False),
     ],
 )
-def test_the_cookie_is_found_among_others(line: bytes, found: bool) -> None:
+def test_the_session_cookie_is_found_among_others(line: bytes, found: bool) -> None:
     for name in (COOKIE.encode(), SECURE_COOKIE.encode()):
         assert secret_of(line.replace(b"%s", name)) == (SECRET if found else None)
 
 
 @given(st.lists(st.binary(max_size=60), max_size=5))
-def test_no_cookies_are_too_odd(lines: list[bytes]) -> None:
+def test_arbitrary_bytes_are_not_a_session(lines: list[bytes]) -> None:
     assert secret_of(*lines) is None

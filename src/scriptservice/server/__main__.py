@@ -1,4 +1,4 @@
-"""``python -I -m scriptservice.server``: the keeper's child; its arguments are descriptors."""
+"""``python -I -m scriptservice.server``: the keeper's child. Its arguments are descriptors."""
 
 import gc
 import sys
@@ -13,19 +13,19 @@ if __name__ == "__main__":
     # Before anything secret is in this process.
     hide_from_ptrace()
     numbers = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))
-    # Its socket says so too, but only to who looks: while this one is being loaded it would hold
-    # the address that the next keeper needs.
+    # The keeper's socket tells of its death too, but only once the event loop runs. While the
+    # server is being loaded, it would hold the address that the next keeper needs.
     die_with_parent(numbers["--keeper-fd"])
-    # structlog imports rich, where it is installed, to draw tracebacks. Our log does not use that,
-    # and the import is a twelfth of the server's start.
+    # structlog imports rich, where it is installed, to draw tracebacks. The log does not use that,
+    # and the import takes a twelfth of the server's start.
     sys.modules.setdefault("rich", cast("ModuleType", None))
-    # What is loaded stays: looking for garbage in it is an eighth of the time that loading takes.
+    # Loaded modules stay: collecting garbage meanwhile takes an eighth of the time to load them.
     gc.disable()
     try:
         from scriptservice.server.server_process import main
     except Exception as error:
         if "--passive" in numbers:
-            # The keeper goes on with the old one, and is to say why.
+            # The keeper continues with the old server and reports why.
             import socket
 
             from scriptservice.protocol.frames import encode

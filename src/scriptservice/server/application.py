@@ -86,7 +86,7 @@ class _Path:
             await (await self._respond(request))(scope, receive, send)
             if has_room(request):
                 # The frame that is sent to the keeper is as large again.
-                await self._services.commands.handed_over()
+                await self._services.commands.wait_until_sent()
         finally:
             release_body(request)
 

@@ -1,4 +1,4 @@
-"""The composition root of the server: builds every concrete thing and says who knows whom."""
+"""The composition root of the server: builds all its parts and connects them."""
 
 import asyncio
 import fcntl
@@ -6,17 +6,13 @@ import os
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection
 from starlette.types import ASGIApp
 
-from scriptservice.errors import (
-    ConfigurationError,
-    StoreError,
-)
+from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.adoption import adopt_all
 from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.local import Hello, LocalKeeper
@@ -58,23 +54,25 @@ from scriptservice.store.writer import Writer
 from scriptservice.version import __version__
 
 REPLAY_SECONDS = 2.0
-LOCK_SECONDS = 60.0
-WRITER_SECONDS = 25.0
-FORGET_SECONDS = 3600.0
+"""How long a start waits for the journal to be recorded before it serves."""
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+LOCK_SECONDS = 60.0
+FORGET_SECONDS = 3600.0
+"""How often old Idempotency-Keys are removed."""
+
+_OTHER_DATABASE_EXIT = 75
+_FAILED_EXIT = 70
 
 log = structlog.get_logger()
 
 
 def lock_database(data_dir: str) -> int:
-    """Wait until no other server writes to the database; return what holds the lock.
+    """Wait until no other server uses this data directory; return the lock's descriptor.
 
-    A server that was killed, or whose keeper was, may take a moment to be gone.
+    A server that was killed, or whose keeper was killed, may take a moment to exit.
 
     Raises:
-        ConfigurationError: another one stays.
+        ConfigurationError: another server holds the lock for `LOCK_SECONDS`.
     """
     path = os.path.join(data_dir, "server.lock")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -96,9 +94,15 @@ class Server:
     """All parts of the server, built and connected.
 
     Args:
-        config: what it is told.
-        keeper: connected; has greeted.
-        hello: its greeting.
+        config: the server's configuration.
+        keeper: the connection to the keeper, which has sent its greeting.
+        hello: the greeting.
+
+    Attributes:
+        notifier: wakes the requests that follow commands.
+        new_token: text of a random admin token that was made in this start, else None.
+        sign_in_code: the code of the sign-in link.
+        host_info: this machine, as ``/v1/hosts`` shows it.
     """
 
     def __init__(self, config: ServerConfig, keeper: LocalKeeper, hello: Hello) -> None:
@@ -107,7 +111,7 @@ class Server:
         self._hello = hello
         self._lock = lock_database(config.data_dir)
         self._database: Database = connect_database(config.database)
-        self.feed = Notifier()
+        self.notifier = Notifier()
         self._metrics = Metrics(__version__, hello.starts)
         self._command_log = CommandLog(
             Lines("server", config.host_name, config.log_format), config.log_level
@@ -117,28 +121,29 @@ class Server:
             self._database,
             asyncio.get_running_loop(),
             self._metrics.committed,
-            on_connected=self._continues,
+            on_connected=self._check_continuity,
             reached=reached,
         )
         self._reader = Reader(self._database)
         self._remover = OutputRemover(self._writer)
-        self._parts = BlockCache(self._reader, self.feed)
+        self._cache = BlockCache(self._reader, self.notifier)
         self._tasks: list[asyncio.Task[None]] = []
         self.new_token: str | None = None
-        self.code = OneTimeCode()
+        self.sign_in_code = OneTimeCode()
         self.host_info = HostInfo(config.host_name, config.max_running, hello.pid)
 
     async def start(self, on_waiting: Callable[[str], None]) -> ASGIApp:
-        """Take over what an earlier server left, then return the application.
+        """Take over from an earlier server, then return the application.
 
         Args:
-            on_waiting: told why it takes long, whenever the database is the reason.
+            on_waiting: called with the reason whenever the start waits for the database.
 
         Raises:
-            ConfigurationError: the database is not one to work with.
-            StoreError: it went away in the midst of this.
+            ConfigurationError: this release cannot use the database, or another server writes
+                to it.
+            StoreError: the database failed during the start.
         """
-        opening = DatabaseStartup(
+        database_startup = DatabaseStartup(
             self._config,
             self._hello,
             database=self._database,
@@ -146,12 +151,29 @@ class Server:
             reader=self._reader,
             on_waiting=on_waiting,
         )
-        await opening.open()
-        known, self.new_token = await opening.tokens()
-        tokens = ValidTokens(known)
-        position = await opening.take_host()
-        stored = await self._reader.run(session_store.all_sessions)
-        sessions = PageSessions(tokens, self._writer, stored)
+        await database_startup.open()
+        stored_tokens, self.new_token = await database_startup.load_tokens()
+        tokens = ValidTokens(stored_tokens)
+        position = await database_startup.take_host()
+        stored_sessions = await self._reader.run(session_store.all_sessions)
+        sessions = PageSessions(tokens, self._writer, stored_sessions)
+        await self._build_fleet(position)
+        self._run(self._recorder.run())
+        self._run(self._remover.run())
+        self._run(self._forget_requests())
+        self._run(sessions.run())
+        self._run(self._take_over())
+        # Nearly every restart records the whole journal within this time, and then answers with
+        # what is true now. Behind a longer journal, serving old data is better than not serving.
+        await asyncio.wait(self._tasks[-1:], timeout=REPLAY_SECONDS)
+        return self._build_application(tokens, sessions)
+
+    async def _build_fleet(self, position: int) -> None:
+        """Build the recorder and the dispatcher.
+
+        Args:
+            position: the journal position from which to record.
+        """
         self._recorder = Recorder(
             self._keeper,
             self._writer,
@@ -175,21 +197,15 @@ class Server:
             acknowledged=lambda: self._recorder.position,
             number=lambda: self._dispatcher.next_number,
         )
-        self._run(self._recorder.run())
-        self._run(self._remover.run())
-        self._run(self._forget_requests())
-        self._run(sessions.run())
-        self._run(self._take_over())
-        # Long enough that nearly every restart answers with what is true now, and no longer:
-        # behind a long journal the service is better up and late than down.
-        await asyncio.wait(self._tasks[-1:], timeout=REPLAY_SECONDS)
+
+    def _build_application(self, tokens: ValidTokens, sessions: PageSessions) -> ASGIApp:
         commands = CommandService(
             reader=self._reader,
             writer=self._writer,
             dispatcher=self._dispatcher,
             recorder=self._recorder,
             transport=self._keeper,
-            feed=self.feed,
+            notifier=self.notifier,
             remover=self._remover,
             data_dir=self._config.data_dir,
             min_free_bytes=self._config.min_free_bytes,
@@ -198,13 +214,13 @@ class Server:
         )
         services = Services(
             commands=commands,
-            outputs=OutputService(self._reader, self.feed, self._parts),
-            events=EventStreams(self._reader, self.feed),
+            outputs=OutputService(self._reader, self.notifier, self._cache),
+            events=EventStreams(self._reader, self.notifier),
             host=self.host_info,
             sessions=sessions,
-            sign_in=SignIn(tokens, sessions, self.code, AttemptLimiter()),
+            sign_in=SignIn(tokens, sessions, self.sign_in_code, AttemptLimiter()),
             metrics=self._metrics,
-            gauges=Gauges(self._reader, self._keeper, self._recorder, self.feed),
+            gauges=Gauges(self._reader, self._keeper, self._recorder, self.notifier),
             page=PageFiles(package_directory()),
             bodies=BodyBudget(),
             openapi=openapi_document,
@@ -216,17 +232,17 @@ class Server:
         task.add_done_callback(_end_if_failed)
         self._tasks.append(task)
 
-    def _continues(self, connection: Connection) -> None:
+    def _check_continuity(self, connection: Connection) -> None:
         """End the process if the writer has connected to another database than before."""
         try:
             self._continuity(connection)
         except OtherDatabaseError as error:
-            # The next server takes it over as what it is; nothing is done in it before.
+            # Write nothing to it: the next server checks at its start what this database is.
             log.error("other_database", error=str(error))
-            os._exit(75)
+            os._exit(_OTHER_DATABASE_EXIT)
 
     async def _take_over(self) -> None:
-        """Bring the journal home, then decide on what was left open, then begin to dispatch."""
+        """Record the journal, then adopt the commands that were left open, then dispatch."""
         held: frozenset[str] | None = None
         end = self._hello.end
         try:
@@ -235,11 +251,12 @@ class Server:
         except TimeoutError:
             log.warning("adoption_waits", error="the keeper does not say what it has")
         await self._recorder.caught_up(end)
-        # From here on a part of the journal that cannot be read ends this server: the next one
-        # learns from the keeper what became of the commands in it, before it sends any again.
+        # From here on, a part of the journal that cannot be read ends this server. The next server
+        # learns from the keeper what became of its commands before it sends any of them again.
         self._recorder.catches_up = False
         await adopt_all(self._reader, self._dispatcher, held)
         self._run(self._dispatcher.run())
+        # Removals that an earlier server did not complete.
         deleted = await until_stored(
             lambda: self._reader.run(requests.deleted_numbers), "removal_waits"
         )
@@ -247,52 +264,56 @@ class Server:
             self._remover.remove(number)
 
     async def _forget_requests(self) -> None:
-        """Remove old Idempotency-Keys now and then, until cancelled."""
+        """Remove old Idempotency-Keys every hour, until cancelled."""
         while True:
-            with suppress(StoreError):  # the next time will do
+            with suppress(StoreError):  # the next round removes them
                 await self._writer.submit(forget_old_requests, now_us())
             await asyncio.sleep(FORGET_SECONDS)
 
-    def _recorded(self, news: Recorded) -> None:
-        ended: dict[UUID, Step | None] = dict.fromkeys(news.ended)
-        ended |= {step.command: step for step in news.steps if step.status.final}
-        self.feed.notify(news.changed, ended=ended)
-        self._dispatcher.recorded(news)
-        self._metrics.recorded(news)
-        self._command_log.recorded(news)
+    # Callbacks
+
+    def _recorded(self, recorded: Recorded) -> None:
+        ended: dict[UUID, Step | None] = dict.fromkeys(recorded.ended)
+        ended |= {step.command: step for step in recorded.steps if step.status.final}
+        self.notifier.notify(recorded.changed, ended=ended)
+        self._dispatcher.recorded(recorded)
+        self._metrics.recorded(recorded)
+        self._command_log.recorded(recorded)
 
     def _ended(self, step: Step) -> None:
-        self.feed.notify([step.command])
-        self._metrics.stepped(step)
-        self._command_log.stepped(step)
+        self.notifier.notify([step.command])
+        self._metrics.status_changed(step)
+        self._command_log.status_changed(step)
 
-    def _deleted(self, command: UUID) -> None:
-        self._parts.forget(command)
-        self.feed.notify([command])
-        self._command_log.deleted(command)
+    def _deleted(self, command_id: UUID) -> None:
+        self._cache.forget(command_id)
+        self.notifier.notify([command_id])
+        self._command_log.deleted(command_id)
+
+    # The end
 
     def shutting_down(self) -> None:
-        """The keeper ends its scripts: nothing new starts."""
+        """The keeper began to stop its scripts: start no more commands."""
         self.host_info.status = "draining"
         self._dispatcher.close()
-        self.feed.drain()
+        self.notifier.drain()
 
     async def finish(self, position: int) -> None:
-        """All scripts have ended: record the rest, let what never started wait again, close.
+        """All scripts have ended: record the rest, and put what never started back into the queue.
 
         Args:
-            position: the journal's last.
+            position: the journal's last position.
         """
         await self._recorder.caught_up(position)
         try:
             await self._writer.submit(dispatching.unmark, self._hello.identity)
         except StoreError as error:
-            # What was marked and never seen by the keeper is lost then; it cannot be many.
+            # Commands that were marked but never reached the keeper become lost; there are few.
             log.warning("unmark_failed", error=str(error))
-        self.feed.close()
+        self.notifier.close()
 
     async def close(self) -> None:
-        """End the background work and the database's threads and connections."""
+        """End the background tasks and the database's threads and connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -302,7 +323,7 @@ class Server:
 
 
 def _end_if_failed(task: "asyncio.Task[None]") -> None:
-    """End the process if work it cannot do without has failed: the keeper starts it anew."""
+    """End the process if a background task has failed; the keeper starts the next server."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("server_failed", exc_info=error)
-        os._exit(70)
+        os._exit(_FAILED_EXIT)

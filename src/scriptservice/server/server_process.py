@@ -1,4 +1,4 @@
-"""The server's process: from inherited descriptors to serving, and to its end in order."""
+"""The server's process: from the inherited descriptors to serving, and to an orderly end."""
 
 import asyncio
 import ctypes
@@ -16,11 +16,11 @@ import structlog
 import uvicorn
 
 from scriptservice.errors import ConfigurationError, StoreError
-from scriptservice.fleet.local import LocalKeeper
+from scriptservice.fleet.local import Hello, LocalKeeper
 from scriptservice.protocol.log_lines import Lines
 from scriptservice.server.access.sign_in import CODE_SECONDS
 from scriptservice.server.composition import Server
-from scriptservice.server.http.client_protocol import TICKS, ClientProtocol, TimeoutCheck
+from scriptservice.server.http.client_protocol import CHECK_TICKS, ClientProtocol, TimeoutCheck
 from scriptservice.server.http.connection_limits import ConnectionLimits, connection_limit
 from scriptservice.server.http.response_headers import FIXED, DefaultHeaders
 from scriptservice.server.startup.server_config import ServerConfig
@@ -32,125 +32,122 @@ from scriptservice.store.writer import cause_of
 from scriptservice.version import __version__
 
 GRACE_SECONDS = 3
-COLLECT_AFTER = 20_000
+KEEP_ALIVE_SECONDS = 60
+GC_THRESHOLDS = (20_000, 20, 20)
 LARGE_BUFFER_BYTES = 128 << 10
 _M_MMAP_THRESHOLD = -3
 _CONFIGURATION_EXIT = 78
-_AGAIN_EXIT = 75
+_RETRY_EXIT = 75
 
 log = structlog.get_logger()
 
 
-class _Uvicorn(uvicorn.Server):
-    """Uvicorn that leaves signals to the keeper, and says when it serves.
+class _UvicornServer(uvicorn.Server):
+    """Uvicorn, except that it leaves signals to the keeper and can pause accepting connections.
 
     Args:
-        config: uvicorn's.
-        clients: all connections.
+        config: uvicorn's configuration.
+        limits: the limits on all connections.
 
     Attributes:
-        is_up: set once it accepts connections.
+        is_up: set once the server accepts connections.
     """
 
-    def __init__(self, config: uvicorn.Config, clients: ConnectionLimits) -> None:
+    def __init__(self, config: uvicorn.Config, limits: ConnectionLimits) -> None:
         super().__init__(config)
         self.is_up = asyncio.Event()
-        self._punctuality = TimeoutCheck()
-        self._listening: list[socket.socket] = []
+        self._timeout_check = TimeoutCheck()
+        self._listeners: list[socket.socket] = []
         self._accepting: asyncio.Task[None] | None = None
-        self._clients = clients
-        clients.on_full = self._leave_in_backlog
-        clients.on_room = self._accept_again
+        self._limits = limits
+        limits.on_full = self._stop_accepting
+        limits.on_room = self._resume_accepting
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
-        self._listening = sockets or []
-        # Uvicorn's listener owns its socket and closes it; the keeper's stays open.
-        await super().startup([each.dup() for each in self._listening])
+        self._listeners = sockets or []
+        # Uvicorn closes the sockets that it listens on; the keeper's must stay open.
+        await super().startup([each.dup() for each in self._listeners])
         self.is_up.set()
 
     def accept_no_more(self) -> None:
         """Leave new connections to the next server."""
-        self._listening = []
+        self._listeners = []
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
         self.accept_no_more()
         await super().shutdown(sockets)
 
-    def _leave_in_backlog(self) -> None:
+    def _stop_accepting(self) -> None:
+        """Leave new connections in the backlog until there is room."""
         log.warning("connections_full")
         for server in self.servers:
             server.close()
         self.servers = []
 
-    def _accept_again(self) -> None:
+    def _resume_accepting(self) -> None:
         self._accepting = asyncio.create_task(self._accept())
 
     async def _accept(self) -> None:
-        if self._listening and not self.servers:
+        if self._listeners and not self.servers:
             log.info("connections_accepted")
-            await super().startup([each.dup() for each in self._listening])
+            await super().startup([each.dup() for each in self._listeners])
 
     async def on_tick(self, counter: int) -> bool:
         """See `uvicorn.Server`."""
-        if counter % TICKS == 0:
-            self._punctuality.look(self.server_state.connections)
-            self._clients.look()
+        if counter % CHECK_TICKS == 0:
+            self._timeout_check.run(self.server_state.connections)
+            self._limits.make_room()
         return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none: the keeper says when to end."""
+        """Capture no signals: the keeper tells the server when to end."""
         yield
 
 
 def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> int:
-    """Serve until the keeper says to end, or is gone; return the exit code.
+    """Serve until the keeper ends the server or is gone; return the exit code.
 
     Args:
-        keeper: descriptor of the socket to it.
+        keeper: descriptor of the socket to the keeper.
         listener: descriptor of the listening socket.
         config: descriptor of a file with a `ServerConfig` as JSON.
-        passive: prepare, and touch nothing before the keeper's first words.
+        passive: prepare, but change nothing before the keeper's greeting.
     """
     with os.fdopen(config, "rb") as file:
-        told = ServerConfig(**json.load(file))
-    _raise_limit()
-    _give_memory_back()
-    start_logging(Lines("server", told.host_name, told.log_format), told.log_level)
+        settings = ServerConfig(**json.load(file))
+    _raise_descriptor_limit()
+    _return_freed_memory()
+    start_logging(Lines("server", settings.host_name, settings.log_format), settings.log_level)
+
+    async def run() -> int:
+        process = _ServerProcess(settings, socket.socket(fileno=listener))
+        return await process.run(socket.socket(fileno=keeper), passive=passive)
+
     with asyncio.Runner(loop_factory=_uvloop) as runner:
-        return runner.run(
-            _live(told, socket.socket(fileno=keeper), socket.socket(fileno=listener), passive)
-        )
+        return runner.run(run())
 
 
-def _raise_limit() -> None:
-    """Take as many descriptors as are permitted: each connection needs one.
+def _raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the hard limit permits: each connection needs one.
 
-    No script is started here, which would inherit this.
+    The server starts no script, which would inherit the limit.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _give_memory_back() -> None:
+def _return_freed_memory() -> None:
     """Let the C library return large buffers to the kernel as soon as they are freed.
 
-    By itself it learns from each large buffer that is freed to take the next of its size from the
-    heap, where what lies behind it keeps it resident: 120 MiB after six bodies of 17 MiB.
+    By default, each large buffer that is freed raises the size from which buffers are mapped, so
+    the next one comes from the heap. There, later allocations keep it resident: 120 MiB after six
+    bodies of 17 MiB.
     """
     with suppress(OSError, AttributeError):  # not the GNU library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES)
-
-
-async def _live(
-    config: ServerConfig,
-    keeper: socket.socket,
-    listener: socket.socket,
-    passive: bool,  # noqa: FBT001 - one caller
-) -> int:
-    return await _Life(config, listener).run(keeper, passive=passive)
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:
@@ -160,11 +157,11 @@ def _uvloop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-class _Life:
-    """One server, from the keeper's first words to the end.
+class _ServerProcess:
+    """One server, from the keeper's greeting to the end.
 
     Args:
-        config: what it is told.
+        config: the server's configuration.
         listener: the listening socket.
     """
 
@@ -172,17 +169,17 @@ class _Life:
         self._config = config
         self._listener = listener
         self._gate = StartupGate(config.hosts)
-        self._waits = asyncio.Event()
-        self._waits_for = ""
+        self._start_waits = asyncio.Event()
+        self._wait_reason = ""
         self._finished: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._draining = False
-        self._started: Server | None = None
+        self._server: Server | None = None
         self._link = LocalKeeper(
             config.host_name,
             on_shutdown=self._shutting_down,
             on_finish=self._finish,
             on_retire=lambda: self._finish(None),
-            # Its scripts and its journal are gone from us; another keeper starts another server.
+            # Without its keeper this server can do nothing; the next keeper starts another one.
             on_gone=lambda: os._exit(0),
         )
 
@@ -190,54 +187,34 @@ class _Life:
         """Serve to the end; return the exit code.
 
         Args:
-            keeper: the socket to it.
-            passive: prepare first, and wait for one's turn.
+            keeper: the socket to the keeper.
+            passive: prepare first, and wait for the keeper's greeting.
         """
         await self._link.connect(keeper)
-        web = _web(self._gate, self._config.max_connections)
+        web = _build_uvicorn(self._gate, self._config.max_connections)
         try:
-            looked: Database | None = None
+            prepared: Database | None = None
             if passive:
-                looked = await prepare(self._config, web.config)
+                prepared = await prepare(self._config, web.config)
                 self._link.prepared(__version__)
             hello = await self._link.greeted()
             server = Server(self._config, self._link, hello)
-            starting = asyncio.create_task(server.start(self._waiting))
-            # Connections stay in the backlog for as long as a start takes, but for no longer.
-            await _first(starting, self._waits.wait())
-            if starting.done():
-                self._gate.open(starting.result())
-            serving = asyncio.create_task(web.serve(sockets=[self._listener]))
-            await web.is_up.wait()
-            if not self._gate.is_open:
-                await _first(starting, asyncio.shield(self._finished))
-                if not starting.done():
-                    return 0  # the keeper ends; what is not recorded is in the journal
-                self._gate.open(starting.result())
+            serving = await self._start(server, web)
         except ConfigurationError as error:
             await self._link.fatal(str(error))
             return _CONFIGURATION_EXIT
         except StoreError as error:
             log.warning("start_failed", error=str(error), cause=cause_of(error))
-            return _AGAIN_EXIT
-        if looked is not None:
-            looked.close()
-        self._started = server
-        if self._draining:
-            server.shutting_down()
-        # What a start leaves lives as long as the process: the collector need not look at it, and
-        # requests make few cycles, so that it need not look often either.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(COLLECT_AFTER, 20, 20)
-        self._link.ready()
-        if hello.first_start:
-            code = server.code.issue() if self._config.sign_in_link else None
-            _announce(self._listener, server.new_token, code)
+            return _RETRY_EXIT
+        if serving is None:
+            return 0
+        if prepared is not None:
+            prepared.close()
+        self._ready(server, hello)
         position = await self._finished
         if position is None:
             web.accept_no_more()
-            await retire(web, server.feed, serving)
+            await retire(web, server.notifier, serving)
         else:
             await server.finish(position)
             web.should_exit = True
@@ -245,17 +222,58 @@ class _Life:
         await server.close()
         return 0
 
+    async def _start(self, server: Server, web: _UvicornServer) -> "asyncio.Task[None] | None":
+        """Start to serve; open the gate once the server's parts are there.
+
+        Connections stay in the backlog meanwhile, unless the start has to wait for the database.
+
+        Returns:
+            The task that serves. None if the keeper ended the server before it had started:
+            everything that is not recorded is in the journal.
+
+        Raises:
+            ConfigurationError: see `Server.start`.
+            StoreError: see `Server.start`.
+        """
+        starting = asyncio.create_task(server.start(self._waiting))
+        await _first(starting, self._start_waits.wait())
+        if starting.done():
+            self._gate.open(starting.result())
+        serving = asyncio.create_task(web.serve(sockets=[self._listener]))
+        await web.is_up.wait()
+        if not self._gate.is_open:
+            await _first(starting, asyncio.shield(self._finished))
+            if not starting.done():
+                return None
+            self._gate.open(starting.result())
+        return serving
+
+    def _ready(self, server: Server, hello: Hello) -> None:
+        """Tell the keeper that the server has started; at its first start, print the address."""
+        self._server = server
+        if self._draining:
+            server.shutting_down()
+        # The collector need not look at the objects that exist now, since they live as long as the
+        # process. Requests make few cycles, so it need not run often either.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        self._link.ready()
+        if hello.first_start:
+            code = server.sign_in_code.issue() if self._config.sign_in_link else None
+            _announce(self._listener, server.new_token, code)
+
     def _waiting(self, reason: str) -> None:
-        if reason != self._waits_for:
-            self._waits_for = reason
+        if reason != self._wait_reason:
+            self._wait_reason = reason
             log.warning("start_waits", reason=reason)
             self._link.waiting(reason)
-        self._waits.set()
+        self._start_waits.set()
 
     def _shutting_down(self) -> None:
         self._draining = True
-        if self._started is not None:
-            self._started.shutting_down()
+        if self._server is not None:
+            self._server.shutting_down()
 
     def _finish(self, position: int | None) -> None:
         if not self._finished.done():
@@ -263,22 +281,22 @@ class _Life:
 
 
 async def _first(task: "asyncio.Task[Any]", other: Awaitable[Any]) -> None:
-    """Wait until a task is done or something else has come; the task goes on."""
+    """Wait until a task or something else is done; do not cancel the task."""
     watch = asyncio.ensure_future(other)
     await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
     watch.cancel()
 
 
-def _web(gate: StartupGate, max_connections: int | None) -> _Uvicorn:
+def _build_uvicorn(gate: StartupGate, max_connections: int | None) -> _UvicornServer:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = connection_limit(max_connections, descriptors)
-    clients = ConnectionLimits(limit, asyncio.get_running_loop().call_later)
-    protocol = partial(ClientProtocol, clients=clients)
-    return _Uvicorn(
+    limits = ConnectionLimits(limit, asyncio.get_running_loop().call_later)
+    protocol = partial(ClientProtocol, limits=limits)
+    return _UvicornServer(
         uvicorn.Config(
             DefaultHeaders(gate),
             headers=FIXED,
-            proxy_headers=False,  # anyone on this machine could say whatever address they like
+            proxy_headers=False,  # any process on this machine could claim any client address
             http=cast("type[asyncio.Protocol]", protocol),
             ws="none",
             lifespan="off",
@@ -287,9 +305,9 @@ def _web(gate: StartupGate, max_connections: int | None) -> _Uvicorn:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
-            timeout_keep_alive=60,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ),
-        clients,
+        limits,
     )
 
 
@@ -301,7 +319,7 @@ def _announce(listener: socket.socket, token: str | None, code: str | None) -> N
             f"admin token, shown only now (also in the data directory, file token): {token}"
         )
     if code is not None:
-        # Behind the #, which browsers send to nobody.
+        # The code follows a #: browsers send that part of an address to no server.
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         lines.append(
             f"sign in: {_url(reachable, port)}/#code={code} "
@@ -310,7 +328,7 @@ def _announce(listener: socket.socket, token: str | None, code: str | None) -> N
     try:
         os.write(1, ("\n".join(lines) + "\n").encode())
     except OSError:
-        return
+        return  # nobody reads stdout; the service works without
 
 
 def _url(host: str, port: int) -> str:

@@ -1,1 +1,1 @@
-"""Who may ask: tokens, sessions of the page, signing in, the origin check."""
+"""Access control: tokens, sessions of the web page, sign-in, and the Host and Origin check."""

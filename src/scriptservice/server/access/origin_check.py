@@ -1,9 +1,9 @@
-"""The door: by which name the service was called, and from which page.
+"""The origin check: refuses requests that a foreign web page made a browser send.
 
-It stands before the token check and before routing, on every method and path. A page elsewhere
-can make a browser send requests here; what it cannot make up are the headers Host, Origin and
-Sec-Fetch-Site. A name that such a page's owner lets point to this machine (DNS rebinding) is not
-one of ours; an address cannot be such a name.
+It runs before the token check and before routing, for every method and path. A foreign page can
+make a browser send requests here, but it cannot set the headers Host, Origin and Sec-Fetch-Site.
+The owner of such a page can let a name of theirs point to this machine (DNS rebinding), but that
+name is not one of the service's; and an IP address cannot be such a name.
 """
 
 import re
@@ -16,22 +16,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scriptservice.server.http.problem_responses import problem_response
 
-ANY = "*"
+ANY_HOST = "*"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_LONGEST_HOST = 264  # a name of 255, its port, and brackets
-_LONGEST_ORIGIN = _LONGEST_HOST + len("https://")
+_MAX_HOST_BYTES = 264  # a name of 255, its port, and brackets
+_MAX_ORIGIN_BYTES = _MAX_HOST_BYTES + len("https://")
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{0,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/]+)")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-_NOT_ELSEWHERE = (None, b"same-origin", b"none")
+_OWN_SITE = (None, b"same-origin", b"none")
+"""Values of Sec-Fetch-Site that do not name another site; None: no such header."""
 
 
 class HostName(NamedTuple):
-    """Whom a request is for, in the one form in which two can be compared.
+    """The host of a Host or Origin header, normalized so that two can be compared.
 
     Attributes:
         name: in lower case, without the root's dot; an IPv6 address in brackets.
-        port: as text; empty where none is said.
+        port: as text; empty if the header has none.
         is_address: whether the name is an IP address.
     """
 
@@ -40,23 +41,24 @@ class HostName(NamedTuple):
     is_address: bool
 
     def with_port(self, scheme: str) -> tuple[str, str]:
-        """Return name and port, the scheme's own port where none is said."""
+        """Return name and port; without a port, the scheme's default port."""
         return self.name, self.port or _DEFAULT_PORTS[scheme]
 
 
 class Refusal(NamedTuple):
-    """Why a request is not let in: the kind of problem, and what happened."""
+    """Why a request is refused: the problem's kind and detail."""
 
     kind: str
     detail: str
 
 
-_NO_HOST = Refusal("bad-request", "cannot tell whom this is for: its Host is no host")
-_OTHER_ORIGIN = Refusal("forbidden", "cannot take this from a page of another origin")
+_INVALID_HOST = Refusal("bad-request", "cannot accept the request: its Host header is not valid")
+_OTHER_ORIGIN = Refusal("forbidden", "cannot accept this request from a page of another origin")
+_OTHER_SITE = Refusal("forbidden", "cannot accept this request from a page of another site")
 
 
 def parse_host(text: str) -> HostName | None:
-    """Return what a Host header says, None if it says nothing that is a host."""
+    """Return the host of a Host header, None if the header is not valid."""
     match = _HOST.fullmatch(text.lower())
     if match is None:
         return None
@@ -72,22 +74,22 @@ def parse_host(text: str) -> HostName | None:
 
 
 class OriginCheck:
-    """The ASGI layer that refuses what was not meant for this service by whoever sent it.
+    """The ASGI layer that refuses requests for another host and from another origin.
 
     Args:
-        app: what is behind it.
+        app: the next layer.
         hosts: names that the service has besides localhost; ``*`` for any.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self._app = app
         self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
-        # Clients say the same few again and again. What is longer than any is never kept.
-        self._host_refusal = lru_cache(maxsize=256)(self._judge_host)
-        self._origin_refusal = lru_cache(maxsize=256)(_judge_origin)
+        # Clients send the same few values again and again. Overlong ones never get here.
+        self._host_refusal = lru_cache(maxsize=256)(self._check_host)
+        self._origin_refusal = lru_cache(maxsize=256)(_check_origin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it."""
+        """Pass a request on, or answer it with 400, 403 or 421."""
         refusal = self._refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)
@@ -102,36 +104,32 @@ class OriginCheck:
                 hosts.append(value)
             elif name == b"origin":
                 origins.append(value)
-            elif name == b"sec-fetch-site" and site in _NOT_ELSEWHERE:
+            elif name == b"sec-fetch-site" and site in _OWN_SITE:
                 site = value
         if len(hosts) != 1:
-            return Refusal("bad-request", "cannot tell whom this is for: send one Host header")
-        if len(hosts[0]) > _LONGEST_HOST:
-            return _NO_HOST
+            return Refusal("bad-request", "cannot accept the request: send exactly one Host header")
+        if len(hosts[0]) > _MAX_HOST_BYTES:
+            return _INVALID_HOST
         refusal = self._host_refusal(hosts[0])
         if refusal is None and origins:
-            if len(origins) > 1 or len(origins[0]) > _LONGEST_ORIGIN:
+            if len(origins) > 1 or len(origins[0]) > _MAX_ORIGIN_BYTES:
                 return _OTHER_ORIGIN
             refusal = self._origin_refusal(origins[0], hosts[0])
-        # Any page may link to this one; none may change something here.
-        if (
-            refusal is None
-            and site not in _NOT_ELSEWHERE
-            and scope.get("method") not in SAFE_METHODS
-        ):
-            refusal = Refusal("forbidden", "cannot take this from a page of another site")
+        # Any page may link to this service; no foreign page may change anything.
+        if refusal is None and site not in _OWN_SITE and scope.get("method") not in SAFE_METHODS:
+            refusal = _OTHER_SITE
         return refusal
 
-    def _judge_host(self, raw: bytes) -> Refusal | None:
+    def _check_host(self, raw: bytes) -> Refusal | None:
         host = parse_host(raw.decode("latin-1").strip())
         if host is None:
-            return _NO_HOST
+            return _INVALID_HOST
         if (
             host.is_address
             or host.name == "localhost"
             or host.name.endswith(".localhost")
             or host.name in self._hosts
-            or ANY in self._hosts
+            or ANY_HOST in self._hosts
         ):
             return None
         return Refusal(
@@ -141,14 +139,14 @@ class OriginCheck:
         )
 
 
-def _judge_origin(origin: bytes, host: bytes) -> Refusal | None:
-    """Say what is wrong with where a request comes from: it has to be where it is sent to."""
-    asked = parse_host(host.decode("latin-1").strip())
+def _check_origin(origin: bytes, host: bytes) -> Refusal | None:
+    """Return a refusal unless the request's Origin and Host name the same host and port."""
+    target = parse_host(host.decode("latin-1").strip())
     match = _ORIGIN.fullmatch(origin.decode("latin-1").lower())
-    if match is not None and asked is not None:
-        scheme, said = match.groups()
-        # Which scheme it was is for the proxy in front to know: here it is always http.
-        page = parse_host(said)
-        if page is not None and page.with_port(scheme) == asked.with_port(scheme):
+    if match is not None and target is not None:
+        scheme, authority = match.groups()
+        # Only a proxy in front of the service knows the scheme; here it is always http.
+        page = parse_host(authority)
+        if page is not None and page.with_port(scheme) == target.with_port(scheme):
             return None
     return _OTHER_ORIGIN

@@ -1,8 +1,8 @@
-"""Sessions of the web page: a cookie in place of a token.
+"""Sessions of the web page: a cookie takes the place of a token.
 
-The cookie has 256 random bits; what they hash to is in the database and here in memory, where a
-request finds it. So a session lives through a restart, answers while the database is away, and is
-over for every copy of its cookie as soon as it is ended. It is also over when its token is.
+The cookie holds 256 random bits. Their hash is in the database and in memory, where requests look
+it up. So a session survives a restart, works while the database is unavailable, and ends for every
+copy of its cookie at once. It also ends when its token does.
 """
 
 import asyncio
@@ -23,9 +23,11 @@ from scriptservice.store.writer import Writer
 
 IDLE_SECONDS = 12 * 3600
 LIFE_SECONDS = 7 * 24 * 3600
-NOTE_SECONDS = 600.0
-MOST_OF_A_TOKEN = 100
-"""Sessions of one token at once; one more ends the one that was used least recently."""
+STORE_SECONDS = 600.0
+"""How often the times of use are stored."""
+
+MAX_SESSIONS_PER_TOKEN = 100
+"""One more ends the token's session that was used least recently."""
 
 COOKIE = "scriptservice_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
@@ -37,13 +39,13 @@ _CSRF_PURPOSE = b"scriptservice csrf"
 
 @dataclass(frozen=True, slots=True)
 class PageSession:
-    """A session that a request has.
+    """The session of a request.
 
     Attributes:
-        sha256: names it.
-        token: whose it is.
-        csrf_token: what has to come with it where something changes; made of the cookie's
-            secret, so that it needs no place of its own and no script can find it out by itself.
+        sha256: hash of the cookie's secret; identifies the session.
+        token: the token that began the session.
+        csrf_token: required with every request that changes something. It is derived from the
+            cookie's secret, so it is not stored, and no script can compute it.
     """
 
     sha256: bytes
@@ -51,36 +53,34 @@ class PageSession:
     csrf_token: str
 
 
-class SessionCookies:
-    """The session that a request's cookies name.
+def session_secret(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the secret in a request's session cookie.
 
     Args:
-        headers: the request's, as ASGI has them.
+        headers: the request's headers, as ASGI has them.
 
-    Attributes:
-        secret: the cookie's; None if there is none, or several that differ: which of them the
-            user's own page has set cannot be told.
+    Returns:
+        The secret. None if there is no session cookie, or if there are several that differ: it is
+        unknown which of them this service has set.
     """
-
-    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        text = b";".join(value for name, value in headers if name == b"cookie")
-        found: dict[bytes, set[bytes]] = {}
-        if len(text) <= _MAX_COOKIE_BYTES:
-            for part in text.split(b";"):
-                name, _, value = part.strip(b" \t").partition(b"=")
-                found.setdefault(name, set()).add(value)
-        # The one that only https can set counts alone where there is one.
-        values = found.get(SECURE_COOKIE.encode()) or found.get(COOKIE.encode()) or set()
-        secret = values.pop() if len(values) == 1 else b""
-        self.secret = secret if len(secret) == _SECRET_CHARACTERS else None
+    text = b";".join(value for name, value in headers if name == b"cookie")
+    found: dict[bytes, set[bytes]] = {}
+    if len(text) <= _MAX_COOKIE_BYTES:
+        for part in text.split(b";"):
+            name, _, value = part.strip(b" \t").partition(b"=")
+            found.setdefault(name, set()).add(value)
+    # Only a page over https can set the secure cookie, so it takes precedence.
+    values = found.get(SECURE_COOKIE.encode()) or found.get(COOKIE.encode()) or set()
+    secret = values.pop() if len(values) == 1 else b""
+    return secret if len(secret) == _SECRET_CHARACTERS else None
 
 
 def set_cookie(secret: str, *, secure: bool) -> str:
-    """Return the value of the header that gives a browser its cookie.
+    """Return the value of a Set-Cookie header for the session cookie.
 
     Args:
-        secret: of the session; empty takes the cookie away.
-        secure: whether the page came by https.
+        secret: the session's secret; empty removes the cookie.
+        secure: whether the page was loaded over https.
     """
     name = SECURE_COOKIE if secure else COOKIE
     age = LIFE_SECONDS if secret else 0
@@ -89,13 +89,13 @@ def set_cookie(secret: str, *, secure: bool) -> str:
 
 
 @dataclass(slots=True)
-class _Known:
+class _SessionState:
     token_sha256: bytes
     created_at: int
     used_at: int
-    noted_at: int  # used_at as the database has it
+    stored_used_at: int  # used_at as the database has it
 
-    def is_over(self, now: int) -> bool:
+    def is_expired(self, now: int) -> bool:
         return (
             now > self.used_at + IDLE_SECONDS * _SECOND
             or now > self.created_at + LIFE_SECONDS * _SECOND
@@ -103,13 +103,13 @@ class _Known:
 
 
 class PageSessions:
-    """Who is signed in.
+    """All sessions of the web page.
 
     Args:
-        tokens: all that are valid.
-        writer: of the database.
-        stored: the sessions that the database has.
-        clock: microseconds since 1970 UTC; what is stored outlives a monotonic clock.
+        tokens: the valid tokens.
+        writer: writes to the database.
+        stored: the sessions in the database.
+        clock: returns microseconds since 1970 UTC. Stored times outlive a monotonic clock.
     """
 
     def __init__(
@@ -122,84 +122,88 @@ class PageSessions:
         self._tokens = tokens
         self._writer = writer
         self._clock = clock
-        self._known = {
-            each.sha256: _Known(each.token_sha256, each.created_at, each.used_at, each.used_at)
+        self._sessions = {
+            each.sha256: _SessionState(
+                each.token_sha256, each.created_at, each.used_at, each.used_at
+            )
             for each in stored
         }
 
     def find(self, secret: bytes) -> PageSession | None:
-        """Return the session of a cookie, None if there is none; it counts as used now."""
+        """Return the session with this secret, None if there is none. This counts as a use."""
         sha256 = hashlib.sha256(secret).digest()
-        known = self._known.get(sha256)
+        state = self._sessions.get(sha256)
         now = self._clock()
-        if known is None or known.is_over(now):
+        if state is None or state.is_expired(now):
             return None
-        token = self._tokens.by_sha256(known.token_sha256)
+        token = self._tokens.by_sha256(state.token_sha256)
         if token is None:
             return None
-        known.used_at = max(now, known.used_at)
+        state.used_at = max(now, state.used_at)
         return PageSession(sha256, token, _csrf_token(secret))
 
     async def begin(self, token: Token) -> tuple[str, PageSession]:
-        """Begin a session of a token; return its cookie's secret, and the session.
+        """Begin a session for a token; return its cookie's secret and the session.
 
         Raises:
-            StoreError: it cannot be stored.
+            StoreError: the session cannot be stored.
         """
         secret = secrets.token_urlsafe(32)
         sha256 = hashlib.sha256(secret.encode()).digest()
         now = self._clock()
-        if over := self._too_many(token):
-            await self._forget(over)
+        if surplus := self._surplus_sessions(token):
+            await self._store(ended=surplus)
         await self._writer.run(store.add_sessions, store.Session(sha256, token.sha256, now, now))
-        self._known[sha256] = _Known(token.sha256, now, now, now)
+        self._sessions[sha256] = _SessionState(token.sha256, now, now, now)
         return secret, PageSession(sha256, token, _csrf_token(secret.encode()))
 
-    def _too_many(self, token: Token) -> list[bytes]:
-        """Return the sessions of a token that have to go for one more, by ``sha256``."""
-        mine = [which for which, known in self._known.items() if known.token_sha256 == token.sha256]
-        mine.sort(key=lambda which: self._known[which].used_at)
-        return mine[: max(0, len(mine) + 1 - MOST_OF_A_TOKEN)]
+    def _surplus_sessions(self, token: Token) -> list[bytes]:
+        """Return the ``sha256`` of the token's sessions that have to end before another begins."""
+        own = [
+            sha256 for sha256, state in self._sessions.items() if state.token_sha256 == token.sha256
+        ]
+        own.sort(key=lambda sha256: self._sessions[sha256].used_at)
+        return own[: max(0, len(own) + 1 - MAX_SESSIONS_PER_TOKEN)]
 
-    async def _forget(self, over: Iterable[bytes], used: dict[bytes, int] | None = None) -> None:
-        """Store which sessions are over, and when others were used; then they are gone."""
-        await self._writer.run(store.note_sessions, store.Noted(used or {}, tuple(over)))
-        for which in over:
-            self._known.pop(which, None)
+    async def _store(self, *, ended: list[bytes], used: dict[bytes, int] | None = None) -> None:
+        """Store which sessions have ended and when others were used; forget the ended ones."""
+        await self._writer.run(store.note_sessions, store.Noted(used or {}, tuple(ended)))
+        for sha256 in ended:
+            self._sessions.pop(sha256, None)
 
     async def end(self, session: PageSession) -> None:
-        """End a session, for whoever has its cookie.
+        """End a session, for every copy of its cookie.
 
         Raises:
-            StoreError: it cannot be stored. The session goes on then: it would come back with
-                the next server.
+            StoreError: the end cannot be stored. The session then goes on: the next server would
+                load it again.
         """
         await self._writer.run(store.end_sessions, session.sha256)
-        self._known.pop(session.sha256, None)
+        self._sessions.pop(session.sha256, None)
 
     async def run(self) -> None:
-        """Note now and then when sessions were used and which are over, until cancelled."""
+        """Store the times of use and remove expired sessions every ten minutes, until cancelled."""
         while True:
-            with suppress(StoreError):  # the next time will do
-                await self._note()
-            await asyncio.sleep(NOTE_SECONDS)
+            with suppress(StoreError):  # the next round stores it
+                await self._store_changes()
+            await asyncio.sleep(STORE_SECONDS)
 
-    async def _note(self) -> None:
+    async def _store_changes(self) -> None:
         now = self._clock()
-        over = [which for which, known in self._known.items() if known.is_over(now)]
+        expired = [sha256 for sha256, state in self._sessions.items() if state.is_expired(now)]
         used = {
-            which: known.used_at
-            for which, known in self._known.items()
-            if known.used_at != known.noted_at and which not in over
+            sha256: state.used_at
+            for sha256, state in self._sessions.items()
+            if state.used_at != state.stored_used_at and sha256 not in expired
         }
-        if not (over or used):
+        if not (expired or used):
             return
-        await self._forget(over, used)
-        for which, at in used.items():
-            if which in self._known:
-                self._known[which].noted_at = at
+        await self._store(ended=expired, used=used)
+        for sha256, used_at in used.items():
+            if sha256 in self._sessions:
+                self._sessions[sha256].stored_used_at = used_at
 
 
 def _csrf_token(secret: bytes) -> str:
-    made = hmac.digest(secret, _CSRF_PURPOSE, "sha256")
-    return base64.urlsafe_b64encode(made).decode().rstrip("=")
+    digest = hmac.digest(secret, _CSRF_PURPOSE, "sha256")
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

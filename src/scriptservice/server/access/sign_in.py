@@ -1,4 +1,4 @@
-"""Signing in: by a token, or by the one-time link that the service prints when it starts."""
+"""Sign-in to the web page: by a token, or by the one-time link that the service prints."""
 
 import hashlib
 import hmac
@@ -13,128 +13,137 @@ from scriptservice.server.http.problem_responses import CHALLENGE, ProblemError
 from scriptservice.store.queries.tokens import Token
 
 CODE_SECONDS = 600
-TRIES = 20
-TRY_SECONDS = 3.0
-_ADDRESSES = 10_000
+MAX_ATTEMPTS = 20
+ATTEMPT_SECONDS = 3.0
+_MAX_ADDRESSES = 10_000
 
 
 class OneTimeCode:
-    """The code of the sign-in link: good once, and not for long. Only its hash is kept.
+    """The code of the sign-in link. It is valid once, for `CODE_SECONDS`; only its hash is kept.
 
     Args:
-        clock: seconds, monotonic.
+        clock: returns seconds; monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._hash = b""
-        self._until = 0.0
+        self._expires_at = 0.0
 
     def issue(self) -> str:
-        """Return a new code: 128 random bits. One that was issued before is good no more."""
+        """Return a new code of 128 random bits, and invalidate the previous one."""
         text = secrets.token_urlsafe(16)
         self._hash = _hashed(text)
-        self._until = self._clock() + CODE_SECONDS
+        self._expires_at = self._clock() + CODE_SECONDS
         return text
 
-    def take(self, text: str) -> bool:
-        """Use the code up; return whether it was this one, and still good."""
-        good = hmac.compare_digest(self._hash, _hashed(text)) and self._clock() < self._until
-        if good:
+    def use(self, text: str) -> bool:
+        """Return whether this is the code and it is still valid; if so, invalidate it."""
+        valid = hmac.compare_digest(self._hash, _hashed(text)) and self._clock() < self._expires_at
+        if valid:
             self._hash = b""
-        return good
+        return valid
 
-    def give_back(self, text: str) -> None:
-        """Make the code good again that was taken and led nowhere; its time goes on."""
+    def restore(self, text: str) -> None:
+        """Make a used code valid again because no session began; it expires when it would have."""
         self._hash = _hashed(text)
 
 
 class AttemptLimiter:
-    """How often someone may try: `TRIES` at once from an address, then one each `TRY_SECONDS`.
+    """Limits failed attempts: `MAX_ATTEMPTS` at once, then one every `ATTEMPT_SECONDS`.
 
-    Nobody guesses 128 bits; this keeps those who try from filling log and processor.
+    The limit is for each address. Nobody guesses 128 bits; the limit keeps attempts from filling
+    the log and using up the processor.
 
     Args:
-        clock: seconds, monotonic.
+        clock: returns seconds; monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._paid_at: dict[str, float] = {}
+        # Each failure moves its address's time by ATTEMPT_SECONDS; once past, none count.
+        self._clear_at: dict[str, float] = {}
 
     def wait_seconds(self, address: str) -> float:
-        """Return for how long an address may not try, 0 if it may."""
-        ahead = self._paid_at.get(address, 0.0) - self._clock()
-        return max(0.0, ahead - (TRIES - 1) * TRY_SECONDS)
+        """Return how long an address has to wait for its next attempt, 0 if it need not wait."""
+        ahead = self._clear_at.get(address, 0.0) - self._clock()
+        return max(0.0, ahead - (MAX_ATTEMPTS - 1) * ATTEMPT_SECONDS)
 
-    def failed(self, address: str) -> None:
-        """Count a try that was wrong."""
+    def attempt_failed(self, address: str) -> None:
+        """Count a failed attempt."""
         now = self._clock()
-        paid_at = max(now, self._paid_at.pop(address, now)) + TRY_SECONDS
-        if len(self._paid_at) >= _ADDRESSES:
-            # The one that has been quiet for longest.
-            self._paid_at.pop(next(iter(self._paid_at)))
-        self._paid_at[address] = paid_at
+        clear_at = max(now, self._clear_at.pop(address, now)) + ATTEMPT_SECONDS
+        if len(self._clear_at) >= _MAX_ADDRESSES:
+            # Forget the address whose last failure is longest ago.
+            self._clear_at.pop(next(iter(self._clear_at)))
+        self._clear_at[address] = clear_at
 
 
 class SignIn:
-    """Begins sessions for who can show a token or a code.
+    """Begins sessions for clients that send a valid token or code.
 
     Args:
-        tokens: all that are valid.
-        sessions: who is signed in.
-        code: of the link.
-        tries: how often someone may try.
+        tokens: the valid tokens.
+        sessions: the sessions of the web page.
+        code: the code of the sign-in link.
+        limiter: limits failed attempts.
     """
 
     def __init__(
-        self, tokens: ValidTokens, sessions: PageSessions, code: OneTimeCode, tries: AttemptLimiter
+        self,
+        tokens: ValidTokens,
+        sessions: PageSessions,
+        code: OneTimeCode,
+        limiter: AttemptLimiter,
     ) -> None:
         self._tokens = tokens
         self._sessions = sessions
         self._code = code
-        self._tries = tries
+        self._limiter = limiter
 
-    async def enter(
+    async def begin(
         self, token_text: str | None, code: str | None, address: str
     ) -> tuple[str, PageSession]:
-        """Begin a session; return its cookie's secret, and the session.
+        """Begin a session; return its cookie's secret and the session.
 
         Args:
-            token_text: of a token; None if there is a code.
-            code: of the link.
-            address: from where it is tried.
+            token_text: text of a token; None if the client sent a code.
+            code: the code of a sign-in link; None if the client sent a token.
+            address: the client's address.
 
         Raises:
-            ProblemError: it is wrong, or there were too many that were.
-            StoreError: the session cannot be stored; the code stays good.
+            ProblemError: the token or code is wrong, or the address has failed too often.
+            StoreError: the session cannot be stored; the code stays valid.
         """
-        # Who has the right one is let in, however many wrong ones came from the same address:
-        # else anybody there could keep everybody else out.
-        token = self._token_for(token_text, code)
+        # A right token or code always succeeds, however often the address has failed. Otherwise
+        # one client could lock out everybody who shares its address.
+        token = self._find_token(token_text, code)
         if token is None:
-            wait_seconds = self._tries.wait_seconds(address)
+            wait_seconds = self._limiter.wait_seconds(address)
             if wait_seconds > 0:
                 raise ProblemError(
                     "too-many-requests",
-                    "cannot let you in: too many tries were wrong; try again later",
+                    "cannot let you in: too many attempts failed; try again later",
                     headers={"Retry-After": str(int(wait_seconds) + 1)},
                 )
-            self._tries.failed(address)
+            self._limiter.attempt_failed(address)
             detail = "cannot let you in: there is no such token"
             if code is not None:
-                detail = "cannot let you in: this sign-in link is used up, too old, or none of ours"
+                detail = (
+                    "cannot let you in: this sign-in link has been used, has expired, or is not "
+                    "this service's"
+                )
             raise ProblemError("unauthenticated", detail, headers=CHALLENGE)
         try:
             return await self._sessions.begin(token)
         except StoreError:
             if code is not None:
-                self._code.give_back(code)
+                self._code.restore(code)
             raise
 
-    def _token_for(self, token_text: str | None, code: str | None) -> Token | None:
+    def _find_token(self, token_text: str | None, code: str | None) -> Token | None:
         if code is not None:
-            return self._tokens.admin() if self._code.take(code) else None
+            return self._tokens.admin() if self._code.use(code) else None
         return None if token_text is None else self._tokens.find(token_text.strip())
 
 

@@ -1,1 +1,1 @@
-"""What can be done with commands, between the routes and the store."""
+"""Operations on commands, between the routes and the store."""

@@ -1,6 +1,6 @@
-"""What can be done with commands, between the routes on one side and store and fleet on the other.
+"""Operations on commands: submit, read, wait, list, stop, rerun, delete.
 
-Routes decode and respond; here it is acted. Nothing here knows HTTP.
+The routes decode a request, call this, and respond. Nothing here knows HTTP.
 """
 
 import asyncio
@@ -41,26 +41,26 @@ from scriptservice.store.queries.listing.time_slice import TimeSlice
 from scriptservice.store.reader import Reader
 from scriptservice.store.writer import Writer
 
-FIRST_LOOK_SECONDS = 0.05
-"""Who waits for an end is told of it, unless it came before he began to listen.
+FIRST_READ_SECONDS = 0.05
+"""When a request that waits for an end first reads the command.
 
-What has ended by now is hardly ever that: a look at once would be one in vain, at the very moment
-when the script is being started.
+The read finds an end that came before the request subscribed. That is rare, so it need not happen
+at once: at that moment the script is being started, and the read would nearly always be in vain.
 """
 
-HAND_OVER_SECONDS = 10.0
-_ROOM_CHECK_SECONDS = 0.5
+SEND_SECONDS = 10.0
+_DISK_CHECK_SECONDS = 0.5
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitResult:
-    """What a submit led to.
+    """The result of a submission.
 
     Attributes:
-        command: as it is now.
-        repeated: whether an earlier request had made it.
+        command: the command as it is now.
+        repeated: whether an earlier request with the same Idempotency-Key created it.
     """
 
     command: Command
@@ -68,7 +68,7 @@ class SubmitResult:
 
 
 def _result_of(stored: "asyncio.Future[Result]") -> Result | None:
-    """Return what a job of the writer led to, None if it failed."""
+    """Return the result of a writer's job, None if the job failed."""
     return None if stored.cancelled() or stored.exception() is not None else stored.result()
 
 
@@ -79,20 +79,20 @@ def _scanned_page(
 
 
 class CommandService:
-    """The service's verbs.
+    """The operations on commands.
 
     Args:
-        reader: for reading.
-        writer: for writing.
-        dispatcher: for submitting.
-        recorder: for what it says of the store.
-        transport: for stopping, and for the state of the host.
-        feed: news of commands.
+        reader: reads from the database.
+        writer: writes to the database.
+        dispatcher: stores new commands and sends them to the keeper.
+        recorder: knows whether the journal is being stored.
+        transport: the connection to this host's keeper.
+        notifier: wakes requests that wait for an end.
         remover: removes the output of deleted commands.
-        data_dir: whose disk must have room.
-        min_free_bytes: how much.
-        on_ended: told of each command that ends without having been sent anywhere.
-        on_deleted: told of each command that is deleted.
+        data_dir: the data directory.
+        min_free_bytes: free space on its disk below which submissions are refused.
+        on_ended: called for each command that ends without having been sent to a keeper.
+        on_deleted: called for each command that is deleted.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class CommandService:
         dispatcher: Dispatcher,
         recorder: Recorder,
         transport: Transport,
-        feed: Notifier,
+        notifier: Notifier,
         remover: OutputRemover,
         data_dir: str,
         min_free_bytes: int,
@@ -115,14 +115,14 @@ class CommandService:
         self._dispatcher = dispatcher
         self._recorder = recorder
         self._transport = transport
-        self._feed = feed
+        self._notifier = notifier
         self._remover = remover
         self._data_dir = data_dir
         self._min_free_bytes = min_free_bytes
         self._on_ended = on_ended
         self._on_deleted = on_deleted
-        self._room_checked = 0.0
-        self._has_room = True
+        self._disk_checked_at = 0.0
+        self._disk_has_room = True
 
     async def submit(
         self,
@@ -134,34 +134,35 @@ class CommandService:
         """Store a command and let it start; it is durable when this returns.
 
         Args:
-            submission: what is asked for.
-            origin: where it comes from; the same request again makes nothing new.
-            rerun_of: what it repeats.
+            submission: the command's fields.
+            origin: where the submission comes from. With an Idempotency-Key, the same request
+                again creates no second command.
+            rerun_of: id of the command that this one repeats, None if it repeats none.
 
         Raises:
-            GoneError: the same request made a command that has been deleted.
-            IdempotencyMismatchError: another request had this name.
-            ValidationError: it asks for a host that there is not.
-            StorageFullError: the disk has less room than is kept free.
+            GoneError: the same request created a command that has been deleted.
+            IdempotencyMismatchError: a different request used this Idempotency-Key.
+            ValidationError: there is no host of the name asked for.
+            StorageFullError: the disk has less free space than must be kept free.
             StoreUnavailableError: the database does not answer; see `Dispatcher.submit`.
         """
         if submission.host not in (None, self._transport.host):
             message = f"there is no host {submission.host}"
             raise ValidationError(FieldError("host", message))
-        if not self._room():
-            if made := await self._made_before(origin.request):
-                return made
-            message = "cannot take commands: the disk has less room than is kept free"
+        if not self._has_room():
+            if earlier := await self._find_earlier(origin.request):
+                return earlier
+            message = "cannot take commands: the disk has less free space than must be kept free"
             raise StorageFullError(message)
         stored = await self._dispatcher.submit(new_id(), submission, origin, rerun_of)
         if isinstance(stored, Command):
             return SubmitResult(stored, repeated=False)
         return await self._repeated(stored.command)
 
-    async def _made_before(self, request: RequestKey | None) -> SubmitResult | None:
-        """Return what the same request made earlier, None if it made nothing.
+    async def _find_earlier(self, request: RequestKey | None) -> SubmitResult | None:
+        """Return the command that the same request created earlier, None if it created none.
 
-        For what could not be made now: a request that was answered once is answered again.
+        A repeated request gets its answer even when a new command could not be created now.
         """
         if request is None:
             return None
@@ -172,39 +173,41 @@ class CommandService:
             raise IdempotencyMismatchError(request.key)
         return await self._repeated(kept.command)
 
-    async def _repeated(self, command: UUID) -> SubmitResult:
+    async def _repeated(self, command_id: UUID) -> SubmitResult:
         try:
-            return SubmitResult(await self._reader.run(command_store.find, command), repeated=True)
+            command = await self._reader.run(command_store.find, command_id)
         except UnknownCommandError as error:
-            raise GoneError(command) from error
+            raise GoneError(command_id) from error
+        return SubmitResult(command, repeated=True)
 
-    def _room(self) -> bool:
+    def _has_room(self) -> bool:
         now = time.monotonic()
-        if now - self._room_checked > _ROOM_CHECK_SECONDS:
-            self._room_checked = now
+        if now - self._disk_checked_at > _DISK_CHECK_SECONDS:
+            self._disk_checked_at = now
             disk = os.statvfs(self._data_dir)
-            self._has_room = disk.f_bavail * disk.f_frsize >= self._min_free_bytes
-        return self._has_room
+            self._disk_has_room = disk.f_bavail * disk.f_frsize >= self._min_free_bytes
+        return self._disk_has_room
 
-    async def get(self, command: str) -> Command:
+    async def get(self, command_id: str) -> Command:
         """Return a command.
 
         Raises:
-            UnknownCommandError: there is none of that id.
+            UnknownCommandError: there is no command with this id.
         """
-        return await self._reader.run(command_store.find, command_id(command))
+        return await self._reader.run(command_store.find, parse_command_id(command_id))
 
-    async def finished(self, command: Command, seconds: float) -> Command:
-        """Return a command once it is finished, or as it is when the time is over.
+    async def wait_until_finished(self, command: Command, seconds: float) -> Command:
+        """Return a command once it is finished, or as it is after some seconds.
 
         Args:
-            command: as it was seen last.
-            seconds: how long to wait; a shutdown ends it at once.
+            command: the command as it was read last.
+            seconds: how long to wait; a shutdown ends the wait at once.
         """
         try:
             return await self._wait_for_end(command, seconds)
         except (UnknownCommandError, StoreError):
-            # It is stored, which is what the answer says; only how it is now cannot be told.
+            # The command is stored, which is what the answer confirms. Its current status cannot
+            # be read, so the answer has the last one.
             return command
 
     async def _wait_for_end(self, command: Command, seconds: float) -> Command:
@@ -212,45 +215,52 @@ class CommandService:
             return command
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
-        look_at = clock() + FIRST_LOOK_SECONDS
-        with self._feed.subscription(command.id, FollowerKind.WAIT) as news:
+        read_at = clock() + FIRST_READ_SECONDS
+        with self._notifier.subscribe(command.id, FollowerKind.WAIT) as subscription:
             while True:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(min(look_at, deadline)):
-                        await news.wait()
-                # Before reading: what is committed after this wakes us again.
-                news.clear()
-                look_at = deadline
-                if news.end is not None and command.host is not None:
-                    # Nothing else of it has changed since: what is stored need not be read.
-                    return replace(command, status=news.end.status, outcome=news.end.outcome)
-                seen = await self._reader.run(command_store.find, command.id)
-                if seen.status.final or self._feed.draining or clock() >= deadline:
-                    return seen
+                    async with asyncio.timeout_at(min(read_at, deadline)):
+                        await subscription.wait()
+                # Clear before reading: a commit after this sets the subscription again.
+                subscription.clear()
+                read_at = deadline
+                if (end := subscription.end) is not None and command.host is not None:
+                    # Nothing else of the command has changed, so it need not be read.
+                    return replace(command, status=end.status, outcome=end.outcome)
+                current = await self._reader.run(command_store.find, command.id)
+                if current.status.final or self._notifier.draining or clock() >= deadline:
+                    return current
 
     async def page(self, wanted: Filter, limit: int, before: int | None) -> listing.Page:
-        """Return commands, newest first; see `store.listing.page`.
+        """Return commands, newest first; see `listing.page`.
 
-        A page that may have to go through everything is read as a scan: it ends after a bounded
-        time, perhaps without an item, and the next page goes on from there.
+        A page that may have to examine every command is read as a scan. It ends after a bounded
+        time, possibly without an item, and the next page continues from there.
         """
         if listing.is_cheap(wanted):
             return await self._reader.run(listing.page, wanted, limit, before)
         return await self._reader.scan(_scanned_page, wanted, limit, before)
 
-    async def stop(self, command: str, signal: str, grace_seconds: float | None) -> Command:
-        """Ask for a command to be stopped; the wish is durable when this returns.
+    async def stop(self, command_id: str, signal: str, grace_seconds: float | None) -> Command:
+        """Request that a command be stopped; the request is durable when this returns.
+
+        Args:
+            command_id: the command's id.
+            signal: name of the signal that its process group gets.
+            grace_seconds: time until SIGKILL; None: the command's own ``grace_seconds``.
 
         Returns:
             The command as it is now.
 
         Raises:
-            UnknownCommandError: there is none of that id.
-            AlreadyFinishedError: it has ended.
+            UnknownCommandError: there is no command with this id.
+            AlreadyFinishedError: the command has ended.
         """
-        request = requests.StopRequest(command_id(command), signal, grace_seconds, now_us())
+        request = requests.StopRequest(
+            parse_command_id(command_id), signal, grace_seconds, now_us()
+        )
         stored = self._writer.submit(requests.request_stop, request)
-        # Not after the await: whoever asked may have given up by the time it is stored.
+        # A callback, because this coroutine may be cancelled before the request is stored.
         stored.add_done_callback(lambda _: self._stop_stored(stored, request))
         result = await self._writer.patiently(stored)
         if isinstance(result, Exception):
@@ -271,29 +281,29 @@ class CommandService:
             grace = result.submission.grace_seconds
         self._dispatcher.stop(result.id, request.signal, grace)
 
-    async def rerun(self, command: str, origin: Origin) -> SubmitResult:
-        """Submit the same again; see `submit`.
+    async def rerun(self, command_id: str, origin: Origin) -> SubmitResult:
+        """Submit a command again; see `submit`.
 
         Raises:
-            UnknownCommandError: there is none of that id.
+            UnknownCommandError: there is no command with this id.
             StoreError: nothing is stored.
         """
         try:
-            again = await self.get(command)
+            command = await self.get(command_id)
         except UnknownCommandError:
-            if made := await self._made_before(origin.request):
-                return made
+            if earlier := await self._find_earlier(origin.request):
+                return earlier
             raise
-        return await self.submit(again.submission, origin, rerun_of=again.id)
+        return await self.submit(command.submission, origin, rerun_of=command.id)
 
-    async def delete(self, command: str) -> None:
+    async def delete(self, command_id: str) -> None:
         """Delete a finished command and its output.
 
         Raises:
-            UnknownCommandError: there is none of that id.
-            NotFinishedError: it has not ended.
+            UnknownCommandError: there is no command with this id.
+            NotFinishedError: the command has not ended.
         """
-        deletion = requests.Deletion(command_id(command), now_us())
+        deletion = requests.Deletion(parse_command_id(command_id), now_us())
         stored = self._writer.submit(requests.mark_deleted, deletion)
         stored.add_done_callback(lambda _: self._deletion_stored(stored, deletion))
         result = await self._writer.patiently(stored)
@@ -314,43 +324,43 @@ class CommandService:
         """Return all hosts."""
         return await self._reader.run(host_store.all_hosts)
 
-    async def handed_over(self) -> None:
-        """Wait until little of what was submitted waits to be sent to the keeper."""
+    async def wait_until_sent(self) -> None:
+        """Wait until the buffer of the connection to the keeper is nearly empty, at most 10 s."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(HAND_OVER_SECONDS):
+            async with asyncio.timeout(SEND_SECONDS):
                 await self._transport.drained()
 
     async def host_state(self) -> HostState:
-        """Return how this machine's keeper is.
+        """Return the state of this machine's keeper.
 
         Raises:
-            TimeoutError: it does not answer.
+            TimeoutError: the keeper does not answer.
         """
         return await self._transport.state()
 
     @property
     def takes_no_writes(self) -> bool:
-        """Whether the database took nothing when it was tried last."""
+        """Whether the database refused the last attempt to write."""
         return self._writer.unavailable is not None
 
     @property
     def recording_waits(self) -> str | None:
-        """Why what happens is not stored now, None while it is."""
+        """Why the journal is not being stored now, None while it is."""
         return self._recorder.waiting_for_store
 
     @property
     def running(self) -> int:
-        """How many commands are with the keeper."""
+        """The number of commands that the keeper has."""
         return self._dispatcher.running
 
 
-def command_id(text: str) -> UUID:
-    """Return the id that a path names.
+def parse_command_id(text: str) -> UUID:
+    """Return the command id in a path.
 
     Raises:
-        UnknownCommandError: there can be no such command.
+        UnknownCommandError: the text is not a valid id, so there is no such command.
     """
-    command = parse_id(text)
-    if command is None:
+    command_id = parse_id(text)
+    if command_id is None:
         raise UnknownCommandError(text[:80])
-    return command
+    return command_id

@@ -1,7 +1,7 @@
-"""The feed: wakes those who wait for news of a command, after the news is committed.
+"""Wakes requests that follow a command, after a change of it is committed.
 
-It carries no news itself: whoever is woken reads the store. Only an end is so short that it is
-handed to those who wait for one.
+A notification carries no data: the woken request reads the store. The exception is a command's
+last step, which is small and is passed to the requests that wait for the end.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from scriptservice.fleet.notifications import Step
 
 
 class FollowerKind(StrEnum):
-    """What somebody follows a command for."""
+    """What a request follows a command for."""
 
     OUTPUT = "output"
     EVENTS = "events"
@@ -22,77 +22,78 @@ class FollowerKind(StrEnum):
 
 
 class Subscription(asyncio.Event):
-    """Set when there is news for who holds it.
+    """An event that is set when the command changes; the subscriber clears it.
 
     Attributes:
-        end: the last step of the command, where that is the news and whoever told it knew.
+        end: the command's last step, if the last notification was its end and knew the step.
     """
 
     end: Step | None = None
 
 
 class Notifier:
-    """Who waits for which command, in this process.
+    """The subscriptions of this process, by command.
 
     Attributes:
-        followers: how many there are of each kind.
-        changes: how often there was news of any command.
-        draining: the service ends its scripts; who follows goes on, who waits is answered.
-        closing: the server ends.
+        followers: number of subscriptions, by kind.
+        changes: number of notifications so far, for any command.
+        draining: the service is shutting down: followers go on until their commands end, and
+            requests that wait for an end are answered.
+        closing: the server is ending: followers are cut off.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[UUID, dict[Subscription, FollowerKind]] = {}
+        self._subscriptions: dict[UUID, dict[Subscription, FollowerKind]] = {}
         self.followers = dict.fromkeys(FollowerKind, 0)
         self.changes = 0
         self.closing = False
         self.draining = False
 
     @contextmanager
-    def subscription(self, command: UUID, kind: FollowerKind) -> Iterator[Subscription]:
-        """Give an event that is set at each news of a command, and when the feed closes.
+    def subscribe(self, command_id: UUID, kind: FollowerKind) -> Iterator[Subscription]:
+        """Subscribe to a command's changes for the duration of a ``with`` block.
 
-        For who waits for its end, only at the news that may be that, and when the feed drains.
-        What is set stays so until it is cleared.
+        A subscription of the kind ``WAIT`` is only set when the command may have ended, or when
+        the notifier drains or closes; the others are set at every change and when it closes.
         """
-        event = Subscription()
+        subscription = Subscription()
         if self.closing:
-            event.set()
-        self._waiting.setdefault(command, {})[event] = kind
+            subscription.set()
+        self._subscriptions.setdefault(command_id, {})[subscription] = kind
         self.followers[kind] += 1
         try:
-            yield event
+            yield subscription
         finally:
             self.followers[kind] -= 1
-            waiting = self._waiting[command]
-            del waiting[event]
-            if not waiting:
-                del self._waiting[command]
+            others = self._subscriptions[command_id]
+            del others[subscription]
+            if not others:
+                del self._subscriptions[command_id]
 
     def notify(
-        self, commands: Iterable[UUID], *, ended: Mapping[UUID, Step | None] | None = None
+        self, command_ids: Iterable[UUID], *, ended: Mapping[UUID, Step | None] | None = None
     ) -> None:
-        """Wake those who wait for any of these.
+        """Wake the subscribers of commands.
 
         Args:
-            commands: of which there is news.
-            ended: those of them that may be at their end, and their last step where it is known;
-                all of them if that is not said.
+            command_ids: the commands that have changed.
+            ended: those of them that may have ended, each with its last step if that is known.
+                None: any of them may have ended.
         """
         self.changes += 1
-        for command in commands:
-            may_be_end = ended is None or command in ended
-            for event, kind in self._waiting.get(command, {}).items():
-                if may_be_end or kind is not FollowerKind.WAIT:
-                    event.end = ended.get(command) if ended else None
-                    event.set()
+        for command_id in command_ids:
+            may_have_ended = ended is None or command_id in ended
+            for subscription, kind in self._subscriptions.get(command_id, {}).items():
+                if may_have_ended or kind is not FollowerKind.WAIT:
+                    subscription.end = ended.get(command_id) if ended else None
+                    subscription.set()
 
     def drain(self) -> None:
-        """Wake everyone: the service ends, and who waits for an end is answered now."""
+        """Wake every subscriber: the service is shutting down."""
         self.draining = True
-        self.notify(list(self._waiting))
+        self.notify(list(self._subscriptions))
 
     def close(self) -> None:
-        """Wake everyone for the last time: the server ends."""
+        """Wake every subscriber for the last time: the server is ending."""
         self.closing = self.draining = True
-        self.notify(list(self._waiting))
+        self.notify(list(self._subscriptions))

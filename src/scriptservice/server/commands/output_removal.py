@@ -1,4 +1,4 @@
-"""Removes the output of deleted commands bit by bit, so that nobody waits behind a gigabyte."""
+"""Removes the output of deleted commands in small steps, so that no other write waits long."""
 
 import asyncio
 from functools import partial
@@ -7,14 +7,15 @@ from scriptservice.store.queries import requests
 from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 
-AGAIN_SECONDS = 1.0
+PAUSE_SECONDS = 1.0
+"""Between two tries while the database takes no writes."""
 
 
 class OutputRemover:
-    """Works off deleted commands in the background.
+    """Removes deleted commands in the background.
 
     Args:
-        writer: for removing.
+        writer: writes to the database.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -22,13 +23,16 @@ class OutputRemover:
         self._numbers: asyncio.Queue[int] = asyncio.Queue()
 
     def remove(self, number: int) -> None:
-        """Have a command removed that is marked as deleted; after a restart it is marked still."""
+        """Schedule the removal of a command that is marked as deleted.
+
+        After a restart the mark is still there, and the removal is scheduled again.
+        """
         self._numbers.put_nowait(number)
 
     async def run(self) -> None:
-        """Remove until cancelled."""
+        """Remove scheduled commands until cancelled."""
         while True:
             number = await self._numbers.get()
-            some = partial(self._writer.submit, requests.remove_some, number)
-            while not await until_stored(some, "removal_waits", again_seconds=AGAIN_SECONDS):
+            step = partial(self._writer.submit, requests.remove_some, number)
+            while not await until_stored(step, "removal_waits", again_seconds=PAUSE_SECONDS):
                 pass

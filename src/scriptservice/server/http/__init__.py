@@ -1,1 +1,1 @@
-"""HTTP below and beside the routes: connections, limits, layers, errors as answers."""
+"""HTTP apart from the routes: connections, limits, ASGI layers, errors as answers."""

@@ -1,31 +1,32 @@
-"""Room for large request bodies: all that are being read and acted upon share one budget.
+"""A memory budget that all large request bodies share.
 
-A body that finds no room is not read: its client waits, held back by the flow control of its
-connection, for a few seconds, then it is told to come back. First come, first served: a small one
-does not overtake a large one, which would never find room otherwise.
+If the budget has no room for a body, the body is not read: flow control holds its client back for
+some seconds, then the client gets 503 with Retry-After. First come, first served: a small body
+does not overtake a large one, which might never get room otherwise.
 
-A body keeps its room until it is stored; how long it may take to arrive is bounded in `punctual`.
+A body keeps its share until the request is stored. ``request_limits`` bounds how long a body may
+take to arrive.
 """
 
 import asyncio
 from collections import deque
 
-from scriptservice.server.http.client_protocol import LARGE_BODY_BYTES
 from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.http.request_limits import LARGE_BODY_BYTES
 
 BUDGET_BYTES = 32 << 20
 WAIT_SECONDS = 10.0
 
-MOST_WAITING = 64
-"""Each of them may have as much as one read of the loop in memory, 256 KiB."""
+MAX_WAITING = 64
+"""Each waiting body may hold one read of the event loop in memory, 256 KiB."""
 
 
 class BodyBudget:
-    """The bytes that large bodies may hold together.
+    """The number of bytes that large bodies may occupy together.
 
     Args:
-        limit: in bytes; at least that of the largest body.
-        wait_seconds: how long one waits for room.
+        limit: the budget in bytes, at least the size of the largest body.
+        wait_seconds: how long a body waits for room.
     """
 
     def __init__(self, limit: int = BUDGET_BYTES, wait_seconds: float = WAIT_SECONDS) -> None:
@@ -34,16 +35,16 @@ class BodyBudget:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, size: int) -> "BodyShare":
-        """Wait for room; return it.
+        """Wait for room and take it.
 
         Args:
-            size: in bytes.
+            size: the body's size in bytes.
 
         Raises:
-            ProblemError: there is none for too long.
+            ProblemError: there was no room in time, or too many bodies wait.
         """
         if self._waiting or size > self._free:
-            if len(self._waiting) >= MOST_WAITING:
+            if len(self._waiting) >= MAX_WAITING:
                 raise _no_room()
             await self._wait(size)
         else:
@@ -51,48 +52,48 @@ class BodyBudget:
         return BodyShare(self, size)
 
     async def _wait(self, size: int) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (size, turn)
+        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (size, admitted)
         self._waiting.append(entry)
         try:
-            await asyncio.wait({turn}, timeout=self._wait_seconds)
+            await asyncio.wait({admitted}, timeout=self._wait_seconds)
         except asyncio.CancelledError:
-            self._forget(entry)
+            self._leave_queue(entry)
             raise
-        if not turn.done():
-            self._forget(entry)
+        if not admitted.done():
+            self._leave_queue(entry)
             raise _no_room()
 
-    def _forget(self, entry: tuple[int, asyncio.Future[None]]) -> None:
-        size, turn = entry
-        if turn.done():
-            self.give_back(size)  # it was admitted in the same moment
+    def _leave_queue(self, entry: tuple[int, asyncio.Future[None]]) -> None:
+        size, admitted = entry
+        if admitted.done():
+            self.give_back(size)  # admitted and cancelled in the same turn of the loop
         else:
             self._waiting.remove(entry)
-            self._admit()  # a smaller one may have stood behind it
+            self._admit()  # a smaller body behind it may fit now
 
     def give_back(self, size: int) -> None:
-        """Let those that wait have room, in their order.
+        """Return room to the budget and admit waiting bodies in their order.
 
         Args:
-            size: in bytes.
+            size: the room in bytes.
         """
         self._free += size
         self._admit()
 
     def _admit(self) -> None:
         while self._waiting and self._waiting[0][0] <= self._free:
-            size, turn = self._waiting.popleft()
+            size, admitted = self._waiting.popleft()
             self._free -= size
-            turn.set_result(None)
+            admitted.set_result(None)
 
 
 class BodyShare:
-    """The room of one body.
+    """One body's share of the budget.
 
     Args:
-        budget: whose.
-        size: in bytes.
+        budget: the budget.
+        size: the share in bytes.
     """
 
     def __init__(self, budget: BodyBudget, size: int) -> None:
@@ -100,22 +101,22 @@ class BodyShare:
         self._size = size
 
     def shrink(self, size: int) -> None:
-        """Give back what is more than a size in bytes."""
+        """Reduce the share to a size in bytes; return the rest to the budget."""
         if size < self._size:
-            more, self._size = self._size - size, size
-            self._budget.give_back(more)
+            surplus, self._size = self._size - size, size
+            self._budget.give_back(surplus)
 
     def release(self) -> None:
-        """Give all of it back; again: nothing."""
+        """Return the whole share to the budget. A second call does nothing."""
         self.shrink(0)
 
 
 def is_large(size: int) -> bool:
-    """Return whether a body of a size in bytes needs room in the budget."""
+    """Return whether a body of this size in bytes needs a share of the budget."""
     return size > LARGE_BODY_BYTES
 
 
 def _no_room() -> ProblemError:
-    # What a client does about it is the same as for a store that is busy.
+    # The client's reaction is the same as for a busy database, so the problem type is too.
     detail = "cannot take so large a body now: others are being read; repeat the request"
     return ProblemError("store-unavailable", detail, headers={"Retry-After": "5"})

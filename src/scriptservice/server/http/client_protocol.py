@@ -1,14 +1,14 @@
-"""Connections whose clients have to get on with it, and hold little before they are known.
+"""Uvicorn's HTTP protocol with time-outs and limits for clients.
 
-Uvicorn alone waits for a request for ever, and keeps all that comes until then. Whoever connects
-and says nothing, sends headers for ever, or trickles a body, holds a descriptor and needs no token
-for that. Followers and whoever waits for an answer are left alone: they have said all that they
-have to say.
+Uvicorn alone waits for a request for ever and keeps everything that arrives until then. A client
+that connects and sends nothing, sends headers without end, or trickles a body would hold a
+descriptor without needing a token. Followers and requests that wait for an answer are left alone:
+they have sent all that they have to send.
 
-What arrives is fed to the parser in small pieces, for three reasons. It is counted before the
-parser keeps it: a header that never ends is kept inside the parser, which tells of it only at its
-end. Requests that are sent ahead of their answers wait as bytes, not as parsed requests. And the
-loop belongs to others between two pieces.
+What arrives is fed to the parser in small pieces, for three reasons. The bytes are counted before
+the parser keeps them: it keeps a header that never ends and reports it only at its end. Requests
+that are sent ahead of their answers wait as bytes instead of parsed requests. And other tasks can
+run between two pieces.
 """
 
 import asyncio
@@ -19,72 +19,60 @@ from typing import Any, NoReturn, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from scriptservice.server.http.connection_limits import ConnectionLimits
-from scriptservice.server.http.problem_responses import problem_response
-from scriptservice.server.http.response_headers import of_bare_answer
+from scriptservice.server.http.request_limits import (
+    BODY_RATE_BYTES,
+    BODY_SECONDS,
+    FRAMING_BYTES,
+    FRAMING_TOO_LARGE,
+    HAS_TRAILERS,
+    HEAD_BYTES,
+    HEAD_FIELDS,
+    HEAD_SECONDS,
+    HEAD_TOO_LARGE,
+    LARGE_BODY_BYTES,
+    LARGE_BODY_RATE_BYTES,
+    LINGER_BYTES,
+    LINGER_SECONDS,
+    NOT_HTTP,
+    UNREAD_BODY_BYTES,
+    BadRequest,
+)
 from scriptservice.server.http.write_coalescing import CoalescingTransport
-
-HEAD_SECONDS = 30.0
-"""From connecting, or from the first byte of a further request, to the end of its headers."""
-
-HEAD_BYTES = 64 << 10
-"""Of a request line and its headers, with whatever precedes them."""
-
-HEAD_FIELDS = 100
-
-BODY_SECONDS = 30.0
-"""From there to the end of its body, and a second more for each `BODY_RATE_BYTES` of it."""
-
-BODY_RATE_BYTES = 1024
-
-LARGE_BODY_BYTES = 256 << 10
-"""A longer body has to come faster: it takes room from others (see `body_budget`)."""
-
-LARGE_BODY_RATE_BYTES = 128 << 10
-
-FRAMING_BYTES = 16 << 10
-"""Of chunk sizes and extensions between two bytes of a body."""
 
 PIECE_BYTES = 1 << 10
 BODY_PIECE_BYTES = 16 << 10
-"""Fed to the parser at once. A KiB may be dozens of requests or hundreds of chunks; in a body
-whose length is known there is nothing to parse."""
+"""Most bytes that are fed to the parser at once. A KiB may hold dozens of requests or hundreds of
+chunks; in a body of known length there is nothing to parse."""
+
+PIECES_PER_TURN = 4
+"""Further pieces wait until other connections have had their turn."""
 
 REQUESTS_AHEAD = 16
-"""That wait for the answers to earlier ones; what else is sent ahead is not read."""
+"""Parsed requests that may wait for the answers to earlier ones; then reading pauses."""
 
-MUCH_BYTES = 16 << 10
-"""Of one read; no request for a page is as long."""
+LARGE_READ_BYTES = 16 << 10
+"""After a read of this size an unauthenticated client waits for its next turn. No request for a
+page is as long."""
 
-PIECES_AT_ONCE = 4
-"""More than these take turns with other connections."""
-
-UNREAD_BODY_BYTES = 64 << 20
-"""Of a body whose request has been answered already: dropped as it comes, so that a client that
-sends first and reads later finds the answer; a longer one is cut off."""
-
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 1 << 20
-"""After a refusal for which the connection is closed, for the same reason."""
-
-TICKS = 10
-"""Uvicorn's, ten a second, between two looks at all connections."""
+CHECK_TICKS = 10
+"""Uvicorn's ticks, ten a second, between two checks of all connections."""
 
 STALL_SECONDS = 2.0
-"""Between two looks there is hardly ever more, unless this process cannot run."""
+"""Between two checks there is hardly ever more time, unless this process cannot run."""
 
-_NOTHING = memoryview(b"")
+_EMPTY = memoryview(b"")
 
 
 class _RefusedError(Exception):
-    """Ends the parsing of a request that is refused; the parser hands it on as its own error."""
+    """Ends the parsing of a refused request; the parser raises its own error from this one."""
 
 
 class _Flow(FlowControl):
-    """Uvicorn's flow control of one connection, which leaves the reading to our protocol."""
+    """Uvicorn's flow control, except that `ClientProtocol` decides when to read."""
 
     def __init__(self, transport: asyncio.Transport, protocol: "ClientProtocol") -> None:
         super().__init__(transport)
@@ -97,29 +85,29 @@ class _Flow(FlowControl):
 
     def resume_reading(self) -> None:
         """See `FlowControl`."""
-        # Uvicorn asks for more with every answer, however many requests wait for theirs.
+        # Uvicorn resumes reading with every answer, however many requests wait for theirs.
         if self.read_paused and len(self._protocol.pipeline) < REQUESTS_AHEAD:
             self.read_paused = False
             self._protocol.flow_changed()
 
 
 class ClientProtocol(HttpToolsProtocol):
-    """Uvicorn's side of one connection, which knows when the client's next word is due.
+    """Uvicorn's protocol for one connection, with time-outs and limits.
 
     Args:
         config: uvicorn's.
         server_state: uvicorn's.
         app_state: uvicorn's.
         _loop: uvicorn's.
-        clients: all connections.
+        limits: the limits on all connections together.
 
     Attributes:
-        due: by the monotonic clock; infinite while it is not the client's turn to speak.
-        gathering: what it writes to.
-        held_bytes: what `ConnectionLimits` counts for it.
+        deadline: when the client must have sent the next part of its request, on the monotonic
+            clock in seconds; infinite while the client waits for the service.
+        held_bytes: see `LimitedConnection`.
     """
 
-    due = math.inf
+    deadline = math.inf
     held_bytes = 0
 
     def __init__(
@@ -129,92 +117,94 @@ class ClientProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        clients: ConnectionLimits,
+        limits: ConnectionLimits,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._clients = clients
-        self._known = False
-        self._refusal: tuple[str, str] | None = None
-        self._unread = _NOTHING
-        self._queued = False
+        self._limits = limits
+        self._authenticated = False
+        self._refusal: BadRequest | None = None
+        self._unparsed = _EMPTY
+        self._scheduled = False
         self._resting = False
         self._reading = True
-        self._droppable = -1  # bytes that are still dropped; negative: they are parsed
+        # Bytes of input that may still be discarded. Negative: input is parsed.
+        self._discardable = -1
         self._in_head = True
-        self._head_bytes = 0
-        self._counted = 0
+        self._head_bytes = 0  # fed to the parser since the last request
+        self._parsed_head_bytes = 0
         self._fields = 0
-        self._body_left: int | None = 0
+        self._body_left: int | None = 0  # None: chunked
         self._body_bytes = 0
-        self._body_rate = BODY_RATE_BYTES
+        self._body_rate_bytes = BODY_RATE_BYTES
         self._framing_bytes = 0
         self._last_chunk = False
 
-    # asyncio's side
+    # Called by asyncio
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
-        self.gathering = CoalescingTransport(transport, self.loop.call_soon)
-        super().connection_made(cast("asyncio.Transport", self.gathering))
+        self._coalescing = CoalescingTransport(transport, self.loop.call_soon)
+        super().connection_made(cast("asyncio.Transport", self._coalescing))
         self.flow = _Flow(self.transport, self)
-        self.due = time.monotonic() + HEAD_SECONDS
-        self._clients.joined(self)
+        self.deadline = time.monotonic() + HEAD_SECONDS
+        self._limits.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._unread = _NOTHING
-        self._clients.left(self)
-        self.gathering.lost()
+        self._unparsed = _EMPTY
+        self._limits.closed(self)
+        self._coalescing.discard()
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`; the loop closes the connection next."""
-        self.gathering.flush()
+        self._coalescing.flush()
         super().eof_received()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self._rest_after(len(data))
-        if self._droppable >= 0:
-            self._drop(len(data))
+        if self._discardable >= 0:
+            self._discard(len(data))
             return
         if self.timeout_keep_alive_task is not None:
-            # Uvicorn forgets the time-out between requests with the first byte, which may be an
+            # The first byte cancels uvicorn's time-out between requests, but it may belong to an
             # empty line that begins no request.
-            self.due = time.monotonic() + HEAD_SECONDS
-        self._unread = memoryview(data)
+            self.deadline = time.monotonic() + HEAD_SECONDS
+        self._unparsed = memoryview(data)
         self._feed()
 
     # Feeding the parser
 
-    def read_on(self) -> None:
-        """See `Connection`."""
-        self._queued = self._resting = False
-        if self._droppable >= 0:
-            self._read_if_wanted()
+    def continue_reading(self) -> None:
+        """See `LimitedConnection`."""
+        self._scheduled = self._resting = False
+        if self._discardable >= 0:
+            self._update_reading()
         else:
             self._feed()
 
     def flow_changed(self) -> None:
-        """Uvicorn has enough of what comes, or wants more."""
-        if self._unread and not self.flow.read_paused:
-            self._go_on_later()
-        self._read_if_wanted()
+        """Uvicorn paused or resumed reading."""
+        if self._unparsed and not self.flow.read_paused:
+            self._schedule()
+        self._update_reading()
 
     def _rest_after(self, size: int) -> None:
-        """Read no more of an unknown client that sends much before others had their turn."""
-        if size >= MUCH_BYTES and not self.is_known():
+        """After a large read of an unauthenticated client, read no more until its next turn."""
+        if size >= LARGE_READ_BYTES and not self.is_authenticated():
             self._resting = True
-            self._go_on_later()
-            self._read_if_wanted()
+            self._schedule()
+            self._update_reading()
 
-    def _go_on_later(self) -> None:
-        if not self._queued:
-            self._queued = True
-            self._clients.later(self)
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._limits.schedule(self)
 
-    def _read_if_wanted(self) -> None:
-        wanted = not (self.flow.read_paused or self._unread or self._resting)
+    def _update_reading(self) -> None:
+        """Pause or resume the transport, as far as that is needed."""
+        wanted = not (self.flow.read_paused or self._unparsed or self._resting)
         if wanted == self._reading or self.transport.is_closing():
             return
         self._reading = wanted
@@ -225,26 +215,26 @@ class ClientProtocol(HttpToolsProtocol):
 
     def _feed(self) -> None:
         """Feed the parser a few pieces, as long as uvicorn wants more."""
-        for _ in range(PIECES_AT_ONCE):
-            if not self._unread or self.flow.read_paused or self.transport.is_closing():
+        for _ in range(PIECES_PER_TURN):
+            if not self._unparsed or self.flow.read_paused or self.transport.is_closing():
                 break
             size = PIECE_BYTES
             if not self._in_head and self._body_left:
                 size = min(self._body_left, BODY_PIECE_BYTES)
-            piece, self._unread = self._unread[:size], self._unread[size:]
+            piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
             self._feed_piece(piece)
         else:
-            if self._unread and not self.flow.read_paused:
-                self._go_on_later()
+            if self._unparsed and not self.flow.read_paused:
+                self._schedule()
         if self.transport.is_closing():
-            self._unread = _NOTHING
-        elif self._unread and self.flow.read_paused:
-            # It may wait for long: what has been fed is not kept with it.
-            self._unread = memoryview(bytes(self._unread))
-        self._read_if_wanted()
-        waits = self._head_bytes if self._in_head else 0
-        held = 0 if self._droppable >= 0 else waits + len(self._unread)
-        self._clients.holds(self, 0 if held and self.is_known() else held)
+            self._unparsed = _EMPTY
+        elif self._unparsed and self.flow.read_paused:
+            # The rest may wait for long, so copy it: a view would keep the parsed bytes too.
+            self._unparsed = memoryview(bytes(self._unparsed))
+        self._update_reading()
+        head_bytes = self._head_bytes if self._in_head else 0
+        held = 0 if self._discardable >= 0 else head_bytes + len(self._unparsed)
+        self._limits.set_held_bytes(self, 0 if held and self.is_authenticated() else held)
 
     def _feed_piece(self, piece: memoryview) -> None:
         chunked = not self._in_head and self._body_left is None
@@ -254,51 +244,51 @@ class ClientProtocol(HttpToolsProtocol):
         elif chunked:
             self._framing_bytes += len(piece)
         super().data_received(cast("bytes", piece))
-        if self._droppable >= 0:
-            self._unread = _NOTHING
+        if self._discardable >= 0:
+            self._unparsed = _EMPTY
         elif self._in_head:
             if self._head_bytes > HEAD_BYTES:
-                self._refusal = _HEAD_TOO_LARGE
+                self._refusal = HEAD_TOO_LARGE
                 self.send_400_response("")
         elif chunked and self._framing_bytes > (
             2 if last_chunk and self._last_chunk else FRAMING_BYTES
         ):
-            self._refusal = _TRAILERS if last_chunk else _FRAMING
+            self._refusal = HAS_TRAILERS if last_chunk else FRAMING_TOO_LARGE
             self.send_400_response("")
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Drop what comes with a request that asks for another protocol: it is not HTTP."""
-        self._unread = _NOTHING
+        """Drop what follows a request for another protocol: it is not HTTP."""
+        self._unparsed = _EMPTY
         super()._unsupported_upgrade_warning()
 
-    # The parser's callbacks
+    # Called by the parser
 
     def on_message_begin(self) -> None:
-        """The first byte of a request is there."""
-        self.is_known()
+        """The first byte of a request arrived."""
+        self.is_authenticated()
         super().on_message_begin()
-        self._counted = self._fields = 0
-        self.due = time.monotonic() + HEAD_SECONDS
+        self._parsed_head_bytes = self._fields = 0
+        self.deadline = time.monotonic() + HEAD_SECONDS
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request's target is there."""
-        self._counted += len(url)
+        """A part of the request's target arrived."""
+        self._parsed_head_bytes += len(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header is there."""
+        """A header arrived."""
         if not self._in_head:
-            self._refuse(_TRAILERS)
-        self._counted += len(name) + len(value) + 4
+            self._refuse(HAS_TRAILERS)
+        self._parsed_head_bytes += len(name) + len(value) + 4
         self._fields += 1
         if self._fields > HEAD_FIELDS:
-            self._refuse(_HEAD_TOO_LARGE)
+            self._refuse(HEAD_TOO_LARGE)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The headers are there."""
-        if self._counted > HEAD_BYTES:
-            self._refuse(_HEAD_TOO_LARGE)
+        """The last header arrived."""
+        if self._parsed_head_bytes > HEAD_BYTES:
+            self._refuse(HEAD_TOO_LARGE)
         super().on_headers_complete()
         length = next((value for name, value in self.headers if name == b"content-length"), b"")
         chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
@@ -307,16 +297,16 @@ class ClientProtocol(HttpToolsProtocol):
         self._body_bytes = self._framing_bytes = 0
         self._last_chunk = False
         large = self._body_left is not None and self._body_left > LARGE_BODY_BYTES
-        self._body_rate = LARGE_BODY_RATE_BYTES if large else BODY_RATE_BYTES
-        self.due = time.monotonic() + BODY_SECONDS
+        self._body_rate_bytes = LARGE_BODY_RATE_BYTES if large else BODY_RATE_BYTES
+        self.deadline = time.monotonic() + BODY_SECONDS
 
     def on_chunk_header(self) -> None:
-        """The size of a chunk is there; if no byte of it follows, it is the last."""
+        """The size of a chunk arrived. If no byte of the chunk follows, it is the last one."""
         self._last_chunk = True
         self._framing_bytes = 0
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body is there."""
+        """A part of the body arrived."""
         self._last_chunk = False
         self._framing_bytes = 0
         self._body_bytes += len(body)
@@ -326,46 +316,46 @@ class ClientProtocol(HttpToolsProtocol):
             if self._body_bytes > UNREAD_BODY_BYTES:
                 self.transport.close()
             return
-        if self._body_rate == BODY_RATE_BYTES and self._body_bytes > LARGE_BODY_BYTES:
-            self._body_rate = LARGE_BODY_RATE_BYTES
-            self.due = time.monotonic() + BODY_SECONDS
-        self.due += len(body) / self._body_rate
+        if self._body_rate_bytes == BODY_RATE_BYTES and self._body_bytes > LARGE_BODY_BYTES:
+            self._body_rate_bytes = LARGE_BODY_RATE_BYTES
+            self.deadline = time.monotonic() + BODY_SECONDS
+        self.deadline += len(body) / self._body_rate_bytes
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """All of the request is there."""
+        """The end of the request arrived."""
         super().on_message_complete()
         self._in_head = True
         self._head_bytes = 0
-        # Uvicorn's time-out between requests began with the answer, and ended with what came since.
+        # Uvicorn's time-out between requests started with the answer, but later input cancelled it.
         answered = self.cycle.response_complete
-        self.due = time.monotonic() + self.timeout_keep_alive if answered else math.inf
+        self.deadline = time.monotonic() + self.timeout_keep_alive if answered else math.inf
 
     def on_response_complete(self) -> None:
         """See `HttpToolsProtocol`."""
         if not self._in_head and self.cycle.response_complete:
-            self.due = min(self.due, time.monotonic() + BODY_SECONDS)
+            self.deadline = min(self.deadline, time.monotonic() + BODY_SECONDS)
         super().on_response_complete()
 
-    # Refusing
+    # Refusing requests
 
-    def _refuse(self, refusal: tuple[str, str]) -> NoReturn:
+    def _refuse(self, refusal: BadRequest) -> NoReturn:
         self._refusal = refusal
         raise _RefusedError
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's
-        """Refuse what came, and close the connection once the client can have read why."""
-        self._unread = _NOTHING
-        self._droppable = LINGER_BYTES
+        """Refuse the request, and close the connection once the client could read the answer."""
+        self._unparsed = _EMPTY
+        self._discardable = LINGER_BYTES
         self.flow.resume_reading()
-        self.due = time.monotonic() + LINGER_SECONDS
+        self.deadline = time.monotonic() + LINGER_SECONDS
         cycle = self.cycle
         answering = cycle is not None and not cycle.response_complete
         if self._in_head and answering:
-            # The client would take this for the answer to an earlier request: those are answered,
-            # and then the connection is closed.
+            # The client would take the refusal for the answer to an earlier request. Answer the
+            # earlier ones, then close the connection.
             cycle.keep_alive = False
-            self.due = math.inf
+            self.deadline = math.inf
             return
         if not self._in_head and (cycle.response_started or self.pipeline):
             self.transport.close()
@@ -374,85 +364,67 @@ class ClientProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         self._unset_keepalive_if_required()
-        kind, detail = self._refusal or _NOT_HTTP
-        self.transport.write(_bare_answer(kind, detail, self.server_state.default_headers))
+        refusal = self._refusal or NOT_HTTP
+        self.transport.write(refusal.answer(self.server_state.default_headers))
         self.transport.write_eof()
 
-    def _drop(self, size: int) -> None:
-        self._droppable -= size
-        if self._droppable < 0:
-            self._droppable = 0
+    def _discard(self, size: int) -> None:
+        self._discardable -= size
+        if self._discardable < 0:
+            self._discardable = 0
             self.transport.abort()
 
-    # For those who look at all connections
+    # Called by ConnectionLimits and TimeoutCheck
 
-    def is_known(self) -> bool:
-        """See `Connection`."""
-        if not self._known and self.scope is not None:
-            self._known = self.scope["state"].get("token") is not None
-        return self._known
+    def is_authenticated(self) -> bool:
+        """See `LimitedConnection`."""
+        if not self._authenticated and self.scope is not None:
+            self._authenticated = self.scope["state"].get("token") is not None
+        return self._authenticated
 
     def waits_for_client(self) -> bool:
-        """See `Connection`."""
+        """See `LimitedConnection`."""
         if self.transport.is_closing():
             return False
-        return self.cycle is None or self.cycle.response_complete or self.due < math.inf
+        return self.cycle is None or self.cycle.response_complete or self.deadline < math.inf
 
-    def hang_up(self) -> None:
-        """See `Connection`."""
+    def abort(self) -> None:
+        """See `LimitedConnection`."""
         self.transport.abort()
 
-    def look(self, now: float) -> None:
-        """Hang up if the client is late.
+    def check_deadline(self, now: float) -> None:
+        """Close the connection if the client has missed its deadline.
 
         Args:
-            now: by the monotonic clock, in seconds.
+            now: the monotonic clock, in seconds.
         """
         if self.flow.read_paused:
-            # It is not listened to: an earlier request of its is being answered.
-            self.due = max(self.due, now + BODY_SECONDS)
-        elif now >= self.due and not self.transport.is_closing():
+            # The service is not reading, because an earlier request is being answered.
+            self.deadline = max(self.deadline, now + BODY_SECONDS)
+        elif now >= self.deadline and not self.transport.is_closing():
             if self.transport.get_write_buffer_size():
-                self.transport.abort()  # it does not read either
+                self.transport.abort()  # the client does not read either
             else:
                 self.transport.close()
 
 
-_HEAD_TOO_LARGE = (
-    "headers-too-large",
-    f"cannot take more than {HEAD_BYTES} bytes or {HEAD_FIELDS} fields of headers",
-)
-_TRAILERS = ("bad-request", "cannot take trailers behind a body in chunks: leave them out")
-_FRAMING = ("bad-request", "cannot take a body whose chunk sizes and extensions never end")
-_NOT_HTTP = ("bad-request", "cannot read the request: it is not HTTP/1.1")
-
-
-def _bare_answer(kind: str, detail: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return an answer that no application makes: what came is no request for one."""
-    response = problem_response(kind, detail, "/")
-    lines = [STATUS_LINE[response.status_code]]
-    headers = [*default_headers, *of_bare_answer(response.raw_headers)]
-    lines += [b"%s: %s\r\n" % each for each in headers]
-    return b"".join([*lines, b"connection: close\r\n\r\n", bytes(response.body)])
-
-
 class TimeoutCheck:
-    """Looks at all connections now and then, and hangs up on whoever is late."""
+    """Closes the connections whose clients have missed their deadlines."""
 
     def __init__(self) -> None:
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
 
-    def look(self, connections: Iterable[object]) -> None:
-        """Look at them; to be called about once a second.
+    def run(self, connections: Iterable[object]) -> None:
+        """Check all connections. Call this about once a second.
 
         Args:
             connections: of type `ClientProtocol`.
         """
         now = time.monotonic()
-        # Was this process stopped, or very busy? Then what was sent meanwhile was not read.
-        stalled_seconds = max(0.0, now - self._looked_at - STALL_SECONDS)
-        self._looked_at = now
+        # If this process was stopped or very busy, it has not read what clients sent meanwhile.
+        stalled_seconds = max(0.0, now - self._checked_at - STALL_SECONDS)
+        self._checked_at = now
         for each in list(connections):
             connection = cast("ClientProtocol", each)
-            connection.due += stalled_seconds
-            connection.look(now)
+            connection.deadline += stalled_seconds
+            connection.check_deadline(now)

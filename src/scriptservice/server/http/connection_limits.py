@@ -1,8 +1,8 @@
-"""What all connections may hold together: their number, and the bytes of clients not yet known.
+"""Limits on what all connections use together: their number, and the bytes of unfinished requests.
 
-A client is known once a request of its connection came with a valid token or session. Until then it
-costs an attacker nothing to connect, so that whatever such connections hold is bounded here, and
-taken from the oldest of them when there is no room. Known clients are never disturbed.
+A connection is authenticated once one of its requests came with a valid token or session. Until
+then it costs an attacker nothing, so the resources of such connections are bounded here: when they
+run out, the oldest unauthenticated connection is closed. Authenticated ones are never closed.
 """
 
 from collections import deque
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Protocol
 
-UNKNOWN_BYTES = 16 << 20
-"""What clients that are not known may have sent of unfinished requests, all together."""
+UNAUTHENTICATED_BYTES = 16 << 20
+"""Bytes of unfinished requests that all unauthenticated connections may hold together."""
 
 DEFAULT_CONNECTIONS = 10_000
 
@@ -20,40 +20,46 @@ OTHER_DESCRIPTORS = 200
 
 TURN_SECONDS = 0.0005
 REST_SECONDS = 0.002
-"""Long input of known clients is read for at most a turn, then everybody else has the loop for as
-long as a rest. Uvloop's timers have a resolution of one millisecond, so a shorter rest is none."""
+"""Long input of authenticated connections is read for at most a turn, then the event loop serves
+everything else for as long as a rest. Uvloop's timers have a resolution of one millisecond, so a
+shorter rest would be none."""
 
-UNKNOWN_TURNS = 2
-UNKNOWN_REST_SECONDS = 0.008
-"""Of unknown clients so many go on in a turn, each with at most one read of the loop, 256 KiB, and
-then all rest: 64 MiB a second. They are counted, since a turn does not see what a read costs.
+UNAUTHENTICATED_TURNS = 2
+UNAUTHENTICATED_REST_SECONDS = 0.008
+"""At most this many unauthenticated connections are read in a turn, each with at most one read of
+the loop, 256 KiB. Then all of them rest: 64 MiB a second. They are counted rather than timed,
+since the time of a turn does not include what the loop's read costs.
 """
 
 
 class LimitedConnection(Protocol):
-    """What is known here of a connection."""
+    """A connection, as `ConnectionLimits` sees it.
+
+    Attributes:
+        held_bytes: bytes of an unfinished request; set by `ConnectionLimits`.
+    """
 
     held_bytes: int
 
-    def is_known(self) -> bool:
-        """Return whether a request of it came with a valid token or session."""
+    def is_authenticated(self) -> bool:
+        """Return whether a request of this connection came with a valid token or session."""
 
     def waits_for_client(self) -> bool:
-        """Return whether it is the client's turn to speak, not ours to answer."""
+        """Return whether the client has to send something next, instead of being answered."""
 
-    def hang_up(self) -> None:
-        """Close it at once."""
+    def abort(self) -> None:
+        """Close the connection at once."""
 
-    def read_on(self) -> None:
-        """Go on with what it has sent, for a short while; call `ConnectionLimits.later` if more is left."""
+    def continue_reading(self) -> None:
+        """Process a bounded part of the input; call `ConnectionLimits.schedule` if more is left."""
 
 
 class ConnectionLimits:
-    """All connections of a server.
+    """The connections of a server.
 
     Args:
         limit: how many there may be.
-        call_later: the loop's.
+        call_later: the event loop's method.
 
     Attributes:
         on_full: called when no connection can be closed for a new one: accept no more.
@@ -66,44 +72,49 @@ class ConnectionLimits:
         self._number = 0
         self._full = False
         # Dictionaries keep the order of insertion: the first is the oldest.
-        self._unknown: dict[LimitedConnection, None] = {}
+        self._unauthenticated: dict[LimitedConnection, None] = {}
         self._holding: dict[LimitedConnection, None] = {}
         self._held_bytes = 0
-        self._unread: deque[LimitedConnection] = deque()
-        self._unread_unknown: deque[LimitedConnection] = deque()
-        self._scheduled = False
-        self._unknown_rest_until = 0.0
+        self._scheduled: deque[LimitedConnection] = deque()
+        self._scheduled_unauthenticated: deque[LimitedConnection] = deque()
+        self._timer_runs = False
+        self._unauthenticated_rest_until = 0.0
         self.on_full: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
 
-    def joined(self, connection: LimitedConnection) -> None:
-        """There is a new connection; if it is one too many, close that of an unknown client."""
+    def opened(self, connection: LimitedConnection) -> None:
+        """A connection was opened. If it is one too many, close an unauthenticated one."""
         self._number += 1
-        if self._number > self._limit and not self._hang_up_one(self._unknown) and not self._full:
+        if (
+            self._number > self._limit
+            and not self._abort_oldest(self._unauthenticated)
+            and not self._full
+        ):
             self._full = True
             self.on_full()
-        self._unknown[connection] = None
+        self._unauthenticated[connection] = None
 
-    def look(self) -> None:
-        """Make room if there is none for new connections; to be called about once a second."""
+    def make_room(self) -> None:
+        """While the server is full, close an unauthenticated connection; call once a second."""
         if self._full and self._number <= self._limit:
-            self._hang_up_one(self._unknown)
+            self._abort_oldest(self._unauthenticated)
 
-    def left(self, connection: LimitedConnection) -> None:
-        """A connection is closed."""
+    def closed(self, connection: LimitedConnection) -> None:
+        """A connection was closed."""
         self._number -= 1
-        self._unknown.pop(connection, None)
-        self.holds(connection, 0)
+        self._unauthenticated.pop(connection, None)
+        self.set_held_bytes(connection, 0)
         if self._full and self._number < self._limit:
             self._full = False
             self.on_room()
 
-    def holds(self, connection: LimitedConnection, size: int) -> None:
-        """Note what an unknown client has sent of a request that cannot be answered yet.
+    def set_held_bytes(self, connection: LimitedConnection, size: int) -> None:
+        """Set how much a connection holds of an unfinished request; make room if it is too much.
 
         Args:
-            connection: of the client.
-            size: in bytes; 0 once the request is complete, refused, or the client known.
+            connection: the connection.
+            size: the bytes held; 0 if the request is complete or refused, or if the connection
+                is authenticated.
         """
         if size == connection.held_bytes:
             return
@@ -113,50 +124,57 @@ class ConnectionLimits:
             self._holding.setdefault(connection)
         else:
             self._holding.pop(connection, None)
-        while self._held_bytes > UNKNOWN_BYTES and self._hang_up_one(self._holding):
+        while self._held_bytes > UNAUTHENTICATED_BYTES and self._abort_oldest(self._holding):
             pass
 
-    def _hang_up_one(self, candidates: dict[LimitedConnection, None]) -> bool:
-        """Close the oldest connection of an unknown client that is not being answered."""
+    def _abort_oldest(self, candidates: dict[LimitedConnection, None]) -> bool:
+        """Close the oldest unauthenticated connection that waits for its client, if there is one.
+
+        Returns:
+            Whether a connection was closed.
+        """
         for connection in list(candidates):
-            if connection.is_known():
-                self._unknown.pop(connection, None)
+            if connection.is_authenticated():
+                self._unauthenticated.pop(connection, None)
             elif connection.waits_for_client():
-                self._unknown.pop(connection, None)
-                self.holds(connection, 0)
-                connection.hang_up()
+                self._unauthenticated.pop(connection, None)
+                self.set_held_bytes(connection, 0)
+                connection.abort()
                 return True
         return False
 
     # Turns
 
-    def later(self, connection: LimitedConnection) -> None:
-        """Let a connection go on with its input once it is its turn: first come, first served."""
-        (self._unread if connection.is_known() else self._unread_unknown).append(connection)
-        if not self._scheduled:
-            self._scheduled = True
-            self._call_later(0, self._read_on)
+    def schedule(self, connection: LimitedConnection) -> None:
+        """Let a connection continue reading when its turn comes: first come, first served."""
+        if connection.is_authenticated():
+            self._scheduled.append(connection)
+        else:
+            self._scheduled_unauthenticated.append(connection)
+        if not self._timer_runs:
+            self._timer_runs = True
+            self._call_later(0, self._run_turn)
 
-    def _read_on(self) -> None:
-        began = perf_counter()
-        while self._unread and perf_counter() - began < TURN_SECONDS:
-            self._unread.popleft().read_on()
-        if began >= self._unknown_rest_until:
-            for _ in range(min(UNKNOWN_TURNS, len(self._unread_unknown))):
-                self._unread_unknown.popleft().read_on()
-            self._unknown_rest_until = began + UNKNOWN_REST_SECONDS
-        self._scheduled = bool(self._unread or self._unread_unknown)
-        if self._scheduled:
-            rest = REST_SECONDS if self._unread else UNKNOWN_REST_SECONDS
-            self._call_later(rest, self._read_on)
+    def _run_turn(self) -> None:
+        now = perf_counter()
+        while self._scheduled and perf_counter() - now < TURN_SECONDS:
+            self._scheduled.popleft().continue_reading()
+        if now >= self._unauthenticated_rest_until:
+            for _ in range(min(UNAUTHENTICATED_TURNS, len(self._scheduled_unauthenticated))):
+                self._scheduled_unauthenticated.popleft().continue_reading()
+            self._unauthenticated_rest_until = now + UNAUTHENTICATED_REST_SECONDS
+        self._timer_runs = bool(self._scheduled or self._scheduled_unauthenticated)
+        if self._timer_runs:
+            rest = REST_SECONDS if self._scheduled else UNAUTHENTICATED_REST_SECONDS
+            self._call_later(rest, self._run_turn)
 
 
-def connection_limit(wanted: int | None, descriptors: int) -> int:
+def connection_limit(configured: int | None, descriptors: int) -> int:
     """Return how many connections there may be.
 
     Args:
-        wanted: by the settings, None for the default.
-        descriptors: how many this process may have.
+        configured: the setting, None for the default.
+        descriptors: how many descriptors this process may have.
     """
     possible = max(descriptors - OTHER_DESCRIPTORS, descriptors // 2)
-    return min(DEFAULT_CONNECTIONS if wanted is None else wanted, possible)
+    return min(DEFAULT_CONNECTIONS if configured is None else configured, possible)

@@ -1,8 +1,8 @@
-"""Headers of every answer: what a browser may do with it.
+"""Headers of every answer that tell a browser what it may do with it.
 
-uvicorn adds `FIXED` to each answer, its own included, at the price of one list that is joined
-anyway. The policy on content differs: whoever makes something that needs more than nothing says
-so in its answer, and `DefaultHeaders` says it for all others.
+Uvicorn adds `FIXED` to each answer, its own ones included, at no extra cost: it joins a list of
+default headers anyway. The Content-Security-Policy differs from answer to answer: a route sets it
+if its answer needs permissions, and `DefaultHeaders` adds one without permissions to all others.
 """
 
 import base64
@@ -32,10 +32,10 @@ _NO_STORE = (b"cache-control", b"no-store")
 
 
 def style_policy(style: str) -> str:
-    """Return the policy of a document that has nothing but one style of its own.
+    """Return the policy of a document that uses one inline style and nothing else.
 
     Args:
-        style: text of its style element.
+        style: text of the style element.
     """
     hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
@@ -44,45 +44,45 @@ def style_policy(style: str) -> str:
     )
 
 
-def _unsaid(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the headers that an answer lacks."""
-    said = {name for name, _ in headers}
-    unsaid = []
-    if _NAME not in said:
-        unsaid.append(_NOTHING)
-    if b"cache-control" not in said:
-        # Caches keep away from Authorization by themselves, and not from cookies.
-        unsaid.append(_NO_STORE)
-    return unsaid
+def _missing(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the default headers that an answer does not set itself."""
+    names = {name for name, _ in headers}
+    missing = []
+    if _NAME not in names:
+        missing.append(_NOTHING)
+    if b"cache-control" not in names:
+        # Caches do not store answers to requests with Authorization, but those with cookies.
+        missing.append(_NO_STORE)
+    return missing
 
 
-def of_bare_answer(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the headers of an answer that does not pass through `DefaultHeaders`.
+def with_defaults(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return an answer's headers with the defaults added, as `DefaultHeaders` adds them.
 
     Args:
-        headers: that it has; names in lower case.
+        headers: the answer's headers; names in lower case.
     """
-    return [*headers, *_unsaid(headers)]
+    return [*headers, *_missing(headers)]
 
 
 class DefaultHeaders:
-    """The outermost ASGI layer: what an answer does not say of itself is no.
+    """The outermost ASGI layer, which adds restrictive headers where an answer sets none.
 
-    It may load and run nothing, and nobody may keep it.
+    By default an answer may load and run nothing, and no cache may store it.
 
     Args:
-        app: what is behind it.
+        app: the next layer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and see to the headers of its answer."""
+        """Pass a request on, and add the missing headers to its answer."""
 
-        async def with_policy(message: Message) -> None:
+        async def send_with_defaults(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"].extend(_unsaid(message["headers"]))
+                message["headers"].extend(_missing(message["headers"]))
             await send(message)
 
-        await self._app(scope, receive, with_policy)
+        await self._app(scope, receive, send_with_defaults)

@@ -1,4 +1,4 @@
-"""Answers that stream: sent as they come, ended when the client goes, never falsely complete."""
+"""Streamed answers, which end when the client disconnects and never falsely look complete."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,18 +9,18 @@ from starlette.types import Receive, Scope, Send
 
 
 class StreamCutError(Exception):
-    """A stream ends here though it is not complete: the server ends, or the command is gone."""
+    """A stream ends early, because the server ends or the command was deleted."""
 
 
 class StreamResponse(Response):
-    """Streams bytes, and notices at once when the client goes.
+    """An answer that streams bytes and stops as soon as the client disconnects.
 
     Args:
-        content: the bytes; raises `StreamCutError` where it ends too early: the connection is
-            then closed without the last chunk, so that nobody takes it for complete.
+        content: yields the bytes. If it raises `StreamCutError`, the connection is closed without
+            the last chunk, so that the client does not take the answer for complete.
         status_code: 200 or 206.
-        headers: with the length, if it is known.
-        media_type: of the bytes.
+        headers: the headers, with Content-Length if the length is known.
+        media_type: the media type of the bytes.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class StreamResponse(Response):
         self._content = content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send it, or as much of it as the client stays for."""
+        """Send the bytes until they end or the client disconnects."""
         sending = asyncio.ensure_future(self._send(send))
-        leaving = asyncio.ensure_future(_client_left(receive))
+        disconnected = asyncio.ensure_future(_disconnected(receive))
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sending, leaving):
+            for task in (sending, disconnected):
                 task.cancel()
         with suppress(asyncio.CancelledError, OSError):
             await sending
@@ -65,6 +65,6 @@ class StreamResponse(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _client_left(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

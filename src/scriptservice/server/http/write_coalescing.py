@@ -1,35 +1,37 @@
-"""A connection's writes of one turn of the loop, sent as one.
+"""Joins a connection's writes of one turn of the event loop.
 
-Uvicorn writes the head of an answer, then its body: two system calls, two packets, and a client
-that is woken for a head it can do nothing with. Here what is written waits for the rest of its
-turn; much is sent at once, since whoever writes is to learn that the client does not read.
+Uvicorn writes the head of an answer and then its body: two system calls, two packets, and a client
+that is woken for a head that it cannot use yet. Here a write waits for the end of the turn and is
+sent together with the others. Large writes are sent at once, so that the writer learns through
+flow control that a client does not read.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-AT_ONCE_BYTES = 16 << 10
-AS_IT_IS_BYTES = 1 << 20
+FLUSH_BYTES = 16 << 10
+"""Held writes of this size are sent at once."""
+
+JOIN_BYTES = 1 << 20
+"""Writes of this size are sent one by one: another copy costs more than another system call."""
 
 
 class CoalescingTransport:
-    """A transport that sends what is written to it in one turn together.
-
-    All else is the transport's own.
+    """A transport that joins the writes of one turn; everything else goes to the wrapped one.
 
     Args:
-        transport: of the connection.
-        later: calls a function in the loop's next turn.
+        transport: the connection's transport.
+        call_soon: calls a function in the loop's next turn.
     """
 
-    __slots__ = ("_held", "_held_bytes", "_later", "_transport")
+    __slots__ = ("_call_soon", "_held", "_held_bytes", "_transport")
 
     def __init__(
-        self, transport: asyncio.Transport, later: Callable[[Callable[[], None]], object]
+        self, transport: asyncio.Transport, call_soon: Callable[[Callable[[], None]], object]
     ) -> None:
         self._transport = transport
-        self._later = later
+        self._call_soon = call_soon
         self._held: list[bytes] = []
         self._held_bytes = 0
 
@@ -37,12 +39,12 @@ class CoalescingTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send data, in this turn or, if it is little, at its end."""
-        if not self._held and len(data) < AT_ONCE_BYTES:
-            self._later(self.flush)
+        """Send data: at once if much is held, else at the end of this turn."""
+        if not self._held and len(data) < FLUSH_BYTES:
+            self._call_soon(self.flush)
         self._held.append(data)
         self._held_bytes += len(data)
-        if self._held_bytes >= AT_ONCE_BYTES:
+        if self._held_bytes >= FLUSH_BYTES:
             self.flush()
 
     def get_write_buffer_size(self) -> int:
@@ -50,31 +52,30 @@ class CoalescingTransport:
         return self._held_bytes + self._transport.get_write_buffer_size()
 
     def write_eof(self) -> None:
-        """Say that nothing more comes, once everything is sent; go on listening."""
+        """Close the sending side once everything is sent; keep receiving."""
         self.flush()
         self._transport.write_eof()
 
     def close(self) -> None:
-        """Hang up once everything is sent."""
+        """Close the connection once everything is sent."""
         self.flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Hang up at once."""
-        self.lost()
+        """Close the connection at once."""
+        self.discard()
         self._transport.abort()
 
-    def lost(self) -> None:
-        """Forget what was not sent: nobody is there."""
+    def discard(self) -> None:
+        """Drop the held writes: the connection is lost."""
         self._held.clear()
         self._held_bytes = 0
 
     def flush(self) -> None:
-        """Send what was written, now."""
+        """Send the held writes now."""
         if not self._held:
             return
         held, size = self._held, self._held_bytes
         self._held, self._held_bytes = [], 0
-        # Joining is cheaper than another system call, and not than another copy of much.
-        for data in held if size >= AS_IT_IS_BYTES else [b"".join(held)]:
+        for data in held if size >= JOIN_BYTES else [b"".join(held)]:
             self._transport.write(data)

@@ -1,1 +1,1 @@
-"""The output of commands: ranges, tails and live event streams."""
+"""The output of commands: ranges of it, following it, and event streams."""

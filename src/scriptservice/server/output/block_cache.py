@@ -1,9 +1,11 @@
-"""Parts of output for those who follow it, read once for as many as want the same.
+"""A cache of recent output, which all followers share.
 
-Output only grows: what is stored at an offset never changes while its command is there. So what
-was read last is kept, within bounds that depend on neither output nor followers, and whoever
-finds its part here needs no thread and no look at the database. What is not here is read by one
-for all who ask at the same moment. Nothing here knows who follows.
+Output only grows: bytes that are stored at an offset do not change while their command exists. So
+the cache keeps the blocks that were read last, up to a size that depends neither on the amount of
+output nor on the number of followers. A follower whose bytes are cached needs neither a thread nor
+the database. Followers that miss the same block at the same time share one read.
+
+The cache does not know who follows.
 """
 
 import asyncio
@@ -20,28 +22,29 @@ from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import output as output_store
 from scriptservice.store.reader import Reader
 
-PART_BYTES = 64 << 10
-"""How much output is held in memory for one reader: a slow one keeps it until it is sent."""
+READ_BYTES = 64 << 10
+"""Most bytes that one read returns: a slow follower holds them in memory until they are sent."""
 
 BLOCK_BYTES = output_store.CHUNK_BYTES
-"""How much is read at once at most: a chunk is read whole, however little of it is wanted."""
+"""Most bytes that are read from the database at once. A chunk is always read whole."""
 
-KEPT_BYTES = 8 << 20
-"""How much is kept for whoever comes next, of all commands together."""
+CACHE_BYTES = 8 << 20
+"""Size of the cache, over all commands."""
 
 _BLOCK_OVERHEAD_BYTES = 1 << 10
-"""What a block counts besides its bytes: there may be many that have none."""
+"""Added to each block's size, so that the number of empty blocks is bounded too."""
 
 _Key = tuple[UUID, Stream, int]
+"""A command, one of its streams, and the number of a block in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOutput:
-    """Some stored output.
+    """The result of a read.
 
     Attributes:
-        data: from the offset on that was asked for; empty if nothing is stored there.
-        finished: whether there can be none beyond it; false is not the opposite.
+        data: bytes from the requested offset on; empty if none are stored there.
+        finished: True if no output can follow ``data``. False does not mean that more will come.
     """
 
     data: bytes
@@ -50,13 +53,13 @@ class StoredOutput:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """What is known of one block of output.
+    """The known part of one block of output.
 
     Attributes:
-        start: offset of the first byte that is known, which need not be the block's first.
-        data: what is stored from there on.
-        changes: how much news there had been when its end was looked for.
-        finished: whether there was no more to come.
+        start: offset of the first known byte, which may lie inside the block.
+        data: the bytes from there on.
+        changes: the notifier's ``changes`` when the block was read.
+        finished: whether no output could follow ``data``.
     """
 
     start: int
@@ -69,11 +72,11 @@ class _Block:
         return self.start + len(self.data)
 
     @property
-    def weight_bytes(self) -> int:
+    def size_bytes(self) -> int:
         return len(self.data) + _BLOCK_OVERHEAD_BYTES
 
-    def after(self, earlier: "_Block | None") -> "_Block":
-        """Return this and what is known of the same block already, if they meet."""
+    def merged_with(self, earlier: "_Block | None") -> "_Block":
+        """Return this block, extended by the earlier known part if the two are contiguous."""
         if earlier is None or not earlier.start < self.start <= earlier.end:
             return self
         data = earlier.data[: self.start - earlier.start] + self.data
@@ -81,70 +84,73 @@ class _Block:
 
 
 class BlockCache:
-    """Gives parts of output.
+    """Reads output through a cache.
 
     Args:
-        reader: of the store.
-        feed: says whether there was news.
+        reader: reads from the database.
+        notifier: counts the notifications; tells whether a cached end may be out of date.
+
+    Attributes:
+        cached_bytes: the size of all cached blocks.
     """
 
-    def __init__(self, reader: Reader, feed: Notifier) -> None:
+    def __init__(self, reader: Reader, notifier: Notifier) -> None:
         self._reader = reader
-        self._feed = feed
+        self._notifier = notifier
         self._blocks: OrderedDict[_Key, _Block] = OrderedDict()
         self._reading: dict[tuple[_Key, int, int], asyncio.Future[_Block]] = {}
-        self.kept_bytes = 0
+        self.cached_bytes = 0
 
-    async def part(self, command: UUID, stream: Stream, start: int, end: int) -> StoredOutput:
-        """Return stored output from an offset on, a part of bounded size.
+    async def read(self, command_id: UUID, stream: Stream, start: int, end: int) -> StoredOutput:
+        """Return stored output from an offset on, at most `READ_BYTES`.
 
         Args:
-            command: whose.
-            stream: whose offsets are meant.
-            start: the first byte's offset.
-            end: the offset behind the last byte that is wanted.
+            command_id: the command.
+            stream: the stream that the offsets refer to.
+            start: offset of the first byte.
+            end: offset behind the last byte that is wanted.
 
         Raises:
-            UnknownCommandError: there is none of that id; what is kept may still be given for a
-                moment if it was deleted elsewhere.
-            StoreError: it cannot be read now.
-        StreamCutError: what should be stored there is not.
+            UnknownCommandError: there is no command with this id. If another process deleted it,
+                cached output may still be returned for a moment.
+            StoreError: the output cannot be read now.
+            StreamCutError: output that should be stored is missing.
         """
-        key = (command, stream, start // BLOCK_BYTES)
+        key = (command_id, stream, start // BLOCK_BYTES)
         block = self._blocks.get(key)
-        if block is not None and self._tells(block, start):
+        if block is not None and self._covers(block, start):
             self._blocks.move_to_end(key)
-            # One that gets all it wants here waits for nothing, and others are to have a turn.
+            # A follower that finds everything here never waits: yield to other tasks.
             await asyncio.sleep(0)
         else:
-            block = await self._read(key, start)
+            block = await self._read_block(key, start)
         first = start - block.start
-        data = block.data[first : first + min(PART_BYTES, end - start)]
+        data = block.data[first : first + min(READ_BYTES, end - start)]
         return StoredOutput(data, block.finished and start + len(data) == block.end)
 
-    def _tells(self, block: _Block, start: int) -> bool:
-        """Whether a block says what is stored at an offset, or that nothing is."""
+    def _covers(self, block: _Block, start: int) -> bool:
+        """Return whether a block tells what is stored at an offset, or that nothing is."""
         if block.start <= start < block.end:
             return True
-        # What is committed after its end was looked for is news, and there was none.
-        return start == block.end and (block.finished or block.changes == self._feed.changes)
+        # Every commit is followed by a notification. Without one, the block's end is current.
+        return start == block.end and (block.finished or block.changes == self._notifier.changes)
 
-    async def _read(self, key: _Key, start: int) -> _Block:
-        """Return a block from an offset on; those who ask the same at the same time share it."""
-        # One that began before the last news may not see it, and who was woken by that news is
-        # not woken again.
-        wanted = (key, start, self._feed.changes)
+    async def _read_block(self, key: _Key, start: int) -> _Block:
+        """Return a block from an offset on; share the read with others that want the same."""
+        # Only reads that began after the last notification are shared: an earlier one may not see
+        # that change, and a follower that the notification woke is not woken again.
+        wanted = (key, start, self._notifier.changes)
         reading = self._reading.get(wanted)
         if reading is None:
             reading = asyncio.ensure_future(self._reader.run(_block, *wanted))
             self._reading[wanted] = reading
-            reading.add_done_callback(lambda done: self._was_read(wanted, done))
+            reading.add_done_callback(lambda done: self._block_read(wanted, done))
         return await asyncio.shield(reading)
 
-    def _was_read(self, wanted: tuple[_Key, int, int], reading: "asyncio.Future[_Block]") -> None:
+    def _block_read(self, wanted: tuple[_Key, int, int], reading: "asyncio.Future[_Block]") -> None:
         failed = reading.cancelled() or reading.exception() is not None
         if self._reading.get(wanted) is not reading:
-            return  # its command was deleted meanwhile
+            return  # the command was deleted meanwhile
         del self._reading[wanted]
         if not failed:
             self._keep(wanted[0], reading.result())
@@ -152,28 +158,28 @@ class BlockCache:
     def _keep(self, key: _Key, block: _Block) -> None:
         earlier = self._blocks.pop(key, None)
         if earlier is not None:
-            self.kept_bytes -= earlier.weight_bytes
-            block = block.after(earlier)
+            self.cached_bytes -= earlier.size_bytes
+            block = block.merged_with(earlier)
         self._blocks[key] = block
-        self.kept_bytes += block.weight_bytes
-        while self.kept_bytes > KEPT_BYTES:
+        self.cached_bytes += block.size_bytes
+        while self.cached_bytes > CACHE_BYTES:
             _, oldest = self._blocks.popitem(last=False)
-            self.kept_bytes -= oldest.weight_bytes
+            self.cached_bytes -= oldest.size_bytes
 
-    def forget(self, command: UUID) -> None:
-        """Give no more of a command that was deleted: the next who asks is told that."""
-        for key in [key for key in self._blocks if key[0] == command]:
-            self.kept_bytes -= self._blocks.pop(key).weight_bytes
-        for wanted in [wanted for wanted in self._reading if wanted[0][0] == command]:
+    def forget(self, command_id: UUID) -> None:
+        """Drop the output of a deleted command: the next read of it raises UnknownCommandError."""
+        for key in [key for key in self._blocks if key[0] == command_id]:
+            self.cached_bytes -= self._blocks.pop(key).size_bytes
+        for wanted in [wanted for wanted in self._reading if wanted[0][0] == command_id]:
             del self._reading[wanted]
 
 
 def _block(connection: Connection, key: _Key, start: int, changes: int) -> _Block:
-    command, stream, number = key
-    extent = command_store.extent(connection, command)
+    command_id, stream, number = key
+    extent = command_store.extent(connection, command_id)
     size = extent.size(stream)
-    upto = min(size, (number + 1) * BLOCK_BYTES)
-    data = output_store.read(connection, extent.number, stream, start, upto)
-    if start < upto and not data:
+    end = min(size, (number + 1) * BLOCK_BYTES)
+    data = output_store.read(connection, extent.number, stream, start, end)
+    if start < end and not data:
         raise StreamCutError
     return _Block(start, data, changes, extent.finished and start + len(data) >= size)

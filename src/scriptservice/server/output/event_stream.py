@@ -1,7 +1,7 @@
-"""A command's event stream: its status, its output, its end, from any position on.
+"""A command's event stream: its status, its output and its end, from any position on.
 
-Followers read the store by position after they are woken; nothing is kept for them. Those who
-wait at the same place at the same moment share one read.
+A follower that is woken reads the store from its position on; nothing is kept for it in memory.
+Followers that are at the same position at the same time share one read.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from scriptservice.errors import FieldError, StoreError, UnknownCommandError, ValidationError
 from scriptservice.model import Command, Status
-from scriptservice.server.commands.command_service import command_id
+from scriptservice.server.commands.command_service import parse_command_id
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.output.sse_frames import (
     ADJACENT_MICROSECONDS,
@@ -28,22 +28,24 @@ from scriptservice.store.queries import output as output_store
 from scriptservice.store.queries.journal_changes import Chunk
 from scriptservice.store.reader import Reader
 
-PART_BYTES = 32 << 10
+READ_BYTES = 32 << 10
 COMMENT_SECONDS = 15.0
 COALESCE_SECONDS = 0.01
-STORE_SECONDS = 0.5
+PAUSE_SECONDS = 0.5
+"""Between two reads while the database does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class _News:
-    """What is new since a position.
+class _Update:
+    """What is new since a position and a status.
 
     Attributes:
-        command: None while its status is the one that is known; without its script.
-        final: the same once it is final and this is all of its output.
-        chunks: output from the position on, a bounded part.
+        command: the command without its script; None if its status has not changed.
+        final: the command without its script, once it is final and ``chunks`` is the last of its
+            output; else None.
+        chunks: output from the position on, about `READ_BYTES`.
         end: position behind all stored output.
-        finished: whether its status is final.
+        finished: whether the command's status is final.
     """
 
     command: Command | None
@@ -57,87 +59,95 @@ class EventStreams:
     """Makes event streams.
 
     Args:
-        reader: of the store.
-        feed: wakes.
+        reader: reads from the database.
+        notifier: wakes followers.
     """
 
-    def __init__(self, reader: Reader, feed: Notifier) -> None:
+    def __init__(self, reader: Reader, notifier: Notifier) -> None:
         self._reader = reader
-        self._feed = feed
-        self._reading: dict[tuple[int, UUID, Status | None, int], asyncio.Future[_News]] = {}
+        self._notifier = notifier
+        self._reading: dict[tuple[int, UUID, Status | None, int], asyncio.Future[_Update]] = {}
 
-    async def stream(self, command: str, after: int, asked_by: str) -> AsyncIterator[bytes]:
+    async def stream(self, command_id: str, after: int, field: str) -> AsyncIterator[bytes]:
         """Return a command's event stream from a position on.
 
         Args:
-            command: its id.
+            command_id: the command's id.
             after: the position.
-            asked_by: the field that says so.
+            field: the parameter or header that gave the position, for the error.
 
         Raises:
-            UnknownCommandError: there is no command of that id.
-            ValidationError: the position lies beyond its output.
+            UnknownCommandError: there is no command with this id.
+            ValidationError: the position lies beyond the command's output.
         """
-        identifier = command_id(command)
+        identifier = parse_command_id(command_id)
         extent = await self._reader.run(command_store.extent, identifier)
         if after > extent.stdout_bytes + extent.stderr_bytes:
-            raise ValidationError(FieldError(asked_by, "lies beyond the output"))
+            raise ValidationError(FieldError(field, "lies beyond the output"))
         return self._frames(identifier, after)
 
-    async def _frames(self, command: UUID, position: int) -> AsyncIterator[bytes]:
-        """Yield frames from a position on until the end, or until the server or the command goes.
+    async def _frames(self, command_id: UUID, position: int) -> AsyncIterator[bytes]:
+        """Yield frames from a position on, until the command or the server ends.
 
         Args:
-            command: whose.
-            position: of the first byte of output that is wanted.
+            command_id: the command.
+            position: position of the first byte of output that is wanted.
         """
-        place = _Place(position)
+        follower = _FollowerState(position)
         yield RETRY
-        with self._feed.subscription(command, FollowerKind.EVENTS) as wake:
-            while not place.ended:
-                # Before reading: what is committed after this wakes us again.
-                wake.clear()
+        with self._notifier.subscribe(command_id, FollowerKind.EVENTS) as subscription:
+            while not follower.ended:
+                # Clear before reading: a commit after this sets the subscription again.
+                subscription.clear()
                 try:
-                    news = await self._read(command, place.status, place.position)
+                    update = await self._read(command_id, follower.status, follower.position)
                 except UnknownCommandError:
                     return
                 except StoreError:
-                    if self._feed.closing:
+                    if self._notifier.closing:
                         return
                     yield COMMENT
-                    await asyncio.sleep(STORE_SECONDS)  # it goes on when the database is back
+                    await asyncio.sleep(PAUSE_SECONDS)
                     continue
-                if data := place.advance(news):
+                if data := follower.advance(update):
                     yield data
-                if self._feed.closing:
+                if self._notifier.closing:
                     return
-                if place.ended or place.position + place.held_bytes < news.end:
+                if follower.ended or follower.position + follower.held_bytes < update.end:
                     continue
-                if not await _woken(wake, place.patience()):
-                    if not place.held_bytes:
+                if not await _is_set_within(subscription, follower.idle_seconds()):
+                    if not follower.held_bytes:
                         yield COMMENT
                 elif data:
-                    # More is likely to follow at once: together it is fewer, larger events.
+                    # More output is likely to follow at once: send it in fewer, larger events.
                     await asyncio.sleep(COALESCE_SECONDS)
 
-    async def _read(self, command: UUID, status: Status | None, position: int) -> _News:
-        """Return what is new; those who ask the same at the same time share the answer."""
-        # One that began before the last news may not see it, and who was woken by that news is
-        # not woken again.
-        key = (self._feed.changes, command, status, position)
+    async def _read(self, command_id: UUID, status: Status | None, position: int) -> _Update:
+        """Return what is new; share the read with followers that want the same."""
+        # Only reads that began after the last notification are shared: an earlier one may not see
+        # that change, and a follower that the notification woke is not woken again.
+        key = (self._notifier.changes, command_id, status, position)
         reading = self._reading.get(key)
         if reading is None:
-            reading = asyncio.ensure_future(self._reader.run(_news, command, status, position))
+            reading = asyncio.ensure_future(
+                self._reader.run(_read_update, command_id, status, position)
+            )
             self._reading[key] = reading
             reading.add_done_callback(lambda _: self._reading.pop(key, None))
         return await asyncio.shield(reading)
 
 
-class _Place:
-    """Where one follower is, and what it has been told.
+class _FollowerState:
+    """What one follower has been sent.
 
     Args:
-        position: of the first byte it wants.
+        position: position of the first byte that the follower wants.
+
+    Attributes:
+        position: position behind the output that was sent.
+        status: the status that was sent last, None before the first.
+        ended: whether the ``end`` event was sent.
+        held_bytes: bytes behind the position that are held back: the beginning of a character.
     """
 
     def __init__(self, position: int) -> None:
@@ -148,68 +158,71 @@ class _Place:
         self._hold_until: float | None = None
         self._clock = asyncio.get_running_loop().time
 
-    def advance(self, news: _News) -> bytes:
-        """Return the frames that tell what is new, and be where they end."""
-        parts: list[bytes] = []
-        if news.command is not None and (self.status is None or not news.finished):
-            parts.append(command_frame("status", news.command, self.position))
-        frames = output_frames(news.chunks, self.position, hold=self._may_hold(news))
-        parts.append(frames.data)
-        self._hold(frames, news)
-        if news.finished and self.position >= news.end and news.final is not None:
-            if self.status not in (None, news.final.status):
-                parts.append(command_frame("status", news.final, self.position))
-            parts.append(command_frame("end", news.final, self.position))
+    def advance(self, update: _Update) -> bytes:
+        """Return the frames for an update and move behind them."""
+        frames: list[bytes] = []
+        if update.command is not None and (self.status is None or not update.finished):
+            frames.append(command_frame("status", update.command, self.position))
+        output = output_frames(update.chunks, self.position, hold=self._may_hold(update))
+        frames.append(output.data)
+        self._hold(output, update)
+        if update.finished and self.position >= update.end and update.final is not None:
+            if self.status not in (None, update.final.status):
+                frames.append(command_frame("status", update.final, self.position))
+            frames.append(command_frame("end", update.final, self.position))
             self.ended = True
-        elif news.command is not None and (self.status is None or not news.finished):
-            self.status = news.command.status
-        return b"".join(parts)
+        elif update.command is not None and (self.status is None or not update.finished):
+            self.status = update.command.status
+        return b"".join(frames)
 
-    def _may_hold(self, news: _News) -> bool:
-        """Whether the beginning of a character may wait for its rest."""
-        read_to = news.chunks[-1].position + len(news.chunks[-1].data) if news.chunks else 0
-        if read_to < news.end:
+    def _may_hold(self, update: _Update) -> bool:
+        """Return whether the beginning of a character may wait for its remaining bytes."""
+        chunks = update.chunks
+        read_to = chunks[-1].position + len(chunks[-1].data) if chunks else 0
+        if read_to < update.end:
             return True
         expired = self._hold_until is not None and self._clock() >= self._hold_until
-        return not news.finished and not expired
+        return not update.finished and not expired
 
-    def _hold(self, frames: OutputFrames, news: _News) -> None:
-        if frames.position > self.position or not frames.held_bytes:
+    def _hold(self, output: OutputFrames, update: _Update) -> None:
+        if output.position > self.position or not output.held_bytes:
             self._hold_until = None
-        self.position, self.held_bytes = frames.position, frames.held_bytes
-        waits = self.held_bytes and self.position + self.held_bytes >= news.end
+        self.position, self.held_bytes = output.position, output.held_bytes
+        waits = self.held_bytes and self.position + self.held_bytes >= update.end
         if waits and self._hold_until is None:
             self._hold_until = self._clock() + ADJACENT_MICROSECONDS / 1e6
 
-    def patience(self) -> float:
-        """Return for how many seconds nothing need be said."""
+    def idle_seconds(self) -> float:
+        """Return how long nothing needs to be sent unless the command changes."""
         if self._hold_until is None:
             return COMMENT_SECONDS
         return max(0.0, self._hold_until - self._clock())
 
 
-async def _woken(wake: asyncio.Event, seconds: float) -> bool:
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):
-            await wake.wait()
+            await event.wait()
     except TimeoutError:
         return False
     return True
 
 
-def _news(connection: Connection, command: UUID, status: Status | None, position: int) -> _News:
-    extent = command_store.extent(connection, command)
+def _read_update(
+    connection: Connection, command_id: UUID, status: Status | None, position: int
+) -> _Update:
+    extent = command_store.extent(connection, command_id)
     end = extent.stdout_bytes + extent.stderr_bytes
-    chunks = output_store.chunks(connection, extent.number, position, position + PART_BYTES)
+    chunks = output_store.chunks(connection, extent.number, position, position + READ_BYTES)
     read_to = chunks[-1].position + len(chunks[-1].data) if chunks else position
     last = extent.finished and read_to >= end
     changed = status is not extent.status
-    found: Command | None = None
+    command: Command | None = None
     if changed or last:
-        found = command_store.find_without_script(connection, command)
-    return _News(
-        command=found if changed else None,
-        final=found if last else None,
+        command = command_store.find_without_script(connection, command_id)
+    return _Update(
+        command=command if changed else None,
+        final=command if last else None,
         chunks=tuple(chunks),
         end=end,
         finished=extent.finished,

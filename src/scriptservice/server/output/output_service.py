@@ -1,6 +1,6 @@
-"""What can be done with the output of commands: its range, its tail, its bytes, live or not.
+"""Reads the output of commands: a range, the last bytes or lines, or the output as it grows.
 
-Called by the routes; knows nothing of HTTP. Event streams are made in ``event_stream``.
+The routes call this; nothing here knows HTTP. Event streams are made in ``event_stream``.
 """
 
 from collections.abc import AsyncIterator
@@ -9,10 +9,10 @@ from functools import partial
 
 from scriptservice.errors import StoreError, UnknownCommandError
 from scriptservice.model import Stream
-from scriptservice.server.commands.command_service import command_id
+from scriptservice.server.commands.command_service import parse_command_id
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.http.streaming import StreamCutError
-from scriptservice.server.output.block_cache import PART_BYTES, BlockCache
+from scriptservice.server.output.block_cache import READ_BYTES, BlockCache
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import output as output_store
 from scriptservice.store.reader import Reader
@@ -21,14 +21,14 @@ from scriptservice.store.until_stored import until_stored
 
 @dataclass(frozen=True, slots=True)
 class OutputRange:
-    """A range of output.
+    """A range of a command's output.
 
     Attributes:
-        extent: what there was when it was asked for.
-        stream: whose offsets are meant.
-        start: offset of its first byte.
-        end: offset behind its last byte; None: where the command ends.
-        size: bytes of that stream that were known.
+        extent: how much output there was when the range was requested.
+        stream: the stream that the offsets refer to.
+        start: offset of the first byte.
+        end: offset behind the last byte; None: the range ends with the command.
+        size: size in bytes of the stream when the range was requested.
     """
 
     extent: command_store.Extent
@@ -39,94 +39,105 @@ class OutputRange:
 
 
 class OutputService:
-    """The output of all commands.
+    """Reads the output of commands.
 
     Args:
-        reader: for reading.
-        feed: news of commands.
-        parts: gives output to those who follow it.
+        reader: reads from the database.
+        notifier: wakes followers.
+        cache: reads output for followers.
     """
 
-    def __init__(self, reader: Reader, feed: Notifier, parts: BlockCache) -> None:
+    def __init__(self, reader: Reader, notifier: Notifier, cache: BlockCache) -> None:
         self._reader = reader
-        self._feed = feed
-        self._parts = parts
+        self._notifier = notifier
+        self._cache = cache
 
-    async def window(
-        self, command: str, stream: Stream, *, offset: int, limit: int | None
+    async def range_from(
+        self, command_id: str, stream: Stream, *, offset: int, limit: int | None
     ) -> OutputRange:
         """Return the range of a command's output from an offset on.
 
+        Args:
+            command_id: the command's id.
+            stream: the stream that the offset refers to.
+            offset: offset of the first byte.
+            limit: most bytes in the range, None for no limit.
+
         Raises:
-            UnknownCommandError: there is none of that id.
+            UnknownCommandError: there is no command with this id.
         """
-        extent = await self._reader.run(command_store.extent, command_id(command))
+        extent = await self._reader.run(command_store.extent, parse_command_id(command_id))
         end = None if limit is None else offset + limit
         return OutputRange(extent, stream, offset, end, extent.size(stream))
 
-    async def tail(self, command: str, stream: Stream, count: int, *, lines: bool) -> OutputRange:
+    async def tail(
+        self, command_id: str, stream: Stream, count: int, *, lines: bool
+    ) -> OutputRange:
         """Return the range of the last bytes or lines of a command's output.
 
         Raises:
-            UnknownCommandError: there is none of that id.
+            UnknownCommandError: there is no command with this id.
         """
-        extent = await self._reader.run(command_store.extent, command_id(command))
+        extent = await self._reader.run(command_store.extent, parse_command_id(command_id))
         size = extent.size(stream)
         start = max(0, size - count)
         if lines:
             last = output_store.LastLines(extent.number, stream, size, count)
             while last.start is None:
-                # Each step waits its turn: there may be much to look through.
+                # Many steps may be needed: queue each one behind other reads.
                 await self._reader.run(last.step)
             start = last.start
         return OutputRange(extent, stream, start, None, size)
 
-    async def read(self, window: OutputRange) -> AsyncIterator[bytes]:
-        """Yield the bytes of a range that were there when it was asked for.
+    async def read(self, wanted: OutputRange) -> AsyncIterator[bytes]:
+        """Yield the bytes of a range that existed when it was requested.
 
         Raises:
-            StreamCutError: they are no longer all there.
+            StreamCutError: some of these bytes are gone.
         """
-        at = window.start
-        end = window.size if window.end is None else min(window.end, window.size)
-        while at < end:
-            upto = min(end, at + PART_BYTES)
-            part = await self._reader.run(
-                output_store.read, window.extent.number, window.stream, at, upto
+        position = wanted.start
+        end = wanted.size if wanted.end is None else min(wanted.end, wanted.size)
+        while position < end:
+            data = await self._reader.run(
+                output_store.read,
+                wanted.extent.number,
+                wanted.stream,
+                position,
+                min(end, position + READ_BYTES),
             )
-            if not part:
+            if not data:
                 raise StreamCutError
-            at += len(part)
-            yield part
+            position += len(data)
+            yield data
 
-    async def follow(self, command: str, window: OutputRange) -> AsyncIterator[bytes]:
-        """Yield the bytes of a range as they come, until it or the command is at its end.
+    async def follow(self, command_id: str, wanted: OutputRange) -> AsyncIterator[bytes]:
+        """Yield the bytes of a range as they are stored, until the range or the command ends.
 
         Raises:
             StreamCutError: the server ends, or the command was deleted.
         """
-        identifier = command_id(command)
-        at = window.start
-        with self._feed.subscription(identifier, FollowerKind.OUTPUT) as news:
-            while window.end is None or at < window.end:
-                # Before reading: what is committed after this wakes us again.
-                news.clear()
-                upto = at + PART_BYTES if window.end is None else window.end
+        identifier = parse_command_id(command_id)
+        position = wanted.start
+        with self._notifier.subscribe(identifier, FollowerKind.OUTPUT) as subscription:
+            while wanted.end is None or position < wanted.end:
+                # Clear before reading: a commit after this sets the subscription again.
+                subscription.clear()
+                end = position + READ_BYTES if wanted.end is None else wanted.end
                 try:
-                    part = await until_stored(
-                        partial(self._parts.part, identifier, window.stream, at, upto),
-                        None,  # the log says it once, not for each follower
-                        unless=lambda: self._feed.closing,
+                    output = await until_stored(
+                        partial(self._cache.read, identifier, wanted.stream, position, end),
+                        None,  # logged elsewhere once, instead of here for each follower
+                        unless=lambda: self._notifier.closing,
                     )
                 except (UnknownCommandError, StoreError) as error:
                     raise StreamCutError from error
-                if part.data:
-                    at += len(part.data)
-                    yield part.data
-                if part.finished:
+                if output.data:
+                    position += len(output.data)
+                    yield output.data
+                if output.finished:
                     return
-                if part.data:
+                if output.data:
                     continue
-                if self._feed.closing:
+                if self._notifier.closing:
                     raise StreamCutError
-                await news.wait()
+                await subscription.wait()

@@ -1,7 +1,8 @@
-"""Server-Sent Events made by hand: ready bytes for a plain stream, text where it is text.
+"""Encodes commands and output as Server-Sent Events.
 
-Pure: stored chunks in, frames out. An event is one stream and one contiguous range of positions;
-its id is the position after it.
+Pure functions: stored chunks in, bytes out. An output event holds one contiguous range of one
+stream; its id is the position after it. Output that is UTF-8 is sent as text, other output as
+base64.
 """
 
 import base64
@@ -15,20 +16,22 @@ from scriptservice.store.queries.journal_changes import Chunk
 RETRY = b"retry: 1000\n\n"
 COMMENT = b": still here\n\n"
 ADJACENT_MICROSECONDS = 50_000
-"""Pieces of one character are one character if they were read within this time."""
+"""Two pieces of one character are joined if they were read within this time of each other."""
 
 _STREAM_NAMES = {1: "stdout", 2: "stderr"}
-_LONGEST_REST = 3
+_MAX_PARTIAL_BYTES = 3
+"""An incomplete character of UTF-8 has at most this many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFrames:
-    """Output as frames.
+    """Output, encoded as events.
 
     Attributes:
-        data: ready to be sent; may be empty.
-        position: after what the frames hold: where to go on.
-        held_bytes: bytes after it that were held back, since the rest of their character may come.
+        data: the events; may be empty.
+        position: position behind the output in ``data``.
+        held_bytes: bytes behind it that were held back, because the rest of their character may
+            still come.
     """
 
     data: bytes
@@ -40,9 +43,9 @@ def command_frame(event: str, command: Command, position: int) -> bytes:
     """Return a ``status`` or ``end`` event.
 
     Args:
-        event: which.
-        command: as it is.
-        position: where its output is; the id.
+        event: ``status`` or ``end``.
+        command: the command; its script is left out.
+        position: position behind the output that was sent so far; the event's id.
     """
     view = command_view(command)
     del view["script"]
@@ -50,26 +53,26 @@ def command_frame(event: str, command: Command, position: int) -> bytes:
 
 
 def output_frames(chunks: Iterable[Chunk], position: int, *, hold: bool) -> OutputFrames:
-    """Return stored output as frames.
+    """Return stored output as events.
 
     Args:
-        chunks: in order of position, without gaps, from ``position`` on.
-        position: the first byte's.
-        hold: whether more may come, so that a character which is cut off at the end waits.
+        chunks: stored output in order of position, without gaps, from ``position`` on.
+        position: position of the first byte.
+        hold: whether to hold back an incomplete character at the end, because more may come.
     """
-    pieces = list(_coalesced(chunks))
-    rest = _unfinished(pieces[-1].data) if pieces and hold else 0
-    if rest:
-        kept = pieces[-1].data[:-rest]
-        pieces[-1:] = [replace(pieces[-1], data=kept)] if kept else []
-    frames = [_frame(part) for piece in pieces for part in _decodable(piece)]
+    pieces = list(_coalesce(chunks))
+    held_bytes = _partial_length(pieces[-1].data) if pieces and hold else 0
+    if held_bytes:
+        complete = pieces[-1].data[:-held_bytes]
+        pieces[-1:] = [replace(pieces[-1], data=complete)] if complete else []
+    frames = [_frame(part) for piece in pieces for part in _split_by_encoding(piece)]
     if pieces:
         position = pieces[-1].position + len(pieces[-1].data)
-    return OutputFrames(b"".join(frames), position, rest)
+    return OutputFrames(b"".join(frames), position, held_bytes)
 
 
-def _coalesced(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Yield chunks, those of one stream that were read in quick succession as one."""
+def _coalesce(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Yield chunks; join successive ones of a stream that were read shortly after each other."""
     parts: list[bytes] = []
     first: Chunk | None = None
     last_time = 0
@@ -86,9 +89,9 @@ def _coalesced(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         yield replace(first, data=b"".join(parts))
 
 
-def _unfinished(data: bytes) -> int:
-    """Return how many bytes at the end begin a character of UTF-8 that is not complete."""
-    for length in range(1, min(_LONGEST_REST, len(data)) + 1):
+def _partial_length(data: bytes) -> int:
+    """Return the length of the incomplete UTF-8 character at the end, 0 if there is none."""
+    for length in range(1, min(_MAX_PARTIAL_BYTES, len(data)) + 1):
         byte = data[-length]
         if byte >= 0xC2:
             needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
@@ -98,17 +101,17 @@ def _unfinished(data: bytes) -> int:
     return 0
 
 
-def _decodable(piece: Chunk) -> Iterator[Chunk]:
-    """Yield a piece in as few parts as make what is text readable as text.
+def _split_by_encoding(piece: Chunk) -> Iterator[Chunk]:
+    """Yield a piece in as few parts as possible, so that its text can be sent as text.
 
-    The rest of a character at its beginning, and the beginning of one at its end, are parts of
-    their own; what is not UTF-8 in between makes all of it bytes.
+    The end of a character at the piece's beginning and the beginning of one at its end become
+    parts of their own. If what lies between is not UTF-8, the whole piece is one part.
     """
     data = piece.data
     begin = 0
-    while begin < min(_LONGEST_REST, len(data)) and data[begin] & 0xC0 == 0x80:
+    while begin < min(_MAX_PARTIAL_BYTES, len(data)) and data[begin] & 0xC0 == 0x80:
         begin += 1
-    end = len(data) - _unfinished(data[begin:])
+    end = len(data) - _partial_length(data[begin:])
     try:
         data[begin:end].decode()
     except UnicodeDecodeError:

@@ -1,1 +1,1 @@
-"""The web page and the contract as a page: files that are answered as they are."""
+"""The web page's files, and the API documentation as a page."""

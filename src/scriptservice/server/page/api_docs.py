@@ -1,4 +1,4 @@
-"""The contract as a page: made here from OpenAPI, so that it loads nothing from elsewhere."""
+"""The API documentation as a page, made from the OpenAPI document without any foreign script."""
 
 from html import escape
 from typing import Any
@@ -15,16 +15,16 @@ td, th { text-align: left; vertical-align: top; padding: .2rem 1rem .2rem 0; }
 """
 
 POLICY = style_policy(_STYLE)
-"""What the page may do: show itself."""
+"""The page's Content-Security-Policy: it may apply its own style and nothing else."""
 
 _METHODS = ("get", "post", "delete")
 
 
 def docs_page(document: dict[str, Any]) -> bytes:
-    """Return an OpenAPI document as a page of HTML.
+    """Return an OpenAPI document as an HTML page.
 
     Args:
-        document: as ``/openapi.json`` has it.
+        document: the document that ``/openapi.json`` returns.
     """
     sections = "".join(
         _operation(method, path, operations[method])
@@ -41,7 +41,7 @@ def docs_page(document: dict[str, Any]) -> bytes:
         f'<meta name="viewport" content="width=device-width"><title>{title}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{title} "
         f"{escape(document['info']['version'])}</h1>"
-        f"<p>{escape(document['info']['description'])} The same for programs: "
+        f"<p>{escape(document['info']['description'])} For programs: "
         f'<a href="/openapi.json">openapi.json</a>.</p>'
         f"{sections}<h1>Objects</h1>{schemas}</body></html>"
     ).encode()

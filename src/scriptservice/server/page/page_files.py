@@ -1,7 +1,7 @@
-"""The built web page: which files there are, read once, and how they are answered.
+"""The files of the built web page, read into memory once at the start.
 
-What is asked for is looked up among the names of the files that were there at the start; no path
-of a request ever reaches the file system.
+A requested name is looked up among the names of these files. No path from a request reaches the
+file system.
 """
 
 import asyncio
@@ -33,32 +33,33 @@ _COMPRESSED = frozenset({".css", ".js", ".json", ".map", ".svg", ".txt", ".wasm"
 _COMPRESSED_BYTES = 1024
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=([01](?:\.\d{0,3})?)\s*)?(?=,|$)", re.IGNORECASE)
 
-MISSING = b"""<!doctype html>
+NOT_BUILT = b"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>ScriptService</title></head>
 <body>
 <h1>ScriptService</h1>
 <p>The service is up. Its web page has not been built: run <code>scripts/build-page</code>
 in the checkout (it needs npm) and start the service again.</p>
-<p>All else is there: the API is described <a href="/docs">here</a>, and
-<code>scriptservice --help</code> tells of the command line.</p>
+<p>Everything else works: see <a href="/docs">the documentation of the API</a>, and
+<code>scriptservice --help</code> for the command line.</p>
 </body>
 </html>
 """
+"""Shown instead of the page until it is built."""
 
 
 def is_page_path(path: str) -> bool:
-    """Return whether a path is the page's: all of that is open to everyone."""
+    """Return whether a path belongs to the web page. Such paths need no authentication."""
     return path in PAGES or path.startswith((ASSETS, COMMAND_PAGE))
 
 
 def package_directory() -> str:
-    """Return where the page is built into: beside this package's code."""
+    """Return the directory inside the package that the page is built into."""
     return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "ui")
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether an Accept-Encoding header takes gzip, by name."""
+    """Return whether an Accept-Encoding header names gzip with a quality above 0."""
     match = _GZIP.search(accept_encoding)
     return match is not None and (match[1] is None or float(match[1]) > 0)
 
@@ -68,45 +69,41 @@ class PageFile:
     """One file of the page.
 
     Attributes:
-        media_type: by its name.
-        content: its bytes.
+        media_type: the media type, from the name's extension.
+        content: the bytes.
+        is_compressible: whether it is sent gzipped to clients that accept that.
     """
 
     media_type: str
     content: bytes
-    _compressible: bool
-    _zipped: bytes | None = None
-    _zipping: asyncio.Lock = field(default_factory=asyncio.Lock)
+    is_compressible: bool
+    _gzipped: bytes | None = None
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    @property
-    def varies(self) -> bool:
-        """Whether it is sent compressed to whoever takes that."""
-        return self._compressible
-
-    async def zipped(self) -> bytes:
-        """Return it gzipped; made when it is asked for first, away from all others' requests."""
-        async with self._zipping:
-            if self._zipped is None:
-                self._zipped = await asyncio.to_thread(gzip.compress, self.content, mtime=0)
-        return self._zipped
+    async def gzipped(self) -> bytes:
+        """Return the content, gzipped. The first call compresses it, in a thread."""
+        async with self._lock:
+            if self._gzipped is None:
+                self._gzipped = await asyncio.to_thread(gzip.compress, self.content, mtime=0)
+        return self._gzipped
 
 
 class PageFiles:
     """The files of the page.
 
     Args:
-        directory: what the build made: ``index.html`` and ``assets/``. If it is not there, the
-            page says how to get it.
+        directory: the build's output: ``index.html`` and ``assets/``. If it does not exist, the
+            page tells how to build it.
 
     Attributes:
         index: content of the page's document.
         index_tag: its ETag.
-        is_built: whether it is the real one.
+        is_built: whether ``index`` is the built page.
     """
 
     def __init__(self, directory: str) -> None:
         self._assets: dict[str, PageFile] = {}
-        self.index = MISSING
+        self.index = NOT_BUILT
         self.is_built = False
         try:
             with open(os.path.join(directory, "index.html"), "rb") as file:
@@ -132,5 +129,5 @@ class PageFiles:
                 )
 
     def asset(self, name: str) -> PageFile | None:
-        """Return a file of ``assets/`` by its exact name, None if there is none."""
+        """Return the file in ``assets/`` with exactly this name, None if there is none."""
         return self._assets.get(name)

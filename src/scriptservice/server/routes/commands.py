@@ -161,7 +161,7 @@ async def _submitted_response(
     command = submitted.command
     if wait_seconds is not None:
         release_body(call.request)
-        command = await call.services.commands.finished(command, wait_seconds)
+        command = await call.services.commands.wait_until_finished(command, wait_seconds)
     headers = {"Location": f"/v1/commands/{command.id}"}
     if submitted.repeated:
         headers["Idempotent-Replayed"] = "true"
@@ -272,7 +272,7 @@ async def get_command(call: Call[WaitQuery, None]) -> Response:
     """Return one command, perhaps once it is finished."""
     command = await call.services.commands.get(call.command_id)
     if call.query.wait is not None and not command.status.final:
-        command = await call.services.commands.finished(command, call.query.wait)
+        command = await call.services.commands.wait_until_finished(command, call.query.wait)
     return _command_response(command)
 
 

@@ -72,7 +72,7 @@ async def _window(call: Call[OutputQuery, None]) -> OutputRange:
     query, outputs = call.query, call.services.outputs
     stream = Stream(query.stream)
     if query.tail is None:
-        return await outputs.window(
+        return await outputs.range_from(
             call.command_id, stream, offset=query.offset or 0, limit=query.limit
         )
     if query.offset is not None or query.limit is not None:

@@ -34,9 +34,9 @@ async def get_asset(call: Call[None, None]) -> Response:
         raise ProblemError("not-found", "cannot find this file of the web page")
     fields = {"Cache-Control": _FOREVER}
     content = file.content
-    if file.varies:
+    if file.is_compressible:
         fields["Vary"] = "Accept-Encoding"
         if accepts_gzip(",".join(call.request.headers.getlist("accept-encoding"))):
             fields["Content-Encoding"] = "gzip"
-            content = await file.zipped()
+            content = await file.gzipped()
     return Response(content, headers=fields | {"Content-Type": file.media_type})

@@ -18,7 +18,7 @@ _NOT_KEPT = {"Cache-Control": "no-store"}
 async def sign_in(call: Call[None, SignInBody]) -> Response:
     """Begin a session: show a token or the code of a sign-in link, get a cookie."""
     client = call.request.client
-    secret, session = await call.services.sign_in.enter(
+    secret, session = await call.services.sign_in.begin(
         call.body.token, call.body.code, client.host if client else ""
     )
     cookie = set_cookie(secret, secure=_came_by_https(call.request))

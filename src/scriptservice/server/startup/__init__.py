@@ -1,1 +1,1 @@
-"""From inherited descriptors to a server that serves, and to its end in order."""
+"""How the server starts: its configuration, its database, and the change from one to the next."""

@@ -1,6 +1,6 @@
-"""What a server does with its database before it works: waits for it, makes sure of it, takes over.
+"""The database steps of a server's start: wait for it, check it, become its writer, take over.
 
-`server.app` calls the steps in their order. Nothing here knows HTTP.
+``server.composition`` calls the steps in order. Nothing here knows HTTP.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from scriptservice.errors import (
 )
 from scriptservice.fleet.local import Hello
 from scriptservice.protocol.clock import now_us
-from scriptservice.server.access.authentication import write_token_file
 from scriptservice.server.startup.server_config import ServerConfig
 from scriptservice.store.database.engine import Database, write_nothing
 from scriptservice.store.database.schema import prepare_schema
@@ -31,7 +30,10 @@ from scriptservice.store.writer import Job, Writer, cause_of
 from scriptservice.version import __version__
 
 SILENT_SECONDS = 2.0
-STRANGER_SECONDS = 10.0
+"""How long a step may take before the log says that the database does not answer."""
+
+FOREIGN_HOST_SECONDS = 10.0
+"""How long a host that is new to a database makes sure that no other server writes to it."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,15 +42,15 @@ log = structlog.get_logger()
 
 
 class DatabaseStartup:
-    """The steps between a server's start and its work.
+    """The database steps between a server's start and its work.
 
     Args:
-        config: what it is told.
+        config: the server's configuration.
         hello: the keeper's greeting.
-        database: what it is to work with.
-        writer: of it.
-        reader: of it.
-        on_waiting: told why it takes long, whenever the database is the reason.
+        database: the database.
+        writer: writes to it.
+        reader: reads from it.
+        on_waiting: called with the reason whenever the start waits for the database.
     """
 
     def __init__(
@@ -69,82 +71,84 @@ class DatabaseStartup:
         self._on_waiting = on_waiting
 
     async def open(self) -> None:
-        """Wait until the database is there, has the right schema and is ours to write.
+        """Wait until the database answers, has the right schema, and this server may write to it.
 
         Raises:
-            ConfigurationError: it is not to be used as it is, or another server writes to it.
+            ConfigurationError: this release cannot use the database as it is, or another server
+                writes to it.
         """
         await until_stored(self._try_to_open, None)
 
     async def _try_to_open(self) -> None:
         try:
-            await self._answered(
+            await self._report_silence(
                 asyncio.to_thread(prepare_schema, self._database, migrate=self._config.migrate)
             )
             if self._database.writes_by_session:
                 await self._become_writer()
         except StoreUnavailableError as error:
-            self._wait_for(error)
+            self._report_unavailable(error)
             raise
 
     async def _become_writer(self) -> None:
-        """Take the right to write: what an earlier server had sent is committed or not from here.
+        """Take the right to write; from here on, no write of an earlier server can still arrive.
 
-        A stranger to a database takes it only if nobody has written for a while. One that took it
-        at once would take it from a server that is just being restarted, and what runs there
-        would be lost.
+        A host that the database does not know takes the right only if nobody writes for a while.
+        If it took the right at once, it could take it from a server that is being restarted, and
+        the commands that run there would be lost.
         """
         hosts = await self._reader.run(host_store.all_hosts)
-        if hosts and not any(self._is_ours(host) for host in hosts):
-            for _ in range(int(STRANGER_SECONDS / AGAIN_SECONDS)):
+        if hosts and not any(host.journal == self._hello.journal for host in hosts):
+            for _ in range(int(FOREIGN_HOST_SECONDS / AGAIN_SECONDS)):
                 try:
-                    await asyncio.to_thread(self._try_to_write)
+                    await asyncio.to_thread(self._check_no_writer)
                 except OtherWriterError as error:
                     name = hosts[0].name
                     message = f"{error}: host {name}; give this one a database of its own"
                     raise ConfigurationError(message) from error
                 self._on_waiting("making sure that no other server writes to this database")
                 await asyncio.sleep(AGAIN_SECONDS)
-        await self._answered(self._writer.submit(write_nothing, None))
+        await self._report_silence(self._writer.submit(write_nothing, None))
 
-    def _is_ours(self, host: host_store.Host) -> bool:
-        return host.journal == self._hello.journal
-
-    def _try_to_write(self) -> None:
+    def _check_no_writer(self) -> None:
         self._database.writing.connect().close()
 
-    async def _answered(self, work: Awaitable[Result]) -> Result:
-        """Wait for a step, and say so if the database is silent."""
+    async def _report_silence(self, work: Awaitable[Result]) -> Result:
+        """Wait for a step; report it if the database does not answer in time."""
         task = asyncio.ensure_future(work)
         done, _ = await asyncio.wait({task}, timeout=SILENT_SECONDS)
         if not done:
             self._on_waiting(f"cannot open database {self._database.name}: it does not answer")
         return await task
 
-    def _wait_for(self, error: StoreUnavailableError) -> None:
+    def _report_unavailable(self, error: StoreUnavailableError) -> None:
         cause = str(error) if error.__cause__ is None else cause_of(error)
         self._on_waiting(str(error) if cause in str(error) else f"{error}: {cause}")
 
-    async def tokens(self) -> tuple[list[token_store.Token], str | None]:
-        """Return all tokens, and the text of one that was just made and that nobody knows yet."""
+    async def load_tokens(self) -> tuple[list[token_store.Token], str | None]:
+        """Return all tokens, and the text of a new random token that has to be shown.
+
+        A database without a token gets the configured first token or a random one; only the
+        latter's text is returned.
+        """
         tokens = await self._reader.run(token_store.all_tokens)
         if tokens:
             return tokens, None
-        given = self._config.first_token
-        text = given or token_store.new_token_text()
-        # The file first: a crash in between leaves a file that the next start replaces, not a
-        # token that nobody knows.
-        write_token_file(self._config.data_dir, text)
+        configured = self._config.first_token
+        text = configured or token_store.new_token_text()
+        # Write the file first: a crash in between leaves a file that the next start replaces,
+        # instead of a token that nobody knows.
+        _write_token_file(self._config.data_dir, text)
         token = token_store.Token("admin", "admin", token_store.digest(text), now_us())
-        await self._patiently(token_store.add_token, token)
-        # Who gave it knows it: the log need not.
-        return [token], None if given else text
+        await self._write_until_stored(token_store.add_token, token)
+        # Whoever configured a token knows it, so it need not be printed.
+        return [token], None if configured else text
 
     async def take_host(self) -> int:
-        """Note which keeper this host has now; where the database is older, nothing may start.
+        """Store which keeper this host has now. If the database was restored, nothing may start.
 
         Returns:
-            From which position the journal is to be recorded.
+            The journal position from which to record.
         """
         hello = self._hello
         place = _place(self._config.data_dir)
@@ -153,12 +157,12 @@ class DatabaseStartup:
         position = hello.first
         if known is not None and known.journal == hello.journal:
             position = max(hello.first, min(known.journal_position, hello.end))
-        # A wish for the service's start, and not for what happens in its life.
+        # The option holds for the start of the service, not for later restarts of its server.
         start_queued = self._config.start_queued and hello.first_start
         if restored:
-            detail = "this database may be a copy: what is not final is lost"
+            detail = "this database may be a copy: commands that are not final become lost"
             if start_queued:
-                detail += ", but what waited starts"
+                detail += ", but queued ones start"
             log.warning("restored", detail=detail)
         host = host_store.Host(
             name=self._config.host_name,
@@ -169,15 +173,15 @@ class DatabaseStartup:
             version=__version__,
             last_seen_at=now_us(),
         )
-        as_before = known is not None and replace(known, last_seen_at=host.last_seen_at) == host
-        if restored or not as_before:
-            # At a plain restart reads go on even though nothing can be written.
+        unchanged = known is not None and replace(known, last_seen_at=host.last_seen_at) == host
+        if restored or not unchanged:
+            # A plain restart writes nothing here, so reads work even while writes do not.
             taking = host_store.Taking(host, restored, start_queued)
-            await self._patiently(host_store.take_host, taking)
+            await self._write_until_stored(host_store.take_host, taking)
         return position
 
     async def _is_restored(self, known: host_store.Host | None, place: str) -> bool:
-        """Whether the database is a copy, or older than what this host has done."""
+        """Return whether the database is a copy, or older than what this host has done."""
         hello = self._hello
         if known is None:
             return await self._reader.run(command_store.next_number) > 1
@@ -185,17 +189,29 @@ class DatabaseStartup:
             return True
         if known.journal_position >= hello.recorded:
             return False
-        # A failover in the life of this keeper: if its journal reaches back to where the database
-        # is, it tells of everything that the database lacks.
+        # The database failed over while this keeper ran. If the keeper's journal reaches back to
+        # the database's position, it holds everything that the database lacks.
         return known.identity != hello.identity or hello.first > known.journal_position
 
-    async def _patiently(self, job: Job[Item, Result], item: Item) -> Result:
-        """Write what has to be written, however long the store takes nothing."""
+    async def _write_until_stored(self, job: Job[Item, Result], item: Item) -> Result:
+        """Write an item; retry for as long as the database takes no writes."""
         return await until_stored(lambda: self._writer.submit(job, item), "start_waits")
 
 
 def _place(data_dir: str) -> str:
-    """Return what tells a data directory from a copy of it: numbers that a copy gets anew."""
+    """Return the inode numbers that tell a data directory from a copy of it."""
     return "/".join(
         str(os.stat(os.path.join(data_dir, name)).st_ino) for name in ("lock", "journal", "private")
     )
+
+
+def _write_token_file(directory: str, text: str) -> None:
+    """Write a token to the file ``token`` in the data directory, atomically and with mode 0600."""
+    temporary = os.path.join(directory, ".token.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, os.path.join(directory, "token"))

@@ -1,7 +1,7 @@
-"""The gate: what is asked before the server's parts are there is answered with why it has to wait.
+"""Answers requests with 503 until the server has started.
 
-Connections wait in the backlog while a server starts; only when its database is away, which may be
-for long, does it answer without it.
+While a server starts, new connections wait in the listening socket's backlog. Only when the
+database is unavailable, which may last long, does the server accept them before it has started.
 """
 
 from collections.abc import Iterable
@@ -15,21 +15,21 @@ from scriptservice.server.http.problem_responses import RETRY_SECONDS, problem_r
 
 
 class StartupGate:
-    """The ASGI application that uvicorn serves; passes everything on once it is open.
+    """The ASGI application that uvicorn serves. Once opened, it passes every request on.
 
     Args:
-        hosts: names of the service; what is closed has the same door as what is open.
+        hosts: names of the service; the origin check also applies while the gate is closed.
 
     Attributes:
-        is_open: whether it is.
+        is_open: whether requests are passed on.
     """
 
     def __init__(self, hosts: Iterable[str]) -> None:
-        self._app: ASGIApp = OriginCheck(_closed, hosts)
+        self._app: ASGIApp = OriginCheck(_unavailable, hosts)
         self.is_open = False
 
     def open(self, app: ASGIApp) -> None:
-        """Pass requests on to an application from now on."""
+        """Pass requests to an application from now on."""
         self._app = app
         self.is_open = True
 
@@ -38,7 +38,7 @@ class StartupGate:
         await self._app(scope, receive, send)
 
 
-async def _closed(scope: Scope, receive: Receive, send: Send) -> None:
+async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
     if scope["path"] == "/healthz" and scope["method"] in ("GET", "HEAD"):
@@ -46,7 +46,7 @@ async def _closed(scope: Scope, receive: Receive, send: Send) -> None:
     else:
         response = problem_response(
             "store-unavailable",
-            "cannot work now: the database does not answer since this server started",
+            "cannot work now: the database has not answered since this server started",
             scope["path"],
             {"Retry-After": str(RETRY_SECONDS)},
         )

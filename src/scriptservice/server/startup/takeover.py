@@ -1,7 +1,7 @@
-"""How one server takes another's place: the successor prepares, the one that serves retires.
+"""How one server replaces another: the successor prepares, the serving one retires.
 
-Called by ``process`` alone. Meanwhile the listening socket is the keeper's: connections that nobody
-accepts wait in its backlog.
+Only ``server_process`` calls this. The keeper holds the listening socket, so connections that no
+server accepts meanwhile wait in its backlog.
 """
 
 import asyncio
@@ -14,26 +14,26 @@ from scriptservice.store.database.connect import connect_database_for_looking
 from scriptservice.store.database.engine import Database
 from scriptservice.store.database.schema import check_schema
 
-LAST_ANSWERS_SECONDS = 1.0
-"""For so long every answer asks its client to connect again."""
+CONNECTION_CLOSE_SECONDS = 1.0
+"""A retiring server sends ``Connection: close`` with every answer for this long, then exits."""
 
-FOLLOWERS_SECONDS = 3.0
-"""After so long whoever still follows is sent away; it goes on with the next server."""
+FOLLOWER_SECONDS = 3.0
+"""How long after the start of retirement followers are cut off; the next server serves them."""
 
 
 async def prepare(config: ServerConfig, web: uvicorn.Config) -> Database:
-    """Load everything that serving needs, and see that the database can be served; change nothing.
+    """Load everything that serving needs and check the database's schema; change nothing.
 
     Args:
-        config: what this server is told.
-        web: uvicorn's, which imports late.
+        config: this server's configuration.
+        web: uvicorn's configuration, which imports its modules late.
 
     Returns:
-        The database as it was looked at; to be closed once this server has opened its own.
+        The read-only connection to the database. Close it once this server has opened its own.
 
     Raises:
         ConfigurationError: this release cannot use the database as it is.
-        StoreUnavailableError: it does not answer now.
+        StoreUnavailableError: the database does not answer now.
     """
     web.load()
     database = connect_database_for_looking(config.database)
@@ -41,22 +41,23 @@ async def prepare(config: ServerConfig, web: uvicorn.Config) -> Database:
     return database
 
 
-async def retire(web: uvicorn.Server, feed: Notifier, serving: "asyncio.Task[None]") -> None:
-    """Stop serving without breaking what can be ended in order.
+async def retire(web: uvicorn.Server, notifier: Notifier, serving: "asyncio.Task[None]") -> None:
+    """Stop serving, and let requests end in order where they can.
 
     Args:
-        web: serves.
-        feed: of those who follow.
-        serving: ends when it serves no more.
+        web: the uvicorn server.
+        notifier: wakes the followers.
+        serving: the task that serves.
     """
     for listener in web.servers:
         listener.close()
-    # Both: one is for the answers from now on, the other becomes it once a second.
+    # Answers read default_headers; once a second uvicorn rebuilds it from encoded_headers.
     close = (b"connection", b"close")
     web.config.encoded_headers = [*web.config.encoded_headers, close]
     web.server_state.default_headers = [*web.server_state.default_headers, close]
-    await asyncio.sleep(LAST_ANSWERS_SECONDS)
+    await asyncio.sleep(CONNECTION_CLOSE_SECONDS)
     web.should_exit = True
-    # Who waits for an end is answered with what is true then, who follows comes back.
-    asyncio.get_running_loop().call_later(FOLLOWERS_SECONDS - LAST_ANSWERS_SECONDS, feed.close)
+    # Clients that wait for an end get the command as it is then; followers reconnect.
+    delay = FOLLOWER_SECONDS - CONNECTION_CLOSE_SECONDS
+    asyncio.get_running_loop().call_later(delay, notifier.close)
     await serving

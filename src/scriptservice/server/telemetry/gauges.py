@@ -1,6 +1,6 @@
-"""What is true at the moment somebody looks, for the metrics: asked for then, never kept.
+"""The gauges among the metrics: they are read at each scrape and not kept.
 
-Neither a database nor a keeper that does not answer keeps the rest from being told.
+If the database or the keeper does not answer, only their gauges are missing.
 """
 
 import asyncio
@@ -14,22 +14,22 @@ from scriptservice.server.commands.notifier import Notifier
 from scriptservice.store.queries.dispatching import count_waiting
 from scriptservice.store.reader import Reader
 
-PATIENCE_SECONDS = 2.0
-"""How long the database may take to count; a scraper waits ten seconds as a rule."""
+COUNT_SECONDS = 2.0
+"""How long the database may take to count; Prometheus waits ten seconds by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaugeValues:
-    """What was seen; None is what could not be.
+    """The values of all gauges at one moment. None: the value could not be read.
 
     Attributes:
-        queued: commands that wait in the database, not more than can be counted quickly.
-        waiting: commands that wait with the keeper.
-        running: scripts that it runs.
+        queued: commands that wait in the database, up to a number that can be counted quickly.
+        waiting: commands that wait in the keeper.
+        running: scripts that the keeper runs.
         followers: open requests that follow commands, by kind.
-        lag_bytes: journal that is published and not stored.
-        lag_seconds: how old the oldest record of it is.
-        spool_bytes: journal that the keeper does not know to be stored.
+        lag_bytes: bytes of published journal that are not stored yet.
+        lag_seconds: age of the oldest of these records.
+        spool_bytes: bytes of journal that the keeper does not know to be stored.
         spool_full: whether scripts that print wait for room.
     """
 
@@ -44,32 +44,32 @@ class GaugeValues:
 
 
 class Gauges:
-    """Looks.
+    """Reads the gauges.
 
     Args:
-        reader: counts what waits.
+        reader: counts the queued commands.
         transport: knows the keeper's state.
-        recorder: knows how far it is behind.
-        feed: knows the followers.
+        recorder: knows how far behind the journal it is.
+        notifier: knows the followers.
     """
 
     def __init__(
-        self, reader: Reader, transport: Transport, recorder: Recorder, feed: Notifier
+        self, reader: Reader, transport: Transport, recorder: Recorder, notifier: Notifier
     ) -> None:
         self._reader = reader
         self._transport = transport
         self._recorder = recorder
-        self._feed = feed
+        self._notifier = notifier
         self._counting: asyncio.Task[int | None] | None = None
 
-    async def look(self) -> GaugeValues:
-        """Return what is true now."""
+    async def read(self) -> GaugeValues:
+        """Return the values at this moment."""
         queued, state = await asyncio.gather(self._queued(), self._state())
         return GaugeValues(
             queued=queued,
             waiting=state.waiting if state else None,
             running=state.running if state else None,
-            followers={kind.value: count for kind, count in self._feed.followers.items()},
+            followers={kind.value: count for kind, count in self._notifier.followers.items()},
             lag_bytes=self._recorder.lag_bytes,
             lag_seconds=self._recorder.lag_seconds,
             spool_bytes=state.unrecorded_bytes if state else None,
@@ -77,17 +77,17 @@ class Gauges:
         )
 
     async def _queued(self) -> int | None:
-        # One at a time: scrapes must not take all readers from a database that hangs.
+        # One count at a time: otherwise scrapes could occupy all readers while a database hangs.
         if self._counting is None or self._counting.done():
             self._counting = asyncio.create_task(self._count())
-        done, _ = await asyncio.wait({self._counting}, timeout=PATIENCE_SECONDS)
+        done, _ = await asyncio.wait({self._counting}, timeout=COUNT_SECONDS)
         return self._counting.result() if done else None
 
     async def _count(self) -> int | None:
         try:
             return await self._reader.run(count_waiting)
         except StoreError:
-            return None  # which is what it says; /readyz and the log say why
+            return None  # the gauge is missing then; /readyz and the log give the reason
 
     async def _state(self) -> HostState | None:
         try:

@@ -1,10 +1,11 @@
-"""What the service counts, for Prometheus; one object, built by the composition root.
+"""The service's metrics, for Prometheus.
 
-Whoever does something is given one of the methods as a callback, and knows nothing of Prometheus.
-The counters begin at 0 with each server process. What a death of the server makes it read again
-from the journal is not counted again: only what was stored just now is told of.
+The composition root builds one `Metrics` and passes its methods as callbacks to the parts of the
+server, which know nothing of Prometheus. Counters start at 0 in each server process. A journal
+that is read again after a server's death is not counted twice: callbacks only report changes that
+were just stored.
 
-No label comes from a client, but for its method if that is one of HTTP's.
+No label value comes from a client, except the names of HTTP's own methods.
 """
 
 from collections.abc import Iterable, Iterator
@@ -40,19 +41,20 @@ ANSWER_SECONDS = (0.0025, 0.01, 0.05, 0.25, 1, 5)
 
 
 class Metrics:
-    """Counts what happens, and writes it down for Prometheus.
+    """Counts events and renders all metrics as text.
 
     Args:
-        version: of this release.
+        version: the version of this release.
         starts: how many servers this keeper has started, this one included.
     """
 
     def __init__(self, version: str, starts: int) -> None:
-        # A second series for each, which says when it began, in a form that 0.0.4 cannot mark.
+        # The _created series would double the number of series, and version 0.0.4 of the format
+        # cannot mark them as what they are.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        self._now = _Now()
-        self._registry.register(self._now)
+        self._gauges = _GaugeCollector()
+        self._registry.register(self._gauges)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         Info(f"{_PREFIX}_build", "This release.", registry=self._registry).info(
@@ -77,7 +79,7 @@ class Metrics:
 
     def _count_commands(self) -> None:
         finished = self._counter("commands_finished", "Commands that became final.", "status")
-        # Labels are looked up once, not for each command.
+        # Looked up once instead of for each command.
         self._finished = {status: finished.labels(status.value) for status in sorted(FINAL)}
         self._wait_seconds = self._histogram(
             "command_wait_seconds", "From submission to start.", WAIT_SECONDS
@@ -108,18 +110,18 @@ class Metrics:
             f"{_PREFIX}_{name}", text, labels, buckets=tuple(buckets), registry=self._registry
         )
 
-    # What happens
+    # Events
 
-    def recorded(self, news: Recorded) -> None:
+    def recorded(self, recorded: Recorded) -> None:
         """A part of the journal was stored."""
-        if news.stdout_bytes:
-            self._stdout_bytes.inc(news.stdout_bytes)
-        if news.stderr_bytes:
-            self._stderr_bytes.inc(news.stderr_bytes)
-        for step in news.steps:
-            self.stepped(step)
+        if recorded.stdout_bytes:
+            self._stdout_bytes.inc(recorded.stdout_bytes)
+        if recorded.stderr_bytes:
+            self._stderr_bytes.inc(recorded.stderr_bytes)
+        for step in recorded.steps:
+            self.status_changed(step)
 
-    def stepped(self, step: Step) -> None:
+    def status_changed(self, step: Step) -> None:
         """A command's status changed."""
         outcome = step.outcome
         if step.status is Status.RUNNING:
@@ -132,18 +134,19 @@ class Metrics:
                 _observe(self._run_seconds, outcome.started_at, outcome.finished_at)
 
     def committed(self, items: int, seconds: float) -> None:
-        """The writer committed a transaction; called on its thread."""
+        """The writer committed a transaction. Called on the writer's thread."""
         self._items.observe(items)
         self._commit_seconds.observe(seconds)
 
     def answered(self, route: str, method: str, status: int, seconds: float | None) -> None:
-        """A request's answer began.
+        """The answer to a request started.
 
         Args:
-            route: its route as the contract has it, ``other`` for none.
-            method: of HTTP, ``other`` for what is none.
-            status: of the answer.
-            seconds: how long it took; None where that says nothing of the service.
+            route: the route's path, with ``{id}`` for its parameters; ``other`` if there is none.
+            method: the HTTP method, ``other`` for an unknown one.
+            status: the answer's status code.
+            seconds: time from the request to the start of its answer; None if the client asked
+                for the answer to be held back.
         """
         key = (route, method, status)
         bound = self._bound.get(key)
@@ -156,38 +159,38 @@ class Metrics:
         if seconds is not None:
             bound[1].observe(seconds)
 
-    # What is asked for
+    # Rendering
 
-    def text(self, now: GaugeValues, accept: str) -> tuple[bytes, str]:
-        """Return everything in the form that a scraper asks for, and its media type.
+    def text(self, gauges: GaugeValues, accept: str) -> tuple[bytes, str]:
+        """Return all metrics in the format that the scraper accepts, and its media type.
 
         Args:
-            now: what is true at this moment.
-            accept: the request's ``Accept``.
+            gauges: the values of the gauges now.
+            accept: the request's Accept header.
         """
-        self._now.moment = now
+        self._gauges.values = gauges
         try:
             encoder, media_type = choose_encoder(accept)
-        except TypeError:  # a version that is no number
+        except TypeError:  # the header's version parameter is not a number
             encoder, media_type = choose_encoder("")
         return encoder(self._registry), media_type
 
 
 def _observe(histogram: Histogram, from_us: int | None, to_us: int) -> None:
-    """Observe a duration between two moments of the clock, which may have been set back."""
+    """Observe the duration between two times; at least 0, since the clock may be set back."""
     if from_us is not None:
         histogram.observe(max(0, to_us - from_us) / 1e6)
 
 
-class _Now(Collector):
-    """The gauges, as they were at the last look; what could not be seen is absent."""
+class _GaugeCollector(Collector):
+    """Renders the gauges; one that could not be read has no value."""
 
     def __init__(self) -> None:
-        self.moment = GaugeValues()
+        self.values = GaugeValues()
 
     def collect(self) -> Iterator[Metric]:
         """See `Collector`."""
-        now = self.moment
+        now = self.values
         waiting = _gauge("commands_queued", "Commands that wait, by whom they wait with.", "where")
         for where, count in (("database", now.queued), ("keeper", now.waiting)):
             if count is not None:

@@ -1,4 +1,4 @@
-"""Measures every request: which route, which answer, and how soon it began."""
+"""Counts requests by route, method and status, and measures the time to the start of the answer."""
 
 import re
 import time
@@ -10,24 +10,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 
-Answered = Callable[[str, str, int, float | None], None]
+OnAnswered = Callable[[str, str, int, float | None], None]
 
 
 class RequestMeter:
-    """The ASGI layer that tells of each answer when it begins; it stands before all others.
+    """The outermost ASGI layer of the application, which reports each answer when it starts.
 
-    It finds the route itself: an answer may come from a layer that stands before routing, and no
-    label may come from what a client makes up.
+    It finds the route itself: a layer before routing may answer, and no label may hold text that
+    a client made up.
 
     Args:
-        app: what is behind it.
-        routes: all of the application's.
-        answered: see `Metrics.answered`.
+        app: the next layer.
+        routes: all routes of the application.
+        on_answered: see `Metrics.answered`.
     """
 
-    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute], answered: Answered) -> None:
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute], on_answered: OnAnswered) -> None:
         self._app = app
-        self._answered = answered
+        self._on_answered = on_answered
         self._fixed: dict[str, str] = {}
         self._patterns: dict[re.Pattern[str], str] = {}
         for route in routes:
@@ -39,36 +39,36 @@ class RequestMeter:
                     self._patterns[route.path_regex] = name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and tell of its answer."""
+        """Pass a request on and report its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
-        begun = False
+        received_at = time.perf_counter()
+        answer_started = False
 
-        async def telling(message: Message) -> None:
-            nonlocal begun
+        async def send_and_report(message: Message) -> None:
+            nonlocal answer_started
             if message["type"] == "http.response.start":
-                begun = True
-                self._tell(scope, message["status"], began)
+                answer_started = True
+                self._report(scope, message["status"], received_at)
             await send(message)
 
         try:
-            await self._app(scope, receive, telling)
+            await self._app(scope, receive, send_and_report)
         except Exception:
-            if not begun:  # whoever takes the exception answers so
-                self._tell(scope, 500, began)
+            if not answer_started:  # uvicorn answers the exception with 500
+                self._report(scope, 500, received_at)
             raise
 
-    def _tell(self, scope: Scope, status: int, began: float) -> None:
+    def _report(self, scope: Scope, status: int, received_at: float) -> None:
         method = scope["method"]
-        # An answer that is held because the client asks for it says nothing of the service.
+        # The client asked for this answer to be held back, so its time is not the service's.
         held = b"wait=" in scope["query_string"]
-        self._answered(
+        self._on_answered(
             self._route(scope["path"]),
             method if method in METHODS else OTHER,
             status,
-            None if held else time.perf_counter() - began,
+            None if held else time.perf_counter() - received_at,
         )
 
     def _route(self, path: str) -> str:

@@ -1,7 +1,8 @@
-"""The server's log: structlog's events and the standard library's, in the keeper's lines.
+"""The server's log, in the same format as the keeper's.
 
-And what becomes of commands, one line for each change: `CommandLog`, which the composition root
-connects to those who know. No line has anything that a submitter wrote, or a script.
+`start_logging` sends the events of structlog and of the standard library there. `CommandLog`
+writes a line for each change of a command; the composition root passes its methods as callbacks.
+No line contains text from a submission, a script or its output.
 """
 
 import asyncio
@@ -21,10 +22,10 @@ _LEVELS = {status: "warning" if status is Status.LOST else "info" for status in 
 
 
 def start_logging(lines: Lines, level: str) -> None:
-    """Send what structlog and the standard library are told to stderr.
+    """Send the events of structlog and of the standard library to stderr.
 
     Args:
-        lines: makes and writes them.
+        lines: formats and writes the lines.
         level: debug, info, warning or error.
     """
     number: int = getattr(logging, level.upper())
@@ -35,19 +36,19 @@ def start_logging(lines: Lines, level: str) -> None:
             _Renderer(lines),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=lambda *_: _Output(lines),
+        logger_factory=lambda *_: _LineLogger(lines),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[LineHandler(lines)])
     logging.captureWarnings(capture=True)
-    # An output stream that is cut on purpose is no error of the application.
+    # A stream that is cut off on purpose is not an error of the application.
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: "without completing response" not in record.getMessage()
     )
 
 
 class _Renderer:
-    """The last of structlog's processors: a line."""
+    """The last of structlog's processors: formats the event as a line."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
@@ -56,8 +57,8 @@ class _Renderer:
         return self._lines.line(now_us(), event.pop("level"), event.pop("event"), event)
 
 
-class _Output:
-    """What structlog calls a logger: takes lines."""
+class _LineLogger:
+    """The logger that structlog passes the line to."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
@@ -69,63 +70,65 @@ class _Output:
 
 
 class CommandLog:
-    """One line for each change of a command, once it is stored; those of one turn in one write.
+    """Logs one line for each change of a command, after it is stored.
 
-    A server that is killed may leave out what it stored last. Nothing is said twice.
+    The lines of one turn of the event loop are written together. If the server is killed, the
+    lines of its last changes may be missing; none is written twice.
 
     Args:
-        lines: makes and writes them.
+        lines: formats and writes the lines.
         level: debug, info, warning or error.
     """
 
     def __init__(self, lines: Lines, level: str) -> None:
         self._lines = lines
         order = ("debug", "info", "warning", "error")
-        self._said = frozenset(order[order.index(level) :])
-        self._waiting: list[bytes] = []
+        self._levels = frozenset(order[order.index(level) :])
+        self._pending: list[bytes] = []
 
     def stored(self, command: Command) -> None:
         """A command was submitted."""
-        self._say("info", "command_queued", command.id, {})
+        self._log("info", "command_queued", command.id, {})
 
-    def recorded(self, news: Recorded) -> None:
+    def recorded(self, recorded: Recorded) -> None:
         """A part of the journal was stored."""
-        for step in news.steps:
-            self.stepped(step)
-        for command in news.given_back - {step.command for step in news.steps}:
-            self._say("info", "command_given_back", command, {})
+        for step in recorded.steps:
+            self.status_changed(step)
+        for command_id in recorded.given_back - {step.command for step in recorded.steps}:
+            self._log("info", "command_given_back", command_id, {})
 
-    def stepped(self, step: Step) -> None:
+    def status_changed(self, step: Step) -> None:
         """A command's status changed."""
         status = step.status
-        fields = _ending(step) if status.final else {}
-        self._say(_LEVELS[status], f"command_{status}", step.command, fields)
+        fields = _end_fields(step) if status.final else {}
+        self._log(_LEVELS[status], f"command_{status}", step.command, fields)
 
-    def deleted(self, command: UUID) -> None:
+    def deleted(self, command_id: UUID) -> None:
         """A command was deleted."""
-        self._say("info", "command_deleted", command, {})
+        self._log("info", "command_deleted", command_id, {})
 
-    def _say(self, level: str, event: str, command: UUID, fields: dict[str, Any]) -> None:
-        if level not in self._said:
+    def _log(self, level: str, event: str, command_id: UUID, fields: dict[str, Any]) -> None:
+        if level not in self._levels:
             return
-        if not self._waiting:
+        if not self._pending:
             asyncio.get_running_loop().call_soon(self._flush)
-        fields = {"command_id": str(command), **fields}
-        self._waiting.append(self._lines.line(now_us(), level, event, fields))
+        fields = {"command_id": str(command_id), **fields}
+        self._pending.append(self._lines.line(now_us(), level, event, fields))
 
     def _flush(self) -> None:
-        lines, self._waiting = self._waiting, []
+        lines, self._pending = self._pending, []
         self._lines.write(now_us(), lines)
 
 
-def _ending(step: Step) -> dict[str, Any]:
-    """Return how a command ended, as far as that quotes nothing of what was submitted."""
+def _end_fields(step: Step) -> dict[str, Any]:
+    """Return how a command ended, without anything that quotes the submission."""
     outcome = step.outcome
     reason, seconds = outcome.reason, None
     if outcome.started_at is not None and outcome.finished_at is not None:
         seconds = max(0, outcome.finished_at - outcome.started_at) / 1e6
     elif step.status is Status.FAILED:
-        reason = "it could not be started"  # why names its interpreter or its directory
+        # The full reason quotes the command's interpreter or directory.
+        reason = "it could not be started"
     return {
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
