@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import socket
+import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,7 +21,7 @@ from scriptservice.fleet.local import Hello, LocalKeeper
 from scriptservice.protocol.log_lines import Lines
 from scriptservice.server.access.sign_in import CODE_SECONDS
 from scriptservice.server.composition import Server
-from scriptservice.server.http.client_protocol import CHECK_TICKS, ClientProtocol, TimeoutCheck
+from scriptservice.server.http.client_protocol import ClientProtocol
 from scriptservice.server.http.connection_limits import ConnectionLimits, connection_limit
 from scriptservice.server.http.response_headers import FIXED, DefaultHeaders
 from scriptservice.server.startup.server_config import ServerConfig
@@ -30,6 +31,12 @@ from scriptservice.server.telemetry.server_log import start_logging
 from scriptservice.store.database.engine import Database
 from scriptservice.store.writer import cause_of
 from scriptservice.version import __version__
+
+CHECK_TICKS = 10
+"""Uvicorn's ticks, ten a second, between two checks of all connections."""
+
+STALL_SECONDS = 2.0
+"""Between two checks there is hardly ever more time, unless this process cannot run."""
 
 GRACE_SECONDS = 3
 KEEP_ALIVE_SECONDS = 60
@@ -56,7 +63,7 @@ class _UvicornServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, limits: ConnectionLimits) -> None:
         super().__init__(config)
         self.is_up = asyncio.Event()
-        self._timeout_check = TimeoutCheck()
+        self._checked_at = time.monotonic()
         self._listeners: list[socket.socket] = []
         self._accepting: asyncio.Task[None] | None = None
         self._limits = limits
@@ -97,9 +104,20 @@ class _UvicornServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """See `uvicorn.Server`."""
         if counter % CHECK_TICKS == 0:
-            self._timeout_check.run(self.server_state.connections)
+            self._check_deadlines()
             self._limits.make_room()
         return await super().on_tick(counter)
+
+    def _check_deadlines(self) -> None:
+        """Close the connections whose clients have missed their deadlines."""
+        now = time.monotonic()
+        # If this process was stopped or very busy, it has not read what clients sent meanwhile.
+        stalled_seconds = max(0.0, now - self._checked_at - STALL_SECONDS)
+        self._checked_at = now
+        for each in list(self.server_state.connections):
+            connection = cast("ClientProtocol", each)
+            connection.deadline += stalled_seconds
+            connection.check_deadline(now)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

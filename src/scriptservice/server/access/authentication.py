@@ -71,7 +71,7 @@ class TokenCheck:
             if session is not None and scope["method"] not in SAFE_METHODS:
                 sent = [value for name, value in scope["headers"] if name == _CSRF]
                 if len(sent) != 1 or not hmac.compare_digest(sent[0], session.csrf_token.encode()):
-                    return "forbidden", f"cannot do this: {CSRF_HEADER} is not this session's"
+                    return "forbidden", f"cannot do this: {CSRF_HEADER} is missing or wrong"
         if token is None:
             return "unauthenticated", UNAUTHENTICATED_DETAIL
         state["token"] = token

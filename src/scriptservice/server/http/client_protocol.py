@@ -14,7 +14,6 @@ run between two pieces.
 import asyncio
 import math
 import time
-from collections.abc import Iterable
 from typing import Any, NoReturn, cast
 
 from uvicorn.config import Config
@@ -57,12 +56,6 @@ REQUESTS_AHEAD = 16
 LARGE_READ_BYTES = 16 << 10
 """After a read of this size an unauthenticated client waits for its next turn. No request for a
 page is as long."""
-
-CHECK_TICKS = 10
-"""Uvicorn's ticks, ten a second, between two checks of all connections."""
-
-STALL_SECONDS = 2.0
-"""Between two checks there is hardly ever more time, unless this process cannot run."""
 
 _EMPTY = memoryview(b"")
 
@@ -374,7 +367,7 @@ class ClientProtocol(HttpToolsProtocol):
             self._discardable = 0
             self.transport.abort()
 
-    # Called by ConnectionLimits and TimeoutCheck
+    # Called by ConnectionLimits and by the server
 
     def is_authenticated(self) -> bool:
         """See `LimitedConnection`."""
@@ -393,7 +386,7 @@ class ClientProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def check_deadline(self, now: float) -> None:
-        """Close the connection if the client has missed its deadline.
+        """Close the connection if the client has missed its deadline. Called about once a second.
 
         Args:
             now: the monotonic clock, in seconds.
@@ -406,25 +399,3 @@ class ClientProtocol(HttpToolsProtocol):
                 self.transport.abort()  # the client does not read either
             else:
                 self.transport.close()
-
-
-class TimeoutCheck:
-    """Closes the connections whose clients have missed their deadlines."""
-
-    def __init__(self) -> None:
-        self._checked_at = time.monotonic()
-
-    def run(self, connections: Iterable[object]) -> None:
-        """Check all connections. Call this about once a second.
-
-        Args:
-            connections: of type `ClientProtocol`.
-        """
-        now = time.monotonic()
-        # If this process was stopped or very busy, it has not read what clients sent meanwhile.
-        stalled_seconds = max(0.0, now - self._checked_at - STALL_SECONDS)
-        self._checked_at = now
-        for each in list(connections):
-            connection = cast("ClientProtocol", each)
-            connection.deadline += stalled_seconds
-            connection.check_deadline(now)
