@@ -38,7 +38,7 @@ from scriptservice.server.startup.database_startup import DatabaseStartup
 from scriptservice.server.startup.server_config import ServerConfig
 from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.host_info import HostInfo
-from scriptservice.server.telemetry.metrics import Metrics
+from scriptservice.server.telemetry.prometheus import Metrics
 from scriptservice.server.telemetry.server_log import CommandLog
 from scriptservice.store.continuity import Continuity
 from scriptservice.store.database.connect import connect_database

@@ -24,7 +24,7 @@ from scriptservice.server.page.page_files import PageFiles
 from scriptservice.server.routes.decoding import BodyDecoder, QueryDecoder
 from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.host_info import HostInfo
-from scriptservice.server.telemetry.metrics import Metrics
+from scriptservice.server.telemetry.prometheus import Metrics
 
 Query = TypeVar("Query")
 Body = TypeVar("Body")
