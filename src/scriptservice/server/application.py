@@ -11,11 +11,16 @@ from starlette.routing import Route as PathRoute
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from scriptservice.errors import ScriptServiceError
 from scriptservice.server.access.authentication import TokenCheck
 from scriptservice.server.access.origin_check import OriginCheck
 from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.server.http.head_requests import HeadAsGet
-from scriptservice.server.http.problem_responses import error_response, problem_response
+from scriptservice.server.http.problem_responses import (
+    ProblemError,
+    error_response,
+    problem_response,
+)
 from scriptservice.server.routes.decoding import has_room, release_body
 from scriptservice.server.routes.openapi import document
 from scriptservice.server.routes.route import Route, Services
@@ -81,9 +86,14 @@ class _Path:
         """Answer a request."""
         request = Request(scope, receive)
         try:
-            # Not kept in a variable: the response shows the command, and may be as large as the
-            # body was.
-            await (await self._respond(request))(scope, receive, send)
+            try:
+                # Not kept in a variable: the response shows the command, and may be as large as
+                # the body was.
+                await (await self._respond(request))(scope, receive, send)
+            except _UnexpectedError as error:
+                await error.response(scope, receive, send)
+                # uvicorn logs it as well, and closes the connection.
+                raise error.cause from None
             if has_room(request):
                 # The frame that is sent to the keeper is as large again.
                 await self._services.commands.wait_until_sent()
@@ -98,8 +108,24 @@ class _Path:
             return problem_response("method-not-allowed", detail, path, {"Allow": self._allow})
         try:
             return await route.respond(request, self._services)
-        except Exception as error:  # noqa: BLE001 - an error that is not ours is logged there
+        except (ProblemError, ScriptServiceError) as error:
             return error_response(request, error)
+        except Exception as error:
+            raise _UnexpectedError(error, error_response(request, error)) from error
+
+
+class _UnexpectedError(Exception):
+    """A handler failed in a way that the service does not foresee.
+
+    Args:
+        cause: the error.
+        response: what is answered.
+    """
+
+    def __init__(self, cause: Exception, response: Response) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.response = response
 
 
 async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
