@@ -1,9 +1,9 @@
-# The service as an image: `docker build -t scriptservice .`; docker-compose.yml starts it.
-# Only instructions that every builder knows; scripts/check-image carries them out without one.
+# The image of the service: `docker build -t scriptservice .`; docker-compose.yml runs it.
+# It uses only instructions that every builder knows; scripts/check-image executes them without one.
 
 FROM python:3.13-slim AS base
 
-# --- The page: built from web/, with the packages that its lock names by hash; node stays here ----
+# --- The web page, built from web/ with the packages that its lock pins by hash; node stays here --
 
 FROM node:24-slim AS page
 WORKDIR /build
@@ -11,7 +11,7 @@ COPY scripts/build-page ./scripts/
 COPY web ./web
 RUN scripts/build-page
 
-# --- What starts scripts; without it they start slower. The compiler stays here -------------------
+# --- The launcher, without which scripts start slower; the compiler stays here --------------------
 
 FROM python:3.13 AS launcher
 WORKDIR /build
@@ -19,7 +19,7 @@ COPY scripts/build-launcher ./scripts/
 COPY launcher ./launcher
 RUN scripts/build-launcher
 
-# --- The wheel: the package and everything it needs, checked against the hashes in the lock -------
+# --- The package and its dependencies, checked against the hashes in the lock ---------------------
 
 FROM base AS wheel
 WORKDIR /build
@@ -32,8 +32,8 @@ COPY --from=page /build/src/scriptservice/ui ./src/scriptservice/ui
 COPY --from=launcher /build/src/scriptservice/keeper/spawn ./src/scriptservice/keeper/spawn
 RUN pip wheel --no-cache-dir --disable-pip-version-check --quiet --no-index --find-links /wheels \
     --no-deps --wheel-dir /wheels .
-# Only what the package asks for, so not what built it; without pip, and not where scripts that use
-# Python would find it.
+# Only the package and its run-time dependencies, without build tools and pip, in a directory where
+# scripts that use Python do not find them.
 RUN python -m venv --without-pip /opt/scriptservice \
     && pip --python /opt/scriptservice/bin/python install --no-cache-dir \
     --disable-pip-version-check --quiet --no-index --find-links /wheels scriptservice
@@ -43,8 +43,8 @@ RUN python -m venv --without-pip /opt/scriptservice \
 FROM base
 LABEL org.opencontainers.image.title="ScriptService" \
     org.opencontainers.image.licenses="Apache-2.0"
-# Scripts run as this user, without rights of its own; the service itself stays root and gives
-# everything up that the compose file does not name (docs/adr/0010-root-in-the-container.md).
+# Scripts run as this user, which has no privileges. The service itself stays root, with only the
+# capabilities that the compose file names (docs/adr/0010-root-in-the-container.md).
 RUN groupadd --gid 59999 scriptservice \
     && useradd --uid 59999 --gid 59999 --no-log-init --no-create-home --home-dir /nonexistent \
     --shell /bin/bash scriptservice \
@@ -56,10 +56,10 @@ ENV SCRIPTSERVICE_HOST=0.0.0.0 \
     SCRIPTSERVICE_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8000
-# The server answers, or its keeper is about to start another: that is all this asks. Isolated and
-# without site-packages it takes a twentieth of a second.
+# Checks only that the server answers. If it does not, its keeper is about to start another. With -I
+# and -S (isolated, no site-packages) the check takes a twentieth of a second.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["/usr/local/bin/python3", "-IS", "-c", "import os, http.client as http; c = http.HTTPConnection('127.0.0.1', int(os.environ['SCRIPTSERVICE_PORT']), timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
-# In exec form: `serve` becomes the keeper, which is process 1 and reaps.
+# In exec form, so that `serve` becomes the keeper as process 1, which reaps orphans.
 ENTRYPOINT ["/opt/scriptservice/bin/scriptservice"]
 CMD ["serve"]

@@ -1,6 +1,6 @@
-"""Builds what the wheel has besides Python: the web page and the launcher.
+"""The build hook of the wheel: builds the web page and the launcher.
 
-Each where there is something to build it with; a package without it works as well.
+A part whose build tool is missing is left out with a warning; the package works without it.
 """
 
 import shutil
@@ -15,14 +15,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 @dataclass(frozen=True)
 class Part:
-    """Something that is built.
+    """A part of the wheel that a script builds.
 
     Attributes:
-        name: for people.
-        results: the files that are there once it was built; the first on every machine.
-        sources: directory of what it is built from.
-        script: builds it, or does nothing while its sources are unchanged.
-        tool: without it nothing can be built.
+        name: as warnings name it.
+        results: the files that the build leaves; the first one on every machine.
+        sources: the directory of its sources.
+        script: builds the part, or does nothing while its sources are unchanged.
+        tool: the program without which the part cannot be built.
     """
 
     name: str
@@ -56,25 +56,26 @@ class PartsBuildHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build the parts; for an editable install, which has to be quick, without the page.
+        """Build the parts. An editable install has to be quick, so it leaves the page out.
 
         Args:
-            version: which kind of wheel: ``standard`` or ``editable``.
-            build_data: hatchling's; the page is among the wheel's artifacts already.
+            version: the kind of wheel: ``standard`` or ``editable``.
+            build_data: hatchling's description of the wheel. The launcher is added to its
+                artifacts; ``pyproject.toml`` has the page among them already.
         """
         parts = [LAUNCHER] if version == "editable" else [PAGE, LAUNCHER]
         for part in parts:
             self._build(part)
-        built = [str(each) for each in LAUNCHER.results if (Path(self.root) / each).exists()]
-        if version != "editable" and built:
-            # Programs of one kind of machine, for any Python of that machine.
-            build_data["artifacts"] += built
+        programs = [str(path) for path in LAUNCHER.results if (Path(self.root) / path).exists()]
+        if version != "editable" and programs:
+            # The programs need this kind of machine, but work with any Python 3 on it.
+            build_data["artifacts"] += programs
             build_data["pure_python"] = False
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data["tag"] = f"py3-none-{platform}"
 
     def _build(self, part: Part) -> None:
-        problem = self._problem(part)
+        problem = self._run_script(part)
         if problem is None:
             return
         if (Path(self.root) / part.results[0]).exists():
@@ -83,11 +84,11 @@ class PartsBuildHook(BuildHookInterface[Any]):
             warning = f"this wheel is without {part.name}: {problem}"
         self.app.display_warning(warning)
 
-    def _problem(self, part: Part) -> str | None:
-        """Build it; return why that could not be done, None if it was."""
+    def _run_script(self, part: Part) -> str | None:
+        """Run the script that builds a part; return why it failed, or None if it did not."""
         script = Path(self.root) / "scripts" / part.script
         if not script.exists() or not (Path(self.root) / part.sources).is_dir():
-            return "its sources are not here"
+            return "its sources are missing"
         if shutil.which(part.tool) is None:
             return f"there is no {part.tool} to build it"
         if subprocess.run(["bash", script], cwd=self.root, check=False).returncode:

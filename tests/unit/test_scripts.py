@@ -39,7 +39,7 @@ def test_a_node_that_is_new_enough_is_taken(version: str, tmp_path: Path) -> Non
     [
         ("v18.20.4", "node 18.20.4 is too old (20.19 or later is needed)"),
         ("v20.9.0", "node 20.9.0 is too old (20.19 or later is needed)"),
-        (None, "there is no node (20.19 or later is needed)"),
+        (None, "node is not installed (20.19 or later is needed)"),
     ],
 )
 def test_an_older_one_is_told_in_one_line(version: str | None, said: str, tmp_path: Path) -> None:
