@@ -1,1 +1,1 @@
-"""Benchmarks: each prints its figure, the raw limit measured in the same run, and the ratio."""
+"""Benchmarks: each one prints its figure, a limit measured in the same run, and their ratio."""

@@ -1,4 +1,4 @@
-"""``scripts/bench``: measures the service beside the machine's own limits."""
+"""``scripts/bench``: measures the service, and in the same run the machine's own limits."""
 
 import argparse
 import json
@@ -8,66 +8,78 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import plot, profiling, report
-from bench.measure import Measured, Plan, Progress
+from bench.measure import Plan, Progress, Results
 from bench.registry import BENCHMARKS, BY_NAME
 from bench.service import SAME_UID
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run what was asked for; return 1 if a target was missed."""
-    asked = _parser().parse_args(words)
-    # As an exception, so that what was started is ended and what was made is removed.
+    """Do what the arguments say; return 1 if a target was missed."""
+    arguments = _parser().parse_args(words)
+    # As an exception, so that the services that were started are ended and their files removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    unknown = [name for name in asked.names if name not in BY_NAME]
+    unknown = [name for name in arguments.names if name not in BY_NAME]
     if unknown:
         print(f"cannot measure {', '.join(unknown)}: see scripts/bench --list", file=sys.stderr)
         return 2
-    if asked.list:
+    if arguments.list:
         _list()
         return 0
-    if asked.profile:
-        _profile(docs=asked.docs)
+    if arguments.profile:
+        _profile(docs=arguments.docs)
         return 0
-    found: dict[str, Measured] = {}
-    if asked.read:
-        for path in asked.read:
+    found: dict[str, Results] = {}
+    if arguments.read:
+        for path in arguments.read:
             for name, measured in report.read(path).items():
                 found.setdefault(name, {}).update(measured)
     else:
-        repetitions = asked.repetitions or (1 if asked.quick else 3)
-        plan = Plan(asked.quick, repetitions, Progress())
-        with plan.kept:
+        repetitions = arguments.repetitions or (1 if arguments.quick else 3)
+        plan = Plan(arguments.quick, repetitions, Progress())
+        with plan.until_the_end:
             for benchmark in BENCHMARKS:
-                if not asked.names or benchmark.name in asked.names:
+                if not arguments.names or benchmark.name in arguments.names:
                     found[benchmark.name] = _measure(benchmark.name, plan)
-    return _tell(found, asked)
+    return _report(found, arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measures the service, each figure beside a limit of the same run.",
+        description="Measures the service. Beside each figure stands a limit of the machine, "
+        "measured in the same run; a target says what their ratio must reach. "
+        "Exits with 1 if a target was missed.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these; see --list")
-    parser.add_argument("--list", action="store_true", help="say what can be measured")
     parser.add_argument(
-        "--quick", action="store_true", help="small and once, to see that it runs; judges nothing"
+        "names", nargs="*", metavar="NAME", help="run only these benchmarks; --list names them"
     )
-    parser.add_argument("--repetitions", type=int, metavar="N", help="of each, 3 by default")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found")
-    parser.add_argument("--markdown", action="store_true", help="print it as a table of Markdown")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks and their targets")
     parser.add_argument(
-        "--docs", action="store_true", help="put table and plot into docs/performance.md"
+        "--quick",
+        action="store_true",
+        help="run each once at a small size, to see that it works; targets do not count",
+    )
+    parser.add_argument(
+        "--repetitions", type=int, metavar="N", help="how often each is measured (default: 3)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the results as a Markdown table"
+    )
+    parser.add_argument(
+        "--docs", action="store_true", help="replace table and plot in docs/performance.md"
     )
     parser.add_argument(
         "--read",
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="measure nothing, read what --json wrote",
+        help="measure nothing, but read results that --json wrote",
     )
     parser.add_argument(
-        "--profile", action="store_true", help="CPU per command by stage instead, by sampling"
+        "--profile",
+        action="store_true",
+        help="instead sample where keeper and server spend the CPU time of a command",
     )
     return parser
 
@@ -75,11 +87,11 @@ def _parser() -> argparse.ArgumentParser:
 def _list() -> None:
     for benchmark in BENCHMARKS:
         for row in benchmark.rows:
-            target = f"{row.judged.value} {row.target}"
+            target = f"{row.criterion.value} {row.target}"
             print(f"{benchmark.name:<14} {row.name:<26} {target:<26} {row.what}")
 
 
-def _measure(name: str, plan: Plan) -> Measured:
+def _measure(name: str, plan: Plan) -> Results:
     plan.progress.begin(name)
     measured = BY_NAME[name].measure(plan)
     plan.progress.end()
@@ -91,17 +103,19 @@ def _measure(name: str, plan: Plan) -> Measured:
     return measured
 
 
-def _tell(found: dict[str, Measured], asked: argparse.Namespace) -> int:
+def _report(found: dict[str, Results], arguments: argparse.Namespace) -> int:
     lines = list(report.lines(found))
-    if asked.json:
-        content = json.dumps(report.to_json(found, quick=asked.quick), indent=2, ensure_ascii=False)
-        asked.json.write_text(content + "\n")
-    if asked.markdown:
+    if arguments.json:
+        content = json.dumps(
+            report.to_json(found, quick=arguments.quick), indent=2, ensure_ascii=False
+        )
+        arguments.json.write_text(content + "\n")
+    if arguments.markdown:
         print(report.table(found))
-    if asked.docs:
+    if arguments.docs:
         report.put_into_page("table", report.table(found))
         report.PLOT.write_text(plot.ratios(lines))
-    if asked.quick:
+    if arguments.quick:
         return 0
     missed = [f"{line.benchmark}, {line.row.name}" for line in lines if not line.met]
     if missed:
@@ -117,7 +131,7 @@ def _profile(*, docs: bool) -> None:
     if docs:
         report.put_into_page("stages", content)
         stacks = [
-            plot.Stack(f"{process}, {mode}", stages)
+            plot.StackedBar(f"{process}, {mode}", stages)
             for mode, profile in profiles.items()
             for process, stages in profile.stages.items()
         ]

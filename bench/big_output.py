@@ -1,4 +1,4 @@
-"""Big output: what a part of 1 GiB costs to read, beside the same part of 1 MiB."""
+"""Big output: the time to read a part of a 1 GiB output; the limit is the same part of 1 MiB."""
 
 import random
 import statistics
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from bench import filled
-from bench.measure import Benchmark, Direction, Measured, Plan, Row, Target
+from bench import generated_data
+from bench.measure import Benchmark, Direction, Plan, Results, Row, Target
 from bench.service import SAME_UID, MeasuredService
 
 SMALL = 1 << 20
@@ -18,40 +18,42 @@ PART = 64 << 10
 LINES = 100
 
 
-def _median_ms(service: MeasuredService, path: Callable[[], str], wanted: int, asked: int) -> float:
+def _median_ms(
+    service: MeasuredService, next_path: Callable[[], str], expected_bytes: int, requests: int
+) -> float:
     times = []
-    for _ in range(asked):
-        where = path()
+    for _ in range(requests):
+        path = next_path()
         began = time.perf_counter()
-        content = service.ask("GET", where)
+        content = service.ask("GET", path)
         times.append(time.perf_counter() - began)
-        if len(content) != wanted:
-            sys.exit(f"cannot measure: {len(content)} bytes of {where}, {wanted} were to come")
+        if len(content) != expected_bytes:
+            sys.exit(f"cannot measure: {path} has {len(content)} bytes, not {expected_bytes}")
     return statistics.median(times) * 1000
 
 
-def _part(command: UUID, size: int, chance: random.Random) -> str:
+def _part_path(command_id: UUID, size: int, chance: random.Random) -> str:
     offset = chance.randrange(0, size - PART + 1)
-    return f"/v1/commands/{command}/output?offset={offset}&limit={PART}"
+    return f"/v1/commands/{command_id}/output?offset={offset}&limit={PART}"
 
 
-def _tail(command: UUID) -> str:
-    return f"/v1/commands/{command}/output?tail={LINES}l"
+def _tail_path(command_id: UUID) -> str:
+    return f"/v1/commands/{command_id}/output?tail={LINES}l"
 
 
-def measure(plan: Plan) -> Measured:
-    """Measure both outputs in one service."""
-    directory, ids, sizes = filled.past(plan, sizes=(SMALL, BIG))
-    asked = plan.size(200, 5)
+def measure(plan: Plan) -> Results:
+    """Read parts of both outputs from one service."""
+    directory, ids, sizes = generated_data.data_directory(plan, sizes=(SMALL, BIG))
+    requests = plan.size(200, 5)
     chance = random.Random(1)
     with plan.service(SAME_UID, directory) as service:
 
         def part(which: int) -> float:
-            path = partial(_part, ids[which], sizes[which], chance)
-            return _median_ms(service, path, PART, asked)
+            path = partial(_part_path, ids[which], sizes[which], chance)
+            return _median_ms(service, path, PART, requests)
 
         def tail(which: int) -> float:
-            return _median_ms(service, partial(_tail, ids[which]), 64 * LINES, asked)
+            return _median_ms(service, partial(_tail_path, ids[which]), 64 * LINES, requests)
 
         part(0)
         return {

@@ -1,6 +1,7 @@
-"""``python -m bench.empty_route PORT``: what the framework does at best, for the submit rate.
+"""``python -m bench.empty_route PORT``: the limit of the submit rate.
 
-A POST route that reads its body and returns a ready response, on the server that the service uses.
+A POST route that reads its body and returns a fixed response, with the service's framework and HTTP
+server.
 """
 
 import sys
@@ -10,17 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-READY = b"{" + b" " * 1200 + b"}"
-"""As long as a command."""
+CONTENT = b"{" + b" " * 1200 + b"}"
+"""As long as the JSON of a command."""
 
 
-async def take(request: Request) -> Response:
-    """Read what came; answer."""
+async def submit(request: Request) -> Response:
+    """Read the body and return the fixed response."""
     await request.body()
-    return Response(READY, 201, media_type="application/json")
+    return Response(CONTENT, 201, media_type="application/json")
 
 
-app = Router([Route("/", take, methods=["POST"])])
+app = Router([Route("/", submit, methods=["POST"])])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-/* One `cat` to many sockets: what comes in goes out to each, in pieces as a pipe gives them.
- * Usage: fan_out CONNECTIONS < data; prints the port that it listens on, on loopback. */
+/* Copies stdin to many sockets, like one `cat` to all of them, in the pieces that read() returns.
+ * Usage: fan_out CONNECTIONS < data
+ * Prints the loopback port that it listens on, and starts once all CONNECTIONS are there. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>

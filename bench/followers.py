@@ -1,7 +1,7 @@
-"""Followers: how fast many of them get the output of one script, all of it, while it prints.
+"""Followers: how fast many of them get the whole output of one script while it prints.
 
-The limit is one process that copies the same script's output to as many loopback sockets. The
-readers are the same program in both.
+The limit is one process that copies the output of the same script to as many loopback sockets. The
+same program reads in both cases.
 """
 
 import subprocess
@@ -11,19 +11,19 @@ from functools import partial
 from pathlib import Path
 
 from bench import programs
-from bench.measure import Benchmark, Measured, Plan, Row, Target
+from bench.measure import Benchmark, Plan, Results, Row, Target
 from bench.output import MEGABYTE
 from bench.output import script as printing
 from bench.service import SAME_UID, new_directory
 
 
 def _script(go: Path, size: int) -> str:
-    """Return a script that prints once it may."""
+    """Return a script that prints once the file ``go`` exists."""
     return f"until [ -e '{go}' ]; do sleep 0.01; done; {printing(size)}"
 
 
 def _received(port: int, followers: int, size: int, go: Path, request: bytes) -> float:
-    """Let the script go once all follow; return megabytes a second until all have it."""
+    """Start the output once all follow; return megabytes a second until all have received it."""
     words = [programs.program("receive"), str(port), str(followers)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as readers:
         assert readers.stdin is not None
@@ -31,15 +31,15 @@ def _received(port: int, followers: int, size: int, go: Path, request: bytes) ->
         readers.stdin.write(request)
         readers.stdin.close()
         if readers.stdout.readline() != b"ready\n":
-            sys.exit("cannot measure: the followers have no answer")
+            sys.exit("cannot measure: the followers got no answer")
         began = time.monotonic()
         go.touch()
         total, ended = readers.stdout.read().split()
-    wanted = followers * size
-    # Chunks' lengths and heads of answers come on top; a little, and not the same for both.
-    if not wanted <= int(total) <= wanted * 1.02 + followers * 2000:
-        sys.exit(f"cannot measure: {int(total)} bytes arrived, {wanted} were to")
-    return wanted / MEGABYTE / (float(ended) - began)
+    expected = followers * size
+    # Chunk lengths and response headers come on top: a little, and only from the service.
+    if not expected <= int(total) <= expected * 1.02 + followers * 2000:
+        sys.exit(f"cannot measure: {int(total)} bytes arrived, not {expected}")
+    return expected / MEGABYTE / (float(ended) - began)
 
 
 def raw_rate(size: int, followers: int) -> float:
@@ -63,7 +63,7 @@ def service_rate(plan: Plan, size: int, followers: int) -> float:
         return _received(service.port, followers, size, go, request)
 
 
-def measure(plan: Plan) -> Measured:
+def measure(plan: Plan) -> Results:
     """Measure both in turn."""
     size, followers = plan.size(20 * MEGABYTE, MEGABYTE), plan.size(200, 10)
     return {

@@ -1,7 +1,7 @@
-"""Data directories with a past: very many commands, or much output, through the store's own code.
+"""Data directories with very many commands or much output, written by the store's own code.
 
-The past is written as the recorder of another host would have written it, in large transactions.
-Made once a run, kept in a temporary directory.
+The data is written as the recorder of another host would have written it, in large transactions.
+Each directory is made once a run and removed at its end.
 """
 
 import atexit
@@ -36,16 +36,16 @@ ENDS = (
     (1, Status.TIMED_OUT, Outcome(signal="SIGTERM", reason="its time-out passed")),
     (1, Status.LOST, Outcome(reason="its keeper died and left no record of how it ended")),
 )
-"""How commands end, in a hundred."""
+"""How many of a hundred commands end with each status, and their outcome."""
 QUICK_COMMANDS = 1000
 QUICK_SIZES = (1 << 20, 2 << 20)
 
 
-class Past:
-    """Writes what is to have happened into the database of a data directory.
+class HistoryWriter:
+    """Writes commands and what became of them into a database.
 
     Args:
-        connection: that writes; whoever has it commits.
+        connection: to the database; the caller begins and commits transactions.
         first: number of the next command.
     """
 
@@ -59,10 +59,10 @@ class Past:
         stored = self._insert(self._connection, items)
         return [each for each in stored if isinstance(each, Command)]
 
-    def record(
+    def store(
         self, changes: list[journal_changes.Change], chunks: list[journal_changes.Chunk]
     ) -> None:
-        """Record how commands went and what they printed."""
+        """Store how commands ended and what they printed."""
         begin, self._position = self._position, self._position + 1
         part = journal_changes.Recording(
             HOST.name, HOST.journal, begin, self._position, chunks=chunks, changes=changes
@@ -70,13 +70,13 @@ class Past:
         journal_changes.record(self._connection, [part])
 
 
-class Filled(NamedTuple):
-    """A directory with a past.
+class DataDirectory(NamedTuple):
+    """A directory for `MeasuredService`.
 
     Attributes:
-        directory: for `MeasuredService`; none was started on it yet.
-        ids: of the commands with much output.
-        sizes: of their outputs.
+        directory: contains the data directory; no service was started on it yet.
+        ids: ids of the commands with much output.
+        sizes: sizes of their outputs in bytes.
     """
 
     directory: Path
@@ -84,18 +84,23 @@ class Filled(NamedTuple):
     sizes: tuple[int, ...]
 
 
-def past(plan: Plan, commands: int = 0, sizes: tuple[int, ...] = ()) -> Filled:
-    """Return a directory with so many finished commands, and one more for each size of output.
+def data_directory(plan: Plan, commands: int = 0, sizes: tuple[int, ...] = ()) -> DataDirectory:
+    """Return a directory with finished commands.
 
-    If it only has to run, it is the same small one for all.
+    A quick run uses one small directory for all benchmarks.
+
+    Args:
+        plan: of the run.
+        commands: how many commands with little output.
+        sizes: adds one command for each of these output sizes, in bytes.
     """
     if plan.quick:
         commands, sizes = QUICK_COMMANDS, QUICK_SIZES
-    return _filled(commands, sizes, plan.progress)
+    return _generate(commands, sizes, plan.progress)
 
 
 @functools.cache
-def _filled(commands: int, sizes: tuple[int, ...], progress: Progress) -> Filled:
+def _generate(commands: int, sizes: tuple[int, ...], progress: Progress) -> DataDirectory:
     directory = Path(tempfile.mkdtemp(prefix="scriptservice-bench-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     directory.chmod(0o755)
@@ -108,27 +113,29 @@ def _filled(commands: int, sizes: tuple[int, ...], progress: Progress) -> Filled
             hosts.save_host(connection, [HOST])
             first = next_number(connection)
         with database.writing.connect() as connection:
-            past = Past(connection, first)
+            history = HistoryWriter(connection, first)
             begin_us = now_us() - MONTH_MICROSECONDS
             for start in range(0, commands, BATCH):
-                progress.tell(f"making {commands} commands, {start * 100 // commands} %")
+                progress.show(f"making {commands} commands, {start * 100 // commands} %")
                 numbers = range(start, min(commands, start + BATCH))
                 with connection.begin():
-                    _some_commands(past, numbers, begin_us, chance)
+                    _some_commands(history, numbers, begin_us, chance)
             ids = []
             for size in sizes:
-                progress.tell(f"making {size >> 20} MiB of output")
-                ids.append(_big_command(past, connection, size))
+                progress.show(f"making {size >> 20} MiB of output")
+                ids.append(_big_command(history, connection, size))
     finally:
         database.close()
-    return Filled(directory, tuple(ids), sizes)
+    return DataDirectory(directory, tuple(ids), sizes)
 
 
-def _some_commands(past: Past, numbers: range, begin_us: int, chance: random.Random) -> None:
+def _some_commands(
+    history: HistoryWriter, numbers: range, begin_us: int, chance: random.Random
+) -> None:
     items = [_new_command(number, begin_us + number * 2_000_000, chance) for number in numbers]
     weights = [share for share, _, _ in ENDS]
     changes, chunks = [], []
-    for command in past.submit(items):
+    for command in history.submit(items):
         _, status, end = chance.choices(ENDS, weights)[0]
         printed = b""
         if chance.random() < 0.3:
@@ -149,7 +156,7 @@ def _some_commands(past: Past, numbers: range, begin_us: int, chance: random.Ran
             max_rss_bytes=3_500_000,
         )
         changes.append(journal_changes.Change(command.number, Status.QUEUED, status, outcome))
-    past.record(changes, chunks)
+    history.store(changes, chunks)
 
 
 def _new_command(number: int, created_at: int, chance: random.Random) -> NewCommand:
@@ -165,18 +172,18 @@ def _new_command(number: int, created_at: int, chance: random.Random) -> NewComm
     return NewCommand(new_id(), submission, Origin("admin"), created_at, None, HOST.name, "gone")
 
 
-def _big_command(past: Past, connection: Connection, size: int) -> UUID:
+def _big_command(history: HistoryWriter, connection: Connection, size: int) -> UUID:
     new = _new_command(0, now_us(), random.Random(size))
     with connection.begin():
-        [command] = past.submit([new])
+        [command] = history.submit([new])
     for start in range(0, size, 32 * CHUNK_BYTES):
-        places = range(start, min(size, start + 32 * CHUNK_BYTES), CHUNK_BYTES)
+        offsets = range(start, min(size, start + 32 * CHUNK_BYTES), CHUNK_BYTES)
         chunks = [
             journal_changes.Chunk(command.number, at, 1, at, command.created_at, _lines(at, size))
-            for at in places
+            for at in offsets
         ]
         with connection.begin():
-            past.record([], chunks)
+            history.store([], chunks)
     outcome = Outcome(
         started_at=command.created_at,
         exited_at=command.created_at + 1,
@@ -185,13 +192,13 @@ def _big_command(past: Past, connection: Connection, size: int) -> UUID:
         stdout_bytes=size,
     )
     with connection.begin():
-        past.record(
+        history.store(
             [journal_changes.Change(command.number, Status.QUEUED, Status.SUCCEEDED, outcome)], []
         )
     return command.id
 
 
 def _lines(at: int, size: int) -> bytes:
-    """Return a chunk: lines of 64 bytes that begin with their offset."""
+    """Return a chunk of lines of 64 bytes, each beginning with its offset."""
     end = min(size, at + CHUNK_BYTES)
-    return b"".join(b"%015d %s\n" % (place, b"." * 47) for place in range(at, end, 64))
+    return b"".join(b"%015d %s\n" % (offset, b"." * 47) for offset in range(at, end, 64))

@@ -1,11 +1,11 @@
-"""History: what a list costs with very many stored commands, beside the same with a thousand."""
+"""History: the time of a list with very many stored commands; the limit is that with a thousand."""
 
 import statistics
 import time
 from functools import partial
 
-from bench import filled
-from bench.measure import Benchmark, Direction, Measured, Plan, Row, Series, Target
+from bench import generated_data
+from bench.measure import Benchmark, Direction, Plan, Results, Row, Series, Target
 from bench.service import SAME_UID, MeasuredService
 
 FEW = 1000
@@ -15,11 +15,11 @@ LISTS = {
     "label filter": "/v1/commands?label=team=db",
 }
 DEEP = 0.9
-"""How far down the list the deep page is."""
+"""How far down the list the deep page is, as a share of it."""
 
 
 def _deep_page(service: MeasuredService, count: int) -> str:
-    """Return the path of a page far down, found as a client finds it: by going there."""
+    """Return the path of a page far down the list, by paging there as a client does."""
     limit = max(50, min(1000, count // 20))
     path = f"/v1/commands?limit={limit}"
     cursor = ""
@@ -28,28 +28,30 @@ def _deep_page(service: MeasuredService, count: int) -> str:
     return f"/v1/commands?cursor={cursor}"
 
 
-def _median_ms(service: MeasuredService, path: str, asked: int) -> float:
+def _median_ms(service: MeasuredService, path: str, requests: int) -> float:
     times = []
-    for _ in range(asked):
+    for _ in range(requests):
         began = time.perf_counter()
         service.ask("GET", path)
         times.append(time.perf_counter() - began)
     return statistics.median(times) * 1000
 
 
-def measure(plan: Plan) -> Measured:
-    """Measure two services side by side."""
-    many, asked = plan.size(1_000_000, FEW), plan.size(100, 5)
+def measure(plan: Plan) -> Results:
+    """Measure two services in turn, one with few commands and one with many."""
+    many, requests = plan.size(1_000_000, FEW), plan.size(100, 5)
     found: dict[str, Series] = {}
-    here, there = (filled.past(plan, count).directory for count in (FEW, many))
-    with plan.service(SAME_UID, here) as few, plan.service(SAME_UID, there) as lots:
-        plan.progress.tell("going deep")
+    small, large = (generated_data.data_directory(plan, count).directory for count in (FEW, many))
+    with plan.service(SAME_UID, small) as limit, plan.service(SAME_UID, large) as service:
+        plan.progress.show("paging to the deep page")
         paths = {name: (path, path) for name, path in LISTS.items()}
-        paths["deep cursor"] = (_deep_page(few, FEW), _deep_page(lots, many))
-        for name, (short, long) in paths.items():
-            assert len(few.get(short)["items"]) == len(lots.get(long)["items"]) == 50
+        paths["deep cursor"] = (_deep_page(limit, FEW), _deep_page(service, many))
+        for name, (in_few, in_many) in paths.items():
+            assert len(limit.get(in_few)["items"]) == len(service.get(in_many)["items"]) == 50
             found[name] = plan.interleaved(
-                name, partial(_median_ms, few, short, asked), partial(_median_ms, lots, long, asked)
+                name,
+                partial(_median_ms, limit, in_few, requests),
+                partial(_median_ms, service, in_many, requests),
             )
     return found
 

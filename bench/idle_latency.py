@@ -1,4 +1,4 @@
-"""Latency of a service that has nothing else to do: ``POST ?wait`` of ``true`` to its final answer.
+"""Latency of an idle service: from ``POST ?wait`` of the script ``true`` to the final answer.
 
 The limit is ``bash -c true`` run from Python.
 """
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from bench.measure import Benchmark, Direction, Measured, Plan, Row, Target
+from bench.measure import Benchmark, Direction, Plan, Results, Row, Target
 from bench.service import SAME_UID
 
 
@@ -16,8 +16,8 @@ def _median_ms(times: list[float]) -> float:
     return statistics.median(times) * 1000
 
 
-def measure(plan: Plan) -> Measured:
-    """Measure on one service, after a few that warm it up."""
+def measure(plan: Plan) -> Results:
+    """Measure one service, after a few commands that warm it up."""
     count = plan.size(300, 10)
 
     def limit() -> float:
@@ -37,7 +37,7 @@ def measure(plan: Plan) -> Measured:
                 command = service.submit("true", wait=True)
                 times.append(time.perf_counter() - began)
                 if command["status"] != "succeeded":
-                    sys.exit(f"cannot measure: a command {command['status']}")
+                    sys.exit(f"cannot measure: a command ended as {command['status']}")
             return _median_ms(times)
 
         for _ in range(10):

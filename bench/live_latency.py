@@ -1,6 +1,7 @@
-"""Live latency: from a script's write to a follower's receipt, 100 lines a second.
+"""Live latency: from a script's write to a follower's receipt, at 100 lines a second.
 
-Both read the same clock of the same machine. Beside it the same script through a bare pipe.
+Script and follower read the same clock of the same machine. The limit is the same script through a
+bare pipe.
 """
 
 import http.client
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from bench.measure import Benchmark, Direction, Judged, Measured, Plan, Row, Series, Target
+from bench.measure import Benchmark, Criterion, Direction, Plan, Results, Row, Series, Target
 from bench.service import SAME_UID, MeasuredService
 
 LINES_A_SECOND = 100
@@ -23,7 +24,7 @@ for _ in range({lines}):
 
 
 def _percentiles(seconds: list[float]) -> tuple[float, float]:
-    """Return the middle one and the one that 99 of 100 do not exceed, in milliseconds."""
+    """Return the median and the 99th percentile in milliseconds."""
     ordered = sorted(value * 1000 for value in seconds)
     return statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
 
@@ -33,7 +34,7 @@ def _writer(lines: int) -> str:
 
 
 def through_a_pipe(lines: int) -> tuple[float, float]:
-    """Measure a bare pipe."""
+    """Return the latency percentiles of a bare pipe, in milliseconds."""
     words = [sys.executable, "-c", _writer(lines)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -41,7 +42,7 @@ def through_a_pipe(lines: int) -> tuple[float, float]:
 
 
 def through_the_service(service: MeasuredService, lines: int) -> tuple[float, float]:
-    """Measure a follower of the event stream."""
+    """Return the latency percentiles of a follower of the event stream, in milliseconds."""
     command = service.submit(_writer(lines), interpreter=[sys.executable])
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     headers = {"Authorization": f"Bearer {service.token}"}
@@ -64,13 +65,13 @@ def through_the_service(service: MeasuredService, lines: int) -> tuple[float, fl
     return _percentiles(found)
 
 
-def measure(plan: Plan) -> Measured:
+def measure(plan: Plan) -> Results:
     """Measure pipe and service in turn."""
     lines = plan.size(1000, 20)
     found = {"p50": Series(), "p99": Series()}
     with plan.service(SAME_UID) as service:
-        for turn in range(1, plan.repetitions + 1):
-            plan.progress.tell(f"{turn} of {plan.repetitions}")
+        for repetition in range(1, plan.repetitions + 1):
+            plan.progress.show(f"{repetition} of {plan.repetitions}")
             for name, bare in zip(found, through_a_pipe(lines), strict=True):
                 found[name].limits.append(bare)
             for name, live in zip(found, through_the_service(service, lines), strict=True):
@@ -85,7 +86,7 @@ def _row(name: str, bound: float) -> Row:
         "ms",
         "a bare pipe",
         Target(bound, Direction.AT_MOST),
-        Judged.FIGURE,
+        Criterion.FIGURE,
     )
 
 

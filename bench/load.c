@@ -1,8 +1,8 @@
-/* A load of one HTTP request again and again, on connections that are kept, as cheap as can be:
- * it shares the machine with what it measures.
+/* Sends one HTTP request again and again on persistent connections. It uses as little CPU time as
+ * possible, since it shares the machine with the service that it measures.
  * Usage: load PORT CONNECTIONS COUNT SECONDS STATUS < request
- * Ends after COUNT answers or SECONDS, whichever is first (0: no such end); prints answers and
- * seconds. An answer of another status, or without Content-Length, ends it with an error. */
+ * Ends after COUNT answers or SECONDS, whichever comes first (0: no such limit); prints the number
+ * of answers and the seconds. Fails at an answer with another STATUS or without Content-Length. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -61,7 +61,7 @@ static void connect_to(struct connection *connection, int port)
     setsockopt(connection->socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
-/* Sends a whole request; small ones fit into the socket's buffer at once. */
+/* Sends a whole request. This does not block for long: requests fit into the socket's buffer. */
 static void ask(struct connection *connection)
 {
     connection->got = 0;

@@ -1,4 +1,4 @@
-"""What a benchmark is: rows with targets, measured beside a limit, again and again, in turn."""
+"""What a benchmark is: rows with targets; service and limit are measured in turn, several times."""
 
 import statistics
 import sys
@@ -13,14 +13,14 @@ from bench.service import MeasuredService, new_directory
 
 
 class Direction(StrEnum):
-    """On which side of its bound a value is good."""
+    """On which side of the bound a value meets the target."""
 
     AT_LEAST = "at least"
     AT_MOST = "at most"
 
 
-class Judged(StrEnum):
-    """Which value of a row stands beside its target."""
+class Criterion(StrEnum):
+    """Which value of a row is compared with its target."""
 
     RATIO = "ratio"
     FIGURE = "figure"
@@ -31,9 +31,9 @@ class Target:
     """What a value must reach.
 
     Attributes:
-        bound: at least or at most this.
-        direction: which of them.
-        aim: what would be better still, None if there is no such thing.
+        bound: the least or the greatest value that meets the target.
+        direction: whether it is the least or the greatest.
+        aim: a better value to work towards, or None.
     """
 
     bound: float
@@ -46,7 +46,7 @@ class Target:
         return value <= self.bound
 
     def share(self, value: float) -> float:
-        """Return how far a value is on the way to the bound: 1 is there, more is beyond."""
+        """Return the ratio of value and bound, as 1 or more if the value meets the target."""
         return value / self.bound if self.direction is Direction.AT_LEAST else self.bound / value
 
     def __str__(self) -> str:
@@ -59,12 +59,12 @@ class Row:
     """One figure of a benchmark.
 
     Attributes:
-        name: of the figure.
-        what: is measured.
-        unit: of the figure and of its limit.
-        limit: what the limit is; None where there is none.
+        name: name of the figure.
+        what: what is measured, in words.
+        unit: unit of the figure and of its limit.
+        limit: what the limit is, in words; None where there is none.
         target: what must be reached.
-        judged: the ratio of figure and limit, or the figure itself.
+        criterion: whether the target is for the ratio of figure and limit or for the figure.
     """
 
     name: str
@@ -72,17 +72,17 @@ class Row:
     unit: str
     limit: str | None
     target: Target
-    judged: Judged = Judged.RATIO
+    criterion: Criterion = Criterion.RATIO
 
 
 @dataclass
 class Series:
-    """What was measured of one row, in the order of the repetitions.
+    """The measurements of one row, in the order of the repetitions.
 
     Attributes:
-        figures: the service's.
-        limits: measured beside each; empty where there is no limit.
-        notes: what else was seen, by name with its unit.
+        figures: one of the service for each repetition.
+        limits: the limit measured before each; empty where there is no limit.
+        notes: additional values by name; the name contains the unit.
     """
 
     figures: list[float] = field(default_factory=list)
@@ -108,29 +108,29 @@ class Series:
         """The ratio of each repetition."""
         return [each / limit for each, limit in zip(self.figures, self.limits, strict=False)]
 
-    def value(self, judged: Judged) -> float:
-        """Return what stands beside the target.
+    def value(self, criterion: Criterion) -> float:
+        """Return the value that is compared with the target.
 
         Raises:
-            ValueError: it is a ratio, and there is no limit.
+            ValueError: the criterion is the ratio, and no limit was measured.
         """
-        if judged is Judged.FIGURE:
+        if criterion is Criterion.FIGURE:
             return self.figure
         if self.ratio is None:
             raise ValueError("no limit was measured")
         return self.ratio
 
-    def values(self, judged: Judged) -> list[float]:
-        """Return the same of each repetition."""
-        return self.figures if judged is Judged.FIGURE else self.ratios
+    def values(self, criterion: Criterion) -> list[float]:
+        """Return that value for each repetition."""
+        return self.figures if criterion is Criterion.FIGURE else self.ratios
 
 
-Measured = dict[str, Series]
-"""What a benchmark found, by names of its rows."""
+Results = dict[str, Series]
+"""What a benchmark measured, by the names of its rows."""
 
 
 class Progress:
-    """Says on a terminal what is measured now; silent elsewhere."""
+    """Shows on stderr what is measured now, if stderr is a terminal."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
@@ -139,10 +139,10 @@ class Progress:
 
     def begin(self, title: str) -> None:
         self._title = title
-        self.tell("")
+        self.show("")
 
-    def tell(self, step: str) -> None:
-        """Say what is done now, in place of what was said before."""
+    def show(self, step: str) -> None:
+        """Show the current step in place of the one before."""
         if self._shown:
             minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
             words = f"{minutes}:{seconds:02} {self._title}" + (f": {step}" if step else "")
@@ -155,19 +155,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is to be measured.
+    """How much is measured in this run, and the services that benchmarks share.
 
     Attributes:
-        quick: whether it only has to run, at a fraction of the size.
-        repetitions: how often.
-        progress: told of each step.
-        kept: what ends only with the run.
+        quick: whether everything runs at a fraction of its size, only to show that it works.
+        repetitions: how often each row is measured.
+        progress: shows each step.
+        until_the_end: closes what lives until the end of the run.
     """
 
     quick: bool
     repetitions: int
     progress: Progress
-    kept: ExitStack = field(default_factory=ExitStack)
+    until_the_end: ExitStack = field(default_factory=ExitStack)
     _shared: dict[tuple[Path | None, tuple[str, ...]], MeasuredService] = field(
         default_factory=dict
     )
@@ -177,45 +177,45 @@ class Plan:
 
     @contextmanager
     def service(self, flags: list[str], directory: Path | None = None) -> Iterator[MeasuredService]:
-        """Give a new service for a ``with``, on a directory of its own if none is said.
+        """Yield a new service, on a new directory if none is given.
 
-        If it only has to run, it is the same service for all who ask with the same words: to start
-        it would take longer than to measure it.
+        In a quick run, calls with the same arguments share one service, since starting a service
+        takes longer than the quick measurement.
         """
         if not self.quick:
             with ExitStack() as stack:
-                place = directory or stack.enter_context(new_directory())
-                yield stack.enter_context(MeasuredService(place, flags))
+                parent = directory or stack.enter_context(new_directory())
+                yield stack.enter_context(MeasuredService(parent, flags))
             return
-        wanted = directory, tuple(flags)
-        if wanted not in self._shared:
-            place = directory or self.kept.enter_context(new_directory())
-            self._shared[wanted] = self.kept.enter_context(MeasuredService(place, flags))
-        yield self._shared[wanted]
+        key = directory, tuple(flags)
+        if key not in self._shared:
+            parent = directory or self.until_the_end.enter_context(new_directory())
+            self._shared[key] = self.until_the_end.enter_context(MeasuredService(parent, flags))
+        yield self._shared[key]
 
     def interleaved(
         self, name: str, limit: Callable[[], float], figure: Callable[[], float]
     ) -> Series:
-        """Measure limit and figure in turn, so that what changes around them meets both."""
+        """Measure limit and figure in turn, so that changes of the machine's load affect both."""
         series = Series()
-        for turn in range(1, self.repetitions + 1):
-            self.progress.tell(f"{name}, limit, {turn} of {self.repetitions}")
+        for repetition in range(1, self.repetitions + 1):
+            self.progress.show(f"{name}, limit, {repetition} of {self.repetitions}")
             series.limits.append(limit())
-            self.progress.tell(f"{name}, service, {turn} of {self.repetitions}")
+            self.progress.show(f"{name}, service, {repetition} of {self.repetitions}")
             series.figures.append(figure())
         return series
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What can be measured by itself.
+    """A group of rows that are measured together.
 
     Attributes:
-        name: by which it is chosen.
-        rows: what it finds.
-        measure: finds it; a row may be missing where it cannot be measured here.
+        name: the argument of ``scripts/bench`` that selects it.
+        rows: the rows of its results.
+        measure: measures them; rows that cannot be measured on this machine are missing.
     """
 
     name: str
     rows: tuple[Row, ...]
-    measure: Callable[[Plan], Measured]
+    measure: Callable[[Plan], Results]

@@ -1,7 +1,7 @@
-"""Memory: what keeper and server grow by for each command that runs and does nothing.
+"""Memory: how much keeper and server grow for each running command that does nothing.
 
-Measured after a load that has ended, so that what any load leaves in a process is not counted.
-Beside it what such a script itself holds that no other process shares.
+A first load runs before, so that memory which any load leaves allocated is not counted. The limit
+is the private memory of such a script itself.
 """
 
 import re
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import programs
-from bench.measure import Benchmark, Direction, Judged, Measured, Plan, Row, Series, Target
+from bench.measure import Benchmark, Criterion, Direction, Plan, Results, Row, Series, Target
 from bench.service import SAME_UID, MeasuredService, eventually, new_directory
 
 SCRIPT = "exec sleep 100000"
@@ -21,8 +21,8 @@ def _all_run(service: MeasuredService) -> bool:
     return not service.get("/v1/commands?status=queued&limit=1")["items"]
 
 
-def _own_bytes(service: MeasuredService) -> float:
-    """Return what one of the running scripts holds alone."""
+def _private_kib(service: MeasuredService) -> float:
+    """Return the private memory of one of the running scripts, in KiB."""
     server = service.pids()["server"]
     path = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
     pid = next(each for each in path.read_text().split() if int(each) != server)
@@ -30,24 +30,24 @@ def _own_bytes(service: MeasuredService) -> float:
     return sum(int(size) for size in re.findall(r"^Private_\w+: +(\d+)", rollup, re.MULTILINE))
 
 
-def measure(plan: Plan) -> Measured:
-    """Measure one service for each repetition."""
+def measure(plan: Plan) -> Results:
+    """Measure a new service for each repetition."""
     running = plan.size(5000, 60)
     found = {"per command": Series(), "keeper": Series()}
-    for turn in range(1, plan.repetitions + 1):
-        plan.progress.tell(f"{running} at once, {turn} of {plan.repetitions}")
+    for repetition in range(1, plan.repetitions + 1):
+        plan.progress.show(f"{running} running, {repetition} of {plan.repetitions}")
         with new_directory() as directory, MeasuredService(directory, SAME_UID) as service:
             warm = service.request("POST", "/v1/commands", {"script": "true"})
-            programs.run("load", service.port, CONNECTIONS, running, 0, 201, given=warm)
-            service.wait_until_final(look_seconds=0.2)
+            programs.run("load", service.port, CONNECTIONS, running, 0, 201, stdin=warm)
+            service.wait_until_final(poll_seconds=0.2)
             time.sleep(1)
             before = service.resident_bytes()
             sleeping = service.request("POST", "/v1/commands", {"script": SCRIPT})
-            programs.run("load", service.port, CONNECTIONS, running, 0, 201, given=sleeping)
-            eventually(partial(_all_run, service), "all to run", look_seconds=0.5)
+            programs.run("load", service.port, CONNECTIONS, running, 0, 201, stdin=sleeping)
+            eventually(partial(_all_run, service), "all to run", poll_seconds=0.5)
             time.sleep(1)
             after = service.resident_bytes()
-            found["per command"].limits.append(_own_bytes(service))
+            found["per command"].limits.append(_private_kib(service))
             for name in after:
                 key = f"{name}, KiB a command"
                 found["per command"].notes[key] = (after[name] - before[name]) / running / 1024
@@ -67,7 +67,7 @@ BENCHMARK = Benchmark(
             "KiB",
             "what its script holds alone",
             Target(8, Direction.AT_MOST),
-            Judged.FIGURE,
+            Criterion.FIGURE,
         ),
         Row(
             "keeper",
@@ -75,7 +75,7 @@ BENCHMARK = Benchmark(
             "MB",
             None,
             Target(60, Direction.AT_MOST),
-            Judged.FIGURE,
+            Criterion.FIGURE,
         ),
     ),
     measure,

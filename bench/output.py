@@ -1,8 +1,8 @@
-"""Output: from a script's first byte to the last one committed in SQLite.
+"""Output: from the first byte of a script's output until the last one is committed in SQLite.
 
-The limit is the same script through ``cat`` into a file of the same disk. Neither the limit's file
-nor the journal is synced; the database is, at each commit: that is part of what is measured. Noted
-beside it is what SQLite alone does with the same rows, from memory and with nothing else to do.
+The limit is the same script through ``cat`` into a file on the same disk. Neither that file nor the
+journal is synced. The database is synced at each commit, which is part of the measurement. A note
+gives the rate at which SQLite alone stores the same rows from memory.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import insert
 
-from bench.measure import Benchmark, Measured, Plan, Row, Target
+from bench.measure import Benchmark, Plan, Results, Row, Target
 from bench.service import SAME_UID, eventually, new_directory
 from scriptservice.fleet.recorder import READ_BYTES
 from scriptservice.store.database.connect import open_database
@@ -26,12 +26,12 @@ MEGABYTE = 10**6
 
 
 def script(size: int) -> str:
-    """Return a script that prints so many bytes, as fast as anything prints lines."""
+    """Return a script that prints ``size`` bytes of lines as fast as possible."""
     return f"yes '{LINE}' | head -c {size}"
 
 
 def raw_rate(directory: Path, size: int, at_once: int) -> float:
-    """Return megabytes a second of scripts into files."""
+    """Return the megabytes a second that scripts write into files."""
     began = time.monotonic()
     paths = [directory / f"raw-{number}" for number in range(at_once)]
     words = f"bash -c {_quoted(script(size))} | cat > "
@@ -42,7 +42,7 @@ def raw_rate(directory: Path, size: int, at_once: int) -> float:
     for path in paths:
         assert path.stat().st_size == size
         path.unlink()
-    # What it left to be written is not to be written while the service is measured.
+    # Otherwise the kernel would write these pages to disk while the service is measured.
     os.sync()
     return size * at_once / MEGABYTE / seconds
 
@@ -52,7 +52,7 @@ def _quoted(text: str) -> str:
 
 
 def service_rate(plan: Plan, directory: Path, size: int, at_once: int) -> float:
-    """Return megabytes a second of scripts through a new service into its database."""
+    """Return the megabytes a second that scripts write through a new service into its database."""
     with plan.service(SAME_UID) as service:
         assert service.data.stat().st_dev == directory.stat().st_dev
         service.submit("true", wait=True)
@@ -63,7 +63,7 @@ def service_rate(plan: Plan, directory: Path, size: int, at_once: int) -> float:
         if at_once > 1:
             service.wait_until_final()
         else:
-            eventually(lambda: service.get(path)["finished_at"], "the output", look_seconds=0.02)
+            eventually(lambda: service.get(path)["finished_at"], "the output", poll_seconds=0.02)
         seconds = time.monotonic() - began
         assert service.get(path)["output"]["bytes"] == size
     os.sync()
@@ -71,14 +71,14 @@ def service_rate(plan: Plan, directory: Path, size: int, at_once: int) -> float:
 
 
 def store_rate(directory: Path, size: int) -> float:
-    """Return megabytes a second of chunks into a new database, committed as the recorder does."""
+    """Return the megabytes a second that SQLite stores in transactions of the recorder's size."""
     database = open_database(sqlite_url(str(directory / "alone.db")), migrate=True)
     data = (f"{LINE}\n".encode() * (CHUNK_BYTES // len(LINE) + 1))[:CHUNK_BYTES]
-    many = READ_BYTES // CHUNK_BYTES
+    batch = READ_BYTES // CHUNK_BYTES
     began = time.monotonic()
     try:
         with database.writing.connect() as connection:
-            for first in range(0, size // CHUNK_BYTES, many):
+            for first in range(0, size // CHUNK_BYTES, batch):
                 with connection.begin():
                     connection.execute(
                         insert(output),
@@ -91,7 +91,7 @@ def store_rate(directory: Path, size: int) -> float:
                                 "time": 0,
                                 "data": data,
                             }
-                            for chunk in range(first, first + many)
+                            for chunk in range(first, first + batch)
                         ],
                     )
         seconds = time.monotonic() - began
@@ -103,7 +103,7 @@ def store_rate(directory: Path, size: int) -> float:
     return size / MEGABYTE / seconds
 
 
-def _measure(name: str, size: int, at_once: int, plan: Plan) -> Measured:
+def _measure(name: str, size: int, at_once: int, plan: Plan) -> Results:
     with new_directory() as directory:
         return {
             name: plan.interleaved(
@@ -114,7 +114,7 @@ def _measure(name: str, size: int, at_once: int, plan: Plan) -> Measured:
         }
 
 
-def measure_one(plan: Plan) -> Measured:
+def measure_one(plan: Plan) -> Results:
     """Measure one script with much output."""
     size = plan.size(1 << 30, 4 << 20)
     found = _measure("one", size, 1, plan)
@@ -123,7 +123,7 @@ def measure_one(plan: Plan) -> Measured:
     return found
 
 
-def measure_many(plan: Plan) -> Measured:
+def measure_many(plan: Plan) -> Results:
     """Measure many scripts at once."""
     return _measure("many", plan.size(5 * MEGABYTE, MEGABYTE // 4), plan.size(200, 10), plan)
 

@@ -1,11 +1,11 @@
-"""Plots for ``docs/performance.md``, drawn by hand as SVG: bars, and what they are measured by."""
+"""The plots of ``docs/performance.md``, as SVG: how far targets are met, and CPU time by stage."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from bench.report import Line, number
+from bench.report import ResultLine, number
 
 _WIDTH, _LEFT, _RIGHT, _BAR, _STEP = 860, 240, 150, 14, 26
 _TOP, _BOTTOM = 44, 16
@@ -42,13 +42,13 @@ def _line(x1: float, y1: float, x2: float, y2: float, more: str) -> str:
 
 
 def _x(share: float) -> float:
-    """Return where a share of the target stands, on a scale of logarithms."""
+    """Return the x coordinate of a share of the target, on a logarithmic scale."""
     place = math.log10(min(_MOST, max(_LEAST, share)) / _LEAST) / math.log10(_MOST / _LEAST)
     return _LEFT + place * (_WIDTH - _LEFT - _RIGHT)
 
 
-def ratios(lines: Sequence[Line]) -> str:
-    """Return a plot of how far each row is beyond, or short of, what is wanted."""
+def ratios(lines: Sequence[ResultLine]) -> str:
+    """Return a plot of each row's share of its target."""
     height = _TOP + _STEP * len(lines) + _BOTTOM + 20
     foot = height - _BOTTOM - 14
     parts = []
@@ -61,7 +61,7 @@ def ratios(lines: Sequence[Line]) -> str:
     return _svg(height, "Each figure against what it must reach: 1 is there", parts)
 
 
-def _bar(line: Line, top: int) -> list[str]:
+def _bar(line: ResultLine, top: int) -> list[str]:
     target = line.row.target
     end = _x(target.share(line.value))
     shares = sorted(_x(target.share(value)) for value in line.values)
@@ -77,20 +77,20 @@ def _bar(line: Line, top: int) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Stack:
-    """A bar that is made of parts.
+class StackedBar:
+    """A bar that consists of parts.
 
     Attributes:
-        name: stands before it.
-        parts: their names and sizes.
+        name: its title.
+        parts: the sizes of the parts by their names.
     """
 
     name: str
     parts: dict[str, float]
 
 
-def stages(title: str, stacks: Sequence[Stack]) -> str:
-    """Return a plot of CPU per command by stage, one bar each with its own legend."""
+def stages(title: str, stacks: Sequence[StackedBar]) -> str:
+    """Return a plot of CPU time per command by stage: stacked bars, each with a legend."""
     longest = max(sum(stack.parts.values()) for stack in stacks)
     scale = (_WIDTH - 16 - 16) / longest
     parts: list[str] = []
@@ -111,7 +111,7 @@ def stages(title: str, stacks: Sequence[Stack]) -> str:
 
 
 def _largest(parts: dict[str, float]) -> dict[str, float]:
-    """Return the largest parts, and all others as one."""
+    """Return the largest parts, and the sum of the others as one part."""
     ordered = sorted(parts.items(), key=lambda item: -item[1])
     kept, rest = ordered[: len(_COLOURS) - 1], ordered[len(_COLOURS) - 1 :]
     return dict(kept) | ({"the rest": sum(size for _, size in rest)} if rest else {})

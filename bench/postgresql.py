@@ -1,7 +1,7 @@
-"""Start rate on PostgreSQL, beside the same on SQLite in the same run.
+"""Start rate on PostgreSQL; the limit is the start rate on SQLite in the same run.
 
-The server is one of this machine's own, from the test environment's wheel, with the durability
-that it has by default; or any, by ``TEST_DATABASE_URL``.
+The PostgreSQL server comes from a wheel of the test environment and runs with the default
+durability. ``TEST_DATABASE_URL`` names another server.
 """
 
 import os
@@ -9,13 +9,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from bench.measure import Benchmark, Measured, Plan, Row, Target
+from bench.measure import Benchmark, Plan, Results, Row, Target
 from bench.service import SAME_UID
 from bench.start_rate import service_rate
 
 
-def measure(plan: Plan) -> Measured:
-    """Measure both in turn, where there is a server."""
+def measure(plan: Plan) -> Results:
+    """Measure both in turn; measure nothing if there is no PostgreSQL server."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     try:
         from support.postgres import Databases, PostgresServer
@@ -26,10 +26,10 @@ def measure(plan: Plan) -> Measured:
     url = os.environ.get("TEST_DATABASE_URL")
     if url is None:
         server = PostgresServer({"fsync": "on"})
-        plan.kept.callback(server.close)
+        plan.until_the_end.callback(server.close)
         url = server.start().url("postgres")
     databases = Databases(url)
-    plan.kept.callback(databases.close)
+    plan.until_the_end.callback(databases.close)
 
     def figure() -> float:
         return service_rate(plan, count, [*SAME_UID, "--database", databases.migrated()], notes)

@@ -1,8 +1,8 @@
-"""CPU per command by stage: ``scripts/bench --profile``.
+"""CPU time per command by stage: ``scripts/bench --profile``.
 
-py-spy samples keeper and server from outside while a load runs, without stopping them, and the
-kernel says what CPU each of their threads had. A sample counts as its thread's share of that. It
-changes nothing of the program and costs it little.
+py-spy samples keeper and server from outside while a load runs, without stopping them. The kernel
+reports the CPU time of each of their threads, and each sample counts as a share of its thread's CPU
+time. The profiled programs are unchanged and hardly slower.
 """
 
 import os
@@ -22,18 +22,18 @@ from bench.stages import SLEEPS, stage_of
 
 RATE = 200
 CONNECTIONS = 16
-HEAD_SECONDS = 0.7
+SPY_START_SECONDS = 0.7
 
 
 @dataclass(frozen=True)
-class Times:
-    """What the kernel says of a thread.
+class ThreadTimes:
+    """The kernel's accounting of one thread.
 
     Attributes:
         cpu: seconds on a processor.
-        queue: seconds in which it could have run and another did.
-        slept: how often it gave the processor up.
-        preempted: how often it lost it.
+        queue: seconds in the run queue, ready to run while others ran.
+        slept: how often the thread gave the processor up.
+        preempted: how often the kernel took the processor away from it.
     """
 
     cpu: float = 0.0
@@ -42,7 +42,7 @@ class Times:
     preempted: int = 0
 
     @classmethod
-    def of(cls, task: Path) -> "Times":
+    def of(cls, task: Path) -> "ThreadTimes":
         cpu, queue, _ = (task / "schedstat").read_text().split()
         switches = [
             int(line.split()[1])
@@ -51,8 +51,8 @@ class Times:
         ]
         return cls(int(cpu) / 1e9, int(queue) / 1e9, *switches)
 
-    def since(self, other: "Times") -> "Times":
-        return Times(
+    def since(self, other: "ThreadTimes") -> "ThreadTimes":
+        return ThreadTimes(
             self.cpu - other.cpu,
             self.queue - other.queue,
             self.slept - other.slept,
@@ -61,10 +61,10 @@ class Times:
 
     @property
     def stretch(self) -> float:
-        """How much longer than its CPU a piece of work looks as if it ran.
+        """How much longer than its CPU time a piece of work appears to run in samples.
 
-        Waiting for a processor is taken to be as likely after losing it, which may happen
-        anywhere, as after waking, which happens where it slept.
+        A thread waits for a processor after preemption, which may happen anywhere, and after
+        waking, which happens where it slept. Both waits are assumed to be equally long.
         """
         lost = self.preempted / max(1, self.preempted + self.slept)
         return 1 + lost * self.queue / max(self.cpu, 1e-9)
@@ -72,11 +72,11 @@ class Times:
 
 @dataclass(frozen=True)
 class Profile:
-    """CPU per command.
+    """CPU time per command.
 
     Attributes:
-        rate: commands accepted a second while it was taken.
-        stages: microseconds by process and stage.
+        rate: commands accepted a second while the profile was taken.
+        stages: microseconds per command, by process and stage.
     """
 
     rate: float
@@ -84,7 +84,7 @@ class Profile:
 
 
 def table(profiles: dict[str, Profile]) -> str:
-    """Return profiles side by side as Markdown, by what they are called."""
+    """Return a Markdown table of the profiles, one column for each name."""
     names = list(profiles)
     rows = [f"| | stage | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     for process in profiles[names[0]].stages:
@@ -100,19 +100,27 @@ def table(profiles: dict[str, Profile]) -> str:
 
 
 def take(flags: list[str], seconds: float, script: str = "echo hello") -> Profile:
-    """Profile a service under the load of one script."""
+    """Profile a service under the load of one script.
+
+    Args:
+        flags: flags of ``serve``.
+        seconds: duration of the load.
+        script: the script that each command runs.
+    """
     spy = shutil.which("py-spy", path=os.path.dirname(sys.executable))
     if spy is None:
-        sys.exit("cannot profile: there is no py-spy: scripts/environment requirements-dev.lock")
+        sys.exit(
+            "cannot profile: py-spy is not installed; run scripts/environment requirements-dev.lock"
+        )
     with new_directory() as directory, MeasuredService(directory, flags) as service:
         request = service.request("POST", "/v1/commands", {"script": script})
-        programs.run("load", service.port, CONNECTIONS, 500, 0, 201, given=request)
+        programs.run("load", service.port, CONNECTIONS, 500, 0, 201, stdin=request)
         service.wait_until_final()
         spies = [_spy(spy, pid, directory / name) for name, pid in service.pids().items()]
-        time.sleep(HEAD_SECONDS)  # they read the symbols of the interpreter
+        time.sleep(SPY_START_SECONDS)  # py-spy reads the symbols of the interpreter first
         before = {name: _threads(pid) for name, pid in service.pids().items()}
-        done, took = programs.run("load", service.port, CONNECTIONS, 0, seconds, 201, given=request)
-        service.wait_until_final(look_seconds=0.5)
+        done, took = programs.run("load", service.port, CONNECTIONS, 0, seconds, 201, stdin=request)
+        service.wait_until_final(poll_seconds=0.5)
         after = {name: _threads(pid) for name, pid in service.pids().items()}
         for sampler in spies:
             sampler.send_signal(signal.SIGINT)
@@ -120,7 +128,7 @@ def take(flags: list[str], seconds: float, script: str = "echo hello") -> Profil
         stages = {}
         for name, threads in after.items():
             times = {
-                thread: total.since(before[name].get(thread, Times()))
+                thread: total.since(before[name].get(thread, ThreadTimes()))
                 for thread, total in threads.items()
             }
             spent = _attribute(name, directory / name, times)
@@ -136,13 +144,13 @@ def _spy(spy: str, pid: int, path: Path) -> "subprocess.Popen[bytes]":
     )
 
 
-def _threads(pid: int) -> dict[int, Times]:
+def _threads(pid: int) -> dict[int, ThreadTimes]:
     """Return the times of each thread of a process so far."""
-    return {int(task.name): Times.of(task) for task in Path(f"/proc/{pid}/task").iterdir()}
+    return {int(task.name): ThreadTimes.of(task) for task in Path(f"/proc/{pid}/task").iterdir()}
 
 
 def _samples(path: Path) -> Iterator[tuple[int, str, list[str], int]]:
-    """Yield thread id, its name, its frames and how often it was seen so."""
+    """Yield the id of a thread, its name, the frames of a stack, and the number of its samples."""
     for line in path.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
         thread, *frames = stack.split(";")
@@ -152,28 +160,28 @@ def _samples(path: Path) -> Iterator[tuple[int, str, list[str], int]]:
             yield int(identifier), name, frames, int(count)
 
 
-def _attribute(process: str, path: Path, times: dict[int, Times]) -> dict[str, float]:
-    """Return CPU seconds by stage."""
+def _attribute(process: str, path: Path, times: dict[int, ThreadTimes]) -> dict[str, float]:
+    """Return the CPU seconds of a process by stage."""
     seen: dict[int, Counter[tuple[str, bool]]] = defaultdict(Counter)
     for thread, name, frames, count in _samples(path):
         sleeps = SLEEPS.search(frames[-1]) is not None
         seen[thread][stage_of(process, name, frames), sleeps] += count
     stages: dict[str, float] = defaultdict(float)
     for thread, counts in seen.items():
-        spent = times.get(thread, Times())
+        spent = times.get(thread, ThreadTimes())
         for stage, share in _shares(counts, spent).items():
             stages[stage] += share * spent.cpu
-    unseen = sum(each.cpu for thread, each in times.items() if thread not in seen)
-    if unseen:
-        stages["threads never seen at work"] = unseen
+    unsampled = sum(each.cpu for thread, each in times.items() if thread not in seen)
+    if unsampled:
+        stages["threads without samples"] = unsampled
     return dict(stages)
 
 
-def _shares(counts: "Counter[tuple[str, bool]]", spent: Times) -> dict[str, float]:
-    """Return what part of a thread's CPU each stage had.
+def _shares(counts: "Counter[tuple[str, bool]]", spent: ThreadTimes) -> dict[str, float]:
+    """Return the share of each stage in a thread's CPU time.
 
-    Samples of those that sleep in the kernel are too many: what they get is the CPU that the
-    samples of the others leave over.
+    A sampler takes some sleeping in the kernel for work (see `SLEEPS`), so such samples are too
+    many. Together they get only the CPU time that the other samples leave.
     """
     awake = sum(count for (_, sleeps), count in counts.items() if not sleeps)
     asleep = sum(count for (_, sleeps), count in counts.items() if sleeps)

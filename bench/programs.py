@@ -1,4 +1,4 @@
-"""The small C programs: raw limits, and loads that cost next to nothing themselves."""
+"""The small C programs of the benchmarks: limits, and loads that use almost no CPU time."""
 
 import atexit
 import functools
@@ -12,10 +12,10 @@ from pathlib import Path
 
 @functools.cache
 def program(name: str) -> str:
-    """Compile ``bench/NAME.c`` once; return the program's path."""
+    """Compile ``bench/NAME.c`` at the first call; return the program's path."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        sys.exit("cannot measure: a C compiler (cc) is needed")
+        sys.exit("cannot measure: cc is not installed (a C compiler is needed)")
     path = os.path.join(_directory(), name)
     source = Path(__file__).with_name(f"{name}.c")
     subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-o", path, str(source)], check=True)
@@ -30,10 +30,16 @@ def _directory() -> str:
     return directory
 
 
-def run(name: str, *args: str | float, given: bytes = b"") -> list[float]:
-    """Run a program to its end; return the numbers that it prints."""
+def run(name: str, *args: str | float, stdin: bytes = b"") -> list[float]:
+    """Run a program to its end; return the numbers that it prints.
+
+    Args:
+        name: of the C file, without its ending.
+        args: its arguments.
+        stdin: its input.
+    """
     words = [program(name), *map(str, args)]
-    done = subprocess.run(words, input=given, capture_output=True, check=False)
+    done = subprocess.run(words, input=stdin, capture_output=True, check=False)
     if done.returncode:
         sys.exit(f"cannot measure: {name}: {done.stderr.decode().strip()}")
     return [float(word) for word in done.stdout.split()]

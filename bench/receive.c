@@ -1,8 +1,9 @@
-/* Readers on loopback, all in one loop: what followers cost themselves is the same for the service
- * and for its limit.
+/* Many readers on loopback in one loop. The service and its limit are read by this same program, so
+ * that the readers cost both the same CPU time.
  * Usage: receive PORT CONNECTIONS < request; the request may be empty.
- * Prints `ready` once all are connected (and, where they asked, have the beginning of an answer),
- * and at the end of all: bytes received, and the moment of CLOCK_MONOTONIC in seconds. */
+ * Prints `ready` once all are connected (and, if there is a request, each has received a part of its
+ * answer). When all connections have ended, prints the bytes received and the time by
+ * CLOCK_MONOTONIC in seconds. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <stdio.h>

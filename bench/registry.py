@@ -29,4 +29,4 @@ BENCHMARKS = (
     postgresql.BENCHMARK,
 )
 BY_NAME = {each.name: each for each in BENCHMARKS}
-"""The same by the names that ``scripts/bench`` takes."""
+"""The benchmarks by the names that ``scripts/bench`` takes."""

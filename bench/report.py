@@ -1,4 +1,4 @@
-"""What was measured, as JSON for programs and as tables for people."""
+"""Results as JSON for programs and as tables for people."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Judged, Row, Series
+from bench.measure import Criterion, Row, Series
 from bench.registry import BENCHMARKS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -18,13 +18,13 @@ PLOT = DOCS / "images" / "bench-ratios.svg"
 
 
 @dataclass(frozen=True)
-class Line:
-    """One row with what was measured of it.
+class ResultLine:
+    """One row and its measurements.
 
     Attributes:
-        benchmark: its name.
-        row: what it is.
-        series: what was measured.
+        benchmark: name of the benchmark.
+        row: what was measured.
+        series: the measurements.
     """
 
     benchmark: str
@@ -33,13 +33,13 @@ class Line:
 
     @property
     def value(self) -> float:
-        """What stands beside the target."""
-        return self.series.value(self.row.judged)
+        """The value that is compared with the target."""
+        return self.series.value(self.row.criterion)
 
     @property
     def values(self) -> list[float]:
-        """The same of each repetition."""
-        return self.series.values(self.row.judged)
+        """That value for each repetition."""
+        return self.series.values(self.row.criterion)
 
     @property
     def met(self) -> bool:
@@ -47,7 +47,12 @@ class Line:
 
 
 def to_json(found: dict[str, dict[str, Series]], *, quick: bool) -> dict[str, Any]:
-    """Return all that was measured, with what it is and what it should be."""
+    """Return all results, with what they are, as JSON values.
+
+    Args:
+        found: the series by benchmark and row.
+        quick: whether they are of a quick run, for which targets do not count.
+    """
     return {
         "machine": {
             "processors": os.cpu_count(),
@@ -66,7 +71,7 @@ def to_json(found: dict[str, dict[str, Series]], *, quick: bool) -> dict[str, An
     }
 
 
-def _row_json(line: Line, *, quick: bool) -> dict[str, Any]:
+def _row_json(line: ResultLine, *, quick: bool) -> dict[str, Any]:
     row, series = line.row, line.series
     return {
         "what": row.what,
@@ -78,7 +83,7 @@ def _row_json(line: Line, *, quick: bool) -> dict[str, Any]:
         "limits": series.limits,
         "ratio": series.ratio,
         "target": {
-            "of": row.judged.value,
+            "of": row.criterion.value,
             "bound": row.target.bound,
             "direction": row.target.direction.value,
             "aim": row.target.aim,
@@ -89,27 +94,27 @@ def _row_json(line: Line, *, quick: bool) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, dict[str, Series]]:
-    """Return what a JSON file says was measured."""
-    told = json.loads(path.read_text())["benchmarks"]
+    """Return the results in a JSON file that `to_json` made."""
+    benchmarks = json.loads(path.read_text())["benchmarks"]
     return {
         benchmark: {
             name: Series(row["figures"], row["limits"], row["notes"]) for name, row in rows.items()
         }
-        for benchmark, rows in told.items()
+        for benchmark, rows in benchmarks.items()
     }
 
 
-def lines(found: dict[str, dict[str, Series]]) -> Iterator[Line]:
-    """Yield what was measured, row by row, in the order of the table."""
+def lines(found: dict[str, dict[str, Series]]) -> Iterator[ResultLine]:
+    """Yield the results row by row, in the order of the table."""
     for benchmark in BENCHMARKS:
         for row in benchmark.rows:
             series = found.get(benchmark.name, {}).get(row.name)
             if series is not None and series.figures:
-                yield Line(benchmark.name, row, series)
+                yield ResultLine(benchmark.name, row, series)
 
 
 def number(value: float) -> str:
-    """Return a number with three digits that count."""
+    """Return a number with three significant digits."""
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"
@@ -121,7 +126,7 @@ def _with_range(values: list[float], median: float) -> str:
     return f"{number(median)} ({number(min(values))}–{number(max(values))})"
 
 
-def text(line: Line) -> str:
+def text(line: ResultLine) -> str:
     """Return a line for a terminal."""
     series, row = line.series, line.row
     words = [
@@ -132,7 +137,8 @@ def text(line: Line) -> str:
         words.append(f"limit {_with_range(series.limits, series.limit)}")
     if series.ratio is not None:
         words.append(f"ratio {_with_range(series.ratios, series.ratio)}")
-    words.append(f"wanted {row.target}" + (" (figure)" if row.judged is Judged.FIGURE else ""))
+    of = " (figure)" if row.criterion is Criterion.FIGURE else ""
+    words.append(f"target {row.target}{of}")
     return "  ".join(words)
 
 
@@ -145,13 +151,13 @@ def table(found: dict[str, dict[str, Series]]) -> str:
     return "\n".join(head + [_markdown(line) for line in lines(found)])
 
 
-def _markdown(line: Line) -> str:
+def _markdown(line: ResultLine) -> str:
     series, row = line.series, line.row
     limit = "–"
     if series.limit is not None:
         limit = f"{_with_range(series.limits, series.limit)}: {row.limit}"
     ratio = "–" if series.ratio is None else _with_range(series.ratios, series.ratio)
-    wanted = f"{row.target}" + (f" {row.unit}" if row.judged is Judged.FIGURE else "")
+    wanted = f"{row.target}" + (f" {row.unit}" if row.criterion is Criterion.FIGURE else "")
     cells = [
         f"{line.benchmark}, {row.name}",
         row.what,
@@ -165,11 +171,14 @@ def _markdown(line: Line) -> str:
 
 
 def put_into_page(name: str, content: str) -> None:
-    """Replace what stands between the marks of a name in ``docs/performance.md``."""
+    """Replace what is between the two marks of a name in ``docs/performance.md``.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
     page = PAGE.read_text()
     begin, end = f"<!-- {name}: made by scripts/bench -->\n", f"<!-- end of {name} -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     if not pattern.search(page):
-        message = f"cannot put {name} into {PAGE}: it has no place there"
-        raise ValueError(message)
+        raise ValueError(f"cannot put {name} into {PAGE}: its marks are missing")
     PAGE.write_text(pattern.sub(lambda _: f"{begin}{content}\n{end}", page))

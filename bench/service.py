@@ -1,4 +1,4 @@
-"""A service of its own for a measurement, started as users start it, and what is asked of it."""
+"""A service for a measurement, started as users start it, and requests to it."""
 
 import http.client
 import json
@@ -18,32 +18,39 @@ from typing import Any, Self
 
 START_SECONDS = 120
 IDLE_SECONDS = 2.0
-"""After which a connection is not used again: the server may just be closing it."""
+"""An idle connection is not used again after this time, since the server may be closing it."""
 END_SECONDS = 600
 OPEN = "/v1/commands?status=queued&status=running&status=stopping&limit=1"
-NOT_AS_WANTED = "/v1/commands?status=failed&status=lost&limit=1"
+FAILED = "/v1/commands?status=failed&status=lost&limit=1"
 SAME_UID = ["--run-as", str(os.geteuid()), "--no-use-cgroups"]
-"""Flags with which scripts start in the cheapest way: the machine's own, as far as it goes."""
+"""Flags with which starting a script costs least: as the same user, without a cgroup."""
 
 
 def eventually(
     condition: Callable[[], Any],
     what: str,
     seconds: float = END_SECONDS,
-    look_seconds: float = 0.01,
+    poll_seconds: float = 0.01,
 ) -> Any:
-    """Wait until a condition holds, looking so often; return what it returned."""
+    """Wait until a condition holds; return its value. Exit if it does not hold in time.
+
+    Args:
+        condition: called until its value is true.
+        what: what is waited for, in words.
+        seconds: how long at most.
+        poll_seconds: pause between two calls.
+    """
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
             sys.exit(f"cannot measure: waited {seconds} s for {what}")
-        time.sleep(look_seconds)
+        time.sleep(poll_seconds)
     return value
 
 
 @contextmanager
 def new_directory() -> Iterator[Path]:
-    """Give a new directory that users other than ours can pass through, for a ``with``."""
+    """Yield a new directory that other users can pass through, and remove it afterwards."""
     path = Path(tempfile.mkdtemp(prefix="scriptservice-bench-"))
     path.chmod(0o755)
     try:
@@ -53,16 +60,16 @@ def new_directory() -> Iterator[Path]:
 
 
 class MeasuredService:
-    """A service on loopback: keeper and server, for a ``with``.
+    """A service on loopback (keeper and server); a ``with`` statement ends it.
 
     Args:
-        directory: where its data directory is, or is made.
+        directory: contains its data directory, which is made if it does not exist.
         flags: more flags of ``serve``.
 
     Attributes:
-        port: it listens on.
+        port: the port that it listens on.
         start_seconds: from the start of ``serve`` to its first healthy answer.
-        token: the admin's.
+        token: the admin token.
     """
 
     def __init__(self, directory: Path, flags: list[str]) -> None:
@@ -109,7 +116,7 @@ class MeasuredService:
             connection.close()
 
     def close(self) -> None:
-        """End it; what still runs is killed."""
+        """End the service; scripts that still run are killed."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             time.sleep(0.01)
@@ -120,10 +127,10 @@ class MeasuredService:
             self.process.kill()
             self.process.wait()
 
-    # Asking
+    # Requests
 
     def request(self, method: str, path: str, body: object = None) -> bytes:
-        """Return a request as bytes, ready to be sent as often as need be."""
+        """Return the bytes of a request, for a program that sends them many times."""
         content = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
@@ -134,14 +141,14 @@ class MeasuredService:
         return head.encode() + b"\r\n" + content
 
     def ask(self, method: str, path: str, body: object = None) -> bytes:
-        """Send a request on the one connection that is kept; return the content of its answer."""
+        """Send a request on the persistent connection; return the content of its answer."""
         headers = {"Authorization": f"Bearer {self.token}"}
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body).encode()
         if time.monotonic() - self._asked_at > IDLE_SECONDS:
-            self._connection.close()  # the next request opens it again
+            self._connection.close()  # the next request reconnects
         self._connection.request(method, path, content, headers)
         response = self._connection.getresponse()
         answer = response.read()
@@ -151,7 +158,7 @@ class MeasuredService:
         return answer
 
     def get(self, path: str) -> Any:
-        """Return an answer as JSON."""
+        """Send a GET request; return the parsed JSON of its answer."""
         return json.loads(self.ask("GET", path))
 
     def submit(self, script: str, *, wait: bool = False, **fields: object) -> Any:
@@ -159,15 +166,16 @@ class MeasuredService:
         path = "/v1/commands?wait=60" if wait else "/v1/commands"
         return json.loads(self.ask("POST", path, {"script": script, **fields}))
 
-    def wait_until_final(self, look_seconds: float = 0.02) -> None:
-        """Wait until every command is final; none may have failed."""
+    def wait_until_final(self, poll_seconds: float = 0.02) -> None:
+        """Wait until every command is final; exit if one has failed or was lost."""
         eventually(
-            lambda: not self.get(OPEN)["items"], "commands to end", look_seconds=look_seconds
+            lambda: not self.get(OPEN)["items"], "commands to end", poll_seconds=poll_seconds
         )
-        if items := self.get(NOT_AS_WANTED)["items"]:
-            sys.exit(f"cannot count: a command {items[0]['status']}: {items[0]['reason']}")
+        if items := self.get(FAILED)["items"]:
+            status, reason = items[0]["status"], items[0]["reason"]
+            sys.exit(f"cannot measure: a command ended as {status}: {reason}")
 
-    # Looking at its processes
+    # Its processes
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of keeper and server."""
@@ -178,7 +186,7 @@ class MeasuredService:
         sys.exit("cannot measure: there is no server process")
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Return the CPU seconds so far of keeper and server, without their children."""
+        """Return the CPU seconds that keeper and server have used, without their children."""
         seconds = {}
         for name, pid in self.pids().items():
             tasks = Path(f"/proc/{pid}/task").iterdir()
@@ -187,7 +195,7 @@ class MeasuredService:
         return seconds
 
     def resident_bytes(self) -> dict[str, int]:
-        """Return what keeper and server have resident, shared pages included."""
+        """Return the resident memory of keeper and server in bytes, shared pages included."""
         page = os.sysconf("SC_PAGE_SIZE")
         return {
             name: int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page

@@ -1,5 +1,5 @@
-/* The machine's own limit: posix_spawn of `bash -c 'echo hello'`, so many at once, output read.
- * Usage: spawn_limit COUNT AT_ONCE; prints completed per second. */
+/* The machine's own limit: runs `bash -c 'echo hello'` with posix_spawn and reads the output.
+ * Usage: spawn_limit COUNT AT_ONCE; runs at most AT_ONCE at a time; prints completed per second. */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <spawn.h>

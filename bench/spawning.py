@@ -1,8 +1,8 @@
-"""Scripts started and reaped per second by the keeper's spawner alone, beside the raw limit.
+"""Scripts started and reaped per second by the keeper's spawner alone, and the machine's limit.
 
-Without server, journal and HTTP: what a start costs by each way, with another uid and a cgroup or
-without. Raw limit and each row run in turn, several times; each row's ratio is the
-median of its own pairs. ``python -m bench.spawning``, or with ``--quick``.
+Shows the cost of a start without server, journal and HTTP: for each way of starting, as the same or
+as another user, with or without a cgroup. Limit and mode are measured in turn, several times; the
+ratio of a mode is the median over these pairs. Run it with ``python -m bench.spawning [--quick]``.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from bench.start_rate import AT_ONCE, raw_rate
+from bench.start_rate import CONCURRENT_SCRIPTS, raw_rate
 from scriptservice.keeper.spawn.script_user import script_user
 from scriptservice.keeper.spawn.spawner import Spawned, Spawner
 from scriptservice.keeper.system.identity import Identity
@@ -31,8 +31,17 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass
-class Row:
-    """One way to start scripts, and what was measured."""
+class SpawnMode:
+    """One way to start scripts, and its measurements.
+
+    Attributes:
+        run_as: user of the scripts; None for the default script user.
+        cgroup: whether each script has a cgroup of its own.
+        way: how the spawner starts a process: ``clone``, ``launcher`` or ``fork``.
+        ratios: started per second, relative to the limit.
+        rates: started per second.
+        cpu_us: microseconds of the keeper's CPU time for each script.
+    """
 
     run_as: str | None
     cgroup: bool
@@ -42,15 +51,16 @@ class Row:
     cpu_us: list[float] = field(default_factory=list)
 
 
-def rows() -> dict[str, Row]:
+def spawn_modes() -> dict[str, SpawnMode]:
+    """Return the modes that are possible for this user, by name."""
     own = str(os.geteuid())
-    found: dict[str, Row] = {}
+    found: dict[str, SpawnMode] = {}
     for same, other in (("clone", "launcher"), ("fork", "fork")):
-        found[f"same uid, {same}"] = Row(own, cgroup=False, way=same)
+        found[f"same uid, {same}"] = SpawnMode(own, cgroup=False, way=same)
         if os.geteuid() == 0:
-            found[f"same uid, cgroup each, {same}"] = Row(own, cgroup=True, way=same)
-            found[f"another uid, {other}"] = Row(None, cgroup=False, way=other)
-            found[f"another uid, cgroup each, {other}"] = Row(None, cgroup=True, way=other)
+            found[f"same uid, cgroup each, {same}"] = SpawnMode(own, cgroup=True, way=same)
+            found[f"another uid, {other}"] = SpawnMode(None, cgroup=False, way=other)
+            found[f"another uid, cgroup each, {other}"] = SpawnMode(None, cgroup=True, way=other)
     return found
 
 
@@ -61,7 +71,7 @@ class Script:
 
 
 class Starter:
-    """Starts scripts as the keeper does, so many at once, and reads and reaps them."""
+    """Starts scripts as the keeper does, reads their output and reaps them."""
 
     def __init__(self, spawner: Spawner, tree: CgroupTree | None) -> None:
         self._spawner = spawner
@@ -92,16 +102,16 @@ class Starter:
         self.running += 1
         status = script.spawned.status
         if status is None:
-            self._begun(script)
+            self._watch_script(script)
         else:
             self._watch(status, lambda: self._confirm(script, status))
 
     def _confirm(self, script: Script, status: int) -> None:
         self._unwatch(status)
         self._spawner.confirm(script.spawned, script.spec)
-        self._begun(script)
+        self._watch_script(script)
 
-    def _begun(self, script: Script) -> None:
+    def _watch_script(self, script: Script) -> None:
         spawned = script.spawned
         for stream in (spawned.stdout, spawned.stderr):
             self._watch(stream, lambda stream=stream: self._read(stream))  # type: ignore[misc]
@@ -115,7 +125,7 @@ class Starter:
     def _reap(self, script: Script) -> None:
         _, status, _ = os.wait4(script.spawned.pid, 0)
         if status:
-            sys.exit(f"cannot count: a script ended with {status}")
+            sys.exit(f"cannot measure: a script ended with wait status {status}")
         self._unwatch(script.spawned.handle)
         os.close(script.spawned.handle)
         if self._tree is not None:
@@ -123,7 +133,8 @@ class Starter:
         self.running -= 1
         self.done += 1
 
-    def turn(self) -> None:
+    def handle_events(self) -> None:
+        """Wait for events and handle them."""
         for descriptor, _ in self._epoll.poll():
             if ready := self._ready.get(descriptor):
                 ready()
@@ -137,38 +148,39 @@ class _Root:
 
 
 def rate(name: str, count: int, directory: str) -> tuple[float, float]:
-    """Return started and reaped per second, and the microseconds of the keeper's CPU for each.
+    """Measure a mode in a new process, since a keeper too is a process without other work.
 
-    In a process of its own, as fresh as a keeper is.
+    Returns:
+        Scripts started and reaped per second, and microseconds of CPU time for each.
     """
-    words = [sys.executable, "-m", "bench.spawning", "--row", name, str(count), directory]
-    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    per_second, cpu_us = map(float, said.split())
+    command = [sys.executable, "-m", "bench.spawning", "--mode", name, str(count), directory]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    per_second, cpu_us = map(float, printed.split())
     return per_second, cpu_us
 
 
-def measure(row: Row, count: int, directory: str) -> None:
-    """Measure a row in this process, and print the two figures."""
+def measure(mode: SpawnMode, count: int, directory: str) -> None:
+    """Measure a mode in this process, and print the two figures of `rate`."""
     os.umask(0o077)
     become_subreaper()
-    user = script_user(row.run_as, 59999)
-    spawner = Spawner(directory, user, path=PATH, lang="C.UTF-8", use_launcher=row.way != "fork")
-    if spawner.way != row.way:
-        sys.exit(f"cannot measure {row.way}: it is not there (scripts/build-launcher)")
+    user = script_user(mode.run_as, 59999)
+    spawner = Spawner(directory, user, path=PATH, lang="C.UTF-8", use_launcher=mode.way != "fork")
+    if spawner.way != mode.way:
+        sys.exit(f"cannot measure {mode.way}: it is not built; run scripts/build-launcher")
     tree = None
-    if row.cgroup:
+    if mode.cgroup:
         mine = Identity.mine()
         tree = CgroupTree.probe(f"scriptservice-bench-{mine.pid}-{mine.start_ticks}")
         if tree is None:
-            sys.exit("cannot measure with cgroups: no cgroup2 is writable here")
+            sys.exit("cannot measure with cgroups: no cgroup2 is writable on this machine")
     starter = Starter(spawner, tree)
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     started = 0
     while starter.done < count:
-        while starter.running < AT_ONCE and started < count:
+        while starter.running < CONCURRENT_SCRIPTS and started < count:
             starter.start()
             started += 1
-        starter.turn()
+        starter.handle_events()
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
     if tree is not None:
         tree.close()
@@ -177,39 +189,40 @@ def measure(row: Row, count: int, directory: str) -> None:
 
 
 def main(*, quick: bool) -> dict[str, Any]:
-    """Measure every row that is possible here, print a table, return the figures."""
-    count, runs = (200, 1) if quick else (1000, 7)
-    table = rows()
+    """Measure every mode that is possible here, print a table, and return the figures."""
+    count, repetitions = (200, 1) if quick else (1000, 7)
+    modes = spawn_modes()
     with tempfile.TemporaryDirectory(prefix="scriptservice-bench-") as directory:
         os.chmod(directory, 0o711)
-        for _ in range(runs):
-            for name, row in table.items():
-                place = os.path.join(directory, name.replace(" ", "-").replace(",", ""))
-                os.makedirs(place, mode=0o711, exist_ok=True)
-                os.chmod(place, 0o711)
+        for _ in range(repetitions):
+            for name, mode in modes.items():
+                own = os.path.join(directory, name.replace(" ", "-").replace(",", ""))
+                os.makedirs(own, mode=0o711, exist_ok=True)
+                os.chmod(own, 0o711)
                 raw = raw_rate(count)
-                found, cpu_us = rate(name, count, place)
-                row.ratios.append(found / raw)
-                row.rates.append(found)
-                row.cpu_us.append(cpu_us)
+                found, cpu_us = rate(name, count, own)
+                mode.ratios.append(found / raw)
+                mode.rates.append(found)
+                mode.cpu_us.append(cpu_us)
     print(f"{'scripts run as':<36}{'started/s':>10}{'ratio':>7}{'range':>12}{'CPU us each':>13}")
     figures: dict[str, Any] = {}
-    for name, row in table.items():
-        figures[name] = {"ratios": row.ratios, "rates": row.rates, "cpu_us": row.cpu_us}
-        between = f"{min(row.ratios):.2f}-{max(row.ratios):.2f}"
+    for name, mode in modes.items():
+        figures[name] = {"ratios": mode.ratios, "rates": mode.rates, "cpu_us": mode.cpu_us}
+        between = f"{min(mode.ratios):.2f}-{max(mode.ratios):.2f}"
         print(
-            f"{name:<36}{statistics.median(row.rates):>10.0f}{statistics.median(row.ratios):>7.2f}"
-            f"{between:>12}{statistics.median(row.cpu_us):>13.0f}"
+            f"{name:<36}{statistics.median(mode.rates):>10.0f}{statistics.median(mode.ratios):>7.2f}"
+            f"{between:>12}{statistics.median(mode.cpu_us):>13.0f}"
         )
     return figures
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m bench.spawning", description="Measures.")
-    parser.add_argument("--quick", action="store_true", help="one short run of each")
-    parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.row:
-        measure(rows()[asked.row[0]], int(asked.row[1]), asked.row[2])
+    parser = argparse.ArgumentParser(prog="python -m bench.spawning", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="measure each mode once, briefly")
+    parser.add_argument("--mode", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.mode:
+        name, count, directory = arguments.mode
+        measure(spawn_modes()[name], int(count), directory)
     else:
-        main(quick=asked.quick)
+        main(quick=arguments.quick)

@@ -1,7 +1,7 @@
-"""Which stage of a command's way a sampled stack belongs to.
+"""The stages of a command, and the rules that attribute a sampled stack to one of them.
 
-A stack is attributed by its innermost frame that a rule knows: JSON belongs to whoever asked for
-it, a lock to whoever takes it.
+The innermost frame that matches a rule decides. So JSON and locks, which have no rule, belong to
+the code that called them.
 """
 
 import re
@@ -17,20 +17,24 @@ WRITER = _rules(
     ("writer: commit and its sync", r"^DefaultDialect\.do_commit |^Transaction\.commit "),
     ("writer: hand-over", r"^Writer\._next_batch |^Condition\.|^_resolve "),
     ("writer: begin", r"^_begin\.<locals>\.begin |^Connection\.begin "),
-    ("writer: new commands", r"scriptservice/store/(commands|idempotency)\.py"),
-    ("writer: marks", r"scriptservice/store/dispatching\.py"),
-    ("writer: output and changes", r"scriptservice/store/recording\.py"),
+    ("writer: new commands", r"scriptservice/store/queries/(commands|idempotency)\.py"),
+    ("writer: marks", r"scriptservice/store/queries/dispatching\.py"),
+    ("writer: output and changes", r"scriptservice/store/queries/journal_changes\.py"),
     ("writer: the rest", r"scriptservice/"),
 )
 SERVER = _rules(
-    ("metrics and log", r"scriptservice/(server/(meter|metrics|logs|gauges)|keeper/lines)\.py"),
-    ("recorder", r"scriptservice/(fleet/(recorder|folding)|keeper/journal|server/feed)\.py"),
-    ("dispatch", r"scriptservice/(fleet/(dispatcher|expiry|local|transport)|keeper/protocol)\.py"),
+    ("metrics and log", r"scriptservice/(server/telemetry/|protocol/log_lines\.py)"),
+    ("recorder", r"scriptservice/fleet/(recorder|journal_folding)\.py"),
+    ("recorder", r"scriptservice/(protocol/journal_\w+|server/commands/feed)\.py"),
+    ("dispatch", r"scriptservice/fleet/(dispatcher|queue_timeouts|local|transport)\.py"),
+    ("dispatch", r"scriptservice/protocol/frames\.py"),
     ("hand-over to the writer", r"scriptservice/store/writer\.py"),
-    ("answer", r"scriptservice/server/views\.py"),
-    ("validation", r"scriptservice/(server/schemas|server/routes/requests|model|ids)\.py"),
-    ("door, token, headers", r"scriptservice/server/(auth|door|headers|gate|head|tokens)\.py"),
-    ("route and verbs", r"scriptservice/server/(?!process|__main__)"),
+    ("answer", r"scriptservice/server/http/command_json\.py"),
+    ("validation", r"scriptservice/server/routes/request_\w+\.py"),
+    ("validation", r"scriptservice/(model|ids)\.py"),
+    ("origin, token, headers", r"scriptservice/server/(access/|startup/startup_gate\.py)"),
+    ("origin, token, headers", r"scriptservice/server/http/(response_headers|head_requests)\.py"),
+    ("route and verbs", r"scriptservice/server/(?!server_process|__main__)"),
     ("readers", r"scriptservice/store/"),
     ("framework (Starlette)", r"starlette/"),
     ("HTTP (uvicorn, httptools)", r"uvicorn/"),
@@ -38,13 +42,13 @@ SERVER = _rules(
 )
 KEEPER = _rules(
     ("spawn: vfork until exec", r"^Popen\._execute_child "),
-    ("spawn: pipes, script, identity", r"keeper/(spawn|users)\.py|^Popen\."),
-    ("tree of processes", r"keeper/(tree|cgroup|descent)\.py"),
+    ("spawn: pipes, script, identity", r"scriptservice/keeper/spawn/|^Popen\."),
+    ("tree of processes", r"scriptservice/keeper/tree/"),
     ("splice", r"\.splice |^bytes_waiting "),
-    ("journal", r"keeper/(journal\w*|ledger)\.py"),
-    ("messages of the server", r"keeper/(protocol|child|life)\.py"),
-    ("reap", r"keeper/reaper\.py|_handle_ready "),
-    ("a command's life", r"keeper/(command|output|waiting|ended)\.py|^Keeper\.(?!run )"),
+    ("journal", r"scriptservice/(keeper/journal/|protocol/journal_format\.py)"),
+    ("messages of the server", r"scriptservice/(keeper/child/|protocol/frames\.py)"),
+    ("reap", r"scriptservice/keeper/system/reaper\.py|_handle_ready "),
+    ("a command's life", r"scriptservice/keeper/command/|^Keeper\.(?!run )"),
     ("loop (epoll)", r"."),
 )
 SLEEPS = re.compile(
@@ -53,8 +57,8 @@ SLEEPS = re.compile(
 )
 """Innermost frames that wait in the kernel: for a sync, a vfork, an event, the other thread.
 
-A sampler takes some of that waiting for work: a sync and a vfork look like it, and so does whoever
-is woken and waits for a processor.
+A sampler takes some of this waiting for work: a sync and a vfork look like work, and so does a
+woken thread that waits for a processor.
 """
 
 
@@ -62,12 +66,12 @@ def stage_of(process: str, thread: str, frames: list[str]) -> str:
     """Return the stage of a stack.
 
     Args:
-        process: keeper or server.
-        thread: its name.
-        frames: ``function (path:line)``, the innermost last.
+        process: ``keeper`` or ``server``.
+        thread: name of the thread.
+        frames: ``function (path:line)`` each, the innermost last.
     """
-    of_server = WRITER if thread == "writer" else SERVER
-    rules = KEEPER if process == "keeper" else of_server
+    server_rules = WRITER if thread == "writer" else SERVER
+    rules = KEEPER if process == "keeper" else server_rules
     for frame in reversed(frames):
         for stage, pattern in rules[:-1]:
             if pattern.search(frame):

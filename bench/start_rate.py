@@ -1,7 +1,7 @@
-"""Start rate: completed ``echo hello`` a second through HTTP, all stored and final.
+"""Start rate: ``echo hello`` commands a second over HTTP, until all are stored and final.
 
-The limit is a C loop of ``posix_spawn`` of ``bash -c 'echo hello'``, eight at once, which stores
-nothing.
+The limit is a C loop that runs ``bash -c 'echo hello'`` with ``posix_spawn``, eight at a time, and
+stores nothing.
 """
 
 import os
@@ -9,32 +9,39 @@ import time
 from functools import partial
 
 from bench import programs
-from bench.measure import Benchmark, Measured, Plan, Row, Target
+from bench.measure import Benchmark, Plan, Results, Row, Target
 from bench.service import SAME_UID
 
 CONNECTIONS = 16
-AT_ONCE = 8
+CONCURRENT_SCRIPTS = 8
 MODES = {
     "same uid": SAME_UID,
     "cgroup each": SAME_UID[:2],
     "another uid": ["--no-use-cgroups"],
     "another uid, cgroup each": [],
 }
-"""Who scripts run as, and the flags for that."""
+"""Flags of ``serve`` for each mode: the user of the scripts, and whether each has a cgroup."""
 
 
 def raw_rate(count: int) -> float:
-    """Return completed a second of the limit."""
-    return programs.run("spawn_limit", count, AT_ONCE)[0]
+    """Return how many scripts a second the limit completes."""
+    return programs.run("spawn_limit", count, CONCURRENT_SCRIPTS)[0]
 
 
 def service_rate(plan: Plan, count: int, flags: list[str], notes: dict[str, float]) -> float:
-    """Return completed a second of a new service; note its CPU milliseconds a command."""
+    """Return how many commands a second a new service completes.
+
+    Args:
+        plan: of the run.
+        count: number of commands.
+        flags: flags of ``serve``.
+        notes: receives the CPU milliseconds per command of keeper and server.
+    """
     with plan.service(flags) as service:
         request = service.request("POST", "/v1/commands", {"script": "echo hello"})
         before = service.cpu_seconds()
         began = time.monotonic()
-        programs.run("load", service.port, CONNECTIONS, count, 0, 201, given=request)
+        programs.run("load", service.port, CONNECTIONS, count, 0, 201, stdin=request)
         service.wait_until_final()
         rate = count / (time.monotonic() - began)
         for name, seconds in service.cpu_seconds().items():
@@ -42,10 +49,10 @@ def service_rate(plan: Plan, count: int, flags: list[str], notes: dict[str, floa
     return rate
 
 
-def measure(plan: Plan) -> Measured:
+def measure(plan: Plan) -> Results:
     """Measure every mode that is possible here."""
     count = plan.size(3000, 20)
-    found: Measured = {}
+    found: Results = {}
     for name, flags in MODES.items():
         if os.geteuid() != 0 and "another uid" in name:
             continue

@@ -1,10 +1,13 @@
-"""Start-up: ``serve`` to its first healthy answer, with very many stored commands and with none."""
+"""Start-up: from ``serve`` to its first healthy answer, with very many stored commands.
+
+The limit is the same with no stored commands.
+"""
 
 from functools import partial
 from pathlib import Path
 
-from bench import filled
-from bench.measure import Benchmark, Direction, Measured, Plan, Row, Target
+from bench import generated_data
+from bench.measure import Benchmark, Direction, Plan, Results, Row, Target
 from bench.service import SAME_UID
 
 
@@ -13,13 +16,13 @@ def _seconds(plan: Plan, directory: Path | None) -> float:
         return service.start_seconds
 
 
-def measure(plan: Plan) -> Measured:
-    """Measure both in turn; each directory has been started before."""
-    none = None if plan.quick else filled.past(plan).directory
-    lots = filled.past(plan, 1_000_000).directory
-    limit, figure = partial(_seconds, plan, none), partial(_seconds, plan, lots)
-    for first in (limit, figure):
-        first()
+def measure(plan: Plan) -> Results:
+    """Measure both in turn, on directories on which a service has run once before."""
+    empty = None if plan.quick else generated_data.data_directory(plan).directory
+    full = generated_data.data_directory(plan, 1_000_000).directory
+    limit, figure = partial(_seconds, plan, empty), partial(_seconds, plan, full)
+    for start in (limit, figure):
+        start()
     return {"start-up": plan.interleaved("start-up", limit, figure)}
 
 

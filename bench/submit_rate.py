@@ -1,4 +1,4 @@
-"""Submit rate: durable 201s a second while nothing is started, for ``max_running`` is reached.
+"""Submit rate: durable 201 answers a second while nothing starts, since ``max_running`` is reached.
 
 The limit is an empty route of the same framework under the same load.
 """
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench import programs
-from bench.measure import Benchmark, Measured, Plan, Row, Target
+from bench.measure import Benchmark, Plan, Results, Row, Target
 from bench.service import SAME_UID, eventually
 
 CONNECTIONS = 16
@@ -21,7 +21,7 @@ SCRIPT = {"script": "echo hello"}
 
 @contextmanager
 def empty_route() -> Iterator[int]:
-    """Run the empty route for a ``with``; give its port."""
+    """Run the program of the empty route; yield its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -43,12 +43,12 @@ def empty_route() -> Iterator[int]:
 
 
 def _rate(port: int, request: bytes, count: int) -> float:
-    done, seconds = programs.run("load", port, CONNECTIONS, count, 0, 201, given=request)
+    done, seconds = programs.run("load", port, CONNECTIONS, count, 0, 201, stdin=request)
     return done / seconds
 
 
-def measure(plan: Plan) -> Measured:
-    """Measure a new service of each repetition: its queue begins empty."""
+def measure(plan: Plan) -> Results:
+    """Measure a new service for each repetition, so that its queue is empty at first."""
     count = plan.size(10_000, 100)
 
     def figure() -> float:
@@ -59,7 +59,7 @@ def measure(plan: Plan) -> Measured:
             return _rate(service.port, request, count)
 
     with plan.service(SAME_UID) as service:
-        # With all the headers that the service gets.
+        # The empty route gets the same headers as the service.
         request = service.request("POST", "/v1/commands", SCRIPT)
     request = request.replace(b"POST /v1/commands ", b"POST / ")
     with empty_route() as port:

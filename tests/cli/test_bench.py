@@ -9,12 +9,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import plot, report
-from bench.measure import Direction, Judged, Plan, Progress, Series, Target
+from bench import plot, report, stages
+from bench.measure import Criterion, Direction, Plan, Progress, Series, Target
 from bench.registry import BENCHMARKS
 from support.service import PATIENCE_SECONDS
 
-BENCH = Path(__file__).parents[2] / "scripts" / "bench"
+ROOT = Path(__file__).parents[2]
+BENCH = ROOT / "scripts" / "bench"
 ROWS = {(each.name, row.name) for each in BENCHMARKS for row in each.rows}
 
 
@@ -114,16 +115,24 @@ def test_a_target_has_a_side() -> None:
     assert [least.is_met(value) for value in (0.49, 0.5, 1)] == [False, True, True]
     assert [most.is_met(value) for value in (1, 2, 2.1)] == [True, True, False]
     assert (least.share(0.25), most.share(4)) == (0.5, 0.5)
-    assert Series([1, 3, 2], [4, 4, 4]).value(Judged.RATIO) == 0.5
-    assert Series([1, 3, 2], [4, 4, 4]).value(Judged.FIGURE) == 2
+    assert Series([1, 3, 2], [4, 4, 4]).value(Criterion.RATIO) == 0.5
+    assert Series([1, 3, 2], [4, 4, 4]).value(Criterion.FIGURE) == 2
 
 
 def test_plots_are_whole_and_name_every_row() -> None:
     drawn = ElementTree.fromstring(plot.ratios(list(report.lines(everything(0.5)))))
     texts = ["".join(each.itertext()) for each in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert {f"{name}, {row}" for name, row in ROWS} <= set(texts)
-    stages = plot.stages(
-        "CPU <µs>", [plot.Stack("a & b", {f"part {n}": n + 1.0 for n in range(20)})]
+    drawn_stages = plot.stages(
+        "CPU <µs>", [plot.StackedBar("a & b", {f"part {n}": n + 1.0 for n in range(20)})]
     )
-    texts = ["".join(each.itertext()) for each in ElementTree.fromstring(stages).iter()]
+    texts = ["".join(each.itertext()) for each in ElementTree.fromstring(drawn_stages).iter()]
     assert "the rest: 66" in texts
+
+
+def test_every_rule_of_the_profile_names_code_that_exists() -> None:
+    frames = [f"function ({path}:1)" for path in (ROOT / "src").rglob("*.py")]
+    rules = [*stages.WRITER, *stages.SERVER, *stages.KEEPER]
+    ours = [(stage, rule) for stage, rule in rules if "scriptservice/" in rule.pattern]
+    assert ours
+    assert [stage for stage, rule in ours if not any(map(rule.search, frames))] == []
