@@ -1,1 +1,1 @@
-"""Programs that are neither the service nor its tests: soak, image check, captures, screenshots."""
+"""Development programs that are no tests: checks, image check, soak, captures, screenshots."""

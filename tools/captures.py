@@ -1,4 +1,4 @@
-"""Terminal pictures made by running the command line against a real service on a real pty."""
+"""Draws the terminal pictures of the README: runs the command line on a pty against a service."""
 
 import fcntl
 import os
@@ -32,12 +32,12 @@ echo 'warning: 2 tests are slow' >&2
 
 
 def capture(command: str, environment: dict[str, str], keys: dict[float, bytes]) -> str:
-    """Run a command on a pty; return what a person would have seen.
+    """Run a command on a pty; return what its terminal shows at the end.
 
     Args:
-        command: for bash.
-        environment: of the process.
-        keys: what is typed, by seconds after the start.
+        command: a command line for bash.
+        environment: environment of the process.
+        keys: the keys to type, by seconds after the start.
     """
     pid, terminal = pty.fork()
     if pid == 0:
@@ -60,11 +60,11 @@ def capture(command: str, environment: dict[str, str], keys: dict[float, bytes])
         seen += data
     os.waitpid(pid, 0)
     os.close(terminal)
-    return _settled(seen.decode())
+    return _without_erased_lines(seen.decode())
 
 
-def _settled(text: str) -> str:
-    """Return what stands on the screen in the end: erased lines are gone."""
+def _without_erased_lines(text: str) -> str:
+    """Return the text that remains on the screen when the command has ended."""
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join(line.rpartition("\r\x1b[2K")[2].rpartition("\r")[2] for line in lines)
 
@@ -72,13 +72,20 @@ def _settled(text: str) -> str:
 def draw(
     name: str, title: str, steps: list[tuple[str, dict[float, bytes]]], env: dict[str, str]
 ) -> None:
-    """Run commands one after another and draw their terminal as a picture."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
+    """Run commands one after another and draw their terminal as a picture.
+
+    Args:
+        name: of the SVG file in docs/images.
+        title: of the drawn window.
+        steps: the commands, each with the keys to type (see `capture`).
+        env: environment of the commands.
+    """
+    with open(os.devnull, "w", encoding="utf-8") as null:
+        console = Console(record=True, width=COLUMNS, file=null, force_terminal=True)
         for command, keys in steps:
             console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
             console.print(Text.from_ansi(capture(command, env, keys)), end="")
-        # Without the web fonts: a picture loads nothing from elsewhere.
+        # Without web fonts, since a picture must not load anything from other servers.
         layout = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
         console.save_svg(str(IMAGES / f"{name}.svg"), title=title, code_format=layout)
     print(f"docs/images/{name}.svg")

@@ -1,6 +1,6 @@
-"""Fails where one name stands for two things, or a folder holds too many files.
+"""Fails if one name stands for two things, or a folder holds too many files.
 
-``scripts/check`` calls it. Classes and modules have names of their own in the whole source tree,
+``scripts/check`` calls it. Every class and module has a name of its own in the whole source tree,
 so that a name leads to one place.
 """
 
@@ -15,13 +15,13 @@ TREES = ("src/scriptservice", "bench")
 MOST_FILES = 12
 
 UNCOUNTED = ("cli", "routes", "versions")
-"""Folders with a file for each verb, route or migration: as many as there are."""
+"""Folders with one file for each verb, route or migration, which may be any number."""
 
 CLIENT = "src/scriptservice/client/"
-"""Its public classes are the contract's nouns, and may have the names of the service's own."""
+"""Its public classes are the nouns of the API, and may have the names of the service's classes."""
 
 BY_NOUN = ("server/routes", "store/queries")
-"""Folders with one module for each noun: the same noun may have a module in each."""
+"""Folders with one module for each noun; each of them may have a module of the same name."""
 
 
 def main() -> int:
@@ -37,18 +37,18 @@ def _sources() -> Iterator[Path]:
         yield from sorted((CHECKOUT / tree).rglob("*.py"))
 
 
-def _named(path: Path) -> str:
+def _relative(path: Path) -> str:
     return str(path.relative_to(CHECKOUT))
 
 
 def _same_classes() -> Iterator[str]:
     found: dict[str, list[str]] = defaultdict(list)
     for path in _sources():
-        if _named(path).startswith(CLIENT):
+        if _relative(path).startswith(CLIENT):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
-                found[node.name].append(f"{_named(path)}:{node.lineno}")
+                found[node.name].append(f"{_relative(path)}:{node.lineno}")
     for name, places in found.items():
         if len(places) > 1:
             yield f"two classes have the name {name}: {', '.join(places)}"
@@ -57,14 +57,14 @@ def _same_classes() -> Iterator[str]:
 def _same_modules() -> Iterator[str]:
     found: dict[str, list[str]] = defaultdict(list)
     for path in _sources():
-        folder = _named(path.parent)
+        folder = _relative(path.parent)
         if not folder.startswith("src/"):
             continue
         if path.name.startswith("__") or path.parent.name == "versions":
             continue
         kind = "by noun" if folder.endswith(BY_NOUN) else folder
         if kind != "by noun" or path.stem not in found:
-            found[path.stem].append(_named(path))
+            found[path.stem].append(_relative(path))
     for name, places in found.items():
         if len(places) > 1:
             yield f"two modules have the name {name}: {', '.join(places)}"
@@ -74,7 +74,7 @@ def _full_folders() -> Iterator[str]:
     for folder in sorted((CHECKOUT / "src").rglob("*/")):
         count = len(list(folder.glob("*.py")))
         if count > MOST_FILES and folder.name not in UNCOUNTED:
-            yield f"{_named(folder)} holds {count} files, more than {MOST_FILES}"
+            yield f"{_relative(folder)} holds {count} files, more than {MOST_FILES}"
 
 
 if __name__ == "__main__":

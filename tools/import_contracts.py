@@ -1,6 +1,6 @@
-"""A contract for import-linter that states what a package may import, and refuses all else.
+"""A contract type for import-linter: a package may import only what the contract allows.
 
-It is used by ``pyproject.toml``. A new file in a package is covered without being named.
+The contracts are in ``pyproject.toml``. They cover a new file in a package without naming it.
 """
 
 import sys
@@ -11,13 +11,13 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class AllowedContract(Contract):
-    """A package imports itself, the standard library and what the contract names.
+    """A package may import itself, the standard library and what the contract names.
 
     Options:
-        packages: the importing packages or modules, with all that they contain.
-        allowed: packages of this project and of others that they may import; a name allows all
-            that it contains.
-        except_modules: modules of the packages that other contracts describe.
+        packages: the importing packages or modules, with everything in them.
+        allowed: the packages, of this project and others, that they may import; a name allows
+            everything in that package.
+        except_modules: modules in these packages that other contracts cover.
     """
 
     type_name = "allowed"
@@ -27,7 +27,7 @@ class AllowedContract(Contract):
     except_modules = fields.ListField(subfield=fields.StringField(), required=False)
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
-        """Look at every direct import of the packages."""
+        """Check every direct import of the packages."""
         packages: Any = self.packages
         allowed = [*(self.allowed or []), *packages]
         skipped = list(self.except_modules or [])
@@ -45,7 +45,7 @@ class AllowedContract(Contract):
         )
 
     def render_broken_contract(self, check: ContractCheck) -> None:
-        """Name each import that is not allowed."""
+        """Print each import that is not allowed."""
         for importer, imported in check.metadata["refused"]:
             output.print_error(f"{importer} may not import {imported}", bold=False)
         for name in check.metadata["missing"]:

@@ -1,8 +1,8 @@
-"""Screenshots of each page, light and dark, on a desktop and a phone, against a running service.
+"""Takes screenshots of each page of a running service: light and dark, on a desktop and a phone.
 
 usage: screenshots.py URL TOKEN_FILE DIRECTORY [PAGE…]
 
-Submits a few commands of its own first, unless there are some. Needs playwright and a chromium.
+Submits some commands first, unless it did so before. Needs playwright and chromium.
 """
 
 import json
@@ -82,21 +82,21 @@ SEED: list[dict[str, Any]] = [
 ]
 
 
-def succeeded(answer: APIResponse) -> None:
-    """End this program where the service said no."""
+def check(answer: APIResponse) -> None:
+    """Exit if the service refused a request."""
     if not answer.ok:
-        raise SystemExit(f"screenshots: cannot {answer.url}: {answer.text()}")
+        raise SystemExit(f"cannot take screenshots: {answer.url}: {answer.text()}")
 
 
 def sign_in(context: BrowserContext, url: str, token: str) -> dict[str, str]:
-    """Sign a browser in; return the headers that changing requests need."""
+    """Sign a browser in; return the headers of requests that change something."""
     answer = context.request.post(f"{url}/v1/session", data={"token": token})
-    succeeded(answer)
+    check(answer)
     return {"X-CSRF-Token": answer.json()["csrf_token"]}
 
 
 def seed(context: BrowserContext, url: str, headers: dict[str, str]) -> dict[str, str]:
-    """Submit what the pictures show, once; return ids by name."""
+    """Submit the commands that the pictures show, unless they exist; return their ids by name."""
     page = context.request.get(f"{url}/v1/commands?limit=200").json()
     known = {item["name"]: item["id"] for item in page["items"] if item["name"]}
     if "nightly backup" not in known:
@@ -106,13 +106,13 @@ def seed(context: BrowserContext, url: str, headers: dict[str, str]) -> dict[str
                 headers={**headers, "Content-Type": "application/json"},
                 data=json.dumps(body),
             )
-            succeeded(answer)
+            check(answer)
             known[body.get("name", "")] = answer.json()["id"]
     return known
 
 
 def views(ids: dict[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the pages: name, path, and what is there when they are."""
+    """Return the pages by name: the path, and a selector that matches once the page is there."""
     return {
         "commands": ("/", ".row"),
         "running": (f"/commands/{ids['nightly backup']}", ".xterm-rows span"),
@@ -124,14 +124,14 @@ def views(ids: dict[str, str]) -> dict[str, tuple[str, str]]:
 
 
 def shoot(page: Page, target: Path) -> None:
-    """Take a picture of what the page shows once it has come to rest."""
+    """Take a screenshot of the page, after a pause in which it finishes drawing."""
     page.wait_for_timeout(1200)
     page.screenshot(path=target)
     print(target)
 
 
 def main() -> None:
-    """Take all pictures, or those that are named."""
+    """Take all screenshots, or those of the named pages."""
     url, token_file, directory, *wanted = sys.argv[1:]
     token = Path(token_file).read_text().strip()
     out = Path(directory)

@@ -1,1 +1,1 @@
-"""Carries out the Dockerfile without a container engine, and runs what the compose file runs."""
+"""Builds the Dockerfile without a container engine, and runs the services of the compose file."""

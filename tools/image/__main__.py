@@ -1,8 +1,9 @@
-"""``scripts/check-image``: builds and runs the image without a container engine.
+"""Builds the image and runs the services of docker-compose.yml without a container engine.
 
-Two namespaces deep: in the first (mounts, processes) the image is built, with the network; in the
-second (network besides) it runs, so that its ports are nobody else's. What is left outside of them
-is one directory of plain files, removed at the end.
+The program runs itself again in namespaces. In the first (mounts and processes) it builds the
+image, with the machine's network. In the second (network as well) it runs the containers, so that
+their ports do not collide with others. Outside of these namespaces exists only one directory of
+plain files, which is removed at the end.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.image import build, check, dockerfile, places, roots
+from tools.image import build, check, dockerfile, package_settings, roots
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGES = [
@@ -32,13 +33,13 @@ def main() -> int:
     if arguments.inside == "build":
         return _build_and_run(arguments)
     if arguments.inside == "run":
-        _lift_loopback()
+        _bring_up_loopback()
         layers = [Path(layer) for layer in arguments.layers.split(":")]
         return check.run(CHECKOUT, layers, Path(arguments.work), with_database=arguments.database)
     if os.geteuid() != 0:
-        return _cannot("it makes root directories, which only root can")
+        return _cannot("only root can make root directories; run it as root")
     if missing := [name for name in NEEDED if shutil.which(name) is None]:
-        return _cannot(f"{', '.join(missing)} is not installed")
+        return _cannot(f"not installed: {', '.join(missing)}")
     work = Path(tempfile.mkdtemp(prefix="scriptservice-image-", dir=arguments.directory))
     work.chmod(0o755)
     try:
@@ -51,10 +52,19 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/check-image", description=__doc__)
-    parser.add_argument("--suite", default="bookworm", help="of Debian, with Python 3.11 or later")
-    parser.add_argument("--base", help="an earlier root of debootstrap, to save making one")
-    parser.add_argument("--directory", help="where to work; needs 2 GB")
-    parser.add_argument("--no-database", dest="database", action="store_false", help="with SQLite")
+    parser.add_argument(
+        "--suite",
+        default="bookworm",
+        help="Debian release with Python 3.11 or later (default: bookworm)",
+    )
+    parser.add_argument("--base", help="use this root directory that debootstrap made earlier")
+    parser.add_argument("--directory", help="where to work; needs 2 GB (default: in /tmp)")
+    parser.add_argument(
+        "--no-database",
+        dest="database",
+        action="store_false",
+        help="run the service on SQLite, without PostgreSQL",
+    )
     for name in ("inside", "work", "layers"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -66,9 +76,15 @@ def _cannot(why: str) -> int:
 
 
 def _again(under: list[str], arguments: argparse.Namespace, **more: str) -> int:
-    """Run this program once more, in namespaces; return its exit code."""
-    told = {name: value for name, value in {**vars(arguments), **more}.items() if value}
-    words = [f"--{name}={value}" for name, value in told.items() if name != "database"]
+    """Run this program again in new namespaces; return its exit code.
+
+    Args:
+        under: the command, with its arguments, that makes the namespaces.
+        arguments: of this run, which are passed on.
+        more: further arguments.
+    """
+    options = {name: value for name, value in {**vars(arguments), **more}.items() if value}
+    words = [f"--{name}={value}" for name, value in options.items() if name != "database"]
     words += [] if arguments.database else ["--no-database"]
     return subprocess.run(
         [*under, sys.executable, "-m", "tools.image", *words], check=False
@@ -79,30 +95,30 @@ def _build_and_run(arguments: argparse.Namespace) -> int:
     work = Path(arguments.work)
     base = Path(arguments.base) if arguments.base else work / "debian"
     if not arguments.base:
-        print(f"Debian {arguments.suite}, in place of the official Python image", flush=True)
+        print(f"making Debian {arguments.suite}, in place of the official images", flush=True)
         roots.make_debian(base, arguments.suite, PACKAGES)
-    # Between the Debian and the Dockerfile's stages, so that an earlier root stays as it is.
+    # As layers above the Debian, so that a root given by --base stays as it is.
     python, node = work / "python", work / "node"
     (python / "usr/local/bin").mkdir(parents=True)
     roots.like_python_image(python)
     roots.like_node_image(node)
     bases = {"python": [python, base], "node": [node, base]}
-    given = build.Given(CHECKOUT, bases, places.settings_by_command())
-    print("the Dockerfile's stages", flush=True)
-    image, layers = build.build(dockerfile.parse(CHECKOUT / "Dockerfile"), given, work)
+    inputs = build.BuildInputs(CHECKOUT, bases, package_settings.settings_by_command())
+    print("building the stages of the Dockerfile", flush=True)
+    image, layers = build.build(dockerfile.parse(CHECKOUT / "Dockerfile"), inputs, work)
     print(f"the image adds {image.bytes() / 1e6:.0f} MB to its base", flush=True)
-    told = ":".join(map(str, layers))
-    return _again(["unshare", "--net"], arguments, inside="run", layers=told)
+    joined = ":".join(map(str, layers))
+    return _again(["unshare", "--net"], arguments, inside="run", layers=joined)
 
 
-def _lift_loopback() -> None:
-    """Let this network namespace have its loopback."""
+def _bring_up_loopback() -> None:
+    """Bring up the loopback interface of this network namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
 def _remove(work: Path) -> None:
-    """Remove the plain files; the mounts were another namespace's and are gone with it."""
+    """Remove the plain files. The mounts belonged to another namespace and are gone with it."""
     mounts = Path("/proc/self/mountinfo").read_text()
     if str(work) in mounts:
         print(f"cannot remove {work}: something is mounted below it", file=sys.stderr)

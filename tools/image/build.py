@@ -1,4 +1,4 @@
-"""Carries out the stages of the Dockerfile, each in a root of its own."""
+"""Executes the stages of the Dockerfile, each in a root directory of its own."""
 
 import os
 import shutil
@@ -8,22 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.image.dockerfile import Instruction, Stage
-from tools.image.ignored import Ignored
-from tools.image.places import Settings, local_places
+from tools.image.dockerignore import DockerIgnore
+from tools.image.package_settings import Settings, local_paths
 from tools.image.roots import Root
 
-NOTHING_TO_DO = {"CMD", "ENTRYPOINT", "EXPOSE", "HEALTHCHECK", "LABEL", "VOLUME"}
+WITHOUT_EFFECT = {"CMD", "ENTRYPOINT", "EXPOSE", "HEALTHCHECK", "LABEL", "VOLUME"}
 
 
 @dataclass(frozen=True)
-class Given:
+class BuildInputs:
     """What the stages are built from.
 
     Attributes:
         context: the checkout.
-        bases: by name without version, the layers that stand for each image that is not a stage,
-            the topmost first.
-        settings: this machine's, by the words of a RUN that fetches; in no layer.
+        bases: the layers that stand in for each base image, the topmost first, by the name of the
+            image without its tag.
+        settings: this machine's settings for each RUN that fetches packages, by words of that RUN.
+            They do not get into any layer.
     """
 
     context: Path
@@ -31,13 +32,13 @@ class Given:
     settings: Mapping[str, Settings]
 
 
-def build(stages: list[Stage], given: Given, work: Path) -> tuple[Root, list[Path]]:
-    """Build the last stage.
+def build(stages: list[Stage], inputs: BuildInputs, work: Path) -> tuple[Root, list[Path]]:
+    """Build all stages.
 
     Args:
-        stages: of the Dockerfile.
-        given: what they are built from.
-        work: for the layers.
+        stages: the stages of the Dockerfile.
+        inputs: what they are built from.
+        work: a directory for the layers.
 
     Returns:
         The image's root and its layers, the topmost first.
@@ -46,44 +47,44 @@ def build(stages: list[Stage], given: Given, work: Path) -> tuple[Root, list[Pat
     for number, stage in enumerate(stages):
         print(f"  {stage.name or 'the image'}, from {stage.base}", flush=True)
         is_stage = stage.base in built
-        below = built[stage.base][1] if is_stage else given.bases[stage.base.partition(":")[0]]
+        below = built[stage.base][1] if is_stage else inputs.bases[stage.base.partition(":")[0]]
         root = Root(work / f"stage-{number}", below)
         root.environment |= built[stage.base][0].environment if is_stage else {}
         root.use_network()
         for instruction in stage.instructions:
             started = time.monotonic()
-            _carry_out(instruction, root, given, {n: r for n, (r, _) in built.items()})
+            _execute(instruction, root, inputs, {n: r for n, (r, _) in built.items()})
             seconds = time.monotonic() - started
             print(f"  {seconds:5.1f} s  {instruction.name} {instruction.text[:80]}", flush=True)
         built[stage.name or str(number)] = (root, [root.layer, *below])
     return list(built.values())[-1]
 
 
-def _carry_out(
-    instruction: Instruction, root: Root, given: Given, stages: Mapping[str, Root]
+def _execute(
+    instruction: Instruction, root: Root, inputs: BuildInputs, stages: Mapping[str, Root]
 ) -> None:
     match instruction.name:
         case "RUN":
-            _run(instruction, root, given)
+            _run(instruction, root, inputs)
         case "COPY":
-            _copy(instruction, root, given.context, stages)
+            _copy(instruction, root, inputs.context, stages)
         case "ENV":
             root.environment |= instruction.pairs
         case "WORKDIR":
             root.directory = os.path.join(root.directory, instruction.text)
             root.inside(root.directory).mkdir(parents=True, exist_ok=True)
         case name:
-            if name not in NOTHING_TO_DO:
-                raise ValueError(f"cannot carry out {name}: nobody has taught this")
+            if name not in WITHOUT_EFFECT:
+                raise ValueError(f"cannot execute {name}: this check does not support it")
 
 
-def _run(instruction: Instruction, root: Root, given: Given) -> None:
-    # Only what fetches knows this machine's places: the rest takes what was fetched.
+def _run(instruction: Instruction, root: Root, inputs: BuildInputs) -> None:
+    # Only a RUN that fetches packages gets this machine's settings.
     settings: dict[str, str] = {}
-    for words, more in given.settings.items():
+    for words, more in inputs.settings.items():
         settings |= more if words in instruction.text else {}
-    for place in local_places(settings):
-        root.bind(place, str(place), read_only=True)
+    for path in local_paths(settings):
+        root.bind(path, str(path), read_only=True)
     root.run("/bin/sh", "-c", instruction.text, environment=settings)
 
 
@@ -91,14 +92,14 @@ def _copy(instruction: Instruction, root: Root, context: Path, stages: Mapping[s
     *sources, target = instruction.words
     stage = instruction.flags.get("from")
     into = root.inside(os.path.join(root.directory, target))
-    ignored = Ignored(context / ".dockerignore")
+    ignored = DockerIgnore(context / ".dockerignore")
     for source in sources:
         found = stages[stage].inside(source) if stage else context / source
         if not stage and ignored(source):
-            raise ValueError(f"cannot copy {source}: .dockerignore leaves it out")
+            raise ValueError(f"cannot copy {source}: .dockerignore excludes it")
         if found.is_dir():
-            left_out = None if stage else ignored.among(context)
-            shutil.copytree(found, into, symlinks=True, dirs_exist_ok=True, ignore=left_out)
+            ignore = None if stage else ignored.for_copytree(context)
+            shutil.copytree(found, into, symlinks=True, dirs_exist_ok=True, ignore=ignore)
         elif target.endswith(("/", ".")):
             into.mkdir(parents=True, exist_ok=True)
             shutil.copy2(found, into)

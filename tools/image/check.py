@@ -1,9 +1,8 @@
-"""Runs the image and its database as the compose file says, and holds them to what they promise."""
+"""Runs the image and its database as the compose file says, and checks what they promise."""
 
 import json
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -40,13 +39,18 @@ wait
 STUBBORN = "mkdir -m 1777 sticky; touch sticky/x; mkdir -p a/b; touch a/b/c; chmod 0500 a/b a; pwd"
 
 
-class Failed(Exception):  # noqa: N818 - what it is, not an error of the program
+class ImageCheckError(Exception):
     """The image does not do what it promises; the message says what."""
 
 
 def must(condition: object, what: str) -> None:
+    """Print a promise that was kept.
+
+    Raises:
+        ImageCheckError: the condition is false.
+    """
     if not condition:
-        raise Failed(what)
+        raise ImageCheckError(what)
     print(f"  {what}", flush=True)
 
 
@@ -54,10 +58,10 @@ class Deployment:
     """The compose file's containers on their volumes.
 
     Args:
-        checkout: with Dockerfile and compose file.
-        layers: of the image, the topmost first.
-        work: for roots and volumes.
-        with_database: whether PostgreSQL is among them; else SQLite on the volume.
+        checkout: contains Dockerfile and compose file.
+        layers: layers of the image, the topmost first.
+        work: directory for root directories and volumes.
+        with_database: whether to run PostgreSQL; otherwise the service uses SQLite on its volume.
     """
 
     def __init__(
@@ -76,7 +80,7 @@ class Deployment:
         self.service: Container | None = None
 
     def up(self) -> float:
-        """Start what ``docker compose up`` starts; return after how long the service answered."""
+        """Start what ``docker compose up`` starts; return the seconds until it answered."""
         if self._with_database:
             self._start_database()
         started = time.monotonic()
@@ -88,7 +92,7 @@ class Deployment:
         self.service = Container(self._app, root, self._volumes, words).start()
         health = self._image.last("HEALTHCHECK").text.partition("CMD ")[2]
         test = json.loads(health)
-        eventually(lambda: self._lives(self.service).health(test), "the health check", 60)
+        eventually(lambda: self._alive(self.service).health(test), "the health check", 60)
         return time.monotonic() - started
 
     @property
@@ -108,13 +112,18 @@ class Deployment:
         words = [*service.words("entrypoint"), *service.words("command")]
         self.database = Container(service, root, self._volumes, words).start()
         test = service.fields["healthcheck"]["test"][1:]
-        eventually(lambda: self._lives(self.database).health(test), "the database", 60)
+        eventually(lambda: self._alive(self.database).health(test), "the database", 60)
 
-    def _lives(self, container: Container | None) -> Container:
+    def _alive(self, container: Container | None) -> Container:
+        """Return a container whose process 1 runs.
+
+        Raises:
+            ImageCheckError: it has ended.
+        """
         assert container is not None
         assert container.process is not None
         if container.process.poll() is not None:
-            raise Failed(f"{container.service.name} ended: {container.output()}")
+            raise ImageCheckError(f"{container.service.name} ended: {container.output()}")
         return container
 
     def _root(self, below: list[Path]) -> Root:
@@ -122,7 +131,7 @@ class Deployment:
         return Root(self._work / f"container-{self._made}", below)
 
     def stop(self, container: Container) -> tuple[int, float]:
-        """Stop one; return its exit code and how long it took."""
+        """Stop a container; return its exit code and the seconds that it took."""
         started = time.monotonic()
         code = container.stop(container.service.seconds("stop_grace_period"))
         return code, time.monotonic() - started
@@ -163,17 +172,17 @@ class Api:
 
 
 class Browser:
-    """What a browser does that knows no token: it opens the page, and signs in there."""
+    """Does what a browser does: it has no token, opens the page and signs in there."""
 
     def __init__(self) -> None:
-        # By the name that the published port has on the machine itself.
+        # A browser on the host reaches the published port as localhost.
         self._client = httpx.Client(base_url=URL.replace("127.0.0.1", "localhost"), timeout=30)
 
     def open(self, path: str, host: str | None = None) -> httpx.Response:
         return self._client.get(path, headers={"Host": host} if host else None)
 
     def sign_in(self, **secret: str) -> str:
-        """Return what the page shows with whatever changes something."""
+        """Sign in; return the CSRF token, which requests that change something must contain."""
         answer = self._client.post("/v1/session", json=secret)
         return str(answer.raise_for_status().json()["csrf_token"])
 
@@ -183,11 +192,11 @@ class Browser:
 
 
 def run(checkout: Path, layers: list[Path], work: Path, *, with_database: bool) -> int:
-    """Run everything; return the exit code."""
+    """Run the containers and check them; return the exit code."""
     deployment = Deployment(checkout, layers, work, with_database=with_database)
     try:
         _run(deployment)
-    except (Failed, AssertionError, httpx.HTTPError) as error:
+    except (ImageCheckError, AssertionError, httpx.HTTPError) as error:
         print(f"FAILED: {error}", flush=True)
         with suppress(AttributeError):
             print(deployment.service.output())  # type: ignore[union-attr]
@@ -200,7 +209,7 @@ def run(checkout: Path, layers: list[Path], work: Path, *, with_database: bool) 
 
 
 def _run(deployment: Deployment) -> None:
-    print("the first start", flush=True)
+    print("starting for the first time", flush=True)
     seconds = deployment.up()
     service = deployment.service
     assert service is not None
@@ -211,7 +220,7 @@ def _run(deployment: Deployment) -> None:
     api = Api(token[1])
     if deployment.database is not None:
         file = service.run("test", "-e", "/data/scriptservice.db")
-        must(file.returncode != 0, "keeps what it is told in PostgreSQL, not in a file")
+        must(file.returncode != 0, "stores everything in PostgreSQL, not in a file")
     _check_page(service, token[1])
     first = _check_service(service, api)
     print("stopping", flush=True)
@@ -219,47 +228,50 @@ def _run(deployment: Deployment) -> None:
     eventually(lambda: "here" in api.output(command), "its output")
     code, seconds = deployment.stop(service)
     allowed = service.service.seconds("stop_grace_period")
-    must(code == 0, f"ended in order after {seconds:.1f} s of {allowed:.0f} s")
+    must(code == 0, f"the service shut down in {seconds:.1f} s of {allowed:.0f} s")
     if deployment.database is not None:
-        must(deployment.stop(deployment.database)[0] == 0, "so did the database")
-    print("new containers on the same volumes", flush=True)
+        must(deployment.stop(deployment.database)[0] == 0, "the database shut down")
+    print("starting new containers on the same volumes", flush=True)
     deployment.close()
     deployment.up()
     assert deployment.service is not None
     must("admin token" not in deployment.service.output(), "the token is still the same")
-    must(api.get(f"/v1/commands/{first}")["status"] == "succeeded", "what was there is there")
+    must(api.get(f"/v1/commands/{first}")["status"] == "succeeded", "the first command is there")
     ended = api.end(command)
-    must(ended["exit_code"] == 7, "the script that was stopped with it got its time")
-    must(api.output(command) == "here\nbye\n", "and its last words are kept")
-    must(deployment.stop(deployment.service)[0] == 0, "ended in order")
+    must(ended["exit_code"] == 7, "the script that the shutdown stopped had its grace period")
+    must(api.output(command) == "here\nbye\n", "its last output is stored")
+    must(deployment.stop(deployment.service)[0] == 0, "the service shut down")
 
 
 def _check_page(service: Container, token: str) -> None:
     browser = Browser()
     page = browser.open("/").raise_for_status()
     assets = re.findall(r'(?:src|href)="(/assets/[^"]+)"', page.text)
-    must(assets and 'id="app"' in page.text, f"shows its page to whoever asks: {assets}")
+    must(assets and 'id="app"' in page.text, f"serves its page without a token: {assets}")
     for path in assets:
         asset = browser.open(path).raise_for_status()
         size, kind = len(asset.content), asset.headers["content-type"]
         must(size > 200 and "html" not in kind, f"{path}: {size:,} bytes of {kind}")
-    must(browser.open("/v1/commands").status_code == 401, "and nothing else")
+    must(browser.open("/v1/commands").status_code == 401, "serves no commands without a token")
     for name in ("127.0.0.1:8080", "localhost:8080"):
-        must(browser.open("/", name).is_success, f"it answers for {name}, if published there")
-    must(browser.open("/", "script_service:8000").status_code == 421, "and for no other name")
+        must(browser.open("/", name).is_success, f"answers requests for the host {name}")
+    must(
+        browser.open("/", "script_service:8000").status_code == 421,
+        "refuses requests for another host name",
+    )
     code = re.search(r"sign in: \S+#code=(\S+)", service.output())
     assert code is not None, service.output()
     for how, secret in (("the token", {"token": token}), ("the link", {"code": code[1]})):
         csrf_token = browser.sign_in(**secret)
         must(browser.open("/v1/commands").is_success, f"{how} signs in")
         browser.sign_out(csrf_token)
-        must(browser.open("/v1/commands").status_code == 401, "signed out")
+        must(browser.open("/v1/commands").status_code == 401, "signing out ends the session")
     node = service.run("/bin/sh", "-c", "command -v node npm")
-    must(node.stdout == "", "what the page was built with is not in the image")
+    must(node.stdout == "", "the image does not contain node and npm")
     found = service.run("find", "/opt/scriptservice", "-path", "*/ui/*", "-printf", "%f ").stdout
     kept = {Path(path).name for path in assets} | {"index.html"}
-    must(kept <= set(found.split()), "its files are in the package")
-    must(".made-from" not in found, "what the build notes for itself is not")
+    must(kept <= set(found.split()), "the package contains the files of the page")
+    must(".made-from" not in found, "the package does not contain the stamp of the page's build")
 
 
 def _check_service(service: Container, api: Api) -> str:
@@ -273,13 +285,14 @@ def _check_service(service: Container, api: Api) -> str:
     words = api.output(look)
     must("user 59999 scriptservice" in words, "it ran as the user scriptservice")
     must("CapEff:\t0000000000000000" in words, "without any capability")
-    must("open:" not in words and "signals:" not in words, "it reads no secret, signals nobody")
+    must("open:" not in words, "it could not read a secret")
+    must("signals:" not in words, "it could not signal process 1")
     must(
         "database" not in words.replace("/run/database", "").lower(),
-        "nor has any in its environment",
+        "there is no secret in its environment",
     )
-    must("to a name" in words, "it may open its own output by name")
-    must("python True" in words, "it has the image's Python")
+    must("to a name" in words, "it could open its own output as /dev/stdout")
+    must("python True" in words, "it found the image's Python")
     _check_endings(service, api)
     return look
 
@@ -289,17 +302,17 @@ def _check_endings(service: Container, api: Api) -> None:
     daemon = api.submit(DAEMON, grace_seconds=0.3)
     eventually(lambda: "ready" in api.output(daemon), "its daemons")
     api.stop(daemon)
-    must(api.end(daemon)["status"] == "stopped", "stopped a script with daemons that ignore it")
+    must(
+        api.end(daemon)["status"] == "stopped", "stopped a script with daemons that ignore SIGTERM"
+    )
     left = service.processes()
-    must(not {"4242", "4243"} & set(left), "none of them is alive while another script runs")
+    must(not {"4242", "4243"} & set(left), "none of the daemons is alive")
     api.stop(other)
     api.end(other)
     stubborn = api.submit(STUBBORN, working_directory="private")
     must(api.end(stubborn)["status"] == "succeeded", "ran a script in a directory of its own")
     directory = api.output(stubborn).strip()
-    _gone(lambda: service.run("test", "-e", directory).returncode != 0)
-
-
-def _gone(is_gone: Callable[[], bool]) -> None:
-    eventually(is_gone, "the directory to be removed")
-    must(True, "its directory is gone, sticky and read-only ones in it too")
+    eventually(
+        lambda: service.run("test", "-e", directory).returncode != 0, "the directory to be removed"
+    )
+    must(True, "its directory is removed, with the sticky and read-only directories in it")

@@ -1,4 +1,4 @@
-"""Reads docker-compose.yml as far as a check needs it."""
+"""Reads docker-compose.yml, as far as the check and the tests need it."""
 
 import re
 from dataclasses import dataclass
@@ -12,29 +12,29 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 @dataclass(frozen=True)
 class ComposeService:
-    """One service.
+    """One service of the file.
 
     Attributes:
-        name: its name, which others reach it by.
-        fields: as the file has them.
+        name: its name, by which other services reach it.
+        fields: its fields as in the file.
     """
 
     name: str
     fields: dict[str, Any]
 
     def words(self, field: str) -> list[str]:
-        """Return a list of words, with the dollar signs as the program gets them."""
+        """Return a list of words; ``$$`` in the file is one dollar sign for the program."""
         return [word.replace("$$", "$") for word in self.fields.get(field, [])]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Its environment where the caller's has nothing to put in."""
+        """Its environment, if none of the variables that the file refers to is set."""
         found = self.fields.get("environment", {})
         return {name: re.sub(r"\$\{\w+:-\}", "", value) for name, value in found.items()}
 
     @property
     def volumes(self) -> dict[str, tuple[str, bool]]:
-        """By name of the volume: where it is mounted, and whether only for reading."""
+        """Its volumes by name: the mount point, and whether it is read-only."""
         found = {}
         for text in self.fields["volumes"]:
             name, path, *options = text.split(":")
@@ -42,7 +42,7 @@ class ComposeService:
         return found
 
     def seconds(self, field: str) -> float:
-        """Return a duration."""
+        """Return a duration such as ``1m30s`` in seconds."""
         text = self.fields[field]
         parts = re.findall(r"(\d+)(ms|s|m|h)", text)
         assert "".join(map("".join, parts)) == text, text

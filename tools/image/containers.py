@@ -1,4 +1,4 @@
-"""Containers as far as they matter here: namespaces, capabilities, volumes, one process 1."""
+"""Containers, as far as the check needs them: namespaces, capabilities, volumes, process 1."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ from tools.image.roots import Root
 
 
 class Container:
-    """One service of the compose file, in a root.
+    """One service of the compose file, run in a root directory.
 
     Args:
-        service: what the file says of it.
-        root: made for this container.
-        volumes: directory that holds a directory for each volume.
-        words: what it runs.
+        service: its entry in the file.
+        root: the root directory of this container alone.
+        volumes: directory that contains one directory for each volume.
+        words: the program that it runs, with its arguments.
     """
 
     def __init__(
@@ -35,7 +35,8 @@ class Container:
         for name, (path, read_only) in service.volumes.items():
             directory = volumes / name
             if not directory.exists():
-                # As engines do: a new volume begins with what the image has there.
+                # As container engines do: a new volume has the mode and owner of the image's
+                # directory.
                 inside = root.inside(path)
                 directory.mkdir(mode=0o755)
                 if inside.is_dir():
@@ -59,7 +60,7 @@ class Container:
         return self
 
     def _under(self) -> list[str]:
-        """Return what takes the capabilities away, as the file says."""
+        """Return the command that drops capabilities as the file says."""
         if self.service.fields.get("cap_drop") != ["ALL"]:
             return []
         kept = ",".join(f"+{name.lower()}" for name in self.service.fields["cap_add"])
@@ -85,12 +86,12 @@ class Container:
         return Path(self._log.name).read_text(errors="replace")
 
     def processes(self) -> list[str]:
-        """Return the command lines of all of its processes."""
+        """Return the words of the command lines of all its processes."""
         listing = self.run("/bin/sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0\\n' ' '")
         return listing.stdout.split()
 
     def stop(self, seconds: float) -> int:
-        """Stop it as an engine does; return the exit code of its process 1."""
+        """Stop it as a container engine does; return the exit code of its process 1."""
         assert self.process is not None
         os.kill(self.pid, signal.SIGTERM)
         return self.process.wait(seconds)

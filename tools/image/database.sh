@@ -1,5 +1,5 @@
 #!/bin/bash
-# Stands for the entrypoint of the postgres image: the same variables, the same user, a real server.
+# Replaces the entrypoint of the postgres image: same variables, same user, a real server.
 set -euo pipefail
 data=/var/lib/postgresql/data
 if [[ $(id -u) == 0 ]]; then

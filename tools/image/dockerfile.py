@@ -1,7 +1,7 @@
-"""Reads a Dockerfile: its stages, and their instructions in the words of the file.
+"""Reads a Dockerfile: its stages and their instructions.
 
-Knows the instructions that ours uses, and refuses others: a check that skips what it does not
-understand would let the file drift from it.
+It knows only the instructions that our file uses and refuses others. If it skipped what it does not
+understand, the check would no longer check the file.
 """
 
 import json
@@ -21,9 +21,9 @@ class Instruction:
     """One instruction.
 
     Attributes:
-        name: in capitals.
-        flags: ``--name=value`` before its arguments.
-        text: its arguments, as they stand, on one line.
+        name: its name in capitals.
+        flags: its flags (``--name=value``) by name.
+        text: its arguments, joined to one line.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Instruction:
 
 @dataclass
 class Stage:
-    """From one FROM to the next.
+    """One stage: the instructions from one FROM to the next.
 
     Attributes:
-        base: image or earlier stage.
-        name: after AS, empty for none.
-        instructions: in order, FROM left out.
+        base: the base image, or the name of an earlier stage.
+        name: the name after AS, or empty.
+        instructions: the instructions in order, without FROM.
     """
 
     base: str
@@ -74,12 +74,12 @@ def parse(path: Path) -> list[Stage]:
     """Return the stages of a Dockerfile.
 
     Raises:
-        ValueError: there is something this does not know.
+        ValueError: it contains an unknown instruction.
     """
     stages: list[Stage] = []
     for name, rest in _logical_lines(path.read_text()):
         if name not in KNOWN:
-            raise ValueError(f"cannot carry out {name}: it is not known here")
+            raise ValueError(f"cannot read {path}: unknown instruction {name}")
         flags = {}
         text = rest
         while match := re.match(r"--([a-z-]+)=(\S+)\s+", text):

@@ -1,50 +1,53 @@
-"""Reads .dockerignore: which files of the checkout the build does not get to see."""
+"""Reads .dockerignore, which excludes files of the checkout from the build."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 
-class Ignored:
+class DockerIgnore:
     """The rules of a .dockerignore.
 
-    A rule that holds for a directory holds for what is in it, and the last rule that holds decides.
+    A rule that matches a directory matches everything in it. The last rule that matches decides.
 
     Args:
         file: the .dockerignore.
 
     Attributes:
-        rules: in order, each with whether it leaves out; the others let through again.
+        rules: the rules in order, each with whether it excludes; the others include again.
     """
 
     def __init__(self, file: Path) -> None:
         lines = [line.strip() for line in file.read_text().splitlines()]
         lines = [line for line in lines if line and line[0] != "#"]
         self.rules = [(line.removeprefix("!"), line[0] != "!") for line in lines]
-        self._patterns = [(_pattern(rule), leaves_out) for rule, leaves_out in self.rules]
+        self._patterns = [(_pattern(rule), excludes) for rule, excludes in self.rules]
 
     def __call__(self, path: str) -> bool:
-        """Return whether a path, from the checkout, is left out."""
+        """Return whether a path, relative to the checkout, is excluded."""
         parts = path.split("/")
-        ways = ["/".join(parts[: end + 1]) for end in range(len(parts))]
-        found = False
-        for pattern, leaves_out in self._patterns:
-            if any(pattern.fullmatch(way) for way in ways):
-                found = leaves_out
-        return found
+        prefixes = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+        excluded = False
+        for pattern, excludes in self._patterns:
+            if any(pattern.fullmatch(prefix) for prefix in prefixes):
+                excluded = excludes
+        return excluded
 
-    def among(self, checkout: Path) -> Callable[[str, list[str]], set[str]]:
-        """Return what tells ``shutil.copytree`` which names of a directory are left out."""
+    def for_copytree(self, checkout: Path) -> Callable[[str, list[str]], set[str]]:
+        """Return an ``ignore`` argument for ``shutil.copytree`` from the checkout."""
 
-        def left_out(directory: str, names: list[str]) -> set[str]:
-            here = Path(directory).relative_to(checkout)
-            return {name for name in names if self(str(here / name))}
+        def ignore(directory: str, names: list[str]) -> set[str]:
+            parent = Path(directory).relative_to(checkout)
+            return {name for name in names if self(str(parent / name))}
 
-        return left_out
+        return ignore
 
 
 def _pattern(rule: str) -> re.Pattern[str]:
-    """Return a rule as a regular expression: ``**/`` is any directories, ``*`` part of a name."""
+    """Return a rule as a regular expression.
+
+    ``**/`` matches any number of directories, ``*`` a part of a name.
+    """
     words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", rule)
     return re.compile(

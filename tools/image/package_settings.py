@@ -1,7 +1,7 @@
-"""This machine's settings for what fetches packages, so that its registries are found.
+"""This machine's settings of pip and npm, so that a build finds the same package registries.
 
-They reach the one instruction that fetches, as environment and as files shown for reading, and no
-layer: the image knows only what everybody's does.
+Only the instruction that fetches packages gets them, as environment variables and read-only files.
+They do not get into any layer, so that the image is the same as on other machines.
 """
 
 import os
@@ -15,24 +15,24 @@ _NPM = ("registry", "cafile", "proxy", "https-proxy", "noproxy")
 
 
 def settings_by_command() -> dict[str, Settings]:
-    """Return the settings, as environment variables, by the words of a RUN that needs them."""
+    """Return the settings, as environment variables, by words of the RUN that needs them."""
     return {"pip download": _pip_settings(), "scripts/build-page": _npm_settings()}
 
 
-def local_places(settings: Settings) -> list[Path]:
-    """Return what settings name on this machine, packages and certificates."""
+def local_paths(settings: Settings) -> list[Path]:
+    """Return the files and directories that settings name: packages and certificates."""
     found: set[Path] = set()
     for word in (word for value in settings.values() for word in value.split()):
         if word.startswith("file:///"):
-            # The pages of an index lead to files beside it.
+            # The pages of a package index link to files beside it.
             found.add(Path(word.removeprefix("file://")).parent)
         elif word.startswith("/"):
             found.add(Path(word))
-    return [place for place in sorted(found) if place.exists() and place != Path("/")]
+    return [path for path in sorted(found) if path.exists() and path != Path("/")]
 
 
 def _pip_settings() -> Settings:
-    lines = _said("python3", "-m", "pip", "config", "list").splitlines()
+    lines = _output_of("python3", "-m", "pip", "config", "list").splitlines()
     found = {}
     for line in lines:
         name, _, value = line.partition("=")
@@ -42,17 +42,17 @@ def _pip_settings() -> Settings:
 
 
 def _npm_settings() -> Settings:
-    """Return where npm finds packages and whom it trusts; no passwords or tokens."""
+    """Return npm's registry, proxy and certificate settings, without passwords and tokens."""
     found = {}
-    for line in _said("npm", "config", "get", *_NPM).splitlines():
+    for line in _output_of("npm", "config", "get", *_NPM).splitlines():
         name, _, value = line.partition("=")
         if name in _NPM and value not in {"", "null", "undefined"}:
             found[f"npm_config_{name.replace('-', '_')}"] = value
-    # What node itself is told to trust besides, where npm's own setting says nothing.
+    # node trusts these certificates too, even if npm's own setting is empty.
     if certificates := os.environ.get("NODE_EXTRA_CA_CERTS"):
         found["NODE_EXTRA_CA_CERTS"] = certificates
     return found
 
 
-def _said(*words: str) -> str:
+def _output_of(*words: str) -> str:
     return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout

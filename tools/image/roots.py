@@ -1,7 +1,7 @@
-"""Root directories: layers over a Debian, with mounts that exist in one mount namespace only.
+"""Root directories: overlay mounts of layers over a Debian.
 
-Everything here runs in a mount namespace of its own (see ``__main__``): nobody else ever sees these
-mounts, so nothing outside can be removed through them, and they vanish with the last process.
+Everything here runs in a mount namespace of its own (see ``__main__``). No process outside sees
+these mounts, so nothing outside can be removed through them, and they vanish with the last process.
 """
 
 import os
@@ -21,11 +21,11 @@ def run(*words: str | Path, quietly: bool = False) -> None:
 
 
 class Root:
-    """One root directory: a layer of its own over those below, as an image has them.
+    """One root directory: a new layer over others, as in an image.
 
     Args:
-        directory: for the layer, the mount and what the file system needs besides.
-        below: layers, the topmost first.
+        directory: will contain the layer, the mount and overlayfs's work directory.
+        below: the layers below, the topmost first.
     """
 
     def __init__(self, directory: Path, below: list[Path]) -> None:
@@ -58,16 +58,16 @@ class Root:
         (devices / "shm").chmod(0o1777)
 
     def inside(self, path: str) -> Path:
-        """Return where a path of the root is, seen from here."""
+        """Return the path outside for a path inside the root."""
         return self.path / path.lstrip("/")
 
     def use_network(self) -> None:
-        """Let programs in the root find names as programs here do."""
+        """Let programs in the root resolve host names as programs on this machine do."""
         for name in ("etc/resolv.conf", "etc/hosts"):
             shutil.copyfile(f"/{name}", self.path / name)
 
     def bind(self, source: Path, path: str, *, read_only: bool = False) -> None:
-        """Show a directory or a file from here in the root."""
+        """Mount a directory or a file of this machine into the root."""
         inside = self.inside(path)
         if source.is_dir():
             inside.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class Root:
             run("mount", "-o", "remount,bind,ro", inside)
 
     def command(self, *words: str) -> list[str]:
-        """Return a command that runs another in the root, in its working directory."""
+        """Return a command that runs ``words`` in the root, in its working directory."""
         script = 'cd "$1" && shift && exec "$@"'
         return ["chroot", str(self.path), "/bin/sh", "-c", script, "sh", self.directory, *words]
 
@@ -90,7 +90,7 @@ class Root:
         )
 
     def bytes(self) -> int:
-        """Return how much this layer adds."""
+        """Return the size of this root's own layer."""
         words = ["du", "--summarize", "--bytes", "--one-file-system", str(self.layer)]
         return int(subprocess.run(words, check=True, capture_output=True).stdout.split()[0])
 
@@ -103,15 +103,15 @@ def make_debian(
     under: Sequence[str] = (),
     quietly: bool = False,
 ) -> None:
-    """Make a Debian of the smallest variant, with some packages besides.
+    """Make a root directory with a minimal Debian and some packages.
 
     Args:
-        directory: where; it is made.
-        suite: of Debian.
-        packages: by name.
-        under: a program, with its arguments, that becomes debootstrap; what that mounts stays
-            mounted, so it should have a mount namespace of its own.
-        quietly: whether nothing is printed.
+        directory: the root directory; it is created.
+        suite: name of the Debian release.
+        packages: names of packages.
+        under: a command, with its arguments, that runs debootstrap. What debootstrap mounts stays
+            mounted, so that command should make a mount namespace.
+        quietly: whether to print nothing.
     """
     with_packages = ",".join(packages)
     words = ["debootstrap", "--variant=minbase", f"--include={with_packages}", suite]
@@ -119,7 +119,7 @@ def make_debian(
 
 
 def like_python_image(base: Path) -> None:
-    """Let Debian's Python stand where the official image has its own."""
+    """Put Debian's Python where the official Python image has its own."""
     for name in ("python", "python3", "pip"):
         link = base / "usr/local/bin" / name
         link.unlink(missing_ok=True)
@@ -127,16 +127,16 @@ def like_python_image(base: Path) -> None:
 
 
 def like_node_image(layer: Path) -> None:
-    """Put this machine's node and npm into a layer, where the official image has its own.
+    """Put this machine's node and npm into a layer, where the official Node image has its own.
 
-    The layer is for a Debian, which has the C and C++ libraries that the usual builds of node need;
-    one with more of its own does not start there. npm's settings stay here.
+    The layer goes over a Debian, which has the C and C++ libraries that the official builds of node
+    need. A node that needs more libraries does not start there. npm's settings are not copied.
     """
-    said = subprocess.run(["node", "--print", "process.execPath"], capture_output=True, check=True)
+    node = subprocess.run(["node", "--print", "process.execPath"], capture_output=True, check=True)
     npm = Path(shutil.which("npm") or "").resolve().parents[1]
     for directory in ("bin", "lib/node_modules"):
         (layer / "usr/local" / directory).mkdir(parents=True)
-    shutil.copy2(said.stdout.strip().decode(), layer / "usr/local/bin/node")
+    shutil.copy2(node.stdout.strip().decode(), layer / "usr/local/bin/node")
     own = layer / "usr/local/lib/node_modules/npm"
     shutil.copytree(npm, own, symlinks=True, ignore=shutil.ignore_patterns("npmrc"))
     (layer / "usr/local/bin/npm").symlink_to("../lib/node_modules/npm/bin/npm-cli.js")

@@ -1,1 +1,1 @@
-"""``scripts/test-newcomer``: the tests on bare Debian machines, as root and as an ordinary user."""
+"""``scripts/test-newcomer``: runs the tests on bare Debians, as root and as an ordinary user."""

@@ -1,8 +1,8 @@
-"""``scripts/test-newcomer``: clones the last commit into bare Debian roots and tests it there.
+"""Clones the last commit into bare Debian root directories and runs scripts/test there.
 
-Each run has a mount and a process namespace of its own: what it mounts and starts is gone with it.
-Debian's packages besides ``python3-pip`` are those that ``--with`` names; what a run leaves out for
-want of something, its last line says.
+Each run has mount and process namespaces of its own, so that its mounts and processes are gone at
+its end. A root contains a minimal Debian, python3-pip and what --with adds. The last line of each
+run says how many tests were skipped because something is missing.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools.image import places, roots
+from tools.image import package_settings, roots
 
 CHECKOUT = Path(__file__).parents[2]
 SUITES = ("bookworm", "trixie")
@@ -40,7 +40,9 @@ def main() -> int:
         return _run_tests(arguments)
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if os.geteuid() != 0 or missing:
-        why = f"{', '.join(missing)} is not installed" if missing else "only root can make roots"
+        why = "only root can make root directories; run it as root"
+        if missing:
+            why = f"not installed: {', '.join(missing)}"
         print(f"cannot test as a newcomer: {why}", file=sys.stderr)
         return 1
     directory = Path(arguments.directory or tempfile.mkdtemp(prefix="scriptservice-newcomer-"))
@@ -60,23 +62,34 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/test-newcomer", description=__doc__)
-    parser.add_argument("--suite", action="append", choices=SUITES, help="of Debian; default both")
-    parser.add_argument("--user", action="append", choices=USERS, help="default both")
     parser.add_argument(
-        "--with", action="append", dest="extra", choices=[*EXTRAS], default=[], help="what is there"
+        "--suite", action="append", choices=SUITES, help="Debian release (default: both)"
     )
-    parser.add_argument("--directory", help="where to work and to keep Debian's roots; 3 GB")
+    parser.add_argument(
+        "--user", action="append", choices=USERS, help="who runs the tests (default: both)"
+    )
+    parser.add_argument(
+        "--with",
+        action="append",
+        dest="extra",
+        choices=[*EXTRAS],
+        default=[],
+        help="add this to the bare Debian; may be repeated",
+    )
+    parser.add_argument(
+        "--directory", help="where to work and to keep the Debian roots; needs 3 GB"
+    )
     parser.add_argument("--inside", help=argparse.SUPPRESS)
-    parser.add_argument("words", nargs="*", help="arguments of scripts/test, behind --")
+    parser.add_argument("words", nargs="*", help="arguments of scripts/test, after --")
     return parser.parse_args()
 
 
 def _base(directory: Path, suite: str, extras: list[str]) -> Path:
-    """Make a bare Debian, or find the one that an earlier call has made."""
+    """Return a bare Debian; make it, unless an earlier call has made it."""
     packages = [*PACKAGES, *(name for extra in sorted(extras) for name in EXTRAS[extra])]
     base = directory / "-".join([suite, *sorted(extras)])
     if not base.exists():
-        print(f"== a bare Debian {suite} with {', '.join(packages)}", flush=True)
+        print(f"== making a bare Debian {suite} with {', '.join(packages)}", flush=True)
         part = base.with_suffix(".part")
         subprocess.run(["rm", "-rf", "--one-file-system", "--", str(part)], check=True)
         roots.make_debian(part, suite, packages, under=NAMESPACES, quietly=True)
@@ -85,8 +98,8 @@ def _base(directory: Path, suite: str, extras: list[str]) -> Path:
 
 
 def _one_run(arguments: argparse.Namespace, base: Path, suite: str, user: str) -> tuple[int, float]:
-    """Run the tests once; return the exit code and how many seconds it took."""
-    print(f"== Debian {suite}, {user}", flush=True)
+    """Run the tests once; return the exit code and the seconds that it took."""
+    print(f"== testing on Debian {suite} as {user} user", flush=True)
     work = Path(tempfile.mkdtemp(prefix="run-", dir=base.parent))
     work.chmod(0o755)
     base.parent.chmod(0o755)
@@ -102,7 +115,7 @@ def _one_run(arguments: argparse.Namespace, base: Path, suite: str, user: str) -
 
 
 def _run_tests(arguments: argparse.Namespace) -> int:
-    """Make the root and run the tests in it; called in namespaces of its own."""
+    """Make the root and run the tests in it. This runs in namespaces of its own."""
     base, work = (Path(path) for path in arguments.inside.split(":"))
     root = roots.Root(work, [base])
     root.use_network()
@@ -117,10 +130,10 @@ def _run_tests(arguments: argparse.Namespace) -> int:
     words = ["git", "-c", "safe.directory=*", "clone", "--quiet", str(CHECKOUT), str(checkout)]
     subprocess.run(words, check=True)
     settings: dict[str, str] = {}
-    for each in places.settings_by_command().values():
+    for each in package_settings.settings_by_command().values():
         settings |= each
-    for place in places.local_places(settings):
-        root.bind(place, str(place), read_only=True)
+    for path in package_settings.local_paths(settings):
+        root.bind(path, str(path), read_only=True)
     environment = {**root.environment, **settings, "HOME": HOME, "LANG": "C.UTF-8", "CI": ""}
     as_user = []
     if arguments.user == ["ordinary"]:
@@ -134,7 +147,10 @@ def _run_tests(arguments: argparse.Namespace) -> int:
 
 
 def _run_as_init(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command; return its exit code. Reap every orphan, as the namespace's first process."""
+    """Run a command; return its exit code.
+
+    This process is the first of its namespace, so it also reaps orphans.
+    """
     tests = subprocess.Popen(command, env=environment)
     while True:
         pid, status = os.wait()

@@ -1,1 +1,1 @@
-"""The soak: a mixed load with random faults for as long as one likes, and a verdict."""
+"""The soak test: a mixed load with random faults for a given time, and a verdict."""

@@ -1,4 +1,4 @@
-"""Runs a service under mixed load, hurts it at random, and prints a verdict."""
+"""Runs a service under mixed load, injects random faults, and prints a verdict."""
 
 import argparse
 import contextlib
@@ -16,24 +16,24 @@ from tools.soak.run import soak
 from tools.soak.verdict import Verdict
 
 
-def arguments() -> argparse.Namespace:
-    """Return what was asked for."""
+def parse_arguments() -> argparse.Namespace:
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20, help="how long (default: 20)")
+    parser.add_argument("--minutes", type=float, default=20, help="duration (default: 20)")
     parser.add_argument(
-        "--database", default="sqlite", help="sqlite, postgresql (one of its own), or a URL"
+        "--database", default="sqlite", help="sqlite, postgresql (starts a server), or a URL"
     )
     parser.add_argument(
         "--pause", type=float, default=1.0, help="seconds between faults, on average (default: 1)"
     )
-    parser.add_argument("--seed", type=int, default=None, help="of the faults and of the load")
-    parser.add_argument("--json", metavar="FILE", help="write the verdict there as well")
+    parser.add_argument("--seed", type=int, default=None, help="repeat the faults of this seed")
+    parser.add_argument("--json", metavar="FILE", help="also write the verdict to FILE")
     return parser.parse_args()
 
 
 @contextlib.contextmanager
 def chosen_database(name: str) -> Iterator[str | None]:
-    """Yield the URL of the database, None for SQLite in the data directory."""
+    """Yield the URL of the database, or None for SQLite in the data directory."""
     if name == "sqlite":
         yield None
     elif name == "postgresql":
@@ -45,12 +45,12 @@ def chosen_database(name: str) -> Iterator[str | None]:
 
 def main() -> int:
     """Run a soak; return 1 if the service broke a promise."""
-    asked = arguments()
-    seed = random.randrange(1 << 32) if asked.seed is None else asked.seed
+    arguments = parse_arguments()
+    seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
     print(f"seed {seed}", flush=True)
     points = new_directory()
-    verdict = Verdict(seed, asked.database)
-    with chosen_database(asked.database) as url:
+    verdict = Verdict(seed, arguments.database)
+    with chosen_database(arguments.database) as url:
         environment = {VARIABLE: str(points)}
         service = Service(None, "--max-running", "40", database=url, environment=environment)
         try:
@@ -59,8 +59,8 @@ def main() -> int:
                 service,
                 points,
                 verdict,
-                seconds=asked.minutes * 60,
-                pause_seconds=asked.pause,
+                seconds=arguments.minutes * 60,
+                pause_seconds=arguments.pause,
             )
         finally:
             if verdict.problems:
@@ -68,8 +68,8 @@ def main() -> int:
             service.close()
             shutil.rmtree(points)
     print(verdict.table())
-    if asked.json:
-        Path(asked.json).write_text(json.dumps(verdict.members(), indent=2), encoding="utf-8")
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(verdict.members(), indent=2), encoding="utf-8")
     return 1 if verdict.problems else 0
 
 

@@ -1,4 +1,4 @@
-"""What is done to a service in a soak: each fault by its name, and how often it comes."""
+"""The faults of a soak: their names, what they do to the service, and how often they come."""
 
 import contextlib
 import os
@@ -18,24 +18,24 @@ from support.oracle import Trial
 from support.service import Service, eventually
 
 WAIT_SECONDS = 5.0
-"""How long an armed fault may wait for a process to come to its point."""
+"""How long an armed fault point waits for a process to reach it."""
 
 
-class Hurting:
-    """Hurts one service, and heals it.
+class FaultInjector:
+    """Injects faults into one service, and repairs what does not recover by itself.
 
     Args:
-        service: it runs.
-        trial: told when its keeper dies.
+        service: the running service.
+        trial: is told when the keeper dies.
         points: the directory in which fault points are armed.
-        chance: where randomness comes from.
+        rng: source of randomness.
     """
 
-    def __init__(self, service: Service, trial: Trial, points: Path, chance: random.Random) -> None:
+    def __init__(self, service: Service, trial: Trial, points: Path, rng: random.Random) -> None:
         self.service = service
         self._trial = trial
         self._points = points
-        self._chance = chance
+        self._rng = rng
 
     def _server(self) -> psutil.Process | None:
         assert self.service.process is not None
@@ -46,25 +46,25 @@ class Hurting:
         return None
 
     def kill_server(self) -> None:
-        """``kill -9`` of the server, in whatever state it is."""
+        """``kill -9`` of the server at any moment."""
         if server := self._server():
             with contextlib.suppress(psutil.Error):
                 server.kill()
 
     def kill_server_at_a_point(self) -> None:
-        """``kill -9`` of the server where a death leaves something half done."""
-        self._arm(self._chance.choice(sorted(SERVER_POINTS)), "kill")
+        """``kill -9`` of the server at a fault point, where it leaves something half done."""
+        self._arm(self._rng.choice(sorted(SERVER_POINTS)), "kill")
 
     def freeze_server(self) -> None:
         """SIGSTOP of the server for a while."""
         if server := self._server():
             with contextlib.suppress(psutil.Error):
-                self._freeze(server, self._chance.uniform(0.2, 3.0))
+                self._freeze(server, self._rng.uniform(0.2, 3.0))
 
     def freeze_keeper(self) -> None:
         """SIGSTOP of the keeper for a while."""
         assert self.service.process is not None
-        self._freeze(psutil.Process(self.service.process.pid), self._chance.uniform(0.1, 1.5))
+        self._freeze(psutil.Process(self.service.process.pid), self._rng.uniform(0.1, 1.5))
 
     def _freeze(self, process: psutil.Process, seconds: float) -> None:
         process.suspend()
@@ -72,16 +72,16 @@ class Hurting:
         process.resume()
 
     def upgrade(self) -> None:
-        """SIGHUP."""
+        """SIGHUP to the keeper, which upgrades the service."""
         assert self.service.process is not None
         os.kill(self.service.process.pid, signal.SIGHUP)
 
     def kill_keeper(self) -> None:
-        """``kill -9`` of the keeper, and a start."""
-        self._keeper_dies(self.service.kill_keeper)
+        """``kill -9`` of the keeper; then start the service again."""
+        self._kill_and_restart(self.service.kill_keeper)
 
     def kill_both(self) -> None:
-        """``kill -9`` of keeper and server at once, and a start."""
+        """``kill -9`` of keeper and server at once; then start the service again."""
         server = self._server()
 
         def kill() -> None:
@@ -92,11 +92,11 @@ class Hurting:
                     server.kill()
             self.service.process.wait()
 
-        self._keeper_dies(kill)
+        self._kill_and_restart(kill)
 
     def kill_keeper_at_a_point(self) -> None:
-        """``kill -9`` of the keeper where a death leaves something half done, and a start."""
-        point = self._chance.choice([p for p in sorted(KEEPER_POINTS) if "recovery" not in p])
+        """``kill -9`` of the keeper at a fault point; then start the service again."""
+        point = self._rng.choice([p for p in sorted(KEEPER_POINTS) if "recovery" not in p])
 
         def kill() -> None:
             if not self._arm(point, "kill"):
@@ -104,29 +104,29 @@ class Hurting:
             assert self.service.process is not None
             self.service.process.wait(WAIT_SECONDS)
 
-        self._keeper_dies(kill)
+        self._kill_and_restart(kill)
 
-    def _keeper_dies(self, kill: Callable[[], None]) -> None:
+    def _kill_and_restart(self, kill: Callable[[], None]) -> None:
         self._trial.keeper_died()
         server = self._server()
         kill()
         if server is not None:
             psutil.wait_procs([server], timeout=10)
-        # What was accepted by a server that did not know yet.
+        # The server may have accepted more commands before it noticed the keeper's death.
         self._trial.keeper_died()
         self.service.start()
 
     def fail_a_write(self) -> None:
-        """A record or output does not fit on the disk for once."""
-        point = self._chance.choice(["journal.append", "journal.splice", "journal.headed"])
-        self._arm(point, f"fail {self._chance.choice(['ENOSPC', 'EIO', 'EDQUOT'])}")
+        """Let one write to the journal fail for lack of space or with an I/O error."""
+        point = self._rng.choice(["journal.append", "journal.splice", "journal.headed"])
+        self._arm(point, f"fail {self._rng.choice(['ENOSPC', 'EIO', 'EDQUOT'])}")
 
     def fail_a_spawn(self) -> None:
-        """There is no process, memory or descriptor for a script for once."""
-        self._arm("spawn.process", f"fail {self._chance.choice(['EAGAIN', 'ENOMEM', 'EMFILE'])}")
+        """Let one spawn fail for lack of processes, memory or descriptors."""
+        self._arm("spawn.process", f"fail {self._rng.choice(['EAGAIN', 'ENOMEM', 'EMFILE'])}")
 
     def _arm(self, point: str, action: str) -> bool:
-        """Arm a point; return whether a process came to it, which disarms it in any case."""
+        """Arm a fault point and wait for it; disarm it. Return whether a process reached it."""
         arm(str(self._points), point, action)
         path = self._points / point
         with contextlib.suppress(AssertionError):
@@ -138,18 +138,18 @@ class Hurting:
         return False
 
     def lock_database(self) -> None:
-        """Somebody else holds the database for a while."""
-        seconds = self._chance.uniform(0.2, 4.0)
+        """Lock the database for a while."""
+        seconds = self._rng.uniform(0.2, 4.0)
         lock = "BEGIN IMMEDIATE"
         if self.service.database is not None:
             lock = "LOCK TABLE commands, output IN ACCESS EXCLUSIVE MODE"
-        # The server may hold it itself just then.
-        with contextlib.suppress(DBAPIError), self.service.connected() as connection:
+        # The server may hold a lock at this moment.
+        with contextlib.suppress(DBAPIError), self.service.database_transaction() as connection:
             connection.exec_driver_sql(lock)
             time.sleep(seconds)
 
     def cut_clients(self) -> None:
-        """Clients send half a request, or do not read their answer."""
+        """Send half a request, or do not read the answer, and close the connection."""
         for text in (
             b"POST /v1/commands HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{",
             b"GET /v1/commands HTTP/1.1\r\nHost: loc",
@@ -166,27 +166,27 @@ class Fault:
     """One kind of fault.
 
     Attributes:
-        name: for the table.
-        act: does it, and heals it where it does not heal by itself.
-        weight: how often it comes, beside the others.
+        name: its name in the table.
+        act: injects it, and repairs what does not recover by itself.
+        weight: how often it comes, relative to the others.
     """
 
     name: str
-    act: Callable[[Hurting], None]
+    act: Callable[[FaultInjector], None]
     weight: int
 
 
 FAULTS = [
-    Fault("kill -9 of the server", Hurting.kill_server, 8),
-    Fault("kill -9 of the server at a fault point", Hurting.kill_server_at_a_point, 6),
-    Fault("the server frozen", Hurting.freeze_server, 3),
-    Fault("the keeper frozen", Hurting.freeze_keeper, 3),
-    Fault("upgrade (SIGHUP)", Hurting.upgrade, 4),
-    Fault("kill -9 of the keeper", Hurting.kill_keeper, 1),
-    Fault("kill -9 of the keeper at a fault point", Hurting.kill_keeper_at_a_point, 2),
-    Fault("kill -9 of both at once", Hurting.kill_both, 1),
-    Fault("no room for a write", Hurting.fail_a_write, 3),
-    Fault("no process for a script", Hurting.fail_a_spawn, 3),
-    Fault("the database locked", Hurting.lock_database, 2),
-    Fault("clients that vanish", Hurting.cut_clients, 2),
+    Fault("kill -9 of the server", FaultInjector.kill_server, 8),
+    Fault("kill -9 of the server at a fault point", FaultInjector.kill_server_at_a_point, 6),
+    Fault("the server frozen", FaultInjector.freeze_server, 3),
+    Fault("the keeper frozen", FaultInjector.freeze_keeper, 3),
+    Fault("upgrade (SIGHUP)", FaultInjector.upgrade, 4),
+    Fault("kill -9 of the keeper", FaultInjector.kill_keeper, 1),
+    Fault("kill -9 of the keeper at a fault point", FaultInjector.kill_keeper_at_a_point, 2),
+    Fault("kill -9 of both at once", FaultInjector.kill_both, 1),
+    Fault("no room for a write", FaultInjector.fail_a_write, 3),
+    Fault("no process for a script", FaultInjector.fail_a_spawn, 3),
+    Fault("the database locked", FaultInjector.lock_database, 2),
+    Fault("clients that vanish", FaultInjector.cut_clients, 2),
 ]

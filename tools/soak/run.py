@@ -1,4 +1,4 @@
-"""One soak: the load in a thread of its own, faults at random, all compared at the end."""
+"""One soak: a load in a thread of its own, random faults, and a check of everything at the end."""
 
 import random
 import time
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from support.oracle import Trial, quick
 from support.service import Service
-from tools.soak.faults import FAULTS, Hurting
+from tools.soak.faults import FAULTS, FaultInjector
 from tools.soak.load import Load
 from tools.soak.verdict import Verdict
 
-NEWS_SECONDS = 15
+REPORT_SECONDS = 15
 
 
 def soak(
@@ -22,42 +22,42 @@ def soak(
     pause_seconds: float,
     faults: int = 0,
 ) -> None:
-    """Hurt a service for so long, and compare everything.
+    """Inject faults into a service under load, and check everything.
 
     Args:
-        service: it is started.
+        service: a started service.
         points: the directory in which its fault points are armed.
-        verdict: is filled.
-        seconds: how long faults come.
-        pause_seconds: between faults, on average.
-        faults: how many come at least, on a slow machine for longer than that.
+        verdict: receives the results.
+        seconds: how long faults are injected.
+        pause_seconds: average pause between faults.
+        faults: the least number of faults; a slow machine takes longer than ``seconds`` for them.
     """
     trial = Trial(service)
     trial.submit(quick())
     trial.settle()
     load = Load(trial, random.Random(verdict.seed), verdict)
-    chance = random.Random(verdict.seed + 1)
-    hurting = Hurting(service, trial, points, chance)
-    began = told = time.monotonic()
+    rng = random.Random(verdict.seed + 1)
+    injector = FaultInjector(service, trial, points, rng)
+    began = reported_at = time.monotonic()
     load.start()
     try:
         while verdict.seconds < seconds or verdict.faults.total() < faults:
-            time.sleep(chance.expovariate(1 / pause_seconds))
-            fault = chance.choices(FAULTS, [each.weight for each in FAULTS])[0]
+            time.sleep(rng.expovariate(1 / pause_seconds))
+            fault = rng.choices(FAULTS, [each.weight for each in FAULTS])[0]
             try:
-                fault.act(hurting)
+                fault.act(injector)
             except AssertionError as error:
                 verdict.problem(f"{fault.name}: {error}")
                 break
             verdict.faults[fault.name] += 1
             verdict.seconds = time.monotonic() - began
-            if time.monotonic() - told > NEWS_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported_at > REPORT_SECONDS:
+                reported_at = time.monotonic()
                 print(verdict.line(), flush=True)
     finally:
         load.finish()
     try:
-        trial.ran()
-        trial.nobody_is_left()
+        trial.run_ids()
+        trial.check_nothing_left()
     except AssertionError as error:
         verdict.problem(str(error))

@@ -1,4 +1,4 @@
-"""What came of a soak: counts, and whatever was not as promised."""
+"""The result of a soak: counts, and each promise that was broken."""
 
 import platform
 import threading
@@ -9,18 +9,17 @@ from typing import Any
 
 @dataclass
 class Verdict:
-    """Counts while a soak goes on; read at the end.
+    """Counts of a running soak.
 
     Attributes:
-        seed: by which the faults can be repeated.
-        database: which kind.
-        seconds: how long the faults went on.
-        statuses: how many commands ended with each.
-        faults: how many of each kind.
-        compared_bytes: of stored output, each against what its script must have printed.
+        seed: the seed that repeats the faults.
+        database: the kind of database, or its URL.
+        seconds: how long faults were injected.
+        statuses: how many commands ended with each status.
+        faults: how many faults of each kind were injected.
+        compared_bytes: bytes of stored output that were compared with what the scripts printed.
         followed: how many commands were followed live.
-        followed_bytes: that the followers got.
-        restarts: of the server, by the keeper or by a start.
+        followed_bytes: bytes of output that the followers received.
         problems: each promise that was broken, in words.
     """
 
@@ -36,25 +35,25 @@ class Verdict:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ended(self, status: str) -> None:
-        """A command ended."""
+        """Count a command that has ended."""
         with self._lock:
             self.statuses[status] += 1
 
     def problem(self, text: str) -> None:
-        """A promise was broken."""
+        """Note and print a promise that was broken."""
         with self._lock:
             self.problems.append(text)
         print(f"PROBLEM: {text}", flush=True)
 
     def line(self) -> str:
-        """Return how it goes, on one line."""
+        """Return the counts so far on one line."""
         return (
             f"{self.seconds:6.0f} s: {self.statuses.total()} commands, {self.faults.total()} "
             f"faults, {self.compared_bytes / 1e6:.0f} MB compared, {len(self.problems)} problems"
         )
 
     def members(self) -> dict[str, Any]:
-        """Return all of it as JSON takes it."""
+        """Return the counts as JSON values."""
         return {
             "seed": self.seed,
             "database": self.database,
@@ -68,7 +67,7 @@ class Verdict:
         }
 
     def table(self) -> str:
-        """Return it as a table in Markdown, with the verdict as its last row."""
+        """Return a Markdown table of the counts, and below it the verdict and the problems."""
         statuses = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
         rows = [
             ("database, minutes", f"{self.database}, {self.seconds / 60:.1f}"),
@@ -77,9 +76,9 @@ class Verdict:
             *((f"· {name}", str(count)) for name, count in sorted(self.faults.items())),
             ("bytes of output, each compared", f"{self.compared_bytes:,}"),
             ("commands followed live, bytes", f"{self.followed}, {self.followed_bytes:,}"),
-            ("lost, left, twice or untrue", str(len(self.problems))),
+            ("broken promises", str(len(self.problems))),
         ]
         lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
-        lines += ["", "Nothing was lost." if not self.problems else "PROMISES WERE BROKEN."]
+        lines += ["", "Every promise was kept." if not self.problems else "PROMISES WERE BROKEN."]
         lines += [f"- {problem}" for problem in self.problems]
         return "\n".join([f"Python {platform.python_version()}, seed {self.seed}", "", *lines])
