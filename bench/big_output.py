@@ -32,8 +32,8 @@ def _median_ms(
     return statistics.median(times) * 1000
 
 
-def _part_path(command_id: UUID, size: int, chance: random.Random) -> str:
-    offset = chance.randrange(0, size - PART + 1)
+def _part_path(command_id: UUID, size: int, rng: random.Random) -> str:
+    offset = rng.randrange(0, size - PART + 1)
     return f"/v1/commands/{command_id}/output?offset={offset}&limit={PART}"
 
 
@@ -45,11 +45,11 @@ def measure(plan: Plan) -> Results:
     """Read parts of both outputs from one service."""
     directory, ids, sizes = generated_data.data_directory(plan, sizes=(SMALL, BIG))
     requests = plan.size(200, 5)
-    chance = random.Random(1)
+    rng = random.Random(1)
     with plan.service(SAME_UID, directory) as service:
 
         def part(which: int) -> float:
-            path = partial(_part_path, ids[which], sizes[which], chance)
+            path = partial(_part_path, ids[which], sizes[which], rng)
             return _median_ms(service, path, PART, requests)
 
         def tail(which: int) -> float:

@@ -107,7 +107,7 @@ def _generate(commands: int, sizes: tuple[int, ...], progress: Progress) -> Data
     data = directory / "data"
     data.mkdir(mode=0o700)
     database = open_database(sqlite_url(str(data / "scriptservice.db")), migrate=True)
-    chance = random.Random(commands)
+    rng = random.Random(commands)
     try:
         with database.writing.begin() as connection:
             hosts.save_host(connection, [HOST])
@@ -119,7 +119,7 @@ def _generate(commands: int, sizes: tuple[int, ...], progress: Progress) -> Data
                 progress.show(f"making {commands} commands, {start * 100 // commands} %")
                 numbers = range(start, min(commands, start + BATCH))
                 with connection.begin():
-                    _some_commands(history, numbers, begin_us, chance)
+                    _some_commands(history, numbers, begin_us, rng)
             ids = []
             for size in sizes:
                 progress.show(f"making {size >> 20} MiB of output")
@@ -130,16 +130,16 @@ def _generate(commands: int, sizes: tuple[int, ...], progress: Progress) -> Data
 
 
 def _some_commands(
-    history: HistoryWriter, numbers: range, begin_us: int, chance: random.Random
+    history: HistoryWriter, numbers: range, begin_us: int, rng: random.Random
 ) -> None:
-    items = [_new_command(number, begin_us + number * 2_000_000, chance) for number in numbers]
+    items = [_new_command(number, begin_us + number * 2_000_000, rng) for number in numbers]
     weights = [share for share, _, _ in ENDS]
     changes, chunks = [], []
     for command in history.submit(items):
-        _, status, end = chance.choices(ENDS, weights)[0]
+        _, status, end = rng.choices(ENDS, weights)[0]
         printed = b""
-        if chance.random() < 0.3:
-            printed = b"line of output\n" * chance.randrange(1, 60)
+        if rng.random() < 0.3:
+            printed = b"line of output\n" * rng.randrange(1, 60)
             chunks.append(
                 journal_changes.Chunk(command.number, 0, 1, 0, command.created_at + 9000, printed)
             )
@@ -159,14 +159,14 @@ def _some_commands(
     history.store(changes, chunks)
 
 
-def _new_command(number: int, created_at: int, chance: random.Random) -> NewCommand:
+def _new_command(number: int, created_at: int, rng: random.Random) -> NewCommand:
     labels = {}
-    if chance.random() < 0.8:
-        labels = {"team": chance.choice(TEAMS), "release": f"r{number // 400}"}
+    if rng.random() < 0.8:
+        labels = {"team": rng.choice(TEAMS), "release": f"r{number // 400}"}
     submission = Submission(
         script=f"set -e\ncd /srv/app\n./run-job --number {number} --again 3\n",
         interpreter=("/bin/bash",),
-        name=f"job {number}" if chance.random() < 0.5 else None,
+        name=f"job {number}" if rng.random() < 0.5 else None,
         labels=labels,
     )
     return NewCommand(new_id(), submission, Origin("admin"), created_at, None, HOST.name, "gone")

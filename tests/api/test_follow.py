@@ -49,7 +49,7 @@ class Reader:
             self.data += next(self._parts)
         return self.data
 
-    def rest(self) -> bytes:
+    def remaining(self) -> bytes:
         return self.data + b"".join(self._parts)
 
 
@@ -66,7 +66,7 @@ def test_bytes_arrive_while_the_command_runs(service: Service) -> None:
         assert reader.until(b"two\n") == b"one\ntwo\n"
         assert service.get(command["id"])["status"] == "running"
         stop(service, command)
-        assert reader.rest() == b"one\ntwo\n"
+        assert reader.remaining() == b"one\ntwo\n"
 
 
 def test_every_byte_in_order_whatever_the_pace(service: Service) -> None:
@@ -86,7 +86,7 @@ def test_the_end_comes_with_the_commands_end(service: Service) -> None:
         assert reader.until(b"now\n") == b"now\n"
         assert service.get(command["id"])["status"] == "running"
         gate.open()
-        assert reader.rest() == b"now\n"
+        assert reader.remaining() == b"now\n"
     assert service.get(command["id"])["status"] == "succeeded"
 
 
@@ -98,7 +98,7 @@ def test_one_stream_from_an_offset(service: Service) -> None:
         reader = Reader(response)
         assert reader.until(b"\n") == b"45\n"
         gate.open()
-        assert reader.rest() == b"45\n67890\n"
+        assert reader.remaining() == b"45\n67890\n"
 
 
 def test_an_offset_beyond_what_is_there_is_waited_for(service: Service) -> None:
@@ -127,7 +127,7 @@ def test_with_tail_those_first_then_what_comes(service: Service, tail: str, firs
         reader = Reader(response)
         assert reader.until(first) == first
         gate.open()
-        assert reader.rest() == first + b"d\n"
+        assert reader.remaining() == first + b"d\n"
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7])

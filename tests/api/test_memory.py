@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.inside import look_inside, python_with_a_probe
+from support.inside import look_inside, python_with_probe
 from support.service import Service, eventually, new_directory
 
 WARM = 1100
@@ -39,8 +39,8 @@ def run_all(service: Service, count: int) -> None:
 
 def test_commands_that_have_ended_leave_no_objects(directory: Path) -> None:
     """Memory goes on growing for a while by the database's page cache alone, which is bounded."""
-    told = {"INSIDE_TOLD": str(directory / "told")}
-    service = Service(environment=told, python=python_with_a_probe(directory))
+    told = {"PROBE_REPORT": str(directory / "told")}
+    service = Service(environment=told, python=python_with_probe(directory))
     try:
         service.start().run("true")
         run_all(service, WARM)

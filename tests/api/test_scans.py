@@ -76,7 +76,7 @@ def service(new_database: Callable[[], str | None], count: int) -> Iterator[Serv
     try:
         made.start().run("true")
         made.stop()
-        with made.connected() as connection:
+        with made.database_transaction() as connection:
             add_history(connection, count)
         yield made.start()
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scriptservice.protocol.fault_points import VARIABLE, arm, pending
-from support.mounts import APART, hide, show
+from support.mounts import OWN_MOUNT_NAMESPACE, hide, show
 from support.oracle import Script, Trial, every_kind, impossible, numbered, quick
 from support.scripts import keeper_of, stop, unique_seconds
 from support.service import Service, eventually, new_directory, processes_with
@@ -39,7 +39,9 @@ def user() -> int:
 def hurt(faults: Path, user: int) -> Iterator[Service]:
     """A service with mounts of its own, and fault points."""
     environment = {VARIABLE: str(faults)}
-    service = Service(None, "--run-as", str(user), environment=environment, under=APART)
+    service = Service(
+        None, "--run-as", str(user), environment=environment, under=OWN_MOUNT_NAMESPACE
+    )
     try:
         yield service.start()
     finally:
@@ -50,7 +52,7 @@ def hurt(faults: Path, user: int) -> Iterator[Service]:
 def test_what_fails_for_want_of_something_waits_and_runs_once(
     hurt: Service, faults: Path, error: str
 ) -> None:
-    trial = Trial.at_rest(hurt)
+    trial = Trial.on_idle_service(hurt)
     arm(str(faults), "spawn.process", f"fail {error} 2")
     trial.submit_all(every_kind())
     trial.verify()
@@ -59,7 +61,7 @@ def test_what_fails_for_want_of_something_waits_and_runs_once(
 
 def test_the_kernel_gives_its_user_no_more_processes(hurt: Service) -> None:
     """Really: what the user's limit refuses is refused by exec, after the fork."""
-    trial = Trial.at_rest(hurt)
+    trial = Trial.on_idle_service(hurt)
     keeper = keeper_of(hurt).pid
     mark = unique_seconds()
     taken = [hurt.submit(f"exec sleep {mark}")["id"] for _ in range(3)]
@@ -101,7 +103,7 @@ def interpreters(directory: Path) -> dict[str, str]:
 
 
 def test_what_is_no_interpreter_is_named(hurt: Service) -> None:
-    trial = Trial.at_rest(hurt)
+    trial = Trial.on_idle_service(hurt)
     expected = interpreters(hurt.data_dir.parent)
     for path in expected:
         trial.submit(replace(impossible(), fields={"interpreter": [path]}))
@@ -118,7 +120,7 @@ def patient() -> Script:
 
 
 def test_bash_is_away_for_a_while(hurt: Service) -> None:
-    trial = Trial.at_rest(hurt)
+    trial = Trial.on_idle_service(hurt)
     running = [trial.submit(patient()) for _ in range(3)]
     for sent in running:
         hurt.wait_for_output(str(sent.id), b"line 0000001")

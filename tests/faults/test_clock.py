@@ -39,7 +39,7 @@ def test_time_outs_and_order_go_by_no_clock_that_can_be_set(
     trial = Trial(service)
     trial.submit(quick())
     trial.settle()
-    trial.rest()
+    trial.note_descriptors()
     for days in (1, -1):
         timers_go_on(service, clock, days)
         order_stays(service, clock, -days)

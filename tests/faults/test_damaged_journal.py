@@ -166,7 +166,7 @@ def test_who_was_started_behind_the_damage_does_not_survive(
     service.start()
     trial.keeper_died()
     assert [final["status"] for final in trial.settle()] == ["lost", "lost"]
-    trial.nobody_is_left()
+    trial.check_nothing_left()
 
 
 def test_rubbish_beside_it(hurt: Service) -> None:

@@ -153,7 +153,7 @@ def test_a_long_time_without_a_database(service: Service, door: Proxy) -> None:
     eventually(lambda: time.monotonic() - away_since > AWAY_SECONDS, "the time to pass")
     back_at = datetime.now(UTC)
     printed = len(followers[0].data)
-    door.mend()
+    door.restore()
     wait_until_ready(service)
     assert service.server_pid == server
     assert service.wait(ending)["exit_code"] == 3
@@ -193,7 +193,7 @@ def test_a_server_killed_while_the_database_is_away(service: Service, door: Prox
         before = service.kill_server()
         eventually(lambda before=before: service.server_pid != before, "another server")
     # It answers, and says why it cannot do more.
-    service.wait_until_up()
+    service.wait_until_healthy()
     response = get(service, "/readyz")
     assert_refused(response)
     assert_refused(service.client.get("/v1/commands"))
@@ -201,7 +201,7 @@ def test_a_server_killed_while_the_database_is_away(service: Service, door: Prox
     gate.open()
     assert "127.0.0.1" not in response.text
     assert "onnection" in service.output()
-    door.mend()
+    door.restore()
     wait_until_ready(service)
     assert service.wait(command)["status"] == "succeeded"
     assert service.bytes_of(command) == b"".join(b"%d\n" % n for n in range(1, 61))
@@ -211,7 +211,7 @@ def test_a_server_killed_while_the_database_is_away(service: Service, door: Prox
 def test_a_start_without_the_database(door: Proxy, url: str, make_service: MakeService) -> None:
     door.cut()
     service = make_service(database=through(door, url)).start(wait=False)
-    service.wait_until_up()
+    service.wait_until_healthy()
     assert_refused(get(service, "/readyz"))
     refused = httpx.post(
         f"{service.url}/v1/commands",
@@ -222,7 +222,7 @@ def test_a_start_without_the_database(door: Proxy, url: str, make_service: MakeS
     assert_refused(refused)
     assert not (service.data_dir / "token").exists()
     eventually(lambda: "refused" in service.output(), "the log to say why")
-    door.mend()
+    door.restore()
     wait_until_ready(service)
     assert service.run("echo there")["status"] == "succeeded"
     assert service.output().count("start_waits") < 5
@@ -233,7 +233,7 @@ def test_a_shutdown_while_it_waits_for_the_database(
 ) -> None:
     door.cut()
     service = make_service(database=through(door, url)).start(wait=False)
-    service.wait_until_up()
+    service.wait_until_healthy()
     assert service.stop() == 0
 
 
@@ -242,7 +242,7 @@ def test_a_wrong_password_is_said_and_waited_for(
 ) -> None:
     wrong = make_url(url).set(username="not_yet_there", password="hunter2-secret")
     service = make_service(database=wrong.render_as_string(hide_password=False)).start(wait=False)
-    service.wait_until_up()
+    service.wait_until_healthy()
     response = get(service, "/readyz")
     assert_refused(response)
     eventually(lambda: "not_yet_there" in service.output(), "the log to say why")

@@ -112,7 +112,7 @@ def test_a_damaged_file_is_told_and_a_sound_one_goes_on(
     with without_server(hurt):
         assert file.read_bytes() == damaged
         put_back(aside, hurt)
-    hurt.wait_until_up()
+    hurt.wait_until_healthy()
     trial.verify()
 
 
@@ -174,7 +174,7 @@ def test_what_is_forgotten_runs_no_second_time(
     else:
         with without_server(hurt):
             harm(hurt, aside)
-        hurt.wait_until_up()
+        hurt.wait_until_healthy()
     query = {"status": ["queued", "running", "stopping"], "limit": 1000}
 
     def all_final() -> bool:

@@ -62,7 +62,7 @@ def scripts(point: str) -> list[Script]:
 
 @pytest.mark.parametrize("point", usual(SERVER_POINTS, BEFORE))
 def test_the_server_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
-    trial = Trial.at_rest(hurt)
+    trial = Trial.on_idle_service(hurt)
     arm(str(faults), point, "kill")
     trial.submit_all(scripts(point))
     trial.verify()
@@ -107,7 +107,7 @@ def keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
     trial.submit(quick())
     trial.settle()
     arm(str(faults), point, "kill")
-    trial.submit_all(scripts(point), patiently=False)
+    trial.submit_all(scripts(point), retry=False)
     died(hurt, trial)
     hurt.start()
     found = trial.verify(keeper_died=True)
@@ -131,7 +131,7 @@ def test_both_are_killed_at(point: str, hurt: Service, faults: Path) -> None:
     trial.answer_seconds = 1
     for script in [printer(20_000), quick(), stubborn(), quick(7), late()]:
         if stops.status() != psutil.STATUS_STOPPED:
-            trial.submit(script, patiently=False)
+            trial.submit(script, retry=False)
     eventually(lambda: stops.status() == psutil.STATUS_STOPPED, "it to come to this point")
     hurt.kill_both()
     hurt.start()
@@ -174,7 +174,7 @@ def died(service: Service, trial: Trial) -> None:
     def gone() -> bool:
         if process.poll() is not None:
             return True
-        trial.stop_some()
+        trial.stop_started()
         return False
 
     eventually(gone, "the keeper's death")

@@ -120,7 +120,7 @@ def test_an_end_that_waits_for_room_is_not_taken_for_lost(disk: Path) -> None:
         gate.open()
         eventually(lambda: len(keeper_of(service).children()) == 1, "their ends")
         killed = service.kill_server()
-        service.wait_until_up()
+        service.wait_until_healthy()
         eventually(lambda: service.server_pid != killed, "another server")
         until = time.monotonic() + 3  # it takes over in a few milliseconds; nothing tells when
         while time.monotonic() < until:
@@ -148,7 +148,7 @@ def test_a_keeper_killed_on_a_full_disk_is_told_once_there_is_room(
     service.start(wait=False)
     eventually(lambda: "no_room" in service.output().rpartition("keeper")[2], "its wait")
     ballast.unlink()
-    service.wait_until_up()
+    service.wait_until_healthy()
     assert service.wait(command)["status"] == "lost"
     expected = b"ready\n" + b"".join(b"%d\n" % i for i in range(1, 9001))
     assert service.bytes_of(command) == expected

@@ -41,7 +41,7 @@ def test_the_server_has_none_left(make_service: Callable[..., Service]) -> None:
     trial = Trial(service)
     trial.submit(quick())
     trial.settle()
-    trial.rest()
+    trial.note_descriptors()
     server = service.server_pid
     trial.submit(ticker(40))
     trial.submit(printer())
@@ -79,7 +79,7 @@ def test_the_keeper_has_none_left(make_service: Callable[..., Service], mode: st
     trial = Trial(service)
     trial.submit(quick())
     trial.settle()
-    trial.rest()
+    trial.note_descriptors()
     keeper = keeper_of(service).pid
     mark = unique_seconds()
     resisting = f"trap '' TERM; (setsid sleep {mark} &); echo ready; sleep {mark}"

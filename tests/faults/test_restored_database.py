@@ -49,7 +49,7 @@ def test_nothing_runs_twice_though_the_server_dies_meanwhile(make_service: MakeS
     service.start(wait=False)
     for _ in range(4):
         service.kill_server()
-    service.wait_until_up()
+    service.wait_until_healthy()
     eventually(lambda: all_final(service), "all to be final")
     # What is new runs as ever: nothing of the past holds it up.
     assert service.run("echo new")["status"] == "succeeded"

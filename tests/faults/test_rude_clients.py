@@ -114,7 +114,7 @@ def test_thousands_who_say_nothing_are_in_nobodys_way(
 ) -> None:
     patient(installation, 3600)
     service = make_service(python=installation.python).start()
-    trial = Trial.at_rest(service)
+    trial = Trial.on_idle_service(service)
     server = psutil.Process(service.server_pid)
     service.close_client()
     alone_seconds = answer_seconds(service)
@@ -147,7 +147,7 @@ def test_who_never_comes_to_the_point_is_sent_away(
 ) -> None:
     patient(installation, 2)
     service = make_service(python=installation.python).start()
-    trial = Trial.at_rest(service)
+    trial = Trial.on_idle_service(service)
     server = psutil.Process(service.server_pid)
     service.close_client()
     eventually(lambda: not server.net_connections("tcp")[1:], "our own connection to be gone")

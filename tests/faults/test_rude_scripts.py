@@ -43,19 +43,19 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 
 
 def test_every_signal_is_told_by_its_name(service: Service) -> None:
-    trial = Trial.at_rest(service)
+    trial = Trial.on_idle_service(service)
     trial.submit_all(every_signal())
     trial.verify()
 
 
 def test_rude_scripts_are_told_truly_and_leave_nobody(service: Service) -> None:
-    trial = Trial.at_rest(service)
+    trial = Trial.on_idle_service(service)
     trial.submit_all([*every_rudeness(), *every_kind(), *every_rudeness()])
     trial.verify()
 
 
 def test_who_flees_is_caught_by_the_next_keeper(service: Service) -> None:
-    trial = Trial.at_rest(service)
+    trial = Trial.on_idle_service(service)
     for script in (flees(environment=True), flees(environment=False)):
         sent = trial.submit(script)
         service.wait_for_output(str(sent.id), b"line 0000001")
@@ -98,7 +98,7 @@ def of(process: psutil.Process, mark: str) -> bool:
 
 
 def test_a_fork_bomb_is_ended_by_a_stop(service: Service) -> None:
-    trial = Trial.at_rest(service)
+    trial = Trial.on_idle_service(service)
     mark = f"bomb-{unique_seconds()}"
     bomb = service.submit(
         # Where bash cannot fork for long it gives up: what sleeps stays, and fills the room.
@@ -121,7 +121,7 @@ def test_a_fork_bomb_is_ended_by_a_stop(service: Service) -> None:
 
 
 def _flood(service: Service, seconds: float) -> None:
-    trial = Trial.at_rest(service)
+    trial = Trial.on_idle_service(service)
     keeper, server = keeper_of(service).pid, service.server_pid
     kept = service.submit("exec yes")["id"]
     cut = service.submit("exec yes", output_limit_bytes=YES_LIMIT_BYTES)["id"]

@@ -93,8 +93,8 @@ def test_a_hundred_kills_in_a_gibibyte(make_service: Callable[..., Service]) -> 
     chance = random.Random(100)
     for number in range(MANY_KILLS):
         if number % 10 == 0:
-            trial.submit_all(every_kind(), patiently=False)
-        trial.stop_some()
+            trial.submit_all(every_kind(), retry=False)
+        trial.stop_started()
         wait_until(time.monotonic() + chance.uniform(0.05, 2.2))
         kill_server_if_there(service)
         service.close_client()

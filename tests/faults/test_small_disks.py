@@ -68,7 +68,7 @@ def test_no_room_and_room_again(which: str, hurt: Hurt) -> None:
     trial = Trial(service)
     trial.submit(quick())
     trial.settle()
-    trial.rest()
+    trial.note_descriptors()
     gate = Gate(service)
     prints = Script("printer", "", stdout=numbered(1, LINES))
     trial.submit_all(
@@ -80,12 +80,12 @@ def test_no_room_and_room_again(which: str, hurt: Hurt) -> None:
             polite(),
         ]
     )
-    eventually(trial.begun, "all to begin")
+    eventually(trial.all_started, "all to begin")
     ballast = [fill(hurt.disks[name]) for name in which.split(" and ")]
     gate.open()
     trial.answer_seconds = 1
-    trial.submit_all([quick(7), ticker(4)], patiently=False)
-    trial.stop_some()
+    trial.submit_all([quick(7), ticker(4)], retry=False)
+    trial.stop_started()
     full = time.monotonic()
     if "journal" in which:
         eventually(lambda: "no room" in service.client.get("/readyz").text, "it to be told")
@@ -109,7 +109,7 @@ def test_another_process_locks_the_database(hurt: Hurt) -> None:
     gate = Gate(service)
     lasts = gated(gate, "exit 6", Script("lasts", "", ("failed", 6)))
     trial.submit_all([lasts, late(2), stubborn(), polite()])
-    eventually(trial.begun, "all to begin")
+    eventually(trial.all_started, "all to begin")
     path = hurt.disks["database"] / "scriptservice.db"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -131,7 +131,7 @@ def test_the_database_is_read_only(hurt: Hurt) -> None:
     service, disk = hurt.service, hurt.disks["database"]
     trial = Trial(service)
     trial.submit_all([ticker(60, 0.1), late(2), stubborn(), polite()])
-    eventually(trial.begun, "all to begin")
+    eventually(trial.all_started, "all to begin")
     keeper, server = keeper_of(service), psutil.Process(service.server_pid)
     keeper.send_signal(signal.SIGSTOP)
     server.kill()

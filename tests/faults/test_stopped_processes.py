@@ -47,12 +47,12 @@ def busy(service: Service) -> Trial:
     trial = Trial(service)
     trial.submit(quick())
     trial.settle()
-    trial.rest()
+    trial.note_descriptors()
     trial.submit_all([ticker(20, 0.1), stubborn(1), polite(), parent(), endless()])
     trial.submit_all([late(1.5), late(3)])
-    eventually(trial.begun, "all to begin")
+    eventually(trial.all_started, "all to begin")
     trial.submit(printer(MORE_THAN_THE_WINDOW))
-    eventually(trial.stop_some, "all to be asked to end")
+    eventually(trial.stop_started, "all to be asked to end")
     return trial
 
 
@@ -64,7 +64,7 @@ def test_the_server_is_stopped_for_long(seconds: float, service: Service) -> Non
     server = service.server_pid
     os.kill(server, signal.SIGSTOP)
     trial.answer_seconds = 0.5
-    trial.submit_all([quick(7), ticker(4)], patiently=False)
+    trial.submit_all([quick(7), ticker(4)], retry=False)
     # Nothing waits for it: stops and time-outs happen, and what prints prints to its end.
     eventually(lambda: not processes_with(trial.mark), "all to end")
     pass_seconds(seconds)
@@ -88,7 +88,7 @@ def test_the_keeper_is_stopped(seconds: float, service: Service) -> None:
     refused = service.client.get("/readyz")
     assert refused.status_code == 503
     assert "the keeper does not answer" in refused.text
-    trial.stop_some()
+    trial.stop_started()
     pass_seconds(seconds)
     keeper.send_signal(signal.SIGCONT)
     trial.verify()
@@ -104,7 +104,7 @@ def test_sigterm_under_load(make_service: MakeService) -> None:
     prints = Script("printer", text, ("stopped", None), bounded=False)
     trial.submit_all([prints, stubborn(), stubborn(), polite(), late(3600), late(3600)])
     trial.submit(ticker(40_000))
-    eventually(trial.begun, "all to begin")
+    eventually(trial.all_started, "all to begin")
     trial.submit_all([*every_kind(), *every_kind(), printer(), quick(3)])
     # None of those that resist would ever end by itself.
     assert service.stop() == 0

@@ -53,7 +53,7 @@ def through_an_upgrade_and_a_death(service: Service, many: int) -> None:
     trial = Trial(service)
     trial.submit(quick())
     trial.settle()
-    trial.rest()
+    trial.note_descriptors()
     gate = f"{trial.runs}.gate"
     os.mkfifo(gate)
     os.chmod(gate, 0o644)

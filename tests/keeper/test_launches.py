@@ -22,7 +22,14 @@ from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind, segment_bases
 from support.needs import require
 from support.rig import Rig
-from support.scripts import ask_to_stop, cgroup_of, gone, keeper_of, unique_seconds, zombies_of
+from support.scripts import (
+    ask_to_stop,
+    cgroup_of,
+    keeper_of,
+    unique_seconds,
+    wait_until_gone,
+    zombies_of,
+)
 from support.service import Service, eventually, running_service
 from support.upgrades import Installation
 
@@ -111,7 +118,7 @@ def frost(service: Service, way: str) -> Iterator[Frost]:
         if frost.base.exists():
             frost.frozen(0)
     if service.is_alive:
-        service.end_all()
+        service.stop_all_commands()
 
 
 def test_others_are_served_meanwhile_and_it_goes_on_then(frost: Frost) -> None:
@@ -139,14 +146,14 @@ def test_a_stop_ends_it(frost: Frost) -> None:
     assert final["signal"] == "SIGKILL"
     assert frost.service.bytes_of(command) == b""
     assert frost.kinds(command)[:3] == ["STARTING", "STARTED", "STOPPING"]
-    gone(mark)
+    wait_until_gone(mark)
 
 
 def test_a_server_that_dies_meanwhile_runs_it_once(frost: Frost) -> None:
     service = frost.service
     command = frost.launch("echo ran")
     service.kill_server()
-    service.wait_until_up()
+    service.wait_until_healthy()
     # Sent after the new server has asked the keeper what it has, and sent again what it has not.
     other = frost.launch("echo other")
     frost.frozen(0)

@@ -142,7 +142,7 @@ def test_a_keeper_whose_terminal_is_gone_lives(make_service: Callable[..., Servi
     os.close(reading)
     service.kill_server()  # which the keeper has something to say about
     service.close_client()
-    service.wait_until_up()
+    service.wait_until_healthy()
     for number in range(3):
         command = service.run(f"echo {number}", working_directory=None if number else "/no/such")
         assert command["status"] == ("succeeded" if number else "failed")
@@ -159,12 +159,12 @@ def test_a_keeper_without_standard_streams_works(make_service: Callable[..., Ser
     ]  # fmt: skip
     shell = ["/bin/bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash"]
     service.process = subprocess.Popen([*shell, *words], start_new_session=True)
-    service.wait_until_up()
+    service.wait_until_healthy()
     command = service.run("echo out; echo err >&2; readlink /proc/self/fd/0")
     assert service.bytes_of(command["id"], stream="stdout") == b"out\n/dev/null\n"
     service.kill_server()
     service.close_client()
-    service.wait_until_up()
+    service.wait_until_healthy()
     assert service.run("echo again")["status"] == "succeeded"
     assert service.stop() == 0
 

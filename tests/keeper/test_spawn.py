@@ -35,7 +35,7 @@ class IgnorantService(Service):
             for number, handler in before.items():
                 signal.signal(number, handler)
         if wait:
-            self.wait_until_up()
+            self.wait_until_healthy()
         return self
 
 

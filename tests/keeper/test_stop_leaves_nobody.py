@@ -9,7 +9,7 @@ import pytest
 from scriptservice.keeper.system.linux import process_stat
 from support.gates import Gate
 from support.needs import require
-from support.scripts import ask_to_stop, gone, stop, unique_seconds
+from support.scripts import ask_to_stop, stop, unique_seconds, wait_until_gone
 from support.service import Service, eventually, processes_with, running_service
 
 FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
@@ -96,7 +96,7 @@ def test_orphans_nobody_can_attribute_are_shown_and_end_when_nothing_runs(
     eventually(shown, "the stray in /readyz")
     assert processes_with(mark) != []
     stop(walk_service, other, grace_seconds=0)
-    gone(mark)
+    wait_until_gone(mark)
     eventually(
         lambda: walk_service.client.get("/readyz").json()["degraded"] == [], "a clean /readyz"
     )
@@ -137,7 +137,7 @@ def test_a_stranger_with_the_pipe_does_not_delay_a_stop(walk_service: Service) -
     )
     assert stop(walk_service, command, grace_seconds=1)["status"] == "stopped"
     stop(walk_service, other, grace_seconds=0)
-    gone(mark)
+    wait_until_gone(mark)
 
 
 def test_orphans_that_exec_for_ever_are_ended(service: Service) -> None:

@@ -109,7 +109,7 @@ def test_what_cannot_be_stored_is_said_at_once_and_not_stored_later(
         results = await asyncio.gather(*jobs, return_exceptions=True)
         assert {type(result) for result in results} == {StoreUnavailableError}
         assert writer.unavailable is not None
-        door.mend()
+        door.restore()
         # Nobody writes: it finds out by itself.
         await asyncio.to_thread(eventually, lambda: writer.unavailable is None, "it to be back")
         await writer.submit(insert, store.new())
@@ -138,7 +138,7 @@ def test_what_may_have_been_stored_is_settled_when_the_database_is_back(
         with pytest.raises(StoreUnavailableError, match="nothing was stored"):
             await writer.patiently(waiting)
         assert waiting.done()
-        door.mend()
+        door.restore()
         assert (await future) == store.find(doubtful.id)
 
     run(database, test)
@@ -162,7 +162,7 @@ def test_what_is_in_doubt_is_settled_though_the_database_refuses_it_for_a_while(
         door.lose_commits(1, forward=True, then_cut=True)
         future = writer.submit(dispatching.mark_dispatched, mark)
         await asyncio.to_thread(eventually, lambda: door.commits_lost, "the commit to be lost")
-        door.mend()
+        door.restore()
         with database.migrating.begin() as connection:
             connection.exec_driver_sql(refuse)
         await asyncio.to_thread(
@@ -311,7 +311,7 @@ def test_a_reader_is_told_that_there_is_no_answer(
         door.cut()
         with pytest.raises(StoreUnavailableError, match="does not answer"):
             await reader.run(host_store.all_hosts)
-        door.mend()
+        door.restore()
         assert await reader.run(host_store.all_hosts) == []
         reader.close()
 

@@ -1,1 +1,1 @@
-"""What the suites share: a real service on loopback, and small programs to run in it."""
+"""Code that the test suites share: a real service on loopback, and scripts to run in it."""

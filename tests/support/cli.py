@@ -1,4 +1,4 @@
-"""The command line as a program: in pipes, and on a terminal."""
+"""Runs the command line as a program, with pipes or on a terminal."""
 
 import fcntl
 import os
@@ -34,8 +34,11 @@ class Terminal:
     """The command line on a pty: stdin, stdout and stderr are one terminal, as for a person.
 
     Args:
-        service: which it speaks with.
+        service: the service that it talks to.
         words: its arguments.
+
+    Attributes:
+        seen: everything that it has printed so far.
     """
 
     def __init__(self, service: Service, *words: str) -> None:
@@ -49,10 +52,12 @@ class Terminal:
     def type(self, keys: bytes) -> None:
         os.write(self._descriptor, keys)
 
-    def read_until(self, there: Callable[[bytes], Any], seconds: float = PATIENCE_SECONDS) -> bytes:
-        """Read until something is there, or the program has ended; return all that was seen."""
+    def read_until(
+        self, condition: Callable[[bytes], Any], seconds: float = PATIENCE_SECONDS
+    ) -> bytes:
+        """Read until a condition on the output holds or the program ends; return the output."""
         deadline = time.monotonic() + seconds
-        while not there(self.seen):
+        while not condition(self.seen):
             assert time.monotonic() < deadline, self.seen
             if select.select([self._descriptor], [], [], 0.1)[0]:
                 try:
@@ -65,7 +70,7 @@ class Terminal:
         return self.seen
 
     def end(self, seconds: float = PATIENCE_SECONDS) -> tuple[int, bytes]:
-        """Wait for its end; return the exit code and all that was seen."""
+        """Wait for its end; return the exit code and the whole output."""
         self.read_until(lambda _: False, seconds)
         os.close(self._descriptor)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), self.seen

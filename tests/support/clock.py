@@ -1,7 +1,8 @@
-"""A wall clock that tests can set, for one service; the machine's own stays as it is.
+"""A wall clock for one service that tests can set; the machine's clock does not change.
 
-The service runs on an installation whose interpreter adds what a file says to the time of day.
-The monotonic clock, and whatever the kernel times, is the machine's, as when somebody sets it.
+The service runs from an installation whose interpreter adds an offset, read from a file, to the
+time of day. The monotonic clock and the kernel's timers do not change, as when somebody sets the
+clock.
 """
 
 import struct
@@ -17,8 +18,8 @@ import mmap, os, struct, time
 _file = os.open({path!r}, os.O_RDONLY)
 _offset = mmap.mmap(_file, 8, access=mmap.ACCESS_READ)
 os.close(_file)
-_true = time.time_ns
-time.time_ns = lambda: _true() + struct.unpack("<q", _offset[:8])[0]
+_real = time.time_ns
+time.time_ns = lambda: _real() + struct.unpack("<q", _offset[:8])[0]
 time.time = lambda: time.time_ns() / 1e9
 """
 
@@ -27,7 +28,7 @@ class Clock:
     """The time of day in one installation.
 
     Args:
-        installation: whose programs go by it, if they are started from now on.
+        installation: its programs use this clock if they are started after this call.
     """
 
     def __init__(self, installation: Installation) -> None:
@@ -39,6 +40,6 @@ class Clock:
         (site / "clock_of_the_test.pth").write_text("import clock_of_the_test\n")
 
     def set(self, seconds: float) -> None:
-        """Let it differ by so much from the machine's, at once, for who runs too."""
+        """Set the difference from the machine's clock, at once also for running programs."""
         with self._path.open("r+b" if self._path.exists() else "w+b") as file:
             file.write(struct.pack("<q", round(seconds * 1e9)))

@@ -1,4 +1,4 @@
-"""Small file systems of their own: filled to the last byte, emptied, made read-only; for root."""
+"""Small file systems that tests fill to the last byte, empty, or make read-only; needs root."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from support.needs import require
 
 @contextlib.contextmanager
 def small_disk(place: Path, size: int = 64 << 20) -> Iterator[Path]:
-    """A file system of so many bytes, at a directory that is made."""
+    """Mount a file system of ``size`` bytes on a directory, which is created if need be."""
     require("mounts")
     place.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)], check=True)
@@ -25,7 +25,7 @@ def small_disk(place: Path, size: int = 64 << 20) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Leave no byte free; return the file to delete for room."""
+    """Fill a disk to the last byte; return the file whose deletion frees the space."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(bytes(1 << 20)):
@@ -37,6 +37,9 @@ def fill(disk: Path) -> Path:
 
 
 def remount(disk: Path, how: str) -> bool:
-    """Make a disk read-only (``ro``) or not (``rw``); return whether nobody prevented it."""
+    """Make a disk read-only (``ro``) or writable (``rw``); return whether that succeeded.
+
+    It fails while a process has a file open for writing.
+    """
     done = subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=False)
     return done.returncode == 0

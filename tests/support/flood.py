@@ -1,7 +1,7 @@
-"""Clients without a token that send for ever, in a process of their own: bounded in time and bytes.
+"""Clients without a token that send endlessly, in a process of their own, within limits.
 
-``python -m support.flood PORT KIND…``: a connection for each kind, made again whenever the service
-closes it, until stdin ends.
+``python -m support.flood PORT KIND…`` opens one connection for each kind, and again whenever the
+service closes it, until stdin ends or `MAX_SECONDS` have passed.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-MOST_SECONDS = 120
-MOST_BYTES = 1 << 30
-"""Of one kind."""
+MAX_SECONDS = 120
+MAX_BYTES = 1 << 30
+"""How much one client sends at most."""
 
 _POST = b"POST /v1/commands HTTP/1.1\r\nHost: localhost\r\n"
 _CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -44,7 +44,7 @@ KINDS: dict[str, Callable[[], Iterator[bytes]]] = {
 
 def _send(port: int, kind: str, ended: threading.Event) -> None:
     sent, first = 0, True
-    while not ended.is_set() and sent < MOST_BYTES:
+    while not ended.is_set() and sent < MAX_BYTES:
         with contextlib.suppress(OSError), socket.socket() as client:
             client.settimeout(5)
             client.connect(("127.0.0.1", port))
@@ -55,20 +55,20 @@ def _send(port: int, kind: str, ended: threading.Event) -> None:
                 if first:
                     first = False
                     os.write(1, b".")
-                if ended.is_set() or sent > MOST_BYTES:
+                if ended.is_set() or sent > MAX_BYTES:
                     break
 
 
 def main(port: int, kinds: list[str]) -> None:
-    """Send until stdin ends, or for as long as is allowed."""
-    os.nice(19)  # such clients are elsewhere: they take no processor from the service
+    """Send until stdin ends, or until the limits are reached."""
+    os.nice(19)  # real clients run on other machines and take no CPU time from the service
     ended = threading.Event()
     senders = [threading.Thread(target=_send, args=(port, kind, ended)) for kind in kinds]
     for each in senders:
         each.start()
     watch = threading.Thread(target=sys.stdin.read, daemon=True)
     watch.start()
-    watch.join(MOST_SECONDS)
+    watch.join(MAX_SECONDS)
     ended.set()
     for each in senders:
         each.join()
@@ -76,7 +76,7 @@ def main(port: int, kinds: list[str]) -> None:
 
 @contextlib.contextmanager
 def flood(port: int, kinds: list[str]) -> Iterator[None]:
-    """Let such clients send for the time of a ``with``."""
+    """Let one client of each kind send while the ``with`` block runs."""
     tests = str(Path(__file__).parents[1])
     process = subprocess.Popen(
         [sys.executable, "-m", "support.flood", str(port), *kinds],
@@ -87,9 +87,9 @@ def flood(port: int, kinds: list[str]) -> Iterator[None]:
     assert process.stdout is not None
     try:
         for _ in kinds:
-            assert process.stdout.read(1) == b".", "it ended before it began"
+            assert process.stdout.read(1) == b".", "the flood ended before it began"
         yield
-        assert process.poll() is None, "it ended too early"
+        assert process.poll() is None, "the flood ended too early"
     finally:
         assert process.stdin is not None
         process.stdin.close()

@@ -1,4 +1,4 @@
-"""Gates at which scripts under test wait until the test opens them, however slow the machine is."""
+"""Gates: scripts under test wait at them until the test opens them, on any speed of machine."""
 
 import itertools
 import os
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 _numbers = itertools.count()
-MOST_WAITING = 4096
-"""How many scripts a gate lets through that `block` at it."""
+MAX_WAITING = 4096
+"""The largest number of scripts that may `block` at one gate."""
 
 
 class _HasDataDirectory(Protocol):
@@ -16,20 +16,20 @@ class _HasDataDirectory(Protocol):
 
 
 class Gate:
-    """A gate: a script that runs `wait` goes on once the test has called `open`.
+    """A gate: a script that runs `wait` continues once the test has called `open`.
 
-    The gate is a FIFO beside the service's data directory, where every user can see it; it is gone
-    once the gate is open. Any number of scripts may wait, and come later.
+    The gate is a FIFO beside the service's data directory, where every user can see it. Opening the
+    gate removes the FIFO. Any number of scripts may wait; scripts that come later pass.
 
     Args:
-        service: whose scripts wait; or whatever else has such a directory.
+        service: the service whose scripts wait, or another object with a ``data_dir``.
 
     Attributes:
-        wait: shell text without an end of its own, as in ``f"{gate.wait}; echo more"``. It looks
-            again and again, so that traps run meanwhile.
-        block: the same without looking: neither processor time nor another process is needed, and
-            a trap runs only once the gate is open. For many scripts, and where processes count.
-        closed: shell text for a condition: whether the gate is still closed.
+        wait: shell commands without a final semicolon, as in ``f"{gate.wait}; echo more"``. They
+            poll, so that traps run while the script waits.
+        block: the same without polling: it uses no CPU time and no other process, but a trap runs
+            only after the gate opens. Use it for many scripts, and where processes are counted.
+        closed: a shell condition that is true while the gate is closed.
     """
 
     def __init__(self, service: _HasDataDirectory) -> None:
@@ -41,12 +41,12 @@ class Gate:
         self.block = f"{{ read -r < {self._path} || :; }} 2>/dev/null"
 
     def open(self) -> None:
-        """Let every script go on that waits here, or comes here later; again: nothing."""
+        """Let all scripts pass, those that wait and those that come later. May be repeated."""
         if not self._path.exists():
             return
-        # A script that has found the FIFO may open it only after it was removed, and would then
-        # wait for ever for somebody who writes: so this end stays open, with a line for each.
+        # A script that has already looked the FIFO up may open it after its removal. It would then
+        # wait forever for a writer. So this end stays open, with one line for each script.
         descriptor = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         weakref.finalize(self, os.close, descriptor)
-        os.write(descriptor, b"\n" * MOST_WAITING)
+        os.write(descriptor, b"\n" * MAX_WAITING)
         self._path.unlink()

@@ -1,7 +1,7 @@
-"""A look inside a server process: how many objects it has, told when a signal asks for it.
+"""Counts the Python objects in a server process; the process reports them at a signal.
 
-A server is started isolated from the environment (``-I``), so the probe comes with an interpreter
-of its own: a virtual environment that sees the packages of this one.
+The keeper starts servers isolated from the environment (``-I``). So the probe is installed in a
+virtual environment of its own, which sees the packages of the current one.
 """
 
 import json
@@ -19,23 +19,23 @@ _PROBE = """
 import gc, json, os, signal, sys
 from collections import Counter
 
-def tell(*_):
+def report(*_):
     gc.collect()
     types = Counter(map(type, gc.get_objects()))
     kinds = {f"{each.__module__}.{each.__qualname__}": count for each, count in types.items()}
     found = {"blocks": sys.getallocatedblocks(), "kinds": kinds}
-    path = os.environ["INSIDE_TOLD"]
+    path = os.environ["PROBE_REPORT"]
     with open(path + ".new", "w") as file:
         json.dump(found, file)
     os.rename(path + ".new", path)
 
 if "scriptservice.server" in sys.orig_argv:
-    signal.signal(signal.SIGUSR2, tell)
+    signal.signal(signal.SIGUSR2, report)
 """
 
 
-def python_with_a_probe(directory: Path) -> str:
-    """Return an interpreter whose server processes tell what is in them."""
+def python_with_probe(directory: Path) -> str:
+    """Return an interpreter whose server processes report their objects at SIGUSR2."""
     venv.create(directory / "venv", symlinks=True)
     (packages,) = (directory / "venv" / "lib").glob("python*/site-packages")
     (packages / "inside_probe.py").write_text(_PROBE)
@@ -56,9 +56,9 @@ def _paths() -> list[str]:
 
 
 def look_inside(service: Service) -> dict[str, Any]:
-    """Return what a server has: memory blocks of Python, and objects by their type."""
-    path = Path(service.environment["INSIDE_TOLD"])
+    """Return what a server reports: allocated memory blocks, and the number of objects by type."""
+    path = Path(service.environment["PROBE_REPORT"])
     path.unlink(missing_ok=True)
     os.kill(service.server_pid, signal.SIGUSR2)
-    eventually(path.exists, "the server to tell what is in it")
+    eventually(path.exists, "the server to report its objects")
     return dict(json.loads(path.read_text()))

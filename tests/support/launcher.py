@@ -1,4 +1,4 @@
-"""Starts the launcher by itself, and reads what it reports."""
+"""Starts the launcher without a keeper, and reads what it reports."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ FAILED = 127
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What became of a launcher.
+class LaunchResult:
+    """The result of starting a launcher.
 
     Attributes:
-        report: what it failed at and the errno; None: it became the program.
-        code: of its exit, or of the program's.
+        report: the stage that failed and its errno, or None if the launcher became the program.
+        code: the exit code of the launcher or of the program.
         output: what the program printed.
     """
 
@@ -37,15 +37,15 @@ def launch(
     files: Iterable[int] = (),
     under: Iterable[str] = (),
     **popen: Any,
-) -> Ended:
-    """Start the launcher with a status, and wait for its end or its program's.
+) -> LaunchResult:
+    """Start the launcher with a status pipe, and wait until it or its program ends.
 
     Args:
-        options: between the status and the program.
-        program: with its arguments.
-        files: more descriptors that it inherits.
-        under: a program, with its arguments, that becomes the launcher.
-        popen: more for `subprocess.Popen`.
+        options: further options of the launcher.
+        program: the program that the launcher becomes, with its arguments.
+        files: further descriptors that it inherits.
+        under: a command, with its arguments, that runs the launcher.
+        popen: further arguments of `subprocess.Popen`.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     words = [*under, str(PROGRAM), f"--status={writer}", *options, "--", *program]
@@ -64,11 +64,11 @@ def launch(
         os.close(reader)
         if writer >= 0:
             os.close(writer)
-    return Ended(report, process.returncode, output or b"")
+    return LaunchResult(report, process.returncode, output or b"")
 
 
 def printed(*options: str, program: Iterable[str | bytes], **more: Any) -> str:
-    """Return what a program prints that the launcher becomes; it must succeed."""
+    """Return what a program prints when the launcher becomes it; it must succeed."""
     ended = launch(*options, program=program, **more)
     assert ended.report is None
     assert ended.code == 0, ended
@@ -76,7 +76,7 @@ def printed(*options: str, program: Iterable[str | bytes], **more: Any) -> str:
 
 
 def status_of(*options: str, **more: Any) -> dict[str, str]:
-    """Return /proc/self/status of a program that the launcher becomes."""
+    """Return the fields of /proc/self/status in a program that the launcher has become."""
     text = printed(*options, program=["/bin/cat", "/proc/self/status"], **more)
     return {
         name: value.strip() for name, _, value in (line.partition(":") for line in text.split("\n"))

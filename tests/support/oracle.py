@@ -1,8 +1,8 @@
-"""The one oracle of the fault suites: scripts whose every byte is known, and what must be so after.
+"""The oracle of the fault tests: scripts with known output, and a check of their results.
 
-A `Trial` submits scripts of all kinds to a service that is being hurt, each submit with a name of
-its own so that it can be sent again, and at the end compares everything that can be seen with
-what the scripts did: bytes, exits, runs, processes, descriptors, the spool.
+A `Trial` submits scripts of all kinds to a service while faults happen. Each submit has an
+Idempotency-Key, so that it can be repeated. At the end the trial compares everything that can be
+observed with what the scripts did: output, exits, runs, processes, descriptors, the journal's size.
 """
 
 import contextlib
@@ -22,28 +22,28 @@ from support.upgrades import descriptors
 
 MARK = "ORACLE_MARK"
 _SHOWN = ["pid", "ppid", "status", "cmdline", "create_time", "num_fds"]
-RUN = 'echo "$SCRIPTSERVICE_COMMAND_ID" >> "$RUNS"\n'
-WHOLE = 'echo "$SCRIPTSERVICE_COMMAND_ID" >> "$RUNS.whole"'
-"""What a script that may be cut says after its last line, so that this line must be there."""
+NOTE_RUN = 'echo "$SCRIPTSERVICE_COMMAND_ID" >> "$RUNS"\n'
+NOTE_COMPLETE = 'echo "$SCRIPTSERVICE_COMMAND_ID" >> "$RUNS.whole"'
+"""A script that may be cut short runs this after its last line; then that line must be stored."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """A script, and how it ends and what it prints when nobody hurts it.
+    """A script, and how it ends and what it prints if no fault happens.
 
     Attributes:
-        kind: one word, for messages.
-        text: what is submitted.
+        kind: a word for messages.
+        text: the script.
         ends: its status, and its exit code or None.
-        fields: what else is submitted.
-        stdout: every byte it prints there.
-        stderr: every byte it prints there.
-        bounded: False if it prints numbered lines until it is ended: then any number is right.
-        stop: how it is to be stopped once it has begun; None for not.
-        signal: what ended it, if that is known.
+        fields: further fields of the submission.
+        stdout: every byte that it prints to stdout.
+        stderr: every byte that it prints to stderr.
+        bounded: False if it prints numbered lines until it is stopped; any number is right then.
+        stop: the body of the stop request that is sent once it has printed; None for no stop.
+        signal: the signal that ends it, if it is known.
         runs: False if it cannot be started.
-        cut: whether it may be ended before it has printed, or done anything at all: by a time-out,
-            which does not wait for a slow machine. It notes itself once all is printed (`WHOLE`).
+        may_be_cut: whether it may be ended before it has printed everything, or anything: a
+            time-out does not wait for a slow machine. It runs `NOTE_COMPLETE` after its last line.
     """
 
     kind: str
@@ -56,11 +56,11 @@ class Script:
     stop: dict[str, Any] | None = None
     signal: str | None = None
     runs: bool = True
-    cut: bool = False
+    may_be_cut: bool = False
 
 
 def numbered(first: int, last: int, word: str = "line") -> bytes:
-    """Return lines that can be told apart, as `COUNT` prints them."""
+    """Return numbered lines, as ``seq -f "line %07.0f"`` prints them."""
     return b"".join(b"%s %07d\n" % (word.encode(), number) for number in range(first, last + 1))
 
 
@@ -87,7 +87,7 @@ def ticker(ticks: int = 20, seconds: float = 0.05) -> Script:
 
 
 def stubborn(grace_seconds: float = 0.3) -> Script:
-    """Ignores SIGTERM, and leaves a daemon in a session of its own; it is stopped."""
+    """Ignores SIGTERM and starts a daemon in a session of its own; the trial stops it."""
     text = "trap '' TERM; setsid sleep 3600 & echo line 0000001; sleep 3600; sleep 3600"
     return Script(
         "stubborn",
@@ -99,7 +99,7 @@ def stubborn(grace_seconds: float = 0.3) -> Script:
 
 
 def polite() -> Script:
-    """Exits with 3 when it is asked to end; what it then prints counts."""
+    """Prints a line at SIGTERM and exits with 3; the trial stops it."""
     text = "trap 'echo line 0000002; exit 3' TERM; echo line 0000001; sleep 3600 & wait"
     return Script(
         "polite", text, ("stopped", 3), stdout=numbered(1, 2), stop={"grace_seconds": 3600}
@@ -107,28 +107,28 @@ def polite() -> Script:
 
 
 def late(seconds: float = 0.4) -> Script:
-    """Sleeps until its time-out."""
+    """Sleeps until its time-out ends it."""
     return Script(
         "late",
-        f"echo line 0000001; {WHOLE}; sleep 3600",
+        f"echo line 0000001; {NOTE_COMPLETE}; sleep 3600",
         ("timed_out", None),
         {"timeout_seconds": seconds, "grace_seconds": 0.2},
         stdout=numbered(1, 1),
-        cut=True,
+        may_be_cut=True,
     )
 
 
 def parent() -> Script:
-    """Exits at once and leaves children behind, one of them a daemon."""
+    """Exits at once and leaves two children behind, one of them a daemon."""
     text = "echo line 0000001; sleep 3600 & (setsid sleep 3600 >/dev/null 2>&1 &) ; exit 4"
     return Script("parent", text, ("failed", 4), {"leftover_seconds": 0.2}, stdout=numbered(1, 1))
 
 
 def endless(limit_bytes: int = 4 << 20) -> Script:
-    """Prints numbered lines for ever, of which the first bytes are kept; it is stopped."""
+    """Prints numbered lines endlessly, of which the first bytes are kept; the trial stops it."""
     return Script(
         "endless",
-        # By one process: if a loop began another one, the numbers would begin again.
+        # One process prints all: a loop of several would begin with the first number again.
         "exec seq -f 'line %07.0f' 999999999",
         ("stopped", None),
         {"output_limit_bytes": limit_bytes},
@@ -149,7 +149,7 @@ def impossible() -> Script:
 
 
 def every_kind() -> list[Script]:
-    """Return one of each, short enough to be run for each fault."""
+    """Return one script of each kind, short enough to run for each fault."""
     return [
         quick(), quick(7), printer(3_000), ticker(8), stubborn(), polite(), late(), parent(),
         impossible(),
@@ -157,16 +157,16 @@ def every_kind() -> list[Script]:
 
 
 @dataclass
-class Sent:
+class SentScript:
     """A script that was submitted.
 
     Attributes:
-        script: what it does.
+        script: the script.
         key: its Idempotency-Key.
-        id: the command's, once it is known.
-        stopped: whether it was asked to end, where it is to be.
-        survived: False if a keeper died while it was not known to have ended.
-        at: when it was first submitted, by the monotonic clock.
+        id: the command id, once it is known.
+        stopped: whether it was asked to stop, or has ended without that.
+        survived: False if a keeper may have died before the script ended.
+        at: time of the first submit, by the monotonic clock.
     """
 
     script: Script
@@ -178,66 +178,70 @@ class Sent:
 
 
 class Trial:
-    """Scripts for one service, and the comparison at the end.
+    """Scripts for one service, and the check of their results.
 
     Args:
-        service: it runs, or will.
+        service: a service that runs or will be started.
 
     Attributes:
-        answer_seconds: how long a submit is waited for before it is sent again.
+        sent: the submitted scripts, in order.
+        mark: a text in the environment of all processes of these scripts.
+        runs: the file to which each script appends its command id when it runs.
+        answer_seconds: how long a submit waits for its answer.
     """
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.sent: list[Sent] = []
+        self.sent: list[SentScript] = []
         self.mark = f"oracle-{uuid4().hex}"
         self.runs = service.data_dir / "work" / f"runs-{self.mark}"
         self.answer_seconds = 10.0
         self._keeper_descriptors: list[str] | None = None
 
     @classmethod
-    def at_rest(cls, service: Service) -> "Trial":
-        """Return one for a service that has run a script and has nothing to do."""
+    def on_idle_service(cls, service: Service) -> "Trial":
+        """Return a trial for an idle service, after one script has run."""
         trial = cls(service)
         trial.submit(quick())
         trial.settle()
-        trial.rest()
+        trial.note_descriptors()
         return trial
 
-    # While it is hurt
+    # While faults happen
 
-    def rest(self) -> None:
-        """Take note of what the idle service has open; nothing more may be open at the end."""
+    def note_descriptors(self) -> None:
+        """Note the open descriptors of the idle keeper; `verify` expects the same at the end."""
         self._keeper_descriptors = descriptors(keeper_of(self.service).pid)
 
-    def submit(self, script: Script, *, patiently: bool = True) -> Sent:
-        """Submit a script; again with the same key until it is answered.
+    def submit(self, script: Script, *, retry: bool = True) -> SentScript:
+        """Submit a script.
 
         Args:
-            script: what to run.
-            patiently: False to send it once: `settle` finds out what became of it.
+            script: the script.
+            retry: whether to repeat the submit, with the same key, until it is answered. If not,
+                `settle` repeats it.
         """
-        sent = Sent(script, f"{self.mark}-{len(self.sent)}")
+        sent = SentScript(script, f"{self.mark}-{len(self.sent)}")
         self.sent.append(sent)
-        if patiently:
+        if retry:
             eventually(lambda: self._send(sent), f"{script.kind} to be accepted")
         else:
             self._send(sent)
         return sent
 
-    def submit_all(self, scripts: list[Script], *, patiently: bool = True) -> None:
+    def submit_all(self, scripts: list[Script], *, retry: bool = True) -> None:
         """Submit scripts one after the other."""
         for script in scripts:
-            self.submit(script, patiently=patiently)
+            self.submit(script, retry=retry)
 
     def _send_all(self) -> bool:
         return not [sent for sent in self.sent if not self._send(sent)]
 
-    def _send(self, sent: Sent) -> bool:
+    def _send(self, sent: SentScript) -> bool:
         if sent.id is not None:
             return True
         body = {
-            "script": RUN + sent.script.text,
+            "script": NOTE_RUN + sent.script.text,
             "name": sent.script.kind,
             **sent.script.fields,
             "env": {MARK: self.mark, "RUNS": str(self.runs)},
@@ -257,18 +261,18 @@ class Trial:
         sent.id = response.json()["id"]
         return True
 
-    def press_on(self, some: list[Sent]) -> None:
-        """Send once more what was not accepted, and stop what is to be stopped and has begun."""
+    def retry_and_stop(self, some: list[SentScript]) -> None:
+        """Repeat submits that were not answered, and stop scripts that have started to print."""
         for sent in some:
             if self._send(sent) and sent.script.stop is not None:
                 self._stop(sent)
 
-    def stop_some(self) -> bool:
-        """Stop what is to be stopped and has begun; return whether all of it has been asked."""
+    def stop_started(self) -> bool:
+        """Stop scripts that have started to print; return whether no script is left to stop."""
         stopping = [sent for sent in self.sent if sent.script.stop is not None]
         return not [sent for sent in stopping if not self._stop(sent)]
 
-    def _stop(self, sent: Sent) -> bool:
+    def _stop(self, sent: SentScript) -> bool:
         if sent.stopped:
             return True
         if sent.id is None:
@@ -287,16 +291,16 @@ class Trial:
         return sent.stopped
 
     def keeper_died(self) -> None:
-        """Take note that what was sent until now may be ``lost`` and its output a prefix."""
+        """Note that scripts sent until now may be ``lost`` and their output incomplete."""
         for sent in self.sent:
             sent.survived = False
 
     # Afterwards
 
     def settle(self, seconds: float = PATIENCE_SECONDS) -> list[dict[str, Any]]:
-        """Send what was not accepted, stop what is to be stopped, wait for every end."""
-        eventually(self._send_all, "all to be accepted", seconds)
-        eventually(self.stop_some, "all to be asked to end", seconds)
+        """Repeat unanswered submits, stop what has to be stopped, and wait until all have ended."""
+        eventually(self._send_all, "all submits to be accepted", seconds)
+        eventually(self.stop_started, "all stops to be accepted", seconds)
         return [self.service.wait(str(sent.id), seconds) for sent in self.sent]
 
     def verify(
@@ -306,54 +310,54 @@ class Trial:
         shut_down: bool = False,
         seconds: float = PATIENCE_SECONDS,
     ) -> dict[str, int]:
-        """Wait for all ends, and compare everything.
+        """Wait until all have ended, and check everything.
 
         Args:
-            keeper_died: whether commands may be ``lost`` and their output a prefix.
-            shut_down: whether they may have been stopped because the service was shut down, and
-                their output a prefix.
-            seconds: that it may take.
+            keeper_died: whether commands may be ``lost`` and their output incomplete.
+            shut_down: whether a shutdown of the service may have stopped them, so that their
+                output is incomplete.
+            seconds: how long each wait may take.
 
         Returns:
-            How many ended with each status.
+            How many commands ended with each status.
         """
         if keeper_died:
             self.keeper_died()
         finals = self.settle(seconds)
         found: dict[str, int] = {}
-        ran = self.ran()
-        assert set(ran) <= {final["id"] for final in finals}, "something unknown ran"
+        ran = self.run_ids()
+        assert set(ran) <= {final["id"] for final in finals}, "an unknown script ran"
         for sent, final in zip(self.sent, finals, strict=True):
             found[final["status"]] = found.get(final["status"], 0) + 1
             if shut_down and "shut down" in (final["reason"] or ""):
                 assert final["status"] == "stopped", final
-                # One that was ended at once may not have come to its first line.
+                # A script that was stopped at once may not have reached its first line.
                 assert final["id"] in ran or not final["output"]["bytes"], final
                 self._check_output(sent.script, final, doubtful=True)
                 continue
             self.check(sent, final)
-            if final["status"] != "lost" and not sent.script.cut:
+            if final["status"] != "lost" and not sent.script.may_be_cut:
                 assert (final["id"] in ran) == sent.script.runs, final
-        self.nobody_is_left()
+        self.check_nothing_left()
         return found
 
-    def ran(self) -> list[str]:
-        """Return the ids of the scripts that ran, each of which wrote its own once."""
+    def run_ids(self) -> list[str]:
+        """Return the command ids of the scripts that ran; assert that none ran twice."""
         ran = self._noted("")
-        assert len(ran) == len(set(ran)), "something ran twice"
+        assert len(ran) == len(set(ran)), "a script ran twice"
         return ran
 
     def _noted(self, what: str) -> list[str]:
         path = Path(f"{self.runs}{what}")
         return path.read_text().split() if path.exists() else []
 
-    def begun(self) -> bool:
-        """Whether all that was sent has printed something, or has ended."""
+    def all_started(self) -> bool:
+        """Return whether each script has printed something or has ended."""
         found = [self.service.get(str(sent.id)) for sent in self.sent]
         return all(each["output"]["bytes"] or each["status"] in FINAL for each in found)
 
-    def check(self, sent: Sent, final: dict[str, Any]) -> int:
-        """Compare how a script ended, and every byte it printed; return how many there are."""
+    def check(self, sent: SentScript, final: dict[str, Any]) -> int:
+        """Check how a script ended and every byte of its output; return the number of bytes."""
         about = (sent.script.kind, final)
         doubtful = not sent.survived and "incomplete" in (final["reason"] or "")
         if final["status"] == "lost":
@@ -364,7 +368,7 @@ class Trial:
         else:
             assert (final["status"], final["exit_code"]) == sent.script.ends, about
             assert sent.script.signal in (None, final["signal"]), about
-            doubtful |= sent.script.cut and final["id"] not in self._noted(".whole")
+            doubtful |= sent.script.may_be_cut and final["id"] not in self._noted(".whole")
         return self._check_output(sent.script, final, doubtful=doubtful)
 
     def _check_output(self, script: Script, final: dict[str, Any], *, doubtful: bool) -> int:
@@ -378,14 +382,14 @@ class Trial:
             if doubtful or not script.bounded:
                 expected = expected[: len(received)]  # noqa: PLW2901
             assert len(received) == len(expected), (script.kind, stream, final)
-            # Compared by hash first: a difference of megabytes is no message.
+            # Hashes are compared, since pytest would print a difference of megabytes.
             same = hashlib.sha256(received).digest() == hashlib.sha256(expected).digest()
             assert same, (script.kind, stream, final, first_difference(received, expected))
         assert final["output"]["bytes"] == total, (script.kind, final)
         return total
 
     def output_of(self, command: str, stream: str) -> bytes:
-        """Return the stored output of a command, however often that has to be asked for."""
+        """Return the stored output of a command; repeat the request until the server answers."""
 
         def ask() -> list[bytes]:
             path = f"/v1/commands/{command}/output"
@@ -401,8 +405,8 @@ class Trial:
         (output,) = eventually(ask, f"the output of {command}")
         return bytes(output)
 
-    def nobody_is_left(self) -> None:
-        """Compare processes, descriptors and spool with those of a service that does nothing."""
+    def check_nothing_left(self) -> None:
+        """Assert that no process, descriptor, file or journal of the scripts is left."""
         left = [each.as_dict(_SHOWN) for each in processes_with(self.mark)]
         assert not left, left
         keeper = keeper_of(self.service)
@@ -415,21 +419,24 @@ class Trial:
             eventually(
                 lambda: descriptors(keeper.pid) == self._keeper_descriptors,
                 lambda: (
-                    f"the keeper to have open what it had: {self._keeper_descriptors}, "
+                    f"the keeper to have its former descriptors: {self._keeper_descriptors}, "
                     f"not {descriptors(keeper.pid)}"
                 ),
             )
         assert list((self.service.data_dir / "private").iterdir()) == []
-        eventually(lambda: not self._spooled(), lambda: f"no spool: {self._spooled()}")
+        eventually(
+            lambda: not self._journal_excess(),
+            lambda: f"the journal to shrink: {self._journal_excess()}",
+        )
 
-    def _spooled(self) -> str:
-        """Return what is in the spool beyond one small journal segment, recorded to its end."""
+    def _journal_excess(self) -> str:
+        """Return a text if the journal is more than one small segment that is wholly stored."""
         journal = self.service.data_dir / "journal"
         sizes = {path.name: path.stat().st_size for path in journal.glob("*.journal")}
         (lag,) = self._metric("scriptservice_journal_lag_bytes")
         if lag == 0 and len(sizes) == 1 and max(sizes.values()) < 8 << 20:
             return ""
-        return f"{lag:.0f} bytes not recorded, segments {sizes}"
+        return f"{lag:.0f} bytes not stored, segments {sizes}"
 
     def _metric(self, name: str) -> list[float]:
         text = self.service.client.get("/metrics").text
@@ -441,7 +448,7 @@ class Trial:
 
 
 def first_difference(received: bytes, expected: bytes) -> str:
-    """Return where two outputs begin to differ, and what stands there."""
+    """Return where two outputs begin to differ, and the bytes around that place."""
     pairs = enumerate(itertools.zip_longest(received, expected))
     at = next((position for position, (one, other) in pairs if one != other), -1)
     return f"at {at}: {received[at - 20 : at + 40]!r}, not {expected[at - 20 : at + 40]!r}"

@@ -1,4 +1,4 @@
-"""Somebody who looks at the page: a browser window, and what went wrong in it."""
+"""A visitor of the web page: a browser window, and the errors that happened in it."""
 
 import contextlib
 import json
@@ -20,12 +20,12 @@ from support.service import PATIENCE_SECONDS, Service, eventually
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
-# What a page needs is the machine's to say; five seconds are its own default.
+# Playwright's default of five seconds is too short for a slow machine.
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 VIEWPORT: ViewportSize = {"width": 1280, "height": 800}
 LOOK_MILLISECONDS = 100
-"""So long pass between two looks at the page: each costs it, the browser and the test."""
+"""The pause between two looks at the page, since each look takes CPU time of browser and test."""
 
 WATCH = """
 window.violations = [];
@@ -47,12 +47,12 @@ KEEP_SCREENS = f"""() => {{
 
 
 class Task(NamedTuple):
-    """What the page's main thread did in one piece.
+    """One task of the page's main thread.
 
     Attributes:
         elapsed: how long it took, in milliseconds.
-        busy: how much of that the thread was on a processor; the rest it waited, be it for a
-            processor that the machine had given to others.
+        busy: how many of these milliseconds the thread was on a processor. The rest of the time it
+            waited, for example for a processor.
     """
 
     elapsed: float
@@ -60,17 +60,20 @@ class Task(NamedTuple):
 
 
 class Visitor:
-    """One browser window on a service.
+    """One browser window that shows the page of a service.
 
     Args:
-        browser: it belongs to.
-        service: that it looks at.
-        options: of the window, such as ``color_scheme`` or ``viewport``.
+        browser: the browser of the window.
+        service: the service.
+        options: options of the window, such as ``color_scheme`` or ``viewport``.
+
+    Attributes:
+        wrong: console errors and uncaught exceptions so far.
     """
 
     def __init__(self, browser: Browser, service: Service, **options: Any) -> None:
         self.service = service
-        # Without what moves by itself: to draw it again and again costs more than most tests.
+        # Without animations, since drawing them takes more CPU time than most tests.
         usual: dict[str, Any] = {"viewport": VIEWPORT, "reduced_motion": "reduce"}
         self.context: BrowserContext = browser.new_context(
             base_url=service.url, **{**usual, **options}
@@ -83,12 +86,12 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
 
     def _said(self, message: ConsoleMessage) -> None:
-        # That an answer was 401 or did not come is what some tests are about.
+        # Some tests provoke a 401 answer or a broken connection.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.wrong.append(f"console: {message.text}")
 
     def sign_in(self, path: str = "/") -> "Visitor":
-        """Sign in with the token, and be on a page."""
+        """Open a page and sign in with the token."""
         self.page.goto(path)
         self.page.get_by_label("Token").fill(self.service.token)
         self.page.get_by_role("button", name="Sign in").click()
@@ -97,7 +100,7 @@ class Visitor:
 
     @contextlib.contextmanager
     def signed_out(self) -> Iterator[None]:
-        """Be nobody for the time of a ``with``; the session goes on afterwards."""
+        """Be signed out while the ``with`` block runs; afterwards the session continues."""
         cookies = self.context.cookies()
         self.context.clear_cookies()
         try:
@@ -106,20 +109,20 @@ class Visitor:
             self.context.add_cookies(cookies)  # type: ignore[arg-type]
 
     def open(self, command: str, hash: str = "") -> Locator:  # noqa: A002
-        """Look at a command; return its terminal."""
+        """Open the page of a command; return its terminal."""
         self.page.goto(f"/commands/{command}{hash}")
         terminal = self.page.locator(".xterm-rows")
         expect(terminal.first).to_be_attached()
         return terminal
 
     def rows(self) -> list[str]:
-        """Return the rows of the terminal that are visible, without blanks at their ends."""
+        """Return the visible rows of the terminal, without trailing blanks."""
         texts = self.page.locator(ROWS)
         found: list[str] = texts.all_text_contents()
         return [text.replace("\xa0", " ").rstrip() for text in found]
 
     def wait_for_row(self, wanted: str, seconds: float = PATIENCE_SECONDS) -> list[str]:
-        """Wait until a row is exactly this; return all that are visible then."""
+        """Wait until a row is exactly ``wanted``; return all visible rows."""
 
         def there() -> list[str]:
             rows = self.rows()
@@ -128,15 +131,15 @@ class Visitor:
         return list(self.eventually(there, f"the row {wanted!r}", seconds))
 
     def key(self, name: str) -> None:
-        """Press a key where no field has the focus."""
+        """Press a key."""
         self.page.keyboard.press(name)
 
     def all_rows(self, first: str, last: str) -> list[str]:
-        """Return all rows, by paging through them from the start.
+        """Return all rows by paging through the terminal from the start.
 
         Args:
             first: the first row, which is not visible yet.
-            last: the last one that is not empty.
+            last: the last row that is not empty.
         """
         self.key("g")
         rows = self.wait_for_row(first)
@@ -152,7 +155,7 @@ class Visitor:
         return seen
 
     def keep_screens(self) -> None:
-        """Begin to keep what the terminal shows at each of its changes."""
+        """Start to keep what the terminal shows after each of its changes."""
         self.page.evaluate(KEEP_SCREENS)
 
     def kept_screens(self) -> list[list[str]]:
@@ -163,7 +166,7 @@ class Visitor:
     def eventually(
         self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS
     ) -> Any:
-        """Wait for a condition while the page goes on."""
+        """Wait for a condition while the page's own events are handled."""
 
         def checked() -> Any:
             found = condition()
@@ -174,13 +177,13 @@ class Visitor:
         return eventually(checked, what, seconds)
 
     def begin_trace(self) -> None:
-        """Begin to record what the page's main thread does."""
+        """Start to trace the tasks of the page's main thread."""
         browser = self.context.browser
         assert browser is not None
         browser.start_tracing(page=self.page, categories=["toplevel"])
 
     def end_trace(self) -> list[Task]:
-        """Return what the main threads of pages have done since the recording began."""
+        """Stop the trace; return the tasks of the main threads of all pages."""
         browser = self.context.browser
         assert browser is not None
         events = json.loads(browser.stop_tracing())["traceEvents"]
@@ -194,12 +197,12 @@ class Visitor:
             for event in events
             if event["name"] == "ThreadControllerImpl::RunTask"
             and (event["pid"], event["tid"]) in main
-            # One that had begun before the recording, or goes on after it, has no length.
+            # A task that began before the trace, or ends after it, has no duration.
             and "tdur" in event
         ]
 
     def serious_faults(self) -> list[str]:
-        """Return what axe-core finds that is serious or worse."""
+        """Return the accessibility faults that axe-core calls serious or critical."""
         self.page.evaluate(AXE.read_text())
         found = self.page.evaluate(FAULTS)
         return [
@@ -210,7 +213,7 @@ class Visitor:
         ]
 
     def leave(self) -> None:
-        """Judge the window, and have it empty as at the beginning; whoever signed in still is."""
+        """Reset the window for the next test, still signed in; assert that nothing went wrong."""
         violations = self._violations()
         self.page.unroute_all()
         self.context.set_offline(False)
@@ -219,26 +222,26 @@ class Visitor:
         self.page.goto("about:blank")
         self.page.emulate_media(color_scheme="light", reduced_motion="reduce")
         self.page.set_viewport_size(VIEWPORT)
-        self._judge(violations)
+        self._assert_nothing_wrong(violations)
 
     def close(self) -> None:
-        """Close the window; whatever went wrong in it is a failure."""
+        """Close the window; assert that nothing went wrong in it."""
         violations = self._violations()
         self.context.close()
-        self._judge(violations)
+        self._assert_nothing_wrong(violations)
 
     def _violations(self) -> list[str]:
         found: list[str] = self.page.evaluate("window.violations ?? []")
         return found
 
-    def _judge(self, violations: list[str]) -> None:
+    def _assert_nothing_wrong(self, violations: list[str]) -> None:
         wrong, self.wrong = self.wrong, []
         assert wrong == []
         assert violations == []
 
 
 def _continued(seen: list[str], rows: list[str]) -> list[str]:
-    """Return what a screenful adds to what was seen; it may overlap with its end."""
+    """Return the rows of a screen that come after the rows seen so far, which may overlap."""
     for overlap in range(min(len(seen), len(rows)), 0, -1):
         if seen[-overlap:] == rows[:overlap]:
             return rows[overlap:]

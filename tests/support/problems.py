@@ -1,4 +1,4 @@
-"""What every error answer has to look like, whatever the route."""
+"""Assertions that hold for every error answer, whatever the route."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ STATUSES = {
 
 
 def assert_problem(response: httpx.Response, kind: str) -> dict[str, Any]:
-    """Assert that an answer is a problem of a kind, and return it."""
+    """Assert that an answer is a problem of the given type; return the problem."""
     assert response.headers.get("content-type") == "application/problem+json", response.text
     problem: dict[str, Any] = response.json()
     assert problem["type"] == f"/problems/{kind}", problem
@@ -41,7 +41,7 @@ def assert_problem(response: httpx.Response, kind: str) -> dict[str, Any]:
 
 
 def assert_invalid(response: httpx.Response, field: str) -> dict[str, Any]:
-    """Assert that an answer refuses one field of a request, and return the problem."""
+    """Assert that an answer refuses one field of a request; return the problem."""
     problem = assert_problem(response, "validation")
     assert problem["errors"]
     for error in problem["errors"]:

@@ -1,4 +1,4 @@
-"""A proxy before a PostgreSQL that can be cut, and can break or hold up exactly a commit."""
+"""A proxy in front of a PostgreSQL server: it can cut connections, and break or hold commits."""
 
 import contextlib
 import socket
@@ -10,10 +10,17 @@ _COMMIT = b"COMMIT"
 
 
 class Proxy:
-    """Passes TCP on to a port of this machine.
+    """Forwards TCP connections to a port of this machine.
 
     Args:
         target: that port.
+
+    Attributes:
+        port: the port that it listens on.
+        commit_seconds: delay of each commit.
+        commits: how many commits clients have sent.
+        commits_lost: how many of them `lose_commits` has broken.
+        connections: how many connections clients have made.
     """
 
     def __init__(self, target: int) -> None:
@@ -31,10 +38,10 @@ class Proxy:
         self.connections = 0
         self.port = 0
         self._listener: socket.socket | None = None
-        self.mend()
+        self.restore()
 
-    def mend(self) -> None:
-        """Take connections (again)."""
+    def restore(self) -> None:
+        """Accept connections again, on the same port."""
         listener = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
         self.port = listener.getsockname()[1]
         self._listener = listener
@@ -42,17 +49,17 @@ class Proxy:
 
     def cut(self) -> None:
         """Break all connections and refuse new ones."""
-        self._close_door()
+        self._stop_listening()
         self.cut_connections()
 
-    def _close_door(self) -> None:
+    def _stop_listening(self) -> None:
         listener, self._listener = self._listener, None
         if listener is not None:
-            with contextlib.suppress(OSError):  # it wakes who accepts; that one closes it
+            with contextlib.suppress(OSError):  # this wakes the accepting thread, which closes it
                 listener.shutdown(socket.SHUT_RDWR)
 
     def cut_connections(self) -> None:
-        """Break all connections; new ones are taken."""
+        """Break all connections; new ones are accepted."""
         with self._lock:
             for each in self._sockets:
                 with contextlib.suppress(OSError):
@@ -62,16 +69,16 @@ class Proxy:
         """Break the connection at each of the next commits.
 
         Args:
-            count: how many.
-            forward: whether the server gets the commit before; its answer is lost in any case.
-            then_cut: whether no connection is taken from then on.
+            count: how many commits.
+            forward: whether the server gets the commit first; its answer is lost in any case.
+            then_cut: whether to accept no connections from then on.
         """
         self._cuts_then = then_cut
         self._forwards_lost_ones = forward
         self._lose_commits = count
 
     def hold_commits(self) -> None:
-        """Let no commit through until `release_commits`."""
+        """Forward no commit until `release_commits`."""
         self._may_commit.clear()
 
     def release_commits(self) -> None:
@@ -110,15 +117,15 @@ class Proxy:
 
     def _break_at_commit(self, data: bytes, client: socket.socket, server: socket.socket) -> None:
         if self._cuts_then:
-            self._close_door()
-        client.shutdown(socket.SHUT_RDWR)  # before, so that no answer gets through
+            self._stop_listening()
+        client.shutdown(socket.SHUT_RDWR)  # first, so that no answer gets through
         if self._forwards_lost_ones:
             server.sendall(data)
             time.sleep(0.2)
         self._end(client, server)
 
     def _end(self, source: socket.socket, sink: socket.socket) -> None:
-        """Break both ways; whoever reads a socket is the one that closes it."""
+        """Break both directions; each socket is closed by the thread that reads it."""
         for each in (source, sink):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -133,7 +140,7 @@ class Proxy:
 
 @contextlib.contextmanager
 def proxy(target: int) -> Iterator[Proxy]:
-    """A proxy for the time of a ``with``."""
+    """Run a proxy while the ``with`` block runs."""
     made = Proxy(target)
     try:
         yield made

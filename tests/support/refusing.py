@@ -1,4 +1,4 @@
-"""Lets the kernel answer a system call as it would elsewhere: a filter for one new process."""
+"""A seccomp filter for one new process: system calls answer as on another kernel or container."""
 
 import ctypes
 import platform
@@ -24,11 +24,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def refusing(**answers: int | tuple[int, int]) -> Callable[[], None]:
-    """Return what a new process calls between fork and exec.
+    """Return a function that a new process calls between fork and exec (``preexec_fn``).
 
     Args:
-        answers: by system call, the errno that it answers, 0 to do nothing and say that it was
-            done; with a second number only where the first argument is that.
+        answers: by name of the system call, the errno that it returns; 0 lets it do nothing and
+            succeed. A pair of errno and number applies only to calls with that first argument.
     """
     numbers = NUMBERS[platform.machine()]
     code = b""
@@ -51,5 +51,5 @@ def refusing(**answers: int | tuple[int, int]) -> Callable[[], None]:
 
 
 def _step(code: int, value: int, *, no: int = 0) -> bytes:
-    """Return one instruction; ``no``: how many to leave out where it is not equal."""
+    """Return one BPF instruction; ``no`` is how many to skip if a comparison is false."""
     return struct.pack("HBBI", code, 0, no, value)

@@ -1,27 +1,27 @@
-"""Scripts that behave badly, each with what must be said of it all the same."""
+"""Scripts that behave badly, each with the result that the service must report."""
 
 import signal
 
-from support.oracle import WHOLE, Script, numbered
+from support.oracle import NOTE_COMPLETE, Script, numbered
 
 ONE = "echo line 0000001; "
 _HARMLESS = {
     signal.SIGQUIT, signal.SIGCHLD, signal.SIGCONT, signal.SIGTSTP, signal.SIGTTIN,
     signal.SIGTTOU, signal.SIGURG, signal.SIGWINCH,
 }  # fmt: skip
-"""What bash ignores, in a script, or the kernel does for whoever does not say otherwise; the three
-that stop do nothing to a group that no shell watches."""
+"""Signals that a script survives: bash or the kernel ignores them by default. The three stop
+signals of terminals have no effect in an orphaned process group."""
 
 
 def _name(number: int) -> str:
-    """Return what a signal is called; those of real time have no names but by their distance."""
+    """Return the name of a signal; real-time signals are named relative to SIGRTMIN."""
     if number in set(signal.Signals):
         return signal.Signals(number).name
     return f"SIGRTMIN{number - signal.SIGRTMIN:+d}"
 
 
 def signals_itself(number: int) -> Script:
-    """Sends itself a signal, and would go on."""
+    """Sends itself a signal, and prints another line if it survives."""
     text = f"{ONE}kill -{number} $$; echo line 0000002"
     if number == signal.SIGSTOP:
         return stops_itself()
@@ -33,23 +33,23 @@ def signals_itself(number: int) -> Script:
 
 
 def stops_itself(*, asked: bool = False) -> Script:
-    """Stops itself like Ctrl-Z; ended by its time-out, or by who asks."""
+    """Suspends itself with SIGSTOP; its time-out or a stop (``asked``) ends it."""
     stop = {"grace_seconds": 3600} if asked else None
     fields = {} if asked else {"timeout_seconds": 0.3, "grace_seconds": 3600}
     return Script(
         "stops itself",
-        f"{ONE}{WHOLE}; kill -STOP $$; echo line 0000002",
+        f"{ONE}{NOTE_COMPLETE}; kill -STOP $$; echo line 0000002",
         ("stopped" if asked else "timed_out", None),
         fields,
         stdout=numbered(1, 1),
         stop=stop,
         signal="SIGTERM",
-        cut=not asked,
+        may_be_cut=not asked,
     )
 
 
 def kills_its_group() -> Script:
-    """Kills its own process group, itself among it, and leaves somebody outside."""
+    """Kills its own process group, including itself, and leaves a process outside of it."""
     text = f"(setsid sleep 3600 >&- 2>&- &); sleep 3600 & {ONE}kill -KILL 0; echo never"
     return Script(
         "kills its group",
@@ -62,31 +62,41 @@ def kills_its_group() -> Script:
 
 
 def asks_its_group() -> Script:
-    """Asks its own process group to end, and exits with 9 when it hears that itself."""
+    """Sends SIGTERM to its own process group, and exits with 9 when it gets the signal itself."""
     text = f"trap 'echo line 0000002; exit 9' TERM; sleep 3600 & {ONE}kill 0; wait; echo never"
     return Script("asks its group", text, ("failed", 9), stdout=numbered(1, 2))
 
 
 def kills_its_parent() -> Script:
-    """Tries to kill the keeper, which is another user's."""
+    """Tries to kill the keeper, which belongs to another user."""
     text = f"{ONE}kill -KILL $PPID 2>&- && echo killed; kill -0 $PPID 2>&- && echo could; exit 2"
     return Script("kills its parent", text, ("failed", 2), stdout=numbered(1, 1))
 
 
-def twice_away() -> Script:
-    """Leaves a daemon in a session of a session's, which holds its pipes open."""
+def leaves_nested_daemons() -> Script:
+    """Leaves daemons that made a session twice and hold its pipes open."""
     text = (
         f"{ONE}(setsid setsid sleep 3600 &); (setsid bash -c 'setsid sleep 3600 & wait' &); exit 4"
     )
     return Script(
-        "twice away", text, ("failed", 4), {"leftover_seconds": 0.2}, stdout=numbered(1, 1)
+        "leaves nested daemons",
+        text,
+        ("failed", 4),
+        {"leftover_seconds": 0.2},
+        stdout=numbered(1, 1),
     )
 
 
 def flees(*, environment: bool) -> Script:
-    """Forks and exits for ever, so that whoever is looked at is gone already; it is stopped."""
+    """Forks and exits endlessly, so that each process is gone before it is looked at.
+
+    The trial stops it.
+
+    Args:
+        environment: whether these processes keep the environment by which they can be found.
+    """
     clean = "" if environment else "env -i "
-    # By name of the mark, so that one without an environment is found too.
+    # The mark is an argument as well, so that the trial finds processes without an environment.
     text = f"""trap '' TERM
         {clean}/bin/bash -c 'flee() {{ flee & }}; flee' "$ORACLE_MARK" >&- 2>&- &
         {ONE}sleep 3600"""
@@ -101,13 +111,13 @@ def flees(*, environment: bool) -> Script:
 
 
 def flees_on() -> Script:
-    """Exits, and what it left forks and exits for ever."""
+    """Exits, and leaves a child that forks and exits endlessly."""
     text = f"flee() {{ flee & }}; flee >&- 2>&-; {ONE}exit 8"
     return Script("flees on", text, ("failed", 8), {"leftover_seconds": 0.2}, stdout=numbered(1, 1))
 
 
 def closes_its_streams() -> Script:
-    """Closes stdout, goes on to speak on stderr, closes that, and goes on."""
+    """Closes stdout, prints to stderr, closes stderr too, and continues."""
     text = f"{ONE}exec >&-; echo error 0000001 >&2; exec 2>&-; sleep 0.1; exit 6"
     return Script(
         "closes its streams",
@@ -118,12 +128,12 @@ def closes_its_streams() -> Script:
     )
 
 
-def speaks_after_its_death() -> Script:
-    """Is killed, and its child goes on to print a lot on both streams."""
+def is_killed_while_its_child_prints() -> Script:
+    """Kills itself, while its child prints a lot to both streams."""
     text = f"""(sleep 0.2; seq -f 'line %07.0f' 2 9999; seq -f 'error %07.0f' 9999 >&2) &
         {ONE}kill -KILL $$"""
     return Script(
-        "speaks after its death",
+        "is killed while its child prints",
         text,
         ("failed", None),
         {"leftover_seconds": 3600},
@@ -134,7 +144,7 @@ def speaks_after_its_death() -> Script:
 
 
 def empties_its_directory() -> Script:
-    """Deletes what it can of a directory of its own while somebody of it is inside."""
+    """Deletes its private directory as far as it can, while one of its processes is inside."""
     text = f"""{ONE}place=$PWD; mkdir -p a/b; cd a/b
         (while [ -e "$place/a" ]; do sleep 0.02; done
         echo line 0000002; touch c 2>&- || exit 0) &
@@ -149,14 +159,14 @@ def empties_its_directory() -> Script:
 
 
 def every_rudeness() -> list[Script]:
-    """Return one of each."""
+    """Return one script of each kind."""
     return [
-        kills_its_group(), asks_its_group(), kills_its_parent(), twice_away(),
+        kills_its_group(), asks_its_group(), kills_its_parent(), leaves_nested_daemons(),
         flees(environment=True), flees(environment=False), flees_on(), closes_its_streams(),
-        speaks_after_its_death(), empties_its_directory(), stops_itself(asked=True),
+        is_killed_while_its_child_prints(), empties_its_directory(), stops_itself(asked=True),
     ]  # fmt: skip
 
 
 def every_signal() -> list[Script]:
-    """Return one for each signal that there is."""
+    """Return one script for each signal."""
     return [signals_itself(number) for number in range(1, 65)]

@@ -1,4 +1,4 @@
-"""What the suites of keeper and faults say to a service, and how they find its processes."""
+"""Helpers of the keeper and fault suites: stop commands, and find the processes of a service."""
 
 import contextlib
 import random
@@ -12,12 +12,12 @@ from support.service import PATIENCE_SECONDS, Service, eventually, processes_wit
 
 
 def unique_seconds() -> str:
-    """Return an argument for ``sleep`` by which a test finds its own processes."""
+    """Return a unique argument for ``sleep``, by which a test finds its own processes."""
     return f"{random.randrange(70_000, 99_999)}.{random.randrange(10**9):09d}"
 
 
 def ask_to_stop(service: Service, command: str, **body: Any) -> dict[str, Any]:
-    """Ask for a command to be stopped; return it as the service shows it then."""
+    """Request the stop of a command; return the command as in the answer."""
     response = service.client.post(f"/v1/commands/{command}/stop", json=body)
     assert response.status_code == 202, response.text
     return dict(response.json())
@@ -29,8 +29,8 @@ def stop(service: Service, command: str, **body: Any) -> dict[str, Any]:
     return service.wait(command)
 
 
-def gone(text: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until no process has a text in its arguments or environment."""
+def wait_until_gone(text: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until no process has ``text`` in its arguments or environment."""
     eventually(lambda: not processes_with(text), f"processes with {text} to be gone", seconds)
 
 
@@ -41,9 +41,9 @@ def keeper_of(service: Service) -> psutil.Process:
 
 
 def cgroup_of(keeper: int) -> str:
-    """Return the name of a living keeper's own cgroup.
+    """Return the name of a running keeper's own cgroup.
 
-    With its start: a process id comes again, and so it may be part of what a dead keeper left.
+    The name contains the keeper's start time, since a process id may be reused.
     """
     stat = process_stat(keeper)
     assert stat is not None, f"no process {keeper}"

@@ -1,4 +1,4 @@
-"""A real service for tests: started, spoken to over HTTP, killed, restarted, and cleaned up."""
+"""A real service for tests, which start it, use it over HTTP, kill it and restart it."""
 
 import contextlib
 import getpass
@@ -25,24 +25,31 @@ from scriptservice.store.database.sqlite import sqlite_url
 from support.needs import require
 
 PATIENCE_SECONDS = 180.0
-"""How long a test waits for what must come. It decides nothing but when a failure is reported."""
+"""How long a test waits for something that must happen. It decides only when a test fails."""
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], scope="module")
-"""For tests of what only a SQLite file does."""
+"""For tests that apply to SQLite only."""
 MAINLY_SQLITE = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
 MAINLY_ON_SQLITE = pytest.mark.parametrize("database_kind", MAINLY_SQLITE, scope="module")
-"""For tests that are hardly about the database: they run on PostgreSQL with ``-m long``."""
+"""For tests that hardly depend on the database: they run on PostgreSQL only with ``-m long``."""
 ON_BOTH = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"], scope="module")
-"""For tests of faults that depend on the database; others are ``long`` on PostgreSQL."""
+"""For fault tests that depend on the database."""
 FINAL = {"succeeded", "failed", "stopped", "timed_out", "lost"}
 
 
 def eventually(
     condition: Callable[[], Any], what: str | Callable[[], str], seconds: float = PATIENCE_SECONDS
 ) -> Any:
-    """Wait until a condition holds; return what it returned.
+    """Wait until a condition holds; return its value.
 
-    What is waited for may be said by a function, of how things are at the end. The longer it waits,
-    the longer it pauses between two looks, since each look costs the service processor time.
+    The pauses between two looks become longer, since each look takes CPU time of the service.
+
+    Args:
+        condition: called until its value is true.
+        what: what is waited for, in words; or a function that describes the state at the end.
+        seconds: how long at most.
+
+    Raises:
+        AssertionError: the condition did not hold in time.
     """
     began = time.monotonic()
     deadline = began + seconds
@@ -57,7 +64,7 @@ def eventually(
 
 
 def new_directory() -> Path:
-    """Return a new directory that users other than ours can pass through."""
+    """Return a new directory that other users can pass through."""
     path = Path(tempfile.mkdtemp(prefix="scriptservice-test-"))
     path.chmod(0o755)
     return path
@@ -67,14 +74,14 @@ class Service:
     """One service: a keeper and its server, on a data directory of its own.
 
     Args:
-        data_dir: where; a new one by default.
+        data_dir: the data directory; a new one by default.
         flags: more flags of ``serve``.
-        user: numeric uid to start it as, when the tests run as root.
+        user: numeric uid to run it as, if the tests run as root.
         environment: more environment variables.
         database: URL of the database; None for a SQLite file in the data directory.
-        stderr: where its log goes; by default together with what it prints.
-        under: a program, with its arguments, that becomes the service (``setpriv …``).
-        python: the interpreter of the installation that is run.
+        stderr: descriptor for its log; by default the log goes to the same file as its stdout.
+        under: a command, with its arguments, that runs the service (``setpriv …``).
+        python: the interpreter of the installation to run.
     """
 
     def __init__(
@@ -105,10 +112,10 @@ class Service:
         self.log = tempfile.NamedTemporaryFile(prefix="scriptservice-log-")  # noqa: SIM115
         self._client: httpx.Client | None = None
 
-    # Life
+    # Starting and ending
 
     def start(self, *, wait: bool = True) -> "Service":
-        """Start it on a free port (the same one again after a restart)."""
+        """Start it on a free port, or on its former port after a restart."""
         if self.port == 0:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
@@ -138,20 +145,21 @@ class Service:
             self.wait_until_serving()
         return self
 
-    def wait_until_up(self) -> None:
-        """Wait until it is healthy; it may not have its database yet, nor its token."""
+    def wait_until_healthy(self) -> None:
+        """Wait until it is healthy; it may not have its database and its token yet."""
         eventually(lambda: self._answers("/healthz", 200), "the service to answer")
 
     def wait_until_serving(self) -> None:
-        """Wait until it has its database: on a slow machine it is healthy for a while before."""
+        """Wait until it has its database; it is healthy earlier than that."""
         eventually(lambda: self._answers("/v1/session", 401), "the service to serve")
 
     def _answers(self, path: str, status: int) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
-            raise AssertionError(f"it ended with {self.process.returncode}: {self.output()}")
+            code = self.process.returncode
+            raise AssertionError(f"the service ended with {code}: {self.output()}")
         with contextlib.suppress(httpx.HTTPError):
-            # Without TLS: reading all certificates takes more time than the answer, every time.
+            # Without TLS, since loading all certificates takes more time than the answer.
             return httpx.get(f"{self.url}{path}", timeout=20, verify=False).status_code == status
         return False
 
@@ -160,9 +168,9 @@ class Service:
         """Whether it was started, and its keeper has not ended since."""
         return self.process is not None and self.process.poll() is None
 
-    def end_all(self) -> None:
-        """Stop every command that has not ended, and wait until each has."""
-        self.close_client()  # a test may have had its connections broken
+    def stop_all_commands(self) -> None:
+        """Stop every command that has not ended, and wait until all have ended."""
+        self.close_client()  # a test may have broken its connections
         path = "/v1/commands?status=queued&status=running&status=stopping&limit=1000"
         left = [item["id"] for item in self.client.get(path).json()["items"]]
         for command in left:
@@ -179,7 +187,7 @@ class Service:
         return self.process.wait(seconds)
 
     def close(self) -> None:
-        """End it and everything it started; remove its directory."""
+        """End it and its scripts; remove its directory."""
         self.close_client()
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
@@ -235,18 +243,18 @@ class Service:
         return pid
 
     def output(self) -> str:
-        """What it printed to stdout and stderr."""
+        """Return what it printed to stdout and stderr."""
         return Path(self.log.name).read_text(errors="replace")
 
     def sql(self, statement: str, **values: Any) -> list[Any]:
-        """Run a statement in its database, behind its back; return the rows, if it has any."""
-        with self.connected() as connection:
+        """Run a statement in its database directly; return the rows, if there are any."""
+        with self.database_transaction() as connection:
             result = connection.execute(text(statement), values)
             return list(result) if result.returns_rows else []
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator[Connection]:
-        """Be in a transaction of its database, behind its back."""
+    def database_transaction(self) -> Iterator[Connection]:
+        """Yield a connection to its database, in a transaction."""
         path = self.data_dir / "scriptservice.db"
         engine = connect_database(self.database or sqlite_url(str(path))).migrating
         try:
@@ -290,7 +298,7 @@ class Service:
         return dict(response.json())
 
     def get(self, command: str) -> dict[str, Any]:
-        """Return a command, however often the server has to be asked (it may be restarting)."""
+        """Return a command; repeat the request while the server does not answer (a restart)."""
 
         return self._get(command, {})
 
@@ -311,7 +319,7 @@ class Service:
         seen: dict[str, Any] = {}
 
         def finished() -> Any:
-            # The service tells at once, where asking again and again would cost it much.
+            # With `wait` the service answers as soon as it ends; polling would take more CPU time.
             seen.update(self._get(command, {"wait": 10}))
             return seen if seen["status"] in FINAL else None
 
@@ -342,7 +350,7 @@ class Service:
     def wait_for_output(
         self, command: str, wanted: bytes, seconds: float = PATIENCE_SECONDS
     ) -> bytes:
-        """Wait until a command's output contains something."""
+        """Wait until a command's output contains ``wanted``; return the output."""
 
         def there() -> bytes:
             found = self.bytes_of(command)
@@ -352,7 +360,7 @@ class Service:
 
 
 def _runs_as_us(flags: Sequence[str]) -> bool:
-    """Return whether scripts run as the user of the tests, or as the default has it."""
+    """Return whether scripts run as the user of the tests or as the default user."""
     if "--script-uid" in flags:
         return False  # without root the flag does nothing, and the script would run as us
     asked = [after for flag, after in itertools.pairwise(flags) if flag == "--run-as"]
@@ -361,7 +369,7 @@ def _runs_as_us(flags: Sequence[str]) -> bool:
 
 @contextlib.contextmanager
 def running_service(*flags: str, **options: Any) -> Iterator[Service]:
-    """A service for the time of a ``with``."""
+    """Run a service while the ``with`` block runs."""
     service = Service(options.pop("data_dir", None), *flags, **options)
     try:
         yield service.start()
@@ -370,7 +378,7 @@ def running_service(*flags: str, **options: Any) -> Iterator[Service]:
 
 
 def processes_with(text: str) -> list[psutil.Process]:
-    """Return living processes whose command line or environment contains a text."""
+    """Return the processes whose command line or environment contains a text, without zombies."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

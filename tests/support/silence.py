@@ -1,6 +1,7 @@
 """A proxy on loopback that falls silent: it stops forwarding and keeps its connections open.
 
-So does a firewall that forgot a connection, or a machine that lost its power: no FIN, no RST.
+A firewall that forgets a connection, or a machine that loses power, behaves like this: no FIN, no
+RST.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ NewConnections = Literal["work", "hang", "refuse"]
 
 
 class _Pair:
-    """A client's connection and, unless it hangs, the one to the service."""
+    """A client's connection and, unless it hangs, the connection to the service."""
 
     def __init__(self, client: socket.socket, server: socket.socket | None) -> None:
         self.client = client
@@ -45,12 +46,12 @@ class _Pair:
 
 
 class SilentProxy:
-    """Passes TCP on to a port of this machine until it is told to fall silent.
+    """Forwards TCP connections to a port of this machine until `fall_silent`.
 
     Attributes:
-        port: where it listens.
-        accepted: how many connections were made to it.
-        new: what becomes of new connections.
+        port: the port that it listens on.
+        accepted: how many connections it has accepted.
+        new: how it treats new connections.
     """
 
     def __init__(self, target: int) -> None:
@@ -68,7 +69,7 @@ class SilentProxy:
         return f"http://127.0.0.1:{self.port}"
 
     def fall_silent(self, new: NewConnections) -> None:
-        """Forward nothing on the connections that there are; treat new ones as is said."""
+        """Forward nothing on existing connections, and treat new ones as ``new`` says."""
         with self._lock:
             self.new = new
             for pair in self._pairs:
@@ -107,7 +108,7 @@ class SilentProxy:
 
 @contextlib.contextmanager
 def silent_proxy(target: int) -> Iterator[SilentProxy]:
-    """A proxy for the time of a ``with``."""
+    """Run a proxy while the ``with`` block runs."""
     made = SilentProxy(target)
     try:
         yield made

@@ -1,7 +1,9 @@
-"""A program: starts scripts by one way in a process of its own, and prints what came of them.
+"""A program that starts scripts in one way, in a process of its own, and prints the results.
 
-usage: spawn_cases.py WAY DIRECTORY [own]; prints a JSON object, by the name of the case. With
-``own`` it is the user of the scripts itself.
+usage: spawn_cases.py WAY DIRECTORY [own]
+
+Prints a JSON object with the result of each case by its name. With ``own`` the program runs as the
+user of the scripts.
 """
 
 import ctypes
@@ -33,7 +35,7 @@ def start(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> Spawn
 
 
 def end(spawned: Spawned) -> tuple[str, int]:
-    """Return what a script prints, and how it ends; close what is open."""
+    """Return what a script prints and how it ends; close its descriptors."""
     printed = b""
     for stream in (spawned.stdout, spawned.stderr):
         while part := os.read(stream, 65536):
@@ -45,7 +47,7 @@ def end(spawned: Spawned) -> tuple[str, int]:
 
 
 def refusal(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> tuple[str, bool]:
-    """Return why a script cannot be started, and whether it may be tried again."""
+    """Return why a script cannot be started, and whether the spawner would try again."""
     try:
         spawned = start(spawner, spec, cgroup)
     except SpawnError as error:
@@ -59,7 +61,7 @@ def open_files() -> dict[str, str]:
         try:
             found[name] = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
-            continue  # the listing's own
+            continue  # the descriptor of listdir itself
     return found
 
 
@@ -104,7 +106,7 @@ def cases(spawner: Spawner, directory: str) -> dict[str, Any]:
 
 
 def starts(spawner: Spawner) -> list[tuple[int, int]]:
-    """Return start ticks as the spawner and as /proc tells them, of starts all over a tick."""
+    """Return the start ticks that the spawner and /proc report, for starts spread over a tick."""
     pairs = []
     for number in range(300):
         spawned = start(spawner, replace(SPEC, script="exec sleep 100"))
@@ -118,7 +120,7 @@ def starts(spawner: Spawner) -> list[tuple[int, int]]:
 
 
 def become(user: ScriptUser) -> None:
-    """Be another user from here on, whose own /proc can be read."""
+    """Become another user, and stay able to read this process's /proc."""
     os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)

@@ -1,4 +1,4 @@
-"""Event streams as tests read them: a parser of its own, and connections that can be slow."""
+"""Event streams for tests: an independent parser, and connections that may read slowly."""
 
 import base64
 import contextlib
@@ -43,13 +43,13 @@ def parse_frame(frame: str) -> Event:
 
 
 def parse(data: bytes) -> list[Event]:
-    """Return the events of whole frames."""
+    """Return the events of complete frames."""
     assert data.endswith(b"\n\n") or not data
     return [parse_frame(frame) for frame in data.decode().split("\n\n") if frame]
 
 
 def assert_contiguous(events: list[Event], position: int) -> bytes:
-    """Assert that output events are one contiguous range from a position on; return its bytes."""
+    """Assert that output events form one contiguous range from a position; return its bytes."""
     offsets: dict[str, int] = {}
     parts = []
     for event in events:
@@ -72,7 +72,7 @@ def assert_contiguous(events: list[Event], position: int) -> bytes:
 
 
 def of_stream(events: list[Event], stream: str) -> bytes:
-    """Return the bytes of one stream."""
+    """Return the bytes that events carry of one stream."""
     return b"".join(
         event.bytes for event in events if event.name == "output" and event.data["stream"] == stream
     )
@@ -80,7 +80,7 @@ def of_stream(events: list[Event], stream: str) -> bytes:
 
 @dataclass
 class EventStream:
-    """One connection to an event stream, read no faster than it is asked to."""
+    """One connection to an event stream; it is read only when a method asks for an event."""
 
     socket: socket.socket
     status: int
@@ -121,14 +121,14 @@ class EventStream:
         return parse_frame(frame.decode())
 
     def until(self, name: str) -> Event:
-        """Return the next event of a name."""
+        """Return the next event with a name."""
         while (event := self.next()) is not None:
             if event.name == name:
                 return event
         raise AssertionError(f"the stream ended without {name}")
 
     def all(self) -> list[Event]:
-        """Return all that is left of it."""
+        """Return all events until the end of the stream."""
         found = []
         while (event := self.next()) is not None:
             found.append(event)
@@ -149,13 +149,13 @@ def event_stream(
     """Connect to a command's event stream.
 
     Args:
-        service: whose.
-        command: its id.
+        service: the service.
+        command: the command id.
         last: the header Last-Event-ID.
-        query: with its question mark.
+        query: the query string with its question mark.
         method: GET or HEAD.
-        receive_bytes: size of the receive buffer, for a reader that is to be slow.
-        seconds: silence after which reading fails.
+        receive_bytes: size of the receive buffer, for a reader that has to be slow.
+        seconds: reading fails after this long without data.
     """
     with contextlib.closing(socket.socket()) as connection:
         if receive_bytes is not None:
@@ -181,7 +181,7 @@ def event_stream(
 
 
 def events_of(service: Service, command: str, *, last: int | None = None) -> list[Event]:
-    """Return all events of a command to its end, but for the retry line and comments."""
+    """Return all events of a command until its end, without the retry line and comments."""
     with event_stream(service, command, last=None if last is None else str(last)) as stream:
         assert stream.status == 200
         found = stream.all()

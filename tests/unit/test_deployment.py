@@ -19,7 +19,7 @@ from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
 from support.service import PATIENCE_SECONDS
 from tools.image.compose import ComposeService, read_compose
 from tools.image.dockerfile import Stage, parse
-from tools.image.ignored import Ignored
+from tools.image.dockerignore import DockerIgnore
 
 CHECKOUT = Path(__file__).parents[2]
 FILES = ("Dockerfile", "docker-compose.yml", ".dockerignore", "packaging/scriptservice.service")
@@ -89,7 +89,7 @@ def test_the_base_is_a_python_that_the_package_allows(stages: list[Stage]) -> No
 
 
 def test_what_is_copied_is_there_and_let_through(stages: list[Stage]) -> None:
-    rules = Ignored(CHECKOUT / ".dockerignore").rules
+    rules = DockerIgnore(CHECKOUT / ".dockerignore").rules
     assert rules[0] == ("*", True)
     let_through = {rule for rule, leaves_out in rules if not leaves_out}
     names = {stage.name for stage in stages}
@@ -105,7 +105,7 @@ def test_what_is_copied_is_there_and_let_through(stages: list[Stage]) -> None:
 
 
 def test_what_is_made_here_stays_here() -> None:
-    ignored = Ignored(CHECKOUT / ".dockerignore")
+    ignored = DockerIgnore(CHECKOUT / ".dockerignore")
     for path in (
         "tools/image/build.py",
         "scripts/check",
