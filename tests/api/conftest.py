@@ -1,4 +1,4 @@
-"""This suite runs on each kind of database."""
+"""This suite runs on both kinds of database."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from support.upgrades import Installation
 
 @pytest.fixture
 def installation() -> Iterator[Installation]:
-    """A copy of the code, for a service with other constants."""
+    """A copy of the code in which a test may change constants."""
     made = Installation()
     yield made
     made.remove()
@@ -17,5 +17,5 @@ def installation() -> Iterator[Installation]:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def database_kind(request: pytest.FixtureRequest) -> str:
-    """What services store in."""
+    """The kind of database of the services."""
     return str(request.param)

@@ -1,4 +1,4 @@
-"""Who is let in, which paths and methods there are, and what the answers look like if not."""
+"""Tokens, paths and methods: what is allowed, and how other requests are refused."""
 
 import os
 import stat
@@ -36,7 +36,7 @@ NOT_BUILT = [
     f"/v1/commands/{UNKNOWN}/stdin",
     f"/v1/commands/{UNKNOWN}/attach",
 ]
-NO_PATHS = [
+UNKNOWN_PATHS = [
     "/v1",
     "/v1/",
     "/v2/commands",
@@ -51,8 +51,8 @@ NO_PATHS = [
     "/commands/x/y",
     "/index.html",
 ]
-OPEN_NOTHING = ("/assets/", "/commands/")
-"""Below these there is nothing to be kept from anyone."""
+OPEN_PREFIXES = ("/assets/", "/commands/")
+"""Paths below these need no token, since nothing there is secret."""
 
 
 @pytest.fixture
@@ -82,28 +82,30 @@ def wrong_headers(service: Service) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(
     "path",
-    [*CLOSED, *NOT_BUILT, *(path for path in NO_PATHS if not path.startswith(OPEN_NOTHING))],
+    [*CLOSED, *NOT_BUILT, *(path for path in UNKNOWN_PATHS if not path.startswith(OPEN_PREFIXES))],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT"])
-def test_nobody_is_let_in_without_a_token(anonymous: httpx.Client, method: str, path: str) -> None:
+def test_requests_without_a_token_are_refused(
+    anonymous: httpx.Client, method: str, path: str
+) -> None:
     response = anonymous.request(method, path)
     problem = assert_problem(response, "unauthenticated")
     assert response.headers["www-authenticate"].startswith("Bearer")
     assert "Authorization: Bearer" in problem["detail"]
 
 
-def test_a_wrong_token_is_as_good_as_none(service: Service, anonymous: httpx.Client) -> None:
+def test_a_wrong_token_is_refused(service: Service, anonymous: httpx.Client) -> None:
     for headers in wrong_headers(service):
         for path in ("/v1/commands", f"/v1/commands/{UNKNOWN}", "/v1/nothing"):
             assert_problem(anonymous.get(path, headers=headers), "unauthenticated")
 
 
-def test_two_tokens_are_none(service: Service, anonymous: httpx.Client) -> None:
+def test_two_authorization_headers_are_refused(service: Service, anonymous: httpx.Client) -> None:
     headers = [("Authorization", f"Bearer {service.token}")] * 2
     assert_problem(anonymous.get("/v1/commands", headers=headers), "unauthenticated")
 
 
-def test_a_token_in_the_query_is_none(service: Service, anonymous: httpx.Client) -> None:
+def test_a_token_in_the_query_is_ignored(service: Service, anonymous: httpx.Client) -> None:
     response = anonymous.get("/v1/commands", params={"token": service.token})
     assert_problem(response, "unauthenticated")
 
@@ -140,7 +142,7 @@ def test_the_token_is_printed_once_and_kept_for_its_owner(service: Service) -> N
 
 @pytest.mark.parametrize("path", ALL)
 @pytest.mark.parametrize("method", METHODS)
-def test_other_methods_are_refused_with_those_that_work(
+def test_other_methods_are_refused_and_the_allowed_ones_named(
     service: Service, path: str, method: str
 ) -> None:
     allowed = ALL[path]
@@ -156,8 +158,8 @@ def test_other_methods_are_refused_with_those_that_work(
         assert_problem(response, "method-not-allowed")
 
 
-@pytest.mark.parametrize("path", [*NOT_BUILT, *NO_PATHS])
-def test_what_is_not_there_is_not_found(service: Service, path: str) -> None:
+@pytest.mark.parametrize("path", [*NOT_BUILT, *UNKNOWN_PATHS])
+def test_unknown_paths_are_not_found(service: Service, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):
         assert_problem(service.client.request(method, service.url + path), "not-found")
 
@@ -175,7 +177,7 @@ def test_a_slash_at_the_end_is_another_path(service: Service, path: str) -> None
      "..%2F..%2Fetc", "a" * 5000, "%FF"],
     ids=lambda name: name[:20],
 )  # fmt: skip
-def test_an_id_that_is_none_is_not_found(service: Service, name: str) -> None:
+def test_an_invalid_id_is_not_found(service: Service, name: str) -> None:
     for method, path in (
         ("GET", ""), ("DELETE", ""), ("POST", "/stop"), ("POST", "/rerun"), ("GET", "/output"),
     ):  # fmt: skip
@@ -185,7 +187,7 @@ def test_an_id_that_is_none_is_not_found(service: Service, name: str) -> None:
         assert len(response.text) < 11_000
 
 
-def test_an_id_nobody_has_is_not_found(service: Service) -> None:
+def test_an_unknown_id_is_not_found(service: Service) -> None:
     problem = assert_problem(service.client.get(f"/v1/commands/{UNKNOWN}"), "not-found")
     assert UNKNOWN in problem["detail"]
 
@@ -222,7 +224,7 @@ def test_head_is_get_without_the_body(service: Service, path: str) -> None:
     assert head.headers["content-length"] == str(len(got.content))
 
 
-def test_head_of_what_is_not_there(service: Service) -> None:
+def test_head_of_an_unknown_path_is_not_found(service: Service) -> None:
     for path in (f"/v1/commands/{UNKNOWN}", "/nothing"):
         head = service.client.head(path)
         assert (head.status_code, head.content) == (404, b"")

@@ -1,4 +1,4 @@
-"""``scriptservice serve`` and ``version``: settings, and one clear line for what cannot be."""
+"""``scriptservice serve`` and ``version``: settings, and one clear line for each error."""
 
 import os
 import re
@@ -39,18 +39,18 @@ def run(*words: str, environment: dict[str, str] | None = None) -> subprocess.Co
     )
 
 
-def _tells_of_the_machine(line: str) -> bool:
+def _is_about_the_machine(line: str) -> bool:
     return line.split()[1:2] in (["info"], ["warning"])
 
 
 def refusal(*flags: str, environment: dict[str, str] | None = None) -> str:
-    """Return the one line with which ``serve`` says that it cannot start."""
+    """Return the one line in which ``serve`` says why it cannot start."""
     port = () if "--port" in flags else ("--port", "0")
     ended = run("serve", *port, *flags, environment=environment)
     assert ended.returncode not in (0, None)
     assert ended.stdout == ""
-    # What is no error tells of the machine: no root, no launcher, no cgroups.
-    lines = [line for line in ended.stderr.splitlines() if not _tells_of_the_machine(line)]
+    # Other lines are about the machine: no root, no launcher, no cgroups.
+    lines = [line for line in ended.stderr.splitlines() if not _is_about_the_machine(line)]
     assert len(lines) == 1, ended.stderr
     assert "Traceback" not in ended.stderr
     return lines[0]
@@ -58,7 +58,7 @@ def refusal(*flags: str, environment: dict[str, str] | None = None) -> str:
 
 @pytest.fixture
 def stopped(make_service: MakeService) -> tuple[Service, str]:
-    """A service that was shut down, and the id of what it keeps."""
+    """A service that was shut down, and the id of its finished command."""
     service = make_service().start()
     command = service.run("echo kept")
     assert service.stop() == 0
@@ -79,7 +79,7 @@ def assert_kept(service: Service, command: str) -> None:
     assert service.bytes_of(command) == b"kept\n"
 
 
-# What cannot be
+# Errors
 
 
 def test_a_port_that_is_taken(directory: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_data_directory_that_another_instance_uses(service: Service) -> None:
 
 @ON_SQLITE
 def test_a_database_that_cannot_be_used_is_left_as_it_is(stopped: tuple[Service, str]) -> None:
-    """Neither that of a newer release nor what is none; and the next start shows no token."""
+    """Neither a newer schema nor a broken file is changed; the next start shows no new token."""
     service, command = stopped
     token = service.token
     path = service.data_dir / "scriptservice.db"
@@ -157,11 +157,13 @@ def test_a_database_that_cannot_be_used_is_left_as_it_is(stopped: tuple[Service,
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_bad_setting_is_one_clear_line(directory: Path, flags: list[str], line: str) -> None:
+def test_a_bad_setting_is_reported_in_one_line(
+    directory: Path, flags: list[str], line: str
+) -> None:
     assert line in refusal("--data-dir", str(directory / "data"), *flags)
 
 
-# What can be
+# Settings
 
 
 def test_version() -> None:
@@ -171,8 +173,8 @@ def test_version() -> None:
 
 
 @pytest.fixture(scope="module")
-def told() -> Iterator[Service]:
-    """A service that is told much, in every way there is."""
+def configured() -> Iterator[Service]:
+    """A service with settings from flags, the environment and a file."""
     directory = new_directory()
     file = directory / "settings.toml"
     file.write_text(
@@ -195,8 +197,8 @@ def told() -> Iterator[Service]:
     shutil.rmtree(directory)
 
 
-def test_settings_come_from_flags_environment_and_file_in_that_order(told: Service) -> None:
-    service = told
+def test_settings_come_from_flags_environment_and_file_in_that_order(configured: Service) -> None:
+    service = configured
     (host,) = service.client.get("/v1/hosts").json()["items"]
     assert (host["name"], host["capacity"]) == ("of-the-environment", 3)
     assert service.client.get("/readyz").json()["tree_kill"] == "walk"
@@ -209,10 +211,10 @@ def test_new_privileges_are_refused_by_default(service: Service) -> None:
     assert service.bytes_of(command["id"]) == b"NoNewPrivs:\t1\n"
 
 
-def test_the_database_can_be_elsewhere(told: Service) -> None:
-    assert told.run("true")["status"] == "succeeded"
-    assert Path(make_url(told.database or "").database or "").exists()
-    assert not (told.data_dir / "scriptservice.db").exists()
+def test_the_database_can_be_elsewhere(configured: Service) -> None:
+    assert configured.run("true")["status"] == "succeeded"
+    assert Path(make_url(configured.database or "").database or "").exists()
+    assert not (configured.data_dir / "scriptservice.db").exists()
 
 
 def test_it_prints_where_it_listens_on_a_free_port(directory: Path) -> None:
@@ -237,13 +239,13 @@ def test_it_prints_where_it_listens_on_a_free_port(directory: Path) -> None:
 
 
 @MAINLY_ON_SQLITE
-def test_scripts_run_as_who_is_asked_for(make_service: MakeService) -> None:
+def test_scripts_run_as_the_user_of_run_as(make_service: MakeService) -> None:
     asked = "daemon" if os.geteuid() == 0 else str(os.geteuid())
     service = make_service("--run-as", asked).start()
     command = service.run("id -un || id -u")
     assert asked in service.bytes_of(command["id"]).decode() or os.geteuid() != 0
 
 
-def test_root_runs_scripts_as_root_only_if_told(told: Service) -> None:
-    command = told.run("id -u")
-    assert told.bytes_of(command["id"]).strip() == str(os.geteuid()).encode()
+def test_root_runs_scripts_as_root_only_if_configured(configured: Service) -> None:
+    command = configured.run("id -u")
+    assert configured.bytes_of(command["id"]).strip() == str(os.geteuid()).encode()

@@ -1,4 +1,4 @@
-"""A command's event stream: what comes, in which order, and how it goes on after a break."""
+"""A command's event stream: its events, their order, and how it resumes after a break."""
 
 import json
 import os
@@ -33,7 +33,7 @@ MIXED_BYTES = b"".join(printed for _, printed in MIXED)
 
 
 def print_mixed(service: Service, then: str = "true") -> str:
-    """Let a script print text and binary on both streams, one after the other; return its id."""
+    """Let a script print text and binary data to both streams in turn; return the command id."""
     gates = [Gate(service) for _ in MIXED]
     steps = [f"{gate.wait}; {statement}" for gate, (statement, _) in zip(gates, MIXED, strict=True)]
     command = str(service.submit("\n".join([*steps, then]))["id"])
@@ -48,7 +48,7 @@ def print_mixed(service: Service, then: str = "true") -> str:
 
 @pytest.fixture(scope="module")
 def mixed(service: Service) -> str:
-    """A finished command with a small output of text and binary on both streams."""
+    """A finished command with a little text and binary output on both streams."""
     command = print_mixed(service)
     service.wait(command)
     return command
@@ -58,7 +58,7 @@ def names(events: list[Event]) -> list[str]:
     return [event.name for event in events]
 
 
-# What comes
+# Events
 
 
 def test_headers_and_the_retry_line(service: Service, mixed: str) -> None:
@@ -86,7 +86,7 @@ def test_status_first_then_output_then_the_end_and_it_closes(service: Service, m
     assert events[0].data == events[-1].data == wanted
 
 
-def test_each_change_of_status_is_told_while_it_happens(service: Service) -> None:
+def test_each_status_change_is_sent_when_it_happens(service: Service) -> None:
     command = service.submit("trap '' TERM; echo up; while :; do sleep 0.02; done")
     with event_stream(service, command["id"]) as stream:
         seen = [stream.until("status").data["status"]]
@@ -123,7 +123,7 @@ def test_a_queued_command_waits(make_service: Any) -> None:
 
 
 def test_output_comes_within_a_moment(service: Service) -> None:
-    """The best of several counts: the machine may hold any of them up."""
+    """The fastest of several counts, since the machine may delay any of them."""
     gates = [Gate(service) for _ in range(5)]
     steps = [f"{gate.wait}; echo now" for gate in gates]
     command = service.submit("\n".join([*steps, "sleep 3600"]))
@@ -146,7 +146,7 @@ def _seconds(text: str) -> float:
 
 @MAINLY_ON_SQLITE
 def test_a_comment_every_fifteen_seconds(make_service: Any, installation: Installation) -> None:
-    """Here each half second."""
+    """In this test every half second."""
     assert COMMENT_SECONDS == 15
     installation.change(
         "server/output/event_stream.py", "COMMENT_SECONDS = 15.0", "COMMENT_SECONDS = 0.5"
@@ -166,7 +166,7 @@ def test_a_comment_every_fifteen_seconds(make_service: Any, installation: Instal
 
 def test_a_character_in_two_prints_close_together_is_whole(service: Service) -> None:
     script = r"printf 'a\342\202'; sleep 0.01; printf '\254b'"
-    # How close they are is the machine's to say: on a slow one, now and then.
+    # On a slow machine the two prints are close together only sometimes.
     for _ in range(30):
         events = events_of(service, service.submit(script)["id"])
         assert assert_contiguous(events, 0).decode() == "a€b"
@@ -175,7 +175,7 @@ def test_a_character_in_two_prints_close_together_is_whole(service: Service) -> 
     pytest.fail(f"never whole: {events}")
 
 
-def test_a_character_in_two_prints_far_apart_is_told_in_pieces(service: Service) -> None:
+def test_a_character_in_two_prints_far_apart_is_sent_in_pieces(service: Service) -> None:
     gate = Gate(service)
     command = service.submit(rf"printf 'a\342\202'; {gate.wait}; printf '\254b'")
     with event_stream(service, command["id"]) as stream:
@@ -198,14 +198,14 @@ def test_the_beginning_of_a_character_is_not_held_for_long(service: Service) -> 
             before.append(event.name)
         assert event is not None
         assert event.bytes == b"\xe2\x82"
-        assert ":" not in before  # which would have come after a while, whatever there is
+        assert ":" not in before  # a comment would mean that it was held for long
     stop(service, command["id"])
 
 
-# Going on
+# Resuming
 
 
-def test_from_every_position_it_is_exactly_the_rest(service: Service, mixed: str) -> None:
+def test_a_stream_from_any_position_is_exactly_the_rest(service: Service, mixed: str) -> None:
     for position in range(len(MIXED_BYTES) + 1):
         events = events_of(service, mixed, last=position)
         assert (events[0].name, events[0].id) == ("status", position)
@@ -215,7 +215,7 @@ def test_from_every_position_it_is_exactly_the_rest(service: Service, mixed: str
 
 
 @MAINLY_ON_SQLITE
-def test_from_every_position_while_it_runs_and_after_a_kill(service: Service) -> None:
+def test_a_stream_from_any_position_while_running_and_after_a_kill(service: Service) -> None:
     command = print_mixed(service, then="sleep 3600")
     streams = []
     for position in range(len(MIXED_BYTES) + 1):
@@ -237,15 +237,15 @@ def test_from_every_position_while_it_runs_and_after_a_kill(service: Service) ->
         assert assert_contiguous(events, position) == MIXED_BYTES[position:]
 
 
-def test_the_id_of_any_event_is_where_to_go_on(service: Service, mixed: str) -> None:
+def test_a_stream_resumes_after_any_event(service: Service, mixed: str) -> None:
     events = events_of(service, mixed)
     for number, event in enumerate(events):
         rest = events_of(service, mixed, last=event.id)
-        told = assert_contiguous(events[: number + 1], 0)
-        assert told + assert_contiguous(rest, len(told)) == MIXED_BYTES
+        before = assert_contiguous(events[: number + 1], 0)
+        assert before + assert_contiguous(rest, len(before)) == MIXED_BYTES
 
 
-def test_last_event_id_beats_after(service: Service, mixed: str) -> None:
+def test_last_event_id_overrides_after(service: Service, mixed: str) -> None:
     with event_stream(service, mixed, query="?after=2") as stream:
         assert assert_contiguous(stream.all(), 2) == MIXED_BYTES[2:]
     for query in ("?after=2", "?after=9999999"):
@@ -257,7 +257,7 @@ def test_last_event_id_beats_after(service: Service, mixed: str) -> None:
 @pytest.mark.parametrize(
     "last", ["", "x", "-1", "+1", "1.0", "0x1", "1 1", "²", "9" * 19, "9" * 500, "13"]
 )
-def test_a_last_event_id_that_is_no_position(service: Service, mixed: str, last: str) -> None:
+def test_an_invalid_last_event_id_is_refused(service: Service, mixed: str, last: str) -> None:
     answer = service.client.get(
         f"/v1/commands/{mixed}/events", headers={"Last-Event-ID": last.encode("utf-8")}
     )
@@ -265,12 +265,12 @@ def test_a_last_event_id_that_is_no_position(service: Service, mixed: str, last:
 
 
 @pytest.mark.parametrize("after", ["", "x", "-1", "1.5", "13", "9" * 19, "9" * 500])
-def test_an_after_that_is_no_position(service: Service, mixed: str, after: str) -> None:
+def test_an_invalid_after_is_refused(service: Service, mixed: str, after: str) -> None:
     url = f"/v1/commands/{mixed}/events"
     assert_invalid(service.client.get(url, params={"after": after}), "after")
 
 
-def test_other_parameters(service: Service, mixed: str) -> None:
+def test_unknown_and_repeated_parameters_are_refused(service: Service, mixed: str) -> None:
     url = f"/v1/commands/{mixed}/events"
     assert_invalid(service.client.get(url, params={"colour": "red"}), "colour")
     assert_invalid(service.client.get(f"{url}?after=1&after=1"), "after")
@@ -327,7 +327,7 @@ def test_a_slow_reader_costs_no_memory(service: Service) -> None:
 
 
 @MAINLY_ON_SQLITE
-def test_deleted_while_a_slow_reader_reads_ends(service: Service) -> None:
+def test_a_deletion_ends_the_stream_of_a_slow_reader(service: Service) -> None:
     command = service.run(BIG)
     with event_stream(service, command["id"], receive_bytes=4096) as stream:
         stream.until("output")
@@ -340,9 +340,9 @@ def test_deleted_while_a_slow_reader_reads_ends(service: Service) -> None:
 
 @MAINLY_ON_SQLITE
 def test_streams_end_soon_at_a_shutdown(make_service: Any, installation: Installation) -> None:
-    """By themselves: here nobody would break them off within an hour."""
+    """The streams end by themselves: in this test nothing would cut them within an hour."""
     installation.change("server/server_process.py", "GRACE_SECONDS = 3\n", "GRACE_SECONDS = 3600\n")
-    never_given_up(installation)
+    let_the_keeper_wait_an_hour(installation)
     service = make_service("--max-running", "1", python=installation.python).start()
     running = service.submit("echo up; exec sleep 3600")
     service.wait_for_output(running["id"], b"up\n")
@@ -365,16 +365,16 @@ def test_streams_end_soon_at_a_shutdown(make_service: Any, installation: Install
     assert events_of(service, queued["id"])[-1].data["status"] == "succeeded"
 
 
-def never_given_up(installation: Installation) -> None:
-    """Let the keeper wait for an hour until it ends a server that does not finish."""
+def let_the_keeper_wait_an_hour(installation: Installation) -> None:
+    """Let the keeper wait an hour before it kills a server that does not finish."""
     installation.change("keeper/keeper.py", "FINISH_SECONDS = 15.0", "FINISH_SECONDS = 3600.0")
 
 
 @MAINLY_ON_SQLITE
-def test_a_slow_reader_does_not_hold_a_shutdown_up(
+def test_a_slow_reader_does_not_delay_a_shutdown(
     make_service: Any, installation: Installation
 ) -> None:
-    never_given_up(installation)
+    let_the_keeper_wait_an_hour(installation)
     service = make_service(python=installation.python).start()
     command = service.run(BIG)
     with event_stream(service, command["id"], receive_bytes=4096) as stream:
@@ -382,21 +382,21 @@ def test_a_slow_reader_does_not_hold_a_shutdown_up(
         assert service.stop() == 0
 
 
-def test_nobody_is_left_waiting_when_many_follow(service: Service) -> None:
-    """Followers share reads: one that began before the news must not be taken for the news."""
+def test_no_follower_misses_output_when_many_follow(service: Service) -> None:
+    """Followers share reads; a read that began before new output must not count as reading it."""
     command = service.submit("for i in {1..300}; do echo $i; sleep 0.005; done")
     wanted = b"".join(b"%d\n" % number for number in range(1, 301))
-    with _many(service, command["id"], 60) as streams:
+    with _ManyStreams(service, command["id"], 60) as streams:
         service.wait(command["id"])
         for stream in streams:
             events = stream.all()
             assert assert_contiguous(events, 0) == wanted
             assert stream.complete
-            # One that missed the news would be woken 15 s later, and say so.
+            # A follower that missed output would wake up 15 s later and send a comment.
             assert ":" not in names(events)
 
 
-class _many:  # noqa: N801 - reads as a function
+class _ManyStreams:
     def __init__(self, service: Service, command: str, count: int) -> None:
         self._made = [event_stream(service, command) for _ in range(count)]
 
@@ -409,7 +409,7 @@ class _many:  # noqa: N801 - reads as a function
 
 
 @MAINLY_ON_SQLITE
-def test_a_server_kill_cuts_the_stream_and_it_goes_on(service: Service) -> None:
+def test_a_stream_resumes_after_a_server_kill(service: Service) -> None:
     gate = Gate(service)
     command = service.submit(f"for i in {{1..2000}}; do echo line $i; done; {gate.wait}")
     wanted = b"".join(b"line %d\n" % number for number in range(1, 2001))

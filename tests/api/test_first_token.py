@@ -1,4 +1,4 @@
-"""A token that is given to the very first start, instead of a random one."""
+"""An operator may give the first token to the very first start, instead of a random one."""
 
 import contextlib
 import shutil
@@ -22,16 +22,16 @@ def answer(service: Service, token: str) -> int:
 
 
 @MAINLY_ON_SQLITE
-def test_a_given_token_opens_at_the_first_start_unseen_and_no_other_later(
+def test_a_given_token_works_from_the_first_start_and_is_never_shown(
     make_service: Callable[..., Service],
 ) -> None:
     service = make_service(environment={"SCRIPTSERVICE_TOKEN": TOKEN}).start()
     assert answer(service, TOKEN) == 200
     assert answer(service, "x" * 20) == 401
-    # The command line finds it where it finds a random one.
+    # The command line finds it in the same file as a random one.
     assert service.token == TOKEN
     assert stat.S_IMODE((service.data_dir / "token").stat().st_mode) == 0o600
-    assert_nobody_sees_it(service)
+    assert_token_is_hidden(service)
     service.stop()
     service.environment = {"SCRIPTSERVICE_TOKEN": OTHER}
     service.start()
@@ -43,8 +43,8 @@ def test_a_given_token_opens_at_the_first_start_unseen_and_no_other_later(
     assert OTHER not in service.output()
 
 
-def assert_nobody_sees_it(service: Service) -> None:
-    """Assert that the token is in nobody's environment nor on a command line."""
+def assert_token_is_hidden(service: Service) -> None:
+    """Assert that the token is in no environment and on no command line."""
     assert service.process is not None
     for pid in (service.process.pid, service.server_pid):
         for name in ("environ", "cmdline"):

@@ -1,4 +1,4 @@
-"""Following output while it is written, to its end or to where it is cut."""
+"""Following output while it is written, until it ends or is cut."""
 
 import json
 import socket
@@ -38,7 +38,7 @@ def follow(service: Service, command: dict[str, Any], **query: Any) -> Iterator[
 
 
 class Reader:
-    """Reads a streamed answer piece by piece, as far as it is asked to."""
+    """Reads a streamed answer piece by piece."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._parts = response.iter_raw()
@@ -78,7 +78,7 @@ def test_every_byte_in_order_whatever_the_pace(service: Service) -> None:
     assert service.wait(command["id"])["status"] == "succeeded"
 
 
-def test_the_end_comes_with_the_commands_end(service: Service) -> None:
+def test_a_follow_ends_when_the_command_ends(service: Service) -> None:
     gate = Gate(service)
     command = service.submit(f"({gate.wait}) & echo now", leftover_seconds=3600)
     with follow(service, command) as response:
@@ -101,7 +101,7 @@ def test_one_stream_from_an_offset(service: Service) -> None:
         assert reader.remaining() == b"45\n67890\n"
 
 
-def test_an_offset_beyond_what_is_there_is_waited_for(service: Service) -> None:
+def test_a_follow_waits_for_an_offset_beyond_the_output(service: Service) -> None:
     gate = Gate(service)
     command = service.submit(f"echo 12345; {gate.wait}; echo 67890")
     with follow(service, command, offset=8) as response:
@@ -118,7 +118,9 @@ def test_an_offset_that_is_never_reached_ends_with_the_command(service: Service)
 
 
 @pytest.mark.parametrize(("tail", "first"), [("2l", b"b\nc\n"), ("3", b"\nc\n"), ("0", b"")])
-def test_with_tail_those_first_then_what_comes(service: Service, tail: str, first: bytes) -> None:
+def test_tail_sends_the_last_lines_first_and_then_follows(
+    service: Service, tail: str, first: bytes
+) -> None:
     gate = Gate(service)
     command = service.submit(f"printf 'a\\nb\\nc\\n'; {gate.wait}; echo d")
     service.wait_for_output(command["id"], b"c\n")
@@ -131,7 +133,7 @@ def test_with_tail_those_first_then_what_comes(service: Service, tail: str, firs
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7])
-def test_with_a_limit_it_ends_after_so_many_bytes(service: Service, limit: int) -> None:
+def test_a_follow_with_a_limit_ends_after_that_many_bytes(service: Service, limit: int) -> None:
     command = service.submit("echo 12345; sleep 0.05; echo 67890; sleep 3600")
     with follow(service, command, limit=limit) as response:
         assert b"".join(response.iter_raw()) == b"12345\n67890\n"[:limit]
@@ -172,19 +174,22 @@ def test_many_follow_the_same_command(service: Service) -> None:
     assert got == [wanted] * 10
 
 
-# Cut short: no client may take what it got for all there is
+# Cut short: a client must be able to tell that the output is incomplete
 
 
 @contextmanager
 def raw_follow(
     service: Service, command: dict[str, Any], receive_bytes: int | None = None
 ) -> Iterator[Callable[[bytes], bytes]]:
-    """Follow over a bare socket; what is given reads on until something has come, or the end.
+    """Follow a command on a bare socket.
 
     Args:
-        service: whose.
-        command: is followed.
-        receive_bytes: how much the kernel takes for the socket before it is read; None: its own.
+        service: the service.
+        command: the command to follow.
+        receive_bytes: size of the socket's receive buffer; None for the kernel's default.
+
+    Yields:
+        A function that reads until it has received some bytes, or the end, and returns everything.
     """
     request = (
         f"GET /v1/commands/{command['id']}/output?follow=true HTTP/1.1\r\n"
@@ -209,7 +214,7 @@ def raw_follow(
         yield read_until
 
 
-def test_an_end_that_is_none_of_ours_is_told_by_the_last_chunk(service: Service) -> None:
+def test_the_last_chunk_marks_a_complete_output(service: Service) -> None:
     gate = Gate(service)
     command = service.submit(f"echo begun; {gate.wait}")
     with raw_follow(service, command) as read_until:
@@ -220,7 +225,7 @@ def test_an_end_that_is_none_of_ours_is_told_by_the_last_chunk(service: Service)
 
 @MAINLY_ON_SQLITE
 def test_a_shutdown_cuts_a_follow_or_lets_it_see_the_end(make_service: Any) -> None:
-    """With its command ended by the shutdown, a follow is whole; nothing may be between."""
+    """If the shutdown ends the command, a follow of it must be complete."""
     service = make_service().start()
     command = service.submit("echo begun; exec sleep 3600")
     service.wait_for_output(command["id"], b"begun")
@@ -231,7 +236,7 @@ def test_a_shutdown_cuts_a_follow_or_lets_it_see_the_end(make_service: Any) -> N
 
 
 @MAINLY_ON_SQLITE
-def test_a_shutdown_cuts_the_follow_of_what_stays_queued(make_service: Any) -> None:
+def test_a_shutdown_cuts_the_follow_of_a_queued_command(make_service: Any) -> None:
     service = make_service("--max-running", "1").start()
     first = service.submit("exec sleep 3600")
     service.wait_for(first["id"], "running")
@@ -243,7 +248,7 @@ def test_a_shutdown_cuts_the_follow_of_what_stays_queued(make_service: Any) -> N
         assert b"200 OK" in read_until(b"\r\n\r\n")
         assert service.stop() == 0
         got = read_until(LAST_CHUNK)
-        # A client sees it as an error.
+        # A client gets an error.
         with pytest.raises(httpx.RemoteProtocolError):
             response.read()
     assert b"transfer-encoding: chunked" in got.lower()
@@ -252,7 +257,7 @@ def test_a_shutdown_cuts_the_follow_of_what_stays_queued(make_service: Any) -> N
 
 @MAINLY_ON_SQLITE
 def test_a_deletion_cuts_a_slow_reader(service: Service) -> None:
-    """Its window is full, so most of the output is still to be sent when it is deleted."""
+    """The reader's window is full, so most of the output is unsent when the command is deleted."""
     command = service.run("head -c 20000000 /dev/zero")
     url = f"/v1/commands/{command['id']}"
     with follow(service, command) as response:
@@ -266,8 +271,8 @@ def test_a_deletion_cuts_a_slow_reader(service: Service) -> None:
 
 
 @MAINLY_ON_SQLITE
-def test_a_follow_of_what_is_deleted_is_cut_without_the_last_chunk(service: Service) -> None:
-    """It waits in its own process for a slow client while the command ends and is deleted."""
+def test_a_deletion_cuts_a_follow_without_the_last_chunk(service: Service) -> None:
+    """The server waits for a slow client while the command ends and is deleted."""
     command = service.submit("head -c 20000000 /dev/zero")
     with raw_follow(service, command) as read_until:
         read_until(b"\r\n\r\n")
@@ -280,8 +285,8 @@ def test_a_follow_of_what_is_deleted_is_cut_without_the_last_chunk(service: Serv
     assert json.loads(service.client.get("/healthz").text) == {"status": "ok"}
 
 
-def test_a_deletion_cuts_a_slow_reader_of_what_another_has_just_read(service: Service) -> None:
-    """All of it is in the server's memory then, and none of it is given any more."""
+def test_a_deletion_cuts_a_slow_reader_of_cached_output(service: Service) -> None:
+    """All output is in the server's cache, but none of it may be sent after the deletion."""
     size = 7_500_000
     gate = Gate(service)
     command = service.submit(f"{gate.wait}; head -c {size} /dev/zero")

@@ -1,4 +1,4 @@
-"""Hosts, health and readiness, and the contract as OpenAPI and as a page."""
+"""Hosts, health and readiness, and the API documentation as OpenAPI and as a page."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_health(service: Service) -> None:
     assert response.headers["content-type"] == "application/json"
 
 
-def test_readiness_tells_of_the_tree_kill_and_of_what_is_degraded(service: Service) -> None:
+def test_readiness_reports_tree_kill_and_degraded_parts(service: Service) -> None:
     response = service.client.get("/readyz")
     assert response.status_code == 200
     answer = response.json()

@@ -47,7 +47,7 @@ def assert_mismatch(answer: httpx.Response) -> None:
     assert_problem(answer, "idempotency-mismatch")
 
 
-def test_the_same_again_is_the_same_command_as_it_is_now(service: Service) -> None:
+def test_a_repeated_request_returns_the_command_in_its_current_state(service: Service) -> None:
     key, script = new_key(), "sleep 0.2; echo once; exit 3"
     first = submit(service, key, script)
     assert first.status_code == 201
@@ -59,12 +59,12 @@ def test_the_same_again_is_the_same_command_as_it_is_now(service: Service) -> No
     assert service.bytes_of(ended["id"]) == b"once\n"
 
 
-def test_without_a_key_each_is_another(service: Service) -> None:
+def test_without_a_key_each_request_is_another_command(service: Service) -> None:
     assert service.submit("true")["id"] != service.submit("true")["id"]
     assert submit(service, new_key()).json()["id"] != submit(service, new_key()).json()["id"]
 
 
-def test_wait_does_not_count(service: Service) -> None:
+def test_wait_is_not_compared(service: Service) -> None:
     gate = Gate(service)
     key, script = new_key(), f"{gate.wait}; exit 5"
     first = submit(service, key, script, "?wait=0")
@@ -79,7 +79,7 @@ def test_wait_does_not_count(service: Service) -> None:
     assert_replayed(submit_raw(service, raw, b"true", query="?name=n"), one)
 
 
-def test_whatever_else_is_said_otherwise_is_a_mismatch(service: Service) -> None:
+def test_any_other_difference_is_a_mismatch(service: Service) -> None:
     key = new_key()
     first = submit(service, key, "echo 1")
     before = count(service)
@@ -92,7 +92,7 @@ def test_whatever_else_is_said_otherwise_is_a_mismatch(service: Service) -> None
     assert_replayed(submit(service, key, "echo 1"), first)
 
 
-def test_query_and_content_type_count(service: Service) -> None:
+def test_query_and_content_type_are_compared(service: Service) -> None:
     key = new_key()
     first = submit_raw(service, key, b"true", query="?name=a&label=x=1&label=y=2")
     assert first.status_code == 201
@@ -113,7 +113,7 @@ def test_rerun_has_keys_too(service: Service) -> None:
     assert first.json()["rerun_of"] == one
 
 
-def test_twenty_at_once_are_one_command(service: Service) -> None:
+def test_twenty_simultaneous_requests_with_one_key_are_one_command(service: Service) -> None:
     key, before = new_key(), count(service)
     headers = {**service.headers, "Idempotency-Key": key}
     body = {"script": "echo once >> at-once; sleep 0.1"}
@@ -142,7 +142,7 @@ def test_twenty_at_once_are_one_command(service: Service) -> None:
     assert service.bytes_of(counted["id"]) == b"once\n"
 
 
-def test_twenty_different_ones_with_one_key_at_once_are_one_command(service: Service) -> None:
+def test_twenty_different_requests_with_one_key_are_one_command(service: Service) -> None:
     key, before = new_key(), count(service)
     headers = {**service.headers, "Idempotency-Key": key}
     statuses: list[int] = []
@@ -163,7 +163,7 @@ def test_twenty_different_ones_with_one_key_at_once_are_one_command(service: Ser
     assert count(service) == before + 1
 
 
-def test_deleted_meanwhile_it_is_gone(service: Service) -> None:
+def test_a_repeated_request_for_a_deleted_command_is_gone(service: Service) -> None:
     key = new_key()
     first = submit(service, key)
     command = service.wait(first.json()["id"])["id"]
@@ -182,7 +182,7 @@ def test_deleted_meanwhile_it_is_gone(service: Service) -> None:
     assert_problem(service.client.post(f"/v1/commands/{origin}/rerun", headers=again), "gone")
 
 
-def test_a_rerun_is_replayed_though_what_it_repeats_is_deleted(service: Service) -> None:
+def test_a_rerun_is_replayed_after_its_original_was_deleted(service: Service) -> None:
     origin = service.run("true")["id"]
     key = {"Idempotency-Key": new_key()}
     first = service.client.post(f"/v1/commands/{origin}/rerun", headers=key)
@@ -191,7 +191,7 @@ def test_a_rerun_is_replayed_though_what_it_repeats_is_deleted(service: Service)
     assert_replayed(service.client.post(f"/v1/commands/{origin}/rerun", headers=key), first)
 
 
-def test_failures_are_not_kept(service: Service) -> None:
+def test_keys_of_refused_requests_are_not_kept(service: Service) -> None:
     key = new_key()
     assert_invalid(submit(service, key, "true", colour="red"), "colour")
     assert_invalid(submit(service, key, "true", host="no-such-host"), "host")
@@ -201,13 +201,13 @@ def test_failures_are_not_kept(service: Service) -> None:
     first = submit(service, key)
     assert first.status_code == 201
     assert "idempotent-replayed" not in first.headers
-    # And a failure of what is said wrong does not touch what is kept.
+    # A refused request does not change a stored key either.
     assert_invalid(submit(service, key, "true", colour="red"), "colour")
     assert_replayed(submit(service, key), first)
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])
-def test_a_key_that_cannot_be(service: Service, key: str) -> None:
+def test_an_invalid_key_is_refused(service: Service, key: str) -> None:
     assert_invalid(submit(service, key), "Idempotency-Key")
     command = service.run("true")["id"]
     path = f"/v1/commands/{command}/rerun"
@@ -215,14 +215,14 @@ def test_a_key_that_cannot_be(service: Service, key: str) -> None:
     assert_invalid(answer, "Idempotency-Key")
 
 
-def test_two_keys_cannot_be(service: Service) -> None:
+def test_two_keys_are_refused(service: Service) -> None:
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "a")]
     answer = service.client.post("/v1/commands", json={"script": "true"}, headers=headers)
     assert_invalid(answer, "Idempotency-Key")
 
 
 @pytest.mark.parametrize("key", ["k", "k" * 255, "a b", "' OR 1=1 --", "é"])
-def test_a_key_that_can_be(service: Service, key: str) -> None:
+def test_a_valid_key_is_accepted(service: Service, key: str) -> None:
     headers = {"Idempotency-Key": key.encode("latin-1")}
     body = {"script": "true"}
     first = service.client.post("/v1/commands", json=body, headers=headers)
@@ -267,7 +267,7 @@ def test_keys_are_kept_for_a_day(make_service: Any) -> None:
 
 
 @MAINLY_ON_SQLITE
-def test_on_a_full_disk_it_is_still_answered(make_service: Any) -> None:
+def test_a_repeated_request_is_answered_on_a_full_disk(make_service: Any) -> None:
     service = make_service().start()
     key = new_key()
     first = submit(service, key)

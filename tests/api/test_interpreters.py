@@ -1,4 +1,4 @@
-"""Which program runs a script: what is asked for, what its first line says, else bash."""
+"""Which program runs a script: the interpreter field, else the script's first line, else bash."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def output(service: Service, script: str, **fields: object) -> str:
 
 
 def failure(service: Service, script: str, **fields: object) -> str:
-    """Return why a script could not be started; nothing of it has run."""
+    """Return the reason why a script could not be started; assert that nothing ran."""
     command = service.run(script, **fields)
     assert command["status"] == "failed"
     assert command["output"]["bytes"] == 0
@@ -36,7 +36,7 @@ def test_bash_is_the_default(service: Service) -> None:
     assert service.submit("true")["interpreter"] == ["/bin/bash"]
 
 
-def test_the_first_line_names_another(service: Service) -> None:
+def test_the_first_line_names_another_interpreter(service: Service) -> None:
     script = "#!/usr/bin/python3\nimport sys\nprint(sys.argv[1:], sys.version_info.major)\n"
     command = service.submit(script, args=["a b", "c"])
     assert command["interpreter"] == ["/usr/bin/python3"]
@@ -44,7 +44,7 @@ def test_the_first_line_names_another(service: Service) -> None:
     assert service.bytes_of(command["id"]) == b"['a b', 'c'] 3\n"
 
 
-def test_perl_runs_what_it_is_given(service: Service) -> None:
+def test_perl_runs_a_script_with_arguments(service: Service) -> None:
     script = '#!/usr/bin/perl -w\nprint "perl @ARGV\\n";\n'
     assert output(service, script, args=["x", "y"]) == "perl x y\n"
 
@@ -56,7 +56,7 @@ def test_everything_after_the_interpreter_is_one_argument(service: Service) -> N
     assert service.bytes_of(command["id"]) == b"-n one  two /dev/fd/63 arg\n"
 
 
-def test_env_splits_what_it_is_told_to(service: Service) -> None:
+def test_env_splits_its_arguments(service: Service) -> None:
     script = "#!/usr/bin/env -S python3 -u -O\nprint(__debug__)\n"
     assert output(service, script) == "False\n"
 
@@ -75,13 +75,13 @@ def test_blanks_before_the_interpreter_do_not_count(service: Service) -> None:
     assert output(service, "#! \t/bin/bash\t-e\nfalse || echo here\n") == "here\n"
 
 
-def test_the_interpreter_that_is_asked_for_wins(service: Service) -> None:
+def test_the_interpreter_field_overrides_the_first_line(service: Service) -> None:
     script = "#!/usr/bin/python3\necho bash\n"
     assert output(service, script, interpreter=["/bin/bash", "-eu"]) == "bash\n"
     assert output(service, "print(1)", interpreter=["python3"]) == "1\n"
 
 
-def test_a_script_need_not_end_its_only_line(service: Service) -> None:
+def test_a_script_may_lack_a_final_newline(service: Service) -> None:
     command = service.run("#!/bin/true")
     assert (command["status"], command["interpreter"]) == ("succeeded", ["/bin/true"])
 
@@ -96,7 +96,7 @@ def test_carriage_returns_are_part_of_the_name_as_in_linux(service: Service) -> 
     assert "/bin/bash\r" in failure(service, "#!/bin/bash\r\necho\r\n")
 
 
-def test_an_interpreter_that_is_no_program_is_named(service: Service) -> None:
+def test_an_interpreter_that_is_not_executable_is_named(service: Service) -> None:
     assert failure(service, "true", interpreter=["/etc"]) == "cannot run /etc: Permission denied"
     assert "/etc/passwd" in failure(service, "true", interpreter=["/etc/passwd"])
 

@@ -1,4 +1,4 @@
-"""What ends a command without anyone asking: time-outs, output limits, the end of its leftovers."""
+"""Limits that end a command without a stop: time-outs, output limits, leftover processes."""
 
 import time
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ def seconds_between(command: dict[str, Any], start: str, end: str) -> float:
     return (moments[1] - moments[0]).total_seconds()
 
 
-def growing(seconds: float) -> Iterator[float]:
-    """Yield times, each twice as long as the one before: one is enough on any machine."""
+def doubling(seconds: float) -> Iterator[float]:
+    """Yield times, each twice the one before, so that one is long enough on any machine."""
     for _ in range(10):
         yield seconds
         seconds *= 2
@@ -28,8 +28,8 @@ def growing(seconds: float) -> Iterator[float]:
 
 
 def test_a_timeout_stops_a_command(service: Service) -> None:
-    """At once: the grace is longer than any test takes."""
-    for timeout in growing(0.3):
+    """SIGTERM ends it: the grace period is longer than any test takes."""
+    for timeout in doubling(0.3):
         began = time.monotonic()
         command = service.run("echo begun; sleep 3600", timeout_seconds=timeout, grace_seconds=3600)
         assert time.monotonic() - began >= timeout
@@ -41,9 +41,9 @@ def test_a_timeout_stops_a_command(service: Service) -> None:
     assert output == b"begun\n"
 
 
-def test_what_ignores_a_timeout_is_killed_after_its_grace(service: Service) -> None:
+def test_a_script_that_ignores_its_timeout_is_killed_after_its_grace(service: Service) -> None:
     script = "trap 'echo asked' TERM; while :; do sleep 0.05; done"
-    for timeout in growing(0.2):
+    for timeout in doubling(0.2):
         began = time.monotonic()
         command = service.run(script, timeout_seconds=timeout, grace_seconds=timeout)
         seconds = time.monotonic() - began
@@ -56,7 +56,7 @@ def test_what_ignores_a_timeout_is_killed_after_its_grace(service: Service) -> N
 
 def test_a_timed_out_command_keeps_its_exit_code(service: Service) -> None:
     script = "trap 'exit 7' TERM; echo ready; sleep 3600 & wait"
-    for timeout in growing(0.2):
+    for timeout in doubling(0.2):
         command = service.run(script, timeout_seconds=timeout, grace_seconds=3600)
         if b"ready" in service.bytes_of(command["id"]):
             break
@@ -67,27 +67,27 @@ def test_a_timeout_that_is_not_reached_changes_nothing(service: Service) -> None
     assert service.run("true", timeout_seconds=3600)["status"] == "succeeded"
 
 
-def test_a_command_is_stopping_while_its_timeout_is_at_work(service: Service) -> None:
+def test_a_timed_out_command_is_stopping_until_it_ends(service: Service) -> None:
     script = "trap '' TERM; echo deaf; while :; do sleep 0.05; done"
-    for timeout in growing(0.1):
+    for timeout in doubling(0.1):
         command = service.submit(script, timeout_seconds=timeout, grace_seconds=3600)
         if after_its_timeout(service, command["id"]) == "stopping":
             break
     response = service.client.post(f"/v1/commands/{command['id']}/stop", json={"grace_seconds": 0})
     assert response.status_code == 202
-    # The first cause is the one that counts.
+    # The first cause decides the status.
     assert service.wait(command["id"])["status"] == "timed_out"
 
 
 def after_its_timeout(service: Service, command: str) -> str:
-    """Wait until a command is deaf and being stopped, or has ended before it was; return which."""
+    """Wait until a command ignores its stop, or has ended before it could; return its status."""
 
-    def past() -> str | None:
+    def status_after() -> str | None:
         status = str(service.get(command)["status"])
         is_deaf = b"deaf" in service.bytes_of(command)
         return status if status in FINAL or (status == "stopping" and is_deaf) else None
 
-    return str(eventually(past, "its time-out"))
+    return str(eventually(status_after, "its time-out"))
 
 
 # Output limits

@@ -1,4 +1,4 @@
-"""Listing: order, previews, filters alone and together, and walking by cursor."""
+"""Lists: order, previews, filters alone and combined, and paging by cursor."""
 
 import base64
 import json
@@ -50,7 +50,7 @@ def listed(service: Service, *query: tuple[str, str]) -> list[dict[str, Any]]:
 
 
 def names(service: Service, some: dict[str, dict[str, Any]], *query: tuple[str, str]) -> list[str]:
-    """Return the names of those of `some` that a query lists, as it lists them."""
+    """Return the names of the commands of `some` that a query lists, in the order of the list."""
     by_id = {command["id"]: name for name, command in some.items()}
     return [by_id[item["id"]] for item in listed(service, *query) if item["id"] in by_id]
 
@@ -115,7 +115,7 @@ def test_the_beginning_or_end_of_an_id_finds_it(
     good, bad = some["good"]["id"], some["bad"]["id"]
     for part in (good, good[-8:], good[-8:].upper(), good[-13:], good[:35], good.upper()):
         assert names(service, some, ("id", part)) == ["good"]
-    # All that was made in one minute begins alike.
+    # Ids that were made in the same minute begin with the same characters.
     begin = good[:8]
     alike = [name for name, command in some.items() if command["id"].startswith(begin)]
     assert names(service, some, ("id", begin)) == alike[::-1]
@@ -127,7 +127,7 @@ def test_the_beginning_or_end_of_an_id_finds_it(
     assert len(set(ids)) == len(ids)
 
 
-def test_q_finds_what_lies_beyond_the_preview(service: Service) -> None:
+def test_q_finds_text_beyond_the_preview(service: Service) -> None:
     command = service.run("#" * 5000 + " beyond-the-preview")
     assert [item["id"] for item in listed(service, ("q", "Beyond-The"))] == [command["id"]]
 
@@ -138,7 +138,9 @@ def test_the_host_filter(service: Service, some: dict[str, dict[str, Any]]) -> N
     assert names(service, some, ("host", host), ("status", "timed_out")) == ["late"]
 
 
-def test_times_exclude_the_moment_itself(service: Service, some: dict[str, dict[str, Any]]) -> None:
+def test_time_filters_exclude_the_given_time(
+    service: Service, some: dict[str, dict[str, Any]]
+) -> None:
     moment = some["ugly"]["created_at"]
     assert names(service, some, ("created_after", moment)) == ["stopped", "plain", "late"]
     assert names(service, some, ("created_before", moment)) == ["bad", "good"]
@@ -190,7 +192,7 @@ def test_a_cursor_walks_with_every_filter(
     assert walked == ["stopped", "bad", "good"]
 
 
-def test_a_cursor_survives_the_deletion_of_its_place(service: Service) -> None:
+def test_a_cursor_survives_the_deletion_of_its_command(service: Service) -> None:
     made = [service.run("true", labels={"walk": "deletion"}) for _ in range(4)]
     query = {"label": "walk=deletion", "limit": 2}
     first = service.client.get("/v1/commands", params=query).json()
@@ -213,7 +215,7 @@ def test_a_cursor_is_bound_to_its_filters(
     cursor = service.client.get("/v1/commands", params={"limit": 1}).json()["next_cursor"]
     response = service.client.get("/v1/commands", params={**changed, "cursor": cursor})
     assert_invalid(response, "cursor")
-    # Another page size is no other filter.
+    # The page size is not part of the filters.
     other = service.client.get("/v1/commands", params={"limit": 3, "cursor": cursor})
     assert len(other.json()["items"]) == 3
 
@@ -231,7 +233,7 @@ def encoded(value: object) -> str:
      base64.urlsafe_b64encode(b"[" + b"9" * 6000 + b', ""]').decode()],
     ids=range(20),
 )  # fmt: skip
-def test_what_is_no_cursor_is_refused(service: Service, cursor: str) -> None:
+def test_an_invalid_cursor_is_refused(service: Service, cursor: str) -> None:
     assert_invalid(service.client.get("/v1/commands", params={"cursor": cursor}), "cursor")
 
 
@@ -282,7 +284,7 @@ def test_limits_at_their_bounds(service: Service, limit: int) -> None:
     assert response.status_code == 200
 
 
-def test_fifty_are_listed_unless_told_otherwise(service: Service) -> None:
+def test_the_default_page_has_fifty_commands(service: Service) -> None:
     made = [service.submit("true", labels={"many": "yes"})["id"] for _ in range(51)]
     answer = service.client.get("/v1/commands", params={"label": "many=yes"}).json()
     assert [item["id"] for item in answer["items"]] == made[:0:-1]

@@ -1,4 +1,4 @@
-"""What a real service logs: every change of a command once, whole lines, and nothing secret."""
+"""The log of a real service: each change of a command once, complete lines, and no secrets."""
 
 import contextlib
 import fcntl
@@ -26,17 +26,17 @@ CONSOLE = re.compile(
 
 
 def lines(service: Service) -> list[str]:
-    """Return what was logged: all that it printed but the first words."""
+    """Return the log lines: everything that it printed, without the messages at its start."""
     words = ("ScriptService listens", "admin token", "sign in:")
     return [line for line in service.output().splitlines() if not line.startswith(words)]
 
 
-def told(service: Service) -> list[dict[str, Any]]:
-    """Return what was logged as JSON; every line must be."""
+def json_entries(service: Service) -> list[dict[str, Any]]:
+    """Return the log entries; assert that every line is JSON."""
     return [json.loads(line) for line in lines(service)]
 
 
-def told_on_a_console(service: Service) -> list[dict[str, Any]]:
+def console_entries(service: Service) -> list[dict[str, Any]]:
     found = []
     for line in lines(service):
         match = CONSOLE.fullmatch(line)
@@ -71,8 +71,8 @@ FATES: dict[str, list[str]] = {
 }
 
 
-def live_through(service: Service) -> dict[str, str]:
-    """Let commands have every fate; return their ids."""
+def run_every_fate(service: Service) -> dict[str, str]:
+    """Let commands end in every way; return their ids."""
     ids = {
         "succeeds": service.run("echo hi")["id"],
         "fails": service.run("kill -9 $$")["id"],
@@ -96,10 +96,10 @@ def live_through(service: Service) -> dict[str, str]:
 def test_every_change_of_a_command_is_one_line(make_service: Make, form: str | None) -> None:
     flags = [] if form is None else ["--log-format", form]
     service = make_service("--max-running", "1", "--host-name", "alpha", *flags).start()
-    ids = live_through(service)
+    ids = run_every_fate(service)
     with_code = fail_with_a_code(service)
     assert service.stop() == 0
-    entries = told(service) if form == "json" else told_on_a_console(service)
+    entries = json_entries(service) if form == "json" else console_entries(service)
     assert {fate: changes(entries, command) for fate, command in ids.items()} == FATES
     moments = [datetime.fromisoformat(entry["timestamp"]) for entry in entries]
     for entry, moment in zip(entries, moments, strict=True):
@@ -111,11 +111,11 @@ def test_every_change_of_a_command_is_one_line(make_service: Make, form: str | N
     (shutdown,) = (entry for entry in entries if entry["event"] == "shutting_down")
     assert shutdown["component"] == "keeper"
     if form == "json":
-        assert_ends_are_told(entries, ids, with_code)
+        assert_ends_are_logged(entries, ids, with_code)
 
 
 def fail_with_a_code(service: Service) -> dict[str, Any]:
-    """Let a command that has surely been running end with code 3; return it."""
+    """Let a running command exit with code 3; return it."""
     gate = Gate(service)
     failed = service.submit(f"{gate.wait}; exit 3")
     service.wait_for(failed["id"], "running")
@@ -123,10 +123,10 @@ def fail_with_a_code(service: Service) -> dict[str, Any]:
     return service.wait(failed["id"])
 
 
-def assert_ends_are_told(
+def assert_ends_are_logged(
     entries: list[dict[str, Any]], ids: dict[str, str], failed: dict[str, Any]
 ) -> None:
-    """Assert that an end is told with its code, signal, reason and length."""
+    """Assert that an end is logged with its exit code, signal, reason and duration."""
     ends = {
         entry["command_id"]: entry
         for entry in entries
@@ -150,7 +150,7 @@ def assert_ends_are_told(
 
 @ON_SQLITE
 def test_nothing_that_was_submitted_and_no_token_is_in_the_log(make_service: Make) -> None:
-    """Though it tries to break out of its line, and whatever becomes of it."""
+    """Even if the text contains line breaks and escapes, and however the command ends."""
     mark = uuid.uuid4().hex
     evil = f'{mark}\n{{"level":"error"}}\r\x1b[2J\x9b31m"\u2028'
     service = make_service("--log-format", "json", "--log-level", "debug").start()
@@ -172,7 +172,7 @@ def test_nothing_that_was_submitted_and_no_token_is_in_the_log(make_service: Mak
     service.client.post("/v1/commands", json={"script": script, **fields}, headers=key)
     service.kill_server()
     service.wait_until_serving()
-    # What the database cannot take is an error with a statement, and here with all this in it.
+    # The error of a statement that the database refuses contains the statement's values.
     database = service.data_dir / "scriptservice.db"
     with contextlib.closing(sqlite3.connect(database, timeout=PATIENCE_SECONDS)) as other:
         for table in ("inputs", "output"):
@@ -188,7 +188,7 @@ def test_nothing_that_was_submitted_and_no_token_is_in_the_log(make_service: Mak
         other.commit()
         service.client.post("/v1/commands", json={"script": script, **fields})
         waits = eventually(
-            lambda: [one for one in told(service) if one["event"] == "recording_waits"],
+            lambda: [one for one in json_entries(service) if one["event"] == "recording_waits"],
             "it to wait",
         )
         assert "no more" in waits[0]["cause"]
@@ -200,22 +200,22 @@ def test_nothing_that_was_submitted_and_no_token_is_in_the_log(make_service: Mak
     assert service.token not in text
     assert text.isascii()
     assert "\x1b" not in text
-    assert len(told(service)) > 15
+    assert len(json_entries(service)) > 15
 
 
 @MAINLY_ON_SQLITE
-def test_a_level_leaves_out_what_is_below_it(make_service: Make) -> None:
+def test_the_log_level_hides_lower_levels(make_service: Make) -> None:
     service = make_service("--log-format", "json", "--log-level", "warning").start()
     service.run("exit 3")
     service.kill_server()
     service.wait_until_serving()
     service.stop()
     shares = {"scripts_share_the_user"}
-    assert {entry["event"] for entry in told(service)} - shares == {"server_ended"}
+    assert {entry["event"] for entry in json_entries(service)} - shares == {"server_ended"}
 
 
 @MAINLY_ON_SQLITE
-def test_after_a_death_nothing_is_told_again_and_what_is_lost_is_a_warning(
+def test_after_a_kill_no_line_is_repeated_and_lost_commands_are_warnings(
     make_service: Make,
 ) -> None:
     service = make_service("--log-format", "json").start()
@@ -223,11 +223,11 @@ def test_after_a_death_nothing_is_told_again_and_what_is_lost_is_a_warning(
     gate = Gate(service)
     running = service.submit(f"{gate.wait}; exit 3")["id"]
     service.wait_for(running, "running")
-    eventually(lambda: "running" in changes(told(service), running), "its line")
+    eventually(lambda: "running" in changes(json_entries(service), running), "its line")
     service.kill_server()
     gate.open()
     assert service.wait(running)["status"] == "failed"
-    eventually(lambda: "failed" in changes(told(service), running), "its last line")
+    eventually(lambda: "failed" in changes(json_entries(service), running), "its last line")
     lost = service.submit("exec sleep 3600")["id"]
     service.wait_for(lost, "running")
     service.kill_keeper()
@@ -236,27 +236,29 @@ def test_after_a_death_nothing_is_told_again_and_what_is_lost_is_a_warning(
     assert service.wait(lost)["status"] == "lost"
     service.run("true")
     service.stop()
-    entries = told(service)
+    entries = json_entries(service)
     assert changes(entries, done) == ["queued", "running", "succeeded"]
     assert changes(entries, running) == ["queued", "running", "failed"]
     (ended,) = (entry for entry in entries if entry["event"] == "server_ended")
     assert (ended["code"], ended["level"]) == (-9, "warning")
-    # What the keeper lost is a warning.
+    # A lost command is a warning.
     assert changes(entries, lost) == ["queued", "running", "lost"]
     assert [e["level"] for e in entries if e["event"] == "command_lost"] == ["warning"] * 2
 
 
 @ON_SQLITE
-def test_what_fails_is_told_in_the_same_form_by_us_and_by_libraries(make_service: Make) -> None:
+def test_our_errors_and_those_of_libraries_have_the_same_form(make_service: Make) -> None:
     service = make_service("--log-format", "json").start()
     command = service.run("true")["id"]
     with contextlib.closing(sqlite3.connect(service.data_dir / "scriptservice.db")) as other:
         other.execute("UPDATE commands SET status = 'odd'")
         other.commit()
     assert service.client.get(f"/v1/commands/{command}").status_code == 500
-    eventually(lambda: [one for one in told(service) if "exception" in one][1:], "two lines")
+    eventually(
+        lambda: [one for one in json_entries(service) if "exception" in one][1:], "two lines"
+    )
     service.stop()
-    entries = {entry["event"]: entry for entry in told(service) if "exception" in entry}
+    entries = {entry["event"]: entry for entry in json_entries(service) if "exception" in entry}
     ours = entries["request_failed"]
     assert (ours["level"], ours["component"]) == ("error", "server")
     assert ours["path"] == f"/v1/commands/{command}"
@@ -269,7 +271,7 @@ def test_what_fails_is_told_in_the_same_form_by_us_and_by_libraries(make_service
 
 
 @MAINLY_ON_SQLITE
-def test_a_full_pipe_holds_nobody_up_and_loses_whole_lines(make_service: Make) -> None:
+def test_a_full_log_pipe_delays_nothing_and_drops_whole_lines(make_service: Make) -> None:
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     service = make_service("--log-format", "json", stderr=writing).start()
@@ -299,7 +301,7 @@ def test_a_full_pipe_holds_nobody_up_and_loses_whole_lines(make_service: Make) -
 
 
 @MAINLY_ON_SQLITE
-def test_a_closed_pipe_is_no_reason_to_end(make_service: Make) -> None:
+def test_a_closed_log_pipe_does_not_end_the_service(make_service: Make) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     service = make_service("--log-format", "json", stderr=writing).start()

@@ -1,4 +1,4 @@
-"""A thousand followers of one command: every byte for each, and bounded memory."""
+"""A thousand followers of one command each receive every byte, and memory stays bounded."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ def many_descriptors() -> Iterator[None]:
 
 
 async def follow(service: Service, command: str, connected: asyncio.Semaphore) -> int:
-    """Follow a command to its end; return how many bytes of output came, in order."""
+    """Follow a command to its end; return how many bytes of output arrived, in order."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1 << 20)
     request = (
         f"GET /v1/commands/{command}/events HTTP/1.1\r\nHost: localhost\r\n"

@@ -1,4 +1,4 @@
-"""What commands leave in the server: nothing, once they have ended."""
+"""Commands leave no objects in the server once they have ended."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from support.inside import look_inside, python_with_probe
 from support.service import Service, eventually, new_directory
 
 WARM = 1100
-"""More than the ids that the writer's job remembers, which are a thousand."""
+"""More than the thousand ids that the writer's job remembers."""
 MORE = 200
 ROUNDS = 3
 LEFT = 100
-"""Objects that may come and go by chance; one for each command would be `MORE`."""
+"""How many objects may remain by chance; a leak of one for each command would be `MORE`."""
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def run_all(service: Service, count: int) -> None:
 
 
 def test_commands_that_have_ended_leave_no_objects(directory: Path) -> None:
-    """Memory goes on growing for a while by the database's page cache alone, which is bounded."""
-    told = {"PROBE_REPORT": str(directory / "told")}
-    service = Service(environment=told, python=python_with_probe(directory))
+    """Only objects count, since memory also grows by the database's bounded page cache."""
+    environment = {"PROBE_REPORT": str(directory / "report")}
+    service = Service(environment=environment, python=python_with_probe(directory))
     try:
         service.start().run("true")
         run_all(service, WARM)
@@ -56,7 +56,7 @@ def test_commands_that_have_ended_leave_no_objects(directory: Path) -> None:
             before = after
     finally:
         service.close()
-    # What leaks grows each time; what is only kept for a while does not.
+    # A leak grows in each round; objects that are only kept for a while do not.
     leaked = {
         kind: each for kind, each in grown.items() if len(each) == ROUNDS and min(each) > LEFT
     }

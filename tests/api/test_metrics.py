@@ -1,4 +1,4 @@
-"""``GET /metrics``: what is counted, what is true at the moment, and that the document says so."""
+"""``GET /metrics``: counters, current values, and their agreement with the docs."""
 
 import contextlib
 import re
@@ -45,7 +45,7 @@ class Samples(dict[tuple[str, frozenset[tuple[str, str]]], float]):
         return (f"scriptservice_{name}", frozenset(labels.items())) in self
 
     def of(self, name: str) -> list[dict[str, str]]:
-        """Return the labels of all samples of a name."""
+        """Return the labels of all samples with a name."""
         return [dict(labels) for found, labels in self if found == f"scriptservice_{name}"]
 
 
@@ -74,7 +74,7 @@ def stop(service: Service, command: dict[str, Any]) -> None:
 
 @pytest.fixture
 def busy(service: Service) -> Iterator[dict[str, Any]]:
-    """A command that holds the only place until the test ends it."""
+    """A command that occupies the only slot until the test ends it."""
     command = service.submit("exec sleep 3600")
     service.wait_for(command["id"], "running")
     yield command
@@ -107,7 +107,7 @@ def test_it_needs_a_token_and_takes_no_query(service: Service) -> None:
         ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "openmetrics"),
     ],
 )
-def test_the_form_is_the_one_that_is_asked_for(
+def test_the_format_follows_the_accept_header(
     service: Service, accept: str | None, content_type: str
 ) -> None:
     headers = {} if accept is None else {"Accept": accept}
@@ -132,15 +132,17 @@ def test_the_document_has_every_metric_with_its_type_and_labels(service: Service
         assert family.documentation
         assert name not in found
         found[name] = (family.type, labels)
-    told = {}
+    documented = {}
     for line in (DOCS / "reference" / "metrics.md").read_text().splitlines():
         if row := re.match(r"\| `(\w+)` \| (counter|gauge|histogram) \| (.*?) ?\| ", line):
-            told[row[1]] = (row[2], set(re.findall(r"`(\w+)`", row[3])))
-    assert found == told
+            documented[row[1]] = (row[2], set(re.findall(r"`(\w+)`", row[3])))
+    assert found == documented
 
 
-def test_promtool_has_nothing_to_say(service: Service, tmp_path: Path) -> None:
-    """And every expression of the document is about metrics that there are."""
+def test_promtool_accepts_the_metrics_and_the_documented_expressions(
+    service: Service, tmp_path: Path
+) -> None:
+    """Every documented expression uses only existing metrics."""
     text = service.client.get("/metrics").text
     names = {sample.name for one in text_string_to_metric_families(text) for sample in one.samples}
     page = (DOCS / "how-to" / "monitor.md").read_text()
@@ -166,10 +168,10 @@ def test_promtool_has_nothing_to_say(service: Service, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
-# What is counted
+# Counters
 
 
-def test_commands_are_counted_by_how_they_ended(service: Service) -> None:
+def test_commands_are_counted_by_final_status(service: Service) -> None:
     before = scrape(service)
     service.run("printf 12345; printf 123 >&2")
     service.run("exit 3")
@@ -193,7 +195,7 @@ def test_commands_are_counted_by_how_they_ended(service: Service) -> None:
         assert after.value(name, stream=stream) - before.value(name, stream=stream) == count
 
 
-def test_waits_starts_and_runs_are_what_the_commands_say(
+def test_wait_and_run_seconds_agree_with_the_commands(
     service: Service, busy: dict[str, Any]
 ) -> None:
     before = scrape(service)
@@ -216,7 +218,7 @@ def test_waits_starts_and_runs_are_what_the_commands_say(
     ended = service.get(busy["id"])
     runs = sum(seconds("started_at", "finished_at", one) for one in (ended, done))
     assert added("run") == pytest.approx(runs, abs=1e-5)
-    # It was sent when there was room, not when it was submitted.
+    # The start is measured from the dispatch, which comes later than the submit.
     assert 0 < added("start") < added("wait")
 
 
@@ -271,9 +273,7 @@ def test_requests_are_counted_by_route_method_and_status(service: Service) -> No
     assert command not in text
 
 
-def test_how_long_an_answer_is_held_on_purpose_is_not_counted(
-    service: Service, busy: dict[str, Any]
-) -> None:
+def test_response_times_exclude_wait_and_follow(service: Service, busy: dict[str, Any]) -> None:
     name = "http_response_start_seconds"
     get = {"route": "/v1/commands/{id}", "method": "GET"}
     follow = {"route": "/v1/commands/{id}/output", "method": "GET"}
@@ -286,7 +286,7 @@ def test_how_long_an_answer_is_held_on_purpose_is_not_counted(
     with service.client.stream("GET", url, params={"follow": "true"}) as response:
         until_start_seconds = time.monotonic() - began
         assert response.status_code == 200
-        time.sleep(0.2)  # the answer goes on for longer than its start took
+        time.sleep(0.2)  # the whole answer takes longer than its start
         asked = httpx.post(
             f"{service.url}/v1/commands/{busy['id']}/stop",
             json={"grace_seconds": 0},
@@ -311,10 +311,10 @@ def test_how_long_an_answer_is_held_on_purpose_is_not_counted(
     assert added("http_requests_total") - added(f"{name}_count") == 1
 
 
-# What is true at the moment
+# Current values
 
 
-def test_what_runs_and_what_waits(service: Service, busy: dict[str, Any]) -> None:
+def test_running_and_queued_commands_are_reported(service: Service, busy: dict[str, Any]) -> None:
     now = scrape(service)
     assert now.value("commands_running") == 1
     assert now.value("commands_queued", where="database") == 0
@@ -333,7 +333,7 @@ def test_what_runs_and_what_waits(service: Service, busy: dict[str, Any]) -> Non
     ("kind", "path"),
     [("output", "/output?follow=true"), ("events", "/events"), ("wait", "?wait=60")],
 )
-def test_followers_come_and_go(
+def test_followers_are_counted_while_they_follow(
     service: Service, busy: dict[str, Any], kind: str, path: str
 ) -> None:
     def followers() -> float:
@@ -361,7 +361,7 @@ def test_followers_come_and_go(
     eventually(lambda: followers() == 0, "no follower")
 
 
-def test_a_follower_that_leaves_is_gone(service: Service, busy: dict[str, Any]) -> None:
+def test_a_follower_that_disconnects_is_not_counted(service: Service, busy: dict[str, Any]) -> None:
     url = f"{service.url}/v1/commands/{busy['id']}/events"
     with httpx.stream(
         "GET", url, headers=service.headers, timeout=PATIENCE_SECONDS, verify=False
@@ -374,7 +374,7 @@ def test_a_follower_that_leaves_is_gone(service: Service, busy: dict[str, Any]) 
 
 @contextlib.contextmanager
 def write_lock(service: Service) -> Iterator[None]:
-    """Let nobody else write to the database."""
+    """Hold the write lock of the database while the ``with`` block runs."""
     with contextlib.closing(
         sqlite3.connect(service.data_dir / "scriptservice.db", timeout=PATIENCE_SECONDS)
     ) as held:
@@ -384,7 +384,7 @@ def write_lock(service: Service) -> Iterator[None]:
         held.execute("ROLLBACK")
 
 
-def test_the_lag_is_what_is_not_stored_yet(service: Service) -> None:
+def test_the_journal_lag_is_the_output_not_stored_yet(service: Service) -> None:
     gate = Gate(service)
     command = service.submit(f"{gate.wait}; seq 1000; sleep 3600")
     service.wait_for(command["id"], "running")
@@ -408,7 +408,7 @@ def test_the_lag_is_what_is_not_stored_yet(service: Service) -> None:
     stop(service, command)
 
 
-def test_without_a_database_the_rest_is_told(service: Service) -> None:
+def test_without_a_database_the_other_metrics_are_reported(service: Service) -> None:
     database = service.data_dir / "scriptservice.db"
 
     def rename(old: str, new: str) -> None:
@@ -427,7 +427,7 @@ def test_without_a_database_the_rest_is_told(service: Service) -> None:
     assert scrape(service).value("commands_queued", where="database") == 0
 
 
-def test_while_the_keeper_hangs_the_rest_is_told(service: Service) -> None:
+def test_while_the_keeper_hangs_the_other_metrics_are_reported(service: Service) -> None:
     assert service.process is not None
     service.process.send_signal(signal.SIGSTOP)
     try:
@@ -437,12 +437,12 @@ def test_while_the_keeper_hangs_the_rest_is_told(service: Service) -> None:
     for name in ("commands_running", "spool_bytes", "spool_full"):
         assert not now.has(name)
     assert now.value("commands_queued", where="database") == 0
-    again = eventually(lambda: told_by_keeper(service), "the keeper to answer")
+    again = eventually(lambda: samples_with_the_keepers(service), "the keeper to answer")
     assert again.value("commands_running") == 0
 
 
-def told_by_keeper(service: Service) -> Samples | None:
-    """Return the samples once the keeper's are among them."""
+def samples_with_the_keepers(service: Service) -> Samples | None:
+    """Return the samples if the keeper's are among them."""
     now = scrape(service)
     return now if now.has("commands_running") else None
 
@@ -479,7 +479,7 @@ def scraped_after_a_death(service: Service) -> Samples | None:
 
 
 @MAINLY_ON_SQLITE
-def test_what_a_keeper_lost_is_counted_once(make_service: Make) -> None:
+def test_commands_lost_with_a_keeper_are_counted_once(make_service: Make) -> None:
     service = make_service().start()
     running = service.submit("exec sleep 3600")
     service.wait_for(running["id"], "running")

@@ -1,4 +1,4 @@
-"""Output as raw bytes: by stream, offset, limit and tail, checked against the plain bytes."""
+"""Output as raw bytes: stream, offset, limit and tail, compared with slices of the plain bytes."""
 
 import itertools
 from typing import Any
@@ -17,7 +17,7 @@ STEPS = [
     "for i in {1..20}; do echo err $i >&2; done",
     "for i in {21..40}; do echo out $i; done; printf 'no newline'",
 ]
-"""What is printed on one stream, each once the one before is stored."""
+"""Each step prints to one stream, after the output of the step before is stored."""
 MERGED = OUT[: OUT.index(b"out 21\n")] + ERR + OUT[OUT.index(b"out 21\n") :]
 STREAMS = {"stdout": OUT, "stderr": ERR, "merged": MERGED}
 
@@ -37,7 +37,7 @@ def get(service: Service, command: dict[str, Any], **query: Any) -> Any:
     return service.client.get(f"/v1/commands/{command['id']}/output", params=query)
 
 
-def test_all_of_merged_is_the_default(service: Service, command: dict[str, Any]) -> None:
+def test_the_default_is_the_whole_merged_output(service: Service, command: dict[str, Any]) -> None:
     response = get(service, command)
     assert response.status_code == 200
     assert response.content == MERGED
@@ -92,7 +92,7 @@ def test_the_last_lines(service: Service, command: dict[str, Any], stream: str, 
     assert response.headers["output-offset"] == str(len(data) - len(wanted))
 
 
-def test_lines_longer_than_what_is_read_at_once(service: Service) -> None:
+def test_lines_longer_than_one_read(service: Service) -> None:
     script = "for i in 1 2 3; do head -c 300000 /dev/zero | tr '\\0' $i; echo; done"
     command = service.run(script)
     lines = [b"%d" % number * 300_000 + b"\n" for number in (1, 2, 3)]
@@ -175,7 +175,7 @@ def test_invalid_parameters_are_refused_by_name(
     assert_invalid(response, field)
 
 
-def test_output_of_no_command(service: Service) -> None:
+def test_output_of_an_unknown_command_is_not_found(service: Service) -> None:
     for name in (UNKNOWN, "x", UNKNOWN[:-1], f"{{{UNKNOWN}}}"):
         for query in ({}, {"follow": "true"}, {"tail": "1l"}):
             response = service.client.get(f"/v1/commands/{name}/output", params=query)

@@ -70,7 +70,7 @@ def test_a_range_outside_is_not_satisfiable(
     "ignored",
     ["bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "lines=0-1", "bytes", "", "bytes=0-1,3-4"],
 )
-def test_a_range_that_says_nothing_is_ignored(
+def test_an_invalid_range_is_ignored(
     service: Service, command: dict[str, Any], ignored: str
 ) -> None:
     response = get(service, command, {"Range": ignored})
@@ -82,7 +82,7 @@ def test_a_conditional_range_is_ignored(service: Service, command: dict[str, Any
     assert (response.status_code, response.content) == (200, DATA)
 
 
-def test_a_range_counts_within_what_the_query_chose(
+def test_a_range_is_relative_to_the_part_that_the_query_selects(
     service: Service, command: dict[str, Any]
 ) -> None:
     response = get(service, command, {"Range": "bytes=2-3"}, offset=10, limit=10)
@@ -92,7 +92,7 @@ def test_a_range_counts_within_what_the_query_chose(
     assert get(service, command, {"Range": "bytes=10-"}, tail=10).status_code == 416
 
 
-def test_any_range_of_no_output_is_outside(service: Service) -> None:
+def test_any_range_of_empty_output_is_not_satisfiable(service: Service) -> None:
     empty = service.run("true")
     for wanted in ("bytes=0-", "bytes=-5", "bytes=0-0"):
         response = get(service, empty, {"Range": wanted})
@@ -118,7 +118,7 @@ def test_a_range_of_a_running_command_is_ignored(service: Service) -> None:
     ["text/plain", "text/*", "text/plain;q=0.5, application/octet-stream;q=0.1", "TEXT/PLAIN",
      "text/html, text/plain;q=0.9, */*;q=0.1"],
 )  # fmt: skip
-def test_text_is_sent_to_who_asks_for_it(
+def test_text_plain_is_sent_if_accept_prefers_it(
     service: Service, command: dict[str, Any], accept: str
 ) -> None:
     response = get(service, command, {"Accept": accept})
@@ -129,7 +129,7 @@ def test_text_is_sent_to_who_asks_for_it(
 @pytest.mark.parametrize(
     "accept", ["*/*", "", "application/octet-stream", "image/png", "text/html", "text/plain;q=0"]
 )
-def test_bytes_are_sent_to_everyone_else(
+def test_octet_stream_is_sent_otherwise(
     service: Service, command: dict[str, Any], accept: str
 ) -> None:
     response = get(service, command, {"Accept": accept})
@@ -137,7 +137,7 @@ def test_bytes_are_sent_to_everyone_else(
     assert response.content == DATA
 
 
-def test_bytes_that_are_no_text_stay_as_they_are(service: Service) -> None:
+def test_bytes_that_are_not_utf_8_are_unchanged_in_text_plain(service: Service) -> None:
     command = service.run(r"printf '\xff\x00\xc3'")
     assert get(service, command, {"Accept": "text/plain"}).content == b"\xff\x00\xc3"
 
@@ -166,7 +166,7 @@ def test_head_of_a_running_command_returns_at_once(service: Service, query: str)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["output-complete"] == "false"
     assert head.headers["output-size"] == "6"
-    # The length of what a follow will send is not known: to say 0 would be a lie.
+    # The length of a follow is not known in advance.
     assert head.headers.get("content-length") == (None if "follow" in query else "6")
     service.client.post(f"/v1/commands/{running['id']}/stop", json={"grace_seconds": 0})
     service.wait(running["id"])

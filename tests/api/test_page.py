@@ -1,4 +1,4 @@
-"""The page's files over HTTP: what is there, how it is answered, and that nothing else is."""
+"""The files of the web page over HTTP: which there are, their headers, and that no others exist."""
 
 import asyncio
 import gzip
@@ -35,7 +35,7 @@ FILES = {
 
 @pytest.fixture
 def built(tmp_path: Path) -> Path:
-    """What a build might make, with things around it that are nobody's business."""
+    """A directory as a build makes it, among files that must not be served."""
     directory = tmp_path / "ui"
     (directory / "assets" / "below").mkdir(parents=True)
     (directory / "index.html").write_bytes(INDEX)
@@ -51,7 +51,7 @@ def built(tmp_path: Path) -> Path:
 
 
 class Client:
-    """Asks the page's routes, with a directory of our own behind them."""
+    """Sends requests to the routes of the page, which serve a given directory."""
 
     def __init__(self, directory: Path) -> None:
         # The routes of the page need nothing else of the service.
@@ -80,7 +80,7 @@ def client(built: Path) -> Client:
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/?status=running&q=x&q=y", "/commands/nothing"])
-def test_each_of_its_addresses_is_the_page(client: Client, path: str) -> None:
+def test_each_path_of_the_page_serves_the_page(client: Client, path: str) -> None:
     response = client.get(path)
     assert (response.status_code, response.content) == (200, INDEX)
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -92,7 +92,7 @@ def test_each_of_its_addresses_is_the_page(client: Client, path: str) -> None:
     assert_problem(client.request("POST", path), "method-not-allowed")
 
 
-def test_the_policy_lets_the_page_have_its_own_files_only() -> None:
+def test_the_policy_allows_only_the_pages_own_files() -> None:
     policy = dict(part.strip().split(" ", 1) for part in response_headers.PAGE.split(";"))
     assert policy == {
         "default-src": "'none'",
@@ -121,12 +121,12 @@ def test_a_page_that_has_not_changed_is_not_sent_again(client: Client) -> None:
 def test_another_build_has_another_tag(built: Path, client: Client) -> None:
     before = client.get("/").headers["etag"]
     (built / "index.html").write_bytes(INDEX + b"\n")
-    assert client.get("/").headers["etag"] == before  # what was there at the start is served
+    assert client.get("/").headers["etag"] == before  # the files are read once, at the start
     assert Client(built).get("/").headers["etag"] != before
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_files_are_kept_by_browsers_for_good(client: Client, name: str) -> None:
+def test_assets_may_be_cached_forever(client: Client, name: str) -> None:
     content, media_type = FILES[name]
     response = client.get(f"/assets/{name}", accept_encoding="identity")
     assert (response.status_code, response.content) == (200, content)
@@ -137,12 +137,12 @@ def test_files_are_kept_by_browsers_for_good(client: Client, name: str) -> None:
     assert head.headers["content-length"] == str(len(content))
 
 
-def test_what_gets_smaller_is_compressed_for_who_takes_it(client: Client) -> None:
+def test_files_are_compressed_if_smaller_and_accepted(client: Client) -> None:
     for _ in range(2):
         response = client.get("/assets/a-1.js", accept_encoding="br, gzip;q=0.5")
         assert response.headers["content-encoding"] == "gzip"
         assert response.headers["vary"] == "Accept-Encoding"
-        assert response.content == SCRIPT  # as the client has unpacked it
+        assert response.content == SCRIPT  # the client has decompressed it
         assert int(response.headers["content-length"]) == len(gzip.compress(SCRIPT, mtime=0)) < 500
     assert client.get("/assets/a-1.js", accept_encoding="br").headers["vary"] == "Accept-Encoding"
     for name in ("icon.svg", "font.woff2", "odd"):
@@ -155,7 +155,7 @@ def test_what_gets_smaller_is_compressed_for_who_takes_it(client: Client) -> Non
      ("gzip;q=1", True), ("", False), ("br", False), ("gzip;q=0", False), ("gzip;q=0.000", False),
      ("xgzip", False), ("gzipx", False), ("gzip;q=x", False), ("x gzip", False)],
 )  # fmt: skip
-def test_who_takes_gzip(said: str, taken: bool) -> None:
+def test_accepts_gzip(said: str, taken: bool) -> None:
     assert accepts_gzip(said) is taken
 
 
@@ -168,9 +168,9 @@ def test_who_takes_gzip(said: str, taken: bool) -> None:
      "/assets/%00", "/assets/A-1.JS", "/assets/%2Fetc%2Fpasswd", "/other.html", "/index.html",
      "/.made-from", "/assets", "/commands/", "/commands/x/y", "/new/"],
 )  # fmt: skip
-def test_nothing_else_is_there(client: Client, path: str) -> None:
+def test_no_other_path_is_served(client: Client, path: str) -> None:
     async def ask() -> tuple[int, bytes]:
-        """Ask for the path as it is written: a client would tidy it up."""
+        """Request the path exactly as given; an HTTP client would normalize it."""
         from urllib.parse import unquote
 
         sent: list[Any] = []
@@ -196,7 +196,9 @@ def test_nothing_else_is_there(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("there", [[], ["assets"]], ids=["nothing", "no document"])
-def test_without_a_page_one_is_told_how_to_get_it(tmp_path: Path, there: list[str]) -> None:
+def test_without_a_built_page_the_answer_says_how_to_build_it(
+    tmp_path: Path, there: list[str]
+) -> None:
     for name in there:
         (tmp_path / name).mkdir()
     client = Client(tmp_path)
@@ -238,6 +240,6 @@ def test_the_service_serves_what_is_built(anonymous: httpx.Client) -> None:
 
 @ON_SQLITE
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-def test_its_addresses_take_nothing(anonymous: httpx.Client, method: str) -> None:
+def test_paths_of_the_page_accept_only_get(anonymous: httpx.Client, method: str) -> None:
     for path in (*PATHS, "/assets/x"):
         assert_problem(anonymous.request(method, path), "method-not-allowed")

@@ -1,4 +1,4 @@
-"""Commands that wait for room: in which order they start, and how they end without starting."""
+"""Queued commands: in which order they start, and how they end without starting."""
 
 import itertools
 import time
@@ -20,7 +20,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def busy(service: Service) -> Iterator[dict[str, Any]]:
-    """A command that holds the only place until the test ends it."""
+    """A command that occupies the only slot until the test ends it."""
     command = service.submit("exec sleep 3600")
     service.wait_for(command["id"], "running")
     yield command
@@ -53,7 +53,7 @@ def test_higher_priority_first_then_in_order_of_submission(service: Service) -> 
         assert before["finished_at"] <= after["started_at"]
 
 
-def test_only_as_many_run_as_may(service: Service, busy: dict[str, Any]) -> None:
+def test_at_most_max_running_commands_run(service: Service, busy: dict[str, Any]) -> None:
     others = [service.submit("true") for _ in range(3)]
     listed = service.client.get("/v1/commands", params={"status": ["running", "stopping"]}).json()
     assert [command["id"] for command in listed["items"]] == [busy["id"]]
@@ -63,7 +63,9 @@ def test_only_as_many_run_as_may(service: Service, busy: dict[str, Any]) -> None
         stop(service, command)
 
 
-def test_a_queue_timeout_ends_what_waited_too_long(service: Service, busy: dict[str, Any]) -> None:
+def test_a_queue_timeout_ends_a_command_that_waited_too_long(
+    service: Service, busy: dict[str, Any]
+) -> None:
     command = service.submit("true", queue_timeout_seconds=0.2)
     ended = service.wait(command["id"])
     assert ended["status"] == "timed_out"
@@ -72,7 +74,7 @@ def test_a_queue_timeout_ends_what_waited_too_long(service: Service, busy: dict[
     assert ended["finished_at"] > ended["created_at"]
 
 
-def test_a_queue_timeout_is_over_once_it_runs(service: Service) -> None:
+def test_a_queue_timeout_does_not_apply_to_a_running_command(service: Service) -> None:
     timeout = 0.2
     while True:
         gate = Gate(service)
@@ -81,7 +83,7 @@ def test_a_queue_timeout_is_over_once_it_runs(service: Service) -> None:
         status = once_not_queued(service, command["id"])
         if status == "running":
             break
-        # On a slow machine it did not come to start in that time.
+        # On a slow machine it may not start in that time.
         assert status == "timed_out"
         timeout *= 2
         assert timeout < 100
@@ -91,7 +93,7 @@ def test_a_queue_timeout_is_over_once_it_runs(service: Service) -> None:
 
 
 def once_not_queued(service: Service, command: str) -> str:
-    """Wait until a command is not queued any more; return its status."""
+    """Wait until a command is no longer queued; return its status."""
 
     def status() -> str | None:
         found = str(service.get(command)["status"])
@@ -100,7 +102,9 @@ def once_not_queued(service: Service, command: str) -> str:
     return str(eventually(status, "it to start, or not to"))
 
 
-def test_what_is_stopped_while_queued_never_starts(service: Service, busy: dict[str, Any]) -> None:
+def test_a_command_stopped_while_queued_never_starts(
+    service: Service, busy: dict[str, Any]
+) -> None:
     command = service.submit("touch started")
     response = service.client.post(f"/v1/commands/{command['id']}/stop")
     assert response.status_code == 202
@@ -163,7 +167,7 @@ def test_a_follow_ends_with_the_queue_timeout(service: Service, busy: dict[str, 
     assert (response.status_code, response.content) == (200, b"")
 
 
-def test_a_shutdown_leaves_what_is_queued_queued(service: Service) -> None:
+def test_a_shutdown_leaves_queued_commands_queued(service: Service) -> None:
     first = service.submit("exec sleep 3600")
     service.wait_for(first["id"], "running")
     command = service.submit("echo ran")

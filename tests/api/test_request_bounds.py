@@ -1,4 +1,4 @@
-"""What a connection may send before it is known, and how it is told that it was too much."""
+"""What a connection may send before it is authenticated, and how more than that is refused."""
 
 import contextlib
 import json
@@ -15,12 +15,12 @@ from support.service import MAINLY_ON_SQLITE, Service, eventually
 START = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/commands HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-pytestmark = MAINLY_ON_SQLITE  # they stand before any database
+pytestmark = MAINLY_ON_SQLITE  # the limits apply before any use of the database
 OK = b'{"status":"ok"}'
 
 
 def wait_until_ready(service: Service) -> None:
-    """Wait until it works; it answers before where its database takes long."""
+    """Wait until it is ready; it answers earlier if its database takes long."""
     url = f"{service.url}/readyz"
     eventually(
         lambda: httpx.get(url, timeout=20, verify=False).status_code == 200, "it to work", 60
@@ -39,7 +39,7 @@ def connected(service: Service) -> Iterator[socket.socket]:
 
 
 def received(client: socket.socket) -> bytes:
-    """Return all that comes until the service closes the connection."""
+    """Return everything until the service closes the connection."""
     parts = []
     with contextlib.suppress(ConnectionResetError):
         while part := client.recv(1 << 16):
@@ -47,8 +47,8 @@ def received(client: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def told(service: Service, *pieces: bytes) -> tuple[int, dict[str, str], dict[str, object]]:
-    """Send pieces; return status, headers and members of the problem that ends the connection."""
+def refusal(service: Service, *pieces: bytes) -> tuple[int, dict[str, str], dict[str, object]]:
+    """Send pieces; return status, headers and JSON of the problem that ends the connection."""
     with connected(service) as client:
         for piece in pieces:
             client.sendall(piece)
@@ -85,25 +85,25 @@ def fields(count: int) -> bytes:
     ids=["value", "name", "sum", "fields", "empty lines", "target", "spaces"],
 )  # fmt: skip
 def test_headers_that_are_too_large_are_refused(service: Service, sent: bytes) -> None:
-    status, _, problem = told(service, sent)
+    status, _, problem = refusal(service, sent)
     assert (status, problem["type"]) == (431, "/problems/headers-too-large")
     assert problem["status"] == 431
     assert str(HEAD_BYTES) in str(problem["detail"])
 
 
-def test_headers_that_are_just_small_enough_are_taken(service: Service) -> None:
+def test_headers_of_the_largest_size_are_accepted(service: Service) -> None:
     with connected(service) as client:
         client.sendall(START + fields(HEAD_FIELDS - 1) + b"\r\n")
         assert client.recv(1 << 16).endswith(OK)
         rest = HEAD_BYTES - len(START) - len(b"X-Long: \r\n\r\n")
         client.sendall(START + b"X-Long: " + b"x" * rest + b"\r\n\r\n")
         assert client.recv(1 << 16).endswith(OK)
-        # What was counted for one request does not count for the next.
+        # The bytes of one request do not count for the next.
         client.sendall(START + b"X-Long: " + b"x" * rest + b"\r\n\r\n")
         assert client.recv(1 << 16).endswith(OK)
 
 
-def test_headers_byte_by_byte_are_taken(service: Service) -> None:
+def test_headers_byte_by_byte_are_accepted(service: Service) -> None:
     with connected(service) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in START + fields(20) + b"\r\n":
@@ -111,14 +111,14 @@ def test_headers_byte_by_byte_are_taken(service: Service) -> None:
         assert client.recv(1 << 16).endswith(OK)
 
 
-def test_a_client_that_goes_on_sending_headers_can_read_the_refusal(service: Service) -> None:
+def test_a_client_that_continues_to_send_headers_can_read_the_refusal(service: Service) -> None:
     with connected(service) as client:
         client.sendall(START + b"X-Endless: " + b"x" * (HEAD_BYTES + LINGER_BYTES // 2))
         assert received(client).startswith(b"HTTP/1.1 431 ")
 
 
-def test_what_is_not_http_is_told_so(service: Service) -> None:
-    status, _, problem = told(service, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+def test_bytes_that_are_not_http_get_a_bad_request(service: Service) -> None:
+    status, _, problem = refusal(service, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
     assert (status, problem["type"]) == (400, "/problems/bad-request")
 
 
@@ -148,7 +148,7 @@ def test_trailers_are_refused(service: Service, trailer: bytes, token: bool, at_
             for each in (*before, trailer[:4], trailer[4:]):
                 client.sendall(each)
         answer = received(client)
-    # Without a token it may be answered before the trailer is there; closed it is in any case.
+    # Without a token the answer may come before the trailer; the connection is closed in any case.
     statuses = [b"HTTP/1.1 400 "] if token else [b"HTTP/1.1 400 ", b"HTTP/1.1 401 "]
     assert answer[: len(statuses[0])] in statuses
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -165,13 +165,15 @@ def test_chunk_sizes_and_extensions_that_never_end_are_refused(
 ) -> None:
     head = CHUNKED.replace(b"\r\n\r\n", b"\r\nAuthorization: Bearer " + service.token.encode()
                            + b"\r\nContent-Type: text/plain\r\n\r\n")  # fmt: skip
-    status, _, problem = told(service, head + framing)
+    status, _, problem = refusal(service, head + framing)
     assert (status, problem["type"]) == (400, "/problems/bad-request")
 
 
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 @pytest.mark.parametrize("step", [1, 3, 50_000])
-def test_chunks_of_any_size_in_any_pieces_are_taken(service: Service, size: int, step: int) -> None:
+def test_chunks_of_any_size_in_any_pieces_are_accepted(
+    service: Service, size: int, step: int
+) -> None:
     text = b"echo " + b"abcdefg" * (6 if step < 100 else 40_000)
     chunks = [text[start : start + size] for start in range(0, len(text), size)]
     body = b"".join(b"%x;note=1\r\n%s\r\n" % (len(each), each) for each in chunks) + b"0\r\n\r\n"
@@ -187,11 +189,11 @@ def test_chunks_of_any_size_in_any_pieces_are_taken(service: Service, size: int,
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["script"] == text.decode()
 
 
-# Requests ahead of their answers
+# Pipelined requests
 
 
 @pytest.mark.parametrize("many", [1000, pytest.param(5000, marks=pytest.mark.long)])
-def test_requests_that_are_sent_ahead_are_answered_in_order(service: Service, many: int) -> None:
+def test_pipelined_requests_are_answered_in_order(service: Service, many: int) -> None:
     paths = [b"/healthz", b"/v1/nothing"]
     request = b"".join(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % each for each in paths)
     last = START + b"Connection: close\r\n\r\n"
@@ -202,7 +204,7 @@ def test_requests_that_are_sent_ahead_are_answered_in_order(service: Service, ma
     assert statuses == [b"200", b"401"] * (many // 2) + [b"200"]
 
 
-def test_what_is_refused_behind_a_request_is_not_taken_for_its_answer(service: Service) -> None:
+def test_a_refusal_is_not_taken_for_the_answer_of_the_request_before(service: Service) -> None:
     with connected(service) as client:
         client.sendall(START + b"\r\n" + START + b"X: " + b"x" * (2 * HEAD_BYTES))
         answer = received(client)
@@ -215,25 +217,25 @@ def test_what_is_refused_behind_a_request_is_not_taken_for_its_answer(service: S
 
 @pytest.fixture
 def small(make_service: Callable[..., Service]) -> Service:
-    """A service that takes ten connections."""
+    """A service that accepts ten connections."""
     started = make_service("--max-connections", "10").start()
     wait_until_ready(started)
     return started
 
 
-def test_the_oldest_unknown_connection_makes_room_for_a_new_one(small: Service) -> None:
-    small.submit("true")  # over a connection that is known from here on
+def test_the_oldest_unauthenticated_connection_is_closed_for_a_new_one(small: Service) -> None:
+    small.submit("true")  # its connection is authenticated from now on
     with contextlib.ExitStack() as opened:
         idle = [opened.enter_context(connected(small)) for _ in range(30)]
         assert received(idle[0]) == b""
         assert httpx.get(f"{small.url}/healthz", timeout=20, verify=False).status_code == 200
         idle[-1].sendall(START + b"Connection: close\r\n\r\n")
         assert received(idle[-1]).endswith(OK)
-        # The known one was older than all of them.
+        # The authenticated connection is older than all of them, and still open.
         assert small.client.get("/v1/commands").status_code == 200
 
 
-def test_connections_that_are_all_in_use_are_not_closed_for_others(small: Service) -> None:
+def test_connections_in_use_are_not_closed_for_new_ones(small: Service) -> None:
     gate = small.data_dir.parent / "gate"
     script = 'echo begun; until [ -e "$1" ]; do sleep 0.05; done; echo end'
     command = small.submit(script, args=[str(gate)])["id"]

@@ -68,17 +68,17 @@ def test_a_rerun_of_a_rerun_names_the_one_before(service: Service) -> None:
 
 
 @pytest.mark.parametrize("script", ["exit 3", "kill -9 $$"])
-def test_what_failed_can_run_again(service: Service, script: str) -> None:
+def test_a_failed_command_can_run_again(service: Service, script: str) -> None:
     again = rerun(service, service.run(script))
     assert service.wait(again["id"])["status"] == "failed"
 
 
-def test_what_could_not_start_can_run_again(service: Service) -> None:
+def test_a_command_that_could_not_start_can_run_again(service: Service) -> None:
     again = rerun(service, service.run("true", interpreter=["/no/such"]))
     assert service.wait(again["id"])["reason"].startswith("cannot run /no/such")
 
 
-def test_what_still_runs_can_run_again(service: Service) -> None:
+def test_a_running_command_can_run_again(service: Service) -> None:
     command = service.submit("sleep 3600", stdin="")
     service.wait_for(command["id"], "running")
     again = rerun(service, command)
@@ -91,14 +91,14 @@ def test_what_still_runs_can_run_again(service: Service) -> None:
     assert service.wait(third["id"])["status"] == "stopped"
 
 
-def test_an_empty_standard_input_stays_one(service: Service) -> None:
+def test_a_rerun_keeps_an_empty_standard_input(service: Service) -> None:
     command = service.run("readlink /proc/$$/fd/0", stdin="")
     again = rerun(service, command)
     service.wait(again["id"])
     assert b"/dev/null" not in service.bytes_of(again["id"])
 
 
-def test_what_cannot_be_run_again(service: Service) -> None:
+def test_an_invalid_rerun_is_refused(service: Service) -> None:
     assert_problem(service.client.post(f"/v1/commands/{UNKNOWN}/rerun"), "not-found")
     assert_problem(service.client.post("/v1/commands/x/rerun"), "not-found")
     command = service.run("true")
@@ -109,7 +109,7 @@ def test_what_cannot_be_run_again(service: Service) -> None:
 # Delete
 
 
-def test_a_deleted_command_is_gone_everywhere(service: Service) -> None:
+def test_a_deleted_command_is_not_found_by_any_route(service: Service) -> None:
     command = service.run("seq 100000", name="doomed", labels={"doomed": "yes"})
     url = f"/v1/commands/{command['id']}"
     response = service.client.delete(url)
@@ -132,7 +132,7 @@ def test_the_output_of_deleted_commands_leaves_the_database(service: Service) ->
     for item in service.client.get("/v1/commands", params={"limit": 1000}).json()["items"]:
         service.wait(item["id"])
         assert service.client.delete(f"/v1/commands/{item['id']}").status_code == 204
-    # More chunks than are removed in one go.
+    # More chunks than one transaction removes.
     command = service.run("head -c 20000000 /dev/zero", labels={"a": "b"})
     assert count(service, "output") > 64
     assert service.client.delete(f"/v1/commands/{command['id']}").status_code == 204
@@ -140,7 +140,7 @@ def test_the_output_of_deleted_commands_leaves_the_database(service: Service) ->
         eventually(lambda table=table: count(service, table) == 0, f"{table} to be empty")
 
 
-def test_what_is_not_finished_cannot_be_deleted(service: Service) -> None:
+def test_an_unfinished_command_cannot_be_deleted(service: Service) -> None:
     command = service.submit("trap '' TERM; echo ready; while :; do sleep 0.05; done")
     url = f"/v1/commands/{command['id']}"
     service.wait_for_output(command["id"], b"ready")
@@ -153,7 +153,7 @@ def test_what_is_not_finished_cannot_be_deleted(service: Service) -> None:
     assert service.client.delete(url).status_code == 204
 
 
-def test_what_cannot_be_deleted(service: Service) -> None:
+def test_an_invalid_deletion_is_refused(service: Service) -> None:
     assert_problem(service.client.delete(f"/v1/commands/{UNKNOWN}"), "not-found")
     command = service.run("true")
     response = service.client.delete(f"/v1/commands/{command['id']}", params={"force": "true"})

@@ -1,4 +1,4 @@
-"""Searches that go through everything: they answer in time, and nobody else waits for them."""
+"""Searches that scan all commands answer in time and do not delay other requests."""
 
 import os
 import shutil
@@ -45,12 +45,12 @@ async def main():
 
 asyncio.run(main())
 """
-"""Endless searches without a match, in another process than who takes the time."""
+"""Endless searches without a match, in another process than the one that measures."""
 
 
 @contextmanager
 def searches(service: Service, count: int = SEARCHERS) -> Iterator[None]:
-    """Let clients search without end, for a ``with``."""
+    """Let clients search endlessly while the ``with`` block runs."""
     words = [sys.executable, "-c", SEARCH, str(service.port), service.token, str(count)]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
@@ -65,13 +65,13 @@ def searches(service: Service, count: int = SEARCHERS) -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=[20_000, pytest.param(200_000, marks=pytest.mark.long)])
 def count(request: pytest.FixtureRequest) -> int:
-    """How many commands there are."""
+    """The number of stored commands."""
     return int(request.param)
 
 
 @pytest.fixture(scope="module")
 def service(new_database: Callable[[], str | None], count: int) -> Iterator[Service]:
-    """A service with a past."""
+    """A service with many stored commands."""
     made = Service(database=new_database())
     try:
         made.start().run("true")
@@ -85,18 +85,18 @@ def service(new_database: Callable[[], str | None], count: int) -> Iterator[Serv
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A directory that scripts reach."""
+    """A directory that scripts can pass through."""
     made = new_directory()
     yield made
     shutil.rmtree(made)
 
 
 class Probe:
-    """What a client waits for, quiet or not: each kind of read, timed.
+    """Measures how long a client waits for each kind of read.
 
     Args:
-        service: who is asked.
-        directory: for the pipe by which a script is told to print.
+        service: the service.
+        directory: for the pipe whose lines a script prints.
     """
 
     def __init__(self, service: Service, directory: Path) -> None:
@@ -111,7 +111,7 @@ class Probe:
         self._pipe = directory / "lines"
         os.mkfifo(self._pipe)
         self._pipe.chmod(0o666)
-        # Opened for both, so that it does not end when a writer closes it.
+        # Opened for reading and writing, so that there is no end of file when a writer closes it.
         prints = f'exec 3<>{self._pipe}; while read -r l <&3; do echo "$l"; done'
         self.printer: str = service.submit(prints)["id"]
         service.wait_for(self.printer, "running")
@@ -124,7 +124,7 @@ class Probe:
         return took
 
     def _live(self) -> list[float]:
-        """Return the seconds from a script's line to the event of it, of several lines."""
+        """Return the seconds from a script's line to its event, for several lines."""
         path = f"/v1/commands/{self.printer}/events"
         size = self._service.get(self.printer)["output"]["bytes"]
         took = []
@@ -132,7 +132,7 @@ class Probe:
         with stream as response, open(self._pipe, "w") as pipe:
             lines = response.iter_lines()
             for number in range(TIMES):
-                time.sleep(0.02)  # one line an event: what follows at once is told together
+                time.sleep(0.02)  # lines in quick succession would come in one event
                 began = time.perf_counter()
                 print("line", number, file=pipe, flush=True)
                 while f'"text":"line {number}\\n"' not in next(lines):
@@ -141,7 +141,7 @@ class Probe:
         return took
 
     def look(self) -> dict[str, float]:
-        """Return the median seconds of each."""
+        """Return the median seconds of each kind of read."""
         found = {"live": statistics.median(self._live())}
         for name, path in self._paths.items():
             found[name] = statistics.median(self._timed(path) for _ in range(TIMES))
@@ -155,10 +155,10 @@ class Probe:
 def test_searches_delay_nobody_else(
     service: Service, directory: Path, record_property: Any
 ) -> None:
-    """While eight clients search without end, others wait at most twice as long as in quiet.
+    """While eight clients search endlessly, others wait at most twice as long as without them.
 
-    The best of many rounds: a machine that does other things delays both, and not equally. One
-    good round ends them.
+    The best of many rounds counts, since other work of the machine may delay one measurement more
+    than the other. One good round is enough.
     """
     probe = Probe(service, directory)
     best: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""The document against the service: schemathesis asks every operation what the document allows."""
+"""The service agrees with its OpenAPI document: schemathesis tries every operation."""
 
 from contextlib import suppress
 from typing import Any
@@ -20,23 +20,23 @@ from support.service import MAINLY_ON_SQLITE, PATIENCE_SECONDS, Service
 
 from .test_health_and_docs import ROUTES
 
-pytestmark = MAINLY_ON_SQLITE  # what each database makes of odd words is tested by itself
+pytestmark = MAINLY_ON_SQLITE  # test_odd_words.py compares the databases
 EXAMPLES = 10
-SHORT = 0.1  # seconds: the most that an answer is held for
+SHORT = 0.1  # seconds: the longest generated wait or grace period
 SCRIPT = "true"
 SUBMIT = "/v1/commands"
 OPERATIONS = [(method, path) for path, methods in ROUTES.items() for method in sorted(methods)]
 
 EXCLUDED = [
-    # What the schema allows may still be refused: it cannot say that the fields of a script in the
-    # body are refused beside JSON, that a cursor is one of this service's, that a label's and a
-    # variable's name have a form, that a tail goes without an offset.
+    # Requests that the schema allows may still be refused. The schema cannot express that query
+    # parameters are refused with a JSON body, that a cursor must come from this service, that names
+    # of labels and variables have a syntax, or that tail excludes offset.
     positive_data_acceptance,
 ]
 
 
 class Guard(HTTPAdapter):
-    """Lets nothing through that could run a script which was made up."""
+    """Refuses to send requests that would run a generated script."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         media_type = str(request.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
@@ -55,9 +55,9 @@ def session() -> requests.Session:
 @pytest.fixture(scope="module")
 def schema(service: Service) -> BaseSchema:
     config = schemathesis.Config(seed=1)
-    # The token is always sent: a request without it is no request with something wrong.
+    # The token is always sent; requests without it are not what these tests are about.
     config.projects.default.generation = GenerationConfig(with_security_parameters=False)
-    # A text that is too long may make a body that is too long: that is refused as well.
+    # A text that is too long may make the body too large, which is refused with 413.
     rejects = config.projects.default.checks.negative_data_rejection
     rejects.expected_statuses = [*rejects.expected_statuses, "413"]
     return schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=config)
@@ -65,12 +65,12 @@ def schema(service: Service) -> BaseSchema:
 
 @pytest.fixture(scope="module")
 def finished(service: Service) -> str:
-    """A command that has ended and printed."""
+    """A finished command with output."""
     return str(service.run("echo hello; echo more >&2")["id"])
 
 
-def _tame(fields: Any) -> None:
-    """Let what is made up run nothing, nowhere else and not for long; the rest stays."""
+def _make_harmless(fields: Any) -> None:
+    """Change generated fields so that the request runs no generated script and ends soon."""
     if not isinstance(fields, dict):
         return
     for name in ("interpreter", "working_directory", "host"):
@@ -83,8 +83,8 @@ def _tame(fields: Any) -> None:
         fields["script"] = SCRIPT
 
 
-def _well_formed(query: Any) -> None:
-    """Let texts whose form no schema tells have it, so that more than their refusal is tried."""
+def _make_well_formed(query: Any) -> None:
+    """Give texts the syntax that the schema cannot express, so that more requests are accepted."""
     if not isinstance(query, dict):
         return
     for name in ("label", "env"):
@@ -97,8 +97,8 @@ def _well_formed(query: Any) -> None:
         del query["cursor"]
 
 
-def _target(case: schemathesis.Case, service: Service, finished: str) -> None:
-    """Let two of three well-formed ids be those of commands, such as the operation changes."""
+def _use_existing_ids(case: schemathesis.Case, service: Service, finished: str) -> None:
+    """Replace two of three valid ids by those of existing commands."""
     try:
         number = UUID(case.path_parameters["command_id"]).int % 3
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -126,7 +126,7 @@ def test_the_service_answers_as_its_document_says(
     modes = [GenerationMode.POSITIVE]
     if "requestBody" in described or any(
         parameter["in"] != "path" for parameter in described.get("parameters", [])
-    ):  # else there is nothing that could be wrong: any text is an id, of no command
+    ):  # otherwise no request can be invalid, since any text is the id of an unknown command
         modes.append(GenerationMode.NEGATIVE)
 
     @settings(
@@ -137,13 +137,13 @@ def test_the_service_answers_as_its_document_says(
         suppress_health_check=list(HealthCheck),
     )
     def ask(case: schemathesis.Case, mode: GenerationMode) -> None:
-        _tame(case.query)
-        _tame(case.body)
+        _make_harmless(case.query)
+        _make_harmless(case.body)
         if mode is GenerationMode.POSITIVE:
-            _well_formed(case.query)
+            _make_well_formed(case.query)
         if path == SUBMIT and method == "post" and case.media_type != "application/json":
             case.body = SCRIPT
-        _target(case, service, finished)
+        _use_existing_ids(case, service, finished)
         case.call_and_validate(
             base_url=service.url,
             session=session,

@@ -1,4 +1,4 @@
-"""Sessions: signing in by token and by link, what the cookie is good for, and how it ends."""
+"""Sessions: signing in by token and by link, what the cookie allows, and how sessions end."""
 
 import contextlib
 import itertools
@@ -24,7 +24,7 @@ _addresses = (f"127.0.{block}.{host}" for block in range(1, 255) for host in ran
 
 @pytest.fixture
 def browser(service: Service) -> Iterator[httpx.Client]:
-    """A client with a cookie jar and an address of its own: wrong tries are counted by address."""
+    """A client with a cookie jar and its own address, by which wrong secrets are counted."""
     with new_browser(service) as client:
         yield client
 
@@ -41,13 +41,13 @@ def sign_in(client: httpx.Client, service: Service, **headers: str) -> dict[str,
 
 
 def with_cookie(client: httpx.Client, *secrets: str, name: str = COOKIE) -> httpx.Response:
-    """Ask who is signed in with cookies as one writes them, not with those of the jar."""
+    """Request the session with these cookies instead of those in the jar."""
     header = "; ".join(f"{name}={secret}" for secret in secrets)
     return ask(str(client.base_url.join(SESSION)), {"Cookie": header})
 
 
 def ask(url: str, headers: dict[str, str] | list[tuple[str, str]]) -> httpx.Response:
-    """Ask as somebody without a jar."""
+    """Send a GET request without a cookie jar."""
     return httpx.get(url, headers=headers, timeout=PATIENCE_SECONDS, verify=False)
 
 
@@ -72,7 +72,7 @@ def test_a_token_gives_a_session(service: Service, browser: httpx.Client) -> Non
     value, *attributes = cookie.split("; ")
     assert re.fullmatch(rf"{COOKIE}=[A-Za-z0-9_-]{{43}}", value)
     assert set(attributes) == {"HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=604800"}
-    # Neither secret is the other, and neither has anything of the token.
+    # The two secrets differ, and neither contains the token.
     assert answer["csrf_token"] not in cookie
     assert service.token not in response.text + cookie
     assert browser.get(SESSION).json() == answer
@@ -89,7 +89,7 @@ def test_over_https_the_cookie_is_for_https_only(service: Service, browser: http
     assert "domain" not in cookie.lower()
     secret = cookie.split("=")[1].split(";")[0]
     assert with_cookie(browser, secret, name=SECURE).status_code == 200
-    # The one that http could have set counts for nothing beside it.
+    # Beside it, a cookie that plain HTTP could have set does not count.
     both = {"Cookie": f"{SECURE}=planted; {COOKIE}={secret}"}
     assert_problem(ask(f"{service.url}{SESSION}", both), "unauthenticated")
     for name in ("X-Forwarded-Proto", "X-Forwarded-Scheme"):
@@ -103,17 +103,17 @@ def test_over_https_the_cookie_is_for_https_only(service: Service, browser: http
      {"token": "x" * 513}, {"password": "x"}, [], "token"],
     ids=str,
 )  # fmt: skip
-def test_a_body_that_says_something_else_is_refused(browser: httpx.Client, body: object) -> None:
+def test_an_invalid_body_is_refused(browser: httpx.Client, body: object) -> None:
     response = browser.post(SESSION, json=body)
     assert_problem(response, "validation")
     assert "set-cookie" not in response.headers
 
 
-def test_a_body_that_cannot_be_read(service: Service, browser: httpx.Client) -> None:
+def test_a_malformed_body_is_refused(service: Service, browser: httpx.Client) -> None:
     json = {"Content-Type": "application/json"}
     assert_problem(browser.post(SESSION, content="{", headers=json), "bad-request")
     assert_problem(browser.post(SESSION, content="x" * 5000, headers=json), "too-large")
-    # What a form of another site could send without asking.
+    # A form on another site could send these without a preflight request.
     for form in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         response = browser.post(
             SESSION, content=f'{{"token": "{service.token}"}}', headers={"Content-Type": form}
@@ -122,11 +122,13 @@ def test_a_body_that_cannot_be_read(service: Service, browser: httpx.Client) -> 
     assert_invalid(browser.post(f"{SESSION}?token=x", json={"token": "x"}), "token")
 
 
-def test_wrong_tries_are_refused_and_then_limited(service: Service, browser: httpx.Client) -> None:
+def test_wrong_secrets_are_refused_and_then_rate_limited(
+    service: Service, browser: httpx.Client
+) -> None:
     wrong = [{"token": ""}, {"token": service.token[:-1]}, {"code": ""}, {"code": "\0 ü"}]
 
     def limited() -> httpx.Response:
-        """Try until it is enough; on a slow machine some tries are forgiven meanwhile."""
+        """Send wrong tokens until the limit; on a slow machine, time gives back some attempts."""
         for _ in range(200):
             response = browser.post(SESSION, json={"token": "wrong"})
             if response.status_code != 401:
@@ -142,17 +144,19 @@ def test_wrong_tries_are_refused_and_then_limited(service: Service, browser: htt
     refused = limited()
     assert_problem(refused, "too-many-requests")
     assert 1 <= int(refused.headers["retry-after"]) <= 4
-    # Nobody keeps out who has the right one.
+    # The right token works in spite of the limit.
     assert browser.post(SESSION, json={"token": service.token}).status_code == 200
     assert_problem(limited(), "too-many-requests")
     with new_browser(service) as other:
         assert sign_in(other, service)["name"] == "admin"
 
 
-def test_who_is_not_signed_in(service: Service, browser: httpx.Client) -> None:
+def test_without_a_session_the_session_route_refuses(
+    service: Service, browser: httpx.Client
+) -> None:
     assert_problem(browser.get(SESSION), "unauthenticated")
     assert_problem(browser.delete(SESSION), "unauthenticated")
-    # A token is no session.
+    # A token is not a session.
     assert_problem(service.client.get(SESSION), "unauthenticated")
     assert_problem(service.client.delete(SESSION), "unauthenticated")
 
@@ -174,10 +178,10 @@ def test_signing_out_ends_the_session_for_every_copy(
     other.close()
 
 
-# What the cookie is good for
+# What the cookie allows
 
 
-def test_the_cookie_counts_as_its_token(service: Service, browser: httpx.Client) -> None:
+def test_the_cookie_authorizes_like_its_token(service: Service, browser: httpx.Client) -> None:
     session = sign_in(browser, service)
     csrf = {CSRF: session["csrf_token"]}
     response = browser.post("/v1/commands", json={"script": "echo hi"}, headers=csrf)
@@ -193,12 +197,14 @@ def test_the_cookie_counts_as_its_token(service: Service, browser: httpx.Client)
     assert browser.delete(path, headers=csrf).status_code == 204
 
 
-def test_authorization_beats_the_cookie(service: Service, browser: httpx.Client) -> None:
+def test_the_authorization_header_overrides_the_cookie(
+    service: Service, browser: httpx.Client
+) -> None:
     sign_in(browser, service)
     for wrong in ("Bearer wrong", "", "Basic x"):
         response = browser.get("/v1/commands", headers={"Authorization": wrong})
         assert_problem(response, "unauthenticated")
-    # With a token there is nothing that another site could make a browser add.
+    # A token needs no CSRF token, since another site cannot make a browser send it.
     response = browser.post("/v1/commands", json={"script": "true"}, headers=service.headers)
     assert response.status_code == 201
 
@@ -234,21 +240,19 @@ def test_changes_need_the_csrf_token(service: Service, browser: httpx.Client, me
      "../../../../../../../../../../../etc/passwd"],
     ids=lambda secret: repr(secret[:12]),
 )  # fmt: skip
-def test_a_cookie_that_is_none_of_ours_lets_nobody_in(
-    service: Service, browser: httpx.Client, secret: str
-) -> None:
+def test_an_invalid_cookie_is_refused(service: Service, browser: httpx.Client, secret: str) -> None:
     for name in (COOKIE, SECURE):
         with httpx.Client(timeout=PATIENCE_SECONDS, verify=False) as client:
             cookie = f"{name}={secret}".encode()
             try:
                 response = client.get(f"{service.url}{SESSION}", headers=[(b"Cookie", cookie)])
             except httpx.TransportError:
-                continue  # the parser closed on it
+                continue  # the HTTP parser closed the connection
             assert response.status_code in (400, 401)
     assert service.client.get("/healthz").status_code == 200
 
 
-def test_of_several_cookies_of_the_name_none_counts(
+def test_several_different_session_cookies_are_refused(
     service: Service, browser: httpx.Client
 ) -> None:
     sign_in(browser, service)
@@ -262,7 +266,7 @@ def test_of_several_cookies_of_the_name_none_counts(
         assert_problem(with_cookie(browser, *several), "unauthenticated")
     headers = [("Cookie", f"{COOKIE}={mine}"), ("Cookie", f"{COOKIE}={others}")]
     assert_problem(ask(f"{service.url}{SESSION}", headers), "unauthenticated")
-    # Others' cookies beside it do no harm, unless there are too many to look through.
+    # Other cookies beside it do no harm, unless the header is too long to be parsed.
     among = {"Cookie": f"a=b; ;=;x; {COOKIE}={mine};c"}
     assert ask(f"{service.url}{SESSION}", among).status_code == 200
     full = {"Cookie": f"a={'b' * 20_000}; {COOKIE}={mine}"}
@@ -272,7 +276,7 @@ def test_of_several_cookies_of_the_name_none_counts(
 # Restarts, and ends
 
 
-def test_a_session_and_its_end_live_through_a_kill_of_the_server(
+def test_a_session_and_a_sign_out_survive_a_server_kill(
     service: Service, browser: httpx.Client
 ) -> None:
     with new_browser(service) as other:
@@ -299,7 +303,7 @@ def test_a_session_ends_with_its_token(own_service: Service) -> None:
         service.sql("DELETE FROM tokens")
         before = service.token
         service.kill_server()
-        # The next server makes a new token of the same name: the session is not that one's.
+        # The next server makes a new token of the same name, to which the session does not belong.
         eventually(lambda: service.token != before, "another token")
         service.wait_until_serving()
         assert_problem(browser.get(SESSION), "unauthenticated")
@@ -316,7 +320,7 @@ AGES = [
 ]
 
 
-def test_a_session_lives_through_a_restart_of_everything_and_ends_with_its_time(
+def test_a_session_survives_a_restart_and_expires(
     own_service: Service,
 ) -> None:
     service = own_service
@@ -356,7 +360,7 @@ def test_the_database_has_no_secret(service: Service, browser: httpx.Client) -> 
     assert session["csrf_token"] not in rows
 
 
-def test_a_token_has_so_many_sessions_at_most(service: Service) -> None:
+def test_a_token_has_at_most_a_hundred_sessions(service: Service) -> None:
     with new_browser(service) as browser:
         sign_in(browser, service)
         first = browser.cookies[COOKIE]
@@ -373,7 +377,9 @@ def test_a_token_has_so_many_sessions_at_most(service: Service) -> None:
 
 
 @MAINLY_ON_SQLITE
-def test_each_start_has_a_link_that_signs_one_in_once(make_service: Callable[..., Service]) -> None:
+def test_each_start_prints_a_sign_in_link_that_works_once(
+    make_service: Callable[..., Service],
+) -> None:
     service = make_service().start()
     first = link_code(service)
     assert len(first) == 22  # 128 bits
@@ -385,7 +391,7 @@ def test_each_start_has_a_link_that_signs_one_in_once(make_service: Callable[...
             return response
 
     assert_problem(enter(first + "x"), "unauthenticated")
-    # A server that is started anew by the keeper prints none, and the old one's is gone.
+    # A server that the keeper restarts prints no link, and the old link no longer works.
     service.kill_server()
     service.wait_until_serving()
     assert_problem(enter(first), "unauthenticated")
@@ -394,7 +400,7 @@ def test_each_start_has_a_link_that_signs_one_in_once(make_service: Callable[...
     service.start()
     eventually(lambda: link_code(service) != first, "another link")
     assert_problem(enter(first), "unauthenticated")
-    # Of many who use it at once, one is let in; and nobody afterwards.
+    # Of many simultaneous uses exactly one succeeds, and no later one.
     second = link_code(service)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(enter, [second] * 8))
@@ -406,7 +412,7 @@ def test_each_start_has_a_link_that_signs_one_in_once(make_service: Callable[...
 
 
 @MAINLY_ON_SQLITE
-def test_the_link_can_be_left_out(make_service: Callable[..., Service]) -> None:
+def test_the_sign_in_link_can_be_disabled(make_service: Callable[..., Service]) -> None:
     service = make_service("--no-sign-in-link").start()
     eventually(lambda: "ScriptService listens on" in service.output(), "its words")
     assert "#code=" not in service.output()
@@ -416,7 +422,7 @@ def test_the_link_can_be_left_out(make_service: Callable[..., Service]) -> None:
 
 @MAINLY_ON_SQLITE
 @pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")])
-def test_the_link_names_an_address_to_go_to(
+def test_the_sign_in_link_has_a_reachable_address(
     make_service: Callable[..., Service], host: str, shown: str
 ) -> None:
     service = make_service("--host", host).start(wait=False)

@@ -1,4 +1,4 @@
-"""Stopping: the signal, the grace, SIGKILL of the whole tree; and stops that come too late."""
+"""Stops: the signal, the grace period, SIGKILL for the whole tree, and stops that come too late."""
 
 import contextlib
 import threading
@@ -50,7 +50,7 @@ def test_the_signal_can_be_chosen_with_or_without_sig(
     command = started(service, script)
     assert stop(service, command, signal=name).status_code == 202
     ended = service.wait(command["id"])
-    # It ended after a stop, whatever its exit code.
+    # After a stop the status is stopped, whatever the exit code.
     assert (ended["status"], ended["exit_code"]) == ("stopped", 0)
     assert service.bytes_of(command["id"], stream="stdout") == b"ready\ngot\n"
 
@@ -73,7 +73,7 @@ def test_a_stopped_process_is_continued(service: Service) -> None:
 
 
 def has_stopped_process(command: str) -> bool:
-    """Return whether a process of a command is stopped as by Ctrl-Z."""
+    """Return whether a process of a command is suspended."""
     for process in processes_with(command):
         with contextlib.suppress(psutil.Error):
             if process.status() == psutil.STATUS_STOPPED:
@@ -85,7 +85,7 @@ def test_after_the_grace_the_whole_tree_is_killed(service: Service) -> None:
     command = started(service, f"setsid bash -c 'trap \"\" TERM; sleep 3600' & {STUBBORN}")
     assert stop(service, command, grace_seconds=3600).status_code == 202
     service.wait_for_output(command["id"], b"asked")
-    # It has heard the signal; only now does the grace count that is to end.
+    # It has received the signal; the grace period that will end starts only now.
     began = time.monotonic()
     response = stop(service, command, grace_seconds=0.3)
     assert response.status_code == 202
@@ -103,13 +103,13 @@ def test_no_grace_kills_at_once(service: Service) -> None:
     assert service.bytes_of(command["id"]) == b"ready\n"
 
 
-def test_the_grace_of_the_command_counts_unless_another_is_given(service: Service) -> None:
+def test_the_grace_of_the_command_applies_unless_the_stop_has_another(service: Service) -> None:
     command = started(service, STUBBORN, grace_seconds=0.2)
     stop(service, command)
     assert service.wait(command["id"])["status"] == "stopped"
 
 
-def test_again_while_stopping_honours_a_shorter_grace_and_nothing_else(service: Service) -> None:
+def test_a_second_stop_can_only_shorten_the_grace(service: Service) -> None:
     command = started(service, STUBBORN + " # USR1 would end it")
     assert stop(service, command, grace_seconds=1000).status_code == 202
     service.wait_for(command["id"], "stopping")
@@ -161,7 +161,7 @@ def test_an_invalid_stop_is_refused_and_stops_nothing(
     assert service.wait(command["id"])["status"] == "stopped"
 
 
-def test_a_stop_that_cannot_be_read_is_refused(service: Service) -> None:
+def test_a_malformed_stop_is_refused(service: Service) -> None:
     url = f"/v1/commands/{UNKNOWN}/stop"
     json = {"Content-Type": "application/json"}
     assert_problem(service.client.post(url, content=b"{", headers=json), "bad-request")
@@ -179,7 +179,7 @@ def test_an_unknown_command_cannot_be_stopped(service: Service, body: bytes) -> 
 
 
 def test_a_stop_that_races_the_exit_never_confuses_the_end(service: Service) -> None:
-    """202 promises a try, 409 says it had ended; the status then never changes again."""
+    """202 means an attempt, 409 that it had ended; a final status never changes."""
     seen: set[tuple[int, str]] = set()
     for round_number in range(40):
         command = service.submit("exit 0")
@@ -203,7 +203,7 @@ def test_many_stops_at_once_have_one_effect(service: Service) -> None:
     answers: list[int] = []
 
     def ask() -> None:
-        # So long a grace that the command outlives the slowest of them.
+        # The grace period is so long that the command outlives the slowest request.
         with httpx.Client(
             base_url=service.url,
             headers=service.headers,
@@ -227,7 +227,7 @@ def test_many_stops_at_once_have_one_effect(service: Service) -> None:
     assert service.bytes_of(command["id"]).count(b"asked") == 1
 
 
-def test_an_exit_on_record_before_the_stop_decides(service: Service) -> None:
+def test_an_exit_recorded_before_the_stop_decides_the_status(service: Service) -> None:
     command = service.submit("sleep 3600 & exit 5", leftover_seconds=3600)
     exited = wait_for_exit(service, command)
     assert exited["status"] == "running"

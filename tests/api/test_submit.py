@@ -1,4 +1,4 @@
-"""Submitting commands as JSON: what is taken, and what comes of it."""
+"""Submitting commands as JSON: what is accepted, and the resulting commands."""
 
 import json
 import re
@@ -101,7 +101,7 @@ def test_a_command_has_the_fields_of_the_contract_in_their_order(service: Servic
     assert service.client.get(response.headers["location"]).json() == finished
 
 
-def test_what_is_known_of_a_finished_command(service: Service) -> None:
+def test_a_finished_command_has_times_and_usage(service: Service) -> None:
     command = service.run("i=0; while ((i++ < 50000)); do :; done; echo done")
     assert command["status"] == "succeeded"
     assert (command["exit_code"], command["signal"], command["reason"]) == (0, None, None)
@@ -158,7 +158,9 @@ VALID = [
 
 
 @pytest.mark.parametrize("fields", VALID, ids=lambda fields: json.dumps(fields)[:40])
-def test_each_field_is_taken_at_its_extremes(service: Service, fields: dict[str, object]) -> None:
+def test_each_field_is_accepted_at_its_extremes(
+    service: Service, fields: dict[str, object]
+) -> None:
     command = service.submit("true", **fields)
     for name, value in fields.items():
         if name == "stdin":

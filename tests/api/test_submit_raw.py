@@ -1,4 +1,4 @@
-"""Submitting the script itself as the body, its fields as query parameters."""
+"""Submitting the script as the body, with the other fields as query parameters."""
 
 import contextlib
 import http.client
@@ -122,11 +122,11 @@ def test_an_invalid_parameter_is_refused_by_name(
 @pytest.mark.parametrize(
     "body", [b"", b"echo \0", b"echo \xff", b"\xed\xa0\x80", b"echo \xc3"], ids=str
 )
-def test_a_body_that_is_no_script_is_refused(service: Service, body: bytes) -> None:
+def test_a_body_that_is_not_a_valid_script_is_refused(service: Service, body: bytes) -> None:
     assert_invalid(submit(service, body), "script")
 
 
-def test_exactly_one_mebibyte_is_taken(service: Service) -> None:
+def test_exactly_one_mebibyte_is_accepted(service: Service) -> None:
     response = submit(service, b"#" * (MEBIBYTE - 1) + b"\n")
     assert response.status_code == 201
     assert service.wait(response.json()["id"])["status"] == "succeeded"
@@ -141,7 +141,7 @@ def test_more_than_one_mebibyte_is_too_large(service: Service, size: int) -> Non
 def test_a_client_that_sends_first_and_reads_later_gets_the_refusal(
     service: Service, chunked: bool
 ) -> None:
-    """`http.client`, as many others, looks for no answer before all is sent."""
+    """`http.client`, like many clients, reads no answer before it has sent everything."""
     body = b"#" * (20 * MEBIBYTE)
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_SECONDS)
     with contextlib.closing(connection):
@@ -159,7 +159,7 @@ def test_a_client_that_sends_first_and_reads_later_gets_the_refusal(
         assert connection.getresponse().read() == b'{"status":"ok"}'
 
 
-def test_a_chunked_body_is_taken(service: Service) -> None:
+def test_a_chunked_body_is_accepted(service: Service) -> None:
     response = service.client.post(
         "/v1/commands", content=iter([b"echo ", b"chunk", b"ed"]), headers=TEXT
     )

@@ -1,4 +1,4 @@
-"""What cannot be submitted, and how the answer says so; nothing is stored of it."""
+"""Submits that are refused: the answers, and that nothing is stored."""
 
 import json
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ REFUSED: list[tuple[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """A service that is to have no command at the end."""
+    """A service that must have no command at the end."""
     return own_service
 
 
@@ -75,7 +75,7 @@ def submit(service: Service, **body: Any) -> Any:
 def test_an_invalid_value_is_refused_by_name(service: Service, field: str, value: Any) -> None:
     response = submit(service, **{"script": "echo", field: value})
     if value == INFINITE:
-        # No JSON has it: it is read as malformed or refused as a value, never taken.
+        # JSON has no infinity: the body is malformed or the value is refused.
         assert response.status_code in (400, 422)
         return
     problem = assert_invalid(response, field)
@@ -97,13 +97,13 @@ def test_a_missing_script_is_refused(service: Service) -> None:
     assert_invalid(submit(service), "script")
 
 
-def test_every_wrong_field_is_named_at_once(service: Service) -> None:
+def test_all_wrong_fields_are_named_in_one_answer(service: Service) -> None:
     problem = assert_invalid(submit(service, script="", priority=500, colour="red"), "script")
     assert {error["field"] for error in problem["errors"]} == {"script", "priority", "colour"}
 
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b'"echo"', b"5", b"[{}]"])
-def test_json_that_is_no_object_is_refused(service: Service, body: bytes) -> None:
+def test_json_that_is_not_an_object_is_refused(service: Service, body: bytes) -> None:
     response = service.client.post(
         "/v1/commands", content=body, headers={"Content-Type": "application/json"}
     )
@@ -138,7 +138,7 @@ def test_malformed_json_is_a_bad_request(service: Service, body: bytes) -> None:
     [None, "", "application/x-www-form-urlencoded", "text/html", "application/octet-stream",
      "application/json5", "text/plain; charset=latin-1", "multipart/form-data; boundary=x"],
 )  # fmt: skip
-def test_another_content_type_is_refused_with_the_line_that_works(
+def test_another_content_type_is_refused_with_a_working_example(
     service: Service, content_type: str | None
 ) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}

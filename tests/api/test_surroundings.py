@@ -1,4 +1,4 @@
-"""What a script finds around it: arguments, environment, standard input, working directory."""
+"""The environment of a script: arguments, variables, standard input, working directory."""
 
 import os
 import shutil
@@ -48,8 +48,8 @@ def test_an_argument_may_be_as_long_as_linux_takes(service: Service) -> None:
     assert got == b"131071\n"
 
 
-def test_more_arguments_than_linux_takes_are_a_failure_that_says_so(service: Service) -> None:
-    # Few bytes, of which a mebibyte is taken; but each has a pointer, and Linux counts those.
+def test_too_many_arguments_for_linux_are_a_failure_with_a_reason(service: Service) -> None:
+    # Less than a mebibyte of text, which the service accepts; but Linux counts the pointers too.
     command = service.run("true", args=["xxx"] * 200_000)
     assert command["status"] == "failed"
     assert command["started_at"] is None
@@ -73,7 +73,7 @@ def test_the_environment_is_clean(service: Service) -> None:
 
 
 @MAINLY_ON_SQLITE
-def test_nothing_of_the_servers_environment_reaches_a_script(
+def test_the_servers_environment_does_not_reach_scripts(
     make_service: Callable[..., Service],
 ) -> None:
     service = make_service(
@@ -83,7 +83,7 @@ def test_nothing_of_the_servers_environment_reaches_a_script(
     assert set(environment(service)) == CLEAN
 
 
-def test_what_is_asked_for_is_added_and_wins(service: Service) -> None:
+def test_the_env_field_adds_and_overrides(service: Service) -> None:
     found = environment(
         service, env={"A": "1 2", "EMPTY": "", "PATH": "/bin:/usr/bin", "LANG": "C"}
     )
@@ -166,7 +166,7 @@ def test_a_missing_interpreter_leaves_no_private_directory(service: Service) -> 
 # What others see
 
 
-def test_the_script_is_on_no_command_line(service: Service) -> None:
+def test_the_script_is_not_on_any_command_line(service: Service) -> None:
     secret = "word-" + os.urandom(8).hex()
     command = service.submit(f"echo here; sleep 3600 # {secret}\n", stdin=secret)
     service.wait_for_output(command["id"], b"here")
@@ -190,10 +190,10 @@ def test_no_signal_is_blocked_or_ignored(service: Service) -> None:
     assert (int(found["SigBlk"], 16), int(found["SigIgn"], 16)) == (0, 0)
 
 
-def test_no_descriptor_but_its_own_is_open(service: Service) -> None:
+def test_only_the_scripts_own_descriptors_are_open(service: Service) -> None:
     found = set(output(service, "ls /proc/$$/fd").decode().split())
     assert found - {"255"} == {"0", "1", "2", "63"}  # bash keeps its script at 255
 
 
-def test_what_a_script_writes_is_for_its_user_only(service: Service) -> None:
+def test_files_of_a_script_are_private_to_its_user(service: Service) -> None:
     assert output(service, "umask") == b"0077\n"

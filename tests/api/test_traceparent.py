@@ -1,4 +1,4 @@
-"""A trace that a submitter names reaches the script."""
+"""The ``traceparent`` header of a submit reaches the script."""
 
 import pytest
 
@@ -19,13 +19,13 @@ def printed(service: Service, headers: dict[str, str], path: str = "", **body: o
     return service.bytes_of(command["id"]).decode().strip()
 
 
-def test_it_is_handed_to_the_script(service: Service) -> None:
+def test_traceparent_reaches_the_script(service: Service) -> None:
     assert printed(service, {"traceparent": TRACE}) == TRACE
     assert printed(service, {"Traceparent": TRACE}) == TRACE
     assert printed(service, {}) == "none"
 
 
-def test_a_script_as_the_body_has_it_too(service: Service) -> None:
+def test_traceparent_of_a_raw_submit_reaches_the_script(service: Service) -> None:
     response = service.client.post(
         "/v1/commands",
         content=PRINT,
@@ -35,7 +35,7 @@ def test_a_script_as_the_body_has_it_too(service: Service) -> None:
     assert service.bytes_of(response.json()["id"]).decode().strip() == TRACE
 
 
-def test_a_later_version_is_kept_whole(service: Service) -> None:
+def test_a_traceparent_of_a_later_version_is_unchanged(service: Service) -> None:
     later = "cc" + TRACE[2:] + "-what-the-future-brings"
     assert printed(service, {"traceparent": later}) == later
 
@@ -55,11 +55,11 @@ def test_a_later_version_is_kept_whole(service: Service) -> None:
         "cc" + TRACE[2:] + "-" + "x" * 300,
     ],
 )
-def test_what_is_none_is_left_out(service: Service, wrong: str) -> None:
+def test_an_invalid_traceparent_is_ignored(service: Service, wrong: str) -> None:
     assert printed(service, {"traceparent": wrong}) == "none"
 
 
-def test_several_are_none(service: Service) -> None:
+def test_several_traceparent_headers_are_ignored(service: Service) -> None:
     response = service.client.post(
         "/v1/commands",
         json={"script": PRINT},
@@ -69,11 +69,11 @@ def test_several_are_none(service: Service) -> None:
     assert service.bytes_of(response.json()["id"]).decode().strip() == "none"
 
 
-def test_what_the_command_says_itself_counts(service: Service) -> None:
+def test_the_env_field_overrides_the_header(service: Service) -> None:
     assert printed(service, {"traceparent": TRACE}, env={"TRACEPARENT": "mine"}) == "mine"
 
 
-def test_a_rerun_belongs_to_the_trace_of_whoever_asks(service: Service) -> None:
+def test_a_rerun_belongs_to_the_trace_of_its_own_request(service: Service) -> None:
     first = service.client.post(
         "/v1/commands", json={"script": PRINT}, headers={"traceparent": TRACE}
     ).json()["id"]
@@ -84,7 +84,7 @@ def test_a_rerun_belongs_to_the_trace_of_whoever_asks(service: Service) -> None:
 
 
 @MAINLY_ON_SQLITE
-def test_it_outlives_the_server_while_the_command_waits(make_service) -> None:
+def test_traceparent_of_a_queued_command_survives_a_restart(make_service) -> None:
     service = make_service("--max-running", "0").start()
     command = service.client.post(
         "/v1/commands", json={"script": PRINT}, headers={"traceparent": TRACE}

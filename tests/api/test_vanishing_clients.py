@@ -1,4 +1,4 @@
-"""Clients that go in the middle: of sending, of an answer, of a follow. Nothing is left behind."""
+"""Clients that disconnect while they send, receive or follow leave nothing behind."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ MEBIBYTE = 1 << 20
 
 @contextmanager
 def connection(service: Service) -> Iterator[socket.socket]:
-    """A bare connection that is reset, not closed in order, when it goes."""
+    """Open a bare connection; reset it at the end instead of closing it."""
     with closing(
         socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_SECONDS)
     ) as opened:
@@ -41,16 +41,16 @@ def stored(service: Service) -> list[str]:
 
 
 def connections(service: Service) -> int:
-    """Return how many connections the server holds, the one of our own client among them.
+    """Return how many connections the server has, including that of our own client.
 
-    Of all that the machine has: only root may see which process has which.
+    All connections of the machine are searched, since only root may see those of a process.
     """
     mine = [each for each in psutil.net_connections("tcp") if each.laddr[1:] == (service.port,)]
     return sum(each.status == psutil.CONN_ESTABLISHED for each in mine)
 
 
 def assert_healthy(service: Service, server: int, before: list[str]) -> None:
-    """Nothing was stored, nothing hangs, and it is the same server as before."""
+    """Assert that nothing was stored, nothing hangs, and the same server runs as before."""
     eventually(lambda: connections(service) <= 1, "the connections to be gone")
     assert service.server_pid == server
     assert stored(service) == before
@@ -59,7 +59,7 @@ def assert_healthy(service: Service, server: int, before: list[str]) -> None:
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain"])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_client_that_goes_while_it_sends_starts_nothing(
+def test_a_client_that_disconnects_while_sending_starts_nothing(
     service: Service, kind: str, chunked: bool
 ) -> None:
     server, before = service.server_pid, stored(service)
@@ -76,7 +76,7 @@ def test_a_client_that_goes_while_it_sends_starts_nothing(
     assert_healthy(service, server, before)
 
 
-def test_a_client_that_ends_its_side_early_starts_nothing(service: Service) -> None:
+def test_a_client_that_closes_its_sending_side_early_starts_nothing(service: Service) -> None:
     server, before = service.server_pid, stored(service)
     with connection(service) as client:
         headers = {"Content_Type": "text/plain", "Content_Length": 1000}
@@ -87,14 +87,14 @@ def test_a_client_that_ends_its_side_early_starts_nothing(service: Service) -> N
     assert_healthy(service, server, before)
 
 
-def test_a_client_that_goes_in_the_middle_of_its_headers(service: Service) -> None:
+def test_a_client_that_disconnects_amid_its_headers(service: Service) -> None:
     server, before = service.server_pid, stored(service)
     with connection(service) as client:
         client.sendall(head(service, "POST", "/v1/commands")[:-20])
     assert_healthy(service, server, before)
 
 
-def test_what_is_no_http_is_refused(service: Service) -> None:
+def test_bytes_that_are_not_http_are_refused(service: Service) -> None:
     server, before = service.server_pid, stored(service)
     for rubbish in (
         b"\x16\x03\x01\x02\x00",
@@ -109,8 +109,10 @@ def test_what_is_no_http_is_refused(service: Service) -> None:
     assert_healthy(service, server, before)
 
 
-def test_a_client_that_goes_once_it_has_asked_leaves_a_whole_command(service: Service) -> None:
-    """Whether it is stored is the race's to decide; what is stored runs to its end."""
+def test_a_client_that_disconnects_after_its_request_leaves_a_whole_command(
+    service: Service,
+) -> None:
+    """The race decides whether it is stored; a stored command runs to its end."""
     server, before = service.server_pid, stored(service)
     body = b"echo whole"
     headers = {"Content_Type": "text/plain", "Content_Length": len(body)}
@@ -118,7 +120,7 @@ def test_a_client_that_goes_once_it_has_asked_leaves_a_whole_command(service: Se
         with connection(service) as client:
             client.sendall(head(service, "POST", "/v1/commands", **headers) + body)
     eventually(lambda: connections(service) <= 1, "the connections to be gone")
-    # What was asked for before this is stored before it, if it is.
+    # Earlier requests are stored before this one, if they are stored at all.
     before.append(service.run("echo behind them")["id"])
     new = [command for command in stored(service) if command not in before]
     for command in new:
@@ -128,7 +130,7 @@ def test_a_client_that_goes_once_it_has_asked_leaves_a_whole_command(service: Se
 
 
 @MAINLY_ON_SQLITE
-def test_a_client_that_goes_in_the_middle_of_an_answer(service: Service) -> None:
+def test_a_client_that_disconnects_amid_an_answer(service: Service) -> None:
     command = service.run("head -c 30000000 /dev/zero")
     server, before = service.server_pid, stored(service)
     path = f"/v1/commands/{command['id']}/output"
@@ -154,7 +156,7 @@ def test_a_client_that_reads_nothing_costs_no_memory(service: Service) -> None:
         assert process.memory_info().rss - before < 30 * MEBIBYTE
 
 
-def test_clients_that_go_while_they_follow_stop_nothing(service: Service) -> None:
+def test_clients_that_disconnect_while_following_stop_nothing(service: Service) -> None:
     gate = Gate(service)
     command = service.submit(f"echo begun; {gate.wait}; echo end")
     service.wait_for_output(command["id"], b"begun")
@@ -173,7 +175,7 @@ def test_clients_that_go_while_they_follow_stop_nothing(service: Service) -> Non
     assert service.server_pid == server
 
 
-def test_requests_may_follow_each_other_without_waiting(service: Service) -> None:
+def test_pipelined_requests_are_all_answered(service: Service) -> None:
     with connection(service) as client:
         client.sendall(head(service, "GET", "/healthz") * 5)
         got = b""
@@ -181,8 +183,8 @@ def test_requests_may_follow_each_other_without_waiting(service: Service) -> Non
             got += client.recv(65536)
 
 
-def test_a_client_that_says_no_more_is_answered(service: Service) -> None:
-    """As ``nc -N`` does: its request, and then the end of what it sends."""
+def test_a_client_that_closes_its_sending_side_is_answered(service: Service) -> None:
+    """As ``nc -N`` does: it sends its request and then closes its sending side."""
     for _ in range(20):
         with socket.create_connection(
             ("127.0.0.1", service.port), timeout=PATIENCE_SECONDS

@@ -1,4 +1,4 @@
-"""``?wait``: the answer is held until the command is finished, or until the time is over."""
+"""``?wait`` holds the answer until the command is finished or the time is over."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ from support.service import MAINLY_ON_SQLITE, PATIENCE_SECONDS, Service, eventua
 
 NEVER = "exec sleep 3600"
 LONGEST_SECONDS = 60
-"""For so long an answer is held at most. What comes before has not waited for the time."""
+"""The longest time that an answer is held. An earlier answer did not wait for the time to pass."""
 
 
 def timed(ask: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
@@ -28,8 +28,8 @@ def timed(ask: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
     return answer, time.monotonic() - began
 
 
-def wait_for_waiting(service: Service, count: int) -> None:
-    """Wait until so many requests are held for the end of a command."""
+def wait_for_held_requests(service: Service, count: int) -> None:
+    """Wait until ``count`` requests are held for the end of a command."""
     line = f'scriptservice_followers{{kind="wait"}} {count}.0'
     eventually(lambda: line in service.client.get("/metrics").text, f"{count} to wait")
 
@@ -70,7 +70,7 @@ def test_get_and_rerun_wait_too(service: Service) -> None:
     assert again.headers["location"] == f"/v1/commands/{again.json()['id']}"
 
 
-def test_a_finished_one_is_not_waited_for(service: Service) -> None:
+def test_a_finished_command_is_returned_at_once(service: Service) -> None:
     command = service.run("true")
     answer, seconds = timed(
         lambda: service.client.get(f"/v1/commands/{command['id']}", params={"wait": "60"})
@@ -80,11 +80,11 @@ def test_a_finished_one_is_not_waited_for(service: Service) -> None:
 
 
 @pytest.mark.parametrize("wait", ["0", "0.0", "0.25", "2.5e-1", "1"])
-def test_when_the_time_is_over_it_is_as_it_is(service: Service, wait: str) -> None:
+def test_after_the_wait_the_command_is_returned_as_it_is(service: Service, wait: str) -> None:
     command = service.submit(NEVER)
 
     def ask(method: str, path: str, **more: Any) -> httpx.Response:
-        """Ask until an answer comes at its time; it is never early, the machine makes some late."""
+        """Repeat until an answer comes on time: none is early, but the machine may delay some."""
         for _ in range(10):
             answer, seconds = timed(
                 lambda: service.client.request(method, path, params={"wait": wait}, **more)
@@ -111,7 +111,7 @@ def test_when_the_time_is_over_it_is_as_it_is(service: Service, wait: str) -> No
 @pytest.mark.parametrize(
     "wait", ["60.1", "61", "1e9", "-1", "-0.001", "nan", "inf", "-inf", "abc", "", "1s", "0x1"]
 )
-def test_what_is_no_time_to_wait(service: Service, wait: str) -> None:
+def test_an_invalid_wait_is_refused(service: Service, wait: str) -> None:
     command = service.run("true")["id"]
     before = service.client.get("/v1/commands?limit=1").json()["items"]
     client, parameters = service.client, {"wait": wait}
@@ -132,7 +132,7 @@ def test_sixty_seconds_are_allowed(service: Service) -> None:
     assert answer.json()["status"] == "succeeded"
 
 
-def test_it_must_not_be_repeated_and_nothing_else_is_taken(service: Service) -> None:
+def test_a_repeated_wait_or_another_parameter_is_refused(service: Service) -> None:
     command = service.run("true")["id"]
     assert_invalid(service.client.get(f"/v1/commands/{command}?wait=1&wait=1"), "wait")
     assert_invalid(service.client.get(f"/v1/commands/{command}?wait=1&waits=1"), "waits")
@@ -140,7 +140,7 @@ def test_it_must_not_be_repeated_and_nothing_else_is_taken(service: Service) -> 
     assert_problem(service.client.get(unknown), "not-found")
 
 
-def test_many_wait_for_one(service: Service) -> None:
+def test_many_requests_wait_for_one_command(service: Service) -> None:
     gate = Gate(service)
     command = service.submit(f"{gate.wait}; exit 7")
     found: list[Any] = []
@@ -153,14 +153,14 @@ def test_many_wait_for_one(service: Service) -> None:
     threads = [threading.Thread(target=ask) for _ in range(20)]
     for thread in threads:
         thread.start()
-    wait_for_waiting(service, 20)
+    wait_for_held_requests(service, 20)
     gate.open()
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
     assert found == [7] * 20
 
 
-def test_a_client_that_goes_stops_nothing(service: Service) -> None:
+def test_a_client_that_disconnects_stops_nothing(service: Service) -> None:
     gate = Gate(service)
     body = json.dumps({"script": f"{gate.wait}; echo still here", "name": "left alone"}).encode()
     with closing(
@@ -177,15 +177,15 @@ def test_a_client_that_goes_stops_nothing(service: Service) -> None:
             lambda: service.client.get("/v1/commands", params={"q": "left alone"}).json()["items"],
             "the command",
         )
-        wait_for_waiting(service, 1)
+        wait_for_held_requests(service, 1)
     gate.open()
     ended = service.wait(items[0]["id"])
     assert ended["status"] == "succeeded"
     assert service.bytes_of(ended["id"]) == b"still here\n"
 
 
-def test_a_deletion_of_what_is_waited_for(service: Service) -> None:
-    """It can only be deleted when it is finished: who waits sees it, or that it is gone."""
+def test_a_deletion_while_a_request_waits(service: Service) -> None:
+    """A command can only be deleted when it is finished; the waiting request gets it, or 404."""
     gate = Gate(service)
     command = service.submit(gate.wait)
     answers: list[httpx.Response] = []
@@ -198,7 +198,7 @@ def test_a_deletion_of_what_is_waited_for(service: Service) -> None:
         )
     )
     waiting.start()
-    wait_for_waiting(service, 1)
+    wait_for_held_requests(service, 1)
     gate.open()
     eventually(
         lambda: service.client.delete(f"/v1/commands/{command['id']}").status_code == 204,
@@ -210,7 +210,7 @@ def test_a_deletion_of_what_is_waited_for(service: Service) -> None:
 
 @MAINLY_ON_SQLITE
 def test_a_shutdown_answers_at_once(make_service: Any) -> None:
-    """While scripts still take their time to end, and long before what it was to wait."""
+    """It answers while scripts still end, and long before the requested time."""
     flags = ("--max-running", "1", "--shutdown-grace-seconds", "3600")
     service = make_service(*flags).start()
     gate = Gate(service)
@@ -244,7 +244,7 @@ def test_a_shutdown_answers_at_once(make_service: Any) -> None:
     eventually(
         lambda: len(service.client.get("/v1/commands").json()["items"]) == 2, "the second submit"
     )
-    wait_for_waiting(service, 2)
+    wait_for_held_requests(service, 2)
     assert service.process is not None
     service.close_client()
     service.process.send_signal(signal.SIGTERM)
@@ -261,7 +261,7 @@ def test_a_shutdown_answers_at_once(make_service: Any) -> None:
     assert service.process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_no_end_is_missed_by_who_begins_to_wait_at_about_that_moment(service: Service) -> None:
+def test_a_wait_that_begins_near_the_end_does_not_miss_it(service: Service) -> None:
     command = service.submit("for i in {1..2000}; do echo $i; done; exit 9")
     found, seconds = timed(lambda: service.client.get(f"/v1/commands/{command['id']}?wait=60"))
     assert (found.json()["exit_code"], seconds < LONGEST_SECONDS) == (9, True)

@@ -1,4 +1,4 @@
-"""This suite runs on SQLite; with ``-m long``, and where it says so, on PostgreSQL too."""
+"""This suite runs on SQLite; some tests, and all with ``-m long``, run on PostgreSQL as well."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from support.service import MAINLY_SQLITE
 
 @pytest.fixture(scope="module", params=MAINLY_SQLITE)
 def database_kind(request: pytest.FixtureRequest) -> str:
-    """What services store in."""
+    """The kind of database of the services."""
     return str(request.param)

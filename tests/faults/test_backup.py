@@ -1,4 +1,4 @@
-"""A backup while it runs, and its return: consistent, and nothing that may have run starts."""
+"""Backups of a running service are consistent; after a restore nothing that may have run starts."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ def cli(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def back_up(service: Service, target: Path) -> None:
-    """Copy the database as the documents say."""
+    """Copy the database as docs/operations.md says."""
     if service.database is None:
         done = cli("backup", str(target), "--data-dir", str(service.data_dir))
         assert done.returncode == 0, done.stderr
@@ -41,7 +41,7 @@ def back_up(service: Service, target: Path) -> None:
 
 
 def put_back(service: Service, source: Path, postgres: Databases | None) -> None:
-    """Put a copy in the place of a stopped service's database, as the documents say."""
+    """Restore a copy as the database of a stopped service, as docs/operations.md says."""
     if service.database is None:
         for file in service.data_dir.glob("scriptservice.db*"):
             file.unlink()
@@ -55,12 +55,12 @@ def put_back(service: Service, source: Path, postgres: Databases | None) -> None
     subprocess.run(restore, check=True, timeout=PATIENCE_SECONDS)
 
 
-def the_postgres(service: Service, request: pytest.FixtureRequest) -> Databases | None:
+def postgres_of(service: Service, request: pytest.FixtureRequest) -> Databases | None:
     return None if service.database is None else request.getfixturevalue("postgres")
 
 
 def wait_until_ready(service: Service) -> None:
-    """A stranger to a PostgreSQL makes sure that nobody else writes there, which takes a while."""
+    """Wait for /readyz; a new service first makes sure that no other writes to its PostgreSQL."""
 
     def ready() -> bool:
         with contextlib.suppress(httpx.HTTPError):
@@ -76,7 +76,7 @@ def wait_until_ready(service: Service) -> None:
 
 
 @pytest.mark.parametrize("start_queued", [False, True])
-def test_what_a_backup_calls_open_is_lost_unless_it_waited_and_may_start(
+def test_commands_open_in_a_backup_are_lost_unless_queued_and_allowed_to_start(
     make_service: MakeService, request: pytest.FixtureRequest, start_queued: bool
 ) -> None:
     service = make_service("--max-running", "1").start()
@@ -89,18 +89,18 @@ def test_what_a_backup_calls_open_is_lost_unless_it_waited_and_may_start(
     waiting = [service.submit(f"echo {number} >>{ran}")["id"] for number in range(5)]
     copy = service.data_dir.parent / "copy"
     back_up(service, copy)
-    # After the copy was made things go on: one of them runs, and one is new.
+    # Work continues after the backup: the queued commands run, and a new one is submitted.
     service.client.post(f"/v1/commands/{running}/stop", json={"grace_seconds": 0})
     for command in waiting:
         service.wait(command)
     later = service.run("echo later")["id"]
     assert service.stop() == 0
     assert sorted(ran.read_text().split()) == ["0", "1", "2", "3", "4"]
-    # Back on a new machine: the keeper's journal is not there to tell what it knows.
+    # As on a new machine, the keeper's journal is not there.
     for name in ("journal", "lock", "private"):
         path = service.data_dir / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    put_back(service, copy, the_postgres(service, request))
+    put_back(service, copy, postgres_of(service, request))
     service.flags = ("--start-queued",) if start_queued else ()
     service.start(wait=False)
     wait_until_ready(service)
@@ -123,7 +123,7 @@ def test_what_a_backup_calls_open_is_lost_unless_it_waited_and_may_start(
 
 
 @ON_BOTH
-def test_a_backup_under_load_is_of_one_moment(
+def test_a_backup_under_load_is_consistent(
     make_service: MakeService, request: pytest.FixtureRequest
 ) -> None:
     service = make_service().start()
@@ -147,7 +147,7 @@ def test_a_backup_under_load_is_of_one_moment(
         for copy in copies:
             before = len(submitted)
             back_up(service, copy)
-            # The second began after the first was answered: nobody waits for the end of a backup.
+            # The second submit began after the first was answered, so none waits for the backup.
             assert len(submitted) - before >= 2
     finally:
         stop.set()
@@ -157,21 +157,21 @@ def test_a_backup_under_load_is_of_one_moment(
         service.wait(command)
     expected = {command: service.bytes_of(command) for command in loads}
     assert service.stop() == 0
-    put_back(service, copies[-1], the_postgres(service, request))
+    put_back(service, copies[-1], postgres_of(service, request))
     service.start()
 
     def all_final() -> bool:
         query = {"limit": 1000, "status": ["queued", "running", "stopping"]}
         return not service.client.get("/v1/commands", params=query).json()["items"]
 
-    # The journal is still there: what the copy lacks of these it brings home.
+    # The journal is still there, and what the copy lacks of these commands is stored from it.
     eventually(all_final, "all to be final")
     for command, output in expected.items():
         found = service.get(command)
         assert found["status"] in FINAL
         kept = service.bytes_of(command)
         assert found["output"]["bytes"] == len(kept)
-        # A part that neither the copy nor the journal has is missing, and that is said.
+        # If neither the copy nor the journal has a part, it is missing and the reason says so.
         assert kept == output or "incomplete" in found["reason"] or found["status"] == "lost"
 
 
@@ -225,7 +225,7 @@ def test_migrate(make_service: MakeService, request: pytest.FixtureRequest) -> N
     assert again.returncode == 0
     assert again.stdout.endswith(" already\n")
     served = make_service(database=url).start()
-    # Also while a server works with it.
+    # Also while a server uses the database.
     assert cli("migrate", "--database", url).returncode == 0
     assert served.run("echo there")["status"] == "succeeded"
     assert served.stop() == 0

@@ -1,4 +1,4 @@
-"""Somebody sets the clock, a day forward and a day back, while scripts run and wait."""
+"""The wall clock is set a day forward and a day back, while scripts run and wait."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,14 +24,14 @@ def installation() -> Iterator[Installation]:
 
 
 def set_clock(service: Service, clock: Clock, days: int) -> None:
-    """Set it so many days ahead of the machine's, and see that the service goes by it."""
+    """Set the clock ahead of the machine's by some days; assert that the service uses it."""
     clock.set(days * DAY_SECONDS)
     created = datetime.fromisoformat(service.submit("true", priority=-1)["created_at"])
     assert abs((created - datetime.now(UTC)).total_seconds() / 3600 - 24 * days) < 1
 
 
 @ON_SQLITE
-def test_time_outs_and_order_go_by_no_clock_that_can_be_set(
+def test_time_outs_and_order_do_not_depend_on_the_wall_clock(
     make_service: Callable[..., Service], installation: Installation
 ) -> None:
     clock = Clock(installation)
@@ -41,8 +41,8 @@ def test_time_outs_and_order_go_by_no_clock_that_can_be_set(
     trial.settle()
     trial.note_descriptors()
     for days in (1, -1):
-        timers_go_on(service, clock, days)
-        order_stays(service, clock, -days)
+        timers_continue(service, clock, days)
+        order_is_kept(service, clock, -days)
         trial.submit_all([late(), *every_kind()])
         trial.settle()
         assert service.client.get("/readyz").json()["degraded"] == []
@@ -51,10 +51,10 @@ def test_time_outs_and_order_go_by_no_clock_that_can_be_set(
     assert "fault" not in service.output()
 
 
-def timers_go_on(service: Service, clock: Clock, days: int) -> None:
-    """Time-out, grace and the wait for leftovers end, and not too soon.
+def timers_continue(service: Service, clock: Clock, days: int) -> None:
+    """Assert that time-out, grace period and the wait for leftovers end, and not too early.
 
-    By a clock that was set they would end at once, or a day later, which nobody waits for.
+    If they used the wall clock, they would end at once or a day later.
     """
     began = time.monotonic()
     forever = {"timeout_seconds": SECONDS, "grace_seconds": 0}
@@ -75,8 +75,8 @@ def timers_go_on(service: Service, clock: Clock, days: int) -> None:
     assert (ends[stopped]["status"], ends[stopped]["signal"]) == ("stopped", "SIGKILL")
 
 
-def order_stays(service: Service, clock: Clock, days: int) -> None:
-    """Who waits does so in the order of coming, for as long as was said."""
+def order_is_kept(service: Service, clock: Clock, days: int) -> None:
+    """Assert that queued commands keep their order and their queue time-outs."""
     held = [service.submit("sleep 3600")["id"] for _ in range(ROOM)]
     for command in held:
         service.wait_for(command, "running")
@@ -85,7 +85,7 @@ def order_stays(service: Service, clock: Clock, days: int) -> None:
     began = time.monotonic()
     short = service.submit(script, queue_timeout_seconds=SECONDS / 2)["id"]
     set_clock(service, clock, days)
-    # Younger by the order in which they came, older by a clock that was set back.
+    # These were submitted later, but are older by the clock if it was set back.
     waiting += [service.submit(script, queue_timeout_seconds=3600)["id"] for _ in range(2)]
     assert service.wait(short)["status"] == "timed_out"
     assert time.monotonic() - began > SECONDS / 2 - 0.1

@@ -1,4 +1,4 @@
-"""A copy of the data directory is another service: it runs nothing of the original's again."""
+"""A copy of the data directory is another service: it runs none of the original's commands."""
 
 import shutil
 import subprocess
@@ -23,7 +23,7 @@ def copy_of(directory: Path) -> Path:
 
 @pytest.fixture
 def runs() -> Iterator[Path]:
-    """A directory outside of every service's, to which all scripts may write."""
+    """A directory outside of all data directories, to which all scripts may write."""
     directory = new_directory()
     directory.chmod(0o777)
     yield directory
@@ -52,7 +52,7 @@ def test_a_copy_made_while_scripts_run(
     assert copy.bytes_of(running) == b"shown\n"
     assert copy.run("echo works")["status"] == "succeeded"
     copy.stop()
-    # The original has noticed nothing.
+    # The original is not affected.
     assert {process.pid for process in processes_with(mark)} == alive
     assert original.get(running)["status"] == "running"
     assert original.get(queued)["status"] == "queued"

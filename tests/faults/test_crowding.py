@@ -1,4 +1,4 @@
-"""Clients that send too much, in every way: nobody else waits, and memory stays bounded."""
+"""Clients that send too much: other clients are not delayed, and memory stays bounded."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ MORE_BYTES = 64 * MEBIBYTE
 TIMES = 2.0
 ROUNDS = 12
 REQUESTS = 25
-"""In a round, each followed by one line of a script."""
+"""Requests in a round; after each, a script prints one line."""
 
 JSON = {"Content-Type": "application/json"}
 
@@ -38,7 +38,7 @@ def ready(own_service: Service) -> Service:
 
 @pytest.fixture(scope="module")
 def rest_bytes(ready: Service) -> int:
-    """What its server has resident before anybody floods it, once it has done all there is."""
+    """The resident memory of its server before any flood, after it has handled every request."""
     with live(ready) as (lines, stream):
         latencies(ready, lines, stream)
     return resident_bytes(ready.server_pid)
@@ -46,13 +46,14 @@ def rest_bytes(ready: Service) -> int:
 
 @contextlib.contextmanager
 def live(service: Service) -> Iterator[tuple[IO[str], EventStream]]:
-    """A script that prints what is written to it, and its event stream."""
+    """Run a script that prints the lines written to it; yield its input and its event stream."""
     fifo = service.data_dir.parent / "lines"
     fifo.unlink(missing_ok=True)
     os.mkfifo(fifo)
     fifo.chmod(0o644)
     command = service.submit('while read -r line; do echo "$line"; done < "$1"', args=[str(fifo)])
-    # Both ends: this waits for nobody, and the script's reading does not end before ours.
+    # Opened for reading and writing: so this does not block, and the script sees no end of file
+    # before we close it.
     with (
         os.fdopen(os.open(fifo, os.O_RDWR), "w", buffering=1) as lines,
         event_stream(service, command["id"]) as stream,
@@ -63,7 +64,7 @@ def live(service: Service) -> Iterator[tuple[IO[str], EventStream]]:
 
 
 def latencies(service: Service, lines: IO[str], stream: EventStream) -> tuple[float, float]:
-    """Return the median seconds of a page of the list, and from a line to its event."""
+    """Return the median seconds of a list request, and from a line to its event."""
     pages, events = [], []
     for number in range(REQUESTS):
         began = time.perf_counter()
@@ -79,19 +80,19 @@ def latencies(service: Service, lines: IO[str], stream: EventStream) -> tuple[fl
 
 @ON_SQLITE
 @pytest.mark.parametrize("kind", KINDS)
-def test_who_sends_for_ever_without_a_token_delays_nobody(
+def test_an_endless_sender_without_a_token_delays_nobody(
     ready: Service, rest_bytes: int, kind: str
 ) -> None:
     with live(ready) as (lines, stream):
         ratios = []
-        # Whole requests are answered, like those of anybody: they are work, not only bytes.
+        # Complete requests are answered, so this kind may delay others.
         for _ in range(1 if kind == "requests ahead" else ROUNDS):
             quiet = latencies(ready, lines, stream)
             with flood(ready.port, [kind] * 4):
                 crowded = latencies(ready, lines, stream)
             ratios.append([there / here for there, here in zip(crowded, quiet, strict=True)])
             if max(ratios[-1]) <= TIMES:
-                break  # what other work of the machine does to a round is not the service's doing
+                break  # one good round is enough: other work of the machine may spoil a round
         more_bytes = peak_bytes(ready.server_pid) - rest_bytes
         best = min(ratios, key=max)
         print(f"{kind}: list {best[0]:.2f}, event {best[1]:.2f}, {more_bytes / MEBIBYTE:.1f} MiB")
@@ -104,7 +105,7 @@ def test_who_sends_for_ever_without_a_token_delays_nobody(
 
 
 def largest_legal() -> bytes:
-    """Return a submit of which every part is as long as it may be, in the longest spelling."""
+    """Return a submit with every field of the largest size, in the longest JSON spelling."""
     escaped = "\\u0001"
     env = ",".join(f'"A{number}": "{escaped * (120 << 10)}"' for number in range(8))
     text = f'"script": "exit 0 #{escaped * (MEBIBYTE - 8)}", "stdin": "{escaped * MEBIBYTE}"'
@@ -112,7 +113,7 @@ def largest_legal() -> bytes:
 
 
 def post(service: Service, body: bytes) -> tuple[int, str]:
-    """Submit a body; return the status and the type of the problem, if it is one."""
+    """Submit a body; return the status and the problem type, or an empty text."""
     headers = service.headers | JSON
     response = httpx.post(
         f"{service.url}/v1/commands", content=body, headers=headers, timeout=60, verify=False
@@ -131,7 +132,7 @@ def test_many_large_bodies_at_once_share_the_memory(
     service = make_service().start()
     body = largest_legal() if size == "legal" else b'{"script": "' + b"x" * 30_000_000 + b'"}'
     assert len(body) > 17 * MEBIBYTE
-    # SQLite keeps up to 8 MiB of what it has read or written for each of its connections.
+    # SQLite's page cache takes up to 8 MiB for each connection; let it grow first.
     for _ in range(2 if size == "legal" else 0):
         assert post(service, largest_legal())[0] == 201
     rest_bytes = resident_bytes(service.server_pid)

@@ -1,7 +1,7 @@
-"""A journal that is torn, damaged, partly missing or surrounded by rubbish: the service starts.
+"""The service starts with a journal that is torn, damaged, partly missing or amid rubbish files.
 
-What can be read counts, what cannot be known is lost, nobody survives and nothing runs twice. One
-service goes through all of it.
+What can be read is stored, what cannot be known is lost, no process survives and nothing runs
+twice. One service goes through all these tests.
 """
 
 import os
@@ -37,20 +37,20 @@ from support.service import (
     processes_with,
 )
 
-SOME_AT_ONCE = ("--max-running", "7")
+MAX_RUNNING_FLAGS = ("--max-running", "7")
 SEGMENT = 64 << 20
 
 
 @pytest.fixture(scope="module")
 def faults() -> Path:
-    """Where is said what is to happen at which fault point."""
+    """The directory in which fault points are armed."""
     return new_directory()
 
 
 @pytest.fixture(scope="module")
-def hurt(faults: Path) -> Iterator[Service]:
-    """The service whose journal is damaged again and again."""
-    service = Service(None, *SOME_AT_ONCE, environment={VARIABLE: str(faults)})
+def target(faults: Path) -> Iterator[Service]:
+    """The service whose journal each test damages."""
+    service = Service(None, *MAX_RUNNING_FLAGS, environment={VARIABLE: str(faults)})
     try:
         yield service.start()
     finally:
@@ -66,21 +66,21 @@ def segments_of(service: Service) -> list[Path]:
 
 
 def filler(size: int) -> Script:
-    """Prints so much, all the same, so that what is left of it is a prefix, whatever is missing."""
+    """Prints ``size`` equal bytes, so that the rest is a prefix, whichever segment is missing."""
     text = f"head -c {size} /dev/zero | tr '\\0' x; sleep 3600"
     return Script("filler", text, stdout=b"x" * size)
 
 
 def scripts() -> list[Script]:
-    """Return those that end, that last, that resist; more than run at once."""
+    """Return scripts that end, that run on and that resist a stop; more than run at a time."""
     return [
         quick(7), stubborn(), parent(), ticker(4), printer(3_000), late(2), late(2),
         quick(), quick(3),
     ]  # fmt: skip
 
 
-def with_much_unrecorded(service: Service) -> Trial:
-    """Let a server be stopped while scripts start, print and end; then kill it and the keeper."""
+def with_much_not_stored(service: Service) -> Trial:
+    """Suspend the server while scripts start, print and end; then kill server and keeper."""
     trial = Trial(service)
     trial.submit(quick())
     trial.settle()
@@ -98,7 +98,7 @@ def keeper_end(service: Service) -> int:
 
 
 def records(service: Service) -> list[tuple[Kind, int, int]]:
-    """Return what the last segment holds: kinds, and where each begins and ends in its file."""
+    """Return the records of the last segment: kind, and begin and end in the file."""
     found, base = [], segment_bases(str(journal_of(service)))[-1]
     start = SEGMENT_HEADER_BYTES
     for record in scan(str(journal_of(service)), base):
@@ -108,12 +108,12 @@ def records(service: Service) -> list[tuple[Kind, int, int]]:
 
 
 def ends_in(service: Service) -> int:
-    """Return how many ends the last segment holds."""
+    """Return how many CLOSED records the last segment contains."""
     return sum(kind == Kind.CLOSED for kind, *_ in records(service))
 
 
 def flip(service: Service, offset: int) -> None:
-    """Turn over the bits of one byte of the last segment."""
+    """Flip all bits of one byte of the last segment."""
     with segments_of(service)[-1].open("r+b") as file:
         file.seek(offset)
         (byte,) = file.read(1)
@@ -122,7 +122,7 @@ def flip(service: Service, offset: int) -> None:
 
 
 def last_of(service: Service, kind: Kind) -> int:
-    """Return where the last record of a kind begins that others follow."""
+    """Return where the last record of a kind begins, the last record of all left out."""
     return [start for each, start, _ in records(service)[:-1] if each == kind][-1]
 
 
@@ -137,20 +137,20 @@ HARMS: dict[str, Callable[[Service], None]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_flipped_bits(harm: str, hurt: Service) -> None:
-    trial = with_much_unrecorded(hurt)
-    said = len(hurt.output())
-    HARMS[harm](hurt)
-    hurt.start()
+def test_flipped_bits(harm: str, target: Service) -> None:
+    trial = with_much_not_stored(target)
+    said = len(target.output())
+    HARMS[harm](target)
+    target.start()
     trial.verify(keeper_died=True)
-    assert "journal_mended" in hurt.output()[said:]
+    assert "journal_mended" in target.output()[said:]
     assert trial.submit(quick())
     trial.verify(keeper_died=True)
 
 
 @ON_SQLITE
 @pytest.mark.parametrize("flags", [(), ("--no-use-cgroups",)], ids=["cgroup", "walk"])
-def test_who_was_started_behind_the_damage_does_not_survive(
+def test_a_script_recorded_after_the_damage_does_not_survive(
     flags: tuple[str, ...],
     make_service: Callable[..., Service],
     database_kind: str,
@@ -169,78 +169,78 @@ def test_who_was_started_behind_the_damage_does_not_survive(
     trial.check_nothing_left()
 
 
-def test_rubbish_beside_it(hurt: Service) -> None:
-    """What waited and never started is not lost by it."""
-    trial = with_much_unrecorded(hurt)
-    said = len(hurt.output())
-    journal = journal_of(hurt)
+def test_rubbish_files_beside_the_journal(target: Service) -> None:
+    """Commands that were queued are not lost."""
+    trial = with_much_not_stored(target)
+    said = len(target.output())
+    journal = journal_of(target)
     for name in ("notes.txt", "notes.journal", f"{10**15:020d}.journal"):
         (journal / name).write_bytes(os.urandom(5_000))
     (journal / f"{10**16:020d}.journal").touch()
     (journal / "recorded").write_bytes(b"\xff" * 12)
-    hurt.start()
+    target.start()
     for path in [*journal.glob("notes.*"), *journal.glob("*.damaged")]:
-        path.unlink()  # the trial counts files
+        path.unlink()  # the trial expects no other files
     found = trial.verify(keeper_died=True)
-    assert found.get("lost", 0) <= int(SOME_AT_ONCE[1]), found
-    assert "set aside journal segment" in hurt.output()[said:]
-    assert "note of how far it is recorded was damaged" in hurt.output()[said:]
+    assert found.get("lost", 0) <= int(MAX_RUNNING_FLAGS[1]), found
+    assert "set aside journal segment" in target.output()[said:]
+    assert "note of how far it is recorded was damaged" in target.output()[said:]
 
 
 @pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.long), -1, None])
-def test_a_segment_is_missing(which: int | None, hurt: Service) -> None:
-    """The first, one in the midst, the last, all."""
-    trial = Trial(hurt)
+def test_a_segment_is_missing(which: int | None, target: Service) -> None:
+    """The missing segment is the first, a middle one, the last one, or all are missing."""
+    trial = Trial(target)
     trial.submit(quick())
     trial.settle()
     trial.submit(filler(2 * SEGMENT + 9_000_000))
     trial.submit_all(scripts())
     if which is not None:
-        os.kill(hurt.server_pid, signal.SIGSTOP)
-        eventually(lambda: len(segments_of(hurt)) == 3, "three segments")
-        eventually(lambda: segments_of(hurt)[-1].stat().st_size > 9_000_000, "all output")
-    hurt.kill_both()
-    segments = segments_of(hurt)
+        os.kill(target.server_pid, signal.SIGSTOP)
+        eventually(lambda: len(segments_of(target)) == 3, "three segments")
+        eventually(lambda: segments_of(target)[-1].stat().st_size > 9_000_000, "all output")
+    target.kill_both()
+    segments = segments_of(target)
     for path in segments if which is None else [segments[which]]:
         path.unlink()
     if which is None:
-        # Nothing is left that tells whose they are.
+        # Without a journal, the next keeper cannot know these processes.
         for process in processes_with(trial.mark):
             process.kill()
-    hurt.start()
+    target.start()
     trial.verify(keeper_died=True)
 
 
-def test_damage_under_a_running_service(hurt: Service, faults: Path) -> None:
-    """What ended in the damaged part is not started again, by no server that follows."""
-    trial = Trial(hurt)
+def test_damage_under_a_running_service(target: Service, faults: Path) -> None:
+    """Commands that ended in the damaged part are not started again by any later server."""
+    trial = Trial(target)
     trial.submit(quick())
     trial.settle()
-    keeper = keeper_of(hurt)
-    before = ends_in(hurt)
+    keeper = keeper_of(target)
+    before = ends_in(target)
     keeper.send_signal(signal.SIGSTOP)
     arm(str(faults), "dispatch.sent", "pass 3")
-    gate = Gate(hurt)
+    gate = Gate(target)
     lasting = f"{gate.block}; echo line 1; exit 5"
     trial.submit(Script("lasting", lasting, ("failed", 5), stdout=b"line 1\n"))
     for _ in range(3):
         trial.submit(quick(7))
     eventually(lambda: not pending(str(faults), "dispatch.sent"), "all four to be sent")
-    server = psutil.Process(hurt.server_pid)
+    server = psutil.Process(target.server_pid)
     server.send_signal(signal.SIGSTOP)
     keeper.send_signal(signal.SIGCONT)
-    eventually(lambda: ends_in(hurt) >= before + 3, "their ends")
-    starts = [start for kind, start, _ in records(hurt) if kind == Kind.STARTING]
-    flip(hurt, starts[-4])
+    eventually(lambda: ends_in(target) >= before + 3, "their ends")
+    starts = [start for kind, start, _ in records(target) if kind == Kind.STARTING]
+    flip(target, starts[-4])
     server.send_signal(signal.SIGCONT)
     psutil.wait_procs([server], PATIENCE_SECONDS)
-    # What is lost is known, so what comes now stands behind the damage.
+    # When the loss is known, the following records are behind the damage.
     for sent in trial.sent[2:]:
-        hurt.wait(str(sent.id))
+        target.wait(str(sent.id))
     gate.open()
-    finals = [hurt.wait(str(sent.id)) for sent in trial.sent]
+    finals = [target.wait(str(sent.id)) for sent in trial.sent]
     assert [final["status"] for final in finals] == ["succeeded", "failed", "lost", "lost", "lost"]
-    hurt.kill_server()
+    target.kill_server()
     trial.verify(keeper_died=True)
 
 
@@ -249,7 +249,7 @@ def test_damage_under_a_running_service(hurt: Service, faults: Path) -> None:
 
 @pytest.fixture
 def after_a_reboot() -> Iterator[tuple[str, ...]]:
-    """What makes a program believe that the machine was started anew."""
+    """A command that runs a program with another boot id, as after a reboot."""
     directory = new_directory()
     path = directory / "boot_id"
     path.write_text(f"{uuid4()}\n")
@@ -259,20 +259,20 @@ def after_a_reboot() -> Iterator[tuple[str, ...]]:
 
 
 def lose_the_tail(service: Service) -> None:
-    """Nothing that was not recorded has reached the disk."""
+    """Only what was stored in the database has reached the disk."""
     recorded = int.from_bytes((journal_of(service) / "recorded").read_bytes()[:8], "little")
     last = segments_of(service)[-1]
-    # A segment begins with a record that is synced before the one before it is dropped.
+    # The first record of a segment is synced before the segment before it is dropped.
     os.truncate(last, max(recorded - int(last.stem), records(service)[0][2]))
 
 
 def lose_more_than_the_tail(service: Service) -> None:
-    """Not even what was recorded has."""
+    """Not even what was stored in the database has reached the disk."""
     os.truncate(segments_of(service)[-1], records(service)[1][1])
 
 
-def lose_the_tails_bytes(service: Service) -> None:
-    """The size has, and not the bytes."""
+def lose_the_bytes_of_the_tail(service: Service) -> None:
+    """The size of the file has reached the disk, but not the bytes of its tail."""
     start, end = [at for kind, *at in records(service) if kind == Kind.OUTPUT][-1]
     last = segments_of(service)[-1]
     cut = (start + HEADER_BYTES + end) // 2
@@ -282,27 +282,29 @@ def lose_the_tails_bytes(service: Service) -> None:
 
 
 @pytest.mark.needs_mounts
-@pytest.mark.parametrize("cut", [lose_the_tail, lose_more_than_the_tail, lose_the_tails_bytes])
+@pytest.mark.parametrize(
+    "cut", [lose_the_tail, lose_more_than_the_tail, lose_the_bytes_of_the_tail]
+)
 def test_a_power_cut(
-    cut: Callable[[Service], None], hurt: Service, after_a_reboot: tuple[str, ...]
+    cut: Callable[[Service], None], target: Service, after_a_reboot: tuple[str, ...]
 ) -> None:
-    trial = with_much_unrecorded(hurt)
+    trial = with_much_not_stored(target)
     for process in processes_with(trial.mark):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    # What has the same ids after a reboot is somebody else's.
+    # After a reboot, a process with the same ids belongs to somebody else.
     stranger = subprocess.Popen(["sleep", "3600"], env={MARKER: str(trial.sent[-1].id)})
-    cut(hurt)
-    hurt.under = after_a_reboot
+    cut(target)
+    target.under = after_a_reboot
     try:
-        hurt.start()
+        target.start()
         found = trial.verify(keeper_died=True)
         assert stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait()
-        hurt.under = ()
-    assert found["lost"] <= int(SOME_AT_ONCE[1])
-    hurt.kill_both()
-    hurt.start()
+        target.under = ()
+    assert found["lost"] <= int(MAX_RUNNING_FLAGS[1])
+    target.kill_both()
+    target.start()
     trial.verify(keeper_died=True)

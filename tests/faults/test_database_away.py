@@ -1,4 +1,4 @@
-"""A PostgreSQL that is away, slow or takes no writes: scripts go on, nothing is lost or doubled."""
+"""While PostgreSQL is away, slow or read-only, scripts continue and nothing is lost or doubled."""
 
 import contextlib
 import shutil
@@ -31,32 +31,32 @@ from support.service import (
 pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"], scope="module")
 
 AWAY_SECONDS = 12
-"""Longer than the store waits for any answer (10 s)."""
+"""Longer than the store waits for an answer (10 s)."""
 MakeService = Callable[..., Service]
 
 
 @pytest.fixture
-def door(postgres: Databases) -> Iterator[Proxy]:
-    """The way to the server, which a test can shut."""
+def database_proxy(postgres: Databases) -> Iterator[Proxy]:
+    """A proxy in front of the PostgreSQL server, which a test can cut."""
     with proxy(make_url(postgres.url("postgres")).port or 0) as made:
         yield made
 
 
 @pytest.fixture
 def url(postgres: Databases) -> Iterator[str]:
-    """A database, as it is reached without a door."""
+    """The URL of a database, without the proxy."""
     made = postgres.migrated()
     yield made
     postgres.drop(made)
 
 
-def through(door: Proxy, url: str) -> str:
-    return make_url(url).set(port=door.port).render_as_string(hide_password=False)
+def url_through(database_proxy: Proxy, url: str) -> str:
+    return make_url(url).set(port=database_proxy.port).render_as_string(hide_password=False)
 
 
 @pytest.fixture
-def service(door: Proxy, url: str, make_service: MakeService) -> Service:
-    return make_service(database=through(door, url)).start()
+def service(database_proxy: Proxy, url: str, make_service: MakeService) -> Service:
+    return make_service(database=url_through(database_proxy, url)).start()
 
 
 def get(service: Service, path: str) -> httpx.Response:
@@ -83,7 +83,7 @@ def assert_refused(response: httpx.Response) -> None:
 
 
 class Follower(threading.Thread):
-    """Follows a command over one connection."""
+    """Follows a command on one connection, in a thread."""
 
     def __init__(self, service: Service, path: str) -> None:
         super().__init__(daemon=True)
@@ -108,7 +108,7 @@ class Follower(threading.Thread):
             self.error = error
 
 
-def test_a_long_time_without_a_database(service: Service, door: Proxy) -> None:
+def test_a_database_that_is_away_for_long(service: Service, database_proxy: Proxy) -> None:
     ran = service.data_dir.parent / "ran"
     ran.touch()
     ran.chmod(0o666)
@@ -133,10 +133,10 @@ def test_a_long_time_without_a_database(service: Service, door: Proxy) -> None:
     ask_to_stop(service, stopped, grace_seconds=4)
     eventually(lambda: service.get(stopped)["status"] != "running", "its keeper to know")
     server = service.server_pid
-    door.cut()
+    database_proxy.cut()
     away_since = time.monotonic()
     eventually(lambda: ready(service) == 503, "it to say that it is not ready")
-    # Nothing that could not be kept is taken, and every answer says when to ask again.
+    # No request is accepted that cannot be stored, and every answer says when to retry.
     key = {"Idempotency-Key": "while it was away"}
     for response in (
         service.client.post("/v1/commands", json={"script": f"echo x >>{ran}"}, headers=key),
@@ -153,7 +153,7 @@ def test_a_long_time_without_a_database(service: Service, door: Proxy) -> None:
     eventually(lambda: time.monotonic() - away_since > AWAY_SECONDS, "the time to pass")
     back_at = datetime.now(UTC)
     printed = len(followers[0].data)
-    door.restore()
+    database_proxy.restore()
     wait_until_ready(service)
     assert service.server_pid == server
     assert service.wait(ending)["exit_code"] == 3
@@ -176,23 +176,25 @@ def test_a_long_time_without_a_database(service: Service, door: Proxy) -> None:
     assert followers[0].data == expected
     assert followers[1].data.count(b"event: end") == 1
     assert sorted(ran.read_text().split()) == sorted([printing, ending, "x"])
-    # They ended when they ended, not when that could be stored.
+    # Their exit times are those of the exits, not those at which they could be stored.
     for command in (ending, timed, stopped):
         assert datetime.fromisoformat(service.get(command)["exited_at"]) < back_at
 
 
-def test_a_server_killed_while_the_database_is_away(service: Service, door: Proxy) -> None:
+def test_a_server_killed_while_the_database_is_away(
+    service: Service, database_proxy: Proxy
+) -> None:
     ran = service.data_dir.parent / "ran"
     ran.touch()
     ran.chmod(0o666)
     gate = Gate(service)
     command = service.submit(f"echo ran >>{ran}; seq 30; {gate.block}; seq 31 60")["id"]
     service.wait_for(command, "running")
-    door.cut()
+    database_proxy.cut()
     for _ in range(2):
         before = service.kill_server()
         eventually(lambda before=before: service.server_pid != before, "another server")
-    # It answers, and says why it cannot do more.
+    # It answers, and says why it is not ready.
     service.wait_until_healthy()
     response = get(service, "/readyz")
     assert_refused(response)
@@ -201,16 +203,18 @@ def test_a_server_killed_while_the_database_is_away(service: Service, door: Prox
     gate.open()
     assert "127.0.0.1" not in response.text
     assert "onnection" in service.output()
-    door.restore()
+    database_proxy.restore()
     wait_until_ready(service)
     assert service.wait(command)["status"] == "succeeded"
     assert service.bytes_of(command) == b"".join(b"%d\n" % n for n in range(1, 61))
     assert ran.read_text() == "ran\n"
 
 
-def test_a_start_without_the_database(door: Proxy, url: str, make_service: MakeService) -> None:
-    door.cut()
-    service = make_service(database=through(door, url)).start(wait=False)
+def test_a_start_without_the_database(
+    database_proxy: Proxy, url: str, make_service: MakeService
+) -> None:
+    database_proxy.cut()
+    service = make_service(database=url_through(database_proxy, url)).start(wait=False)
     service.wait_until_healthy()
     assert_refused(get(service, "/readyz"))
     refused = httpx.post(
@@ -222,22 +226,22 @@ def test_a_start_without_the_database(door: Proxy, url: str, make_service: MakeS
     assert_refused(refused)
     assert not (service.data_dir / "token").exists()
     eventually(lambda: "refused" in service.output(), "the log to say why")
-    door.restore()
+    database_proxy.restore()
     wait_until_ready(service)
     assert service.run("echo there")["status"] == "succeeded"
     assert service.output().count("start_waits") < 5
 
 
 def test_a_shutdown_while_it_waits_for_the_database(
-    door: Proxy, url: str, make_service: MakeService
+    database_proxy: Proxy, url: str, make_service: MakeService
 ) -> None:
-    door.cut()
-    service = make_service(database=through(door, url)).start(wait=False)
+    database_proxy.cut()
+    service = make_service(database=url_through(database_proxy, url)).start(wait=False)
     service.wait_until_healthy()
     assert service.stop() == 0
 
 
-def test_a_wrong_password_is_said_and_waited_for(
+def test_a_wrong_password_is_reported_and_waited_for(
     postgres: Databases, url: str, make_service: MakeService
 ) -> None:
     wrong = make_url(url).set(username="not_yet_there", password="hunter2-secret")
@@ -256,9 +260,7 @@ def test_a_wrong_password_is_said_and_waited_for(
         postgres.execute("DROP ROLE not_yet_there")
 
 
-def test_a_database_that_takes_no_writes(
-    postgres: Databases, url: str, make_service: MakeService
-) -> None:
+def test_a_read_only_database(postgres: Databases, url: str, make_service: MakeService) -> None:
     service = make_service(database=url).start()
     gate = Gate(service)
     command = service.submit(f"seq 25; {gate.block}; seq 26 50")["id"]
@@ -272,7 +274,7 @@ def test_a_database_that_takes_no_writes(
     )
     postgres.execute(end)
     assert_refused(service.client.post("/v1/commands", json={"script": "true"}))
-    # What is there can be read.
+    # Stored commands can be read.
     assert service.client.get(f"/v1/commands/{command}").status_code == 200
     assert service.bytes_of(command).startswith(b"1\n2\n3\n")
     eventually(lambda: ready(service) == 503, "it to say that it is not ready")
@@ -285,7 +287,7 @@ def test_a_database_that_takes_no_writes(
     assert follower.data == b"".join(b"%d\n" % n for n in range(1, 51))
 
 
-def test_a_slow_database(service: Service, door: Proxy) -> None:
+def test_a_slow_database(service: Service, database_proxy: Proxy) -> None:
     command = service.submit("for n in $(seq 100); do echo $n; sleep 0.05; done")["id"]
     follower = Follower(service, f"/v1/commands/{command}/output?follow=true")
 
@@ -299,19 +301,19 @@ def test_a_slow_database(service: Service, door: Proxy) -> None:
         )
 
     with ThreadPoolExecutor(20) as pool:
-        # What only reads, or looks at nothing, does not wait behind the commits.
-        before = door.commits
-        door.hold_commits()
+        # Reads and health checks do not wait for the commits.
+        before = database_proxy.commits
+        database_proxy.hold_commits()
         held = pool.submit(submit, 0)
-        eventually(lambda: door.commits > before, "the commit to be held")
+        eventually(lambda: database_proxy.commits > before, "the commit to be held")
         assert service.client.get("/healthz").status_code == 200
         assert service.client.get(f"/v1/commands/{command}").status_code == 200
-        door.release_commits()
-        assert held.result().status_code in (201, 503)  # it may have been held for too long
-        door.commit_seconds = 1
+        database_proxy.release_commits()
+        assert held.result().status_code in (201, 503)  # 503 if it was held for too long
+        database_proxy.commit_seconds = 1
         results = list(pool.map(submit, range(20)))
     assert {response.status_code for response in results} == {201}
-    door.commit_seconds = 0
+    database_proxy.commit_seconds = 0
     for response in results:
         assert service.wait(response.json()["id"])["status"] == "succeeded"
     assert service.wait(command)["status"] == "succeeded"
@@ -321,13 +323,13 @@ def test_a_slow_database(service: Service, door: Proxy) -> None:
 
 @pytest.mark.parametrize("forward", [True, False])
 def test_a_commit_whose_answer_is_lost_runs_once(
-    service: Service, door: Proxy, forward: bool
+    service: Service, database_proxy: Proxy, forward: bool
 ) -> None:
     ran = service.data_dir.parent / "ran"
     ran.touch()
     ran.chmod(0o666)
     for number in range(5):
-        door.lose_commits(1, forward=forward)
+        database_proxy.lose_commits(1, forward=forward)
         response = service.client.post(
             "/v1/commands", json={"script": f"echo {number} >>{ran}"}, params={"wait": 20}
         )
@@ -336,7 +338,7 @@ def test_a_commit_whose_answer_is_lost_runs_once(
     assert sorted(ran.read_text().split()) == [str(number) for number in range(5)]
 
 
-def test_a_second_server_on_the_same_database_takes_nothing(
+def test_a_second_server_on_the_same_database_is_refused(
     url: str, make_service: MakeService
 ) -> None:
     first = make_service(database=url).start()
@@ -347,7 +349,7 @@ def test_a_second_server_on_the_same_database_takes_nothing(
     for meanwhile in (lambda: None, first.kill_server, first.kill_server):
         second.start(wait=False)
         assert second.process is not None
-        # Also where the first one's server is only just being started again.
+        # Also while the keeper is restarting the first service's server.
         eventually(lambda: "start_waits" in second.output() or second.process.poll(), "it to try")
         meanwhile()
         assert second.process.wait(PATIENCE_SECONDS) == 1
@@ -358,7 +360,7 @@ def test_a_second_server_on_the_same_database_takes_nothing(
     assert first.get(running)["status"] == "running"
 
 
-def test_a_stranger_takes_a_database_that_nobody_writes_to(
+def test_another_host_takes_over_a_database_without_a_writer(
     url: str, make_service: MakeService
 ) -> None:
     first = make_service(database=url).start()
@@ -379,13 +381,13 @@ def test_a_stranger_takes_a_database_that_nobody_writes_to(
     assert answer.content == b"kept\n"
 
 
-def test_a_server_killed_in_the_midst_of_a_slow_commit(service: Service, door: Proxy) -> None:
-    """What its session had sent is committed, or not, before the next server looks."""
+def test_a_server_killed_during_a_slow_commit(service: Service, database_proxy: Proxy) -> None:
+    """The killed server's transaction is committed, or not, before the next server reads."""
     ran = service.data_dir.parent / "ran"
     ran.touch()
     ran.chmod(0o666)
     service.run("true")
-    door.commit_seconds = 1
+    database_proxy.commit_seconds = 1
 
     def submit() -> None:
         with contextlib.suppress(httpx.HTTPError):
@@ -398,12 +400,12 @@ def test_a_server_killed_in_the_midst_of_a_slow_commit(service: Service, door: P
             )
 
     submitting = threading.Thread(target=submit)
-    before = door.commits
+    before = database_proxy.commits
     submitting.start()
-    eventually(lambda: door.commits > before, "the commit to be on its way")
+    eventually(lambda: database_proxy.commits > before, "the commit to be on its way")
     service.kill_server()
     submitting.join(PATIENCE_SECONDS)
-    door.commit_seconds = 0
+    database_proxy.commit_seconds = 0
     wait_until_ready(service)
 
     def settled() -> bool:
@@ -428,11 +430,11 @@ def test_migrate_at_the_start(make_service: MakeService, postgres: Databases) ->
 
 
 class Failover:
-    """A standby that lacks the last commits, and takes the server's place.
+    """A standby that lacks the last commits and replaces the primary.
 
     Args:
-        postgres: the server.
-        url: of the database.
+        postgres: the PostgreSQL server, which plays both.
+        url: URL of the database.
     """
 
     def __init__(self, postgres: Databases, url: str) -> None:
@@ -444,12 +446,12 @@ class Failover:
         )
 
     def copy(self) -> None:
-        """Let the standby be as the server is now."""
+        """Make the standby a copy of the present database."""
         eventually(self._copied, "a copy")
 
     def _copied(self) -> bool:
         try:
-            # Whoever is connected is put out for the moment that it takes.
+            # The copy needs a database without connections, so these are ended first.
             self._postgres.execute(self._end)
             self._postgres.execute(
                 f"CREATE DATABASE {self._name}_standby TEMPLATE {self._name} STRATEGY file_copy"
@@ -459,14 +461,14 @@ class Failover:
         return True
 
     def swap(self) -> None:
-        """Let the standby take its place."""
+        """Let the standby replace the primary."""
         self._postgres.execute(f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS false")
         self._postgres.execute(self._end)
         self._postgres.execute(f"ALTER DATABASE {self._name} RENAME TO {self._name}_old")
         self._postgres.execute(f"ALTER DATABASE {self._name}_standby RENAME TO {self._name}")
 
     def close(self) -> None:
-        """Remove what was the server."""
+        """Remove the former primary."""
         self._postgres.execute(f"DROP DATABASE IF EXISTS {self._name}_old WITH (FORCE)")
 
 
@@ -479,7 +481,7 @@ def failover(postgres: Databases, url: str) -> Iterator[Failover]:
 
 @pytest.fixture
 def ran() -> Iterator[Path]:
-    """A file to which every script may write that it ran."""
+    """A file to which each script appends when it runs."""
     directory = new_directory()
     path = directory / "ran"
     path.touch()
@@ -489,7 +491,7 @@ def ran() -> Iterator[Path]:
 
 
 def submitted(service: Service, script: str) -> str:
-    """Submit a script, however often the server has to be asked."""
+    """Submit a script; repeat the request until it is accepted."""
 
     def made() -> str:
         with contextlib.suppress(httpx.HTTPError):
@@ -501,7 +503,7 @@ def submitted(service: Service, script: str) -> str:
     return str(eventually(made, "a submit to be taken"))
 
 
-def test_what_a_failover_lost_is_brought_home_and_nothing_runs_twice(
+def test_results_lost_by_a_failover_are_stored_again_and_nothing_runs_twice(
     url: str, failover: Failover, ran: Path, make_service: MakeService
 ) -> None:
     service = make_service("--max-running", "1", database=url).start()
@@ -516,7 +518,7 @@ def test_what_a_failover_lost_is_brought_home_and_nothing_runs_twice(
     wait_until_ready(service)
     ask_to_stop(service, first, grace_seconds=0)
     service.wait(waiting[2])
-    # In the midst of a busy queue: some have run, of which the standby knows nothing.
+    # Amid a busy queue: the standby does not know that some commands have run.
     eventually(lambda: "5" in ran.read_text().split(), "some of the queue to run")
     failover.swap()
     wait_until_ready(service)
@@ -533,7 +535,7 @@ def test_what_a_failover_lost_is_brought_home_and_nothing_runs_twice(
 
 
 def _final(service: Service, command: str) -> dict[str, Any] | None:
-    """Return a command once it is final, however often the server is away meanwhile."""
+    """Return a command if it is final; None if it is not, or the server does not answer."""
     with contextlib.suppress(httpx.HTTPError):
         response = service.client.get(f"/v1/commands/{command}")
         if response.status_code == 200 and response.json()["status"] in FINAL:
@@ -541,7 +543,7 @@ def _final(service: Service, command: str) -> dict[str, Any] | None:
     return None
 
 
-def test_what_is_submitted_after_a_failover_runs_to_its_end(
+def test_commands_submitted_after_a_failover_run_to_their_end(
     url: str, failover: Failover, ran: Path, make_service: MakeService
 ) -> None:
     service = make_service(database=url).start()
@@ -559,13 +561,13 @@ def test_what_is_submitted_after_a_failover_runs_to_its_end(
     eventually(lambda: _final(service, command), "it to end")
     assert service.get(command)["status"] == "succeeded"
     assert service.bytes_of(command) == b"one\ntwo\n"
-    # What the standby never heard of is gone with the old server; it runs to its end, once.
+    # The standby does not know this command, so it is not found; it still runs to its end, once.
     assert service.client.get(f"/v1/commands/{long}").status_code == 404
     eventually(ran.read_text, "it to run to its end")
     assert ran.read_text() == "ended\n"
 
 
-def test_a_server_waits_until_it_can_read_what_was_left_open(service: Service, url: str) -> None:
+def test_a_server_waits_until_it_can_read_the_open_commands(service: Service, url: str) -> None:
     service.stop()
     service.flags = ("--max-running", "1")
     service.start()
@@ -573,7 +575,7 @@ def test_a_server_waits_until_it_can_read_what_was_left_open(service: Service, u
     service.wait_for(running, "running")
     waiting = [service.submit("echo ran", queue_timeout_seconds=600)["id"] for _ in range(3)]
     with psycopg.connect(url) as other:
-        # What is open cannot be read, and all else that a start needs can.
+        # The open commands cannot be read, but everything else that a start needs can.
         other.execute("LOCK TABLE inputs IN ACCESS EXCLUSIVE MODE")
         service.kill_server()
         logged = ("adoption_waits", "server_failed")
@@ -590,7 +592,7 @@ def test_a_server_waits_until_it_can_read_what_was_left_open(service: Service, u
     assert service.output().count("adoption_waits") == 1
 
 
-def test_what_ended_beyond_all_records_is_lost_and_blocks_nobody(
+def test_a_command_without_any_record_of_its_end_is_lost_and_blocks_nobody(
     url: str, failover: Failover, make_service: MakeService
 ) -> None:
     service = make_service("--max-running", "1", database=url).start()
@@ -600,7 +602,7 @@ def test_what_ended_beyond_all_records_is_lost_and_blocks_nobody(
     wait_until_ready(service)
     ask_to_stop(service, first, grace_seconds=0)
     service.wait(first)
-    # So much that the segment with the record of that end is dropped.
+    # So much output that the segment with the record of that end is dropped.
     big = service.submit("head -c 140000000 /dev/zero")["id"]
     service.wait(big)
     failover.swap()

@@ -1,7 +1,7 @@
-"""A SQLite file that is damaged, cut, lost, older or another's: nothing runs twice, and it is told.
+"""A SQLite file that is damaged, truncated, lost or older: it is reported and nothing runs twice.
 
-One service lives through all of it. A file that is no sound database is never replaced unasked:
-the server says so, and what runs goes on until somebody puts a sound one there.
+One service goes through all these tests. The service never replaces a damaged file: the server
+reports it, and scripts continue until somebody restores an intact file.
 """
 
 import os
@@ -19,12 +19,12 @@ from support.scripts import keeper_of
 from support.service import PATIENCE_SECONDS, Service, eventually, new_directory
 from support.upgrades import servers
 
-FEW_AT_ONCE = ("--max-running", "4")
+MAX_RUNNING_FLAGS = ("--max-running", "4")
 
 
 @pytest.fixture(scope="module")
-def hurt() -> Iterator[Service]:
-    service = Service(None, *FEW_AT_ONCE)
+def target() -> Iterator[Service]:
+    service = Service(None, *MAX_RUNNING_FLAGS)
     try:
         yield service.start()
     finally:
@@ -61,11 +61,11 @@ def lose(service: Service) -> None:
 
 @contextmanager
 def without_server(service: Service) -> Iterator[None]:
-    """Between the death of a server and the start of the next; scripts go on."""
+    """Run the ``with`` block between the death of a server and the start of the next one."""
     keeper = keeper_of(service)
     keeper.send_signal(signal.SIGSTOP)
     eventually(lambda: keeper.status() == psutil.STATUS_STOPPED, "the keeper to stand still")
-    # It neither reaps nor starts any from now on: one is a zombie then, or there is none just now.
+    # The keeper neither reaps nor starts a server now: a server is a zombie, or there is none.
     for pid in servers(service):
         server = psutil.Process(pid)
         server.kill()
@@ -93,41 +93,41 @@ def cut_in_half(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [overwrite_the_header, overwrite_pages, cut_in_half])
-def test_a_damaged_file_is_told_and_a_sound_one_goes_on(
-    damage: Callable[[Path], None], hurt: Service, aside: Path
+def test_a_damaged_file_is_reported_and_an_intact_one_continues(
+    damage: Callable[[Path], None], target: Service, aside: Path
 ) -> None:
-    trial = Trial(hurt)
+    trial = Trial(target)
     trial.submit_all([ticker(30, 0.1), late(2), stubborn(), polite(), quick(), quick(7)])
-    eventually(lambda: hurt.client.get("/v1/commands?status=running").json()["items"], "any")
-    said = len(hurt.output())
-    file = hurt.data_dir / "scriptservice.db"
-    with without_server(hurt):
-        copy_to(aside, hurt)
-        for log in files_of(hurt)[1:]:
+    eventually(lambda: target.client.get("/v1/commands?status=running").json()["items"], "any")
+    said = len(target.output())
+    file = target.data_dir / "scriptservice.db"
+    with without_server(target):
+        copy_to(aside, target)
+        for log in files_of(target)[1:]:
             log.unlink()
         damage(file)
         damaged = file.read_bytes()
-    eventually(lambda: "cannot open database" in hurt.output()[said:], "it to be told")
-    assert "server_cannot_start" in hurt.output()[said:]
-    with without_server(hurt):
+    eventually(lambda: "cannot open database" in target.output()[said:], "it to be reported")
+    assert "server_cannot_start" in target.output()[said:]
+    with without_server(target):
         assert file.read_bytes() == damaged
-        put_back(aside, hurt)
-    hurt.wait_until_healthy()
+        put_back(aside, target)
+    target.wait_until_healthy()
     trial.verify()
 
 
-def test_it_does_not_start_on_a_damaged_file(hurt: Service, aside: Path) -> None:
-    assert hurt.stop() == 0
-    copy_to(aside, hurt)
-    overwrite_the_header(hurt.data_dir / "scriptservice.db")
-    said = len(hurt.output())
-    hurt.start(wait=False)
-    assert hurt.process is not None
-    assert hurt.process.wait(PATIENCE_SECONDS) == 1
-    assert "cannot open database" in hurt.output()[said:]
-    assert "file is not a database" in hurt.output()[said:]
-    put_back(aside, hurt)
-    hurt.start()
+def test_it_does_not_start_on_a_damaged_file(target: Service, aside: Path) -> None:
+    assert target.stop() == 0
+    copy_to(aside, target)
+    overwrite_the_header(target.data_dir / "scriptservice.db")
+    said = len(target.output())
+    target.start(wait=False)
+    assert target.process is not None
+    assert target.process.wait(PATIENCE_SECONDS) == 1
+    assert "cannot open database" in target.output()[said:]
+    assert "file is not a database" in target.output()[said:]
+    put_back(aside, target)
+    target.start()
 
 
 def lose_the_log(service: Service, _: Path) -> None:
@@ -157,33 +157,33 @@ def lose_all(service: Service, _: Path) -> None:
         (lose_all, False),
     ],
 )
-def test_what_is_forgotten_runs_no_second_time(
-    harm: Callable[[Service, Path], None], keeper_dies: bool, hurt: Service, aside: Path
+def test_commands_that_the_database_forgot_do_not_run_again(
+    harm: Callable[[Service, Path], None], keeper_dies: bool, target: Service, aside: Path
 ) -> None:
-    trial = Trial(hurt)
-    # None that has to be stopped: one that its database has forgotten runs to its end.
+    trial = Trial(target)
+    # No script that has to be stopped: one that the database has forgotten runs to its end.
     trial.submit_all([ticker(8), quick(), quick(7), quick(), late(1), quick(), quick()])
-    with without_server(hurt):
-        copy_to(aside, hurt)
+    with without_server(target):
+        copy_to(aside, target)
     trial.submit_all([quick(), quick(), ticker(8), late(1)])
     eventually(lambda: trial.runs.exists() and len(trial.runs.read_text().split()) > 5, "runs")
     if keeper_dies:
-        hurt.kill_both()
-        harm(hurt, aside)
-        hurt.start()
+        target.kill_both()
+        harm(target, aside)
+        target.start()
     else:
-        with without_server(hurt):
-            harm(hurt, aside)
-        hurt.wait_until_healthy()
+        with without_server(target):
+            harm(target, aside)
+        target.wait_until_healthy()
     query = {"status": ["queued", "running", "stopping"], "limit": 1000}
 
     def all_final() -> bool:
-        hurt.close_client()  # a lost database has another token
-        answer = hurt.client.get("/v1/commands", params=query)
+        target.close_client()  # a lost database has another token
+        answer = target.client.get("/v1/commands", params=query)
         return answer.status_code == 200 and not answer.json()["items"]
 
     eventually(all_final, "all that is known to be final")
-    new = Trial(hurt)
+    new = Trial(target)
     new.submit_all([quick(), ticker(3), stubborn()])
     new.verify()
     ran = trial.runs.read_text().split()

@@ -1,7 +1,7 @@
-"""The process that comes to a fault point is killed there, at each of them in turn.
+"""A process is killed at each of the fault points in turn.
 
-One service lives, and dies, through all of it: whatever a death leaves behind would be found by
-one of the next.
+One service goes through all these tests, so that whatever a death leaves behind is found by one of
+the following tests.
 """
 
 import os
@@ -17,7 +17,7 @@ from support.oracle import Script, Trial, every_kind, late, printer, quick, stub
 from support.scripts import keeper_of
 from support.service import ON_SQLITE, Service, eventually, new_directory, processes_with
 
-SOME_AT_ONCE = ("--max-running", "6")
+MAX_RUNNING_FLAGS = ("--max-running", "6")
 RECOVERY = [point for point in KEEPER_POINTS if point.startswith("recovery.")]
 BOTH = ["journal.headed", "spawn.spawned", "end.reaped", "writer.committed", "recorder.stored"]
 LIFE = [point for point in KEEPER_POINTS if point not in RECOVERY]
@@ -25,11 +25,11 @@ BEFORE = {
     "journal.append", "journal.splice", "journal.rotate", "journal.drop", "stop.asked",
     "acknowledged.told", "writer.begun", "dispatch.picked", "recorder.read",
 }  # fmt: skip
-"""Points before a step: a death there leaves no more than one after the step before it."""
+"""Points before a step: a death there leaves the same as a death after the previous step."""
 
 
 def usual(points: Iterable[str], others: Collection[str]) -> list[Any]:
-    """Return points as parameters of a test; the others are long."""
+    """Return points as parameters of a test; those in ``others`` are marked long."""
     return [
         pytest.param(point, marks=pytest.mark.long) if point in others else point
         for point in points
@@ -38,15 +38,15 @@ def usual(points: Iterable[str], others: Collection[str]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def faults() -> Path:
-    """Where is said what is to happen."""
+    """The directory in which fault points are armed."""
     return new_directory()
 
 
 @pytest.fixture(scope="module")
-def hurt(faults: Path, new_database: Callable[[], str | None]) -> Iterator[Service]:
+def target(faults: Path, new_database: Callable[[], str | None]) -> Iterator[Service]:
     """The service that dies at each point."""
     service = Service(
-        None, *SOME_AT_ONCE, database=new_database(), environment={VARIABLE: str(faults)}
+        None, *MAX_RUNNING_FLAGS, database=new_database(), environment={VARIABLE: str(faults)}
     )
     try:
         yield service.start()
@@ -55,14 +55,14 @@ def hurt(faults: Path, new_database: Callable[[], str | None]) -> Iterator[Servi
 
 
 def scripts(point: str) -> list[Script]:
-    """Return what reaches a point: more than may run at once, and enough for a new segment."""
+    """Return scripts that reach a point: more than run at a time, and enough for a new segment."""
     new_segment = point.removeprefix("journal.") in ("rotate", "rotated", "drop", "dropped")
     return [*every_kind(), printer(250_000 if new_segment else 20_000), quick(), quick()]
 
 
 @pytest.mark.parametrize("point", usual(SERVER_POINTS, BEFORE))
-def test_the_server_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
-    trial = Trial.on_idle_service(hurt)
+def test_the_server_is_killed_at(point: str, target: Service, faults: Path) -> None:
+    trial = Trial.on_idle_service(target)
     arm(str(faults), point, "kill")
     trial.submit_all(scripts(point))
     trial.verify()
@@ -71,14 +71,14 @@ def test_the_server_is_killed_at(point: str, hurt: Service, faults: Path) -> Non
 
 @ON_SQLITE
 @pytest.mark.parametrize("point", usual(LIFE, BEFORE))
-def test_the_keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
-    keeper_is_killed_at(point, hurt, faults)
+def test_the_keeper_is_killed_at(point: str, target: Service, faults: Path) -> None:
+    keeper_is_killed_at(point, target, faults)
 
 
 @pytest.fixture(scope="module")
-def hurt_itself(faults: Path) -> Iterator[Service]:
-    """A service of the scripts' own user, without cgroups, that dies likewise."""
-    flags = (*SOME_AT_ONCE, "--run-as", str(os.geteuid()), "--no-use-cgroups")
+def same_user_target(faults: Path) -> Iterator[Service]:
+    """A service that runs scripts as its own user, without cgroups."""
+    flags = (*MAX_RUNNING_FLAGS, "--run-as", str(os.geteuid()), "--no-use-cgroups")
     service = Service(None, *flags, environment={VARIABLE: str(faults)})
     try:
         yield service.start()
@@ -94,38 +94,38 @@ def hurt_itself(faults: Path) -> Iterator[Service]:
         ["spawn.starting", "spawn.process", "spawn.started"],
     ),
 )
-def test_a_keeper_is_killed_in_whose_memory_scripts_begin(
-    point: str, hurt_itself: Service, faults: Path
+def test_a_keeper_that_clones_is_killed_at(
+    point: str, same_user_target: Service, faults: Path
 ) -> None:
-    assert hurt_itself.client.get("/readyz").json()["spawn"] == "clone"
-    keeper_is_killed_at(point, hurt_itself, faults)
+    assert same_user_target.client.get("/readyz").json()["spawn"] == "clone"
+    keeper_is_killed_at(point, same_user_target, faults)
 
 
-def keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
-    """Let a keeper die at a point while scripts of all kinds run; compare everything."""
-    trial = Trial(hurt)
+def keeper_is_killed_at(point: str, target: Service, faults: Path) -> None:
+    """Let the keeper die at a point while scripts of all kinds run; check everything."""
+    trial = Trial(target)
     trial.submit(quick())
     trial.settle()
     arm(str(faults), point, "kill")
     trial.submit_all(scripts(point), retry=False)
-    died(hurt, trial)
-    hurt.start()
+    died(target, trial)
+    target.start()
     found = trial.verify(keeper_died=True)
     assert not pending(str(faults), point), "nothing came to this point"
-    assert found.get("lost", 0) <= int(SOME_AT_ONCE[1]), found
+    assert found.get("lost", 0) <= int(MAX_RUNNING_FLAGS[1]), found
 
 
 @ON_SQLITE
 @pytest.mark.parametrize("point", usual(BOTH, ["spawn.spawned", "end.reaped"]))
-def test_both_are_killed_at(point: str, hurt: Service, faults: Path) -> None:
-    """With those alive that are hard to end: a daemon, one that ignores TERM, stopped ones."""
-    trial = Trial(hurt)
+def test_both_are_killed_at(point: str, target: Service, faults: Path) -> None:
+    """Some scripts are hard to end: a daemon, one that ignores SIGTERM, suspended processes."""
+    trial = Trial(target)
     trial.submit_all([stubborn(), frozen(), frozen()])
-    keeper = keeper_of(hurt)
+    keeper = keeper_of(target)
     frozen_ones = 2
     eventually(lambda: stopped_of(trial) == 2 * frozen_ones, "those that stop themselves")
     eventually(lambda: len(processes_with(trial.mark)) == 2 * frozen_ones + 3, "the daemon")
-    server = psutil.Process(hurt.server_pid)
+    server = psutil.Process(target.server_pid)
     arm(str(faults), point, "stop")
     stops = keeper if point in KEEPER_POINTS else server
     trial.answer_seconds = 1
@@ -133,41 +133,41 @@ def test_both_are_killed_at(point: str, hurt: Service, faults: Path) -> None:
         if stops.status() != psutil.STATUS_STOPPED:
             trial.submit(script, retry=False)
     eventually(lambda: stops.status() == psutil.STATUS_STOPPED, "it to come to this point")
-    hurt.kill_both()
-    hurt.start()
+    target.kill_both()
+    target.start()
     found = trial.verify(keeper_died=True)
     assert found["lost"] >= frozen_ones + 1
 
 
 @ON_SQLITE
 @pytest.mark.parametrize("point", RECOVERY)
-def test_the_next_keeper_is_killed_at(point: str, hurt: Service, faults: Path) -> None:
-    trial = Trial(hurt)
+def test_the_next_keeper_is_killed_at(point: str, target: Service, faults: Path) -> None:
+    trial = Trial(target)
     survives = trial.submit(stubborn())
-    hurt.wait_for_output(str(survives.id), b"line")
+    target.wait_for_output(str(survives.id), b"line")
     trial.submit_all(every_kind())
-    hurt.kill_keeper()
+    target.kill_keeper()
     arm(str(faults), point, "kill")
-    hurt.start(wait=False)
-    died(hurt, trial)
-    hurt.start()
+    target.start(wait=False)
+    died(target, trial)
+    target.start()
     trial.verify(keeper_died=True)
 
 
 def frozen() -> Script:
-    """Stops itself, with a child that is stopped as well."""
+    """Suspends its child and itself."""
     text = "sleep 3600 & kill -STOP $!; kill -STOP $$"
     return Script("frozen", text, ("stopped", None), stop={"grace_seconds": 0})
 
 
 def stopped_of(trial: Trial) -> int:
-    """Return how many of its processes are stopped."""
+    """Return how many of its processes are suspended."""
     statuses = [each.status() for each in processes_with(trial.mark)]
     return statuses.count(psutil.STATUS_STOPPED)
 
 
 def died(service: Service, trial: Trial) -> None:
-    """Wait for the keeper's death; meanwhile stop what is to be stopped."""
+    """Wait for the keeper's death; meanwhile stop the scripts that have to be stopped."""
     process = service.process
     assert process is not None
 

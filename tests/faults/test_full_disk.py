@@ -1,4 +1,4 @@
-"""On a full disk scripts that print wait, the service answers, and no byte is lost by it."""
+"""On a full disk, scripts that print wait, the service answers, and no byte is lost."""
 
 import shutil
 import signal
@@ -21,7 +21,7 @@ LINES = 400_000
 
 @pytest.fixture
 def disk() -> Iterator[Path]:
-    """A small file system of its own."""
+    """A small file system for one service."""
     directory = new_directory()
     with small_disk(directory / "disk") as place:
         yield place
@@ -37,11 +37,11 @@ def service(disk: Path) -> Iterator[Service]:
         full.close()
 
 
-def rests(keeper: psutil.Process) -> bool:
-    """Look for a second whether a keeper has nothing to do for most of the time.
+def is_mostly_idle(keeper: psutil.Process) -> bool:
+    """Return whether a keeper is idle for most of a second.
 
-    What counts is the time in which it runs or waits for a processor: on a busy machine one that
-    tries all the time would take little of a processor as well.
+    Time in which it waits for a processor counts as busy: on a busy machine, a keeper that retries
+    all the time would run little as well.
     """
 
     def busy_seconds() -> float:
@@ -70,7 +70,9 @@ def test_a_script_waits_for_room_and_goes_on(service: Service, disk: Path) -> No
     eventually(lambda: degraded(service), "the full disk in /readyz")
     assert service.client.get("/healthz").status_code == 200
     assert service.get(command)["status"] == "running"
-    eventually(lambda: rests(keeper_of(service)), "a keeper that does not try all the time")
+    eventually(
+        lambda: is_mostly_idle(keeper_of(service)), "a keeper that does not try all the time"
+    )
     assert service.get(command)["status"] == "running"
     ballast.unlink()
     final = service.wait(command)
@@ -94,7 +96,7 @@ def test_scripts_end_and_are_stopped_on_a_full_disk(service: Service, disk: Path
     ballast = fill(disk)
     gate.open()
     children = keeper_of(service).children
-    # Their processes end though nothing can be written about it; only the server is left.
+    # Their processes end although nothing can be journalled; the server and one script are left.
     eventually(lambda: len(children()) <= 2, "two of them to end")
     ballast.unlink()
     assert service.wait(ends)["exit_code"] == 6
@@ -103,14 +105,14 @@ def test_scripts_end_and_are_stopped_on_a_full_disk(service: Service, disk: Path
     assert stop(service, resists, grace_seconds=0)["status"] == "stopped"
 
 
-def test_an_end_that_waits_for_room_is_not_taken_for_lost(disk: Path) -> None:
-    """The database is elsewhere, so that the next server takes over at once."""
+def test_a_command_whose_end_waits_for_room_is_not_lost(disk: Path) -> None:
+    """The database is on another disk, so that the next server takes over at once."""
     elsewhere = new_directory()
     database = sqlite_url(str(elsewhere / "scriptservice.db"))
     service = Service(disk / "data", "--min-free-bytes", "0", database=database)
     try:
         service.start()
-        # Many, since the journal's last page still has room for the ends of some.
+        # Many commands, since the journal's last page still has room for some ends.
         gate = Gate(service)
         script = f"echo ready; {gate.block}; exit 6"
         commands = [service.submit(script)["id"] for _ in range(40)]
@@ -122,7 +124,7 @@ def test_an_end_that_waits_for_room_is_not_taken_for_lost(disk: Path) -> None:
         killed = service.kill_server()
         service.wait_until_healthy()
         eventually(lambda: service.server_pid != killed, "another server")
-        until = time.monotonic() + 3  # it takes over in a few milliseconds; nothing tells when
+        until = time.monotonic() + 3  # it takes over in a few milliseconds, but reports nothing
         while time.monotonic() < until:
             statuses = {service.get(command)["status"] for command in commands}
             assert "running" in statuses
@@ -134,10 +136,10 @@ def test_an_end_that_waits_for_room_is_not_taken_for_lost(disk: Path) -> None:
         shutil.rmtree(elsewhere)
 
 
-def test_a_keeper_killed_on_a_full_disk_is_told_once_there_is_room(
+def test_a_keeper_killed_on_a_full_disk_recovers_once_there_is_room(
     service: Service, disk: Path
 ) -> None:
-    """What its scripts had printed is taken out of their pipes, however long that takes."""
+    """The next keeper waits for room and then takes the scripts' output out of their pipes."""
     gate = Gate(service)
     command = service.submit(f"echo ready; {gate.block}; seq 9000; sleep 3600")["id"]
     service.wait_for_output(command, b"ready")
@@ -155,18 +157,18 @@ def test_a_keeper_killed_on_a_full_disk_is_told_once_there_is_room(
 
 
 def test_an_upgrade_while_the_disk_is_full(service: Service, disk: Path) -> None:
-    """What waits, output and the records of ends, waits on with the new program."""
+    """Output and records that wait for room are handed over and wait in the new program."""
     keeper = keeper_of(service)
     gate = Gate(service)
     printer = service.submit(f"{gate.block}; seq {LINES // 4}; exit 3")["id"]
-    # So many that their ends do not fit into what is left of the journal's last page.
+    # So many that their ends do not fit into the rest of the journal's last page.
     ends = [service.submit(f"{gate.block}; exit 5")["id"] for _ in range(60)]
     for command in (printer, *ends):
         service.wait_for(command, "running")
     ballast = fill(disk)
     gate.open()
     eventually(lambda: "no_room" in service.output(), "the disk to be missed")
-    # The server and the printer, which waits, are left.
+    # Only the server and the printer, which waits, are left.
     eventually(lambda: len(keeper.children()) == 2, "the others to end")
     keeper.send_signal(signal.SIGHUP)
     eventually(lambda: " upgraded " in service.output(), "the upgrade")

@@ -1,4 +1,4 @@
-"""``kill -9`` of the keeper is told honestly: what ran is lost, and nobody of it survives."""
+"""After ``kill -9`` of the keeper, running commands are lost and no process survives."""
 
 import os
 import signal
@@ -83,10 +83,10 @@ def test_output_is_kept_as_a_prefix(service: Service) -> None:
     assert final["output"]["bytes"] == len(kept)
 
 
-def test_bytes_nobody_had_read_are_rescued(
+def test_unread_bytes_in_pipes_are_rescued(
     make_service: Callable[..., Service], flags: tuple[str, ...]
 ) -> None:
-    """The keeper is frozen first, so that what is printed stays in the pipes."""
+    """The keeper is suspended first, so that the output stays in the pipes."""
     service = make_service(*flags).start()
     keeper = service.process
     assert keeper is not None
@@ -107,7 +107,7 @@ def test_bytes_nobody_had_read_are_rescued(
     assert processes_with(command) == []
 
 
-def test_an_exit_on_record_decides(
+def test_a_recorded_exit_decides_the_status(
     make_service: Callable[..., Service], flags: tuple[str, ...]
 ) -> None:
     service = make_service(*flags).start()
@@ -169,7 +169,7 @@ def test_nothing_is_run_twice_however_often_it_dies(make_service: Callable[..., 
 
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """An innocent process that leads a session of its own."""
+    """An unrelated process that leads a session of its own."""
     process = subprocess.Popen(["sleep", unique_seconds()], start_new_session=True)
     yield process
     process.kill()
@@ -195,7 +195,7 @@ def test_a_process_that_got_a_reused_id_is_not_touched(
     (segment,) = journal.glob("*.journal")
     stat = process_stat(bystander.pid)
     assert stat is not None
-    # As if the bystander had got the script's id after its end: same id, another start.
+    # As if the bystander had got the script's process id after its end: same id, other start time.
     writer = JournalWriter(str(journal), reserve_bytes=0, snapshot=dict)
     fields = {
         "pid": bystander.pid,
@@ -222,10 +222,10 @@ def test_a_second_keeper_is_refused_while_the_first_lives(service: Service) -> N
     assert service.get(command)["status"] == "running"
 
 
-def test_what_was_dropped_at_the_output_limit_leaves_no_gap(
+def test_output_dropped_at_its_limit_leaves_no_gap(
     service: Service,
 ) -> None:
-    """What waits in the pipe then does not follow what is stored, and is no part of it."""
+    """Bytes in the pipe do not follow the stored output then, and are not added to it."""
     trial = Trial(service)
     sent = trial.submit(endless(1 << 20))
     command = str(sent.id)
@@ -238,10 +238,10 @@ def test_what_was_dropped_at_the_output_limit_leaves_no_gap(
 
 @ON_SQLITE
 @pytest.mark.parametrize("delays", [(0.0, 0.06), pytest.param((0.03, 0.1), marks=pytest.mark.long)])
-def test_a_server_that_was_just_being_loaded_is_in_nobodys_way(
+def test_a_server_that_is_still_loading_does_not_block_the_next_keeper(
     service: Service, delays: tuple[float, ...]
 ) -> None:
-    """It has the address, and does not look yet whether its keeper lives."""
+    """It holds the listening socket, and does not check yet whether its keeper lives."""
     for delay in delays:
         server = service.kill_server()
         eventually(lambda server=server: service.server_pid != server, "the next server")

@@ -1,4 +1,4 @@
-"""Many scripts at once, and much output from one: all arrives, and memory stays small."""
+"""Many scripts at a time, and much output of one: all of it arrives, and memory stays small."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from support.service import PATIENCE_SECONDS, Service, eventually
 
 MANY = [300, pytest.param(1000, marks=pytest.mark.long)]
 MUCH_BYTES = [256 << 20, pytest.param(1 << 30, marks=pytest.mark.long)]
-"""Whatever kept it in memory would be found with the smaller one as well."""
+"""The smaller size is large enough to show if the output is kept in memory."""
 SERVER_BYTES = 150 << 20
 KEEPER_BYTES = 40 << 20
 
@@ -51,7 +51,7 @@ def test_hundreds_of_scripts_at_once(make_service: Callable[..., Service], many:
         return len(found.json()["items"])
 
     def open_the_gate() -> bool:
-        with contextlib.suppress(OSError):  # ENXIO: nobody waits at it
+        with contextlib.suppress(OSError):  # ENXIO: no script waits
             os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
         return ones_that_are("succeeded") == many
 

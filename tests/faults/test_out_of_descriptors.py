@@ -1,4 +1,4 @@
-"""Server and keeper run out of descriptors, really, and then have room again."""
+"""Server and keeper run out of file descriptors and recover when there are some again."""
 
 import itertools
 import os
@@ -19,7 +19,7 @@ FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 
 @contextmanager
 def at_most(pid: int, descriptors: int) -> Iterator[None]:
-    """Limit the descriptors of a process that runs."""
+    """Limit the descriptors of a running process while the ``with`` block runs."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors, before[1]))
     try:
@@ -52,7 +52,7 @@ def test_the_server_has_none_left(make_service: Callable[..., Service]) -> None:
             opened.enter_context(closing(client))
         with pytest.raises(httpx.TransportError):
             httpx.get(f"{service.url}/healthz", timeout=2, verify=False)
-        # On the one connection that it has all goes on as far as it can.
+        # Requests on an existing connection are answered.
         assert service.client.get("/healthz").status_code == 200
     eventually(lambda: _answers(service), "somebody new to be answered")
     trial.submit_all(every_kind())
@@ -74,7 +74,7 @@ def _answers(service: Service) -> bool:
 @pytest.mark.needs_root
 @pytest.mark.parametrize("mode", FLAGS)
 def test_the_keeper_has_none_left(make_service: Callable[..., Service], mode: str) -> None:
-    """What it cannot start waits; whom it cannot look at it does not take for gone."""
+    """Scripts that it cannot start wait; processes that it cannot check do not count as ended."""
     service = make_service(*FLAGS[mode]).start()
     trial = Trial(service)
     trial.submit(quick())
@@ -95,7 +95,7 @@ def test_the_keeper_has_none_left(make_service: Callable[..., Service], mode: st
         eventually(
             lambda: service.output().count("tree_waits") >= len(stopped), "all to be looked at"
         )
-        # Nobody could be looked at, so nobody is gone, and nothing was started.
+        # No process could be checked, so none counts as ended, and nothing was started.
         assert len(processes_with(mark)) == 2 * len(stopped)
         assert {service.get(command)["status"] for command in stopped} == {"stopping"}
         assert service.get(waits)["status"] == "queued"

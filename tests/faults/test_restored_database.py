@@ -1,4 +1,4 @@
-"""An older database put back: whatever dies while it is taken over, nothing runs a second time."""
+"""An older database is restored: nothing runs twice, even if the server dies while it starts."""
 
 import shutil
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def test_nothing_runs_twice_though_the_server_dies_meanwhile(make_service: MakeS
         service.kill_server()
     service.wait_until_healthy()
     eventually(lambda: all_final(service), "all to be final")
-    # What is new runs as ever: nothing of the past holds it up.
+    # New commands run as usual; the restored ones do not block them.
     assert service.run("echo new")["status"] == "succeeded"
     assert sorted(map(int, ran.read_text().split())) == list(range(QUEUED))
     statuses = {service.get(command["id"])["status"] for command in commands[1:]}

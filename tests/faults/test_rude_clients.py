@@ -1,6 +1,6 @@
-"""Clients that hold connections and say nothing, or say it for ever; nobody else is kept waiting.
+"""Clients that hold connections and send nothing, or never finish; other clients are not delayed.
 
-None of them has a token: whoever reaches the port can do this.
+None of them has a token, since anybody who reaches the port can do this.
 """
 
 import contextlib
@@ -21,20 +21,20 @@ from support.upgrades import Installation
 
 IDLE = 5000
 QUICK_TIMES = 20
-"""How much longer an answer may take while they are there."""
+"""How many times longer an answer may take while they are connected."""
 
 SOME_BYTES = 60 << 20
-"""What 5,000 connections may cost while they are there."""
+"""The memory that 5,000 connections may take."""
 
 LEFT_BYTES = 40 << 20
-"""And afterwards: Python gives back what it can."""
+"""The memory that may remain afterwards; Python does not return all of it."""
 
 HEAD = b"POST /v1/commands HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture
 def room() -> Iterator[None]:
-    """Descriptors for as many connections of our own."""
+    """Allows this process as many descriptors as possible."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     yield
@@ -45,7 +45,7 @@ def room() -> Iterator[None]:
 def connect(
     make_service: Callable[..., Service],
 ) -> Iterator[Callable[[Service, bytes], socket.socket]]:
-    """Connects and says something; all is closed in the end."""
+    """Returns a function that connects and sends bytes; all connections are closed at the end."""
     with contextlib.ExitStack() as opened:
 
         def connect(service: Service, first: bytes) -> socket.socket:
@@ -65,7 +65,7 @@ def installation() -> Iterator[Installation]:
 
 
 def patient(installation: Installation, seconds: float) -> None:
-    """Let connections whose client does not get on with it be closed after so long."""
+    """Set after how many seconds the service closes a connection with an unfinished request."""
     for name in ("HEAD_SECONDS", "BODY_SECONDS"):
         installation.change(
             "server/http/request_limits.py", f"{name} = 30.0\n", f"{name} = {seconds}\n"
@@ -73,7 +73,7 @@ def patient(installation: Installation, seconds: float) -> None:
 
 
 def answer_seconds(service: Service) -> float:
-    """Return how long somebody new has to wait for an answer: the least of several times."""
+    """Return the seconds until a new client gets an answer: the least of several measurements."""
 
     def once() -> float:
         began = time.monotonic()
@@ -84,8 +84,8 @@ def answer_seconds(service: Service) -> float:
     return min(once() for _ in range(10))
 
 
-def hung_up(client: socket.socket) -> bool:
-    """Whether the service has closed a connection, whatever it answered before."""
+def is_closed(client: socket.socket) -> bool:
+    """Return whether the service has closed a connection; answers before that are discarded."""
     client.setblocking(False)
     try:
         while client.recv(1 << 16):
@@ -98,7 +98,7 @@ def hung_up(client: socket.socket) -> bool:
 
 
 def keep_talking(talks: dict[socket.socket, bytes]) -> None:
-    """Say a little more on every connection that is still there."""
+    """Send a little more on every connection that is still open."""
     for client, word in talks.items():
         with contextlib.suppress(OSError):
             client.send(word)
@@ -106,7 +106,7 @@ def keep_talking(talks: dict[socket.socket, bytes]) -> None:
 
 @ON_SQLITE
 @pytest.mark.needs_root
-def test_thousands_who_say_nothing_are_in_nobodys_way(
+def test_thousands_of_idle_connections_delay_nobody(
     make_service: Callable[..., Service],
     installation: Installation,
     room: None,
@@ -126,7 +126,7 @@ def test_thousands_who_say_nothing_are_in_nobodys_way(
     assert answer_seconds(service) < QUICK_TIMES * alone_seconds
     trial.submit_all(every_kind())
     trial.verify()
-    assert not any(map(hung_up, idle))
+    assert not any(map(is_closed, idle))
     service.close_client()
     for client in idle:
         client.close()
@@ -140,7 +140,7 @@ def test_thousands_who_say_nothing_are_in_nobodys_way(
 
 @ON_SQLITE
 @pytest.mark.needs_root
-def test_who_never_comes_to_the_point_is_sent_away(
+def test_connections_that_never_finish_a_request_are_closed(
     make_service: Callable[..., Service],
     installation: Installation,
     connect: Callable[..., socket.socket],
@@ -179,11 +179,11 @@ def test_who_never_comes_to_the_point_is_sent_away(
     def all_are_gone() -> bool:
         keep_talking(talks)
         time.sleep(0.2)
-        return all(map(hung_up, [*talks, *idle]))
+        return all(map(is_closed, [*talks, *idle]))
 
-    eventually(all_are_gone, "the last of them to be sent away")
+    eventually(all_are_gone, "all of these connections to be closed")
     assert time.monotonic() - began > 2
-    assert not hung_up(follow), "who follows has said what it has to say"
+    assert not is_closed(follow), "a follower has sent its whole request"
     gate.open()
     assert service.wait(follower)["status"] == "succeeded"
     trial.verify()

@@ -1,4 +1,4 @@
-"""Scripts that resist, flee, bomb and flood: told truly, ended wholly, and nobody else notices."""
+"""Scripts that resist, fork endlessly or flood: reported truly, ended wholly, delaying nobody."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from support.gates import Gate
 from support.oracle import Trial, every_kind
-from support.rude import every_rudeness, every_signal, flees
+from support.rude import every_rudeness, every_signal, forks_endlessly
 from support.scripts import keeper_of, peak_bytes, stop, unique_seconds
 from support.service import PATIENCE_SECONDS, Service, eventually, processes_with
 
@@ -27,13 +27,13 @@ BOMB = 60
 
 @pytest.fixture(scope="module")
 def database_kind() -> str:
-    """What scripts do has nothing to do with the kind of database."""
+    """The kind of database, on which the behaviour of scripts does not depend."""
     return "sqlite"
 
 
 @pytest.fixture(scope="module", params=FLAGS)
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
-    """A service whose scripts have a user of their own, so that its processes can be bounded."""
+    """A service whose scripts have a user of their own, whose processes can be limited."""
     user = str(random.randrange(100_000, 200_000))
     shared = Service(None, *FLAGS[request.param], "--run-as", user)
     try:
@@ -42,46 +42,46 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
         shared.close()
 
 
-def test_every_signal_is_told_by_its_name(service: Service) -> None:
+def test_every_signal_is_reported_by_its_name(service: Service) -> None:
     trial = Trial.on_idle_service(service)
     trial.submit_all(every_signal())
     trial.verify()
 
 
-def test_rude_scripts_are_told_truly_and_leave_nobody(service: Service) -> None:
+def test_rude_scripts_are_reported_truly_and_leave_nothing(service: Service) -> None:
     trial = Trial.on_idle_service(service)
     trial.submit_all([*every_rudeness(), *every_kind(), *every_rudeness()])
     trial.verify()
 
 
-def test_who_flees_is_caught_by_the_next_keeper(service: Service) -> None:
+def test_endless_forkers_are_killed_by_the_next_keeper(service: Service) -> None:
     trial = Trial.on_idle_service(service)
-    for script in (flees(environment=True), flees(environment=False)):
+    for script in (forks_endlessly(environment=True), forks_endlessly(environment=False)):
         sent = trial.submit(script)
         service.wait_for_output(str(sent.id), b"line 0000001")
-    # Of the scripts themselves; who flees is never there when it is looked at.
+    # Only the scripts themselves: an endless forker is gone whenever it is looked at.
     eventually(lambda: len(groups_of(trial.mark)) == 2, "both to sleep")
     groups = groups_of(trial.mark)
     service.kill_keeper()
     assert all(map(exists, groups))
     service.start()
     trial.verify(keeper_died=True)
-    # Who is dead has still to be reaped, by whoever inherited it from the dead keeper.
+    # Dead processes still have to be reaped by the process that inherited them from the keeper.
     eventually(lambda: not any(map(exists, groups)), "them to be gone")
 
 
 def groups_of(mark: str) -> set[int]:
-    """Return the process groups of what sleeps of a trial."""
+    """Return the process groups of the ``sleep`` processes of a trial."""
     found = set()
     for each in processes_with("sleep"):
         with contextlib.suppress(ProcessLookupError):
-            if of(each, mark):
+            if belongs_to(each, mark):
                 found.add(os.getpgid(each.pid))
     return found
 
 
 def exists(group: int) -> bool:
-    """Whether a process group has any member."""
+    """Return whether a process group has any member."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -89,8 +89,8 @@ def exists(group: int) -> bool:
     return True
 
 
-def of(process: psutil.Process, mark: str) -> bool:
-    """Whether a process is one of a trial's."""
+def belongs_to(process: psutil.Process, mark: str) -> bool:
+    """Return whether a process belongs to a trial."""
     try:
         return mark in process.environ().values()
     except psutil.Error:
@@ -101,16 +101,16 @@ def test_a_fork_bomb_is_ended_by_a_stop(service: Service) -> None:
     trial = Trial.on_idle_service(service)
     mark = f"bomb-{unique_seconds()}"
     bomb = service.submit(
-        # Where bash cannot fork for long it gives up: what sleeps stays, and fills the room.
+        # If bash cannot fork for long, it gives up; the sleeping processes stay and use the limit.
         f"""ulimit -u {BOMB * 2}; echo lit; export BOMB={mark}
         exec bash -c 'bomb() {{ sleep 3600 & bomb | bomb & }}; bomb; exec sleep 3600' 2>&-"""
     )["id"]
-    # Who fled in the test before counts until whoever inherited it has reaped it.
+    # Forkers of the test before count towards the limit until they are reaped.
     eventually(
         lambda: len(processes_with(mark)) > BOMB,
         lambda: f"it to go off: {len(processes_with(mark))} processes",
     )
-    # Not a script of that user's: it may start no more processes.
+    # No script is run here, since its user may start no more processes.
     assert service.client.get("/readyz").status_code == 200
     assert stop(service, bomb, grace_seconds=0)["status"] == "stopped"
     assert processes_with(mark) == []
@@ -144,19 +144,19 @@ def _flood(service: Service, seconds: float) -> None:
     trial.verify()
 
 
-def test_yes_floods_nobody_else(service: Service) -> None:
+def test_a_flood_of_output_delays_nobody_else(service: Service) -> None:
     _flood(service, YES_SECONDS)
 
 
 @pytest.mark.long
-def test_yes_floods_nobody_else_for_a_minute(service: Service) -> None:
+def test_a_minute_long_flood_of_output_delays_nobody_else(service: Service) -> None:
     _flood(service, LONG_YES_SECONDS)
 
 
 def test_the_shared_directory_is_deleted_and_the_keeper_killed_by_a_script_of_its_own_user(
     make_service: Callable[..., Service],
 ) -> None:
-    """Where scripts are the same user nothing protects the keeper; its death is told honestly."""
+    """Nothing protects the keeper from scripts of its own user; its death is reported truly."""
     service = make_service("--run-as", "root").start()
     trial = Trial(service)
     trial.runs = service.data_dir.parent / "runs"

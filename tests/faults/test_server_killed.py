@@ -1,4 +1,4 @@
-"""``kill -9`` of the server costs nothing that matters: bytes, exits, time-outs, stops, order."""
+"""``kill -9`` of the server loses no output, exit, time-out, stop or order of commands."""
 
 import contextlib
 import hashlib
@@ -51,7 +51,7 @@ def wait_until(moment: float) -> None:
 
 
 def kill_server_if_there(service: Service) -> None:
-    """Kill whatever server there is, in whatever state; the keeper may be about to start one."""
+    """Kill the server if there is one; the keeper may be about to start the next."""
     for pid in servers(service):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -85,7 +85,7 @@ def test_no_byte_and_no_exit_is_lost_however_often_it_dies(
 
 @pytest.mark.long
 def test_a_hundred_kills_in_a_gibibyte(make_service: Callable[..., Service]) -> None:
-    """While other scripts start, exit, time out and are stopped."""
+    """Meanwhile other scripts start, exit, time out and are stopped."""
     service = make_service().start()
     trial = Trial(service)
     blocks = A_GIBIBYTE_OF_BLOCKS
@@ -115,7 +115,7 @@ def test_a_hundred_kills_in_a_gibibyte(make_service: Callable[..., Service]) -> 
     trial.verify()
 
 
-def test_a_time_out_happens_while_no_server_can_act(service: Service) -> None:
+def test_a_time_out_happens_while_the_server_is_stopped(service: Service) -> None:
     mark = unique_seconds()
     command = service.submit(
         f"trap '' TERM; setsid sleep {mark} & sleep {mark}", timeout_seconds=2, grace_seconds=0.3
@@ -130,7 +130,7 @@ def test_a_time_out_happens_while_no_server_can_act(service: Service) -> None:
 
 
 @ON_BOTH
-def test_a_stop_that_was_accepted_happens(service: Service) -> None:
+def test_an_accepted_stop_survives_a_server_kill(service: Service) -> None:
     mark = unique_seconds()
     for _ in range(2):
         command = service.submit(f"trap '' TERM; echo ready; sleep {mark}; sleep {mark}")["id"]
@@ -142,7 +142,7 @@ def test_a_stop_that_was_accepted_happens(service: Service) -> None:
         assert processes_with(mark) == []
 
 
-def test_an_exit_while_the_server_is_gone_is_the_true_one(
+def test_an_exit_while_the_server_is_down_is_reported_truly(
     service: Service,
 ) -> None:
     gate = Gate(service)
@@ -171,7 +171,7 @@ def test_new_connections_wait_for_the_next_server(service: Service) -> None:
 
 
 def answer(client: httpx.Client) -> bool:
-    """Ask; return False if the one accepted the connection that was just dying."""
+    """Send a request; return False if the dying server had accepted its connection."""
     try:
         response = client.get("/v1/commands")
     except httpx.TransportError:
@@ -180,14 +180,14 @@ def answer(client: httpx.Client) -> bool:
     return True
 
 
-def test_a_server_that_cannot_live_is_not_started_all_the_time(
+def test_a_server_that_keeps_dying_is_restarted_with_delays(
     make_service: Callable[..., Service],
 ) -> None:
     service = make_service().start()
     began = time.monotonic()
     for _ in range(6):
         killed = service.kill_server()
-        # The dead one is there until it is reaped, and would be taken for the next.
+        # The dead server is a process until it is reaped, and must not be taken for the next.
         eventually(lambda killed=killed: service.server_pid != killed, "the next one")
     # 0, 0.1, 0.2, 0.5, 1 and 2 seconds, less what each start takes.
     assert time.monotonic() - began > 1.5
@@ -208,7 +208,7 @@ def test_nothing_runs_twice_or_never(
         try:
             return str(service.submit(script)["id"])
         except httpx.TransportError:
-            return None  # the server died: it may or may not be stored
+            return None  # the server died, so the command may or may not be stored
 
     assert service.client.get("/healthz").status_code == 200  # the threads share this client
     with ThreadPoolExecutor(4) as pool:

@@ -1,6 +1,6 @@
-"""The journal's disk is full, the database's, or both; the database is locked or read-only.
+"""The disk of the journal, of the database or both are full; the database is locked or read-only.
 
-One service lives through all of it. Its journal and its SQLite file have small disks of their own.
+One service goes through all these tests. Its journal and its SQLite file are on small disks.
 """
 
 import contextlib
@@ -24,26 +24,26 @@ from support.service import Service, eventually, new_directory
 LINES = 120_000
 FULL_SECONDS = 3
 LOCKED_SECONDS = 33
-"""Longer than SQLite waits for a lock (30 s), and than anyone waits for an answer (10 s)."""
+"""Longer than SQLite waits for a lock (30 s), and than a request waits for the store (10 s)."""
 
 
 @dataclass
-class Hurt:
-    """The service, and its disks by name."""
+class ServiceOnSmallDisks:
+    """A service, and its disks by name."""
 
     service: Service
     disks: dict[str, Path]
 
 
 @pytest.fixture(scope="module")
-def hurt() -> Iterator[Hurt]:
+def target() -> Iterator[ServiceOnSmallDisks]:
     directory = new_directory()
     data, database = directory / "data", directory / "database"
     with small_disk(data / "journal") as journal, small_disk(database):
         url = f"sqlite:///{database}/scriptservice.db"
         service = Service(data, "--min-free-bytes", str(1 << 20), database=url)
         try:
-            yield Hurt(service.start(), {"journal": journal, "database": database})
+            yield ServiceOnSmallDisks(service.start(), {"journal": journal, "database": database})
         finally:
             service.close_client()
             service.stop()
@@ -52,7 +52,7 @@ def hurt() -> Iterator[Hurt]:
 
 
 def gated(gate: Gate, text: str, script: Script) -> Script:
-    """Return a script that waits at a gate, and then does something else."""
+    """Return a script that prints a line, waits at a gate, and then runs ``text``."""
     waits = f"echo line 0000001; {gate.block}; {text}"
     return Script(script.kind, waits, script.ends, script.fields, b"line 0000001\n" + script.stdout)
 
@@ -63,8 +63,8 @@ def pass_seconds(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("which", ["journal", "database", "journal and database"])
-def test_no_room_and_room_again(which: str, hurt: Hurt) -> None:
-    service = hurt.service
+def test_a_full_disk_and_room_again(which: str, target: ServiceOnSmallDisks) -> None:
+    service = target.service
     trial = Trial(service)
     trial.submit(quick())
     trial.settle()
@@ -81,21 +81,23 @@ def test_no_room_and_room_again(which: str, hurt: Hurt) -> None:
         ]
     )
     eventually(trial.all_started, "all to begin")
-    ballast = [fill(hurt.disks[name]) for name in which.split(" and ")]
+    ballast = [fill(target.disks[name]) for name in which.split(" and ")]
     gate.open()
     trial.answer_seconds = 1
     trial.submit_all([quick(7), ticker(4)], retry=False)
     trial.stop_started()
     full = time.monotonic()
     if "journal" in which:
-        eventually(lambda: "no room" in service.client.get("/readyz").text, "it to be told")
+        eventually(lambda: "no room" in service.client.get("/readyz").text, "it to be reported")
     if "database" in which:
-        # What its log has room for from before is taken as ever.
+        # Small submits may still fit into the allocated part of SQLite's log.
         large = {"script": f"exit #{500_000 * 'x'}"}
         post = service.client.post
         eventually(lambda: post("/v1/commands", json=large).status_code == 507, "a refusal")
     if which == "database":
-        eventually(lambda: "disk is full" in service.client.get("/readyz").text, "it to be told")
+        eventually(
+            lambda: "disk is full" in service.client.get("/readyz").text, "it to be reported"
+        )
     pass_seconds(full + FULL_SECONDS - time.monotonic())
     for each in ballast:
         each.unlink()
@@ -103,21 +105,21 @@ def test_no_room_and_room_again(which: str, hurt: Hurt) -> None:
     assert service.client.get("/readyz").json()["degraded"] == []
 
 
-def test_another_process_locks_the_database(hurt: Hurt) -> None:
-    service = hurt.service
+def test_another_process_locks_the_database(target: ServiceOnSmallDisks) -> None:
+    service = target.service
     trial = Trial(service)
     gate = Gate(service)
     lasts = gated(gate, "exit 6", Script("lasts", "", ("failed", 6)))
     trial.submit_all([lasts, late(2), stubborn(), polite()])
     eventually(trial.all_started, "all to begin")
-    path = hurt.disks["database"] / "scriptservice.db"
+    path = target.disks["database"] / "scriptservice.db"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         locked = time.monotonic()
         refused = service.client.post("/v1/commands", json={"script": "true"})
         assert refused.status_code == 503
         assert time.monotonic() - locked > 9
-        # What is there can be read meanwhile.
+        # Stored commands can be read meanwhile.
         assert service.get(str(trial.sent[0].id))["status"] == "running"
         pass_seconds(locked + LOCKED_SECONDS - time.monotonic())
         other.execute("ROLLBACK")
@@ -126,9 +128,9 @@ def test_another_process_locks_the_database(hurt: Hurt) -> None:
     trial.verify()
 
 
-def test_the_database_is_read_only(hurt: Hurt) -> None:
-    """As after an error of the disk; the server is started again and again until it is not."""
-    service, disk = hurt.service, hurt.disks["database"]
+def test_the_database_is_read_only(target: ServiceOnSmallDisks) -> None:
+    """As after an error of the disk; the keeper restarts the server until it can write."""
+    service, disk = target.service, target.disks["database"]
     trial = Trial(service)
     trial.submit_all([ticker(60, 0.1), late(2), stubborn(), polite()])
     eventually(trial.all_started, "all to begin")
@@ -137,7 +139,7 @@ def test_the_database_is_read_only(hurt: Hurt) -> None:
     server.kill()
     eventually(lambda: remount(disk, "ro"), "the disk to be read-only")
     keeper.send_signal(signal.SIGCONT)
-    eventually(lambda: "Read-only file system" in service.output(), "it to be told")
+    eventually(lambda: "Read-only file system" in service.output(), "it to be reported")
     said = "cannot open database"
     eventually(lambda: service.output().count(said) > 1, "another start")
     assert remount(disk, "rw")

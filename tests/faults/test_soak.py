@@ -1,4 +1,4 @@
-"""A few seconds of the soak, with other faults each time."""
+"""A few seconds of the soak test, with other faults each time."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""SIGSTOP of the server, of the keeper, and SIGTERM of the service while it has much to do."""
+"""SIGSTOP of the server and of the keeper, and SIGTERM of the service, under load."""
 
 import os
 import signal
@@ -26,15 +26,15 @@ from support.service import Service, eventually, processes_with
 MakeService = Callable[..., Service]
 
 SERVER_SECONDS = 6
-"""Longer than output is held back for a server that is silent (2 s), than any back-off (5 s)."""
+"""Longer than the keeper holds output for a silent server (2 s), and than any back-off (5 s)."""
 KEEPER_SECONDS = 6
 LONG_SERVER_SECONDS = 60
 LONG_KEEPER_SECONDS = 10
 SHUTDOWN_SECONDS = 3
 LASTING = 7 + 2 * 2
-"""How many scripts of the load under a SIGTERM do not end by themselves: behind them some wait."""
+"""How many scripts of the SIGTERM test do not end by themselves; further ones stay queued."""
 MORE_THAN_THE_WINDOW = 400_000
-"""Lines: 5 MB of each stream, where 8 MiB of both may wait."""
+"""Lines: 5 MB of each stream, while 8 MiB of both together may wait."""
 
 
 def pass_seconds(seconds: float) -> None:
@@ -43,7 +43,7 @@ def pass_seconds(seconds: float) -> None:
 
 
 def busy(service: Service) -> Trial:
-    """Let scripts run that will exit, print, time out and be ended while something is stopped."""
+    """Start scripts that exit, print, time out and are stopped while a process is suspended."""
     trial = Trial(service)
     trial.submit(quick())
     trial.settle()
@@ -65,7 +65,7 @@ def test_the_server_is_stopped_for_long(seconds: float, service: Service) -> Non
     os.kill(server, signal.SIGSTOP)
     trial.answer_seconds = 0.5
     trial.submit_all([quick(7), ticker(4)], retry=False)
-    # Nothing waits for it: stops and time-outs happen, and what prints prints to its end.
+    # The keeper does not wait for it: stops and time-outs happen, and scripts print to their end.
     eventually(lambda: not processes_with(trial.mark), "all to end")
     pass_seconds(seconds)
     os.kill(server, signal.SIGCONT)
@@ -83,7 +83,7 @@ def test_the_keeper_is_stopped(seconds: float, service: Service) -> None:
     trial = busy(service)
     server, keeper = service.server_pid, keeper_of(service)
     keeper.send_signal(signal.SIGSTOP)
-    # The server answers all the same, and takes what can run later.
+    # The server still answers, and accepts commands that can run later.
     trial.submit_all([quick(7), ticker(4), stubborn()])
     refused = service.client.get("/readyz")
     assert refused.status_code == 503
@@ -96,7 +96,7 @@ def test_the_keeper_is_stopped(seconds: float, service: Service) -> None:
 
 
 def test_sigterm_under_load(make_service: MakeService) -> None:
-    """Orderly, bounded, recorded; what waited runs after the next start."""
+    """The shutdown takes bounded time and stores all ends; queued commands run after a restart."""
     flags = ("--shutdown-grace-seconds", str(SHUTDOWN_SECONDS), "--max-running", str(LASTING))
     service = make_service(*flags).start()
     trial = Trial(service)
@@ -106,7 +106,7 @@ def test_sigterm_under_load(make_service: MakeService) -> None:
     trial.submit(ticker(40_000))
     eventually(trial.all_started, "all to begin")
     trial.submit_all([*every_kind(), *every_kind(), printer(), quick(3)])
-    # None of those that resist would ever end by itself.
+    # Scripts that ignore SIGTERM would never end by themselves.
     assert service.stop() == 0
     assert processes_with(trial.mark) == []
     left = {row.status for row in service.sql("SELECT DISTINCT status FROM commands")}

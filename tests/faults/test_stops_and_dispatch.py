@@ -1,4 +1,4 @@
-"""Stops and queue time-outs that meet a command on its way to the keeper."""
+"""Stops and queue time-outs of commands that are being sent to the keeper."""
 
 import time
 from collections.abc import Callable
@@ -25,19 +25,19 @@ def test_a_stop_that_overtakes_the_spawn_is_not_lost(make_service: MakeService) 
             url, headers=service.headers, timeout=PATIENCE_SECONDS, verify=False
         ).status_code
 
-    # Each that ends makes room for the next, which is being stopped just then.
+    # Each command that ends makes room for the next, which is being stopped at that moment.
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(stop, ids)) == {202}
     found = [service.wait(command) for command in ids]
     assert {command["status"] for command in found} == {"stopped"}
 
 
-def test_a_queue_time_out_holds_with_the_keeper_too(make_service: MakeService) -> None:
-    """What it was sent, and has not started, expires as well."""
+def test_a_queue_time_out_applies_after_dispatch_to_the_keeper(make_service: MakeService) -> None:
+    """A command that was sent to the keeper and has not started expires as well."""
     points = str(new_directory())
     service = make_service(environment={VARIABLE: points}).start()
     keeper = keeper_of(service)
-    # On a slow machine their time is over before they are sent, and then they get more.
+    # On a slow machine they may expire before they are sent; then the next round gives more time.
     for seconds in (1.5, 6, 24, 96):
         arm(points, "dispatch.sent", "pass 2")
         keeper.suspend()
@@ -62,7 +62,7 @@ def test_a_queue_time_out_holds_with_the_keeper_too(make_service: MakeService) -
     raise AssertionError("they were never sent in time")
 
 
-def test_queue_time_outs_while_much_is_sent(service: Service) -> None:
+def test_queue_time_outs_under_load(service: Service) -> None:
 
     def submit(_: int) -> str:
         body = {"script": "echo ran", "queue_timeout_seconds": 0.05}
@@ -86,7 +86,9 @@ def test_queue_time_outs_while_much_is_sent(service: Service) -> None:
 
 
 @ON_BOTH
-def test_a_queue_time_out_that_is_due_while_it_is_marked(make_service: MakeService) -> None:
+def test_a_queue_time_out_that_is_due_while_its_command_is_marked(
+    make_service: MakeService,
+) -> None:
     points = str(new_directory())
     service = make_service("--max-running", "1", environment={VARIABLE: points}).start()
     server = psutil.Process(service.server_pid)
@@ -102,9 +104,12 @@ def test_a_queue_time_out_that_is_due_while_it_is_marked(make_service: MakeServi
 def stopped_while_it_marks(
     service: Service, server: psutil.Process, points: str
 ) -> tuple[str, float]:
-    """Stop the server when it has read that a command waits; return it, and when it expires.
+    """Suspend the server after it has read a queued command, before it marks it.
 
-    On a slow machine the command has expired by then, and one that waits for longer is next.
+    On a slow machine the command may have expired by then; the next one gets more time.
+
+    Returns:
+        The command id, and when its queue time-out ends by the monotonic clock.
     """
     for seconds in (1.5, 6, 24, 96):
         busy = service.submit("sleep 3600")["id"]

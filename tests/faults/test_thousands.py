@@ -16,20 +16,20 @@ from support.upgrades import upgrade
 MANY = 100
 LONG_MANY = 5000
 KEEPER_BYTES = 60 << 20
-"""With 5,000 it has 15,000 descriptors, and all of it is handed over in one piece."""
+"""With 5,000 scripts it has 15,000 descriptors, and hands over all its state in one piece."""
 
 LINES = 199
 PAUSE_SECONDS = 4
 
 
 def sleeper() -> Script:
-    """Says a line, waits at the gate, and says another."""
+    """Prints a line, waits at the gate, and prints another line."""
     text = 'echo line 0000001; read -r < "$RUNS.gate"; echo line 0000002; exit 3'
     return Script("sleeper", text, ("failed", 3), stdout=numbered(1, 2))
 
 
 def talker() -> Script:
-    """Says a line now and then until the gate is gone, and then all the others."""
+    """Prints a line every few seconds until the gate is gone, and then all remaining lines."""
     text = f"""exec 9<> <(:); for ((i = 1; i <= {LINES}; i++)); do
             printf 'line %07d\\n' $i; printf 'error %07d\\n' $i >&2
             [ ! -e "$RUNS.gate" ] || read -t {PAUSE_SECONDS} -u 9
@@ -41,7 +41,7 @@ def talker() -> Script:
 
 
 def running(service: Service) -> int:
-    """Return how many scripts the keeper has; none while nobody answers."""
+    """Return how many scripts the keeper runs; 0 while the server does not answer."""
     with contextlib.suppress(httpx.HTTPError):
         for line in service.client.get("/metrics").text.splitlines():
             if line.startswith("scriptservice_commands_running "):
@@ -69,7 +69,7 @@ def through_an_upgrade_and_a_death(service: Service, many: int) -> None:
     eventually(lambda: running(service) == many, "the one after it to know all of them")
 
     def let_all_through() -> bool:
-        with contextlib.suppress(OSError):  # ENXIO: nobody waits there
+        with contextlib.suppress(OSError):  # ENXIO: no script waits
             os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
         return running(service) <= many // 2
 

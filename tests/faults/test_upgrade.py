@@ -73,8 +73,8 @@ def submit_printer(service: Service) -> str:
     return str(service.submit(PRINTER, interpreter=["/usr/bin/python3"])["id"])
 
 
-def must_be_whole(service: Service, printer: str) -> None:
-    """It still prints; let it end, and compare all that it printed."""
+def assert_complete(service: Service, printer: str) -> None:
+    """Assert that a printer still runs; let it end, and compare its whole output."""
     assert service.get(printer)["status"] == "running"
     let_end(service, printer)
     final = service.wait(printer)
@@ -95,23 +95,23 @@ def utc_seconds() -> float:
     return datetime.now(UTC).timestamp()
 
 
-def must_be_punctual(final: dict[str, Any], began: float, upgraded: float) -> None:
-    """A timer of `TIMER_SECONDS` went off when it should.
+def assert_on_time(final: dict[str, Any], began: float, upgraded: float) -> None:
+    """Assert that a timer of `TIMER_SECONDS` expired on time.
 
-    If an upgrade had set it again, it would have done so later by all that passed until then: a
-    time that grows with the slowness of the machine, as whatever delays the keeper does.
+    If an upgrade restarted the timer, it would expire later by the time that had passed before.
+    That time grows with the slowness of the machine, as other delays of the keeper do.
 
     Args:
-        final: the command that it ended.
-        began: when it was set, at the earliest.
-        upgraded: when the last upgrade was asked for.
+        final: the command that the timer ended.
+        began: the earliest time at which the timer was set.
+        upgraded: when the last upgrade was requested.
     """
     took = datetime.fromisoformat(final["exited_at"]).timestamp() - began
     assert TIMER_SECONDS - 0.1 < took < TIMER_SECONDS + (upgraded - began) / 2, final
 
 
 @ON_BOTH
-def test_everything_goes_on_through_two_upgrades(make_service: Callable[..., Service]) -> None:
+def test_everything_continues_through_two_upgrades(make_service: Callable[..., Service]) -> None:
     service = make_service("--max-running", "7").start()
     keeper, old = keeper_of(service).pid, service.server_pid
     mark = unique_seconds()
@@ -135,7 +135,7 @@ def test_everything_goes_on_through_two_upgrades(make_service: Callable[..., Ser
     for command in (reader, kept, late):
         eventually(lambda: service.get(command)["started_at"], "it to run")  # noqa: B023
     before = descriptors(keeper)
-    # They take the places of those that a timer ends, so that the last one waits in any case.
+    # These start when the timers end two others, so that the last command stays queued.
     placed = [service.submit(gate.block)["id"] for _ in range(2)]
     queued = service.submit("echo queued")["id"]
 
@@ -150,10 +150,10 @@ def test_everything_goes_on_through_two_upgrades(make_service: Callable[..., Ser
     assert service.get(queued)["status"] == "queued"
     final = service.wait(overdue)
     assert (final["status"], final["signal"]) == ("stopped", "SIGKILL")
-    must_be_punctual(final, began, upgraded)
+    assert_on_time(final, began, upgraded)
     final = service.wait(late)
     assert final["status"] == "timed_out"
-    must_be_punctual(final, began, upgraded)
+    assert_on_time(final, began, upgraded)
     for command in placed:
         service.wait_for(command, "running")
     eventually(lambda: descriptors(keeper) == before, "the descriptors to be as before")
@@ -169,7 +169,7 @@ def test_everything_goes_on_through_two_upgrades(make_service: Callable[..., Ser
     assert service.wait(kept)["exit_code"] == 5
     for command in (*placed, queued):
         service.wait(command)
-    must_be_whole(service, printer)
+    assert_complete(service, printer)
     assert service.get(queued)["status"] == "succeeded"
     assert len(processes_with(mark)) == 1
     ask_to_stop(service, daemon)
@@ -181,7 +181,7 @@ def test_everything_goes_on_through_two_upgrades(make_service: Callable[..., Ser
 
 
 @pytest.mark.parametrize("signals", [3, pytest.param(10, marks=pytest.mark.long)])
-def test_many_signals_under_load(service: Service, signals: int) -> None:
+def test_many_upgrade_signals_under_load(service: Service, signals: int) -> None:
     keeper = keeper_of(service).pid
     inherited = open_in_a_script(service)
     before = descriptors(keeper)
@@ -190,16 +190,16 @@ def test_many_signals_under_load(service: Service, signals: int) -> None:
     for turn in range(signals):
         number = ask_for_upgrade(service)
         before_it = len(small)
-        # Every third is waited for; the others meet one that is under way, or is still to come.
+        # Every third upgrade is waited for; other signals arrive during or before an upgrade.
         while len(small) < before_it + 20 or (turn % 3 == 2 and not is_over(service, number)):
             small.append(submit_somehow(service, f"echo {len(small)}"))
-    # The last signal may have come in the midst of one, and then another follows.
+    # The last signal may have arrived during an upgrade; then another upgrade follows.
     eventually(lambda: is_over(service, number), "it")
     report = end_of_upgrade(service, report_of(service).number)
     assert report.ok, report
     assert report.number >= signals // 3
     for printer in printers:
-        must_be_whole(service, printer)
+        assert_complete(service, printer)
     for number, command in enumerate(small):
         assert service.wait(command)["exit_code"] == 0
         assert service.bytes_of(command) == f"{number}\n".encode()
@@ -215,12 +215,12 @@ def is_over(service: Service, number: int) -> bool:
 
 
 def open_in_a_script(service: Service) -> bytes:
-    """Return the numbers of what a script has open."""
+    """Return the numbers of the descriptors that are open in a script."""
     return service.bytes_of(service.run("cd /proc/$$/fd; echo *")["id"])
 
 
 def submit_somehow(service: Service, script: str) -> str:
-    """Submit a script on a connection of its own; a name makes sure that it is one command."""
+    """Submit a script on a new connection; return the command id."""
     response = httpx.post(
         f"{service.url}/v1/commands",
         json={"script": script},
@@ -232,7 +232,7 @@ def submit_somehow(service: Service, script: str) -> str:
     return str(response.json()["id"])
 
 
-def test_the_new_server_is_killed_right_after_its_turn_came(
+def test_the_new_server_is_killed_right_after_it_takes_over(
     service: Service,
 ) -> None:
     printer = submit_printer(service)
@@ -242,7 +242,7 @@ def test_the_new_server_is_killed_right_after_its_turn_came(
     os.kill(held.held, signal.SIGKILL)
     report = end_of_upgrade(service, held.number)
     assert report.ok, report
-    must_be_whole(service, printer)
+    assert_complete(service, printer)
 
 
 def test_the_old_server_is_killed_while_it_retires(service: Service) -> None:
@@ -252,10 +252,10 @@ def test_the_old_server_is_killed_while_it_retires(service: Service) -> None:
     os.kill(held.old, signal.SIGKILL)
     report = end_of_upgrade(service, held.number)
     assert report.ok, report
-    must_be_whole(service, printer)
+    assert_complete(service, printer)
 
 
-def test_the_successor_is_killed_before_its_turn(
+def test_the_successor_is_killed_before_it_takes_over(
     make_service: Callable[..., Service], installation: Installation
 ) -> None:
     service = make_service(python=installation.python).start()
@@ -271,12 +271,12 @@ def test_the_successor_is_killed_before_its_turn(
     assert service.run("echo still")["status"] == "succeeded"
 
 
-def test_the_keeper_is_killed_in_the_midst(service: Service) -> None:
+def test_the_keeper_is_killed_during_the_upgrade(service: Service) -> None:
     mark = unique_seconds()
     command = service.submit(f"echo before; sleep {mark}")["id"]
     service.wait_for_output(command, b"before")
     held = HeldUpgrade(service)
-    # It takes no other step, while the old server goes on to see its end.
+    # The keeper takes no further step, while the old server continues.
     keeper_of(service).send_signal(signal.SIGSTOP)
     held.go_on()
     service.kill_keeper()
@@ -314,7 +314,7 @@ def test_sigterm_wins(
     report = report_of(service)
     assert (report.done, report.ok) == (True, False)
     assert report.message == "the service is shutting down"
-    # Recorded before the end, by whichever server was there, not only at the next start.
+    # Stored by the server that ran at the end, not only after the next start.
     assert [row[0] for row in service.sql("SELECT status FROM commands")] == ["stopped"]
     if step == "prepares":
         gate.touch()
@@ -324,8 +324,8 @@ def test_sigterm_wins(
     assert service.bytes_of(command["id"], stream="stdout") == b"up\nbye\n"
 
 
-def test_followers_go_on(service: Service) -> None:
-    """A follower's connection outlives the old server by 3 s and then ends; the client goes on."""
+def test_followers_continue_after_the_upgrade(service: Service) -> None:
+    """The old server ends a follower's connection, after 3 s at most; the client reconnects."""
     gate = Gate(service)
     command = service.submit(f"seq 200; {gate.wait}; seq 201 400")["id"]
     words = [sys.executable, "-m", "scriptservice.cli", "logs", "--follow", command]
@@ -365,12 +365,12 @@ def test_waiting_requests_are_answered(service: Service) -> None:
         return list(found.json()["items"])
 
     with ThreadPoolExecutor() as pool:
-        # The old server has it, and answers before its end, which comes after that.
+        # The old server has this request, and answers it before it ends.
         waiting = pool.submit(submit, gate.wait)
         eventually(stored, "it to wait")
         held = HeldUpgrade(service)
         before = connections_to(service)
-        # It is in the backlog, or the old server takes it before it takes no more.
+        # This connection is in the backlog, or the old server has accepted it as its last.
         late = pool.submit(submit, "echo end")
         eventually(lambda: connections_to(service) > before, "its connection")
         held.go_on()
@@ -391,7 +391,7 @@ def connections_to(service: Service) -> int:
 
 
 @ON_SQLITE
-def test_the_verb_says_how_it_went(make_service: Callable[..., Service]) -> None:
+def test_the_upgrade_command_reports_the_result(make_service: Callable[..., Service]) -> None:
     service = make_service()
     words = ("upgrade", "--data-dir", str(service.data_dir))
     service.start()
@@ -418,7 +418,7 @@ def test_the_verb_says_how_it_went(make_service: Callable[..., Service]) -> None
 
 
 @ON_SQLITE
-def test_a_service_that_ends_during_the_upgrade_is_told(
+def test_a_service_that_ends_during_the_upgrade_is_reported(
     make_service: Callable[..., Service], installation: Installation
 ) -> None:
     service = make_service(python=installation.python).start()

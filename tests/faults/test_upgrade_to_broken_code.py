@@ -1,6 +1,6 @@
-"""An upgrade to code that does not work: the old goes on or recovers, and says why.
+"""An upgrade to code that does not work: the old code continues or recovers, and says why.
 
-One service goes through all of it but what has to be changed before its start.
+One service goes through all these tests, except where the code has to be changed before its start.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def shared_installation() -> Iterator[Installation]:
 def installed(
     shared_installation: Installation, new_database: Callable[[], str | None]
 ) -> Iterator[Service]:
-    """A service that runs from that installation."""
+    """A service that runs from the shared installation."""
     service = Service(python=shared_installation.python, database=new_database())
     try:
         yield service.start()
@@ -42,19 +42,19 @@ def installed(
 
 @pytest.fixture
 def installation(shared_installation: Installation, installed: Service) -> Iterator[Installation]:
-    """That installation, as it was."""
+    """The shared installation, which is restored after each test."""
     assert str(shared_installation.directory) in keeper_of(installed).cmdline()[0]
     yield shared_installation
     shared_installation.restore_all()
 
 
 def said_since(service: Service, before: int) -> str:
-    """Return what it has logged since its log was so long."""
+    """Return what a service has logged since its log was ``before`` characters long."""
     return service.output()[before:].replace('\\"', '"')
 
 
-def must_go_on(service: Service, command: str, keeper: list[str]) -> None:
-    """Nothing is lost, the keeper is the same program as before, and takes more."""
+def assert_continues(service: Service, command: str, keeper: list[str]) -> None:
+    """Assert that nothing is lost, and that the same keeper program runs new commands."""
     assert keeper_of(service).cmdline() == keeper
     assert service.get(command)["status"] == "running"
     let_end(service, command)
@@ -76,7 +76,7 @@ def break_server_at_once(made: Installation) -> None:
     made.change("server/__main__.py", "import sys\n", "import sys\nsys.exit(3)\n")
 
 
-def speak_otherwise(made: Installation) -> None:
+def change_the_protocol(made: Installation) -> None:
     made.change("protocol/frames.py", "PROTOCOL_VERSION = 1\n", "PROTOCOL_VERSION = 2\n")
 
 
@@ -86,23 +86,23 @@ def break_keeper(made: Installation) -> None:
     )
 
 
-def hand_over_otherwise(made: Installation) -> None:
+def change_the_handover_format(made: Installation) -> None:
     made.change("keeper/upgrade/handover.py", "FORMAT = 1\n", "FORMAT = 2\n")
 
 
-def lose_a_field(made: Installation) -> None:
+def remove_a_field(made: Installation) -> None:
     made.change("keeper/upgrade_state.py", "    timeout_at: float | None\n", "")
 
 
 SERVER_FAULTS: dict[Callable[[Installation], None], str] = {
     break_server: "the new server cannot be loaded: ModuleNotFoundError",
     break_server_at_once: "the new server ended with 3 before it was prepared",
-    speak_otherwise: "the new server speaks version 2 of the protocol, this keeper 1",
+    change_the_protocol: "the new server speaks version 2 of the protocol, this keeper 1",
 }
 KEEPER_FAULTS: dict[Callable[[Installation], None], str] = {
     break_keeper: "the new keeper cannot be loaded: ModuleNotFoundError",
-    hand_over_otherwise: "cannot take a hand-over of format 1, only 2",
-    lose_a_field: "has timeout_at, of a newer release",
+    change_the_handover_format: "cannot take a hand-over of format 1, only 2",
+    remove_a_field: "has timeout_at, of a newer release",
 }
 
 
@@ -126,7 +126,7 @@ def test_the_new_server_does_not_get_ready(make_service: Callable[..., Service])
 
 
 def server_does_not_start(service: Service, why: str) -> None:
-    """Two upgrades fail for this reason, and all goes on."""
+    """Assert that two upgrades fail for this reason, and that everything continues."""
     server, keeper, before = service.server_pid, keeper_of(service).cmdline(), len(service.output())
     command = service.submit(SCRIPT)["id"]
     for _ in range(2):
@@ -136,7 +136,7 @@ def server_does_not_start(service: Service, why: str) -> None:
     assert why in said_since(service, before)
     eventually(lambda: len(keeper_of(service).children()) == 2, "the successor to be gone")
     assert service.server_pid == server
-    must_go_on(service, command, keeper)
+    assert_continues(service, command, keeper)
 
 
 @ON_SQLITE
@@ -153,14 +153,14 @@ def test_the_new_keeper_cannot_take_over(
     assert KEEPER_FAULTS[fault] in report.message
     assert "upgrade_failed" in said_since(service, before)
     eventually(lambda: len(keeper_of(service).children()) == 2, "the others to be gone")
-    must_go_on(service, command, keeper)
+    assert_continues(service, command, keeper)
     installation.restore_all()
     server = service.server_pid
     assert upgrade(service).ok
     assert service.server_pid != server
 
 
-def test_the_new_server_dies_when_its_turn_comes(
+def test_the_new_server_dies_when_it_takes_over(
     installation: Installation, installed: Service
 ) -> None:
     service, before = installed, len(installed.output())
@@ -174,11 +174,11 @@ def test_the_new_server_dies_when_its_turn_comes(
     report = upgrade(service)
     assert report.ok, report
     assert "server_ended code=9" in said_since(service, before)
-    must_go_on(service, command, keeper_of(service).cmdline())
+    assert_continues(service, command, keeper_of(service).cmdline())
 
 
 def test_the_new_server_never_serves(installation: Installation, installed: Service) -> None:
-    """It is started again and again, from the new code, until that works; scripts go on."""
+    """The keeper restarts the server from the new code until that works; scripts continue."""
     service, before = installed, len(installed.output())
     command = service.submit(SCRIPT)["id"]
     old = "            server = Server(self._config, self._link, hello)\n"
@@ -189,4 +189,4 @@ def test_the_new_server_never_serves(installation: Installation, installed: Serv
     installation.restore("server/server_process.py")
     report = end_of_upgrade(service, number)
     assert report.ok, report
-    must_go_on(service, command, keeper_of(service).cmdline())
+    assert_continues(service, command, keeper_of(service).cmdline())

@@ -87,7 +87,7 @@ def leaves_nested_daemons() -> Script:
     )
 
 
-def flees(*, environment: bool) -> Script:
+def forks_endlessly(*, environment: bool) -> Script:
     """Forks and exits endlessly, so that each process is gone before it is looked at.
 
     The trial stops it.
@@ -101,7 +101,7 @@ def flees(*, environment: bool) -> Script:
         {clean}/bin/bash -c 'flee() {{ flee & }}; flee' "$ORACLE_MARK" >&- 2>&- &
         {ONE}sleep 3600"""
     return Script(
-        "flees" if environment else "flees without environment",
+        "forks endlessly" if environment else "forks endlessly without environment",
         text,
         ("stopped", None),
         stdout=numbered(1, 1),
@@ -110,10 +110,16 @@ def flees(*, environment: bool) -> Script:
     )
 
 
-def flees_on() -> Script:
+def leaves_an_endless_forker() -> Script:
     """Exits, and leaves a child that forks and exits endlessly."""
     text = f"flee() {{ flee & }}; flee >&- 2>&-; {ONE}exit 8"
-    return Script("flees on", text, ("failed", 8), {"leftover_seconds": 0.2}, stdout=numbered(1, 1))
+    return Script(
+        "leaves an endless forker",
+        text,
+        ("failed", 8),
+        {"leftover_seconds": 0.2},
+        stdout=numbered(1, 1),
+    )
 
 
 def closes_its_streams() -> Script:
@@ -162,7 +168,8 @@ def every_rudeness() -> list[Script]:
     """Return one script of each kind."""
     return [
         kills_its_group(), asks_its_group(), kills_its_parent(), leaves_nested_daemons(),
-        flees(environment=True), flees(environment=False), flees_on(), closes_its_streams(),
+        forks_endlessly(environment=True), forks_endlessly(environment=False),
+        leaves_an_endless_forker(), closes_its_streams(),
         is_killed_while_its_child_prints(), empties_its_directory(), stops_itself(asked=True),
     ]  # fmt: skip
 

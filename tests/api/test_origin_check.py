@@ -1,4 +1,4 @@
-"""The door: under which names and from which pages the service answers; headers of every answer."""
+"""Which ``Host`` and ``Origin`` headers are accepted, and the security headers of all answers."""
 
 import re
 import socket
@@ -10,7 +10,7 @@ import pytest
 
 from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually
 
-pytestmark = ON_SQLITE  # it stands before any database
+pytestmark = ON_SQLITE  # the checks come before any use of the database
 
 OPEN = ("/", "/healthz", "/readyz", "/docs", "/openapi.json", "/v1/session", "/assets/x")
 CLOSED = ("/v1/commands", "/metrics", "/nothing")
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
 
 
 def ask(service: Service, *headers: str, method: str = "GET", target: str = "/healthz") -> Answer:
-    """Send a request as it is written, to its end; return the answer."""
+    """Send a request exactly as given; return the whole answer."""
     head = [f"{method} {target} HTTP/1.1", *headers, "Connection: close", "", ""]
     with closing(
         socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_SECONDS)
@@ -56,7 +56,7 @@ def assert_refused(answer: Answer, status: int, kind: str) -> None:
 
 
 def assert_safe(answer: Answer, policy: str = API_POLICY) -> None:
-    """Assert that an answer has each header that every answer has, once."""
+    """Assert that an answer has each of the security headers once."""
     for name, value in FIXED.items():
         assert answer.all(name) == [value], answer
     assert answer.all("content-security-policy") == [policy], answer
@@ -72,7 +72,7 @@ def assert_safe(answer: Answer, policy: str = API_POLICY) -> None:
      "127.0.0.1", "127.0.0.1:{port}", "127.9.9.9", "10.0.0.5:80", "[::1]", "[::1]:{port}",
      "[::FFFF:127.0.0.1]", "[2001:db8::7]:1", "jobs.localhost:{port}", "localhost:", "localhost\t"],
 )  # fmt: skip
-def test_own_names_and_addresses_are_answered(service: Service, host: str) -> None:
+def test_own_host_names_and_addresses_are_answered(service: Service, host: str) -> None:
     host = host.format(port=service.port)
     for path in OPEN[:5]:
         assert ask(service, f"Host: {host}", target=path).status == 200, path
@@ -87,7 +87,7 @@ def test_own_names_and_addresses_are_answered(service: Service, host: str) -> No
      "127.0.0.01", "x", "localhost..", "_", "*"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "DELETE", "FOO"])
-def test_other_names_are_refused_whatever_is_asked(
+def test_other_host_names_are_refused_for_every_request(
     service: Service, host: str, method: str
 ) -> None:
     host = host.format(port=service.port)
@@ -114,13 +114,13 @@ def test_other_names_are_refused_whatever_is_asked(
      ["Host: " + "a" * 300]],
     ids=str,
 )  # fmt: skip
-def test_a_request_for_nobody_is_refused(service: Service, lines: list[str]) -> None:
+def test_an_invalid_host_header_is_refused(service: Service, lines: list[str]) -> None:
     for path in ("/healthz", "/", "/v1/commands"):
         answer = ask(service, *lines, target=path)
         assert_refused(answer, 400, "bad-request")
 
 
-def test_the_host_decides_not_the_target(service: Service) -> None:
+def test_the_host_header_decides_not_the_request_target(service: Service) -> None:
     good, evil = "Host: localhost", "Host: evil.example"
     assert ask(service, good, target="http://evil.example/healthz").status == 200
     assert_refused(ask(service, evil, target="http://localhost/healthz"), 421, "host-not-allowed")
@@ -130,25 +130,25 @@ def test_the_host_decides_not_the_target(service: Service) -> None:
         assert ask(service, evil, header).status == 421
 
 
-def test_names_can_be_allowed(make_service: Callable[..., Service]) -> None:
+def test_host_names_can_be_allowed(make_service: Callable[..., Service]) -> None:
     service = make_service("--allowed-host", "Jobs.Example.com", "--allowed-host", "box").start()
     for host in ("jobs.example.com", "JOBS.example.com.:443", "box:1", "localhost"):
         assert ask(service, f"Host: {host}").status == 200
     for host in ("example.com", "x.jobs.example.com", "jobs.example.com.evil.example", "boxes"):
         assert ask(service, f"Host: {host}").status == 421
-    # A name that is allowed is an origin only for itself.
+    # An allowed host name is not an allowed origin for requests to another one.
     assert ask(service, "Host: box", "Origin: http://box").status == 200
     assert ask(service, "Host: box", "Origin: http://jobs.example.com").status == 403
 
 
-def test_any_name_can_be_allowed(make_service: Callable[..., Service]) -> None:
+def test_every_host_name_can_be_allowed(make_service: Callable[..., Service]) -> None:
     service = make_service(environment={"SCRIPTSERVICE_ALLOWED_HOST": "a.example, *"}).start()
     assert ask(service, "Host: whatever.example").status == 200
     assert ask(service, "Host: user@whatever.example").status == 400
     assert ask(service, "Host: x.example", "Origin: http://y.example").status == 403
 
 
-def test_the_name_it_listens_on_is_one_of_its_own(make_service: Callable[..., Service]) -> None:
+def test_the_host_name_that_it_listens_on_is_allowed(make_service: Callable[..., Service]) -> None:
     name = socket.gethostname()
     try:
         address = socket.gethostbyname(name)
@@ -176,13 +176,15 @@ def test_the_name_it_listens_on_is_one_of_its_own(make_service: Callable[..., Se
         ("10.0.0.5:443", "https://10.0.0.5"),
     ],
 )
-def test_the_page_of_the_service_may_ask(service: Service, host: str, origin: str) -> None:
+def test_requests_from_the_services_own_page_are_answered(
+    service: Service, host: str, origin: str
+) -> None:
     lines = [f"{name}: {value.format(port=service.port)}"
              for name, value in (("Host", host), ("Origin", origin))]  # fmt: skip
     token = f"Authorization: Bearer {service.token}"
     assert ask(service, *lines).status == 200
     assert ask(service, *lines, token, target="/v1/commands").status == 200
-    # 415 is an answer of the route: the door has let it through.
+    # 415 is an answer of the route, so the check has passed.
     assert ask(service, *lines, token, method="POST", target="/v1/commands").status == 415
 
 
@@ -197,7 +199,7 @@ def test_the_page_of_the_service_may_ask(service: Service, host: str, origin: st
      ["http://localhost:{port}", "http://evil.example"], ["http://localhost:{port}, x"]],
     ids=str,
 )  # fmt: skip
-def test_pages_of_others_may_not(service: Service, origins: list[str]) -> None:
+def test_requests_from_other_origins_are_refused(service: Service, origins: list[str]) -> None:
     lines = [f"Origin: {origin.format(port=service.port)}" for origin in origins]
     host = f"Host: localhost:{service.port}"
     token = f"Authorization: Bearer {service.token}"
@@ -207,7 +209,7 @@ def test_pages_of_others_may_not(service: Service, origins: list[str]) -> None:
             assert_refused(answer, 403, "forbidden")
 
 
-def test_what_another_site_has_a_browser_send_changes_nothing(service: Service) -> None:
+def test_cross_site_requests_change_nothing(service: Service) -> None:
     host = f"Host: localhost:{service.port}"
     token = f"Authorization: Bearer {service.token}"
     paths = ("/v1/commands", "/v1/session", "/nothing")
@@ -218,7 +220,7 @@ def test_what_another_site_has_a_browser_send_changes_nothing(service: Service) 
                     service, host, token, f"Sec-Fetch-Site: {site}", method=method, target=path
                 )
                 assert_refused(answer, 403, "forbidden")
-        # A link from elsewhere leads to the page.
+        # A link from another site may lead to the page.
         assert ask(service, host, f"Sec-Fetch-Site: {site}", target="/").status == 200
     two = ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-origin"]
     for lines in (two, two[::-1]):
@@ -231,7 +233,7 @@ def test_what_another_site_has_a_browser_send_changes_nothing(service: Service) 
 # Headers
 
 
-def test_every_answer_has_the_headers(service: Service) -> None:
+def test_every_answer_has_the_security_headers(service: Service) -> None:
     command = service.run("echo hello")["id"]
     host, token = "Host: localhost", f"Authorization: Bearer {service.token}"
     lines: dict[tuple[str, str], int] = {
@@ -263,14 +265,14 @@ def test_every_answer_has_the_headers(service: Service) -> None:
     assert_safe(ask(service, host, target="/v1/commands"))  # 401
 
 
-def test_the_servers_own_words_have_them_too(service: Service) -> None:
+def test_answers_of_the_http_server_itself_have_the_security_headers(service: Service) -> None:
     answer = ask(service, "Host: localhost", method="NO SUCH", target="/")
     assert answer.status == 400
     for name, value in FIXED.items():
         assert answer.all(name) == [value]
 
 
-def test_the_docs_may_show_their_own_style_and_nothing_else(service: Service) -> None:
+def test_the_policy_of_the_docs_allows_only_their_own_style(service: Service) -> None:
     answer = ask(service, "Host: localhost", target="/docs")
     (policy,) = answer.all("content-security-policy")
     assert re.match(r"default-src 'none'; style-src 'sha256-[A-Za-z0-9+/]{43}='; ", policy)
@@ -279,7 +281,7 @@ def test_the_docs_may_show_their_own_style_and_nothing_else(service: Service) ->
     assert_safe(answer, policy)
 
 
-def test_while_the_database_is_away_the_door_is_the_same(
+def test_the_origin_check_works_while_the_database_is_away(
     make_service: Callable[..., Service],
 ) -> None:
     service = make_service(database="postgresql://nobody@127.0.0.1:1/nothing").start(wait=False)
