@@ -30,7 +30,7 @@ SERVER = _rules(
     ("dispatch", r"scriptservice/protocol/frames\.py"),
     ("hand-over to the writer", r"scriptservice/store/writer\.py"),
     ("answer", r"scriptservice/server/http/command_json\.py"),
-    ("validation", r"scriptservice/server/routes/request_\w+\.py"),
+    ("validation", r"scriptservice/server/routes/(decoding|request_models)\.py"),
     ("validation", r"scriptservice/(model|ids)\.py"),
     ("origin, token, headers", r"scriptservice/server/(access/|startup/startup_gate\.py)"),
     ("origin, token, headers", r"scriptservice/server/http/(response_headers|head_requests)\.py"),
