@@ -93,20 +93,20 @@ int main(int argc, char **argv)
     if (argc != 6)
         fail("usage", "load PORT CONNECTIONS COUNT SECONDS STATUS < request");
     int port = atoi(argv[1]), connections = atoi(argv[2]);
-    long count = atol(argv[3]), asked = 0, done = 0;
+    long count = atol(argv[3]), sent = 0, done = 0;
     double seconds = atof(argv[4]);
     status = argv[5];
     read_request();
     int poll = epoll_create1(0);
     double began = now();
-    for (int i = 0; i < connections && (!count || asked < count); i++, asked++) {
+    for (int i = 0; i < connections && (!count || sent < count); i++, sent++) {
         struct connection *each = calloc(1, sizeof *each);
         connect_to(each, port);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = each};
         epoll_ctl(poll, EPOLL_CTL_ADD, each->socket, &event);
         ask(each);
     }
-    while (done < asked) {
+    while (done < sent) {
         struct epoll_event events[64];
         int ready = epoll_wait(poll, events, 64, -1);
         int over = seconds > 0 && now() - began >= seconds;
@@ -119,8 +119,8 @@ int main(int argc, char **argv)
             if (!answered(each))
                 continue;
             done++;
-            if (!over && (!count || asked < count)) {
-                asked++;
+            if (!over && (!count || sent < count)) {
+                sent++;
                 ask(each);
             }
         }

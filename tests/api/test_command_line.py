@@ -240,10 +240,10 @@ def test_it_prints_where_it_listens_on_a_free_port(directory: Path) -> None:
 
 @MAINLY_ON_SQLITE
 def test_scripts_run_as_the_user_of_run_as(make_service: MakeService) -> None:
-    asked = "daemon" if os.geteuid() == 0 else str(os.geteuid())
-    service = make_service("--run-as", asked).start()
+    user = "daemon" if os.geteuid() == 0 else str(os.geteuid())
+    service = make_service("--run-as", user).start()
     command = service.run("id -un || id -u")
-    assert asked in service.bytes_of(command["id"]).decode() or os.geteuid() != 0
+    assert user in service.bytes_of(command["id"]).decode() or os.geteuid() != 0
 
 
 def test_root_runs_scripts_as_root_only_if_configured(configured: Service) -> None:

@@ -244,13 +244,13 @@ def test_keys_outlive_a_server_kill(service: Service) -> None:
 @MAINLY_ON_SQLITE
 def test_keys_are_kept_for_a_day(make_service: Any) -> None:
     service = make_service().start()
-    young, old, gone = new_key(), new_key(), new_key()
-    first = {key: submit(service, key) for key in (young, old, gone)}
-    deleted = service.wait(first[gone].json()["id"])["id"]
+    young, old, deleted_key = new_key(), new_key(), new_key()
+    first = {key: submit(service, key) for key in (young, old, deleted_key)}
+    deleted = service.wait(first[deleted_key].json()["id"])["id"]
     assert service.client.delete(f"/v1/commands/{deleted}").status_code == 204
     assert service.stop() == 0
     hour = 3600 * 1_000_000
-    for key, age in ((young, -hour), (old, hour), (gone, hour)):
+    for key, age in ((young, -hour), (old, hour), (deleted_key, hour)):
         service.sql(
             "UPDATE idempotency_keys SET created_at = created_at - :age WHERE key = :key",
             age=DAY_MICROSECONDS + age,
@@ -258,7 +258,7 @@ def test_keys_are_kept_for_a_day(make_service: Any) -> None:
         )
     service.start()
     assert_replayed(submit(service, young), first[young])
-    for key in (old, gone):
+    for key in (old, deleted_key):
         again = submit(service, key, "echo says otherwise")
         assert again.status_code == 201
         assert "idempotent-replayed" not in again.headers

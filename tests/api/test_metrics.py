@@ -279,22 +279,22 @@ def test_response_times_exclude_wait_and_follow(service: Service, busy: dict[str
     follow = {"route": "/v1/commands/{id}/output", "method": "GET"}
     before = scrape(service)
     assert not before.has(f"{name}_count", **follow)
-    asked = service.client.get(f"/v1/commands/{busy['id']}", params={"wait": "0.5"})
-    assert asked.json()["status"] == "running"
+    held = service.client.get(f"/v1/commands/{busy['id']}", params={"wait": "0.5"})
+    assert held.json()["status"] == "running"
     url = f"/v1/commands/{busy['id']}/output"
     began = time.monotonic()
     with service.client.stream("GET", url, params={"follow": "true"}) as response:
         until_start_seconds = time.monotonic() - began
         assert response.status_code == 200
         time.sleep(0.2)  # the whole answer takes longer than its start
-        asked = httpx.post(
+        stopped = httpx.post(
             f"{service.url}/v1/commands/{busy['id']}/stop",
             json={"grace_seconds": 0},
             headers=service.headers,
             timeout=PATIENCE_SECONDS,
             verify=False,
         )
-        assert asked.status_code == 202
+        assert stopped.status_code == 202
         response.read()
     eventually(lambda: service.get(busy["id"])["status"] == "stopped", "its end")
     after = scrape(service)

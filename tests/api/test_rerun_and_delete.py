@@ -115,14 +115,14 @@ def test_a_deleted_command_is_not_found_by_any_route(service: Service) -> None:
     response = service.client.delete(url)
     assert (response.status_code, response.content) == (204, b"")
     assert "content-type" not in response.headers
-    for gone in (
+    for answer in (
         service.client.get(url),
         service.client.delete(url),
         service.client.get(f"{url}/output"),
         service.client.post(f"{url}/stop"),
         service.client.post(f"{url}/rerun"),
     ):
-        assert_problem(gone, "not-found")
+        assert_problem(answer, "not-found")
     for query in ({"label": "doomed=yes"}, {"q": "doomed"}, {"limit": 1000}):
         listed = service.client.get("/v1/commands", params=query).json()["items"]
         assert command["id"] not in [item["id"] for item in listed]

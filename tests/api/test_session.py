@@ -280,9 +280,9 @@ def test_a_session_and_a_sign_out_survive_a_server_kill(
     service: Service, browser: httpx.Client
 ) -> None:
     with new_browser(service) as other:
-        gone = sign_in(other, service)
+        ended = sign_in(other, service)
         secret = other.cookies[COOKIE]
-        assert other.delete(SESSION, headers={CSRF: gone["csrf_token"]}).status_code == 204
+        assert other.delete(SESSION, headers={CSRF: ended["csrf_token"]}).status_code == 204
     session = sign_in(browser, service)
     pid = service.kill_server()
     eventually(lambda: service.server_pid != pid, "another server")

@@ -408,11 +408,11 @@ def test_a_server_killed_during_a_slow_commit(service: Service, database_proxy: 
     database_proxy.commit_seconds = 0
     wait_until_ready(service)
 
-    def settled() -> bool:
+    def all_succeeded() -> bool:
         items = service.client.get("/v1/commands").json()["items"]
         return all(item["status"] == "succeeded" for item in items)
 
-    eventually(settled, "what was stored to run")
+    eventually(all_succeeded, "all stored commands to run")
     stored = len(service.client.get("/v1/commands").json()["items"]) - 1
     assert ran.read_text() == "x\n" * stored
 

@@ -20,7 +20,7 @@ from support.service import ON_SQLITE, Service, eventually, new_directory, proce
 MAX_RUNNING_FLAGS = ("--max-running", "6")
 RECOVERY = [point for point in KEEPER_POINTS if point.startswith("recovery.")]
 BOTH = ["journal.headed", "spawn.spawned", "end.reaped", "writer.committed", "recorder.stored"]
-LIFE = [point for point in KEEPER_POINTS if point not in RECOVERY]
+WITHOUT_RECOVERY = [point for point in KEEPER_POINTS if point not in RECOVERY]
 BEFORE = {
     "journal.append", "journal.splice", "journal.rotate", "journal.drop", "stop.asked",
     "acknowledged.told", "writer.begun", "dispatch.picked", "recorder.read",
@@ -28,7 +28,7 @@ BEFORE = {
 """Points before a step: a death there leaves the same as a death after the previous step."""
 
 
-def usual(points: Iterable[str], others: Collection[str]) -> list[Any]:
+def with_long(points: Iterable[str], others: Collection[str]) -> list[Any]:
     """Return points as parameters of a test; those in ``others`` are marked long."""
     return [
         pytest.param(point, marks=pytest.mark.long) if point in others else point
@@ -60,7 +60,7 @@ def scripts(point: str) -> list[Script]:
     return [*every_kind(), printer(250_000 if new_segment else 20_000), quick(), quick()]
 
 
-@pytest.mark.parametrize("point", usual(SERVER_POINTS, BEFORE))
+@pytest.mark.parametrize("point", with_long(SERVER_POINTS, BEFORE))
 def test_the_server_is_killed_at(point: str, target: Service, faults: Path) -> None:
     trial = Trial.on_idle_service(target)
     arm(str(faults), point, "kill")
@@ -70,7 +70,7 @@ def test_the_server_is_killed_at(point: str, target: Service, faults: Path) -> N
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("point", usual(LIFE, BEFORE))
+@pytest.mark.parametrize("point", with_long(WITHOUT_RECOVERY, BEFORE))
 def test_the_keeper_is_killed_at(point: str, target: Service, faults: Path) -> None:
     keeper_is_killed_at(point, target, faults)
 
@@ -89,8 +89,8 @@ def same_user_target(faults: Path) -> Iterator[Service]:
 @pytest.mark.needs_compiler
 @pytest.mark.parametrize(
     "point",
-    usual(
-        [point for point in LIFE if point.startswith("spawn.")],
+    with_long(
+        [point for point in WITHOUT_RECOVERY if point.startswith("spawn.")],
         ["spawn.starting", "spawn.process", "spawn.started"],
     ),
 )
@@ -108,7 +108,7 @@ def keeper_is_killed_at(point: str, target: Service, faults: Path) -> None:
     trial.settle()
     arm(str(faults), point, "kill")
     trial.submit_all(scripts(point), retry=False)
-    died(target, trial)
+    wait_for_the_keepers_death(target, trial)
     target.start()
     found = trial.verify(keeper_died=True)
     assert not pending(str(faults), point), "nothing came to this point"
@@ -116,7 +116,7 @@ def keeper_is_killed_at(point: str, target: Service, faults: Path) -> None:
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("point", usual(BOTH, ["spawn.spawned", "end.reaped"]))
+@pytest.mark.parametrize("point", with_long(BOTH, ["spawn.spawned", "end.reaped"]))
 def test_both_are_killed_at(point: str, target: Service, faults: Path) -> None:
     """Some scripts are hard to end: a daemon, one that ignores SIGTERM, suspended processes."""
     trial = Trial(target)
@@ -149,7 +149,7 @@ def test_the_next_keeper_is_killed_at(point: str, target: Service, faults: Path)
     target.kill_keeper()
     arm(str(faults), point, "kill")
     target.start(wait=False)
-    died(target, trial)
+    wait_for_the_keepers_death(target, trial)
     target.start()
     trial.verify(keeper_died=True)
 
@@ -166,16 +166,16 @@ def stopped_of(trial: Trial) -> int:
     return statuses.count(psutil.STATUS_STOPPED)
 
 
-def died(service: Service, trial: Trial) -> None:
+def wait_for_the_keepers_death(service: Service, trial: Trial) -> None:
     """Wait for the keeper's death; meanwhile stop the scripts that have to be stopped."""
     process = service.process
     assert process is not None
 
-    def gone() -> bool:
+    def has_ended() -> bool:
         if process.poll() is not None:
             return True
         trial.stop_started()
         return False
 
-    eventually(gone, "the keeper's death")
+    eventually(has_ended, "the keeper's death")
     service.close_client()

@@ -52,7 +52,7 @@ def busy(service: Service) -> Trial:
     trial.submit_all([late(1.5), late(3)])
     eventually(trial.all_started, "all to begin")
     trial.submit(printer(MORE_THAN_THE_WINDOW))
-    eventually(trial.stop_started, "all to be asked to end")
+    eventually(trial.stop_started, "all stops to be accepted")
     return trial
 
 

@@ -424,10 +424,10 @@ def test_a_service_that_ends_during_the_upgrade_is_reported(
     service = make_service(python=installation.python).start()
     gate = installation.hold_servers()
     with ThreadPoolExecutor() as pool:
-        asked: Any = pool.submit(cli, service, "upgrade", "--data-dir", str(service.data_dir))
+        running: Any = pool.submit(cli, service, "upgrade", "--data-dir", str(service.data_dir))
         wait_for_step(service, 1, "prepares")
         keeper_of(service).kill()
-        result = asked.result()
+        result = running.result()
         gate.touch()
     assert result.returncode == 1
     assert b"the service has ended" in result.stderr

@@ -32,19 +32,19 @@ def signals_itself(number: int) -> Script:
     )
 
 
-def stops_itself(*, asked: bool = False) -> Script:
-    """Suspends itself with SIGSTOP; its time-out or a stop (``asked``) ends it."""
-    stop = {"grace_seconds": 3600} if asked else None
-    fields = {} if asked else {"timeout_seconds": 0.3, "grace_seconds": 3600}
+def stops_itself(*, stopped: bool = False) -> Script:
+    """Suspends itself with SIGSTOP; its time-out or a stop (``stopped``) ends it."""
+    stop = {"grace_seconds": 3600} if stopped else None
+    fields = {} if stopped else {"timeout_seconds": 0.3, "grace_seconds": 3600}
     return Script(
         "stops itself",
         f"{ONE}{NOTE_COMPLETE}; kill -STOP $$; echo line 0000002",
-        ("stopped" if asked else "timed_out", None),
+        ("stopped" if stopped else "timed_out", None),
         fields,
         stdout=numbered(1, 1),
         stop=stop,
         signal="SIGTERM",
-        may_be_cut=not asked,
+        may_be_cut=not stopped,
     )
 
 
@@ -170,7 +170,7 @@ def every_rudeness() -> list[Script]:
         kills_its_group(), asks_its_group(), kills_its_parent(), leaves_nested_daemons(),
         forks_endlessly(environment=True), forks_endlessly(environment=False),
         leaves_an_endless_forker(), closes_its_streams(),
-        is_killed_while_its_child_prints(), empties_its_directory(), stops_itself(asked=True),
+        is_killed_while_its_child_prints(), empties_its_directory(), stops_itself(stopped=True),
     ]  # fmt: skip
 
 

@@ -363,8 +363,8 @@ def _runs_as_us(flags: Sequence[str]) -> bool:
     """Return whether scripts run as the user of the tests or as the default user."""
     if "--script-uid" in flags:
         return False  # without root the flag does nothing, and the script would run as us
-    asked = [after for flag, after in itertools.pairwise(flags) if flag == "--run-as"]
-    return asked in ([], [str(os.geteuid())], [getpass.getuser()])
+    users = [after for flag, after in itertools.pairwise(flags) if flag == "--run-as"]
+    return users in ([], [str(os.geteuid())], [getpass.getuser()])
 
 
 @contextlib.contextmanager
