@@ -30,7 +30,7 @@ def cli(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def back_up(service: Service, target: Path) -> None:
-    """Copy the database as docs/operations.md says."""
+    """Copy the database as docs/how-to/back-up-and-restore.md says."""
     if service.database is None:
         done = cli("backup", str(target), "--data-dir", str(service.data_dir))
         assert done.returncode == 0, done.stderr
@@ -41,7 +41,7 @@ def back_up(service: Service, target: Path) -> None:
 
 
 def put_back(service: Service, source: Path, postgres: Databases | None) -> None:
-    """Restore a copy as the database of a stopped service, as docs/operations.md says."""
+    """Restore a copy for a stopped service, as docs/how-to/back-up-and-restore.md says."""
     if service.database is None:
         for file in service.data_dir.glob("scriptservice.db*"):
             file.unlink()

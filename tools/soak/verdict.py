@@ -76,7 +76,7 @@ class Verdict:
             *((f"· {name}", str(count)) for name, count in sorted(self.faults.items())),
             ("bytes of output, each compared", f"{self.compared_bytes:,}"),
             ("commands followed live, bytes", f"{self.followed}, {self.followed_bytes:,}"),
-            ("broken promises", str(len(self.problems))),
+            ("promises broken", str(len(self.problems))),
         ]
         lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
         lines += ["", "Every promise was kept." if not self.problems else "PROMISES WERE BROKEN."]
