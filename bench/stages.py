@@ -25,7 +25,7 @@ WRITER = _rules(
 SERVER = _rules(
     ("metrics and log", r"scriptservice/(server/telemetry/|protocol/log_lines\.py)"),
     ("recorder", r"scriptservice/fleet/(recorder|journal_folding)\.py"),
-    ("recorder", r"scriptservice/(protocol/journal_\w+|server/commands/feed)\.py"),
+    ("recorder", r"scriptservice/(protocol/journal_\w+|server/commands/notifier)\.py"),
     ("dispatch", r"scriptservice/fleet/(dispatcher|queue_timeouts|local|transport)\.py"),
     ("dispatch", r"scriptservice/protocol/frames\.py"),
     ("hand-over to the writer", r"scriptservice/store/writer\.py"),
