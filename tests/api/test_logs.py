@@ -210,8 +210,9 @@ def test_the_log_level_hides_lower_levels(make_service: Make) -> None:
     service.kill_server()
     service.wait_until_serving()
     service.stop()
-    shares = {"scripts_share_the_user"}
-    assert {entry["event"] for entry in json_entries(service)} - shares == {"server_ended"}
+    # On a slow machine a start says that it waits.
+    others = {"scripts_share_the_user", "start_waits"}
+    assert {entry["event"] for entry in json_entries(service)} - others == {"server_ended"}
 
 
 @MAINLY_ON_SQLITE

@@ -271,7 +271,11 @@ class Service:
 
     @property
     def token(self) -> str:
-        return (self.data_dir / "token").read_text().strip()
+        path = self.data_dir / "token"
+        if not path.exists():
+            # It is healthy before it has its database, and then makes the token.
+            eventually(lambda: path.exists() or not self.is_alive, "the token")
+        return path.read_text().strip()
 
     @property
     def headers(self) -> dict[str, str]:
