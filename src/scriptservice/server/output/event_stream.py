@@ -99,6 +99,9 @@ class EventStreams:
             while not follower.ended:
                 # Clear before reading: a commit after this sets the subscription again.
                 subscription.clear()
+                # Taken before reading as well: what was committed before the server began to end
+                # is still sent, such as the end of a command that the shutdown stopped.
+                closing = self._notifier.closing
                 try:
                     update = await self._read(command_id, follower.status, follower.position)
                 except UnknownCommandError:
@@ -111,7 +114,7 @@ class EventStreams:
                     continue
                 if data := follower.advance(update):
                     yield data
-                if self._notifier.closing:
+                if closing:
                     return
                 if follower.ended or follower.position + follower.held_bytes < update.end:
                     continue

@@ -122,6 +122,8 @@ class OutputService:
             while wanted.end is None or position < wanted.end:
                 # Clear before reading: a commit after this sets the subscription again.
                 subscription.clear()
+                # Taken before reading as well: what was committed before it is still sent.
+                closing = self._notifier.closing
                 end = position + READ_BYTES if wanted.end is None else wanted.end
                 try:
                     output = await until_stored(
@@ -138,6 +140,6 @@ class OutputService:
                     return
                 if output.data:
                     continue
-                if self._notifier.closing:
+                if closing:
                     raise StreamCutError
                 await subscription.wait()
