@@ -85,7 +85,7 @@ class Starter:
             stdin=None, working_directory=None, timeout_seconds=None, grace_seconds=1,
             leftover_seconds=1, output_limit_bytes=None, on_output_limit="discard",
         )  # fmt: skip
-        cgroup = None if self._tree is None else self._tree.enter(spec.id)
+        cgroup = None if self._tree is None else self._tree.open_join_file(spec.id)
         script = Script(spec, self._spawner.spawn(spec, cgroup))
         if cgroup is not None:
             os.close(cgroup)
@@ -157,7 +157,7 @@ def measure(row: Row, count: int, directory: str) -> None:
         sys.exit(f"cannot measure {row.way}: it is not there (scripts/build-launcher)")
     tree = None
     if row.cgroup:
-        mine = Identity.mine()
+        mine = Identity.current()
         tree = CgroupTree.probe(f"scriptservice-bench-{mine.pid}-{mine.start_ticks}")
         if tree is None:
             sys.exit("cannot measure with cgroups: no cgroup2 is writable here")
