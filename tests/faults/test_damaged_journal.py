@@ -184,7 +184,7 @@ def test_rubbish_beside_it(hurt: Service) -> None:
     found = trial.verify(keeper_died=True)
     assert found.get("lost", 0) <= int(SOME_AT_ONCE[1]), found
     assert "set aside journal segment" in hurt.output()[said:]
-    assert "note of how far it is recorded was damaged" in hurt.output()[said:]
+    assert "ignored the damaged file with the stored position" in hurt.output()[said:]
 
 
 @pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.long), -1, None])
