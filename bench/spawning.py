@@ -21,7 +21,8 @@ from uuid import uuid4
 
 from bench.start_rate import AT_ONCE, raw_rate
 from scriptservice.keeper.spawn.script_user import script_user
-from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner
+from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
+from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.keeper.tree.cgroup import CgroupTree
 from scriptservice.protocol.frames import SpawnSpec
@@ -105,7 +106,7 @@ class Starter:
         spawned = script.spawned
         for stream in (spawned.stdout, spawned.stderr):
             self._watch(stream, lambda stream=stream: self._read(stream))  # type: ignore[misc]
-        self._watch(spawned.handle, lambda: self._reap(script))
+        self._watch(spawned.pidfd, lambda: self._reap(script))
 
     def _read(self, stream: int) -> None:
         if not os.read(stream, 4096):
@@ -116,8 +117,8 @@ class Starter:
         _, status, _ = os.wait4(script.spawned.pid, 0)
         if status:
             sys.exit(f"cannot count: a script ended with {status}")
-        self._unwatch(script.spawned.handle)
-        os.close(script.spawned.handle)
+        self._unwatch(script.spawned.pidfd)
+        os.close(script.spawned.pidfd)
         if self._tree is not None:
             self._tree.forget(_Root(script.spec.id, script.spawned.pid, exited=True))
         self.running -= 1
@@ -153,7 +154,7 @@ def measure(row: Row, count: int, directory: str) -> None:
     become_subreaper()
     user = script_user(row.run_as, 59999)
     spawner = Spawner(directory, user, path=PATH, lang="C.UTF-8", use_launcher=row.way != "fork")
-    if spawner.way != row.way:
+    if spawner.method_name != row.way:
         sys.exit(f"cannot measure {row.way}: it is not there (scripts/build-launcher)")
     tree = None
     if row.cgroup:
