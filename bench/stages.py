@@ -43,7 +43,7 @@ KEEPER = _rules(
     ("splice", r"\.splice |^bytes_waiting "),
     ("journal", r"keeper/(journal\w*|ledger)\.py"),
     ("messages of the server", r"keeper/(protocol|child|life)\.py"),
-    ("reap", r"keeper/reaper\.py|_handle_ready "),
+    ("reap", r"keeper/reaper\.py|_pidfd_ready "),
     ("a command's life", r"keeper/(command|output|waiting|ended)\.py|^Keeper\.(?!run )"),
     ("loop (epoll)", r"."),
 )
