@@ -1,4 +1,4 @@
-"""Starts the launcher by itself, and reads what it reports."""
+"""Starts the launcher by itself and reads its report."""
 
 import os
 import signal
@@ -18,11 +18,11 @@ FAILED = 127
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of a launcher.
+    """The end of a launcher.
 
     Attributes:
-        report: what it failed at and the errno; None: it became the program.
-        code: of its exit, or of the program's.
+        report: the step that failed and the errno; None if it has become the program.
+        code: the exit code of the launcher or of the program.
         output: what the program printed.
     """
 
@@ -38,14 +38,14 @@ def launch(
     under: Iterable[str] = (),
     **popen: Any,
 ) -> Ended:
-    """Start the launcher with a status, and wait for its end or its program's.
+    """Start the launcher with a status, and wait for its end or that of its program.
 
     Args:
-        options: between the status and the program.
-        program: with its arguments.
+        options: the options after ``--status``.
+        program: the program and its arguments.
         files: more descriptors that it inherits.
-        under: a program, with its arguments, that becomes the launcher.
-        popen: more for `subprocess.Popen`.
+        under: a program and its arguments that execs the launcher.
+        popen: more arguments of `subprocess.Popen`.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     words = [*under, str(PROGRAM), f"--status={writer}", *options, "--", *program]
@@ -68,7 +68,7 @@ def launch(
 
 
 def printed(*options: str, program: Iterable[str | bytes], **more: Any) -> str:
-    """Return what a program prints that the launcher becomes; it must succeed."""
+    """Return the output of a program that the launcher execs and that must succeed."""
     ended = launch(*options, program=program, **more)
     assert ended.report is None
     assert ended.code == 0, ended
@@ -76,7 +76,7 @@ def printed(*options: str, program: Iterable[str | bytes], **more: Any) -> str:
 
 
 def status_of(*options: str, **more: Any) -> dict[str, str]:
-    """Return /proc/self/status of a program that the launcher becomes."""
+    """Return /proc/self/status of a program that the launcher execs."""
     text = printed(*options, program=["/bin/cat", "/proc/self/status"], **more)
     return {
         name: value.strip() for name, _, value in (line.partition(":") for line in text.split("\n"))

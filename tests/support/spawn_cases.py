@@ -1,7 +1,7 @@
-"""A program: starts scripts by one way in a process of its own, and prints what came of them.
+"""A program that starts scripts with one method and prints the results.
 
-usage: spawn_cases.py WAY DIRECTORY [own]; prints a JSON object, by the name of the case. With
-``own`` it is the user of the scripts itself.
+usage: spawn_cases.py METHOD DIRECTORY [own]; prints a JSON object with a result for each case. With
+``own`` the program itself changes to the scripts' user.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ def start(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> Spawn
 
 
 def end(spawned: SpawnedProcess) -> tuple[str, int]:
-    """Return what a script prints, and how it ends; close what is open."""
+    """Return a script's output and its exit code; close all descriptors."""
     printed = b""
     for stream in (spawned.stdout, spawned.stderr):
         while part := os.read(stream, 65536):
@@ -47,7 +47,7 @@ def end(spawned: SpawnedProcess) -> tuple[str, int]:
 
 
 def refusal(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> tuple[str, bool]:
-    """Return why a script cannot be started, and whether it may be tried again."""
+    """Return why a script cannot be started, and whether it may be retried."""
     try:
         spawned = start(spawner, spec, cgroup)
     except SpawnError as error:
@@ -72,7 +72,7 @@ def children() -> str:
 
 def cases(spawner: Spawner, directory: str) -> dict[str, Any]:
     before = open_files()
-    found: dict[str, Any] = {"way": spawner.method_name}
+    found: dict[str, Any] = {"method": spawner.method_name}
     found["ran"] = end(start(spawner, SPEC))
     found["private"] = end(start(spawner, replace(SPEC, id="p", working_directory="private")))
     found["large"] = end(
@@ -106,7 +106,7 @@ def cases(spawner: Spawner, directory: str) -> dict[str, Any]:
 
 
 def starts(spawner: Spawner) -> list[tuple[int, int]]:
-    """Return start ticks as the spawner and as /proc tells them, of starts all over a tick."""
+    """Return the start ticks from the spawner and from /proc, for starts all over a tick."""
     pairs = []
     for number in range(300):
         spawned = start(spawner, replace(SPEC, script="exec sleep 100"))
@@ -120,7 +120,7 @@ def starts(spawner: Spawner) -> list[tuple[int, int]]:
 
 
 def become(user: ScriptUser) -> None:
-    """Be another user from here on, whose own /proc can be read."""
+    """Change to another user for good, with a readable /proc."""
     os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
@@ -128,7 +128,7 @@ def become(user: ScriptUser) -> None:
 
 
 def main() -> None:
-    way, directory, *own = sys.argv[1:]
+    name, directory, *own = sys.argv[1:]
     os.umask(0o077)
     user = USER
     if own:
@@ -140,8 +140,8 @@ def main() -> None:
         "clone": lambda: CloneMethod.probe(trial),
         "launcher": lambda: LauncherMethod.probe(trial),
         "fork": lambda: ForkMethod(spawner._null),
-    }[way]()
-    assert method is not None, way
+    }[name]()
+    assert method is not None, name
     spawner._method = method
     found = cases(spawner, directory)
     found["starts"] = starts(spawner)
