@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from scriptservice.keeper.journal.journal_repair import scan
-from scriptservice.keeper.spawn.spawner import MARKER
+from scriptservice.keeper.spawn.spawner import COMMAND_ID_VARIABLE
 from scriptservice.protocol.fault_points import VARIABLE, arm, pending
 from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
@@ -184,7 +184,7 @@ def test_rubbish_files_beside_the_journal(target: Service) -> None:
     found = trial.verify(keeper_died=True)
     assert found.get("lost", 0) <= int(MAX_RUNNING_FLAGS[1]), found
     assert "set aside journal segment" in target.output()[said:]
-    assert "note of how far it is recorded was damaged" in target.output()[said:]
+    assert "ignored the damaged file with the stored position" in target.output()[said:]
 
 
 @pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.long), -1, None])
@@ -293,7 +293,9 @@ def test_a_power_cut(
         with suppress(psutil.NoSuchProcess):
             process.kill()
     # After a reboot, a process with the same ids belongs to somebody else.
-    stranger = subprocess.Popen(["sleep", "3600"], env={MARKER: str(trial.sent[-1].id)})
+    stranger = subprocess.Popen(
+        ["sleep", "3600"], env={COMMAND_ID_VARIABLE: str(trial.sent[-1].id)}
+    )
     cut(target)
     target.under = after_a_reboot
     try:

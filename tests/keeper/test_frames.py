@@ -1,4 +1,4 @@
-"""Whatever its child sends or leaves unsent, the keeper goes on and runs a command once."""
+"""Whatever the child sends or fails to send, the keeper continues and runs a command once."""
 
 import struct
 import threading
@@ -10,7 +10,7 @@ import pytest
 from scriptservice.protocol.frames import SpawnSpec, encode, recorded_frame, stop_frame
 from scriptservice.protocol.journal_format import Kind
 from support.gates import Gate
-from support.rig import Rig, lines_of
+from support.rig import Rig, words_in
 from support.service import eventually
 from support.upgrades import descriptors
 
@@ -27,30 +27,30 @@ def rig() -> Iterator[Rig]:
 def test_an_id_that_is_sent_again_runs_once(rig: Rig) -> None:
     runs = rig.data_dir / "work" / "runs"
     command = rig.spawn("echo run >> runs; sleep 0.2")
-    again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).frame()
+    again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).to_frame()
     rig.send(again, again)
     rig.wait_for(command, Kind.CLOSED)
     rig.send(again)
     last = rig.spawn("true")
     rig.wait_for(last, Kind.CLOSED)
-    assert lines_of(runs) == ["run"]
+    assert words_in(runs) == ["run"]
     assert rig.kinds(command).count(Kind.STARTING) == 1
 
 
 def test_an_id_is_remembered_until_the_child_has_adopted(rig: Rig) -> None:
-    """What a new child read in the database may be older than what has been recorded since."""
+    """A new child may have read the database before the latest records were stored."""
     runs = rig.data_dir / "work" / "runs"
     command = rig.spawn("echo run >> runs")
-    again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).frame()
+    again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).to_frame()
     rig.wait_for(command, Kind.CLOSED)
-    rig.let_child_die()
-    rig.meet()
+    rig.end_child()
+    rig.accept_child()
     rig.send(recorded_frame(rig.end()), again)
     rig.wait_for(rig.spawn("true"), Kind.CLOSED)
-    assert lines_of(runs) == ["run"]
+    assert words_in(runs) == ["run"]
     rig.send({"type": "adopted"})
     rig.wait_for(rig.spawn("true"), Kind.CLOSED)
-    assert lines_of(runs) == ["run"]
+    assert words_in(runs) == ["run"]
 
 
 GARBAGE = {
@@ -61,7 +61,7 @@ GARBAGE = {
     "too long": struct.pack("<I", 1 << 31) + b"x" * 100,
     "no utf-8": struct.pack("<I", 3) + b'"\xff"',
     "empty spawn": encode({"type": "spawn", "id": "x"}),
-    "no uuid": encode(SpawnSpec("no uuid", "true", ["/bin/bash"]).frame()),
+    "no uuid": encode(SpawnSpec("no uuid", "true", ["/bin/bash"]).to_frame()),
     "bad position": encode({"type": "recorded", "position": "far"}),
     "bad ping": encode({"type": "ping"}),
 }
@@ -73,7 +73,7 @@ def test_a_child_that_sends_garbage_is_replaced(rig: Rig, name: str) -> None:
     command = rig.spawn(f"{gate.block}; echo end; exit 3")
     rig.wait_for(command, Kind.STARTED)
     rig.socket.sendall(GARBAGE[name])
-    rig.meet()
+    rig.accept_child()
     gate.open()
     rig.wait_for(command, Kind.CLOSED)
     assert rig.wait_for(command, Kind.EXITED).fields()["status"] == 3 << 8
@@ -90,7 +90,7 @@ def test_a_child_that_sends_garbage_is_replaced(rig: Rig, name: str) -> None:
         stop_frame("nobody", "SIGTERM", 1),
     ],
 )
-def test_what_means_nothing_has_no_effect(rig: Rig, frame: dict[str, object]) -> None:
+def test_a_frame_without_meaning_has_no_effect(rig: Rig, frame: dict[str, object]) -> None:
     rig.send(frame)
     rig.send({"type": "ping", "number": 1})
     assert rig.receive("pong")["running"] == 0
@@ -105,7 +105,7 @@ def test_what_means_nothing_has_no_effect(rig: Rig, frame: dict[str, object]) ->
         {"working_directory": "nul \0 in it"},
     ],
 )
-def test_what_no_process_can_be_given_fails_that_command_only(
+def test_arguments_that_no_process_can_get_fail_that_command_only(
     rig: Rig, fields: dict[str, object]
 ) -> None:
     command = rig.spawn("true", **fields)
@@ -114,36 +114,36 @@ def test_what_no_process_can_be_given_fails_that_command_only(
     rig.wait_for(rig.spawn("true"), Kind.CLOSED)
 
 
-def test_half_a_frame_dies_with_its_child(rig: Rig) -> None:
-    half = encode(SpawnSpec("0" * 32, "echo run >> runs", ["/bin/bash"]).frame())
+def test_half_a_frame_is_dropped_with_its_child(rig: Rig) -> None:
+    half = encode(SpawnSpec("0" * 32, "echo run >> runs", ["/bin/bash"]).to_frame())
     rig.socket.sendall(half[: len(half) // 2])
-    rig.let_child_die()
-    rig.meet()
+    rig.end_child()
+    rig.accept_child()
     rig.wait_for(rig.spawn("true"), Kind.CLOSED)
-    assert lines_of(rig.data_dir / "work" / "runs") == []
+    assert words_in(rig.data_dir / "work" / "runs") == []
 
 
-def test_what_a_dying_child_had_sent_counts(rig: Rig) -> None:
+def test_frames_of_a_dead_child_count(rig: Rig) -> None:
     command = rig.spawn("sleep 3600")
     rig.wait_for(command, Kind.STARTED)
     rig.send(stop_frame(command, "SIGTERM", 3600))
-    rig.let_child_die()
+    rig.end_child()
     assert rig.wait_for(command, Kind.STOPPING).fields()["cause"] == "stop"
     rig.wait_for(command, Kind.CLOSED)
-    rig.meet()
+    rig.accept_child()
 
 
-def test_a_socket_that_outlives_its_child_holds_up_nothing(rig: Rig) -> None:
+def test_a_socket_that_outlives_its_child_delays_nothing(rig: Rig) -> None:
     gate = Gate(rig)
     command = rig.spawn(f"{gate.block}; exit 4")
-    held = rig.let_only_child_die()
-    rig.meet()
+    held = rig.end_child_but_keep_socket()
+    rig.accept_child()
     gate.open()
     assert rig.wait_for(command, Kind.EXITED).fields()["status"] == 4 << 8
     held.close()
 
 
-def test_a_child_that_does_not_read_holds_up_nothing(rig: Rig) -> None:
+def test_a_child_that_does_not_read_delays_nothing(rig: Rig) -> None:
     commands = [rig.spawn("echo out; exit 0") for _ in range(50)]
     rig.send(*({"type": "ping", "number": number} for number in range(30_000)))
     for command in commands:
@@ -169,7 +169,7 @@ os.write(2, bytes(1000))
 
 
 class Recorder(threading.Thread):
-    """Says all the time that it records, and gets nowhere."""
+    """Reports again and again that it stores the journal, always at the same position."""
 
     def __init__(self, rig: Rig) -> None:
         super().__init__(daemon=True)
@@ -183,21 +183,21 @@ class Recorder(threading.Thread):
 
 
 def test_two_streams_that_waited_for_recording_end_together(rig: Rig) -> None:
-    """The one that goes on first ends the command, and with it the other's wait."""
+    """The first one that resumes ends the command, and with it the wait of the other."""
     rig.send(recorded_frame(0))
     recorder = Recorder(rig)
     command = rig.spawn(PRINTS_UNTIL_IT_IS_HELD_BACK)
     file = rig.data_dir / "work" / "written"
 
     def held_back() -> bool:
-        """Whether the pipe is full, and the keeper leaves it so, though it does other things."""
-        if not lines_of(file) or rig.output_bytes(command) <= 16 << 20:
+        """Return whether the pipe is full and stays so, while the keeper does other things."""
+        if not words_in(file) or rig.output_bytes(command) <= 16 << 20:
             return False
         before = rig.output_bytes(command)
         for number in range(3):
             rig.send({"type": "ping", "number": number})
             rig.receive("pong")
-        written = int(*lines_of(file))
+        written = int(*words_in(file))
         return before == rig.output_bytes(command) < written
 
     eventually(held_back, "it to be held back")
@@ -208,7 +208,7 @@ def test_two_streams_that_waited_for_recording_end_together(rig: Rig) -> None:
     recorder.join()
     rig.send(recorded_frame(rig.end()))
     closed = rig.wait_for(command, Kind.CLOSED).fields()
-    (written,) = lines_of(file)
+    (written,) = words_in(file)
     assert (closed["stdout_bytes"], closed["stderr_bytes"]) == (int(written), 1000)
     assert int(written) > 16 << 20
     rig.send({"type": "ping", "number": 1})
@@ -223,7 +223,7 @@ def test_a_recorder_that_falls_silent_stops_no_script(rig: Rig) -> None:
     assert rig.output_bytes(command) == 30_000_000
 
 
-def test_a_journal_is_dropped_once_it_is_recorded(rig: Rig) -> None:
+def test_a_segment_is_dropped_once_it_is_stored(rig: Rig) -> None:
     first = rig.spawn("head -c 20000000 /dev/zero")
     running = rig.spawn("echo ready; sleep 3600")
     rig.wait_for(first, Kind.CLOSED)
@@ -239,7 +239,7 @@ def test_a_journal_is_dropped_once_it_is_recorded(rig: Rig) -> None:
     assert (opened["id"], opened["position"]) == (running, 6)
 
 
-def test_nothing_of_it_is_left_waiting(rig: Rig) -> None:
+def test_no_descriptor_or_process_is_left(rig: Rig) -> None:
     keeper = psutil.Process(rig.process.pid)
     base = descriptors(keeper.pid)
     for number in range(60):

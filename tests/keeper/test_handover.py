@@ -1,4 +1,4 @@
-"""The keeper becomes its next program: the same process, children, bytes, moments and promises."""
+"""The keeper executes its next program: process, children, output and time-outs stay the same."""
 
 import json
 import os
@@ -15,12 +15,17 @@ import psutil
 import pytest
 
 from scriptservice.keeper.upgrade import handover
-from scriptservice.keeper.upgrade.handover import HandoverError, check_table, from_bytes, to_bytes
+from scriptservice.keeper.upgrade.handover import (
+    HandoverError,
+    check_state,
+    decode_state,
+    encode_state,
+)
 from scriptservice.protocol.frames import PROTOCOL_VERSION, SpawnSpec, encode
 from scriptservice.protocol.journal_format import Kind
 from scriptservice.server.startup.server_config import ServerConfig
 from support.gates import Gate
-from support.handovers import HANDOVERS, table_of_every_kind
+from support.handovers import HANDOVERS, complete_state
 from support.rig import Rig
 from support.service import eventually
 
@@ -33,8 +38,8 @@ def rig() -> Iterator[Rig]:
     made.close()
 
 
-def take_turns(rig: Rig) -> None:
-    """Upgrade up to the moment where the keeper hands itself over, which follows by itself."""
+def upgrade_until_hand_over(rig: Rig) -> None:
+    """Upgrade up to the check of the keeper's next program; the hand-over follows by itself."""
     rig.process.send_signal(signal.SIGHUP)
     rig.upgrade_child(PROTOCOL_VERSION)
     rig.send({"type": "ready"}, {"type": "adopted"})
@@ -46,7 +51,7 @@ def command_line(rig: Rig) -> list[str]:
 
 def hand_over(rig: Rig) -> None:
     before = rig.log().count(" upgraded ")
-    take_turns(rig)
+    upgrade_until_hand_over(rig)
     eventually(lambda: rig.log().count(" upgraded ") > before, "the hand-over")
     assert "--handover-fd" in command_line(rig)
 
@@ -79,7 +84,7 @@ def test_a_command_in_every_state_survives_ten_hand_overs(rig: Rig) -> None:
         assert rig.hello["identity"] == hello["identity"]
         assert rig.hello["journal"] == hello["journal"]
     assert rig.process.pid == pid
-    # A timer that was set again by each of them would be late by as much as they took.
+    # A timer that each hand-over set anew would be late by the time that all of them took.
     latest_seconds = TIMER_SECONDS + (time.monotonic() - began) / 2
 
     assert rig.wait_for(late, Kind.STOPPING).fields()["cause"] == "timeout"
@@ -109,11 +114,11 @@ def test_a_command_in_every_state_survives_ten_hand_overs(rig: Rig) -> None:
         assert rig.kinds(command).count(Kind.STARTED) == 1
 
 
-def test_what_was_half_said_is_finished_afterwards(rig: Rig) -> None:
+def test_a_frame_half_received_is_completed_afterwards(rig: Rig) -> None:
     rig.process.send_signal(signal.SIGHUP)
     rig.upgrade_child(PROTOCOL_VERSION)
     spec = SpawnSpec("018f2d3e-0000-7000-8000-000000000001", "echo half", ["/bin/bash"])
-    frame = encode(spec.frame())
+    frame = encode(spec.to_frame())
     rig.socket.sendall(encode({"type": "ready"}) + frame[:37])
     eventually(lambda: " upgraded " in rig.log(), "the hand-over")
     rig.socket.sendall(frame[37:])
@@ -123,17 +128,17 @@ def test_what_was_half_said_is_finished_afterwards(rig: Rig) -> None:
 def test_an_ended_command_is_not_run_again_after_a_hand_over(rig: Rig) -> None:
     command = rig.spawn("echo once")
     rig.wait_for(command, Kind.CLOSED)
-    take_turns(rig)
+    upgrade_until_hand_over(rig)
     eventually(lambda: " upgraded " in rig.log(), "the hand-over")
-    rig.send(SpawnSpec(command, "echo once", ["/bin/bash"]).frame())
+    rig.send(SpawnSpec(command, "echo once", ["/bin/bash"]).to_frame())
     after = rig.spawn("echo other")
     rig.wait_for(after, Kind.CLOSED)
     assert rig.kinds(command).count(Kind.STARTED) == 1
     assert "command_sent_twice" in rig.log()
 
 
-def test_signals_in_the_midst_are_not_lost(rig: Rig) -> None:
-    """A second SIGHUP brings one more upgrade, many bring no more, SIGTERM ends in order."""
+def test_signals_during_an_upgrade_are_not_lost(rig: Rig) -> None:
+    """Any number of SIGHUP requests one more upgrade, and SIGTERM shuts down in order."""
     rig.process.send_signal(signal.SIGHUP)
     rig.upgrade_child(PROTOCOL_VERSION)
     for _ in range(5):
@@ -152,24 +157,24 @@ def test_signals_in_the_midst_are_not_lost(rig: Rig) -> None:
     exited = rig.wait_for(sleeper, Kind.EXITED)
     assert os.waitstatus_to_exitcode(exited.fields()["status"]) == 9
     rig.receive("finish")
-    rig.let_child_die()
+    rig.end_child()
 
 
-def test_an_exec_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:
-    """In a process of its own: an exec that does not fail would end the tests."""
+def test_an_exec_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """Runs in a process of its own: an exec that succeeds would end the tests."""
     program = """
 import os, sys
-from scriptservice.keeper.handover import become_next
-from support.handovers import table_of_every_kind
+from scriptservice.keeper.upgrade.handover import exec_next_program
+from support.handovers import complete_state
 from dataclasses import replace
 kept, memory = os.open("/dev/null", os.O_RDONLY), os.memfd_create("x")
-table = table_of_every_kind()
-plain = replace(table, lock=kept, listener=None, commands=[],
-    spawner=replace(table.spawner, work=kept), child=replace(table.child, life=None))
+state = complete_state()
+plain = replace(state, lock=kept, listener=None, commands=[],
+    spawner=replace(state.spawner, work=kept), child=replace(state.child, life=None))
 os.dup2(kept, 63, inheritable=False)
 sys.executable = "/nowhere/python"
 try:
-    become_next(memory, plain)
+    exec_next_program(memory, plain)
 except FileNotFoundError:
     print([os.get_inheritable(each) for each in (kept, memory, 63)])
 """
@@ -188,53 +193,53 @@ except FileNotFoundError:
 
 
 @pytest.mark.parametrize("path", sorted(HANDOVERS.glob("*.json")), ids=lambda path: path.name)
-def test_what_every_release_handed_over_can_be_taken_for_ever(path: Path) -> None:
-    table = from_bytes(path.read_bytes())
-    check_table(table)
-    assert table.commands
-    assert from_bytes(to_bytes(table)) == table
-    ServerConfig(**table.config["child_config"])
+def test_the_hand_over_of_every_release_is_accepted(path: Path) -> None:
+    state = decode_state(path.read_bytes())
+    check_state(state)
+    assert state.commands
+    assert decode_state(encode_state(state)) == state
+    ServerConfig(**state.config["child_config"])
 
 
 def test_this_release_has_its_file() -> None:
-    """Made by ``python -m support.handovers``; an old one is never changed."""
+    """``python -m support.handovers`` writes it; an old one is never changed."""
     names = [path.name for path in HANDOVERS.glob("*.json")]
     assert f"format-{handover.FORMAT}.json" in names
 
 
-def test_a_table_survives_its_way() -> None:
-    table = table_of_every_kind()
-    assert from_bytes(to_bytes(table)) == table
+def test_a_state_survives_encoding() -> None:
+    state = complete_state()
+    assert decode_state(encode_state(state)) == state
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda document: document.update(format=2), "format 2, only 1"),
-        (lambda document: document.update(what="else"), "none of a keeper's"),
+        (lambda document: document.update(what="else"), "not written by a keeper"),
         (lambda document: document["table"].update(new=1), "table has new, of a newer release"),
         (lambda document: document["table"].pop("lock"), "table has no lock"),
         (lambda document: document["table"].update(lock="3"), "table.lock is str"),
         (lambda document: document["table"]["commands"][0].update(pid=None), "pid is NoneType"),
         (lambda document: document["table"]["config"].update(new=1), "new"),
         (lambda document: document["table"]["waiting"][0].update(new=1), "new"),
-        (lambda document: document["table"]["tree"].update(mode="other"), "kept by other"),
+        (lambda document: document["table"]["tree"].update(mode="other"), "of kind other"),
         (lambda document: document["table"]["ledger"]["pending"][0].update(kind=99), "99"),
     ],
 )
-def test_what_is_not_known_is_refused(change: Any, reason: str) -> None:
-    document = json.loads(to_bytes(table_of_every_kind()))
+def test_an_unknown_hand_over_is_refused(change: Any, reason: str) -> None:
+    document = json.loads(encode_state(complete_state()))
     change(document)
     with pytest.raises((HandoverError, ValueError, TypeError), match=reason):
-        check_table(from_bytes(json.dumps(document).encode()))
+        check_state(decode_state(json.dumps(document).encode()))
 
 
 def test_no_table_at_all_is_refused() -> None:
     with pytest.raises(HandoverError, match="cannot read"):
-        from_bytes(b"{")
+        decode_state(b"{")
 
 
 def test_every_descriptor_is_named() -> None:
-    table = table_of_every_kind()
-    assert table.descriptors() == {3, 4, 6, 20, 21, 22, 23, 24, 25}
-    assert replace(table, listener=None).descriptors() == {3, 6, 20, 21, 22, 23, 24, 25}
+    state = complete_state()
+    assert state.descriptors() == {3, 4, 6, 20, 21, 22, 23, 24, 25}
+    assert replace(state, listener=None).descriptors() == {3, 6, 20, 21, 22, 23, 24, 25}

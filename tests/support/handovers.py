@@ -1,6 +1,6 @@
-"""A hand-over with everything that one can hold; run as a program it writes this format's file.
+"""A hand-over with something in every field; run as a program, this writes the format's file.
 
-Process ids and descriptors are placeholders: nothing of it is opened or signalled.
+Process ids and descriptors are placeholders, since nothing is opened or signalled.
 """
 
 from dataclasses import asdict
@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.upgrade.handover import FORMAT, to_bytes
+from scriptservice.keeper.upgrade.handover import FORMAT, encode_state
 from scriptservice.keeper.upgrade_state import (
-    ChildState,
+    ChildProcessState,
+    ChildSupervisorState,
     CommandState,
-    EndedState,
-    LedgerState,
-    LifeState,
-    ManagerState,
+    EndedIdsState,
+    JournalState,
+    KeeperState,
     PendingRecord,
     RemovalState,
+    ScriptUserState,
+    ServiceManagerState,
     SpawnerState,
-    Table,
     TreeState,
     UpgradeState,
-    UserState,
 )
 from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind
@@ -87,8 +87,8 @@ def _commands() -> list[CommandState]:
     return [running, stopping, leftovers, removing]
 
 
-def table_of_every_kind() -> Table:
-    """Return a table with something in each of its parts."""
+def complete_state() -> KeeperState:
+    """Return a state with something in each of its parts."""
     server = ServerConfig(
         data_dir="/data",
         database="sqlite:////data/scriptservice.db",
@@ -107,13 +107,13 @@ def table_of_every_kind() -> Table:
         child_argv=["python", "-I", "-m", "scriptservice.server"],
         child_config=asdict(server),
     )
-    return Table(
+    return KeeperState(
         config=asdict(config),
         identity={"boot": "boot", "pid_namespace": 4026531836, "pid": 900, "start_ticks": 9000},
         lock=3,
         listener=4,
         spawner=SpawnerState(
-            UserState(59999, 59999, [59999], "59999", None, changes=True), 1024, 4096, True, 6
+            ScriptUserState(59999, 59999, [59999], "59999", None, changes=True), 1024, 4096, True, 6
         ),
         tree=TreeState(
             mode="walk",
@@ -122,7 +122,7 @@ def table_of_every_kind() -> Table:
             sessions={_IDS[2]: [1010]},
             owners=[(1011, 10110, _IDS[2])],
         ),
-        ledger=LedgerState(
+        ledger=JournalState(
             journal="018f2d3e-0000-7000-8000-0000000000ff",
             end=123456,
             recorded=120000,
@@ -130,12 +130,14 @@ def table_of_every_kind() -> Table:
             told_full=True,
             consumer_acts=True,
         ),
-        ended=EndedState([_IDS[4], _IDS[5]], [(123000, _IDS[4])], [_IDS[5]], True),
-        child=ChildState(LifeState(950, 23, 24, 99.0, "AQIDBA==", "", None), 2, 0),
+        ended=EndedIdsState([_IDS[4], _IDS[5]], [(123000, _IDS[4])], [_IDS[5]], True),
+        child=ChildSupervisorState(
+            ChildProcessState(950, 23, 24, 99.0, "AQIDBA==", "", None), 2, 0
+        ),
         commands=_commands(),
         waiting=[SpawnSpec("018f2d3e-0000-7000-8000-000000000010", "true", ["sh"]).fields()],
         removals=[RemovalState(1020, f"/data/private/{_IDS[3]}", 59999, 59999, [True, False])],
-        manager=ManagerState(is_ready=True, owed={"STATUS": "serving, 4 running"}),
+        manager=ServiceManagerState(is_ready=True, owed={"STATUS": "serving, 4 running"}),
         upgrade=UpgradeState(number=1, release="0.1.0", again=False, began_at=98.0),
         notes=["cut off 7 bytes"],
         child_was_ready=True,
@@ -148,6 +150,6 @@ if __name__ == "__main__":
     import json
 
     HANDOVERS.mkdir(exist_ok=True)
-    shown = json.dumps(json.loads(to_bytes(table_of_every_kind())), indent=1)
+    text = json.dumps(json.loads(encode_state(complete_state())), indent=1)
     with (HANDOVERS / f"format-{FORMAT}.json").open("x") as file:
-        file.write(shown + "\n")
+        file.write(text + "\n")

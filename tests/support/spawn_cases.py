@@ -15,11 +15,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from scriptservice.keeper.spawn.cloning import Cloning
-from scriptservice.keeper.spawn.forking import Forking
-from scriptservice.keeper.spawn.launcher import Launcher
+from scriptservice.keeper.spawn.cloning import CloneMethod
+from scriptservice.keeper.spawn.forking import ForkMethod
+from scriptservice.keeper.spawn.launcher import LauncherMethod
 from scriptservice.keeper.spawn.script_user import ScriptUser
-from scriptservice.keeper.spawn.spawner import Spawned, Spawner, SpawnError
+from scriptservice.keeper.spawn.spawn_error import SpawnError
+from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
+from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.linux import process_stat
 from scriptservice.protocol.frames import SpawnSpec
 
@@ -27,14 +29,14 @@ USER = ScriptUser(59999, 59998, (7, 8), "someone", None, changes=True)
 SPEC = SpawnSpec("", "echo $0; id -u; id -G; pwd; cat", ["/bin/bash"], ["x"], stdin="in\n")
 
 
-def start(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> Spawned:
+def start(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> SpawnedProcess:
     """Start a script and make sure that it runs."""
     spawned = spawner.spawn(spec, cgroup)
     spawner.confirm(spawned, spec)
     return spawned
 
 
-def end(spawned: Spawned) -> tuple[str, int]:
+def end(spawned: SpawnedProcess) -> tuple[str, int]:
     """Return what a script prints and how it ends; close its descriptors."""
     printed = b""
     for stream in (spawned.stdout, spawned.stderr):
@@ -42,7 +44,7 @@ def end(spawned: Spawned) -> tuple[str, int]:
             printed += part
         os.close(stream)
     _, status = os.waitpid(spawned.pid, 0)
-    os.close(spawned.handle)
+    os.close(spawned.pidfd)
     return printed.decode(), os.waitstatus_to_exitcode(status)
 
 
@@ -72,7 +74,7 @@ def children() -> str:
 
 def cases(spawner: Spawner, directory: str) -> dict[str, Any]:
     before = open_files()
-    found: dict[str, Any] = {"way": spawner.way}
+    found: dict[str, Any] = {"method": spawner.method_name}
     found["ran"] = end(start(spawner, SPEC))
     found["private"] = end(start(spawner, replace(SPEC, id="p", working_directory="private")))
     found["large"] = end(
@@ -128,7 +130,7 @@ def become(user: ScriptUser) -> None:
 
 
 def main() -> None:
-    way, directory, *own = sys.argv[1:]
+    name, directory, *own = sys.argv[1:]
     os.umask(0o077)
     user = USER
     if own:
@@ -136,13 +138,13 @@ def main() -> None:
         user = replace(USER, changes=False)
     spawner = Spawner(f"{directory}/data", user, path="/bin", lang="C")
     trial = spawner._trial()
-    found_way = {
-        "clone": lambda: Cloning.found(trial),
-        "launcher": lambda: Launcher.found(trial),
-        "fork": lambda: Forking(spawner._null),
-    }[way]()
-    assert found_way is not None, way
-    spawner._way = found_way
+    method = {
+        "clone": lambda: CloneMethod.probe(trial),
+        "launcher": lambda: LauncherMethod.probe(trial),
+        "fork": lambda: ForkMethod(spawner._null),
+    }[name]()
+    assert method is not None, name
+    spawner._method = method
     found = cases(spawner, directory)
     found["starts"] = starts(spawner)
     print(json.dumps(found))

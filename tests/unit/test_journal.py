@@ -1,4 +1,4 @@
-"""The journal on a real disk: what is written is read, whatever a death leaves half written."""
+"""The journal on a real disk: what was written is read, also after a write that was cut short."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scriptservice.keeper.journal import journal_writer
 from scriptservice.keeper.journal.journal_repair import repair, scan
 from scriptservice.keeper.journal.journal_writer import JournalWriter
-from scriptservice.keeper.journal.stored_position import RecordedPosition
+from scriptservice.keeper.journal.stored_position import StoredPosition
 from scriptservice.keeper.system.linux import boot_id
 from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
@@ -35,7 +35,7 @@ IDS = [uuid4().bytes for _ in range(3)]
 
 
 class Entry(NamedTuple):
-    """One thing to write: output has bytes, everything else fields."""
+    """A record to write: output has bytes, every other kind has fields."""
 
     kind: Kind
     id: bytes
@@ -96,7 +96,9 @@ def read(path: str, end: int, max_bytes: int = 1 << 20, start: int = 0) -> list[
         assert records[-1].end == after
         for record in records:
             content = bytes(record.data) if record.kind == Kind.OUTPUT else record.fields()
-            found.append(Entry(record.kind, record.id, record.stream, record.position, content))
+            found.append(
+                Entry(record.kind, record.command_id, record.stream, record.position, content)
+            )
         start = after
     reader.close()
     return found
@@ -112,7 +114,7 @@ def test_what_is_written_is_read(entries: list[Entry], max_bytes: int) -> None:
             write(writer, entry)
             ends.append(writer.end)
         assert read(path, writer.end, max_bytes) == entries
-        # From the end of any record on, and up to the end of any.
+        # From the end of each record, and up to the end of each.
         for number, end in enumerate(ends):
             assert read(path, end, max_bytes) == entries[:number]
             assert read(path, writer.end, max_bytes, end) == entries[number:]
@@ -124,7 +126,7 @@ def test_what_is_written_is_read(entries: list[Entry], max_bytes: int) -> None:
 
 
 def surviving(entries: list[Entry], ends: list[int], cut: int) -> list[Entry]:
-    """Return what must be left: all that is whole, and of torn output what arrived."""
+    """Return what must survive: whole records, and what arrived of a cut output record."""
     left = [entry for entry, end in zip(entries, ends[1:], strict=True) if end <= cut]
     if len(left) < len(entries):
         torn, start = entries[len(left)], ends[len(left)]
@@ -136,7 +138,7 @@ def surviving(entries: list[Entry], ends: list[int], cut: int) -> list[Entry]:
 
 @given(st.lists(CONTROL | OUTPUT, min_size=1, max_size=4))
 @settings(deadline=None, max_examples=15)
-def test_wherever_the_file_ends_nothing_before_is_lost(entries: list[Entry]) -> None:
+def test_records_before_a_cut_survive_it(entries: list[Entry]) -> None:
     with directory() as path:
         writer = writer_in(path)
         ends = [writer.end]
@@ -159,7 +161,7 @@ def test_wherever_the_file_ends_nothing_before_is_lost(entries: list[Entry]) -> 
             again.close()
 
 
-def test_rubbish_at_the_end_is_cut_off() -> None:
+def test_garbage_at_the_end_is_cut_off() -> None:
     entries = [
         Entry(Kind.STARTED, IDS[0], 0, 0, {"pid": 1}),
         Entry(Kind.OUTPUT, IDS[0], 1, 0, b"x"),
@@ -214,8 +216,8 @@ def test_what_follows_a_damaged_record_is_set_aside() -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 9, 25, 33])
-def test_a_damaged_header_is_mended(offset: int) -> None:
-    """The records behind it tell who may have survived."""
+def test_a_damaged_segment_header_is_rewritten(offset: int) -> None:
+    """The records after it tell which scripts may still run."""
     entries = [Entry(Kind.STARTED, IDS[0], 0, 0, {"pid": 1})]
     with directory() as path:
         writer = writer_in(path)
@@ -225,7 +227,7 @@ def test_a_damaged_header_is_mended(offset: int) -> None:
             file.seek(offset)
             file.write(b"\xa5")
         (note,) = repair(path)
-        assert "mended the header" in note
+        assert "rewrote the header" in note
         again = writer_in(path)
         assert (again.id == writer.id) == (not 8 <= offset < 24)
         assert read(path, again.end) == entries
@@ -233,7 +235,7 @@ def test_a_damaged_header_is_mended(offset: int) -> None:
 
 
 @pytest.mark.parametrize("boot", ["another", boot_id()])
-def test_zeros_that_a_power_cut_left_are_no_output(boot: str) -> None:
+def test_zeros_left_by_a_power_cut_are_not_output(boot: str) -> None:
     entries = [
         Entry(Kind.KEEPER, bytes(16), 0, 0, {"identity": {"boot": boot}}),
         Entry(Kind.OUTPUT, IDS[0], 1, 0, b"printed" + bytes(50)),
@@ -250,25 +252,25 @@ def test_zeros_that_a_power_cut_left_are_no_output(boot: str) -> None:
         again.close()
 
 
-def test_other_files_are_no_segments() -> None:
+def test_other_files_are_not_segments() -> None:
     with directory() as path:
         for name in ("x.journal", "12.journal", f"{7:020d}.journal.damaged", "recorded"):
             (Path(path) / name).touch()
         assert segment_bases(path) == []
 
 
-def test_how_far_it_is_recorded_is_known_or_not() -> None:
+def test_a_damaged_stored_position_counts_as_none() -> None:
     with directory() as path:
         file = Path(path) / "recorded"
-        assert RecordedPosition(path).read() == 0
-        RecordedPosition(path).write(1 << 40)
-        assert RecordedPosition(path).read() == 1 << 40
+        assert StoredPosition(path).read() == 0
+        StoredPosition(path).write(1 << 40)
+        assert StoredPosition(path).read() == 1 << 40
         whole = file.read_bytes()
         for damaged in (whole[:-1], whole[:3], b"\xff" * 12, whole[:2] + b"x" + whole[3:]):
             file.write_bytes(damaged)
-            assert RecordedPosition(path).read() is None
+            assert StoredPosition(path).read() is None
         file.write_bytes(whole[:8])  # of an earlier release
-        assert RecordedPosition(path).read() == 1 << 40
+        assert StoredPosition(path).read() == 1 << 40
 
 
 # Segments
@@ -301,7 +303,7 @@ def test_records_are_read_across_segments(max_bytes: int) -> None:
         for entry in entries:
             write(writer, entry)
         assert len(segment_bases(path)) > 5
-        assert writer.held_bytes == writer.end
+        assert writer.first == 0
         assert without_snapshots(read(path, writer.end, max_bytes)) == entries
         writer.close()
         assert repair(path) == []
@@ -312,7 +314,7 @@ def test_records_are_read_across_segments(max_bytes: int) -> None:
 
 
 @pytest.mark.usefixtures("small_segments")
-def test_only_what_is_recorded_is_dropped() -> None:
+def test_only_stored_segments_are_dropped() -> None:
     with directory() as path:
         writer = writer_in(path)
         ends = []
@@ -326,14 +328,15 @@ def test_only_what_is_recorded_is_dropped() -> None:
             assert len(bases) == 1 or bases[1] > recorded
             left = [entry for entry, end in zip(numbered(200), ends, strict=True) if end > recorded]
             assert without_snapshots(read(path, writer.end, start=recorded)) == left
-        assert writer.held_bytes == writer.end - writer.first
+        held = sum(os.path.getsize(segment_path(path, base)) for base in segment_bases(path))
+        assert held == writer.end - writer.first
         with pytest.raises(JournalGapError) as caught:
             JournalReader(path).read(0, writer.end, 1000)
         assert caught.value.first == writer.first
         writer.close()
 
 
-def test_a_long_segment_is_replaced_once_it_is_recorded() -> None:
+def test_a_long_segment_is_replaced_once_it_is_stored() -> None:
     with directory() as path:
         writer = writer_in(path)
         for number in range(90):
@@ -348,7 +351,7 @@ def test_a_long_segment_is_replaced_once_it_is_recorded() -> None:
 
 
 @pytest.mark.usefixtures("small_segments")
-def test_damage_in_the_middle_is_told_with_where_to_go_on() -> None:
+def test_damage_in_the_middle_is_reported_with_the_next_position() -> None:
     with directory() as path:
         writer = writer_in(path)
         for entry in numbered(100):
@@ -366,7 +369,7 @@ def test_damage_in_the_middle_is_told_with_where_to_go_on() -> None:
         reader.close()
 
 
-def test_nothing_beyond_the_published_end_is_looked_at() -> None:
+def test_nothing_beyond_the_published_end_is_read() -> None:
     with directory() as path:
         writer = writer_in(path)
         write(writer, Entry(Kind.STARTED, IDS[0], 0, 0, {}))

@@ -1,7 +1,7 @@
-"""What stands between a configuration and a keeper: whatever can go wrong goes wrong here first.
+"""Acquires what a keeper needs before it can run; at a start most failures happen here.
 
-In the order in which that does no harm: the standard descriptors, the data directory and its lock,
-the user of the scripts, the address, the directories that scripts get.
+The order is one in which a failure does no harm: the standard descriptors, the data directory and
+its lock, the user of the scripts, the address, the directories for scripts.
 """
 
 import fcntl
@@ -15,16 +15,16 @@ from scriptservice.keeper.spawn.script_user import ScriptUser, UserError, script
 from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.listener import ListenError, listen
-from scriptservice.keeper.upgrade_state import Table
+from scriptservice.keeper.upgrade_state import KeeperState
 
 
 class StartError(Exception):
-    """The keeper cannot start; the message is for a person and says why."""
+    """The keeper cannot start; the message tells a person why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What a keeper stands on.
+class KeeperResources:
+    """What a keeper holds from its start to its end.
 
     Attributes:
         lock: descriptor of the data directory's lock, held for as long as it is open.
@@ -37,11 +37,11 @@ class Ground:
     spawner: Spawner
 
 
-def prepare(config: KeeperConfig) -> Ground:
-    """Take the data directory and the address.
+def acquire_resources(config: KeeperConfig) -> KeeperResources:
+    """Lock the data directory, bind the address, and make a spawner.
 
     Raises:
-        StartError: one of them cannot be had; nothing was changed that matters.
+        StartError: one of them failed. Nothing that matters was changed.
     """
     lock = _lock_directory(config.data_dir)
     listener: socket.socket | None = None
@@ -70,36 +70,38 @@ def prepare(config: KeeperConfig) -> Ground:
             user=user.name,
             detail="they can read its database and tokens and signal it (docs/security.md)",
         )
-    return Ground(lock, listener, spawner)
+    return KeeperResources(lock, listener, spawner)
 
 
-def take_over(config: KeeperConfig, table: Table) -> Ground:
-    """Stand where the keeper's program before this one stood.
+def restore_resources(config: KeeperConfig, state: KeeperState) -> KeeperResources:
+    """Return the resources that the keeper's previous program handed over.
 
     Args:
-        config: what it was told.
-        table: what it handed over.
+        config: the keeper's configuration.
+        state: what that program handed over.
     """
-    user = table.spawner.user
-    return Ground(
-        table.lock,
-        None if table.listener is None else socket.socket(fileno=table.listener),
+    user = state.spawner.user
+    return KeeperResources(
+        state.lock,
+        None if state.listener is None else socket.socket(fileno=state.listener),
         Spawner(
             config.data_dir,
             ScriptUser(user.uid, user.gid, tuple(user.groups), user.name, user.home, user.changes),
             path=config.path,
             lang=config.lang,
             use_launcher=config.use_launcher,
-            handed=table.spawner,
+            state=state.spawner,
         ),
     )
 
 
 def _refuse_scripts_owner(data_dir: str, user: ScriptUser) -> None:
-    """Refuse a data directory that the user of the scripts could read or rename in.
+    """Refuse a data directory in which the user of scripts could read or rename files.
+
+    That happens if the service was started as that user before.
 
     Raises:
-        StartError: it is that user's: an earlier start was as that user.
+        StartError: the directory, or something in it, belongs to that user.
     """
     if not user.changes:
         return
@@ -109,7 +111,7 @@ def _refuse_scripts_owner(data_dir: str, user: ScriptUser) -> None:
             if os.stat(path).st_uid == user.uid:
                 message = (
                     f"cannot use data directory {data_dir}: {name or 'it'} belongs to "
-                    f"{user.name}, as whom scripts run; give it to the service's user (chown)"
+                    f"{user.name}, the user of scripts; give it to the service's user (chown)"
                 )
                 raise StartError(message)
 
@@ -121,14 +123,14 @@ def _make_journal(data_dir: str) -> None:
 
 
 def _lock_directory(path: str) -> int:
-    """Make the data directory and lock it; return the lock's descriptor.
+    """Create the data directory if it is missing, and lock it; return the lock's descriptor.
 
     Raises:
-        StartError: it cannot be made or written, or another keeper has it.
+        StartError: the directory cannot be created or written, or another keeper has the lock.
     """
     try:
         os.makedirs(path, mode=0o711, exist_ok=True)
-        os.chmod(path, 0o711)  # noqa: S103 - scripts pass through to their directory
+        os.chmod(path, 0o711)  # noqa: S103 - scripts pass through it to their own
         lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         message = f"cannot use data directory {path}: {error.strerror}"
@@ -145,7 +147,7 @@ def _lock_directory(path: str) -> int:
 
 
 def open_standard_descriptors() -> None:
-    """Let nothing else get the numbers of closed standard streams, to which our child prints."""
+    """Open closed standard streams, so that no other file gets the numbers that the child uses."""
     while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
         os.set_inheritable(descriptor, True)  # noqa: FBT003
     os.close(descriptor)

@@ -1,8 +1,8 @@
-"""The hand-over: the table as a file in memory, and what becomes of it in the next program.
+"""The hand-over: the keeper's state in a file in memory, which the next program reads.
 
-``write`` and ``read`` are its two ends, ``become_next`` is the exec between them. ``check`` is what
-the next program's code says to a table before anything is given up for it. The format has a
-version; a program takes what it knows to the last field, or refuses.
+``write_state`` and ``read_state`` are its two ends, ``exec_next_program`` is the exec between them.
+``run_check`` tells whether the next program's code accepts a state, before anything is given up for
+it. The format has a version, and a program accepts a state only if it knows each of its fields.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR
 from scriptservice.keeper.system.identity import Identity
-from scriptservice.keeper.upgrade_state import Table
+from scriptservice.keeper.upgrade_state import KeeperState
 from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind
 
@@ -29,20 +29,20 @@ _NOT_OF_THAT_TYPE: Any = object()
 
 
 class HandoverError(Exception):
-    """A table cannot be taken; the message says why."""
+    """A hand-over cannot be accepted; the message gives the reason."""
 
 
-def to_bytes(table: Table) -> bytes:
-    """Return a table as it is handed over."""
-    document = {"what": _NAME, "format": FORMAT, "table": asdict(table)}
+def encode_state(state: KeeperState) -> bytes:
+    """Return a state in the format of the hand-over."""
+    document = {"what": _NAME, "format": FORMAT, "table": asdict(state)}
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def from_bytes(data: bytes) -> Table:
-    """Return the table that `to_bytes` of this or an earlier release made.
+def decode_state(data: bytes) -> KeeperState:
+    """Return the state that `encode_state` of this or an earlier release encoded.
 
     Raises:
-        HandoverError: it is none, or of a release that this one does not know.
+        HandoverError: the data is no hand-over, or one of a release that this one does not know.
     """
     try:
         document = json.loads(data)
@@ -50,21 +50,26 @@ def from_bytes(data: bytes) -> Table:
         message = f"cannot read the hand-over: {error}"
         raise HandoverError(message) from error
     if not isinstance(document, dict) or document.get("what") != _NAME:
-        message = "cannot read the hand-over: it is none of a keeper's"
+        message = "cannot read the hand-over: it was not written by a keeper"
         raise HandoverError(message)
     if document.get("format") != FORMAT:
         message = f"cannot take a hand-over of format {document.get('format')}, only {FORMAT}"
         raise HandoverError(message)
-    table = _load(Table, document.get("table"), "table")
-    assert isinstance(table, Table)  # noqa: S101 - for the type checker
-    return table
+    state = _load(KeeperState, document.get("table"), "table")
+    assert isinstance(state, KeeperState)  # noqa: S101 - for the type checker
+    return state
 
 
 def _load(hint: Any, value: Any, where: str) -> Any:
-    """Return a value as what its type hint says, tried to the last field.
+    """Return a decoded value as the type of a hint; dictionaries become dataclasses.
+
+    Args:
+        hint: the type, of those that `KeeperState` uses.
+        value: what `json` decoded.
+        where: the value's path, for messages.
 
     Raises:
-        HandoverError: it is not of that type.
+        HandoverError: the value, or a field in it, is not of its type.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     result = _NOT_OF_THAT_TYPE
@@ -92,7 +97,7 @@ def _load(hint: Any, value: Any, where: str) -> Any:
 
 def _load_fields(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        message = f"cannot take the hand-over: {where} is no object"
+        message = f"cannot take the hand-over: {where} is not an object"
         raise HandoverError(message)
     known = {each.name: each for each in fields(kind)}
     if unknown := value.keys() - known.keys():
@@ -107,67 +112,67 @@ def _load_fields(kind: type, value: Any, where: str) -> Any:
     return kind(**{name: _load(hints[name], value[name], f"{where}.{name}") for name in value})
 
 
-def check_table(table: Table) -> None:
-    """Make of a table what can be made of it without touching anything.
+def check_state(state: KeeperState) -> None:
+    """Build from a state everything that can be built without a side effect.
 
     Raises:
-        ValueError: something in it is not what this release knows.
+        ValueError: this release does not know something in the state.
         TypeError: the same.
     """
-    KeeperConfig(**table.config)
-    Identity(**table.identity)
-    for fields_of in table.waiting:
-        SpawnSpec(**fields_of)
-    for record in table.ledger.pending:
+    KeeperConfig(**state.config)
+    Identity(**state.identity)
+    for spec_fields in state.waiting:
+        SpawnSpec(**spec_fields)
+    for record in state.ledger.pending:
         Kind(record.kind)
-    if table.tree.mode not in ("cgroup", "walk"):
-        message = f"cannot take the hand-over: its trees are kept by {table.tree.mode}"
+    if state.tree.mode not in ("cgroup", "walk"):
+        message = f"cannot take the hand-over: its process trees are of kind {state.tree.mode}"
         raise ValueError(message)
-    if table.child.life is not None:
-        b64decode(table.child.life.received, validate=True)
-        b64decode(table.child.life.outgoing, validate=True)
+    if state.child.life is not None:
+        b64decode(state.child.life.received, validate=True)
+        b64decode(state.child.life.outgoing, validate=True)
 
 
-def write(memory: int, table: Table) -> None:
-    """Write a table into an empty file in memory."""
-    rest = memoryview(to_bytes(table))
+def write_state(memory: int, state: KeeperState) -> None:
+    """Write a state into an empty file in memory."""
+    rest = memoryview(encode_state(state))
     offset = 0
     while rest:
         written = os.pwrite(memory, rest, offset)
         rest, offset = rest[written:], offset + written
 
 
-def read(memory: int) -> Table:
-    """Read the table that `write` wrote.
+def read_state(memory: int) -> KeeperState:
+    """Read the state that `write_state` wrote.
 
     Raises:
-        HandoverError: see `from_bytes`.
+        HandoverError: see `decode_state`.
     """
     parts: list[bytes] = []
     offset = 0
     while part := os.pread(memory, 1 << 20, offset):
         parts.append(part)
         offset += len(part)
-    return from_bytes(b"".join(parts))
+    return decode_state(b"".join(parts))
 
 
-def check(memory: int) -> int:
-    """Answer for this program's code, all of which has been imported: can it take a table?
+def run_check(memory: int) -> int:
+    """Tell whether this program's code, which has been imported, accepts a state.
 
-    Called in a process of its own. It says on stdout when it has loaded, waits on stdin until the
-    table is written, and says ``taken`` or why not.
+    This runs in a process of its own. It prints ``loaded``, waits for a byte on stdin that says
+    that the state is written, and prints ``taken`` or the reason why not.
 
     Args:
         memory: descriptor of the file in memory.
 
     Returns:
-        The exit code: 0 if it can be taken.
+        The exit code: 0 if the state is accepted.
     """
     os.write(1, b"loaded\n")
     if not os.read(0, 1):
-        return 1  # nobody wants to know any more
+        return 1  # The keeper has closed the pipe: it no longer waits for the answer.
     try:
-        check_table(read(memory))
+        check_state(read_state(memory))
     except (HandoverError, ValueError, TypeError) as error:
         os.write(1, f"{error}\n".encode())
         return 1
@@ -177,7 +182,7 @@ def check(memory: int) -> int:
 
 @contextlib.contextmanager
 def _inherited(descriptors: set[int]) -> Iterator[None]:
-    """Keep descriptors open across an exec; back as before if there was none."""
+    """Keep descriptors open across an exec in the block; undone if there was none."""
     kept: list[int] = []
     try:
         for descriptor in descriptors:
@@ -189,18 +194,19 @@ def _inherited(descriptors: set[int]) -> Iterator[None]:
             os.set_inheritable(descriptor, False)  # noqa: FBT003
 
 
-def become_next(memory: int, table: Table) -> None:
-    """Become the program that is on disk now, with this process's children and descriptors.
+def exec_next_program(memory: int, state: KeeperState) -> None:
+    """Execute the program that is on disk, in this process with its children and descriptors.
 
     Args:
-        memory: descriptor of a file in memory with the table.
-        table: what is in it.
+        memory: descriptor of the file in memory with the state.
+        state: the same state, for the descriptors to keep.
 
     Raises:
-        OSError: nothing happened.
+        OSError: the exec failed and nothing has changed.
     """
     program = sys.executable
-    words = [program, "-I", "-m", "scriptservice.keeper", "--handover-fd", str(memory)]
-    # The scripts' own number too: nothing of the next program may get it before the spawner.
-    with _inherited(table.descriptors() | {memory, SCRIPT_DESCRIPTOR}):
-        os.execv(program, words)  # noqa: S606 - no shell
+    arguments = [program, "-I", "-m", "scriptservice.keeper", "--handover-fd", str(memory)]
+    # The number that scripts use stays open too, so that nothing in the next program gets it
+    # before its spawner.
+    with _inherited(state.descriptors() | {memory, SCRIPT_DESCRIPTOR}):
+        os.execv(program, arguments)  # noqa: S606 - no shell

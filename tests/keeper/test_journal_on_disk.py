@@ -1,4 +1,4 @@
-"""The keeper's parts by themselves: loop, ledger on a full disk, journal and what is read of it."""
+"""The keeper's journal on the disk: a full disk, repair, and what the next keeper reads in it."""
 
 import os
 import resource
@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_repair import repair, scan
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.recovery import read_past
-from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.previous_keeper import read_previous_keeper
+from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.journal_format import (
@@ -25,109 +25,13 @@ from scriptservice.protocol.journal_format import (
     segment_path,
 )
 from scriptservice.protocol.journal_reader import JournalReader
-from support.service import PATIENCE_SECONDS
+from support.loops import run_until
 
 COMMAND = str(uuid4())
 ID = UUID(COMMAND).bytes
 
 
-# The loop
-
-
-def run_until(loop: Loop, condition: Callable[[], Any]) -> None:
-    """Run a loop until a condition holds, which it looks at now and then."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-
-    def look() -> None:
-        if condition() or time.monotonic() > deadline:
-            loop.stop()
-        else:
-            loop.after(0.01, look)
-
-    look()
-    loop.run()
-    assert condition()
-
-
-def test_timers_run_in_their_order_and_cancelled_ones_do_not() -> None:
-    loop, seen = Loop(), []
-    for number in (3, 1, 2):
-        loop.after(number / 100, lambda number=number: seen.append(number))
-    loop.cancel(loop.after(0.015, lambda: seen.append(99)))
-    loop.cancel(None)
-    ran = loop.after(0, lambda: seen.append(0))
-    loop.after(0.05, loop.stop)
-    loop.run()
-    loop.cancel(ran)
-    assert seen == [0, 1, 2, 3]
-
-
-def test_a_cancelled_timer_before_others_hides_none() -> None:
-    loop, seen = Loop(), []
-    timers = [loop.after(3600, lambda: seen.append("late")) for _ in range(5000)]
-    kept = [loop.after(0.001, lambda: seen.append("kept")) for _ in range(3)]
-    for timer in timers:
-        loop.cancel(timer)
-    loop.after(0.02, loop.stop)
-    loop.run()
-    assert seen == ["kept"] * len(kept)
-
-
-def test_a_timer_may_set_another_without_end() -> None:
-    loop, turns = Loop(), []
-
-    def again() -> None:
-        turns.append(1)
-        loop.after(0, again)
-
-    again()
-    reading, writing = os.pipe()
-    os.write(writing, b"x")
-    seen: list[int] = []
-    loop.watch(reading, seen.append)
-    run_until(loop, lambda: seen)
-    os.close(reading)
-    os.close(writing)
-    assert turns
-
-
-def test_a_fault_in_one_callback_leaves_the_others() -> None:
-    loop, seen = Loop(), []
-
-    def fault() -> None:
-        raise RuntimeError("a fault")
-
-    loop.after(0, fault)
-    loop.defer(fault)
-    loop.after_batches(lambda: seen.append("batch"))
-    loop.after(0.01, lambda: seen.append("timer"))
-    loop.after(0.05, loop.stop)
-    loop.run()
-    assert "timer" in seen
-    assert "batch" in seen
-
-
-def test_what_was_unwatched_in_a_batch_gets_no_old_event() -> None:
-    loop, seen = Loop(), []
-    pipes = [os.pipe() for _ in range(2)]
-    for reading, writing in pipes:
-        os.write(writing, b"x")
-
-        def ready(_: int, own: int = reading) -> None:
-            seen.append(own)
-            for each, _other in pipes:
-                loop.unwatch(each)
-            loop.after(0.02, loop.stop)
-
-        loop.watch(reading, ready)
-    loop.run()
-    for pair in pipes:
-        for descriptor in pair:
-            os.close(descriptor)
-    assert len(seen) == 1
-
-
-# The ledger on a full disk: a limit on file sizes is as real a refusal as a full one
+# A full disk: the kernel refuses to write beyond a limit on file sizes in the same way.
 
 
 @contextmanager
@@ -148,10 +52,10 @@ def writer(tmp_path: Path) -> Iterator[JournalWriter]:
 
 
 def snapshot() -> dict[str, Any]:
-    return {"identity": Identity.mine().fields(), "cgroup": None, "open": []}
+    return {"identity": Identity.current().fields(), "cgroup": None, "open": []}
 
 
-class Waiting:
+class CountingReader:
     def __init__(self) -> None:
         self.resumed = 0
 
@@ -162,26 +66,26 @@ class Waiting:
 def test_records_wait_in_order_while_the_disk_is_full(
     tmp_path: Path, writer: JournalWriter
 ) -> None:
-    loop = Loop()
-    ledger = Ledger(writer, loop, spool_limit_bytes=1 << 30)
+    loop = EventLoop()
+    journal = Journal(writer, loop, spool_limit_bytes=1 << 30)
     rooms: list[int] = []
-    ledger.on_room = lambda: rooms.append(len(list(scan(str(tmp_path), 0))))
-    ledger.record(Kind.STARTED, COMMAND, {"number": 0})
-    before = ledger.end
+    journal.on_room = lambda: rooms.append(len(list(scan(str(tmp_path), 0))))
+    journal.append(Kind.STARTED, COMMAND, {"number": 0})
+    before = journal.end
     reading, writing = os.pipe()
     os.write(writing, b"output")
-    waiting, cancelled = Waiting(), Waiting()
-    with files_at_most(ledger.end):
+    waiting, cancelled = CountingReader(), CountingReader()
+    with files_at_most(journal.end):
         for number in range(1, 4):
-            ledger.record(Kind.DISCARDED, COMMAND, {"number": number})
+            journal.append(Kind.DISCARDED, COMMAND, {"number": number})
         with pytest.raises(NoRoomError):
-            ledger.must_record(Kind.STARTING, COMMAND, {})
+            journal.append_now(Kind.STARTING, COMMAND, {})
         with pytest.raises(NoRoomError):
-            ledger.splice(reading, 6, ID, 1, 0)
-        ledger.wait_for_room(reading, waiting)
-        ledger.wait_for_room(writing, cancelled)
-        ledger.cancel_wait(writing)
-        assert (ledger.full, ledger.behind, ledger.end) == (True, True, before)
+            journal.splice(reading, 6, ID, 1, 0)
+        journal.wait_for_room(reading, waiting)
+        journal.wait_for_room(writing, cancelled)
+        journal.cancel_wait(writing)
+        assert (journal.full, journal.has_pending, journal.end) == (True, True, before)
         loop.after(0.6, loop.stop)
         loop.run()
         assert (waiting.resumed, rooms) == (0, [])
@@ -192,13 +96,15 @@ def test_records_wait_in_order_while_the_disk_is_full(
     assert [record.fields()["number"] for record in records] == [0, 1, 2, 3]
     assert [record.time_us for record in records] == sorted(record.time_us for record in records)
     assert (waiting.resumed, cancelled.resumed, rooms) == (1, 0, [4])
-    assert not ledger.full
-    assert ledger.splice(reading, 6, ID, 1, 0) == 6
+    assert not journal.full
+    assert journal.splice(reading, 6, ID, 1, 0) == 6
     os.close(reading)
     os.close(writing)
 
 
-def test_output_that_the_script_took_back_is_no_full_disk(writer: JournalWriter) -> None:
+def test_output_that_the_script_took_back_is_not_a_full_disk(
+    writer: JournalWriter,
+) -> None:
     reading, writing = os.pipe2(os.O_NONBLOCK)
     end = writer.end
     assert writer.splice(reading, 10, ID, 1, 0) == 0
@@ -216,13 +122,13 @@ def test_output_waits_for_the_spool_limit_and_the_reserve(tmp_path: Path) -> Non
     reading, writing = os.pipe()
     os.write(writing, b"x" * 1000)
     small = JournalWriter(str(tmp_path / "a"), reserve_bytes=0, snapshot=snapshot)
-    ledger = Ledger(small, Loop(), spool_limit_bytes=100)
-    assert ledger.splice(reading, 500, ID, 1, 0) == 500
+    journal = Journal(small, EventLoop(), spool_limit_bytes=100)
+    assert journal.splice(reading, 500, ID, 1, 0) == 500
     with pytest.raises(NoRoomError):
-        ledger.splice(reading, 500, ID, 1, 500)
-    ledger.recorded_to(ledger.end)
-    assert ledger.splice(reading, 100, ID, 1, 500) == 100
-    ledger.record(Kind.EXITED, COMMAND, {})
+        journal.splice(reading, 500, ID, 1, 500)
+    journal.stored_up_to(journal.end)
+    assert journal.splice(reading, 100, ID, 1, 500) == 100
+    journal.append(Kind.EXITED, COMMAND, {})
     reserved = JournalWriter(str(tmp_path / "b"), reserve_bytes=1 << 62, snapshot=snapshot)
     with pytest.raises(NoRoomError):
         reserved.splice(reading, 100, ID, 1, 600)
@@ -233,7 +139,7 @@ def test_output_waits_for_the_spool_limit_and_the_reserve(tmp_path: Path) -> Non
     reserved.close()
 
 
-# The journal and what a later keeper reads in it
+# What the next keeper reads
 
 
 def put(writer: JournalWriter, data: bytes, stream: int, position: int) -> int:
@@ -245,9 +151,9 @@ def put(writer: JournalWriter, data: bytes, stream: int, position: int) -> int:
     return moved
 
 
-def test_the_past_is_what_the_records_say(tmp_path: Path, writer: JournalWriter) -> None:
+def test_the_previous_keeper_is_what_the_records_say(tmp_path: Path, writer: JournalWriter) -> None:
     ended, starting = uuid4(), uuid4()
-    mine = Identity.mine()
+    mine = Identity.current()
     record = {"identity": mine.fields(), "cgroup": "/sys/fs/cgroup/x"}
     writer.append(Kind.KEEPER, bytes(16), record, 0, now_us())
     for each in (ended.bytes, ID, starting.bytes):
@@ -260,17 +166,17 @@ def test_the_past_is_what_the_records_say(tmp_path: Path, writer: JournalWriter)
     writer.append(Kind.STOPPING, ID, {"cause": "timeout"}, 8, now_us())
     writer.append(Kind.EXITED, ended.bytes, {"status": 0}, 0, now_us())
     writer.append(Kind.CLOSED, ended.bytes, {}, 0, now_us())
-    past = read_past(str(tmp_path))
-    assert past.identity == mine
-    assert past.cgroup == "/sys/fs/cgroup/x"
-    assert set(past.open) == {COMMAND, str(starting)}
-    command = past.open[COMMAND]
+    previous = read_previous_keeper(str(tmp_path))
+    assert previous.identity == mine
+    assert previous.cgroup == "/sys/fs/cgroup/x"
+    assert set(previous.open) == {COMMAND, str(starting)}
+    command = previous.open[COMMAND]
     assert (command.pid, command.start_ticks, command.pipes) == (11, 5, (7, 8))
     assert (command.position, command.exited, command.cause) == (8, False, "timeout")
-    assert past.open[str(starting)].pid is None
+    assert previous.open[str(starting)].pid is None
 
 
-def test_a_snapshot_stands_for_all_before_it(tmp_path: Path) -> None:
+def test_a_snapshot_replaces_all_records_before_it(tmp_path: Path) -> None:
     opened = {
         "id": COMMAND, "pid": 3, "start_ticks": 4, "pipes": [5, 6], "position": 70,
         "exited": True, "cause": None, "leftovers_killed": 1, "discarded_bytes": 2,
@@ -284,8 +190,8 @@ def test_a_snapshot_stands_for_all_before_it(tmp_path: Path) -> None:
     assert writer.first > 0
     put(writer, b"more", 1, 70)
     writer.close()
-    past = read_past(str(tmp_path))
-    (command,) = past.open.values()
+    previous = read_previous_keeper(str(tmp_path))
+    (command,) = previous.open.values()
     assert (command.id, command.position, command.exited) == (COMMAND, 74, True)
     assert (command.leftovers_killed, command.discarded_bytes) == (1, 2)
 
@@ -302,7 +208,9 @@ def test_a_torn_end_is_cut_to_what_arrived(
     repair(str(tmp_path))
     again = JournalWriter(str(tmp_path), reserve_bytes=0, snapshot=snapshot)
     put(again, b"rescued", 1, 5 + max(0, 9 - lost_bytes))
-    records, after = JournalReader(str(tmp_path)).read(0, again.end, 1 << 20)
+    reader = JournalReader(str(tmp_path))
+    records, after = reader.read(0, again.end, 1 << 20)
+    reader.close()
     assert after == again.end
     torn = [b"123456789"[: 9 - lost_bytes]] if lost_bytes < 9 else []
     assert [bytes(each.data) for each in records] == [b"whole", *torn, b"rescued"]
@@ -313,7 +221,7 @@ def test_a_torn_end_is_cut_to_what_arrived(
     again.close()
 
 
-def test_a_torn_record_that_is_no_output_is_cut_off(tmp_path: Path, writer: JournalWriter) -> None:
+def test_a_torn_record_that_is_not_output_is_cut_off(tmp_path: Path, writer: JournalWriter) -> None:
     writer.append(Kind.STARTED, ID, {"pid": 1}, 0, now_us())
     end = writer.end
     writer.append(Kind.EXITED, ID, {"status": 0}, 0, now_us())
@@ -333,10 +241,10 @@ def test_a_segment_without_a_header_is_set_aside(tmp_path: Path, writer: Journal
     again.close()
 
 
-def test_a_record_takes_hardly_longer_than_writing_it(
+def test_appending_a_record_takes_hardly_longer_than_a_plain_write(
     tmp_path: Path, writer: JournalWriter
 ) -> None:
-    """Compared with plain writes, each in the best of several rounds, also far into a journal."""
+    """Compares the best of several rounds of each, also when the journal is long."""
 
     def append(number: int) -> None:
         writer.append(Kind.DISCARDED, ID, {"discarded_bytes": number}, 0, now_us())
@@ -349,7 +257,7 @@ def test_a_record_takes_hardly_longer_than_writing_it(
 
 
 def seconds_of(action: Callable[[int], Any]) -> float:
-    """Return how long two hundred turns take."""
+    """Return how long two hundred calls take."""
     began = time.monotonic()
     for number in range(200):
         action(number)

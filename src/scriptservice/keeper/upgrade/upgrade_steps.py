@@ -1,0 +1,378 @@
+"""The upgrade in place, step by step, from SIGHUP to the next program of the same process.
+
+1. A successor of the server prepares.
+2. The server retires.
+3. The successor takes over.
+4. A process loads the next keeper's code, and tells whether that accepts the keeper's state.
+5. The keeper executes the next program and hands its state over.
+
+If a step fails, the present keeper continues as it is and reports the reason.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+
+from scriptservice.keeper.child.supervisor import ChildSupervisor
+from scriptservice.keeper.system.event_loop import EventLoop, Timer
+from scriptservice.keeper.system.keeper_log import logger
+from scriptservice.keeper.system.service_manager import ServiceManager
+from scriptservice.keeper.upgrade.handover import exec_next_program, write_state
+from scriptservice.keeper.upgrade_state import KeeperState, UpgradeState
+from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame
+from scriptservice.protocol.upgrade_report import (
+    UpgradeReport,
+    read_upgrade_report,
+    write_upgrade_report,
+)
+
+PREPARE_SECONDS = 60.0
+RETIRE_SECONDS = 15.0
+TAKE_OVER_SECONDS = 60.0
+LOAD_SECONDS = 30.0
+CHECK_SECONDS = 5.0
+"""The keeper does nothing else for this time at most; the code was loaded before."""
+
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+_SHUTDOWN_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+_OUTPUT_BYTES = 64 << 10
+
+
+class _Step(Enum):
+    NONE = auto()
+    PREPARING = auto()
+    RETIRING = auto()
+    TAKING_OVER = auto()
+    LOADING = auto()
+    HANDING_OVER = auto()
+
+
+class Upgrade:
+    """Runs one upgrade at a time, and at most one more that is requested in the meantime.
+
+    Args:
+        data_dir: the directory for the report of each upgrade.
+        loop: events and timers.
+        child: the server.
+        service_manager: gets a notification at the beginning and the end.
+        keeper_state: returns the keeper's state, given the state of this upgrade and the signals
+            that arrived and were not handled.
+        on_signal: handles such a signal if the hand-over fails.
+    """
+
+    def __init__(
+        self,
+        data_dir: str,
+        loop: EventLoop,
+        child: ChildSupervisor,
+        service_manager: ServiceManager,
+        *,
+        keeper_state: Callable[[UpgradeState, set[int]], KeeperState],
+        on_signal: Callable[[int], None],
+    ) -> None:
+        self._data_dir = data_dir
+        self._loop = loop
+        self._child = child
+        self._service_manager = service_manager
+        self._keeper_state = keeper_state
+        self._on_signal = on_signal
+        self._step = _Step.NONE
+        self._number = read_upgrade_report(data_dir).number
+        self._began_at = 0.0
+        self._release = ""
+        self._another_requested = False
+        self._stopping = False
+        self._step_timer: Timer | None = None
+        self._check: _CheckProcess | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether an upgrade is under way."""
+        return self._step is not _Step.NONE
+
+    @property
+    def pids(self) -> set[int]:
+        """Process ids of the upgrade, without the server and its successor."""
+        return set() if self._check is None else {self._check.pid}
+
+    def upgrade_requested(self) -> None:
+        """Begin an upgrade; or another one after the present one."""
+        if self._stopping:
+            return
+        if self.active:
+            self._another_requested = True
+            return
+        self._number += 1
+        self._began_at = time.monotonic()
+        logger.info("upgrade", step="a new server prepares")
+        self._service_manager.notify_reloading()
+        self._enter(_Step.PREPARING, "a new server prepares", PREPARE_SECONDS)
+        try:
+            self._child.prepare_successor(self._successor_frame_received, self._successor_exited)
+        except OSError as error:
+            self._fail(f"the new server cannot be started: {error}")
+
+    def _enter(self, step: _Step, message: str, seconds: float) -> None:
+        self._step = step
+        self._loop.cancel(self._step_timer)
+        self._step_timer = self._loop.after(seconds, self._step_timed_out)
+        if step is not _Step.PREPARING:
+            logger.info("upgrade", step=message)
+        write_upgrade_report(
+            self._data_dir, UpgradeReport(self._number, done=False, ok=False, message=message)
+        )
+
+    def _step_timed_out(self) -> None:
+        match self._step:
+            case _Step.PREPARING:
+                self._fail(f"the new server was not prepared within {PREPARE_SECONDS:g} s")
+            case _Step.RETIRING:
+                self._child.kill_retiring()
+            case _Step.TAKING_OVER:
+                self._fail(
+                    f"the new server did not serve within {TAKE_OVER_SECONDS:g} s; it is restarted "
+                    "until it does, and the keeper stays the old one"
+                )
+            case _Step.LOADING:
+                self._fail(f"the new keeper was not loaded within {LOAD_SECONDS:g} s")
+
+    # Steps of the server
+
+    def _successor_frame_received(self, frame: Frame) -> None:
+        if self._step is not _Step.PREPARING:
+            return
+        if frame["type"] == "fatal":
+            self._fail(str(frame["message"]))
+        elif frame["type"] == "prepared":
+            if frame["protocol"] != PROTOCOL_VERSION:
+                self._fail(
+                    f"the new server speaks version {frame['protocol']} of the protocol, this "
+                    f"keeper {PROTOCOL_VERSION}: restart the service"
+                )
+                return
+            self._release = str(frame["release"])
+            self._enter(_Step.RETIRING, "the old server retires", RETIRE_SECONDS)
+            if self._child.retire():
+                self.server_retired()
+
+    def _successor_exited(self, code: int) -> None:
+        if self._step is _Step.PREPARING:
+            self._fail(f"the new server ended with {code} before it was prepared; the log says why")
+
+    def server_retired(self) -> None:
+        """Wait for the next server to take over: the old one has exited."""
+        if self._step is _Step.RETIRING:
+            self._enter(_Step.TAKING_OVER, "the new server takes over", TAKE_OVER_SECONDS)
+
+    def server_answered(self) -> None:
+        """Load the next keeper if it was the successor that answered, which the step tells."""
+        if self._step is not _Step.TAKING_OVER:
+            return
+        self._enter(_Step.LOADING, "the new keeper loads", LOAD_SECONDS)
+        try:
+            self._check = _CheckProcess()
+            self._loop.watch(self._check.reader, self._check_output_ready)
+        except OSError as error:
+            self._fail(f"the new keeper cannot be tried: {error}")
+
+    # Steps of the keeper
+
+    def _check_output_ready(self, _: int) -> None:
+        check = self._check
+        if check is None or self._step is not _Step.LOADING:
+            return
+        if not check.read():
+            self._fail(f"the new keeper cannot be loaded: {check.last_line}")
+        elif check.last_line == "loaded":
+            self._loop.unwatch(check.reader)
+            self._step = _Step.HANDING_OVER
+
+    def batch_ended(self) -> None:
+        """Hand over now if it is time: between two batches no callback is half done."""
+        if self._step is _Step.HANDING_OVER:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        signals: set[int] = set()
+        reason = "the service is shutting down"
+        try:
+            signals = self._loop.take_pending_signals()
+            if not signals & _SHUTDOWN_SIGNALS:
+                reason = self._exec_next(signals)
+        except Exception as error:  # noqa: BLE001 - the scripts must go on
+            logger.exception("keeper_fault", detail="the keeper continues")
+            reason = f"the keeper cannot be handed over: {error}"
+        finally:
+            # Reached only if the exec did not succeed.
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._fail(reason)
+        for number in signals:
+            self._on_signal(number)
+
+    def _exec_next(self, signals: set[int]) -> str:
+        """Execute the next program; return the reason if that fails."""
+        assert self._check is not None  # noqa: S101 - for the type checker
+        state = UpgradeState(
+            number=self._number,
+            release=self._release,
+            again=self._another_requested,
+            began_at=self._began_at,
+        )
+        keeper_state = self._keeper_state(state, signals)
+        write_state(self._check.memory, keeper_state)
+        if not self._check.accepts_state(CHECK_SECONDS):
+            return f"the new keeper cannot take over: {self._check.last_line}"
+        self._check.reap()
+        exec_next_program(self._check.memory, keeper_state)
+        return "the exec returned"
+
+    def process_reaped(self, pid: int) -> bool:
+        """Return whether a process that was reaped elsewhere is the check's."""
+        if self._check is None or self._check.pid != pid:
+            return False
+        self._check.process_reaped()
+        return True
+
+    # The end
+
+    def shutdown_started(self) -> None:
+        """Give up the upgrade that is under way, and begin no more."""
+        self._stopping = True
+        self._another_requested = False
+        if self._step is _Step.PREPARING:
+            self._child.drop_successor()
+        if self.active:
+            self._finish(ok=False, message="the service is shutting down")
+
+    def _fail(self, reason: str) -> None:
+        if not self.active:
+            return
+        if self._step is _Step.PREPARING:
+            self._child.drop_successor()
+        logger.error("upgrade_failed", detail=reason)
+        self._finish(ok=False, message=reason)
+
+    def _finish(self, *, ok: bool, message: str) -> None:
+        self._step = _Step.NONE
+        self._loop.cancel(self._step_timer)
+        self._step_timer = None
+        if self._check is not None:
+            self._loop.unwatch(self._check.reader)
+            self._check.close()
+            self._check = None
+        write_upgrade_report(
+            self._data_dir, UpgradeReport(self._number, done=True, ok=ok, message=message)
+        )
+        if not self._stopping:
+            self._service_manager.notify_ready()
+        if self._another_requested:
+            self._another_requested = False
+            self.upgrade_requested()
+
+    def restore(self, state: UpgradeState) -> None:
+        """Finish the upgrade that the keeper's previous program began."""
+        self._number = state.number
+        self._another_requested = state.again
+        seconds = round(time.monotonic() - state.began_at, 1)
+        logger.info("upgraded", release=state.release, seconds=seconds)
+        self._finish(ok=True, message=f"upgraded to release {state.release} in {seconds} s")
+
+
+class _CheckProcess:
+    """A process that loads the code on disk, and tells whether that accepts the keeper's state.
+
+    It runs `scriptservice.keeper.upgrade.handover.run_check`.
+
+    Attributes:
+        pid: its process id.
+        memory: descriptor of a file in memory, for the state.
+        reader: descriptor of its output.
+        last_line: the last line of its output.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self) -> None:
+        self.memory = os.memfd_create("scriptservice-handover", os.MFD_CLOEXEC)
+        arguments = ["-I", "-m", "scriptservice.keeper", "--check-handover", str(self.memory)]
+        try:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                pass_fds=[self.memory],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except OSError:
+            os.close(self.memory)
+            raise
+        process.returncode = 0  # Popen must not wait for it: it is reaped by pid.
+        assert process.stdin is not None  # noqa: S101 - for the type checker
+        assert process.stdout is not None  # noqa: S101 - for the type checker
+        self.pid = process.pid
+        self._stdin, self._stdout = process.stdin, process.stdout
+        self.reader = process.stdout.fileno()
+        os.set_blocking(self.reader, False)
+        self._output = b""
+        self._was_reaped = False
+
+    @property
+    def last_line(self) -> str:
+        lines = self._output.decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it printed nothing")
+
+    def read(self) -> bool:
+        """Read what it has printed; return False at the end of its output."""
+        with suppress(BlockingIOError):
+            data = os.read(self.reader, _OUTPUT_BYTES)
+            self._output = (self._output + data)[-_OUTPUT_BYTES:]
+            return bool(data)
+        return True
+
+    def accepts_state(self, seconds: float) -> bool:
+        """Ask whether it accepts the state that is in memory, and wait for the answer.
+
+        Args:
+            seconds: how long to wait.
+        """
+        deadline = time.monotonic() + seconds
+        self._output = b""
+        with suppress(BrokenPipeError):
+            os.write(self._stdin.fileno(), b"\n")
+        while (left := deadline - time.monotonic()) > 0:
+            poll = select.poll()  # select() cannot wait for a descriptor beyond 1023.
+            poll.register(self.reader, select.POLLIN)
+            if not poll.poll(left * 1000):
+                break
+            if not self.read():
+                return self._output.endswith(b"taken\n")
+        self._output = b"it did not answer in time\n"
+        return False
+
+    def process_reaped(self) -> None:
+        """Note that the process was reaped, so that its id may be another process's."""
+        self._was_reaped = True
+
+    def reap(self) -> None:
+        """Kill the process and wait for its end."""
+        if not self._was_reaped:
+            self._was_reaped = True
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+
+    def close(self) -> None:
+        """Kill the process and close the descriptors."""
+        self.reap()
+        for file in (self._stdin, self._stdout):
+            with suppress(OSError):
+                file.close()
+        os.close(self.memory)
