@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.journal.journal import Ledger
 from scriptservice.keeper.journal.journal_repair import repair, scan
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.recovery import read_past

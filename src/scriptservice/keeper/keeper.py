@@ -19,7 +19,7 @@ from scriptservice.keeper.command.command import RunningCommand, Surroundings
 from scriptservice.keeper.command.ended_ids import EndedCommands
 from scriptservice.keeper.command.start_queue import Waiting
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.journal.journal import Ledger
 from scriptservice.keeper.journal.journal_repair import repair
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.journal.stored_position import RecordedPosition

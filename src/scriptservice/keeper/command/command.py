@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, Drained, Output
-from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.journal.journal import Ledger
 from scriptservice.keeper.spawn.spawner import Spawned
 from scriptservice.keeper.system.event_loop import Loop, Timer
 from scriptservice.keeper.system.keeper_log import logger

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.journal.journal import Ledger
 from scriptservice.keeper.upgrade_state import EndedState
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from scriptservice.keeper.journal.backpressure import Ledger
+from scriptservice.keeper.journal.journal import Ledger
 from scriptservice.keeper.journal.journal_writer import NoRoomError
 from scriptservice.keeper.system.event_loop import HANGUP, Loop, Timer
 from scriptservice.keeper.system.linux import bytes_waiting
