@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from bench.start_rate import CONCURRENT_SCRIPTS, raw_rate
 from scriptservice.keeper.spawn.script_user import script_user
-from scriptservice.keeper.spawn.spawner import Spawned, Spawner
+from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.keeper.tree.cgroup import CgroupTree
 from scriptservice.protocol.frames import SpawnSpec
@@ -67,7 +67,7 @@ def spawn_modes() -> dict[str, SpawnMode]:
 @dataclass(frozen=True)
 class Script:
     spec: SpawnSpec
-    spawned: Spawned
+    spawned: SpawnedProcess
 
 
 class Starter:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from scriptservice.keeper.journal.journal_repair import scan
-from scriptservice.keeper.spawn.spawner import MARKER
+from scriptservice.keeper.spawn.spawner import COMMAND_ID_VARIABLE
 from scriptservice.protocol.fault_points import VARIABLE, arm, pending
 from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
@@ -293,7 +293,9 @@ def test_a_power_cut(
         with suppress(psutil.NoSuchProcess):
             process.kill()
     # After a reboot, a process with the same ids belongs to somebody else.
-    stranger = subprocess.Popen(["sleep", "3600"], env={MARKER: str(trial.sent[-1].id)})
+    stranger = subprocess.Popen(
+        ["sleep", "3600"], env={COMMAND_ID_VARIABLE: str(trial.sent[-1].id)}
+    )
     cut(target)
     target.under = after_a_reboot
     try:

@@ -19,8 +19,8 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from scriptservice.keeper.spawn.cloning import Cloning
-from scriptservice.keeper.spawn.exec_failure import Stage, read_report
+from scriptservice.keeper.spawn.cloning import CloneMethod
+from scriptservice.keeper.spawn.exec_failure import SpawnStep, read_failure
 from scriptservice.keeper.spawn.new_process import NewProcess
 from scriptservice.keeper.spawn.script_user import ScriptUser
 from scriptservice.keeper.spawn.spawner import Spawner
@@ -46,8 +46,8 @@ print(json.dumps({
 
 
 @pytest.fixture
-def way() -> Cloning:
-    found = Cloning.found(trial(b"/"))
+def way() -> CloneMethod:
+    found = CloneMethod.found(trial(b"/"))
     assert found is not None
     return found
 
@@ -84,17 +84,17 @@ def trial(*words: bytes, **fields: object) -> NewProcess:
     return replace(made, **fields)  # type: ignore[arg-type]
 
 
-def ended(way: Cloning, process: NewProcess) -> tuple[tuple[Stage, int] | None, int]:
+def ended(way: CloneMethod, process: NewProcess) -> tuple[tuple[SpawnStep, int] | None, int]:
     """Start a process and wait for its end; return its report, and its exit code."""
     pid, status = way.start(process)
-    report = read_report(status)
+    report = read_failure(status)
     _, code = os.waitpid(pid, 0)
     os.close(status)
     way.settled(status)
     return report, os.waitstatus_to_exitcode(code)
 
 
-def printed(way: Cloning, *words: bytes, **fields: object) -> bytes:
+def printed(way: CloneMethod, *words: bytes, **fields: object) -> bytes:
     """Return what a process prints; it must succeed."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     with os.fdopen(reader, "rb") as output:
@@ -111,7 +111,7 @@ def printed(way: Cloning, *words: bytes, **fields: object) -> bytes:
 # What it becomes
 
 
-def test_it_has_what_every_script_has(way: Cloning) -> None:
+def test_it_has_what_every_script_has(way: CloneMethod) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     inherited = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(inherited, True)
@@ -137,13 +137,13 @@ def test_it_has_what_every_script_has(way: Cloning) -> None:
     }
 
 
-def test_no_signal_is_ignored(way: Cloning) -> None:
+def test_no_signal_is_ignored(way: CloneMethod) -> None:
     assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
     shown = printed(way, b"/bin/grep", b"SigIgn", b"/proc/self/status")
     assert int(shown.split()[1], 16) == 0
 
 
-def test_it_has_the_limit_of_descriptors(way: Cloning) -> None:
+def test_it_has_the_limit_of_descriptors(way: CloneMethod) -> None:
     shown = printed(way, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn", files=(111, 222))
     assert shown == b"111\n222\n"
     own = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -151,7 +151,7 @@ def test_it_has_the_limit_of_descriptors(way: Cloning) -> None:
     assert shown.split() == [b"%d" % each for each in own]
 
 
-def test_two_hundred_at_once_are_not_mixed_up(way: Cloning) -> None:
+def test_two_hundred_at_once_are_not_mixed_up(way: CloneMethod) -> None:
     """Each has its own words, environment and stack, in one memory."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     started = []
@@ -165,7 +165,7 @@ def test_two_hundred_at_once_are_not_mixed_up(way: Cloning) -> None:
     with os.fdopen(reader, "rb") as output:
         lines = sorted(output.read().splitlines())
     for pid, status in started:
-        assert read_report(status) is None
+        assert read_failure(status) is None
         assert os.waitpid(pid, 0)[1] == 0
         os.close(status)
         way.settled(status)
@@ -180,30 +180,30 @@ def test_two_hundred_at_once_are_not_mixed_up(way: Cloning) -> None:
 @pytest.mark.parametrize(
     ("fields", "report"),
     [
-        ({"directory": 900}, (Stage.DIRECTORY, errno.EBADF)),
-        ({"cgroup": 900}, (Stage.CGROUP, errno.EBADF)),
-        ({"files": (5, 4)}, (Stage.LIMIT, errno.EINVAL)),
-        ({"streams": (NULL, 900, NULL)}, (Stage.DESCRIPTORS, errno.EBADF)),
-        ({"script": 900}, (Stage.DESCRIPTORS, errno.EBADF)),
-        ({"words": [b"/no/such"]}, (Stage.EXEC, errno.ENOENT)),
-        ({"words": [b"/etc/passwd/x"]}, (Stage.EXEC, errno.ENOTDIR)),
-        ({"words": [b"/etc"]}, (Stage.EXEC, errno.EACCES)),
-        ({"words": [b"/bin/true", b"x" * 200_000]}, (Stage.EXEC, errno.E2BIG)),
+        ({"directory": 900}, (SpawnStep.DIRECTORY, errno.EBADF)),
+        ({"cgroup": 900}, (SpawnStep.CGROUP, errno.EBADF)),
+        ({"files": (5, 4)}, (SpawnStep.LIMIT, errno.EINVAL)),
+        ({"streams": (NULL, 900, NULL)}, (SpawnStep.DESCRIPTORS, errno.EBADF)),
+        ({"script": 900}, (SpawnStep.DESCRIPTORS, errno.EBADF)),
+        ({"words": [b"/no/such"]}, (SpawnStep.EXEC, errno.ENOENT)),
+        ({"words": [b"/etc/passwd/x"]}, (SpawnStep.EXEC, errno.ENOTDIR)),
+        ({"words": [b"/etc"]}, (SpawnStep.EXEC, errno.EACCES)),
+        ({"words": [b"/bin/true", b"x" * 200_000]}, (SpawnStep.EXEC, errno.E2BIG)),
         ({"words": [b"no-such"], "environment": {b"PATH": b"/etc/passwd:/bin"}},
-         (Stage.EXEC, errno.ENOENT)),
+         (SpawnStep.EXEC, errno.ENOENT)),
         ({"words": [b"passwd"], "environment": {b"PATH": b"/x:/etc:/bin-"}},
-         (Stage.EXEC, errno.EACCES)),
+         (SpawnStep.EXEC, errno.EACCES)),
     ],
 )  # fmt: skip
 def test_what_it_cannot_do_is_told(
-    way: Cloning, fields: dict[str, object], report: tuple[Stage, int]
+    way: CloneMethod, fields: dict[str, object], report: tuple[SpawnStep, int]
 ) -> None:
     files = sorted(os.listdir("/proc/self/fd"))
     assert ended(way, trial(b"/bin/true", **fields)) == (report, FAILED)
     assert sorted(os.listdir("/proc/self/fd")) == files
 
 
-def test_a_zero_byte_is_refused(way: Cloning) -> None:
+def test_a_zero_byte_is_refused(way: CloneMethod) -> None:
     for process in (
         trial(b"/bin/true", b"a\0b"),
         trial(b"/bin/true", environment={b"NAME": b"a\0b"}),
@@ -216,7 +216,7 @@ def test_a_zero_byte_is_refused(way: Cloning) -> None:
 # What its starter keeps
 
 
-def test_nothing_of_its_starter_changes(way: Cloning) -> None:
+def test_nothing_of_its_starter_changes(way: CloneMethod) -> None:
     def own() -> tuple[object, ...]:
         status = dict(
             line.split(":", 1) for line in Path("/proc/self/status").read_text().split("\n") if line
@@ -235,7 +235,7 @@ def test_nothing_of_its_starter_changes(way: Cloning) -> None:
     assert own() == before
 
 
-def test_a_signal_to_it_is_not_its_starters(way: Cloning, cgroup: Path, procs: int) -> None:
+def test_a_signal_to_it_is_not_its_starters(way: CloneMethod, cgroup: Path, procs: int) -> None:
     """Until its exec its handlers would run in the starter's memory."""
     called = []
     before = signal.signal(signal.SIGUSR1, lambda *_: called.append(1))
@@ -244,7 +244,7 @@ def test_a_signal_to_it_is_not_its_starters(way: Cloning, cgroup: Path, procs: i
         eventually((cgroup / "cgroup.procs").read_text, "it to stand still")
         os.kill(pid, signal.SIGUSR1)
         (cgroup / "cgroup.freeze").write_text("0")
-        assert read_report(status) is None  # the end of the file
+        assert read_failure(status) is None  # the end of the file
         assert os.waitpid(pid, 0)[1] == signal.SIGUSR1
         os.close(status)
         way.settled(status)
@@ -253,14 +253,16 @@ def test_a_signal_to_it_is_not_its_starters(way: Cloning, cgroup: Path, procs: i
     assert called == []
 
 
-def test_one_that_stands_still_keeps_nobody_waiting(way: Cloning, cgroup: Path, procs: int) -> None:
+def test_one_that_stands_still_keeps_nobody_waiting(
+    way: CloneMethod, cgroup: Path, procs: int
+) -> None:
     pid, status = way.start(trial(b"/bin/true", cgroup=procs))
     eventually((cgroup / "cgroup.procs").read_text, "it to stand still")
     for _ in range(100):
         assert ended(way, trial(b"/bin/true")) == (None, 0)
     assert select.select([status], [], [], 0)[0] == []
     (cgroup / "cgroup.freeze").write_text("0")
-    assert read_report(status) is None
+    assert read_failure(status) is None
     assert os.waitpid(pid, 0)[1] == 0
     os.close(status)
     way.settled(status)
@@ -268,8 +270,8 @@ def test_one_that_stands_still_keeps_nobody_waiting(way: Cloning, cgroup: Path, 
 
 STARTER = """import os, sys
 sys.path[:0] = sys.argv[3:]
-from test_cloning import Cloning, trial
-way = Cloning.found(trial(b"/"))
+from test_cloning import CloneMethod, trial
+way = CloneMethod.found(trial(b"/"))
 handle = os.open(sys.argv[1], os.O_WRONLY | os.O_CLOEXEC)
 pid, _ = way.start(trial(b"/usr/bin/touch", sys.argv[2].encode(), cgroup=handle))
 print(pid, flush=True)
@@ -313,7 +315,7 @@ def test_one_that_cannot_be_loaded_is_left(
     elif isinstance(content, bytes):
         path.write_bytes(content)
     with caplog.at_level(logging.INFO):
-        assert Cloning.found(trial(b"/"), str(path)) is None
+        assert CloneMethod.found(trial(b"/"), str(path)) is None
     assert (
         [record.message for record in caplog.records] == []
         if content is None
@@ -322,7 +324,7 @@ def test_one_that_cannot_be_loaded_is_left(
 
 
 def test_so_is_one_whose_processes_do_not_get_there(caplog: pytest.LogCaptureFixture) -> None:
-    assert Cloning.found(trial(b"/bin/true")) is None
-    assert Cloning.found(trial(b"/", directory=900)) is None
+    assert CloneMethod.found(trial(b"/bin/true")) is None
+    assert CloneMethod.found(trial(b"/", directory=900)) is None
     said = [record.fields["detail"] for record in caplog.records]  # type: ignore[attr-defined]
     assert said == ["it did not say how its exec went", "directory: Bad file descriptor"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from scriptservice.keeper.spawn.spawner import MARKER
+from scriptservice.keeper.spawn.spawner import COMMAND_ID_VARIABLE
 from scriptservice.keeper.system.linux import environment
 from scriptservice.keeper.tree.descent import DescentTree
 from scriptservice.keeper.upgrade_state import TreeState
@@ -37,7 +37,7 @@ def first_look(*scripts: Script) -> DescentTree:
 @pytest.fixture
 def orphan() -> Iterator[subprocess.Popen[bytes]]:
     """A process in a session of its own that replaces its program for ever."""
-    variables = {"PROGRAM": EXECS, MARKER: MINE.id}
+    variables = {"PROGRAM": EXECS, COMMAND_ID_VARIABLE: MINE.id}
     with subprocess.Popen(["/bin/bash", "-c", EXECS], env=variables, start_new_session=True) as it:
         eventually(lambda: b"PROGRAM" in (environment(it.pid) or b""), "its first exec")
         yield it

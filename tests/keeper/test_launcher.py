@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scriptservice.keeper.spawn.exec_failure import Stage
+from scriptservice.keeper.spawn.exec_failure import SpawnStep
 from scriptservice.keeper.tree.cgroup import own_cgroup
 from support.launcher import FAILED, PROGRAM, launch, printed, status_of
 from support.needs import require
@@ -123,12 +123,12 @@ def test_it_is_a_small_static_program_without_rights_of_its_own() -> None:
 )
 def test_wrong_arguments_are_refused(words: list[str], error: int) -> None:
     ended = launch(*words)
-    assert ended.report == (Stage.ARGUMENTS, error)
+    assert ended.report == (SpawnStep.ARGUMENTS, error)
     assert ended.code == FAILED
 
 
 def test_a_program_is_needed() -> None:
-    assert launch(program=[]).report == (Stage.ARGUMENTS, errno.EINVAL)
+    assert launch(program=[]).report == (SpawnStep.ARGUMENTS, errno.EINVAL)
 
 
 def test_so_is_the_mark_before_it() -> None:
@@ -136,7 +136,7 @@ def test_so_is_the_mark_before_it() -> None:
     with os.fdopen(reader, "rb") as report:
         done = subprocess.run([PROGRAM, f"--status={writer}"], pass_fds=[writer], check=False)
         os.close(writer)
-        assert report.read() == bytes([Stage.ARGUMENTS, 0, 0, 0, errno.EINVAL, 0, 0, 0])
+        assert report.read() == bytes([SpawnStep.ARGUMENTS, 0, 0, 0, errno.EINVAL, 0, 0, 0])
     assert done.returncode == FAILED
 
 
@@ -217,21 +217,21 @@ def test_exec_failures_are_told_by_their_errno(directory: Path) -> None:
     }
     for name, error in expected.items():
         ended = launch(program=[name])
-        assert ended.report == (Stage.EXEC, error), name
+        assert ended.report == (SpawnStep.EXEC, error), name
         assert ended.code == FAILED
 
 
 def test_a_program_that_is_being_written_is_busy(directory: Path) -> None:
     program = file_with(directory / "busy", "#!/bin/sh\n", 0o755)
     with open(program, "a"):
-        assert launch(program=[program]).report == (Stage.EXEC, errno.ETXTBSY)
+        assert launch(program=[program]).report == (SpawnStep.EXEC, errno.ETXTBSY)
 
 
 def test_too_many_arguments_are_told(directory: Path) -> None:
     # The limit is a quarter of the stack's; that of the launcher itself is still the large one.
     small = f"--limit={resource.RLIMIT_STACK}:{128 << 10}:{128 << 10}"
     ended = launch(small, program=["/bin/true", *["x" * 50_000] * 5])
-    assert ended.report == (Stage.EXEC, errno.E2BIG)
+    assert ended.report == (SpawnStep.EXEC, errno.E2BIG)
 
 
 def test_arguments_and_environment_go_on_as_they_are() -> None:
@@ -268,10 +268,10 @@ def test_a_name_is_looked_for_in_order(directory: Path) -> None:
     for path in ("--path=", "--path=:/no/such", "--path=/no/such:", "--path=/no::/such"):
         assert printed(path, program=["tool"], cwd=directory / "first") == "first\n"
     # What has a slash is not looked for; what the environment says does not matter.
-    assert launch(path, program=["./tool"], cwd=directory).report == (Stage.EXEC, errno.ENOENT)
+    assert launch(path, program=["./tool"], cwd=directory).report == (SpawnStep.EXEC, errno.ENOENT)
     env = {"PATH": f"{directory}/first"}
-    assert launch("--path=/bin", program=["tool"], env=env).report == (Stage.EXEC, errno.ENOENT)
-    assert launch(program=["tool"], env=env).report == (Stage.EXEC, errno.ENOENT)
+    assert launch("--path=/bin", program=["tool"], env=env).report == (SpawnStep.EXEC, errno.ENOENT)
+    assert launch(program=["tool"], env=env).report == (SpawnStep.EXEC, errno.ENOENT)
 
 
 def test_what_stands_in_the_way_is_told(directory: Path) -> None:
@@ -295,7 +295,7 @@ def test_what_stands_in_the_way_is_told(directory: Path) -> None:
         (f"{'/x' * 5000}:/no/such", errno.ENAMETOOLONG),
     ):
         report = launch(f"--path={path}", program=["tool"]).report
-        assert report == (Stage.EXEC, error), path[:40]
+        assert report == (SpawnStep.EXEC, error), path[:40]
 
 
 # What every script gets
@@ -307,7 +307,7 @@ def test_it_leads_its_own_session_without_a_terminal() -> None:
 
 def test_it_cannot_leave_a_session_that_it_leads() -> None:
     ended = launch(start_new_session=True)
-    assert ended.report == (Stage.SESSION, errno.EPERM)
+    assert ended.report == (SpawnStep.SESSION, errno.EPERM)
 
 
 def test_a_terminal_becomes_its_own() -> None:
@@ -330,7 +330,7 @@ def test_a_terminal_becomes_its_own() -> None:
 
 
 def test_what_is_no_terminal_is_told() -> None:
-    assert launch("--terminal").report == (Stage.TERMINAL, errno.ENOTTY)
+    assert launch("--terminal").report == (SpawnStep.TERMINAL, errno.ENOTTY)
 
 
 def ignore_and_block_all() -> None:
@@ -403,8 +403,8 @@ def test_what_cannot_be_entered_is_told(directory: Path) -> None:
         ended = launch(f"--directory={handle}", files=[handle])
     finally:
         os.close(handle)
-    assert ended.report == (Stage.DIRECTORY, errno.ENOTDIR)
-    assert launch(f"--directory={CLOSED}").report == (Stage.DIRECTORY, errno.EBADF)
+    assert ended.report == (SpawnStep.DIRECTORY, errno.ENOTDIR)
+    assert launch(f"--directory={CLOSED}").report == (SpawnStep.DIRECTORY, errno.EBADF)
 
 
 @pytest.fixture
@@ -432,7 +432,7 @@ def test_the_cgroup_is_entered(cgroup: Path) -> None:
 
 
 def test_a_cgroup_that_cannot_be_entered_is_told(cgroup: Path) -> None:
-    assert launch(f"--cgroup={CLOSED}").report == (Stage.CGROUP, errno.EBADF)
+    assert launch(f"--cgroup={CLOSED}").report == (SpawnStep.CGROUP, errno.EBADF)
     gone = os.open(cgroup / "cgroup.procs", os.O_WRONLY)
     reading = os.open("/dev/zero", os.O_RDONLY)
     full = os.open("/dev/full", os.O_WRONLY)
@@ -440,7 +440,7 @@ def test_a_cgroup_that_cannot_be_entered_is_told(cgroup: Path) -> None:
     try:
         for handle, error in ((gone, errno.ENODEV), (reading, errno.EBADF), (full, errno.ENOSPC)):
             ended = launch(f"--cgroup={handle}", files=[handle])
-            assert ended.report == (Stage.CGROUP, error)
+            assert ended.report == (SpawnStep.CGROUP, error)
             assert ended.code == FAILED
     finally:
         for handle in (gone, reading, full):
@@ -460,7 +460,7 @@ def test_limits_are_set() -> None:
 
 def test_a_limit_that_cannot_be_is_told() -> None:
     above = f"--limit={resource.RLIMIT_CORE}:2:1"
-    assert launch(above).report == (Stage.LIMIT, errno.EINVAL)
+    assert launch(above).report == (SpawnStep.LIMIT, errno.EINVAL)
 
 
 def test_privileges_can_be_forbidden() -> None:
@@ -510,8 +510,10 @@ def test_the_largest_ids_are_taken() -> None:
 
 
 @pytest.mark.needs_root
-@pytest.mark.parametrize(("missing", "stage"), [("setgid", Stage.GROUPS), ("setuid", Stage.USER)])
-def test_it_goes_on_with_no_more_than_was_asked(missing: str, stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("missing", "stage"), [("setgid", SpawnStep.GROUPS), ("setuid", SpawnStep.USER)]
+)
+def test_it_goes_on_with_no_more_than_was_asked(missing: str, stage: SpawnStep) -> None:
     under = ["setpriv", f"--bounding-set=-{missing}", "--"]
     ended = launch("--user=59999:59999:", program=["/bin/echo", "ran"], under=under)
     assert ended.report == (stage, errno.EPERM)
@@ -521,11 +523,11 @@ def test_it_goes_on_with_no_more_than_was_asked(missing: str, stage: Stage) -> N
 @pytest.mark.needs_root
 def test_who_is_not_root_cannot_change() -> None:
     ended = launch("--user=59998:59998:", user=59999, group=59999, extra_groups=[])
-    assert ended.report == (Stage.GROUPS, errno.EPERM)
+    assert ended.report == (SpawnStep.GROUPS, errno.EPERM)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     more = f"--limit={resource.RLIMIT_NOFILE}:1:{hard + 1}"
     ended = launch(more, user=59999, group=59999, extra_groups=[])
-    assert ended.report == (Stage.LIMIT, errno.EPERM)
+    assert ended.report == (SpawnStep.LIMIT, errno.EPERM)
 
 
 @pytest.mark.needs_root
@@ -579,23 +581,23 @@ def test_an_earlier_failure_leaves_the_later_undone(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("answers", "stage", "error"),
     [
-        ({"setresgid": errno.EPERM}, Stage.GROUP, errno.EPERM),
-        ({"setresuid": errno.EAGAIN}, Stage.USER, errno.EAGAIN),
-        ({"capset": errno.EPERM}, Stage.CAPABILITIES, errno.EPERM),
-        ({"setresgid": 0}, Stage.WAY_BACK, errno.EPERM),
-        ({"setresuid": 0}, Stage.WAY_BACK, errno.EPERM),
-        ({"setresuid": (0, 0)}, Stage.WAY_BACK, errno.EPERM),  # only the way back
-        ({"prctl": errno.EPERM}, Stage.PRIVILEGES, errno.EPERM),
-        ({"rt_sigprocmask": errno.EINVAL}, Stage.SIGNALS, errno.EINVAL),
+        ({"setresgid": errno.EPERM}, SpawnStep.GROUP, errno.EPERM),
+        ({"setresuid": errno.EAGAIN}, SpawnStep.USER, errno.EAGAIN),
+        ({"capset": errno.EPERM}, SpawnStep.CAPABILITIES, errno.EPERM),
+        ({"setresgid": 0}, SpawnStep.WAY_BACK, errno.EPERM),
+        ({"setresuid": 0}, SpawnStep.WAY_BACK, errno.EPERM),
+        ({"setresuid": (0, 0)}, SpawnStep.WAY_BACK, errno.EPERM),  # only the way back
+        ({"prctl": errno.EPERM}, SpawnStep.PRIVILEGES, errno.EPERM),
+        ({"rt_sigprocmask": errno.EINVAL}, SpawnStep.SIGNALS, errno.EINVAL),
         (
             {"close_range": errno.ENOSYS, "fcntl": errno.EPERM},
-            Stage.DESCRIPTORS,
+            SpawnStep.DESCRIPTORS,
             errno.EPERM,
         ),
     ],
 )
 def test_nothing_runs_after_a_refusal(
-    answers: dict[str, int | tuple[int, int]], stage: Stage, error: int
+    answers: dict[str, int | tuple[int, int]], stage: SpawnStep, error: int
 ) -> None:
     options = ["--user=59999:59999:", "--no-new-privileges"]
     ended = launch(*options, program=["/bin/echo", "ran"], preexec_fn=refusing(**answers))

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from scriptservice.keeper.journal.journal import Ledger
+from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_repair import repair, scan
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.recovery import read_past
@@ -163,7 +163,7 @@ def test_records_wait_in_order_while_the_disk_is_full(
     tmp_path: Path, writer: JournalWriter
 ) -> None:
     loop = Loop()
-    ledger = Ledger(writer, loop, spool_limit_bytes=1 << 30)
+    ledger = Journal(writer, loop, spool_limit_bytes=1 << 30)
     rooms: list[int] = []
     ledger.on_room = lambda: rooms.append(len(list(scan(str(tmp_path), 0))))
     ledger.record(Kind.STARTED, COMMAND, {"number": 0})
@@ -216,7 +216,7 @@ def test_output_waits_for_the_spool_limit_and_the_reserve(tmp_path: Path) -> Non
     reading, writing = os.pipe()
     os.write(writing, b"x" * 1000)
     small = JournalWriter(str(tmp_path / "a"), reserve_bytes=0, snapshot=snapshot)
-    ledger = Ledger(small, Loop(), spool_limit_bytes=100)
+    ledger = Journal(small, Loop(), spool_limit_bytes=100)
     assert ledger.splice(reading, 500, ID, 1, 0) == 500
     with pytest.raises(NoRoomError):
         ledger.splice(reading, 500, ID, 1, 500)

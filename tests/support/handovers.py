@@ -12,8 +12,8 @@ from scriptservice.keeper.upgrade.handover import FORMAT, to_bytes
 from scriptservice.keeper.upgrade_state import (
     ChildState,
     CommandState,
-    EndedState,
-    LedgerState,
+    EndedIdsState,
+    JournalState,
     LifeState,
     ManagerState,
     PendingRecord,
@@ -122,7 +122,7 @@ def table_of_every_kind() -> Table:
             sessions={_IDS[2]: [1010]},
             owners=[(1011, 10110, _IDS[2])],
         ),
-        ledger=LedgerState(
+        ledger=JournalState(
             journal="018f2d3e-0000-7000-8000-0000000000ff",
             end=123456,
             recorded=120000,
@@ -130,7 +130,7 @@ def table_of_every_kind() -> Table:
             told_full=True,
             consumer_acts=True,
         ),
-        ended=EndedState([_IDS[4], _IDS[5]], [(123000, _IDS[4])], [_IDS[5]], True),
+        ended=EndedIdsState([_IDS[4], _IDS[5]], [(123000, _IDS[4])], [_IDS[5]], True),
         child=ChildState(LifeState(950, 23, 24, 99.0, "AQIDBA==", "", None), 2, 0),
         commands=_commands(),
         waiting=[SpawnSpec("018f2d3e-0000-7000-8000-000000000010", "true", ["sh"]).fields()],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scriptservice.keeper.spawn import launcher
-from scriptservice.keeper.spawn.exec_failure import Stage, read_report
+from scriptservice.keeper.spawn.exec_failure import SpawnStep, read_failure
 from support.service import PATIENCE_SECONDS
 
 PROGRAM = Path(launcher.__file__).with_suffix("")
@@ -26,7 +26,7 @@ class LaunchResult:
         output: what the program printed.
     """
 
-    report: tuple[Stage, int] | None
+    report: tuple[SpawnStep, int] | None
     code: int
     output: bytes
 
@@ -54,7 +54,7 @@ def launch(
         with subprocess.Popen(words, pass_fds=[writer, *files], **popen) as process:
             os.close(writer)
             writer = -1
-            report = read_report(reader)
+            report = read_failure(reader)
             try:
                 output, _ = process.communicate(timeout=PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:

@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from scriptservice.keeper.spawn.cloning import Cloning
-from scriptservice.keeper.spawn.forking import Forking
-from scriptservice.keeper.spawn.launcher import Launcher
+from scriptservice.keeper.spawn.cloning import CloneMethod
+from scriptservice.keeper.spawn.forking import ForkMethod
+from scriptservice.keeper.spawn.launcher import LauncherMethod
 from scriptservice.keeper.spawn.script_user import ScriptUser
-from scriptservice.keeper.spawn.spawner import Spawned, Spawner, SpawnError
+from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner, SpawnError
 from scriptservice.keeper.system.linux import process_stat
 from scriptservice.protocol.frames import SpawnSpec
 
@@ -27,14 +27,14 @@ USER = ScriptUser(59999, 59998, (7, 8), "someone", None, changes=True)
 SPEC = SpawnSpec("", "echo $0; id -u; id -G; pwd; cat", ["/bin/bash"], ["x"], stdin="in\n")
 
 
-def start(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> Spawned:
+def start(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> SpawnedProcess:
     """Start a script and make sure that it runs."""
     spawned = spawner.spawn(spec, cgroup)
     spawner.confirm(spawned, spec)
     return spawned
 
 
-def end(spawned: Spawned) -> tuple[str, int]:
+def end(spawned: SpawnedProcess) -> tuple[str, int]:
     """Return what a script prints and how it ends; close its descriptors."""
     printed = b""
     for stream in (spawned.stdout, spawned.stderr):
@@ -137,9 +137,9 @@ def main() -> None:
     spawner = Spawner(f"{directory}/data", user, path="/bin", lang="C")
     trial = spawner._trial()
     found_way = {
-        "clone": lambda: Cloning.found(trial),
-        "launcher": lambda: Launcher.found(trial),
-        "fork": lambda: Forking(spawner._null),
+        "clone": lambda: CloneMethod.found(trial),
+        "launcher": lambda: LauncherMethod.found(trial),
+        "fork": lambda: ForkMethod(spawner._null),
     }[way]()
     assert found_way is not None, way
     spawner._way = found_way

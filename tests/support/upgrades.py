@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 
 import scriptservice
-from scriptservice.protocol.upgrade_report import Report, read_report
+from scriptservice.protocol.upgrade_report import UpgradeReport, read_upgrade_report
 from support.service import Service, eventually, new_directory
 
 
-def report_of(service: Service) -> Report:
+def report_of(service: Service) -> UpgradeReport:
     """Return how far the service's last upgrade is."""
-    return read_report(str(service.data_dir))
+    return read_upgrade_report(str(service.data_dir))
 
 
 def ask_for_upgrade(service: Service) -> int:
@@ -29,20 +29,20 @@ def ask_for_upgrade(service: Service) -> int:
     return number
 
 
-def end_of_upgrade(service: Service, number: int) -> Report:
+def end_of_upgrade(service: Service, number: int) -> UpgradeReport:
     """Wait until an upgrade is over."""
 
-    def over() -> Report | None:
+    def over() -> UpgradeReport | None:
         report = report_of(service)
         return report if report.number >= number and report.done else None
 
     report = eventually(over, f"the end of upgrade {number}")
-    assert isinstance(report, Report)
+    assert isinstance(report, UpgradeReport)
     service.close_client()  # its connections were the old server's
     return report
 
 
-def upgrade(service: Service) -> Report:
+def upgrade(service: Service) -> UpgradeReport:
     """Upgrade, and wait until that is over."""
     return end_of_upgrade(service, ask_for_upgrade(service))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scriptservice.keeper.journal import journal_writer
 from scriptservice.keeper.journal.journal_repair import repair, scan
 from scriptservice.keeper.journal.journal_writer import JournalWriter
-from scriptservice.keeper.journal.stored_position import RecordedPosition
+from scriptservice.keeper.journal.stored_position import StoredPosition
 from scriptservice.keeper.system.linux import boot_id
 from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
@@ -260,15 +260,15 @@ def test_other_files_are_no_segments() -> None:
 def test_how_far_it_is_recorded_is_known_or_not() -> None:
     with directory() as path:
         file = Path(path) / "recorded"
-        assert RecordedPosition(path).read() == 0
-        RecordedPosition(path).write(1 << 40)
-        assert RecordedPosition(path).read() == 1 << 40
+        assert StoredPosition(path).read() == 0
+        StoredPosition(path).write(1 << 40)
+        assert StoredPosition(path).read() == 1 << 40
         whole = file.read_bytes()
         for damaged in (whole[:-1], whole[:3], b"\xff" * 12, whole[:2] + b"x" + whole[3:]):
             file.write_bytes(damaged)
-            assert RecordedPosition(path).read() is None
+            assert StoredPosition(path).read() is None
         file.write_bytes(whole[:8])  # of an earlier release
-        assert RecordedPosition(path).read() == 1 << 40
+        assert StoredPosition(path).read() == 1 << 40
 
 
 # Segments

@@ -12,7 +12,7 @@ import click
 
 from scriptservice.cli.serve import setting_option
 from scriptservice.errors import ConfigurationError
-from scriptservice.protocol.upgrade_report import Report, read_report
+from scriptservice.protocol.upgrade_report import UpgradeReport, read_upgrade_report
 from scriptservice.settings import load_settings
 
 WAIT_SECONDS = 300.0
@@ -56,7 +56,7 @@ def upgrade(words: list[str]) -> int:
     return 1
 
 
-def _upgrade(data_dir: str) -> Report:
+def _upgrade(data_dir: str) -> UpgradeReport:
     """Ask for an upgrade, and wait for how it went.
 
     Raises:
@@ -72,7 +72,7 @@ def _upgrade(data_dir: str) -> Report:
         # The descriptor pins whoever has the id now; only then is it looked at.
         _must_be_keeper(data_dir, pid)
         try:
-            before = read_report(data_dir)
+            before = read_upgrade_report(data_dir)
             signal.pidfd_send_signal(handle, signal.SIGHUP)
         except OSError as error:
             message = f"cannot upgrade {data_dir}: {error.strerror}"
@@ -123,7 +123,7 @@ def _must_be_keeper(data_dir: str, pid: int) -> None:
         raise ConfigurationError(message)
 
 
-def _wait(data_dir: str, handle: int, before: Report) -> Report:
+def _wait(data_dir: str, handle: int, before: UpgradeReport) -> UpgradeReport:
     """Wait for the first upgrade that began after ``before``, telling its steps."""
     deadline = time.monotonic() + WAIT_SECONDS
     told = before
@@ -131,7 +131,7 @@ def _wait(data_dir: str, handle: int, before: Report) -> Report:
     ended.register(handle, select.POLLIN)
     while time.monotonic() < deadline:
         gone = ended.poll(_STEP_SECONDS * 1000)
-        report = read_report(data_dir)
+        report = read_upgrade_report(data_dir)
         if report.number > before.number and report.done:
             return report
         if gone:

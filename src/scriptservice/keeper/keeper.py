@@ -15,16 +15,16 @@ from uuid import UUID
 
 from scriptservice.keeper.child.position_updates import Announcer
 from scriptservice.keeper.child.supervisor import Child
-from scriptservice.keeper.command.command import RunningCommand, Surroundings
-from scriptservice.keeper.command.ended_ids import EndedCommands
-from scriptservice.keeper.command.start_queue import Waiting
+from scriptservice.keeper.command.command import CommandContext, RunningCommand
+from scriptservice.keeper.command.ended_ids import EndedIds
+from scriptservice.keeper.command.start_queue import StartQueue
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.journal.journal import Ledger
+from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_repair import repair
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.journal.stored_position import RecordedPosition
+from scriptservice.keeper.journal.stored_position import StoredPosition
 from scriptservice.keeper.recovery import Past, read_past, recover, snapshot_of
-from scriptservice.keeper.spawn.spawner import default_signals
+from scriptservice.keeper.spawn.spawner import reset_signals
 from scriptservice.keeper.startup import StartError, open_standard_descriptors, prepare, take_over
 from scriptservice.keeper.system.event_loop import Loop
 from scriptservice.keeper.system.identity import Identity
@@ -168,13 +168,13 @@ class Keeper:
         )
 
     def _build_on_journal(self) -> None:
-        self._ledger = Ledger(
+        self._ledger = Journal(
             self._writer, self._loop, spool_limit_bytes=self._config.spool_limit_bytes
         )
         self._ledger.on_room = self._room_again
-        self._ended = EndedCommands(self._ledger)
-        self._recorded_file = RecordedPosition(self._directory)
-        self._surroundings = Surroundings(
+        self._ended = EndedIds(self._ledger)
+        self._recorded_file = StoredPosition(self._directory)
+        self._surroundings = CommandContext(
             loop=self._loop,
             ledger=self._ledger,
             tree=self._tree,
@@ -182,7 +182,7 @@ class Keeper:
             remove_directory=self._reaper.remove_directory,
             closed=self._closed,
         )
-        self._waiting = Waiting(
+        self._waiting = StartQueue(
             self._spawner, self._surroundings, self._ended, self._running, self._started
         )
 
@@ -482,7 +482,7 @@ def go_on(table: Table) -> int:
 
 def main(config: KeeperConfig) -> int:
     """Be the keeper until shutdown; return the exit code."""
-    default_signals()
+    reset_signals()
     open_standard_descriptors()
     os.umask(0o077)
     try:

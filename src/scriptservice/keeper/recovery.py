@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from scriptservice.keeper.journal.journal_repair import damaged_path, scan, whole_records
+from scriptservice.keeper.journal.journal_repair import damaged_path, intact_records, scan
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.spawn.spawner import MARKER
+from scriptservice.keeper.spawn.spawner import COMMAND_ID_VARIABLE
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.linux import (
@@ -124,7 +124,7 @@ def _salvage(past: Past, path: str) -> None:
     if not os.path.exists(path):
         return
     found: dict[str, OpenCommand] = {}
-    for record in whole_records(path):
+    for record in intact_records(path):
         command = str(UUID(bytes=record.id))
         if record.kind == Kind.STARTED:
             fields = record.fields()
@@ -271,7 +271,7 @@ class Recovery:
                 break
             time.sleep(_EXEC_LOOK_SECONDS)  # it is in the midst of an exec, as a rule a stranger
             found = environment(pid)
-        value = environment_value(found or b"", MARKER.encode())
+        value = environment_value(found or b"", COMMAND_ID_VARIABLE.encode())
         command = value.decode(errors="replace") if value else None
         return command if command in self._past.open else None
 

@@ -111,7 +111,7 @@ class PendingRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerState:
+class JournalState:
     """The journal and what waits for it.
 
     Attributes:
@@ -132,8 +132,8 @@ class LedgerState:
 
 
 @dataclass(frozen=True, slots=True)
-class EndedState:
-    """The ids that are refused a second time; see `EndedCommands`.
+class EndedIdsState:
+    """The ids that are refused a second time; see `EndedIds`.
 
     Attributes:
         ids: all of them.
@@ -273,8 +273,8 @@ class Table:
     listener: int | None
     spawner: SpawnerState
     tree: TreeState
-    ledger: LedgerState
-    ended: EndedState
+    ledger: JournalState
+    ended: EndedIdsState
     child: ChildState
     commands: list[CommandState]
     waiting: list[dict[str, Any]]

@@ -101,7 +101,7 @@ def id_bytes(command: str) -> bytes:
     return bytes.fromhex(command.replace("-", ""))
 
 
-def pack_header(  # noqa: PLR0917 - the fields of a header, in their order
+def pack_output_header(  # noqa: PLR0917 - the fields of a header, in their order
     kind: int, stream: int, length: int, at: int, position: int, command: bytes
 ) -> bytes:
     """Return a record's header; with the checksum of an output record."""

@@ -39,7 +39,7 @@ _LEVELS = {
 }
 
 
-class Lines:
+class LogWriter:
     """Makes lines of one component, and writes them to stderr.
 
     Args:
@@ -187,14 +187,14 @@ def _shortened(event: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, An
     return event[-room:], short
 
 
-class LineHandler(logging.Handler):
+class LogLineHandler(logging.Handler):
     """Writes records of the standard library's logging as lines.
 
     Args:
         lines: makes and writes them.
     """
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: LogWriter) -> None:
         super().__init__()
         self._lines = lines
 

@@ -12,7 +12,7 @@ _NAME = "upgrade"
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class UpgradeReport:
     """How far an upgrade is.
 
     Attributes:
@@ -28,7 +28,7 @@ class Report:
     message: str
 
 
-def write_report(data_dir: str, report: Report) -> None:
+def write_upgrade_report(data_dir: str, report: UpgradeReport) -> None:
     """Write how far an upgrade is; on a full disk it stays untold."""
     path = os.path.join(data_dir, _NAME)
     with suppress(OSError):
@@ -42,9 +42,9 @@ def write_report(data_dir: str, report: Report) -> None:
         os.replace(f"{path}.new", path)
 
 
-def read_report(data_dir: str) -> Report:
+def read_upgrade_report(data_dir: str) -> UpgradeReport:
     """Return how far the last upgrade is; number 0 if there was none."""
     path = os.path.join(data_dir, _NAME)
     with suppress(FileNotFoundError, ValueError, TypeError), open(path, "rb") as file:
-        return Report(**json.load(file))
-    return Report(0, done=True, ok=True, message="")
+        return UpgradeReport(**json.load(file))
+    return UpgradeReport(0, done=True, ok=True, message="")

@@ -20,7 +20,7 @@ from scriptservice.fleet.notifications import Recorded, Step
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.fault_points import reached
-from scriptservice.protocol.log_lines import Lines
+from scriptservice.protocol.log_lines import LogWriter
 from scriptservice.server.access.page_sessions import PageSessions
 from scriptservice.server.access.sign_in import AttemptLimiter, OneTimeCode, SignIn
 from scriptservice.server.access.valid_tokens import ValidTokens
@@ -114,7 +114,7 @@ class Server:
         self.notifier = Notifier()
         self._metrics = Metrics(__version__, hello.starts)
         self._command_log = CommandLog(
-            Lines("server", config.host_name, config.log_format), config.log_level
+            LogWriter("server", config.host_name, config.log_format), config.log_level
         )
         self._continuity: Callable[[Connection], None] = lambda connection: None  # noqa: ARG005
         self._writer = Writer(

@@ -18,7 +18,7 @@ import uvicorn
 
 from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.local import Hello, LocalKeeper
-from scriptservice.protocol.log_lines import Lines
+from scriptservice.protocol.log_lines import LogWriter
 from scriptservice.server.access.sign_in import CODE_SECONDS
 from scriptservice.server.composition import Server
 from scriptservice.server.http.client_protocol import ClientProtocol
@@ -138,7 +138,7 @@ def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> i
         settings = ServerConfig(**json.load(file))
     _raise_descriptor_limit()
     _return_freed_memory()
-    start_logging(Lines("server", settings.host_name, settings.log_format), settings.log_level)
+    start_logging(LogWriter("server", settings.host_name, settings.log_format), settings.log_level)
 
     async def run() -> int:
         process = _ServerProcess(settings, socket.socket(fileno=listener))

@@ -25,7 +25,7 @@ waits for an end does not wait for the transaction of the start before it.
 
 
 class Told(Protocol):
-    """The journal, as far as this has to know it; see `Ledger`."""
+    """The journal, as far as this has to know it; see `Journal`."""
 
     @property
     def end(self) -> int: ...  # noqa: D102

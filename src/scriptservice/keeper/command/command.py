@@ -15,9 +15,9 @@ from resource import struct_rusage
 from typing import Any
 from uuid import UUID
 
-from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, Drained, Output
-from scriptservice.keeper.journal.journal import Ledger
-from scriptservice.keeper.spawn.spawner import Spawned
+from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, DrainResult, ScriptOutput
+from scriptservice.keeper.journal.journal import Journal
+from scriptservice.keeper.spawn.spawner import SpawnedProcess
 from scriptservice.keeper.system.event_loop import Loop, Timer
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.linux import is_scarcity
@@ -34,7 +34,7 @@ _LAST_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class CommandContext:
     """What every running command shares.
 
     Attributes:
@@ -47,7 +47,7 @@ class Surroundings:
     """
 
     loop: Loop
-    ledger: Ledger
+    ledger: Journal
     tree: Tree
     null: int
     remove_directory: Callable[[str, Callable[[], None]], None]
@@ -60,23 +60,23 @@ class RunningCommand:
     Args:
         spec: what was asked for.
         spawned: its process and pipes; owned by this object from now on.
-        surroundings: shared by all.
+        context: shared by all.
     """
 
     __slots__ = (
-        "_around", "_cause", "_grace_seconds", "_handle", "_kill_at", "_killing", "_leftover_at",
+        "_cause", "_context", "_grace_seconds", "_handle", "_kill_at", "_killing", "_leftover_at",
         "_leftover_pids", "_leftover_seconds", "_look_seconds", "_look_timer", "_output", "_pipes",
         "_private_directory", "_removing", "_start_ticks", "_stop_timer", "_termed",
         "_timeout_timer", "_tree_gone", "exited", "id", "id_bytes", "pid", "started",
     )  # fmt: skip
 
-    def __init__(self, spec: SpawnSpec, spawned: Spawned, surroundings: Surroundings) -> None:
+    def __init__(self, spec: SpawnSpec, spawned: SpawnedProcess, context: CommandContext) -> None:
         self.id = spec.id
         self.id_bytes = UUID(spec.id).bytes
         self.pid = spawned.pid
         self.started = time.monotonic()
         self.exited = False
-        self._around = surroundings
+        self._context = context
         self._handle = spawned.handle
         self._start_ticks = spawned.start_ticks
         self._pipes = spawned.pipes
@@ -98,8 +98,8 @@ class RunningCommand:
             [[spawned.stdout, STDOUT], [spawned.stderr, STDERR]],
             stop_on_limit=spec.on_output_limit == "stop",
         )
-        loop = surroundings.loop
-        surroundings.ledger.record(Kind.STARTED, self.id, self._process_fields())
+        loop = context.loop
+        context.ledger.record(Kind.STARTED, self.id, self._process_fields())
         reached("spawn.started")
         self._output.watch()
         loop.watch(self._handle, self._handle_ready)
@@ -120,21 +120,21 @@ class RunningCommand:
         )
 
     @classmethod
-    def restored(cls, state: CommandState, surroundings: Surroundings) -> "RunningCommand":
+    def restored(cls, state: CommandState, context: CommandContext) -> "RunningCommand":
         """Return the command that the keeper's program before this one handed over.
 
         Whether it waited for room, for its recording or for its tree is found out by looking.
         """
         command = cls.__new__(cls)
-        command.restore(state, surroundings)
+        command.restore(state, context)
         return command
 
-    def restore(self, state: CommandState, surroundings: Surroundings) -> None:
+    def restore(self, state: CommandState, context: CommandContext) -> None:
         """Be what was handed over; called once, in the place of ``__init__``."""
         for name in _HANDED:
             setattr(self, name, getattr(state, name.removeprefix("_")))
-        loop = surroundings.loop
-        self._around = surroundings
+        loop = context.loop
+        self._context = context
         self.id_bytes = UUID(state.id).bytes
         self._pipes = (state.pipes[0], state.pipes[1])
         self._leftover_pids = None if state.leftover_pids is None else set(state.leftover_pids)
@@ -157,13 +157,13 @@ class RunningCommand:
 
     def _make_output(
         self, limit_bytes: int | None, streams: list[list[int]], *, stop_on_limit: bool
-    ) -> Output:
-        around = self._around
-        return Output(
+    ) -> ScriptOutput:
+        context = self._context
+        return ScriptOutput(
             self,
-            around.loop,
-            around.ledger,
-            null=around.null,
+            context.loop,
+            context.ledger,
+            null=context.null,
             limit_bytes=limit_bytes,
             stop_on_limit=stop_on_limit,
             streams=streams,
@@ -228,19 +228,19 @@ class RunningCommand:
             self._cause = cause
             fields = {"cause": cause, "signal": signal.Signals(number).name}
             reached("stop.asked")
-            self._around.ledger.record(Kind.STOPPING, self.id, fields, self._output.position)
+            self._context.ledger.record(Kind.STOPPING, self.id, fields, self._output.position)
             reached("stop.recorded")
             if grace_seconds > 0:
                 self._signal_group(number)
                 # A stopped process keeps the signal pending until it goes on.
                 self._signal_group(signal.SIGCONT)
                 reached("stop.signalled")
-        self._around.loop.cancel(self._stop_timer)
+        self._context.loop.cancel(self._stop_timer)
         self._stop_timer = None
         if self._kill_at <= now:
             self._grace_over()
         else:
-            self._stop_timer = self._around.loop.at(self._kill_at, self._grace_over)
+            self._stop_timer = self._context.loop.at(self._kill_at, self._grace_over)
 
     def shut_down(self, grace_seconds: float) -> None:
         """The service ends; grace is at most what is given and what the command asked for."""
@@ -275,12 +275,12 @@ class RunningCommand:
             usage: of the process and of the children it waited for.
         """
         reached("end.reaped")
-        loop = self._around.loop
+        loop = self._context.loop
         loop.unwatch(self._handle)
         os.close(self._handle)
         self.exited = True
         # Whom it left may have come to the keeper after somebody else's tree was looked at.
-        self._around.tree.next_turn()
+        self._context.tree.next_turn()
         loop.cancel(self._timeout_timer)
         loop.cancel(self._stop_timer)
         self._timeout_timer = self._stop_timer = None
@@ -290,7 +290,7 @@ class RunningCommand:
             "system_seconds": round(usage.ru_stime, 6),
             "max_rss_bytes": usage.ru_maxrss * 1024,
         }
-        self._around.ledger.record(Kind.EXITED, self.id, fields, self._output.position)
+        self._context.ledger.record(Kind.EXITED, self.id, fields, self._output.position)
         reached("end.exited")
         self._leftover_at = time.monotonic() + self._leftover_seconds
         if self._kill_at is not None:
@@ -302,16 +302,16 @@ class RunningCommand:
 
     def _advance(self) -> None:
         """Go as far towards the end as possible now; look again later if that is not all."""
-        self._around.loop.cancel(self._look_timer)
+        self._context.loop.cancel(self._look_timer)
         self._look_timer = None
         if self._removing:
             return
         if not self._tree_gone and not self._end_tree():
             return
         drained = self._output.drain(self._leftover_at)
-        if drained is Drained.ENDED:
+        if drained is DrainResult.ENDED:
             self._close()
-        elif drained is Drained.OPEN:
+        elif drained is DrainResult.OPEN:
             self._look_again(time.monotonic())
 
     def _end_tree(self) -> bool:
@@ -333,7 +333,7 @@ class RunningCommand:
         return gone
 
     def _end_some_of_tree(self, now: float) -> bool:
-        tree = self._around.tree
+        tree = self._context.tree
         if not self._killing:
             return tree.empty(self) or self._end_leftovers(now)
         if self.exited:
@@ -342,7 +342,7 @@ class RunningCommand:
 
     def _end_leftovers(self, now: float) -> bool:
         """Wait for background children, then ask them to end, then end them."""
-        tree = self._around.tree
+        tree = self._context.tree
         kill_at = self._leftover_at + LEFTOVER_KILL_SECONDS
         if self._kill_at is not None:
             kill_at = min(kill_at, self._kill_at)
@@ -374,15 +374,15 @@ class RunningCommand:
                 moments.append(self._leftover_at + LEFTOVER_KILL_SECONDS)
         self._look_seconds = min(self._look_seconds * 2, _LAST_LOOK_SECONDS)
         when = max(now, min(moments))
-        self._look_timer = self._around.loop.at(when, self._advance)
+        self._look_timer = self._context.loop.at(when, self._advance)
 
     def _close(self) -> None:
         self._removing = True
-        self._around.tree.forget(self)
+        self._context.tree.forget(self)
         if self._private_directory is None:
             self._over()
         else:
-            self._around.remove_directory(self._private_directory, self._over)
+            self._context.remove_directory(self._private_directory, self._over)
 
     def _over(self) -> None:
         self._output.close()
@@ -394,9 +394,9 @@ class RunningCommand:
             "stderr_bytes": self._output.stream_bytes[STDERR],
         }
         reached("end.drained")
-        self._around.ledger.record(Kind.CLOSED, self.id, fields, self._output.position)
+        self._context.ledger.record(Kind.CLOSED, self.id, fields, self._output.position)
         reached("end.closed")
-        self._around.closed(self)
+        self._context.closed(self)
 
 
 # What is handed over as it is; the rest is made of it, or anew.

@@ -2,11 +2,11 @@
 
 from collections import deque
 
-from scriptservice.keeper.journal.journal import Ledger
-from scriptservice.keeper.upgrade_state import EndedState
+from scriptservice.keeper.journal.journal import Journal
+from scriptservice.keeper.upgrade_state import EndedIdsState
 
 
-class EndedCommands:
+class EndedIds:
     """Remembers ended commands until nobody can send them again.
 
     A child that takes over sends again what the database shows as not started; what it read there
@@ -17,7 +17,7 @@ class EndedCommands:
         ledger: knows what is written and what is recorded.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Journal) -> None:
         self._ledger = ledger
         self._ids: set[str] = set()
         self._given_back: set[str] = set()
@@ -25,9 +25,9 @@ class EndedCommands:
         self._unwritten: list[str] = []
         self._child_has_adopted = False
 
-    def handed(self) -> EndedState:
+    def handed(self) -> EndedIdsState:
         """Return all of it, for the keeper's next program."""
-        return EndedState(
+        return EndedIdsState(
             ids=sorted(self._ids),
             written=list(self._written),
             unwritten=list(self._unwritten),
@@ -35,7 +35,7 @@ class EndedCommands:
             given_back=sorted(self._given_back),
         )
 
-    def restore(self, state: EndedState) -> None:
+    def restore(self, state: EndedIdsState) -> None:
         """Remember what the keeper's program before this one did."""
         self._ids = set(state.ids)
         self._written = deque(state.written)

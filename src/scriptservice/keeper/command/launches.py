@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scriptservice.keeper.recovery import OpenCommand, snapshot_of
-from scriptservice.keeper.spawn.spawner import Spawned, Spawner, SpawnError
+from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner, SpawnError
 from scriptservice.keeper.system.event_loop import Loop, Timer
 from scriptservice.protocol.frames import SpawnSpec
 
@@ -28,14 +28,14 @@ SETTLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Launch:
+class _PendingLaunch:
     spec: SpawnSpec
-    spawned: Spawned
+    spawned: SpawnedProcess
     status: int
     overdue: Timer
 
 
-class Launches:
+class PendingLaunches:
     """Launchers that are on their way.
 
     Args:
@@ -49,14 +49,14 @@ class Launches:
         self,
         loop: Loop,
         spawner: Spawner,
-        begun: Callable[[SpawnSpec, Spawned], None],
+        begun: Callable[[SpawnSpec, SpawnedProcess], None],
         failed: Callable[[SpawnSpec, SpawnError], None],
     ) -> None:
         self._loop = loop
         self._spawner = spawner
         self._begun = begun
         self._failed = failed
-        self._launches: dict[str, _Launch] = {}
+        self._launches: dict[str, _PendingLaunch] = {}
 
     def __len__(self) -> int:
         return len(self._launches)
@@ -80,13 +80,13 @@ class Launches:
             found.append(snapshot_of(opened))
         return found
 
-    def add(self, spec: SpawnSpec, spawned: Spawned) -> None:
+    def add(self, spec: SpawnSpec, spawned: SpawnedProcess) -> None:
         """A process was started."""
         if spawned.status is None:
             self._begun(spec, spawned)
             return
         overdue = self._loop.after(LAUNCH_SECONDS, lambda: _kill(spawned))
-        self._launches[spec.id] = _Launch(spec, spawned, spawned.status, overdue)
+        self._launches[spec.id] = _PendingLaunch(spec, spawned, spawned.status, overdue)
         self._loop.watch(spawned.status, lambda _: self._arrived(spec.id))
 
     def settle(self, command: str, seconds: float = STOP_SECONDS) -> None:
@@ -131,6 +131,6 @@ class Launches:
             self._begun(launch.spec, launch.spawned)
 
 
-def _kill(spawned: Spawned) -> None:
+def _kill(spawned: SpawnedProcess) -> None:
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(spawned.handle, signal.SIGKILL)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from scriptservice.keeper.journal.journal import Ledger
+from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_writer import NoRoomError
 from scriptservice.keeper.system.event_loop import HANGUP, Loop, Timer
 from scriptservice.keeper.system.linux import bytes_waiting
@@ -27,7 +27,7 @@ _DISCARD_NEWS_SECONDS = 1.0
 _DRAIN_ROUNDS = 256
 
 
-class Printing(Protocol):
+class OutputOwner(Protocol):
     """The command, as its output sees it."""
 
     @property
@@ -44,7 +44,7 @@ class Printing(Protocol):
         """A pipe has ended, or one that waited is read again."""
 
 
-class Drained(Enum):
+class DrainResult(Enum):
     """How far an attempt to read all pipes to their ends has come."""
 
     ENDED = auto()
@@ -54,12 +54,12 @@ class Drained(Enum):
     """Somebody holds a pipe open: it is to be tried again."""
 
 
-class Stream:
+class OutputPipe:
     """The read end of one pipe of a script."""
 
     __slots__ = ("_output", "descriptor", "number")
 
-    def __init__(self, output: "Output", descriptor: int, number: int) -> None:
+    def __init__(self, output: "ScriptOutput", descriptor: int, number: int) -> None:
         self._output = output
         self.descriptor = descriptor
         self.number = number
@@ -73,7 +73,7 @@ class Stream:
         self._output.resumed(self)
 
 
-class Output:
+class ScriptOutput:
     """What one script prints.
 
     Args:
@@ -98,9 +98,9 @@ class Output:
 
     def __init__(
         self,
-        command: Printing,
+        command: OutputOwner,
         loop: Loop,
-        ledger: Ledger,
+        ledger: Journal,
         *,
         null: int,
         limit_bytes: int | None,
@@ -118,7 +118,7 @@ class Output:
         self.discarded = 0
         self._discard_news: Timer | None = None
         self._window_bytes = self._window_mark = 0
-        self._streams = [Stream(self, *stream) for stream in streams]
+        self._streams = [OutputPipe(self, *stream) for stream in streams]
 
     def handed(self) -> dict[str, Any]:
         """Return all of it, as fields of a `CommandState`."""
@@ -157,7 +157,7 @@ class Output:
         """It is complete: nothing more is told of it."""
         self._loop.cancel(self._discard_news)
 
-    def readable(self, stream: Stream, events: int) -> None:
+    def readable(self, stream: OutputPipe, events: int) -> None:
         """A pipe has bytes, or has ended."""
         waiting = bytes_waiting(stream.descriptor)
         if waiting:
@@ -167,13 +167,13 @@ class Output:
             self._end(stream)
             self._command.output_goes_on()
 
-    def resumed(self, stream: Stream) -> None:
+    def resumed(self, stream: OutputPipe) -> None:
         """There is room again for a pipe that waited."""
         if stream in self._streams:
             self._loop.watch(stream.descriptor, stream.ready)
             self._command.output_goes_on()
 
-    def _take(self, stream: Stream, waiting: int) -> bool:
+    def _take(self, stream: OutputPipe, waiting: int) -> bool:
         """Move what waits in a pipe to the journal; return whether the pipe is still read."""
         room = waiting if self._limit is None else self._limit - self.position
         if room <= 0:
@@ -206,7 +206,7 @@ class Output:
             self._command.limit_passed()
         return True
 
-    def _discard(self, stream: Stream, waiting: int) -> None:
+    def _discard(self, stream: OutputPipe, waiting: int) -> None:
         with suppress(BlockingIOError):  # the script has read its own pipe meanwhile
             self.discarded += os.splice(
                 stream.descriptor, self._null, waiting, flags=os.SPLICE_F_NONBLOCK
@@ -221,13 +221,13 @@ class Output:
         fields = {"discarded_bytes": self.discarded}
         self._ledger.record(Kind.DISCARDED, self._command.id, fields, self.position)
 
-    def _end(self, stream: Stream) -> None:
+    def _end(self, stream: OutputPipe) -> None:
         self._loop.unwatch(stream.descriptor)
         self._ledger.cancel_wait(stream.descriptor)
         self._streams.remove(stream)
         os.close(stream.descriptor)
 
-    def drain(self, until: float) -> Drained:
+    def drain(self, until: float) -> DrainResult:
         """Read every pipe to its end, or to what is there if a stranger holds it for too long.
 
         Args:
@@ -235,26 +235,26 @@ class Output:
         """
         for stream in list(self._streams):
             drained = self._drain(stream, until)
-            if drained is not Drained.ENDED:
+            if drained is not DrainResult.ENDED:
                 return drained
-        return Drained.ENDED
+        return DrainResult.ENDED
 
-    def _drain(self, stream: Stream, until: float) -> Drained:
+    def _drain(self, stream: OutputPipe, until: float) -> DrainResult:
         for _ in range(_DRAIN_ROUNDS):
             hung_up = _hung_up(stream.descriptor)
             waiting = bytes_waiting(stream.descriptor)
             if not waiting:
                 if hung_up or time.monotonic() >= until:
                     self._end(stream)
-                    return Drained.ENDED
-                return Drained.OPEN
+                    return DrainResult.ENDED
+                return DrainResult.OPEN
             if not self._take(stream, waiting):
-                return Drained.WAITS
+                return DrainResult.WAITS
         # Still full after its capacity many times over: whoever writes is not of this tree.
         if time.monotonic() >= until:
             self._end(stream)
-            return Drained.ENDED
-        return Drained.OPEN
+            return DrainResult.ENDED
+        return DrainResult.OPEN
 
 
 def _hung_up(pipe: int) -> bool:

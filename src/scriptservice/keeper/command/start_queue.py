@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from scriptservice.keeper.command.command import RunningCommand, Surroundings
-from scriptservice.keeper.command.ended_ids import EndedCommands
-from scriptservice.keeper.command.launches import Launches
+from scriptservice.keeper.command.command import CommandContext, RunningCommand
+from scriptservice.keeper.command.ended_ids import EndedIds
+from scriptservice.keeper.command.launches import PendingLaunches
 from scriptservice.keeper.journal.journal_writer import NoRoomError
-from scriptservice.keeper.spawn.spawner import Spawned, Spawner, SpawnError
+from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner, SpawnError
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import SpawnSpec
@@ -26,7 +26,7 @@ SPAWNS_A_TURN = 8
 _NO_RECORD = "the record of its end is missing; its output may be incomplete"
 
 
-class Waiting:
+class StartQueue:
     """Starts scripts, each once, a few at a time.
 
     Attributes:
@@ -34,7 +34,7 @@ class Waiting:
 
     Args:
         spawner: makes processes.
-        surroundings: what running commands share.
+        context: what running commands share.
         ended: the ids that are refused a second time.
         running: the commands that run, by id.
         started: told of each that runs from now on.
@@ -43,17 +43,17 @@ class Waiting:
     def __init__(
         self,
         spawner: Spawner,
-        surroundings: Surroundings,
-        ended: EndedCommands,
+        context: CommandContext,
+        ended: EndedIds,
         running: dict[str, RunningCommand],
         started: Callable[[RunningCommand], None],
     ) -> None:
         self._spawner = spawner
-        self._around = surroundings
+        self._context = context
         self._ended = ended
         self._running = running
         self._started = started
-        self.launches = Launches(surroundings.loop, spawner, self._begun, self._failed)
+        self.launches = PendingLaunches(context.loop, spawner, self._begun, self._failed)
         self._specs: dict[str, SpawnSpec] = {}
         self._births: deque[RunningCommand] = deque()
         self._room_timer = False
@@ -70,7 +70,7 @@ class Waiting:
             if spec.id in self._ended and not self._ended.was_given_back(spec.id):
                 # Who sends it has found no record of its end. If that is just not read yet it
                 # comes first, and counts; else it is damaged, and nothing else would end it.
-                self._around.ledger.record(Kind.LOST, spec.id, {"reason": _NO_RECORD})
+                self._context.ledger.record(Kind.LOST, spec.id, {"reason": _NO_RECORD})
         elif self._closed:
             self._refuse(spec.id, "the service is shutting down", retry=True)
         else:
@@ -105,7 +105,7 @@ class Waiting:
         timed_out: bool = False,
     ) -> None:
         fields = {"reason": reason, "retry": retry, "stopped": stopped, "timed_out": timed_out}
-        self._around.ledger.record(Kind.REFUSED, command, fields)
+        self._context.ledger.record(Kind.REFUSED, command, fields)
         # Also one that may come again: not before this is recorded, or it would run unseen.
         self._ended.add(command, given_back=retry)
 
@@ -130,7 +130,7 @@ class Waiting:
                 return
         if self._specs and not self._room_timer:
             self._room_timer = True
-            self._around.loop.after(NEWBORN_SECONDS / 8, self._room_for_births)
+            self._context.loop.after(NEWBORN_SECONDS / 8, self._room_for_births)
 
     def _room_for_births(self) -> None:
         self._room_timer = False
@@ -138,12 +138,12 @@ class Waiting:
     def _start(self, spec: SpawnSpec) -> bool:
         """Start a script; return False if it has to wait for room on the disk."""
         try:
-            self._around.ledger.must_record(Kind.STARTING, spec.id, {})
+            self._context.ledger.must_record(Kind.STARTING, spec.id, {})
         except NoRoomError:
             return False
         del self._specs[spec.id]
         reached("spawn.starting")
-        tree = self._around.tree
+        tree = self._context.tree
         cgroup: int | None = None
         try:
             try:
@@ -165,13 +165,13 @@ class Waiting:
         """There is no process of the script's, and never was."""
         # Not why: that may quote what was submitted. The command says it.
         logger.info("command_not_started", command_id=spec.id, retry=error.retry)
-        self._around.tree.forget(_Nobody(spec.id))
+        self._context.tree.forget(_Nobody(spec.id))
         self._refuse(spec.id, str(error), retry=error.retry)
 
-    def _begun(self, spec: SpawnSpec, spawned: Spawned) -> None:
+    def _begun(self, spec: SpawnSpec, spawned: SpawnedProcess) -> None:
         """A process is the script."""
         reached("spawn.begun")
-        command = RunningCommand(spec, spawned, self._around)
+        command = RunningCommand(spec, spawned, self._context)
         self._births.append(command)
         self._started(command)
 

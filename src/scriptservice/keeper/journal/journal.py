@@ -14,7 +14,7 @@ from uuid import UUID
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.system.event_loop import Loop
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.upgrade_state import LedgerState, PendingRecord
+from scriptservice.keeper.upgrade_state import JournalState, PendingRecord
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.journal_format import Kind, id_bytes
 
@@ -23,14 +23,14 @@ RETRY_SECONDS = 0.25
 PACE_SECONDS = 1.0
 
 
-class Waiting(Protocol):
+class PausedReader(Protocol):
     """Output that waits in its pipe until there is room."""
 
     def resume(self) -> None:
         """Try again; called once for each wait."""
 
 
-class Ledger:
+class Journal:
     """Records what happened, now or as soon as there is room.
 
     Args:
@@ -49,8 +49,8 @@ class Ledger:
         self._loop = loop
         self._spool_limit_bytes = spool_limit_bytes
         self._pending: deque[tuple[Kind, bytes, dict[str, Any], int, int]] = deque()
-        self._stalled: dict[int, Waiting] = {}
-        self._paced: dict[int, tuple[int, Waiting]] = {}
+        self._stalled: dict[int, PausedReader] = {}
+        self._paced: dict[int, tuple[int, PausedReader]] = {}
         self._retrying = self._told_full = False
         self._consumer_acts = False
         self._recorded_since_check = False
@@ -59,9 +59,9 @@ class Ledger:
         self.on_room: Callable[[], None] = lambda: None
         loop.after(PACE_SECONDS, self._check_pace)
 
-    def handed(self) -> LedgerState:
+    def handed(self) -> JournalState:
         """Return what is not on the disk, for the keeper's next program."""
-        return LedgerState(
+        return JournalState(
             journal=str(self._writer.id),
             end=self._writer.end,
             recorded=self.recorded,
@@ -73,7 +73,7 @@ class Ledger:
             consumer_acts=self._consumer_acts,
         )
 
-    def restore(self, state: LedgerState) -> None:
+    def restore(self, state: JournalState) -> None:
         """Go on where the keeper's program before this one was.
 
         Output that waited is not in it: its pipe is read again, and then it waits again.
@@ -155,7 +155,7 @@ class Ledger:
         self.news_end = self._writer.end
         return moved
 
-    def wait_for_room(self, key: int, waiting: Waiting) -> None:
+    def wait_for_room(self, key: int, waiting: PausedReader) -> None:
         """Resume this output when there is room; ``key`` is its descriptor."""
         self._stalled[key] = waiting
         self._retry_later()
@@ -164,7 +164,7 @@ class Ledger:
         """Whether output should wait until a position is recorded: while somebody records."""
         return self._consumer_acts and self.recorded < position
 
-    def wait_for_recording(self, key: int, position: int, waiting: Waiting) -> None:
+    def wait_for_recording(self, key: int, position: int, waiting: PausedReader) -> None:
         """Resume this output once a position is recorded, or nobody records any more."""
         self._paced[key] = (position, waiting)
 

@@ -12,7 +12,7 @@ from scriptservice.protocol.journal_format import (
     SEGMENT_HEADER_BYTES,
     Kind,
     Record,
-    pack_header,
+    pack_output_header,
     parse_header,
     payload_intact,
     read_segment_header,
@@ -193,7 +193,7 @@ _MAY_BE_WHOLE = re.compile(b"[%c%c]\\0\\0\\0" % (Kind.STARTED, Kind.CLOSED), re.
 _KIND_OFFSET = 8
 
 
-def whole_records(path: str) -> Iterator[Record]:
+def intact_records(path: str) -> Iterator[Record]:
     """Yield the starts and ends that can still be read in what was set aside.
 
     Damage is a few bytes; what stands behind it is as it was written, but for its place.
@@ -234,7 +234,7 @@ def _whole_record(raw: bytes, start: int) -> Record | None:
 
 def _shorten(descriptor: int, base: int, start: int, record: Record, length: int) -> None:
     """Make the header of a torn output record name the bytes that arrived."""
-    header = pack_header(
+    header = pack_output_header(
         Kind.OUTPUT, record.stream, length, record.time_us, record.position, record.id
     )
     os.pwrite(descriptor, header, start - base)

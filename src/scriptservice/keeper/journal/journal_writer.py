@@ -18,7 +18,7 @@ from scriptservice.protocol.journal_format import (
     SEGMENT_BYTES,
     SEGMENT_HEADER_BYTES,
     Kind,
-    pack_header,
+    pack_output_header,
     read_segment_header,
     segment_bases,
     segment_header,
@@ -194,7 +194,7 @@ class JournalWriter:
         self._check_free(length)
         at = now_us()
         start = self._offset
-        header = pack_header(Kind.OUTPUT, stream, length, at, position, command)
+        header = pack_output_header(Kind.OUTPUT, stream, length, at, position, command)
         try:
             reached("journal.splice")
             if os.pwrite(self._file, header, start) != HEADER_BYTES:
@@ -218,7 +218,7 @@ class JournalWriter:
             os.ftruncate(self._file, start)
             return 0
         if moved < length:
-            header = pack_header(Kind.OUTPUT, stream, moved, at, position, command)
+            header = pack_output_header(Kind.OUTPUT, stream, moved, at, position, command)
             os.pwrite(self._file, header, start)
         reached("journal.spliced")
         self._offset = start + HEADER_BYTES + moved

@@ -12,7 +12,7 @@ _NUMBER_BYTES = 8
 _CHECKSUM_BYTES = 4
 
 
-class RecordedPosition:
+class StoredPosition:
     """The file with the position.
 
     Args:

@@ -10,7 +10,7 @@ import ctypes
 import os
 from typing import Any
 
-from scriptservice.keeper.spawn.exec_failure import problem_of
+from scriptservice.keeper.spawn.exec_failure import find_problem
 from scriptservice.keeper.spawn.new_process import NewProcess
 from scriptservice.keeper.system.keeper_log import logger
 
@@ -39,7 +39,7 @@ class _Request(ctypes.Structure):
     )
 
 
-class Cloning:
+class CloneMethod:
     """Starts processes by ``clone.so``.
 
     Args:
@@ -63,7 +63,7 @@ class Cloning:
         self._stacks: list[ctypes.Array[ctypes.c_char]] = []
 
     @classmethod
-    def found(cls, trial: NewProcess, library: str = _LIBRARY) -> "Cloning | None":
+    def found(cls, trial: NewProcess, library: str = _LIBRARY) -> "CloneMethod | None":
         """Return this way if it is there and works, else None.
 
         Args:
@@ -76,7 +76,7 @@ class Cloning:
             if os.path.exists(library):
                 logger.warning("clone_unusable", detail=str(error))
             return None
-        problem = problem_of(way, trial)
+        problem = find_problem(way, trial)
         if problem is None:
             return way
         logger.warning("clone_unusable", detail=problem)

@@ -10,12 +10,12 @@ import struct
 import subprocess
 from enum import IntEnum
 
-from scriptservice.keeper.spawn.new_process import NewProcess, Way
+from scriptservice.keeper.spawn.new_process import NewProcess, SpawnMethod
 
 _REPORT = struct.Struct("=ii")
 
 
-class Stage(IntEnum):
+class SpawnStep(IntEnum):
     """What failed, by the numbers of ``launcher/kernel.h``; in the order in which it is done."""
 
     ARGUMENTS = 1
@@ -35,7 +35,7 @@ class Stage(IntEnum):
     EXEC = 15
 
 
-def read_report(status: int) -> tuple[Stage, int] | None:
+def read_failure(status: int) -> tuple[SpawnStep, int] | None:
     """Return what a process failed at and the errno, None if it became the program.
 
     Waits until either is certain.
@@ -47,21 +47,21 @@ def read_report(status: int) -> tuple[Stage, int] | None:
     if not report:
         return None
     stage, number = _REPORT.unpack(report)
-    return Stage(stage), number
+    return SpawnStep(stage), number
 
 
-def raise_failure(stage: Stage, number: int, words: list[bytes]) -> None:
-    """Raise what `Way.start` would have raised, had it waited."""
+def raise_failure(stage: SpawnStep, number: int, words: list[bytes]) -> None:
+    """Raise what `SpawnMethod.start` would have raised, had it waited."""
     why = os.strerror(number)
-    if stage is Stage.EXEC:
+    if stage is SpawnStep.EXEC:
         raise OSError(number, why, words[0])
-    if stage is Stage.DIRECTORY:
+    if stage is SpawnStep.DIRECTORY:
         raise OSError(number, why, "the working directory")
     message = f"{stage.name.lower().replace('_', ' ')}: {why}"
     raise subprocess.SubprocessError(message)
 
 
-def problem_of(way: Way, trial: NewProcess) -> str | None:
+def find_problem(way: SpawnMethod, trial: NewProcess) -> str | None:
     """Let a way do everything but the exec; return what is wrong with it, None if nothing.
 
     Args:
@@ -74,12 +74,12 @@ def problem_of(way: Way, trial: NewProcess) -> str | None:
         return f"it cannot be run: {error.strerror}"
     assert status is not None  # noqa: S101 - that is what not to wait means
     try:
-        report = read_report(status)
+        report = read_failure(status)
     finally:
         os.waitpid(pid, 0)
         os.close(status)
         way.settled(status)
-    if report == (Stage.EXEC, errno.EACCES):
+    if report == (SpawnStep.EXEC, errno.EACCES):
         return None
     if report is None:
         return "it did not say how its exec went"

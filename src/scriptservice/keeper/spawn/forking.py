@@ -13,7 +13,7 @@ from collections.abc import Callable
 from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess
 
 
-class Forking:
+class ForkMethod:
     """Starts processes by ``Popen``.
 
     Args:

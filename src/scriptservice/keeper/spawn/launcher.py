@@ -12,7 +12,7 @@ import errno
 import os
 import resource
 
-from scriptservice.keeper.spawn.exec_failure import problem_of
+from scriptservice.keeper.spawn.exec_failure import find_problem
 from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess
 from scriptservice.keeper.system.keeper_log import logger
 
@@ -20,7 +20,7 @@ _PROGRAM = os.path.join(os.path.dirname(__file__), "launcher")
 _DUP2 = os.POSIX_SPAWN_DUP2
 
 
-class Launcher:
+class LauncherMethod:
     """Starts processes by the launcher.
 
     Args:
@@ -35,7 +35,7 @@ class Launcher:
         self._path = f"/proc/self/fd/{program}"
 
     @classmethod
-    def found(cls, trial: NewProcess, program: str = _PROGRAM) -> "Launcher | None":
+    def found(cls, trial: NewProcess, program: str = _PROGRAM) -> "LauncherMethod | None":
         """Return the launcher of this installation if it is there and does its work, else None.
 
         Args:
@@ -50,7 +50,7 @@ class Launcher:
         except OSError as error:
             logger.warning("launcher_unusable", detail=f"{error}; scripts are started by fork")
             return None
-        problem = problem_of(launcher, trial)
+        problem = find_problem(launcher, trial)
         if problem is None:
             return launcher
         logger.warning("launcher_unusable", detail=f"{problem}; scripts are started by fork")

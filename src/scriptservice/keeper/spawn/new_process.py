@@ -37,7 +37,7 @@ class NewProcess:
     files: tuple[int, int] | None = None
 
 
-class Way(Protocol):
+class SpawnMethod(Protocol):
     """A way to start a process.
 
     Attributes:

@@ -14,11 +14,11 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from scriptservice.keeper.spawn.cloning import Cloning
-from scriptservice.keeper.spawn.exec_failure import raise_failure, read_report
-from scriptservice.keeper.spawn.forking import Forking
-from scriptservice.keeper.spawn.launcher import Launcher
-from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess, Way
+from scriptservice.keeper.spawn.cloning import CloneMethod
+from scriptservice.keeper.spawn.exec_failure import raise_failure, read_failure
+from scriptservice.keeper.spawn.forking import ForkMethod
+from scriptservice.keeper.spawn.launcher import LauncherMethod
+from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess, SpawnMethod
 from scriptservice.keeper.spawn.script_files import input_file
 from scriptservice.keeper.spawn.script_user import ScriptUser
 from scriptservice.keeper.system.linux import process_stat
@@ -26,7 +26,7 @@ from scriptservice.keeper.upgrade_state import SpawnerState, UserState
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import PRIVATE_DIRECTORY, SpawnSpec
 
-MARKER = "SCRIPTSERVICE_COMMAND_ID"
+COMMAND_ID_VARIABLE = "SCRIPTSERVICE_COMMAND_ID"
 
 _LATER = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
 _TICK_NANOSECONDS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -45,7 +45,7 @@ class SpawnError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Spawned:
+class SpawnedProcess:
     """A process that was started.
 
     Attributes:
@@ -123,14 +123,14 @@ class Spawner:
         }
         # A keeper after an upgrade asks anew: what starts scripts belongs to the code.
         found = self._quick_way() if use_launcher else None
-        self._way: Way = found or Forking(self._null)
+        self._way: SpawnMethod = found or ForkMethod(self._null)
 
-    def _quick_way(self) -> Way | None:
+    def _quick_way(self) -> SpawnMethod | None:
         trial = self._trial()
         # Nobody of another user is to be in the keeper's memory, not for a moment.
-        if not self._user.changes and (cloning := Cloning.found(trial)):
+        if not self._user.changes and (cloning := CloneMethod.found(trial)):
             return cloning
-        return Launcher.found(trial)
+        return LauncherMethod.found(trial)
 
     def _trial(self) -> NewProcess:
         """Return a process like a script's whose program cannot be run: it is a directory."""
@@ -202,7 +202,7 @@ class Spawner:
             os.setegid(gid)
             os.setgroups(groups)
 
-    def spawn(self, spec: SpawnSpec, cgroup: int | None) -> Spawned:
+    def spawn(self, spec: SpawnSpec, cgroup: int | None) -> SpawnedProcess:
         """Start a script.
 
         Args:
@@ -265,7 +265,7 @@ class Spawner:
             for descriptor in opened:
                 os.close(descriptor)
 
-    def confirm(self, spawned: Spawned, spec: SpawnSpec) -> None:
+    def confirm(self, spawned: SpawnedProcess, spec: SpawnSpec) -> None:
         """Make sure that a process which has a status became the script; closes the status.
 
         Waits until that is certain.
@@ -279,7 +279,7 @@ class Spawner:
         """
         if spawned.status is None:
             return
-        failure = read_report(spawned.status)
+        failure = read_failure(spawned.status)
         if failure is None:
             self._settled(spawned.status)
             return
@@ -341,7 +341,7 @@ class Spawner:
         return reader, writer
 
     def _environment_of(self, spec: SpawnSpec) -> dict[bytes, bytes]:
-        environment = {**self._environment, MARKER.encode(): spec.id.encode()}
+        environment = {**self._environment, COMMAND_ID_VARIABLE.encode(): spec.id.encode()}
         for name, value in spec.env.items():
             environment[name.encode()] = value.encode()
         return environment
@@ -362,7 +362,7 @@ def _identify(
     readers: tuple[int, int],
     private: str | None,
     status: int | None,
-) -> Spawned:
+) -> SpawnedProcess:
     """Return what names a process that was just started.
 
     Raises:
@@ -383,7 +383,7 @@ def _identify(
             f"cannot keep hold of the process: {error.strerror}", retry=False
         ) from error
     stdout, stderr = readers
-    return Spawned(
+    return SpawnedProcess(
         pid=pid,
         handle=handle,
         start_ticks=start_ticks,
@@ -418,7 +418,7 @@ def _spawn_error(error: Exception, spec: SpawnSpec) -> SpawnError:
     return SpawnError(reason, retry=error.errno in _LATER)
 
 
-def default_signals() -> None:
+def reset_signals() -> None:
     """Undo what our own parent ignored or blocked, which scripts would inherit."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in signal.valid_signals():

@@ -5,7 +5,7 @@ An event has a name and fields, as in the server; never what a submitter wrote.
 
 import logging
 
-from scriptservice.protocol.log_lines import KEEPER_LOGGER, LineHandler, Lines
+from scriptservice.protocol.log_lines import KEEPER_LOGGER, LogLineHandler, LogWriter
 
 
 class Log:
@@ -47,6 +47,6 @@ def start_logging(*, level: str, form: str, host: str) -> None:
         host: this machine's name among hosts.
     """
     keeper = logging.getLogger(KEEPER_LOGGER)
-    keeper.addHandler(LineHandler(Lines("keeper", host, form)))
+    keeper.addHandler(LogLineHandler(LogWriter("keeper", host, form)))
     keeper.propagate = False
     keeper.setLevel(level.upper())

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from scriptservice.keeper.spawn.spawner import MARKER
+from scriptservice.keeper.spawn.spawner import COMMAND_ID_VARIABLE
 from scriptservice.keeper.system.linux import (
     ProcessStat,
     child_pids,
@@ -164,7 +164,7 @@ class DescentTree:
         found = environment(stat.pid)
         if found is None:
             raise _UndecidedError
-        marker = environment_value(found, MARKER.encode())
+        marker = environment_value(found, COMMAND_ID_VARIABLE.encode())
         marked = marker.decode(errors="replace") if marker else None
         return next((root.id for root in roots if root.id == marked), None)
 

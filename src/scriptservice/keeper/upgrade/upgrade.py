@@ -22,7 +22,11 @@ from scriptservice.keeper.system.service_manager import Manager
 from scriptservice.keeper.upgrade.handover import become_next, write
 from scriptservice.keeper.upgrade_state import Table, UpgradeState
 from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame
-from scriptservice.protocol.upgrade_report import Report, read_report, write_report
+from scriptservice.protocol.upgrade_report import (
+    UpgradeReport,
+    read_upgrade_report,
+    write_upgrade_report,
+)
 
 PREPARE_SECONDS = 60.0
 RETIRE_SECONDS = 15.0
@@ -75,7 +79,7 @@ class Upgrade:
         self._table = table
         self._on_signal = on_signal
         self._step = _Step.NONE
-        self._number = read_report(data_dir).number
+        self._number = read_upgrade_report(data_dir).number
         self._began_at = 0.0
         self._release = ""
         self._again = False
@@ -116,7 +120,9 @@ class Upgrade:
         self._overdue = self._loop.after(seconds, self._too_late)
         if step is not _Step.PREPARING:
             logger.info("upgrade", step=message)
-        write_report(self._data_dir, Report(self._number, done=False, ok=False, message=message))
+        write_upgrade_report(
+            self._data_dir, UpgradeReport(self._number, done=False, ok=False, message=message)
+        )
 
     def _too_late(self) -> None:
         match self._step:
@@ -254,7 +260,9 @@ class Upgrade:
             self._loop.unwatch(self._checker.reader)
             self._checker.close()
             self._checker = None
-        write_report(self._data_dir, Report(self._number, done=True, ok=ok, message=message))
+        write_upgrade_report(
+            self._data_dir, UpgradeReport(self._number, done=True, ok=ok, message=message)
+        )
         if not self._stopping:
             self._manager.ready()
         if self._again:

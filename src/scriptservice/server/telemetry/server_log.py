@@ -16,12 +16,12 @@ import structlog
 from scriptservice.fleet.notifications import Recorded, Step
 from scriptservice.model import Command, Status
 from scriptservice.protocol.clock import now_us
-from scriptservice.protocol.log_lines import LineHandler, Lines
+from scriptservice.protocol.log_lines import LogLineHandler, LogWriter
 
 _LEVELS = {status: "warning" if status is Status.LOST else "info" for status in Status}
 
 
-def start_logging(lines: Lines, level: str) -> None:
+def start_logging(lines: LogWriter, level: str) -> None:
     """Send the events of structlog and of the standard library to stderr.
 
     Args:
@@ -39,7 +39,7 @@ def start_logging(lines: Lines, level: str) -> None:
         logger_factory=lambda *_: _LineLogger(lines),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=max(number, logging.WARNING), handlers=[LineHandler(lines)])
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[LogLineHandler(lines)])
     logging.captureWarnings(capture=True)
     # A stream that is cut off on purpose is not an error of the application.
     logging.getLogger("uvicorn.error").addFilter(
@@ -50,7 +50,7 @@ def start_logging(lines: Lines, level: str) -> None:
 class _Renderer:
     """The last of structlog's processors: formats the event as a line."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: LogWriter) -> None:
         self._lines = lines
 
     def __call__(self, _: object, __: str, event: MutableMapping[str, Any]) -> bytes:
@@ -60,7 +60,7 @@ class _Renderer:
 class _LineLogger:
     """The logger that structlog passes the line to."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: LogWriter) -> None:
         self._lines = lines
 
     def msg(self, line: bytes) -> None:
@@ -80,7 +80,7 @@ class CommandLog:
         level: debug, info, warning or error.
     """
 
-    def __init__(self, lines: Lines, level: str) -> None:
+    def __init__(self, lines: LogWriter, level: str) -> None:
         self._lines = lines
         order = ("debug", "info", "warning", "error")
         self._levels = frozenset(order[order.index(level) :])
