@@ -1,4 +1,4 @@
-"""The keeper's parts by themselves: loop, ledger on a full disk, journal and what is read of it."""
+"""Parts of the keeper by themselves: the loop, the journal on a full disk, repair and recovery."""
 
 import os
 import resource
@@ -127,7 +127,7 @@ def test_what_was_unwatched_in_a_batch_gets_no_old_event() -> None:
     assert len(seen) == 1
 
 
-# The ledger on a full disk: a limit on file sizes is as real a refusal as a full one
+# The journal on a full disk: a limit on file sizes is as real a refusal as a full one
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def snapshot() -> dict[str, Any]:
     return {"identity": Identity.mine().fields(), "cgroup": None, "open": []}
 
 
-class Waiting:
+class CountingReader:
     def __init__(self) -> None:
         self.resumed = 0
 
@@ -163,25 +163,25 @@ def test_records_wait_in_order_while_the_disk_is_full(
     tmp_path: Path, writer: JournalWriter
 ) -> None:
     loop = Loop()
-    ledger = Journal(writer, loop, spool_limit_bytes=1 << 30)
+    journal = Journal(writer, loop, spool_limit_bytes=1 << 30)
     rooms: list[int] = []
-    ledger.on_room = lambda: rooms.append(len(list(scan(str(tmp_path), 0))))
-    ledger.record(Kind.STARTED, COMMAND, {"number": 0})
-    before = ledger.end
+    journal.on_room = lambda: rooms.append(len(list(scan(str(tmp_path), 0))))
+    journal.append(Kind.STARTED, COMMAND, {"number": 0})
+    before = journal.end
     reading, writing = os.pipe()
     os.write(writing, b"output")
-    waiting, cancelled = Waiting(), Waiting()
-    with files_at_most(ledger.end):
+    waiting, cancelled = CountingReader(), CountingReader()
+    with files_at_most(journal.end):
         for number in range(1, 4):
-            ledger.record(Kind.DISCARDED, COMMAND, {"number": number})
+            journal.append(Kind.DISCARDED, COMMAND, {"number": number})
         with pytest.raises(NoRoomError):
-            ledger.must_record(Kind.STARTING, COMMAND, {})
+            journal.append_now(Kind.STARTING, COMMAND, {})
         with pytest.raises(NoRoomError):
-            ledger.splice(reading, 6, ID, 1, 0)
-        ledger.wait_for_room(reading, waiting)
-        ledger.wait_for_room(writing, cancelled)
-        ledger.cancel_wait(writing)
-        assert (ledger.full, ledger.behind, ledger.end) == (True, True, before)
+            journal.splice(reading, 6, ID, 1, 0)
+        journal.wait_for_room(reading, waiting)
+        journal.wait_for_room(writing, cancelled)
+        journal.cancel_wait(writing)
+        assert (journal.full, journal.has_pending, journal.end) == (True, True, before)
         loop.after(0.6, loop.stop)
         loop.run()
         assert (waiting.resumed, rooms) == (0, [])
@@ -192,8 +192,8 @@ def test_records_wait_in_order_while_the_disk_is_full(
     assert [record.fields()["number"] for record in records] == [0, 1, 2, 3]
     assert [record.time_us for record in records] == sorted(record.time_us for record in records)
     assert (waiting.resumed, cancelled.resumed, rooms) == (1, 0, [4])
-    assert not ledger.full
-    assert ledger.splice(reading, 6, ID, 1, 0) == 6
+    assert not journal.full
+    assert journal.splice(reading, 6, ID, 1, 0) == 6
     os.close(reading)
     os.close(writing)
 
@@ -216,13 +216,13 @@ def test_output_waits_for_the_spool_limit_and_the_reserve(tmp_path: Path) -> Non
     reading, writing = os.pipe()
     os.write(writing, b"x" * 1000)
     small = JournalWriter(str(tmp_path / "a"), reserve_bytes=0, snapshot=snapshot)
-    ledger = Journal(small, Loop(), spool_limit_bytes=100)
-    assert ledger.splice(reading, 500, ID, 1, 0) == 500
+    journal = Journal(small, Loop(), spool_limit_bytes=100)
+    assert journal.splice(reading, 500, ID, 1, 0) == 500
     with pytest.raises(NoRoomError):
-        ledger.splice(reading, 500, ID, 1, 500)
-    ledger.recorded_to(ledger.end)
-    assert ledger.splice(reading, 100, ID, 1, 500) == 100
-    ledger.record(Kind.EXITED, COMMAND, {})
+        journal.splice(reading, 500, ID, 1, 500)
+    journal.stored_up_to(journal.end)
+    assert journal.splice(reading, 100, ID, 1, 500) == 100
+    journal.append(Kind.EXITED, COMMAND, {})
     reserved = JournalWriter(str(tmp_path / "b"), reserve_bytes=1 << 62, snapshot=snapshot)
     with pytest.raises(NoRoomError):
         reserved.splice(reading, 100, ID, 1, 600)

@@ -14,7 +14,7 @@ class Journal:
     """Where it ends, and where its last news does."""
 
     end: int = 0
-    news_end: int = 0
+    urgent_end: int = 0
 
 
 class Keeper:
@@ -33,7 +33,7 @@ class Keeper:
 
     def news(self) -> None:
         self.journal.end += 10
-        self.journal.news_end = self.journal.end
+        self.journal.urgent_end = self.journal.end
         self.announcer.turn_ends()
 
     def goes_on(self, seconds: float = 10 * FOLLOWED_SECONDS) -> None:

@@ -97,7 +97,7 @@ class Keeper:
             on_frame=self._frame,
             on_gone=self._child_gone,
         )
-        self._announcer = Announcer(self._loop, self._ledger, self._child.send_end)
+        self._announcer = Announcer(self._loop, self._journal, self._child.send_end)
         self._upgrade = Upgrade(
             config.data_dir,
             self._loop,
@@ -138,13 +138,13 @@ class Keeper:
         recover(past, self._writer, self._identity)
         self._past = None
         self._build_on_journal()
-        self._ledger.record(Kind.KEEPER, _NO_ID, self._identity_fields())
+        self._journal.append(Kind.KEEPER, _NO_ID, self._identity_fields())
         recorded = self._recorded_file.read()
         if recorded is None:
             self._mended("the note of how far it is recorded was damaged")
             recorded = self._writer.first  # at least so far: what came before is not held any more
         # A power cut may have taken the end of the journal, and not this number.
-        self._ledger.recorded = min(recorded, self._writer.end)
+        self._journal.stored_position = min(recorded, self._writer.end)
         private = os.path.join(self._config.data_dir, "private")
         for name in os.listdir(private):
             self._reaper.remove_directory(os.path.join(private, name), lambda: None)
@@ -158,7 +158,7 @@ class Keeper:
         self._writer = self._journal_writer()
         self._writer.resume(table.ledger.end)
         self._build_on_journal()
-        self._ledger.restore(table.ledger)
+        self._journal.restore(table.ledger)
         self._ended.restore(table.ended)
         self._waiting.restore(table.waiting)
 
@@ -168,15 +168,15 @@ class Keeper:
         )
 
     def _build_on_journal(self) -> None:
-        self._ledger = Journal(
+        self._journal = Journal(
             self._writer, self._loop, spool_limit_bytes=self._config.spool_limit_bytes
         )
-        self._ledger.on_room = self._room_again
-        self._ended = EndedIds(self._ledger)
+        self._journal.on_room = self._room_again
+        self._ended = EndedIds(self._journal)
         self._recorded_file = StoredPosition(self._directory)
         self._surroundings = CommandContext(
             loop=self._loop,
-            ledger=self._ledger,
+            journal=self._journal,
             tree=self._tree,
             null=self._null,
             remove_directory=self._reaper.remove_directory,
@@ -232,8 +232,8 @@ class Keeper:
             "journal": str(self._writer.id),
             "directory": self._directory,
             "first": self._writer.first,
-            "end": self._ledger.end,
-            "recorded": self._ledger.recorded,
+            "end": self._journal.end,
+            "recorded": self._journal.stored_position,
             "capacity": self._spawner.capacity,
             "first_start": not self._child_was_ready,
             "starts": self._child.starts,
@@ -254,7 +254,7 @@ class Keeper:
             case "ping":
                 self._child.send({"type": "pong", "number": frame["number"], **self._state()})
             case "held":
-                self._child.send({"type": "held", "end": self._ledger.end, "ids": self._held()})
+                self._child.send({"type": "held", "end": self._journal.end, "ids": self._held()})
             case "ready":
                 self._child_was_ready = True
                 self._serving("serving")
@@ -290,8 +290,8 @@ class Keeper:
             "spawn": self._spawner.way,
             "running": len(self._running),
             "waiting": len(self._waiting),
-            "full": self._ledger.full,
-            "unrecorded_bytes": self._ledger.unrecorded_bytes,
+            "full": self._journal.full,
+            "unrecorded_bytes": self._journal.unstored_bytes,
             "strays": [stat.pid for stat in self._tree.strays()],
         }
 
@@ -301,9 +301,9 @@ class Keeper:
 
     def _recorded(self, position: int) -> None:
         reached("acknowledged.told")
-        self._ledger.recorded_to(position)
+        self._journal.stored_up_to(position)
         with suppress(OSError):  # a hint for the next start; it may be too low on a full disk
-            self._recorded_file.write(self._ledger.recorded)
+            self._recorded_file.write(self._journal.stored_position)
         reached("acknowledged.noted")
         self._ended.recorded()
 
@@ -318,7 +318,7 @@ class Keeper:
     def _child_gone(self, code: int, retired: bool) -> None:  # noqa: FBT001 - a callback
         self._child_serves = ""
         self._ended.child_gone()
-        self._ledger.consumer_gone()
+        self._journal.recorder_stopped()
         if retired:
             self._upgrade.retired()
         elif self._finishing and code == 0:
@@ -399,7 +399,7 @@ class Keeper:
     def _finish_if_done(self) -> None:
         if self._running or self._finishing:
             return
-        if self._ledger.full:
+        if self._journal.full:
             self._loop.after(FINISH_STEP_SECONDS, self._finish_if_done)
             return
         self._finishing = True
@@ -409,7 +409,7 @@ class Keeper:
         self._send_finish()
 
     def _send_finish(self) -> None:
-        self._child.send({"type": "finish", "position": self._ledger.end})
+        self._child.send({"type": "finish", "position": self._journal.end})
 
     def _give_up(self) -> None:
         logger.warning("server_not_finished", detail="what it missed is in the journal")
@@ -436,7 +436,7 @@ class Keeper:
             listener=None if listener is None else listener.fileno(),
             spawner=self._spawner.handed(),
             tree=self._tree.handed(),
-            ledger=self._ledger.handed(),
+            ledger=self._journal.to_state(),
             ended=self._ended.handed(),
             child=self._child.handed(),
             commands=[command.handed() for command in self._running.values()],

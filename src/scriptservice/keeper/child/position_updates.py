@@ -30,7 +30,7 @@ class Told(Protocol):
     @property
     def end(self) -> int: ...  # noqa: D102
     @property
-    def news_end(self) -> int: ...  # noqa: D102
+    def urgent_end(self) -> int: ...  # noqa: D102
 
 
 class Announcer:
@@ -58,7 +58,7 @@ class Announcer:
             return
         now = time.monotonic()
         earliest = self._tell_at - TELL_AHEAD_SECONDS
-        if self._journal.news_end <= self._told_end and not self._due:
+        if self._journal.urgent_end <= self._told_end and not self._due:
             earliest = max(earliest, now + FOLLOWED_SECONDS)
         if now < earliest:
             self._look_again(earliest)

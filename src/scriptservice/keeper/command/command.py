@@ -39,7 +39,7 @@ class CommandContext:
 
     Attributes:
         loop: events and timers.
-        ledger: where what happens is recorded.
+        journal: where what happens is recorded.
         tree: who belongs to which script.
         null: /dev/null, open for writing.
         remove_directory: removes a directory with its content, then calls back.
@@ -47,7 +47,7 @@ class CommandContext:
     """
 
     loop: Loop
-    ledger: Journal
+    journal: Journal
     tree: Tree
     null: int
     remove_directory: Callable[[str, Callable[[], None]], None]
@@ -99,7 +99,7 @@ class RunningCommand:
             stop_on_limit=spec.on_output_limit == "stop",
         )
         loop = context.loop
-        context.ledger.record(Kind.STARTED, self.id, self._process_fields())
+        context.journal.append(Kind.STARTED, self.id, self._process_fields())
         reached("spawn.started")
         self._output.watch()
         loop.watch(self._handle, self._handle_ready)
@@ -162,7 +162,7 @@ class RunningCommand:
         return ScriptOutput(
             self,
             context.loop,
-            context.ledger,
+            context.journal,
             null=context.null,
             limit_bytes=limit_bytes,
             stop_on_limit=stop_on_limit,
@@ -228,7 +228,7 @@ class RunningCommand:
             self._cause = cause
             fields = {"cause": cause, "signal": signal.Signals(number).name}
             reached("stop.asked")
-            self._context.ledger.record(Kind.STOPPING, self.id, fields, self._output.position)
+            self._context.journal.append(Kind.STOPPING, self.id, fields, self._output.position)
             reached("stop.recorded")
             if grace_seconds > 0:
                 self._signal_group(number)
@@ -290,7 +290,7 @@ class RunningCommand:
             "system_seconds": round(usage.ru_stime, 6),
             "max_rss_bytes": usage.ru_maxrss * 1024,
         }
-        self._context.ledger.record(Kind.EXITED, self.id, fields, self._output.position)
+        self._context.journal.append(Kind.EXITED, self.id, fields, self._output.position)
         reached("end.exited")
         self._leftover_at = time.monotonic() + self._leftover_seconds
         if self._kill_at is not None:
@@ -394,7 +394,7 @@ class RunningCommand:
             "stderr_bytes": self._output.stream_bytes[STDERR],
         }
         reached("end.drained")
-        self._context.ledger.record(Kind.CLOSED, self.id, fields, self._output.position)
+        self._context.journal.append(Kind.CLOSED, self.id, fields, self._output.position)
         reached("end.closed")
         self._context.closed(self)
 

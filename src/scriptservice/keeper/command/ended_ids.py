@@ -14,11 +14,11 @@ class EndedIds:
     present child has said that it sends nothing old any more.
 
     Args:
-        ledger: knows what is written and what is recorded.
+        journal: knows what is written and what is recorded.
     """
 
-    def __init__(self, ledger: Journal) -> None:
-        self._ledger = ledger
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self._ids: set[str] = set()
         self._given_back: set[str] = set()
         self._written: deque[tuple[int, str]] = deque()
@@ -60,14 +60,14 @@ class EndedIds:
         self._ids.add(command)
         if given_back:
             self._given_back.add(command)
-        if self._ledger.behind:
+        if self._journal.has_pending:
             self._unwritten.append(command)
         else:
-            self._written.append((self._ledger.end, command))
+            self._written.append((self._journal.end, command))
 
     def room_again(self) -> None:
         """What waited for room on the disk is written now."""
-        self._written += [(self._ledger.end, command) for command in self._unwritten]
+        self._written += [(self._journal.end, command) for command in self._unwritten]
         self._unwritten.clear()
 
     def child_adopted(self) -> None:
@@ -83,7 +83,7 @@ class EndedIds:
         """More of the journal is recorded."""
         if not self._child_has_adopted:
             return
-        while self._written and self._written[0][0] <= self._ledger.recorded:
+        while self._written and self._written[0][0] <= self._journal.stored_position:
             command = self._written.popleft()[1]
             self._ids.discard(command)
             self._given_back.discard(command)

@@ -79,7 +79,7 @@ class ScriptOutput:
     Args:
         command: whose.
         loop: that tells what can be read.
-        ledger: where the bytes go.
+        journal: where the bytes go.
         null: /dev/null, open for writing, for what is discarded.
         limit_bytes: of both streams together; None for no limit.
         stop_on_limit: whether the command is told when it is passed; else the rest is counted.
@@ -92,7 +92,7 @@ class ScriptOutput:
     """
 
     __slots__ = (
-        "_command", "_discard_news", "_ledger", "_limit", "_loop", "_null", "_stop_on_limit",
+        "_command", "_discard_news", "_journal", "_limit", "_loop", "_null", "_stop_on_limit",
         "_streams", "_window_bytes", "_window_mark", "discarded", "position", "stream_bytes",
     )  # fmt: skip
 
@@ -100,7 +100,7 @@ class ScriptOutput:
         self,
         command: OutputOwner,
         loop: Loop,
-        ledger: Journal,
+        journal: Journal,
         *,
         null: int,
         limit_bytes: int | None,
@@ -109,7 +109,7 @@ class ScriptOutput:
     ) -> None:
         self._command = command
         self._loop = loop
-        self._ledger = ledger
+        self._journal = journal
         self._null = null
         self._limit = limit_bytes
         self._stop_on_limit = stop_on_limit
@@ -179,15 +179,15 @@ class ScriptOutput:
         if room <= 0:
             self._discard(stream, waiting)
             return True
-        ledger = self._ledger
+        journal = self._journal
         if self._window_bytes >= WINDOW_BYTES:
-            if ledger.must_wait_for(self._window_mark):
+            if journal.must_wait_for(self._window_mark):
                 self._loop.unwatch(stream.descriptor)
-                ledger.wait_for_recording(stream.descriptor, self._window_mark, stream)
+                journal.wait_until_stored(stream.descriptor, self._window_mark, stream)
                 return False
-            self._window_bytes, self._window_mark = 0, ledger.end
+            self._window_bytes, self._window_mark = 0, journal.end
         try:
-            moved = ledger.splice(
+            moved = journal.splice(
                 stream.descriptor,
                 min(waiting, room),
                 self._command.id_bytes,
@@ -197,7 +197,7 @@ class ScriptOutput:
         except NoRoomError:
             # Out of epoll altogether: a full pipe, or a closed one, would be ready at every turn.
             self._loop.unwatch(stream.descriptor)
-            ledger.wait_for_room(stream.descriptor, stream)
+            journal.wait_for_room(stream.descriptor, stream)
             return False
         self.position += moved
         self._window_bytes += moved
@@ -219,11 +219,11 @@ class ScriptOutput:
     def _tell_discard(self) -> None:
         self._discard_news = None
         fields = {"discarded_bytes": self.discarded}
-        self._ledger.record(Kind.DISCARDED, self._command.id, fields, self.position)
+        self._journal.append(Kind.DISCARDED, self._command.id, fields, self.position)
 
     def _end(self, stream: OutputPipe) -> None:
         self._loop.unwatch(stream.descriptor)
-        self._ledger.cancel_wait(stream.descriptor)
+        self._journal.cancel_wait(stream.descriptor)
         self._streams.remove(stream)
         os.close(stream.descriptor)
 

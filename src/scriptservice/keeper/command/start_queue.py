@@ -70,7 +70,7 @@ class StartQueue:
             if spec.id in self._ended and not self._ended.was_given_back(spec.id):
                 # Who sends it has found no record of its end. If that is just not read yet it
                 # comes first, and counts; else it is damaged, and nothing else would end it.
-                self._context.ledger.record(Kind.LOST, spec.id, {"reason": _NO_RECORD})
+                self._context.journal.append(Kind.LOST, spec.id, {"reason": _NO_RECORD})
         elif self._closed:
             self._refuse(spec.id, "the service is shutting down", retry=True)
         else:
@@ -105,7 +105,7 @@ class StartQueue:
         timed_out: bool = False,
     ) -> None:
         fields = {"reason": reason, "retry": retry, "stopped": stopped, "timed_out": timed_out}
-        self._context.ledger.record(Kind.REFUSED, command, fields)
+        self._context.journal.append(Kind.REFUSED, command, fields)
         # Also one that may come again: not before this is recorded, or it would run unseen.
         self._ended.add(command, given_back=retry)
 
@@ -138,7 +138,7 @@ class StartQueue:
     def _start(self, spec: SpawnSpec) -> bool:
         """Start a script; return False if it has to wait for room on the disk."""
         try:
-            self._context.ledger.must_record(Kind.STARTING, spec.id, {})
+            self._context.journal.append_now(Kind.STARTING, spec.id, {})
         except NoRoomError:
             return False
         del self._specs[spec.id]

@@ -1,1 +1,1 @@
-"""The keeper's side of the journal: appending to it, mending it, waiting for room."""
+"""The keeper's side of the journal: append records, repair its end, wait for room on the disk."""

@@ -1,9 +1,9 @@
-"""The journal as the rest of the keeper uses it: it never refuses, and says when to wait.
+"""The journal as the rest of the keeper uses it: no event is lost when the disk is full.
 
-What happened is never dropped: while the disk is full, records wait here in memory, in order, and
-output waits in its pipe. One timer retries for all. Output also waits while too much is not yet
-recorded, so that a script that prints faster than the database stores neither fills the disk nor
-delays the output of others.
+While the disk is full, event records wait here in memory, in order, and output waits in its pipe.
+One timer retries for all of them. Output also waits while too much of the journal is not yet stored
+in the database, so that a script that prints faster than the database stores neither fills the disk
+nor delays the output of other scripts.
 """
 
 from collections import deque
@@ -18,29 +18,30 @@ from scriptservice.keeper.upgrade_state import JournalState, PendingRecord
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.journal_format import Kind, id_bytes
 
-_FOLLOWED = frozenset({Kind.STARTING, Kind.STARTED, Kind.EXITED})
+_SOON_FOLLOWED = frozenset({Kind.STARTING, Kind.STARTED, Kind.EXITED})
 RETRY_SECONDS = 0.25
-PACE_SECONDS = 1.0
+RECORDER_CHECK_SECONDS = 1.0
 
 
 class PausedReader(Protocol):
-    """Output that waits in its pipe until there is room."""
+    """A pipe whose output waits until the journal takes it."""
 
     def resume(self) -> None:
         """Try again; called once for each wait."""
 
 
 class Journal:
-    """Records what happened, now or as soon as there is room.
+    """Appends event records and output, now or as soon as there is room.
 
     Args:
-        writer: the journal.
-        loop: for the retry timer.
-        spool_limit_bytes: unrecorded bytes beyond which output waits.
+        writer: writes the journal's files.
+        loop: runs the retry timer.
+        spool_limit_bytes: output waits while more than this is not yet stored in the database.
 
     Attributes:
-        recorded: up to where the journal is in the database.
-        news_end: the end of the last record that is not mostly followed by more at once.
+        stored_position: everything before this journal position is stored in the database.
+        urgent_end: the position after the last record that the child should hear of at once; a
+            start or an exit can wait a little, since another record mostly follows it.
         on_room: called when there is room again.
     """
 
@@ -49,43 +50,43 @@ class Journal:
         self._loop = loop
         self._spool_limit_bytes = spool_limit_bytes
         self._pending: deque[tuple[Kind, bytes, dict[str, Any], int, int]] = deque()
-        self._stalled: dict[int, PausedReader] = {}
-        self._paced: dict[int, tuple[int, PausedReader]] = {}
-        self._retrying = self._told_full = False
-        self._consumer_acts = False
-        self._recorded_since_check = False
-        self.recorded = 0
-        self.news_end = writer.end
+        self._waiting_for_room: dict[int, PausedReader] = {}
+        self._waiting_until_stored: dict[int, tuple[int, PausedReader]] = {}
+        self._retrying = self._logged_full = False
+        self._recorder_active = False
+        self._stored_since_check = False
+        self.stored_position = 0
+        self.urgent_end = writer.end
         self.on_room: Callable[[], None] = lambda: None
-        loop.after(PACE_SECONDS, self._check_pace)
+        loop.after(RECORDER_CHECK_SECONDS, self._check_recorder)
 
-    def handed(self) -> JournalState:
+    def to_state(self) -> JournalState:
         """Return what is not on the disk, for the keeper's next program."""
         return JournalState(
             journal=str(self._writer.id),
             end=self._writer.end,
-            recorded=self.recorded,
+            recorded=self.stored_position,
             pending=[
-                PendingRecord(kind, str(UUID(bytes=command)), fields, position, time_us)
-                for kind, command, fields, position, time_us in self._pending
+                PendingRecord(kind, str(UUID(bytes=command_id)), fields, position, time_us)
+                for kind, command_id, fields, position, time_us in self._pending
             ],
-            told_full=self._told_full,
-            consumer_acts=self._consumer_acts,
+            told_full=self._logged_full,
+            consumer_acts=self._recorder_active,
         )
 
     def restore(self, state: JournalState) -> None:
-        """Go on where the keeper's program before this one was.
+        """Continue from the state of the previous program.
 
-        Output that waited is not in it: its pipe is read again, and then it waits again.
+        The state does not contain paused output: each pipe is read again, and pauses again.
         """
-        self.recorded = state.recorded
+        self.stored_position = state.recorded
         self._pending.extend(
             (Kind(each.kind), UUID(each.command).bytes, each.fields, each.position, each.time_us)
             for each in state.pending
         )
-        self._told_full = state.told_full
-        self._consumer_acts = self._recorded_since_check = state.consumer_acts
-        if self._pending or self._told_full:
+        self._logged_full = state.told_full
+        self._recorder_active = self._stored_since_check = state.consumer_acts
+        if self._pending or self._logged_full:
             self._retry_later()
 
     @property
@@ -94,115 +95,134 @@ class Journal:
         return self._writer.end
 
     @property
-    def behind(self) -> bool:
-        """Whether records wait for room on the disk."""
+    def has_pending(self) -> bool:
+        """Whether event records wait for room on the disk."""
         return bool(self._pending)
 
     @property
     def full(self) -> bool:
-        """Whether something waits for room on the disk or in the spool."""
-        return bool(self._pending or self._stalled)
+        """Whether records or output wait for room on the disk or below the spool limit."""
+        return bool(self._pending or self._waiting_for_room)
 
     @property
-    def unrecorded_bytes(self) -> int:
-        """How much of the journal is not yet in the database."""
-        return max(0, self._writer.end - max(self.recorded, self._writer.first))
+    def unstored_bytes(self) -> int:
+        """How many bytes of the journal are not yet stored in the database."""
+        return max(0, self._writer.end - max(self.stored_position, self._writer.first))
 
-    def must_record(self, kind: Kind, command: str, fields: dict[str, Any]) -> None:
-        """Record now what must be on record before the next step.
+    def append_now(self, kind: Kind, command_id: str, fields: dict[str, Any]) -> None:
+        """Append a record that must be in the journal before the next step.
+
+        Args:
+            kind: what happened.
+            command_id: the command's UUID.
+            fields: the payload.
 
         Raises:
-            NoRoomError: it is not recorded; try again after `on_room`.
+            NoRoomError: the record was not appended; try again after `on_room`.
         """
         if self._pending:
             raise NoRoomError(kind.name)
         try:
-            self._writer.append(kind, id_bytes(command), fields, 0, now_us())
+            self._writer.append(kind, id_bytes(command_id), fields, 0, now_us())
         except NoRoomError:
             self._retry_later()
             raise
 
-    def record(self, kind: Kind, command: str, fields: dict[str, Any], position: int = 0) -> None:
-        """Record that something happened, now or when there is room; the time is now's.
+    def append(
+        self, kind: Kind, command_id: str, fields: dict[str, Any], position: int = 0
+    ) -> None:
+        """Append a record now or when there is room, with the present time in either case.
 
         Args:
             kind: what happened.
-            command: to which command, its UUID.
+            command_id: the command's UUID.
             fields: the payload.
-            position: the command's merged output so far.
+            position: the command's merged output so far, in bytes.
         """
-        entry = (kind, id_bytes(command), fields, position, now_us())
+        entry = (kind, id_bytes(command_id), fields, position, now_us())
         if not self._pending:
             try:
                 self._writer.append(*entry)
             except NoRoomError:
                 self._retry_later()
             else:
-                if kind not in _FOLLOWED:
-                    self.news_end = self._writer.end
+                if kind not in _SOON_FOLLOWED:
+                    self.urgent_end = self._writer.end
                 return
         self._pending.append(entry)
 
-    def splice(self, pipe: int, length: int, command: bytes, stream: int, position: int) -> int:
+    def splice(self, pipe: int, length: int, command_id: bytes, stream: int, position: int) -> int:
         """Move output to the journal; see `JournalWriter.splice`.
 
         Raises:
-            NoRoomError: nothing was taken; `wait_for_room`.
+            NoRoomError: nothing was taken from the pipe; call `wait_for_room`.
         """
-        if self._pending or self.unrecorded_bytes > self._spool_limit_bytes:
+        if self._pending or self.unstored_bytes > self._spool_limit_bytes:
             raise NoRoomError("output")
-        moved = self._writer.splice(pipe, length, command, stream, position)
-        self.news_end = self._writer.end
+        moved = self._writer.splice(pipe, length, command_id, stream, position)
+        self.urgent_end = self._writer.end
         return moved
 
-    def wait_for_room(self, key: int, waiting: PausedReader) -> None:
-        """Resume this output when there is room; ``key`` is its descriptor."""
-        self._stalled[key] = waiting
+    def wait_for_room(self, pipe: int, reader: PausedReader) -> None:
+        """Resume a reader when there is room.
+
+        Args:
+            pipe: the descriptor that it reads; `cancel_wait` takes the same.
+            reader: its `resume` is called.
+        """
+        self._waiting_for_room[pipe] = reader
         self._retry_later()
 
     def must_wait_for(self, position: int) -> bool:
-        """Whether output should wait until a position is recorded: while somebody records."""
-        return self._consumer_acts and self.recorded < position
+        """Return whether output should wait until this journal position is stored.
 
-    def wait_for_recording(self, key: int, position: int, waiting: PausedReader) -> None:
-        """Resume this output once a position is recorded, or nobody records any more."""
-        self._paced[key] = (position, waiting)
+        Never while no recorder is active: a script must not stop because the server is down.
+        """
+        return self._recorder_active and self.stored_position < position
 
-    def cancel_wait(self, key: int) -> None:
-        """Resume this output no more: its descriptor is closed."""
-        self._stalled.pop(key, None)
-        self._paced.pop(key, None)
+    def wait_until_stored(self, pipe: int, position: int, reader: PausedReader) -> None:
+        """Resume a reader once a journal position is stored, or once no recorder is active."""
+        self._waiting_until_stored[pipe] = (position, reader)
 
-    def recorded_to(self, position: int) -> None:
-        """Take note that everything before a position is in the database."""
-        self.recorded = max(self.recorded, min(position, self._writer.end))
-        self._consumer_acts = self._recorded_since_check = True
-        self._writer.drop(self.recorded)
-        if self._paced:
-            ready = [key for key, (wanted, _) in self._paced.items() if wanted <= self.recorded]
-            for key in ready:
-                # The one before may have ended its command, and with it this wait.
-                if waiting := self._paced.pop(key, None):
+    def cancel_wait(self, pipe: int) -> None:
+        """Forget a waiting reader, since its descriptor is closed."""
+        self._waiting_for_room.pop(pipe, None)
+        self._waiting_until_stored.pop(pipe, None)
+
+    def stored_up_to(self, position: int) -> None:
+        """Drop segments and resume readers: everything before a position is in the database."""
+        self.stored_position = max(self.stored_position, min(position, self._writer.end))
+        self._recorder_active = self._stored_since_check = True
+        self._writer.drop(self.stored_position)
+        if self._waiting_until_stored:
+            ready = [
+                pipe
+                for pipe, (wanted, _) in self._waiting_until_stored.items()
+                if wanted <= self.stored_position
+            ]
+            for pipe in ready:
+                # Resuming one reader may end its command, which cancels the wait of another.
+                if waiting := self._waiting_until_stored.pop(pipe, None):
                     waiting[1].resume()
 
-    def consumer_gone(self) -> None:
-        """Take note that nobody records now: scripts must go on all the same."""
-        self._consumer_acts = False
-        paced, self._paced = self._paced, {}
-        for _, waiting in paced.values():
-            waiting.resume()
+    def recorder_stopped(self) -> None:
+        """Resume every reader that waits for the recorder: scripts must go on without it."""
+        self._recorder_active = False
+        waiting, self._waiting_until_stored = self._waiting_until_stored, {}
+        for _, reader in waiting.values():
+            reader.resume()
 
-    def _check_pace(self) -> None:
-        if self._paced and not self._recorded_since_check:
-            self.consumer_gone()
-        self._recorded_since_check = False
-        self._loop.after(PACE_SECONDS, self._check_pace)
+    def _check_recorder(self) -> None:
+        if self._waiting_until_stored and not self._stored_since_check:
+            self.recorder_stopped()
+        self._stored_since_check = False
+        self._loop.after(RECORDER_CHECK_SECONDS, self._check_recorder)
 
     def _retry_later(self) -> None:
         if not self._retrying:
             self._retrying = True
-            if not self._told_full:
-                self._told_full = True
+            if not self._logged_full:
+                self._logged_full = True
                 logger.warning("no_room", detail="scripts that print wait")
             self._loop.after(RETRY_SECONDS, self._retry)
 
@@ -211,15 +231,15 @@ class Journal:
             while self._pending:
                 self._writer.append(*self._pending[0])
                 self._pending.popleft()
-                self.news_end = self._writer.end
+                self.urgent_end = self._writer.end
         except NoRoomError:
             self._loop.after(RETRY_SECONDS, self._retry)
             return
         self._retrying = False
-        stalled, self._stalled = self._stalled, {}
-        for waiting in stalled.values():
-            waiting.resume()
+        waiting, self._waiting_for_room = self._waiting_for_room, {}
+        for reader in waiting.values():
+            reader.resume()
         self.on_room()
         if not self.full:
-            self._told_full = False
+            self._logged_full = False
             logger.info("room_again")

@@ -1,8 +1,9 @@
-"""How far the journal is recorded in the database, kept for the keeper's next start.
+"""How far the journal is stored in the database, kept on disk for the keeper's next start.
 
-The keeper notes it in a small file beside the journal, at each word of its child. It is a hint:
-too low costs nothing but a second look, too high would let go what is not recorded. So it has a
-checksum, and one that is damaged counts as none.
+The keeper writes the position to a small file beside the journal whenever its child reports one.
+The file is a hint. A position that is too low only makes the recorder read records again; one that
+is too high would delete records that are not stored. So the file has a checksum, and a damaged file
+counts as no position.
 """
 
 import os
@@ -16,7 +17,7 @@ class StoredPosition:
     """The file with the position.
 
     Args:
-        directory: the journal's.
+        directory: the journal's directory.
     """
 
     def __init__(self, directory: str) -> None:
@@ -24,7 +25,7 @@ class StoredPosition:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def read(self) -> int | None:
-        """Return the position, 0 where none was noted yet; None if the file is damaged."""
+        """Return the position, 0 if none was ever written, None if the file is damaged."""
         raw = os.pread(self._file, _NUMBER_BYTES + _CHECKSUM_BYTES, 0)
         number = raw[:_NUMBER_BYTES]
         # An earlier release wrote no checksum.
@@ -33,10 +34,10 @@ class StoredPosition:
         return None
 
     def write(self, position: int) -> None:
-        """Note a position.
+        """Write a position.
 
         Raises:
-            OSError: the disk is full, perhaps.
+            OSError: the file cannot be written; most likely the disk is full.
         """
         number = position.to_bytes(_NUMBER_BYTES, "little")
         os.pwrite(self._file, number + _checksum(number), 0)
