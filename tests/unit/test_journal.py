@@ -225,7 +225,7 @@ def test_a_damaged_header_is_mended(offset: int) -> None:
             file.seek(offset)
             file.write(b"\xa5")
         (note,) = repair(path)
-        assert "mended the header" in note
+        assert "rewrote the header" in note
         again = writer_in(path)
         assert (again.id == writer.id) == (not 8 <= offset < 24)
         assert read(path, again.end) == entries

@@ -1,4 +1,4 @@
-"""What a keeper does with a journal that another one left: mend its end, read it again."""
+"""Repairs the journal that an earlier keeper left, and reads it again; called at a start."""
 
 import mmap
 import os
@@ -23,10 +23,14 @@ from scriptservice.protocol.journal_format import (
 
 
 def scan(directory: str, base: int) -> Iterator[Record]:
-    """Yield the records of one segment up to the first that is torn; output without its bytes.
+    """Yield the records of one segment, up to the first one that is not intact.
 
-    The last record may be a torn output record: it is yielded with the length of the bytes that
-    arrived, in ``end``.
+    An output record comes without its bytes. The last record may be an output record of which only
+    a part was written; its ``end`` is then where that part ends.
+
+    Args:
+        directory: the directory of the segments.
+        base: the journal position at which the segment begins.
     """
     descriptor = os.open(segment_path(directory, base), os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -61,18 +65,26 @@ def scan(directory: str, base: int) -> Iterator[Record]:
 
 
 def output_length(record: Record, start: int) -> int:
-    """Return how many bytes an OUTPUT record of a scan holds, given where the record began."""
+    """Return how many bytes of output a record from `scan` holds.
+
+    Args:
+        record: an OUTPUT record.
+        start: the journal position at which it begins.
+    """
     return record.end - start - HEADER_BYTES
 
 
 def repair(directory: str) -> list[str]:
-    """Cut off what a death left half written; set aside what is damaged or cannot be a segment.
+    """Cut off records that are half written; set aside damaged records and invalid segments.
 
-    Only the last segment is looked at, since only it is written to. Damage elsewhere is left as
-    it is: the reader reports it and goes on with the next segment.
+    Only the last segment is repaired, since only the last one is written to. Damage in an earlier
+    segment stays: the reader reports it and continues with the next segment.
+
+    Args:
+        directory: the directory of the segments.
 
     Returns:
-        A sentence for each thing that was found and mended.
+        A sentence for each repair.
     """
     notes: list[str] = []
     for base in reversed(segment_bases(directory)):
@@ -81,10 +93,10 @@ def repair(directory: str) -> list[str]:
         try:
             header = read_segment_header(descriptor)
             if header is None and next(scan(directory, base), None) is not None:
-                # Its records tell who may have survived.
+                # The next step needs its records: they tell which scripts may still run.
                 _rewrite_header(directory, descriptor, base)
                 header = read_segment_header(descriptor)
-                notes.append(f"mended the header of journal segment {base}")
+                notes.append(f"rewrote the header of journal segment {base}")
             if header is not None and header[1] == base:
                 notes += _repair_tail(directory, descriptor, base)
                 break
@@ -96,9 +108,10 @@ def repair(directory: str) -> list[str]:
 
 
 def _rewrite_header(directory: str, descriptor: int, base: int) -> None:
-    """Write a segment's header again; with the id of its neighbours, or what looks like its own.
+    """Write a segment's header again, with the journal id of another segment.
 
-    If that is not the one it was, the server takes the database for an older one: nothing starts.
+    If there is no other segment, the id comes from the damaged header itself. If that id is wrong,
+    the server takes the database for an older copy and starts no script.
     """
     journal_id = UUID(bytes=os.pread(descriptor, 16, 8))
     for other in segment_bases(directory):
@@ -124,12 +137,12 @@ def _repair_tail(directory: str, descriptor: int, base: int) -> list[str]:
     if last is not None and last.kind == Kind.OUTPUT:
         length = output_length(last, start)
         if written_under != boot:
-            length = _without_zeros(descriptor, start + HEADER_BYTES - base, length)
+            length = _length_without_zeros(descriptor, start + HEADER_BYTES - base, length)
         if length:
             end = start + HEADER_BYTES + length
-            _shorten(descriptor, base, start, last, length)
+            _shorten_record(descriptor, base, start, last, length)
         else:
-            end = start  # of no bytes: what is rescued next would begin at the same position
+            end = start  # an empty record: output rescued next would have the same position
     if base + size <= end:
         return []
     note = f"cut {base + size - end} bytes off journal segment {base}: "
@@ -141,17 +154,18 @@ def _repair_tail(directory: str, descriptor: int, base: int) -> list[str]:
     return [note]
 
 
-def _without_zeros(descriptor: int, offset: int, length: int) -> int:
-    """Return how many bytes are left of output without the zeros at its end.
+def _length_without_zeros(descriptor: int, offset: int, length: int) -> int:
+    """Return the length of output without the zeros at its end.
 
-    A power cut can leave a file with its new size and without its new bytes. Whether a script
-    printed the zeros nobody can tell; its output is said to be incomplete in any case.
+    A power cut can leave a file with its new size but without its new bytes, which read as zeros.
+    Zeros that the script itself printed cannot be told apart; the command's output is reported as
+    incomplete in either case.
     """
     return len(os.pread(descriptor, length, offset).rstrip(b"\0"))
 
 
 def _is_half_written(descriptor: int, offset: int, size: int) -> bool:
-    """Whether what follows the last record is the beginning of one, or zeros after a power cut."""
+    """Return whether a record begins here but does not end, or only zeros follow (a power cut)."""
     raw = os.pread(descriptor, HEADER_BYTES, offset)
     if len(raw) < HEADER_BYTES:
         return True
@@ -163,7 +177,7 @@ def _is_half_written(descriptor: int, offset: int, size: int) -> bool:
 
 
 def _set_aside(directory: str, descriptor: int, base: int, end: int) -> str:
-    """Copy what follows a damaged record to a file of its own; return what to say of it."""
+    """Copy a damaged record and all after it to a file; return the end of the note about it."""
     path = damaged_path(directory, end)
     name = os.path.basename(path)
     try:
@@ -178,41 +192,46 @@ def _set_aside(directory: str, descriptor: int, base: int, end: int) -> str:
                 offset += sent
         finally:
             os.close(copy)
-    except OSError as error:  # on a full disk: the start matters more
+    except OSError as error:  # the disk is full, and the keeper must start in any case
         return f"damaged; cannot keep them in {name}: {error.strerror}"
     return f"damaged; they are in {name}"
 
 
 def damaged_path(directory: str, end: int) -> str:
-    """Return where that is which was set aside when the journal was cut at a position."""
+    """Return the path of the bytes that were set aside when the journal was cut at a position."""
     return os.path.join(directory, f"{end:020d}.damaged")
 
 
-# The kind of a STARTED or CLOSED record, three bytes of nothing, then its time.
-_MAY_BE_WHOLE = re.compile(b"[%c%c]\\0\\0\\0" % (Kind.STARTED, Kind.CLOSED), re.DOTALL)
+# In a header: the kind (STARTED or CLOSED), then three bytes that are zero.
+_MAY_BE_INTACT = re.compile(b"[%c%c]\\0\\0\\0" % (Kind.STARTED, Kind.CLOSED), re.DOTALL)
 _KIND_OFFSET = 8
+_MAX_RECORD_BYTES = HEADER_BYTES + 4096
+"""STARTED and CLOSED records are far shorter than this."""
 
 
 def intact_records(path: str) -> Iterator[Record]:
-    """Yield the starts and ends that can still be read in what was set aside.
+    """Yield the STARTED and CLOSED records that are still intact in a file that was set aside.
 
-    Damage is a few bytes; what stands behind it is as it was written, but for its place.
+    Damage is mostly a few bytes, and the records after it are intact. Only their positions in the
+    journal are not known.
+
+    Args:
+        path: from `damaged_path`.
     """
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size < HEADER_BYTES:
             return
         with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as raw:
-            for found in _MAY_BE_WHOLE.finditer(raw):
+            for found in _MAY_BE_INTACT.finditer(raw):
                 start = found.start() - _KIND_OFFSET
-                if start >= 0 and (record := _whole_record(raw[start : start + _LONGEST], start)):
+                if start >= 0 and (
+                    record := _intact_record(raw[start : start + _MAX_RECORD_BYTES], start)
+                ):
                     yield record
 
 
-_LONGEST = HEADER_BYTES + 4096
-
-
-def _whole_record(raw: bytes, start: int) -> Record | None:
-    """Return the record at the beginning of some bytes, None if they only look like one."""
+def _intact_record(raw: bytes, start: int) -> Record | None:
+    """Return the record with which some bytes begin, None if they are not a record."""
     if len(raw) < HEADER_BYTES:
         return None
     parsed = parse_header(raw, 0)
@@ -232,8 +251,8 @@ def _whole_record(raw: bytes, start: int) -> Record | None:
     )
 
 
-def _shorten(descriptor: int, base: int, start: int, record: Record, length: int) -> None:
-    """Make the header of a torn output record name the bytes that arrived."""
+def _shorten_record(descriptor: int, base: int, start: int, record: Record, length: int) -> None:
+    """Rewrite the header of an output record to have the length of the bytes that arrived."""
     header = pack_output_header(
         Kind.OUTPUT, record.stream, length, record.time_us, record.position, record.id
     )

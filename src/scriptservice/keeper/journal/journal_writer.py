@@ -1,4 +1,4 @@
-"""Appends to the journal: events from memory, output straight from its pipe."""
+"""Writes the journal's files: events from memory, output straight from its pipe."""
 
 import errno
 import json
@@ -32,16 +32,23 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class NoRoomError(Exception):
-    """The disk takes no more now; nothing was consumed or half written."""
+    """The disk has no room now; nothing was taken from a pipe and no record is half written."""
 
 
 class JournalWriter:
-    """Appends to the journal; there is one, in the keeper.
+    """Appends records to the last segment; only the keeper has a writer, and only one.
 
     Args:
-        directory: where the segments are; `repair` has seen it.
-        reserve_bytes: output is not taken while the disk has less room than this.
-        snapshot: returns the payload of a SNAPSHOT record.
+        directory: the directory of the segments; call `repair` on it first.
+        reserve_bytes: output is not taken while the disk has less free space than this.
+        snapshot: returns the payload of a SNAPSHOT record: the open commands.
+
+    Attributes:
+        id: the journal's UUID, from its segments; new if there are none.
+
+    Raises:
+        ValueError: the last segment has no valid header.
+        NoRoomError: there is no room for a first segment.
     """
 
     def __init__(
@@ -69,14 +76,17 @@ class JournalWriter:
             self._bases = [0]
 
     def resume(self, end: int) -> None:
-        """Go on exactly where the keeper's program before this one was.
+        """Continue exactly where the previous program of this keeper stopped.
+
+        Args:
+            end: the journal position after its last record.
 
         Raises:
-            ValueError: the segment on the disk is another one, or shorter.
+            ValueError: the segment on the disk does not reach to that position.
         """
         size = os.fstat(self._file).st_size
         if not SEGMENT_HEADER_BYTES <= end - self._base <= size:
-            message = f"cannot go on at position {end} of the journal: it ends at {self.end}"
+            message = f"cannot continue the journal at position {end}: it ends at {self.end}"
             raise ValueError(message)
         self._offset = end - self._base
         if self._offset < size:
@@ -89,16 +99,16 @@ class JournalWriter:
 
     @property
     def first(self) -> int:
-        """The position of the first byte that is still held."""
+        """The journal position at which the oldest segment begins."""
         return self._bases[0]
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes the segments on disk have together."""
+        """The size of all segments together."""
         return self.end - self.first
 
     def _create(self, base: int, first_record: bytes) -> int:
-        """Make a segment whole or not at all; return its descriptor."""
+        """Create a segment, whole or not at all; return its descriptor."""
         path = segment_path(self._directory, base)
         content = segment_header(self.id, base) + first_record
         descriptor = -1
@@ -106,7 +116,7 @@ class JournalWriter:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             if os.pwrite(descriptor, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            # Before an older one is dropped: a power cut must not leave a journal without any.
+            # Older segments are dropped later: a power cut must not leave a journal with none.
             os.fsync(descriptor)
             self._sync_directory()
         except OSError as error:
@@ -127,12 +137,12 @@ class JournalWriter:
         """Begin a new segment with a snapshot of the open commands.
 
         Raises:
-            NoRoomError: the old segment stays in use.
+            NoRoomError: there is no room for it; the old segment stays in use.
         """
         reached("journal.rotate")
         base = self.end
         payload = _encode(self._snapshot()).encode()
-        record = self._control(Kind.SNAPSHOT, _NO_ID, payload, 0, now_us())
+        record = self._pack_event(Kind.SNAPSHOT, _NO_ID, payload, 0, now_us())
         descriptor = self._create(base, record)
         os.close(self._file)
         self._file, self._base = descriptor, base
@@ -141,14 +151,21 @@ class JournalWriter:
         reached("journal.rotated")
 
     @staticmethod
-    def _control(kind: Kind, command: bytes, payload: bytes, position: int, at: int) -> bytes:
-        tail = CHECKED.pack(len(payload), kind, 0, 0, at, position, command) + payload
+    def _pack_event(kind: Kind, command_id: bytes, payload: bytes, position: int, at: int) -> bytes:
+        tail = CHECKED.pack(len(payload), kind, 0, 0, at, position, command_id) + payload
         return struct.pack("<I", zlib.crc32(tail)) + tail
 
     def append(
-        self, kind: Kind, command: bytes, fields: dict[str, Any], position: int, time_us: int
+        self, kind: Kind, command_id: bytes, fields: dict[str, Any], position: int, time_us: int
     ) -> None:
         """Append a record that is not output.
+
+        Args:
+            kind: what happened.
+            command_id: the command's UUID; zeros for KEEPER.
+            fields: the payload, written as JSON.
+            position: the command's merged output so far, in bytes.
+            time_us: when it happened, microseconds since 1970 UTC.
 
         Raises:
             NoRoomError: nothing was written.
@@ -156,7 +173,7 @@ class JournalWriter:
         if self._offset >= SEGMENT_BYTES:
             self.rotate()
         payload = _encode(fields).encode()
-        record = self._control(kind, command, payload, position, time_us)
+        record = self._pack_event(kind, command_id, payload, position, time_us)
         try:
             reached("journal.append")
             written = os.pwrite(self._file, record, self._offset)
@@ -170,21 +187,22 @@ class JournalWriter:
         reached("journal.appended")
         self._offset += written
 
-    def splice(self, pipe: int, length: int, command: bytes, stream: int, position: int) -> int:
+    def splice(self, pipe: int, length: int, command_id: bytes, stream: int, position: int) -> int:
         """Move output that waits in a pipe to the journal.
 
-        The header goes first and names exactly the bytes known to wait, so a death between the
-        two leaves a tail that says whose bytes it holds; `repair` shortens it to what arrived.
+        The header is written first, with the number of bytes that are known to wait. If the keeper
+        dies between the two steps, the header still tells whose bytes follow it, and `repair`
+        shortens the record to the bytes that arrived.
 
         Args:
-            pipe: its read end.
-            length: bytes that wait in it, at least one.
-            command: the command's UUID.
+            pipe: the read end of the pipe.
+            length: how many bytes wait in it, at least one.
+            command_id: the command's UUID.
             stream: 1 stdout, 2 stderr.
-            position: the command's merged output so far.
+            position: the command's merged output so far, in bytes.
 
         Returns:
-            How many bytes were moved; none if the script has read its own pipe meanwhile.
+            How many bytes were moved; 0 if the script has read its own pipe meanwhile.
 
         Raises:
             NoRoomError: nothing was taken from the pipe.
@@ -194,7 +212,7 @@ class JournalWriter:
         self._check_free(length)
         at = now_us()
         start = self._offset
-        header = pack_output_header(Kind.OUTPUT, stream, length, at, position, command)
+        header = pack_output_header(Kind.OUTPUT, stream, length, at, position, command_id)
         try:
             reached("journal.splice")
             if os.pwrite(self._file, header, start) != HEADER_BYTES:
@@ -208,7 +226,7 @@ class JournalWriter:
                 flags=os.SPLICE_F_NONBLOCK,
             )
         except BlockingIOError:
-            moved = 0  # whoever holds the writing end can open it for reading, and take the bytes
+            moved = 0  # a process with the write end can open it for reading and take the bytes
         except OSError as error:
             os.ftruncate(self._file, start)
             if error.errno not in _FULL:
@@ -218,7 +236,7 @@ class JournalWriter:
             os.ftruncate(self._file, start)
             return 0
         if moved < length:
-            header = pack_output_header(Kind.OUTPUT, stream, moved, at, position, command)
+            header = pack_output_header(Kind.OUTPUT, stream, moved, at, position, command_id)
             os.pwrite(self._file, header, start)
         reached("journal.spliced")
         self._offset = start + HEADER_BYTES + moved
@@ -230,19 +248,22 @@ class JournalWriter:
             return
         room = os.fstatvfs(self._file)
         if room.f_bavail * room.f_frsize < self._reserve_bytes:
-            raise NoRoomError("less room than the reserve")
+            raise NoRoomError("less free space than the reserve")
         self._unchecked_bytes = 0
 
-    def drop(self, recorded: int) -> None:
-        """Delete the segments that end at or before a recorded position.
+    def drop(self, stored_position: int) -> None:
+        """Delete the segments that end at or before a position.
 
-        A current segment that is recorded to its end and worth the trouble is replaced by a new
-        one, so that a quiet service keeps no old output here.
+        A current segment that is stored to its end and larger than 4 MiB is replaced by a new one,
+        so that a quiet service keeps no old output here.
+
+        Args:
+            stored_position: everything before this journal position is stored in the database.
         """
-        if recorded >= self.end and self._offset > (4 << 20):
+        if stored_position >= self.end and self._offset > (4 << 20):
             with suppress(NoRoomError):
                 self.rotate()
-        while len(self._bases) > 1 and self._bases[1] <= recorded:
+        while len(self._bases) > 1 and self._bases[1] <= stored_position:
             reached("journal.drop")
             with suppress(FileNotFoundError):
                 os.unlink(segment_path(self._directory, self._bases[0]))
