@@ -27,7 +27,7 @@ def rig() -> Iterator[Rig]:
 def test_an_id_that_is_sent_again_runs_once(rig: Rig) -> None:
     runs = rig.data_dir / "work" / "runs"
     command = rig.spawn("echo run >> runs; sleep 0.2")
-    again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).frame()
+    again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).to_frame()
     rig.send(again, again)
     rig.wait_for(command, Kind.CLOSED)
     rig.send(again)
@@ -41,7 +41,7 @@ def test_an_id_is_remembered_until_the_child_has_adopted(rig: Rig) -> None:
     """What a new child read in the database may be older than what has been recorded since."""
     runs = rig.data_dir / "work" / "runs"
     command = rig.spawn("echo run >> runs")
-    again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).frame()
+    again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).to_frame()
     rig.wait_for(command, Kind.CLOSED)
     rig.let_child_die()
     rig.meet()
@@ -61,7 +61,7 @@ GARBAGE = {
     "too long": struct.pack("<I", 1 << 31) + b"x" * 100,
     "no utf-8": struct.pack("<I", 3) + b'"\xff"',
     "empty spawn": encode({"type": "spawn", "id": "x"}),
-    "no uuid": encode(SpawnSpec("no uuid", "true", ["/bin/bash"]).frame()),
+    "no uuid": encode(SpawnSpec("no uuid", "true", ["/bin/bash"]).to_frame()),
     "bad position": encode({"type": "recorded", "position": "far"}),
     "bad ping": encode({"type": "ping"}),
 }
@@ -115,7 +115,7 @@ def test_what_no_process_can_be_given_fails_that_command_only(
 
 
 def test_half_a_frame_dies_with_its_child(rig: Rig) -> None:
-    half = encode(SpawnSpec("0" * 32, "echo run >> runs", ["/bin/bash"]).frame())
+    half = encode(SpawnSpec("0" * 32, "echo run >> runs", ["/bin/bash"]).to_frame())
     rig.socket.sendall(half[: len(half) // 2])
     rig.let_child_die()
     rig.meet()

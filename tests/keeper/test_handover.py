@@ -113,7 +113,7 @@ def test_what_was_half_said_is_finished_afterwards(rig: Rig) -> None:
     rig.process.send_signal(signal.SIGHUP)
     rig.upgrade_child(PROTOCOL_VERSION)
     spec = SpawnSpec("018f2d3e-0000-7000-8000-000000000001", "echo half", ["/bin/bash"])
-    frame = encode(spec.frame())
+    frame = encode(spec.to_frame())
     rig.socket.sendall(encode({"type": "ready"}) + frame[:37])
     eventually(lambda: " upgraded " in rig.log(), "the hand-over")
     rig.socket.sendall(frame[37:])
@@ -125,7 +125,7 @@ def test_an_ended_command_is_not_run_again_after_a_hand_over(rig: Rig) -> None:
     rig.wait_for(command, Kind.CLOSED)
     take_turns(rig)
     eventually(lambda: " upgraded " in rig.log(), "the hand-over")
-    rig.send(SpawnSpec(command, "echo once", ["/bin/bash"]).frame())
+    rig.send(SpawnSpec(command, "echo once", ["/bin/bash"]).to_frame())
     after = rig.spawn("echo other")
     rig.wait_for(after, Kind.CLOSED)
     assert rig.kinds(command).count(Kind.STARTED) == 1

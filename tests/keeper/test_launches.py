@@ -74,7 +74,7 @@ class Frost:
             record.kind.name
             for base in segment_bases(directory)
             for record in scan(directory, base)
-            if record.id.hex() == command.replace("-", "")
+            if record.command_id.hex() == command.replace("-", "")
         ]
 
 
@@ -238,7 +238,7 @@ class FrozenLaunch:
         self.cgroup = base / spec.id
         self.cgroup.mkdir()
         (self.cgroup / "cgroup.freeze").write_text("1")
-        self.rig.send(spec.frame())
+        self.rig.send(spec.to_frame())
         eventually((self.cgroup / "cgroup.procs").read_text, "the launcher")
 
     def close(self) -> None:

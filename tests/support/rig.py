@@ -121,14 +121,18 @@ class Rig:
     def spawn(self, script: str, **fields: Any) -> str:
         """Ask for a script to be run; return its id."""
         spec = SpawnSpec(str(uuid4()), script, ["/bin/bash"], **fields)
-        self.send(spec.frame())
+        self.send(spec.to_frame())
         return spec.id
 
     def records(self, command: str = "") -> list[Record]:
         """Return what the journal says, of one command or of all."""
         directory = str(self.data_dir / "journal")
         found = [record for base in segment_bases(directory) for record in scan(directory, base)]
-        return [each for each in found if each.id.hex() == command.replace("-", "") or not command]
+        return [
+            each
+            for each in found
+            if each.command_id.hex() == command.replace("-", "") or not command
+        ]
 
     def kinds(self, command: str) -> list[Kind]:
         return [record.kind for record in self.records(command)]
@@ -140,7 +144,7 @@ class Rig:
         """Return how many bytes of a command the journal's first segment holds."""
         total, start = 0, SEGMENT_HEADER_BYTES
         for record in self.records():
-            if record.kind == Kind.OUTPUT and record.id.hex() == command.replace("-", ""):
+            if record.kind == Kind.OUTPUT and record.command_id.hex() == command.replace("-", ""):
                 total += output_length(record, start)
             start = record.end
         return total

@@ -97,7 +97,7 @@ def test_a_spawn_survives_its_frame() -> None:
         output_limit_bytes=7,
         on_output_limit="stop",
     )
-    (frame,) = FrameBuffer().feed(encode(spec.frame()))
+    (frame,) = FrameBuffer().feed(encode(spec.to_frame()))
     assert frame["type"] == "spawn"
     assert SpawnSpec.from_frame(frame) == spec
 

@@ -96,7 +96,9 @@ def read(path: str, end: int, max_bytes: int = 1 << 20, start: int = 0) -> list[
         assert records[-1].end == after
         for record in records:
             content = bytes(record.data) if record.kind == Kind.OUTPUT else record.fields()
-            found.append(Entry(record.kind, record.id, record.stream, record.position, content))
+            found.append(
+                Entry(record.kind, record.command_id, record.stream, record.position, content)
+            )
         start = after
     reader.close()
     return found

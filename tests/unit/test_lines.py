@@ -20,7 +20,7 @@ AT = 1_795_450_800_000_007
 
 def test_the_two_forms() -> None:
     fields = {"command_id": "x-1", "exit_code": None, "reason": 'it said "no"', "run_seconds": 0.5}
-    line = LogWriter("server", "alpha", "json").line(AT, "info", "command_failed", fields)
+    line = LogWriter("server", "alpha", "json").format_line(AT, "info", "command_failed", fields)
     assert json.loads(line) == {
         "timestamp": "2026-11-23T16:20:00.000007Z",
         "level": "info",
@@ -29,7 +29,9 @@ def test_the_two_forms() -> None:
         "host": "alpha",
         **fields,
     }
-    line = LogWriter("keeper", "alpha", "console").line(AT, "warning", "command_failed", fields)
+    line = LogWriter("keeper", "alpha", "console").format_line(
+        AT, "warning", "command_failed", fields
+    )
     assert line.decode() == (
         "2026-11-23T16:20:00.000007Z warning keeper command_failed command_id=x-1 "
         'reason="it said \\"no\\"" run_seconds=0.5 host=alpha\n'
@@ -47,7 +49,7 @@ def test_the_two_forms() -> None:
 def test_whatever_is_said_is_one_line_that_fits(
     form: str, event: str, fields: dict[str, object]
 ) -> None:
-    line = LogWriter("server", "alpha", form).line(AT, "error", event, fields)
+    line = LogWriter("server", "alpha", form).format_line(AT, "error", event, fields)
     assert len(line) <= LINE_BYTES
     assert line.isascii()
     assert line.count(b"\n") == 1
@@ -59,7 +61,7 @@ def test_whatever_is_said_is_one_line_that_fits(
 
 def test_of_a_long_trace_the_end_is_kept() -> None:
     trace = "frame\n" * 2000 + "ValueError: the cause"
-    line = LogWriter("server", "alpha", "json").line(AT, "error", "x", {"exception": trace})
+    line = LogWriter("server", "alpha", "json").format_line(AT, "error", "x", {"exception": trace})
     assert json.loads(line)["exception"].endswith("ValueError: the cause")
 
 
@@ -68,10 +70,10 @@ import sys
 from scriptservice.protocol.log_lines import LogWriter
 lines = LogWriter("server", "alpha", "json")
 for number in range(4000):
-    lines.write(7, [lines.line(7, "info", "event", {"number": number})])
+    lines.write(7, [lines.format_line(7, "info", "event", {"number": number})])
 print("written", flush=True)
 sys.stdin.read(1)
-lines.write(7, [lines.line(7, "info", "last", {})] * 40)
+lines.write(7, [lines.format_line(7, "info", "last", {})] * 40)
 """
 
 

@@ -216,7 +216,7 @@ class LocalKeeper(asyncio.Protocol):
 
     def spawn(self, spec: SpawnSpec) -> None:
         """See `Transport.spawn`."""
-        self._send(spec.frame())
+        self._send(spec.to_frame())
 
     def adopted(self) -> None:
         """See `Transport.adopted`."""

@@ -221,7 +221,7 @@ class Recorder:
     async def _fold_and_store(
         self, entries: list[Record], after: int, *, lenient: bool
     ) -> tuple[Batch, set[int]]:
-        await self._look_up({entry.id for entry in entries})
+        await self._look_up({entry.command_id for entry in entries})
         batch = Batch(self._live, lenient=lenient)
         try:
             if len(entries) <= AT_ONCE_RECORDS:
@@ -256,11 +256,11 @@ class Recorder:
 
     def _fold(self, batch: Batch, entries: list[Record]) -> None:
         for entry in entries:
-            live = batch.command(entry.id)
+            live = batch.command(entry.command_id)
             if live is None or live.status.final:
                 continue
             if entry.kind == Kind.OUTPUT:
-                batch.add_output(entry.id, live, entry)
+                batch.add_output(entry.command_id, live, entry)
                 continue
             try:
                 apply(live, entry)

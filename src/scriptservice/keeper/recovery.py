@@ -125,7 +125,7 @@ def _salvage(past: Past, path: str) -> None:
         return
     found: dict[str, OpenCommand] = {}
     for record in intact_records(path):
-        command = str(UUID(bytes=record.id))
+        command = str(UUID(bytes=record.command_id))
         if record.kind == Kind.STARTED:
             fields = record.fields()
             found[command] = OpenCommand(
@@ -149,7 +149,7 @@ def _replay(past: Past, record: Record, length: int) -> None:
         past.cgroup = fields["cgroup"]
         past.open = {entry["id"]: _from_snapshot(entry) for entry in fields["open"]}
         return
-    command = str(UUID(bytes=record.id))
+    command = str(UUID(bytes=record.command_id))
     if record.kind in (Kind.CLOSED, Kind.LOST, Kind.REFUSED):
         past.open.pop(command, None)
         return

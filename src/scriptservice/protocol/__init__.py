@@ -1,5 +1,5 @@
-"""What crosses from process to process: between command line, keeper and server.
+"""What crosses between processes: frames, journal records, log lines and reports.
 
-Standard library only, since the keeper imports it. Everyone may import this package; nobody but the
-command line imports ``keeper``.
+The keeper imports this package, so it uses the standard library only. Every other package may
+import it too; only the command line imports ``keeper``.
 """

@@ -1,4 +1,4 @@
-"""The time of day as journal, database and log write it."""
+"""The time of day, as the journal, the database and the log store it."""
 
 import time
 

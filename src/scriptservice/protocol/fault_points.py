@@ -1,12 +1,12 @@
-"""Named points where a test can end, stop or fail a process of the service; else they do nothing.
+"""Named points at which a test can kill, stop or fail a process of the service.
 
-They stand around every step after which a death leaves something half done. They act only in a
-process that was started with the variable below, which names a directory of the test's: a file
-there with the name of a point says what is to happen when a process comes to it. The first that
-does takes the file away, so that it happens once, whoever is started next.
+There is one before and after every step that leaves something half done if the process dies. They
+act only in a process that was started with the variable below, which names a directory of the test.
+A file there with the name of a point holds the action. The first process that reaches the point
+takes the file away, so that the action happens once, and not again in the next process.
 
-The variable is read here, and not with the settings: a test has to reach the process of an
-upgrade, and whatever runs before there is any configuration.
+The variable is read here and not with the settings: tests must also reach the processes of an
+upgrade and code that runs before the configuration is read.
 """
 
 import errno
@@ -16,74 +16,75 @@ import signal
 VARIABLE = "SCRIPTSERVICE_FAULT_POINTS"
 
 KEEPER_POINTS = {
-    "journal.append": "a record that is not output is about to be written",
-    "journal.appended": "it is in the file, and nothing knows of it yet",
+    "journal.append": "an event record is about to be written",
+    "journal.appended": "the record is in the file; no code has acted on it",
     "journal.splice": "output waits in its pipe",
-    "journal.headed": "the header that announces it is in the file, the output still in its pipe",
-    "journal.spliced": "it is in the file, and nothing knows of it yet",
-    "journal.rotate": "another segment is about to begin",
-    "journal.rotated": "it has begun, with a snapshot of what is open",
-    "journal.drop": "a segment that is recorded is about to be deleted",
-    "journal.dropped": "it is deleted",
-    "spawn.starting": "it is on record that a script is to start, and it has not",
-    "spawn.process": "all that its process needs is there, and it is not",
-    "spawn.spawned": "its process is there, and may not be the script yet",
-    "spawn.begun": "it is the script, and that is not on record",
-    "spawn.started": "that is on record, and nobody watches its output yet",
-    "end.reaped": "a script's exit is known, and not on record",
-    "end.exited": "it is on record",
-    "end.drained": "its tree and its output have ended",
-    "end.closed": "that is on record",
-    "stop.asked": "a script is to be stopped",
-    "stop.recorded": "that is on record, and no signal was sent",
+    "journal.headed": "the output's header is in the file; the output is still in its pipe",
+    "journal.spliced": "the output is in the file; no code has acted on it",
+    "journal.rotate": "a new segment is about to begin",
+    "journal.rotated": "the new segment has begun, with a snapshot of the open commands",
+    "journal.drop": "a segment that is stored in the database is about to be deleted",
+    "journal.dropped": "the segment is deleted",
+    "spawn.starting": "STARTING is in the journal; nothing else was done",
+    "spawn.process": "everything that the script's process needs is ready; the process is not made",
+    "spawn.spawned": "the process is made; it may not have executed the script yet",
+    "spawn.begun": "the process is the script; STARTED is not in the journal",
+    "spawn.started": "STARTED is in the journal; the output is not watched yet",
+    "end.reaped": "the script's process is reaped; EXITED is not in the journal",
+    "end.exited": "EXITED is in the journal",
+    "end.drained": "the process tree is gone and the output complete; CLOSED is not in the journal",
+    "end.closed": "CLOSED is in the journal",
+    "stop.asked": "a script is about to be stopped; STOPPING is not in the journal",
+    "stop.recorded": "STOPPING is in the journal; no signal was sent",
     "stop.signalled": "the signal was sent",
-    "stop.killing": "the grace is over, and nobody was killed",
-    "acknowledged.told": "the child says how far the journal is recorded",
-    "acknowledged.noted": "that is noted for the next start",
-    "recovery.read": "a new keeper knows what a dead one left",
-    "recovery.killed": "it has killed survivors, and recorded nothing of it",
-    "recovery.told": "it has recorded what became of one command, and not of the next",
+    "stop.killing": "the grace period is over; SIGKILL was not sent",
+    "acknowledged.told": "the child has reported how far the journal is stored",
+    "acknowledged.noted": "that position is written for the keeper's next start",
+    "recovery.read": "a new keeper has read the journal of a dead one",
+    "recovery.killed": "survivors are killed; the journal does not say so",
+    "recovery.told": "the end of one command is in the journal, that of the next is not",
 }
-"""Points in the keeper, and what is so when it comes there."""
+"""The keeper's points, and the state when the keeper reaches each."""
 
 SERVER_POINTS = {
-    "writer.begun": "a transaction is begun",
-    "writer.written": "its changes are made, and not committed",
-    "writer.committed": "they are committed, and nobody who waits for them knows",
-    "dispatch.picked": "commands that waited were read, and are not marked",
-    "dispatch.marked": "a command is marked for the keeper, and not sent",
-    "dispatch.sent": "it is sent",
+    "writer.begun": "a transaction has begun",
+    "writer.written": "its changes are made; they are not committed",
+    "writer.committed": "the changes are committed; no waiting task has been told",
+    "dispatch.picked": "waiting commands were read; they are not marked",
+    "dispatch.marked": "a command is marked for the keeper; it is not sent",
+    "dispatch.sent": "the command is sent",
     "recorder.read": "a part of the journal was read",
-    "recorder.stored": "it is stored with its position, and the keeper does not know",
-    "recorder.acknowledged": "the keeper was told, and those who follow were not",
+    "recorder.stored": "that part is stored with its position; the keeper has not been told",
+    "recorder.acknowledged": "the keeper has been told; the followers have not",
 }
-"""Points in the server, and what is so when it comes there."""
+"""The server's points, and the state when the server reaches each."""
 
 POINTS = KEEPER_POINTS | SERVER_POINTS
 
 
 def reached(point: str) -> None:
-    """Let happen what a test wants at this point.
+    """Perform the action that a test has set for a point, if there is one.
 
     Args:
-        point: its name, one of `POINTS`.
+        point: one of `POINTS`.
 
     Raises:
-        OSError: the test wants this error.
+        OSError: the action is ``fail``.
     """
     if _directory is not None:
         _act(_directory, point)
 
 
 def arm(directory: str, point: str, action: str) -> None:
-    """Say what is to happen at a point, once; called by tests.
+    """Set the action of a point, to be performed once; called by tests.
 
     Args:
-        directory: what the service was told in `VARIABLE`.
+        directory: the value of `VARIABLE` in the service's environment.
         point: one of `POINTS`.
-        action: ``kill`` or ``stop`` (the process that comes there), ``fail NAME`` (an error by
-            its name in `errno`), or ``pass`` (nothing: to see that it was reached). A number
-            after it: so many passings before it happens.
+        action: ``kill`` or ``stop`` sends the signal to the process that reaches the point,
+            ``fail NAME`` raises the error of that name in `errno`, and ``pass`` does nothing but
+            show that the point was reached. With a number N after it, the point is passed N times
+            before the action is performed.
 
     Raises:
         KeyError: there is no such point.
@@ -97,7 +98,7 @@ def arm(directory: str, point: str, action: str) -> None:
 
 
 def pending(directory: str, point: str) -> bool:
-    """Return whether what was said with `arm` has still to happen; called by tests."""
+    """Return whether an action set with `arm` was not performed yet; called by tests."""
     return os.path.exists(os.path.join(directory, point))
 
 
@@ -115,7 +116,7 @@ def _act(directory: str, point: str) -> None:
     try:
         os.rename(path, f"{path}.done")
     except FileNotFoundError:
-        return  # another process came first
+        return  # another process was faster
     match action:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,15 +1,14 @@
-"""What keeper and child say to each other over their socketpair: frames of JSON.
+"""The frames of JSON that the keeper and its child, the server, send over their socket pair.
 
-A frame is four bytes of length (little-endian) and a JSON object whose ``type`` names it. Either
-side may lose frames when the other dies; whatever must not be lost is in the journal or in the
-database. This module is the only one of the keeper that others import, with ``journal`` and, for
-lines of log, ``lines`` and ``log``.
+A frame is four bytes of length (little-endian) and a JSON object; its ``type`` is the kind of the
+frame. Frames may be lost when the other side dies; whatever must not be lost is in the journal or
+in the database.
 
 To the keeper: ``prepared``, ``ready``, ``waiting``, ``fatal``, ``adopted``, ``spawn``, ``stop``,
 ``expire``, ``recorded``, ``held``, ``ping``. To the child: ``hello``, ``end``, ``retire``,
-``shutdown``, ``finish``, ``held``, ``pong``. A child that was started as a successor says
-``prepared`` and with which version of this protocol, and is greeted only when the one before it is
-gone.
+``shutdown``, ``finish``, ``held``, ``pong``. A child that was started as the successor of another
+one sends ``prepared`` with its version of this protocol; the keeper sends it ``hello`` only after
+the predecessor has exited.
 """
 
 import json
@@ -25,34 +24,34 @@ _LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 << 20
 
 PRIVATE_DIRECTORY = "private"
-"""The ``working_directory`` that asks for an empty one, removed at the end."""
+"""The ``working_directory`` that means a new, empty directory, removed when the script ends."""
 
 Frame = dict[str, Any]
 
 
 def encode(frame: Frame) -> bytes:
-    """Return a frame as it goes over the socket."""
+    """Return a frame as bytes for the socket."""
     body = _encode(frame).encode()
     return _LENGTH.pack(len(body)) + body
 
 
 class FrameBuffer:
-    """Puts frames together from whatever pieces a stream socket returns."""
+    """Assembles frames from the pieces that a stream socket returns."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     @property
-    def rest(self) -> bytes:
-        """The beginning of a frame that is not complete yet."""
+    def incomplete(self) -> bytes:
+        """The bytes of the last frame, which has not arrived completely."""
         return bytes(self._data)
 
-    def restore(self, rest: bytes) -> None:
-        """Go on after the `rest` of another buffer."""
-        self._data = bytearray(rest)
+    def restore(self, incomplete: bytes) -> None:
+        """Continue after the `incomplete` frame of another buffer."""
+        self._data = bytearray(incomplete)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Add received bytes and yield the frames that are complete with them.
+        """Add received bytes and yield the frames that they complete.
 
         Raises:
             ValueError: the other side does not speak this protocol.
@@ -63,7 +62,7 @@ class FrameBuffer:
             while len(self._data) - offset >= _LENGTH.size:
                 (length,) = _LENGTH.unpack_from(self._data, offset)
                 if length > MAX_FRAME_BYTES:
-                    message = f"cannot take a frame of {length} bytes"
+                    message = f"cannot receive a frame of {length} bytes: at most {MAX_FRAME_BYTES}"
                     raise ValueError(message)
                 start = offset + _LENGTH.size
                 if len(self._data) < start + length:
@@ -80,17 +79,17 @@ class SpawnSpec:
 
     Attributes:
         id: the command's UUID.
-        script: its text.
-        interpreter: program and leading arguments; the script follows as a path.
-        args: ``$1`` and on.
-        env: added to the clean environment.
+        script: the script's text.
+        interpreter: the program and its first arguments; the path of the script follows them.
+        args: the script's arguments, ``$1`` and on.
+        env: variables that are added to the clean environment.
         stdin: text for standard input, None for /dev/null.
-        working_directory: a path, ``private``, or None for the shared one.
-        timeout_seconds: from its start, None for ever.
-        grace_seconds: between a stop's signal and SIGKILL of the tree.
-        leftover_seconds: what background children get after the script's own end.
-        output_limit_bytes: of both streams together, None for no limit.
-        on_output_limit: ``discard`` or ``stop``.
+        working_directory: a path, `PRIVATE_DIRECTORY`, or None for the shared directory.
+        timeout_seconds: counted from the script's start, None for no time-out.
+        grace_seconds: the time between a stop's signal and SIGKILL for the process tree.
+        leftover_seconds: how long background children may run after the script's own end.
+        output_limit_bytes: for both streams together, None for no limit.
+        on_output_limit: ``discard`` the output beyond the limit, or ``stop`` the script.
     """
 
     id: str
@@ -106,37 +105,37 @@ class SpawnSpec:
     output_limit_bytes: int | None = None
     on_output_limit: str = "discard"
 
-    def frame(self) -> Frame:
+    def to_frame(self) -> Frame:
         """Return the ``spawn`` frame."""
         return {"type": "spawn", **self.fields()}
 
     def fields(self) -> dict[str, Any]:
-        """Return its fields by name."""
+        """Return the fields as a dictionary, for `to_frame` and for a hand-over."""
         return {name: getattr(self, name) for name in SpawnSpec.__dataclass_fields__}
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "SpawnSpec":
-        """Return what a ``spawn`` frame says.
+        """Return the specification in a ``spawn`` frame.
 
         Raises:
-            ValueError: its id is no UUID.
+            ValueError: the id is not a UUID.
             KeyError: a field is missing.
         """
         UUID(frame["id"])
         return cls(**{name: frame[name] for name in cls.__dataclass_fields__})
 
 
-def stop_frame(command: str, signal: str, grace_seconds: float) -> Frame:
-    """Return the request to stop a command.
+def stop_frame(command_id: str, signal: str, grace_seconds: float) -> Frame:
+    """Return the frame that asks the keeper to stop a command.
 
     Args:
-        command: its UUID.
+        command_id: the command's UUID.
         signal: a name such as ``SIGTERM``.
-        grace_seconds: from the signal to SIGKILL of the tree.
+        grace_seconds: the time between the signal and SIGKILL for the process tree.
     """
-    return {"type": "stop", "id": command, "signal": signal, "grace_seconds": grace_seconds}
+    return {"type": "stop", "id": command_id, "signal": signal, "grace_seconds": grace_seconds}
 
 
 def recorded_frame(position: int) -> Frame:
-    """Return the news that the journal is recorded up to a position."""
+    """Return the frame that reports up to which position the journal is stored in the database."""
     return {"type": "recorded", "position": position}

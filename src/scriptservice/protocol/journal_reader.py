@@ -1,4 +1,4 @@
-"""Reads the journal of a keeper, from any position on, while the keeper appends to it."""
+"""Reads the journal from any position on, while the keeper appends to it."""
 
 import os
 import zlib
@@ -17,10 +17,10 @@ from scriptservice.protocol.journal_format import (
 
 
 class JournalGapError(Exception):
-    """A position is asked for that the journal does not hold.
+    """The journal no longer holds the position that was asked for.
 
     Attributes:
-        first: the first position it holds.
+        first: the first position that it holds.
     """
 
     def __init__(self, position: int, first: int) -> None:
@@ -29,31 +29,32 @@ class JournalGapError(Exception):
 
 
 class JournalDamagedError(Exception):
-    """A record does not have the checksum it was written with.
+    """A record's checksum does not match.
 
     Attributes:
-        position: where it stands.
+        position: where the record begins.
         next: where the next segment begins, or the end of the journal.
     """
 
-    def __init__(self, position: int, following: int) -> None:
-        super().__init__(f"cannot read the journal at {position}: its checksum differs")
+    def __init__(self, position: int, next_position: int) -> None:
+        super().__init__(
+            f"cannot read the journal at {position}: the record's checksum does not match"
+        )
         self.position = position
-        self.next = following
+        self.next = next_position
 
 
 class JournalReader:
-    """Reads records up to a position that the keeper has published; the recorder's side.
+    """Reads records up to the end that the keeper has published; the recorder owns one.
 
     Args:
-        directory: where the segments are.
+        directory: the directory of the segments.
     """
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._file = -1
         self._base = -1
-        self._size = 0
 
     def close(self) -> None:
         """Close the open segment."""
@@ -67,7 +68,10 @@ class JournalReader:
         self._base = base
 
     def _seek(self, position: int) -> int:
-        """Open the segment that holds a position; return the position of the record there."""
+        """Open the segment that holds a position; return the position of the record there.
+
+        A segment's base is the position of its header, which is skipped.
+        """
         bases = segment_bases(self._directory)
         holding = [base for base in bases if base <= position]
         if not holding:
@@ -80,23 +84,23 @@ class JournalReader:
         """Return the records from a position on.
 
         Args:
-            position: where to begin; a position that an earlier call returned, or a segment's.
-            end: the published end; nothing beyond it is looked at.
-            max_bytes: about how much to read; one larger record is read whole.
+            position: where to begin: a position from an earlier call, or a segment's base.
+            end: the end that the keeper has published; nothing beyond it is read.
+            max_bytes: about how much to read; a larger record is read whole.
 
         Returns:
             The records, in order, and the position after them; no records only at the end.
 
         Raises:
-            JournalGapError: the journal no longer holds that position.
-            JournalDamagedError: a checksum differs.
+            JournalGapError: the journal does not hold that position.
+            JournalDamagedError: a record's checksum does not match.
             OSError: the segment cannot be read.
         """
         if position >= end:
             return [], position
         raw = memoryview(b"")
         if self._file >= 0 and position > self._base:
-            # Nearly always it goes on in the same segment; looking for another costs more.
+            # The position is nearly always in the open segment; listing the directory costs more.
             raw = self._pread(position, min(max_bytes, end - position))
         if not raw:
             position = self._seek(position)
@@ -109,20 +113,22 @@ class JournalReader:
                 raw = self._pread(position, needed)
         records, offset = self._parse_all(raw, position)
         if not records:
-            self._give_up(position, end)
+            self._raise_damaged(position, end)
         return records, position + offset
 
     def _parse_all(self, raw: memoryview, position: int) -> tuple[list[Record], int]:
-        """Return the intact records at the beginning, and where they end.
+        """Return the intact records at the beginning of some bytes, and the offset after them.
 
-        What `parse_header` and `payload_intact` say, without the steps between: five records for
-        each command are a tenth of what the server does for it.
+        This repeats `parse_header` and `payload_intact` inline. Each command has five records, and
+        with the calls their parsing was a tenth of the server's work for it.
         """
         records: list[Record] = []
         size = len(raw)
         offset = 0
         while (start := offset + HEADER_BYTES) <= size:
-            checksum, length, kind, stream, _, at, told, command = HEADER.unpack_from(raw, offset)
+            checksum, length, kind, stream, _, time_us, printed, command_id = HEADER.unpack_from(
+                raw, offset
+            )
             after = start + length
             if after > size or length > MAX_RECORD_BYTES or kind not in KINDS:
                 break
@@ -130,7 +136,15 @@ class JournalReader:
             if zlib.crc32(raw[offset + 4 : checked]) != checksum:
                 break
             records.append(
-                Record(KINDS[kind], command, stream, at, told, raw[start:after], position + after)
+                Record(
+                    KINDS[kind],
+                    command_id,
+                    stream,
+                    time_us,
+                    printed,
+                    raw[start:after],
+                    position + after,
+                )
             )
             offset = after
         return records, offset
@@ -138,6 +152,6 @@ class JournalReader:
     def _pread(self, position: int, length: int) -> memoryview:
         return memoryview(os.pread(self._file, length, position - self._base))
 
-    def _give_up(self, position: int, end: int) -> None:
+    def _raise_damaged(self, position: int, end: int) -> None:
         later = [base for base in segment_bases(self._directory) if base > position]
         raise JournalDamagedError(position, later[0] if later else end)

@@ -1,8 +1,9 @@
-"""A line of log and the stderr it goes to: what keeper and server have in common.
+"""Formats log lines and writes them to stderr, for the keeper and the server.
 
-Both write to one stderr, which may be a full pipe, a terminal that is gone, or closed. Neither may
-wait for whoever reads it, nor die of it: a line that cannot be written now is dropped and counted.
-A line is one write, and short enough that the kernel puts no other process's bytes inside it.
+Both write to the same stderr, which may be a full pipe, a terminal that is gone, or closed. Neither
+process may wait for a reader or fail without one: a line that cannot be written now is dropped and
+counted. A line is one write, and short enough that the kernel never mixes the bytes of two
+processes in it.
 """
 
 import errno
@@ -21,15 +22,15 @@ from typing import Any
 from scriptservice.protocol.clock import now_us
 
 LINE_BYTES = select.PIPE_BUF
-"""A pipe takes so much at once or nothing of it."""
+"""A pipe takes a write of at most this length whole or not at all."""
 
 _STDERR = 2
-_PLAIN = re.compile(r"[\w./:+@%-]+", re.ASCII)
+_NEEDS_NO_QUOTES = re.compile(r"[\w./:+@%-]+", re.ASCII)
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 KEEPER_LOGGER = "scriptservice.keeper"
-"""The keeper's logger; the lines of any other name it."""
+"""The name of the keeper's logger; lines of other loggers have a field ``logger``."""
 
 _LEVELS = {
     logging.DEBUG: "debug",
@@ -40,42 +41,42 @@ _LEVELS = {
 
 
 class LogWriter:
-    """Makes lines of one component, and writes them to stderr.
+    """Formats the log lines of one component and writes them to stderr.
 
     Args:
         component: ``keeper`` or ``server``.
-        host: this machine's name among hosts.
-        form: ``json``, or ``console`` for lines that people read.
+        host: the name of this host.
+        log_format: ``json``, or ``console`` for lines that people read.
     """
 
-    def __init__(self, component: str, host: str, form: str) -> None:
+    def __init__(self, component: str, host: str, log_format: str) -> None:
         self._component = component
         self._host = host
-        self._line = self._json if form == "json" else self._console
-        self._last_word = f"host={_word(host)}\n"
-        self._never_waits = _may_be_full()
-        self._torn = False
+        self._format = self._format_json if log_format == "json" else self._format_console
+        self._host_word = f"host={_word(host)}\n"
+        self._can_write_nowait = _has_reader()
+        self._line_unfinished = False
         self._dropped = 0
 
-    def line(self, at_us: int, level: str, event: str, fields: Mapping[str, Any]) -> bytes:
-        """Return a line, with its end.
+    def format_line(self, at_us: int, level: str, event: str, fields: Mapping[str, Any]) -> bytes:
+        """Return a line with its newline, at most `LINE_BYTES` long.
 
         Args:
-            at_us: when it happened, microseconds since 1970 UTC.
+            at_us: when the event happened, microseconds since 1970 UTC.
             level: debug, info, warning or error.
-            event: what happened.
-            fields: more of it; whatever is no JSON is shown as text.
+            event: the event's name.
+            fields: its details; a value that JSON does not know is written as its text.
         """
-        data = self._line(at_us, level, event, fields)
+        data = self._format(at_us, level, event, fields)
         if len(data) > LINE_BYTES:
-            data = self._line(at_us, level, *_shortened(event, fields))
+            data = self._format(at_us, level, *_shortened(event, fields))
         return data
 
-    # Everything that is not ASCII is escaped, in both forms: nothing in a line moves a terminal's
-    # cursor or begins another line.
+    # Both formats escape everything that is not ASCII, so that no value can move a terminal's
+    # cursor or begin another line.
 
-    def _json(self, at_us: int, level: str, event: str, fields: Mapping[str, Any]) -> bytes:
-        said = {
+    def _format_json(self, at_us: int, level: str, event: str, fields: Mapping[str, Any]) -> bytes:
+        line = {
             "timestamp": _time_text(at_us),
             "level": level,
             "event": event,
@@ -83,24 +84,26 @@ class LogWriter:
             "host": self._host,
             **fields,
         }
-        return _encode(said).encode() + b"\n"
+        return _encode(line).encode() + b"\n"
 
-    def _console(self, at_us: int, level: str, event: str, fields: Mapping[str, Any]) -> bytes:
+    def _format_console(
+        self, at_us: int, level: str, event: str, fields: Mapping[str, Any]
+    ) -> bytes:
         words = [_time_text(at_us), f"{level:7}", self._component, _word(event)]
         words += [f"{name}={_word(value)}" for name, value in fields.items() if value is not None]
-        words.append(self._last_word)
+        words.append(self._host_word)
         return " ".join(words).encode()
 
     def write(self, at_us: int, lines: Iterable[bytes]) -> None:
-        """Write lines, as many in one write as stay whole; drop those for which there is no room.
+        """Write lines, as many in one write as `LINE_BYTES` allows; drop those without room.
 
         Args:
-            at_us: the time of day, for the line that tells how many were dropped before.
-            lines: from `line`.
+            at_us: the present time, for the line that reports how many were dropped before.
+            lines: from `format_line`.
         """
         if self._dropped:
-            loss = self.line(at_us, "warning", "log_lines_dropped", {"lines": self._dropped})
-            if self._write([loss]):
+            loss = self.format_line(at_us, "warning", "log_lines_dropped", {"lines": self._dropped})
+            if self._write_parts([loss]):
                 self._dropped = 0
         parts: list[bytes] = []
         size = 0
@@ -113,42 +116,42 @@ class LogWriter:
         self._write_or_count(parts)
 
     def _write_or_count(self, parts: list[bytes]) -> None:
-        if parts and not self._write(parts):
+        if parts and not self._write_parts(parts):
             self._dropped += len(parts)
 
-    def _write(self, parts: list[bytes]) -> bool:
-        """Write lines at once; return False if nothing was written."""
-        data = b"".join([b"\n", *parts] if self._torn else parts)
+    def _write_parts(self, parts: list[bytes]) -> bool:
+        """Write lines in one write; return False if nothing was written."""
+        data = b"".join([b"\n", *parts] if self._line_unfinished else parts)
         try:
-            written = self._put(data)
+            written = self._write_now(data)
         except (OSError, ValueError):
             return False
-        self._torn = written < len(data)
+        self._line_unfinished = written < len(data)
         return True
 
-    def _put(self, data: bytes) -> int:
-        """Write without waiting; return how much was taken.
+    def _write_now(self, data: bytes) -> int:
+        """Write without waiting; return how many bytes were written.
 
         Raises:
-            OSError: there is no room now, or nobody reads.
+            OSError: there is no room now, or no reader.
         """
-        if self._never_waits:
+        if self._can_write_nowait:
             try:
-                # What select says may be untrue a moment later: the other process writes as well.
+                # Not `select` first: the other process may fill the pipe before the write.
                 return os.pwritev(_STDERR, [data], -1, os.RWF_NOWAIT)
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                     raise
-                self._never_waits = False  # an older kernel
+                self._can_write_nowait = False  # the kernel is too old for this flag
         if not select.select([], [_STDERR], [], 0)[1]:
             raise BlockingIOError
         return os.write(_STDERR, data)
 
 
-def _may_be_full() -> bool:
-    """Whether stderr is a pipe or a socket: a file has no reader to wait for.
+def _has_reader() -> bool:
+    """Return whether stderr is a pipe or a socket, for which a write may have to wait.
 
-    Asked not to wait, some file systems refuse what they would do at once.
+    A file needs no waiting, and some file systems refuse RWF_NOWAIT although they have room.
     """
     try:
         mode = os.fstat(_STDERR).st_mode
@@ -163,7 +166,7 @@ def _time_text(at_us: int) -> str:
 
 @lru_cache(maxsize=4)
 def _second_text(seconds: int) -> str:
-    # A thousand lines a second share it, and it costs as much as the rest of a line.
+    # Formatting this part takes as long as the rest of a line, and many lines share a second.
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
@@ -171,13 +174,13 @@ def _word(value: object) -> str:
     if type(value) is int:
         return str(value)
     text = value if isinstance(value, str) else _encode(value)
-    return text if _PLAIN.fullmatch(text) else _encode(text)
+    return text if _NEEDS_NO_QUOTES.fullmatch(text) else _encode(text)
 
 
 def _shortened(event: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return what fits into a line: of long texts their ends, which in a trace say the most."""
+    """Return an event and fields that fit into a line; long texts keep their ends (of a trace the best part)."""
     texts = [event, *(value for value in fields.values() if isinstance(value, str))]
-    # A character may take twelve bytes: an escaped pair of surrogates, quoted once more.
+    # A character may take twelve bytes: an escaped surrogate pair.
     room = (LINE_BYTES - 1024) // (12 * len(texts))
     short = {
         name: value[-room:] if isinstance(value, str) and len(value) > room else value
@@ -188,15 +191,15 @@ def _shortened(event: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, An
 
 
 class LogLineHandler(logging.Handler):
-    """Writes records of the standard library's logging as lines.
+    """Writes records of the standard library's `logging` as log lines.
 
     Args:
-        lines: makes and writes them.
+        writer: formats and writes the lines.
     """
 
-    def __init__(self, lines: LogWriter) -> None:
+    def __init__(self, writer: LogWriter) -> None:
         super().__init__()
-        self._lines = lines
+        self._writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""
@@ -205,6 +208,7 @@ class LogLineHandler(logging.Handler):
             fields["logger"] = record.name
         if record.exc_info and record.exc_info[0]:
             fields["exception"] = "".join(traceback.format_exception(*record.exc_info))
-        at = now_us()
+        at_us = now_us()
         level = _LEVELS.get(record.levelno, "error")
-        self._lines.write(at, [self._lines.line(at, level, record.getMessage(), fields)])
+        line = self._writer.format_line(at_us, level, record.getMessage(), fields)
+        self._writer.write(at_us, [line])

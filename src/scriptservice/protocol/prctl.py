@@ -1,4 +1,4 @@
-"""What a process asks of the kernel about itself; keeper and server call it before all else."""
+"""Process options of the kernel; the keeper and the server set them before anything else."""
 
 import ctypes
 import os
@@ -21,32 +21,32 @@ def _prctl(option: int, value: int) -> None:
 
 
 def hide_from_ptrace() -> None:
-    """Let no process of the same user read this one's memory, environment or descriptors.
+    """Keep processes of the same user from reading this one's memory, environment and descriptors.
 
-    An ``exec`` undoes it, so every program of ours calls this first thing.
+    An ``exec`` undoes it, so each of our programs calls this first.
     """
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def die_with_parent(link: int) -> None:
-    """Let the kernel end this process as soon as its parent is dead, whatever it is doing.
+    """Have the kernel kill this process as soon as its parent dies.
 
     Args:
-        link: one end of a socket pair that the parent made: the kernel knows who that was.
+        link: one end of a socket pair that the parent made; the kernel knows who made it.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with socket.socket(fileno=os.dup(link)) as end:
         made_by = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     parent, _, _ = struct.unpack("3i", made_by)
-    if os.getppid() != parent:  # it died before the kernel was asked
+    if os.getppid() != parent:  # the parent died before the option was set
         os._exit(0)
 
 
 def become_subreaper() -> None:
-    """Become the parent of every orphan that descends from this process."""
+    """Become the parent of every descendant whose own parent dies."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def forbid_new_privileges() -> None:
-    """Make set-uid programs (sudo, ping) powerless here and in all descendants; irrevocable."""
+    """Take the effect from set-uid programs (sudo, ping), here and in all descendants, for good."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)

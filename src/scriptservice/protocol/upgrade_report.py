@@ -1,6 +1,7 @@
-"""What became of an upgrade, as a small file in the data directory: the keeper writes, people read.
+"""The state of an upgrade in a small file of the data directory, for the command line.
 
-``scriptservice upgrade`` waits for it to change. It is news, not state: nothing depends on it.
+The keeper writes it, and ``scriptservice upgrade`` reads it until the upgrade is over. It is only a
+report: the service itself does not depend on it.
 """
 
 import json
@@ -13,13 +14,13 @@ _NAME = "upgrade"
 
 @dataclass(frozen=True, slots=True)
 class UpgradeReport:
-    """How far an upgrade is.
+    """The state of an upgrade.
 
     Attributes:
-        number: counts the upgrades of a data directory.
-        done: whether it is over.
-        ok: whether it went all the way.
-        message: one line for a person.
+        number: counts the upgrades of a data directory, from 1.
+        done: whether the upgrade is over.
+        ok: whether it succeeded.
+        message: one line for the user.
     """
 
     number: int
@@ -29,7 +30,7 @@ class UpgradeReport:
 
 
 def write_upgrade_report(data_dir: str, report: UpgradeReport) -> None:
-    """Write how far an upgrade is; on a full disk it stays untold."""
+    """Write the report of an upgrade, unless the disk is full."""
     path = os.path.join(data_dir, _NAME)
     with suppress(OSError):
         descriptor = os.open(
@@ -43,7 +44,7 @@ def write_upgrade_report(data_dir: str, report: UpgradeReport) -> None:
 
 
 def read_upgrade_report(data_dir: str) -> UpgradeReport:
-    """Return how far the last upgrade is; number 0 if there was none."""
+    """Return the report of the last upgrade; its number is 0 if there was none."""
     path = os.path.join(data_dir, _NAME)
     with suppress(FileNotFoundError, ValueError, TypeError), open(path, "rb") as file:
         return UpgradeReport(**json.load(file))

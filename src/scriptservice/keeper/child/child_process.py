@@ -215,7 +215,7 @@ class Life:
             handle=self._handle,
             socket=None if self._socket is None else self._socket.fileno(),
             started_at=self.started_at,
-            received=b64encode(self._frames.rest).decode(),
+            received=b64encode(self._frames.incomplete).decode(),
             outgoing=b64encode(b"".join(self._out)).decode(),
             latest_end=None if self._latest_end is None else b64encode(self._latest_end).decode(),
         )

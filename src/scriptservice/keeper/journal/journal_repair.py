@@ -52,7 +52,7 @@ def scan(directory: str, base: int) -> Iterator[Record]:
                 data = raw[HEADER_BYTES:]
             yield Record(
                 kind=Kind(parsed.kind),
-                id=parsed.id,
+                command_id=parsed.command_id,
                 stream=parsed.stream,
                 time_us=parsed.time_us,
                 position=parsed.position,
@@ -242,7 +242,7 @@ def _intact_record(raw: bytes, start: int) -> Record | None:
     end = HEADER_BYTES + parsed.length
     return Record(
         kind=Kind(parsed.kind),
-        id=parsed.id,
+        command_id=parsed.command_id,
         stream=parsed.stream,
         time_us=parsed.time_us,
         position=parsed.position,
@@ -254,6 +254,6 @@ def _intact_record(raw: bytes, start: int) -> Record | None:
 def _shorten_record(descriptor: int, base: int, start: int, record: Record, length: int) -> None:
     """Rewrite the header of an output record to have the length of the bytes that arrived."""
     header = pack_output_header(
-        Kind.OUTPUT, record.stream, length, record.time_us, record.position, record.id
+        Kind.OUTPUT, record.stream, length, record.time_us, record.position, record.command_id
     )
     os.pwrite(descriptor, header, start - base)

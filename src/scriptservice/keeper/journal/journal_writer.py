@@ -13,7 +13,7 @@ from uuid import uuid4
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.journal_format import (
-    CHECKED,
+    CHECKED_HEADER,
     HEADER_BYTES,
     SEGMENT_BYTES,
     SEGMENT_HEADER_BYTES,
@@ -102,11 +102,6 @@ class JournalWriter:
         """The journal position at which the oldest segment begins."""
         return self._bases[0]
 
-    @property
-    def held_bytes(self) -> int:
-        """The size of all segments together."""
-        return self.end - self.first
-
     def _create(self, base: int, first_record: bytes) -> int:
         """Create a segment, whole or not at all; return its descriptor."""
         path = segment_path(self._directory, base)
@@ -152,7 +147,7 @@ class JournalWriter:
 
     @staticmethod
     def _pack_event(kind: Kind, command_id: bytes, payload: bytes, position: int, at: int) -> bytes:
-        tail = CHECKED.pack(len(payload), kind, 0, 0, at, position, command_id) + payload
+        tail = CHECKED_HEADER.pack(len(payload), kind, 0, 0, at, position, command_id) + payload
         return struct.pack("<I", zlib.crc32(tail)) + tail
 
     def append(

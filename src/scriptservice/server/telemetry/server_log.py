@@ -54,7 +54,7 @@ class _Renderer:
         self._lines = lines
 
     def __call__(self, _: object, __: str, event: MutableMapping[str, Any]) -> bytes:
-        return self._lines.line(now_us(), event.pop("level"), event.pop("event"), event)
+        return self._lines.format_line(now_us(), event.pop("level"), event.pop("event"), event)
 
 
 class _LineLogger:
@@ -113,7 +113,7 @@ class CommandLog:
         if not self._pending:
             asyncio.get_running_loop().call_soon(self._flush)
         fields = {"command_id": str(command_id), **fields}
-        self._pending.append(self._lines.line(now_us(), level, event, fields))
+        self._pending.append(self._lines.format_line(now_us(), level, event, fields))
 
     def _flush(self) -> None:
         lines, self._pending = self._pending, []
