@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from scriptservice.keeper.journal.journal_repair import scan
-from scriptservice.keeper.recovery import read_past
+from scriptservice.keeper.recovery import read_previous_keeper
 from scriptservice.keeper.system.linux import process_stat
 from scriptservice.keeper.tree.cgroup import own_cgroup
 from scriptservice.protocol.frames import SpawnSpec
@@ -266,7 +266,7 @@ def test_it_is_in_the_snapshot_of_a_new_segment(frozen: FrozenLaunch) -> None:
     rig.wait_for(rig.spawn("head -c 70000000 /dev/zero"), Kind.CLOSED)
     directory = str(rig.data_dir / "journal")
     assert len(segment_bases(directory)) == 2
-    past = read_past(directory)
+    past = read_previous_keeper(directory)
     assert list(past.open) == [frozen.command]
     pid = int((frozen.cgroup / "cgroup.procs").read_text())
     stat = process_stat(pid)

@@ -14,8 +14,8 @@ import pytest
 from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_repair import repair, scan
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.recovery import read_past
-from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.recovery import read_previous_keeper
+from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.journal_format import (
@@ -34,7 +34,7 @@ ID = UUID(COMMAND).bytes
 # The loop
 
 
-def run_until(loop: Loop, condition: Callable[[], Any]) -> None:
+def run_until(loop: EventLoop, condition: Callable[[], Any]) -> None:
     """Run a loop until a condition holds, which it looks at now and then."""
     deadline = time.monotonic() + PATIENCE_SECONDS
 
@@ -50,7 +50,7 @@ def run_until(loop: Loop, condition: Callable[[], Any]) -> None:
 
 
 def test_timers_run_in_their_order_and_cancelled_ones_do_not() -> None:
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
     for number in (3, 1, 2):
         loop.after(number / 100, lambda number=number: seen.append(number))
     loop.cancel(loop.after(0.015, lambda: seen.append(99)))
@@ -63,7 +63,7 @@ def test_timers_run_in_their_order_and_cancelled_ones_do_not() -> None:
 
 
 def test_a_cancelled_timer_before_others_hides_none() -> None:
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
     timers = [loop.after(3600, lambda: seen.append("late")) for _ in range(5000)]
     kept = [loop.after(0.001, lambda: seen.append("kept")) for _ in range(3)]
     for timer in timers:
@@ -74,7 +74,7 @@ def test_a_cancelled_timer_before_others_hides_none() -> None:
 
 
 def test_a_timer_may_set_another_without_end() -> None:
-    loop, turns = Loop(), []
+    loop, turns = EventLoop(), []
 
     def again() -> None:
         turns.append(1)
@@ -92,7 +92,7 @@ def test_a_timer_may_set_another_without_end() -> None:
 
 
 def test_a_fault_in_one_callback_leaves_the_others() -> None:
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
 
     def fault() -> None:
         raise RuntimeError("a fault")
@@ -108,7 +108,7 @@ def test_a_fault_in_one_callback_leaves_the_others() -> None:
 
 
 def test_what_was_unwatched_in_a_batch_gets_no_old_event() -> None:
-    loop, seen = Loop(), []
+    loop, seen = EventLoop(), []
     pipes = [os.pipe() for _ in range(2)]
     for reading, writing in pipes:
         os.write(writing, b"x")
@@ -162,7 +162,7 @@ class CountingReader:
 def test_records_wait_in_order_while_the_disk_is_full(
     tmp_path: Path, writer: JournalWriter
 ) -> None:
-    loop = Loop()
+    loop = EventLoop()
     journal = Journal(writer, loop, spool_limit_bytes=1 << 30)
     rooms: list[int] = []
     journal.on_room = lambda: rooms.append(len(list(scan(str(tmp_path), 0))))
@@ -216,7 +216,7 @@ def test_output_waits_for_the_spool_limit_and_the_reserve(tmp_path: Path) -> Non
     reading, writing = os.pipe()
     os.write(writing, b"x" * 1000)
     small = JournalWriter(str(tmp_path / "a"), reserve_bytes=0, snapshot=snapshot)
-    journal = Journal(small, Loop(), spool_limit_bytes=100)
+    journal = Journal(small, EventLoop(), spool_limit_bytes=100)
     assert journal.splice(reading, 500, ID, 1, 0) == 500
     with pytest.raises(NoRoomError):
         journal.splice(reading, 500, ID, 1, 500)
@@ -260,7 +260,7 @@ def test_the_past_is_what_the_records_say(tmp_path: Path, writer: JournalWriter)
     writer.append(Kind.STOPPING, ID, {"cause": "timeout"}, 8, now_us())
     writer.append(Kind.EXITED, ended.bytes, {"status": 0}, 0, now_us())
     writer.append(Kind.CLOSED, ended.bytes, {}, 0, now_us())
-    past = read_past(str(tmp_path))
+    past = read_previous_keeper(str(tmp_path))
     assert past.identity == mine
     assert past.cgroup == "/sys/fs/cgroup/x"
     assert set(past.open) == {COMMAND, str(starting)}
@@ -284,7 +284,7 @@ def test_a_snapshot_stands_for_all_before_it(tmp_path: Path) -> None:
     assert writer.first > 0
     put(writer, b"more", 1, 70)
     writer.close()
-    past = read_past(str(tmp_path))
+    past = read_previous_keeper(str(tmp_path))
     (command,) = past.open.values()
     assert (command.id, command.position, command.exited) == (COMMAND, 74, True)
     assert (command.leftovers_killed, command.discarded_bytes) == (1, 2)

@@ -10,19 +10,19 @@ from typing import Any
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.upgrade.handover import FORMAT, to_bytes
 from scriptservice.keeper.upgrade_state import (
-    ChildState,
+    ChildProcessState,
+    ChildSupervisorState,
     CommandState,
     EndedIdsState,
     JournalState,
-    LifeState,
-    ManagerState,
+    KeeperState,
     PendingRecord,
     RemovalState,
+    ScriptUserState,
+    ServiceManagerState,
     SpawnerState,
-    Table,
     TreeState,
     UpgradeState,
-    UserState,
 )
 from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind
@@ -87,7 +87,7 @@ def _commands() -> list[CommandState]:
     return [running, stopping, leftovers, removing]
 
 
-def table_of_every_kind() -> Table:
+def table_of_every_kind() -> KeeperState:
     """Return a table with something in each of its parts."""
     server = ServerConfig(
         data_dir="/data",
@@ -107,13 +107,13 @@ def table_of_every_kind() -> Table:
         child_argv=["python", "-I", "-m", "scriptservice.server"],
         child_config=asdict(server),
     )
-    return Table(
+    return KeeperState(
         config=asdict(config),
         identity={"boot": "boot", "pid_namespace": 4026531836, "pid": 900, "start_ticks": 9000},
         lock=3,
         listener=4,
         spawner=SpawnerState(
-            UserState(59999, 59999, [59999], "59999", None, changes=True), 1024, 4096, True, 6
+            ScriptUserState(59999, 59999, [59999], "59999", None, changes=True), 1024, 4096, True, 6
         ),
         tree=TreeState(
             mode="walk",
@@ -131,11 +131,13 @@ def table_of_every_kind() -> Table:
             consumer_acts=True,
         ),
         ended=EndedIdsState([_IDS[4], _IDS[5]], [(123000, _IDS[4])], [_IDS[5]], True),
-        child=ChildState(LifeState(950, 23, 24, 99.0, "AQIDBA==", "", None), 2, 0),
+        child=ChildSupervisorState(
+            ChildProcessState(950, 23, 24, 99.0, "AQIDBA==", "", None), 2, 0
+        ),
         commands=_commands(),
         waiting=[SpawnSpec("018f2d3e-0000-7000-8000-000000000010", "true", ["sh"]).fields()],
         removals=[RemovalState(1020, f"/data/private/{_IDS[3]}", 59999, 59999, [True, False])],
-        manager=ManagerState(is_ready=True, owed={"STATUS": "serving, 4 running"}),
+        manager=ServiceManagerState(is_ready=True, owed={"STATUS": "serving, 4 running"}),
         upgrade=UpgradeState(number=1, release="0.1.0", again=False, began_at=98.0),
         notes=["cut off 7 bytes"],
         child_was_ready=True,

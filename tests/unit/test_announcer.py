@@ -5,8 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from scriptservice.keeper.child.position_updates import FOLLOWED_SECONDS, TELL_SECONDS, Announcer
-from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.child.position_updates import (
+    FOLLOWED_SECONDS,
+    TELL_SECONDS,
+    PositionUpdates,
+)
+from scriptservice.keeper.system.event_loop import EventLoop
 
 
 @dataclass
@@ -21,10 +25,10 @@ class Keeper:
     """What calls an announcer; `told` is what the child heard."""
 
     def __init__(self) -> None:
-        self.loop = Loop()
+        self.loop = EventLoop()
         self.journal = Journal()
         self.told: list[int] = []
-        self.announcer = Announcer(self.loop, self.journal, self.told.append)
+        self.announcer = PositionUpdates(self.loop, self.journal, self.told.append)
         self.loop.after_batches(self.announcer.turn_ends)
 
     def start_or_exit(self) -> None:

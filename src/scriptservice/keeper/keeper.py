@@ -13,8 +13,8 @@ from resource import struct_rusage
 from typing import Any
 from uuid import UUID
 
-from scriptservice.keeper.child.position_updates import Announcer
-from scriptservice.keeper.child.supervisor import Child
+from scriptservice.keeper.child.position_updates import PositionUpdates
+from scriptservice.keeper.child.supervisor import ChildSupervisor
 from scriptservice.keeper.command.command import CommandContext, RunningCommand
 from scriptservice.keeper.command.ended_ids import EndedIds
 from scriptservice.keeper.command.start_queue import StartQueue
@@ -23,20 +23,20 @@ from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_repair import repair
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.journal.stored_position import StoredPosition
-from scriptservice.keeper.recovery import Past, read_past, recover, snapshot_of
+from scriptservice.keeper.recovery import PreviousKeeper, read_previous_keeper, recover, snapshot_of
 from scriptservice.keeper.spawn.spawner import reset_signals
 from scriptservice.keeper.startup import StartError, open_standard_descriptors, prepare, take_over
-from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.linux import signal_process
 from scriptservice.keeper.system.reaper import Reaper
-from scriptservice.keeper.system.service_manager import Manager
+from scriptservice.keeper.system.service_manager import ServiceManager
 from scriptservice.keeper.tree.cgroup import CgroupTree
 from scriptservice.keeper.tree.descent import DescentTree
-from scriptservice.keeper.tree.process_tree import Tree
+from scriptservice.keeper.tree.process_tree import ProcessTree
 from scriptservice.keeper.upgrade.upgrade import SIGNALS, Upgrade
-from scriptservice.keeper.upgrade_state import Table, UpgradeState
+from scriptservice.keeper.upgrade_state import KeeperState, UpgradeState
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame, SpawnSpec
 from scriptservice.protocol.journal_format import Kind
@@ -61,7 +61,7 @@ class Keeper:
         StartError: nothing was started or changed that matters.
     """
 
-    def __init__(self, config: KeeperConfig, table: Table | None = None) -> None:
+    def __init__(self, config: KeeperConfig, table: KeeperState | None = None) -> None:
         self._config = config
         self._running: dict[str, RunningCommand] = {}
         self._by_pid: dict[int, RunningCommand] = {}
@@ -73,8 +73,8 @@ class Keeper:
         self._identity = Identity.mine()
         self._ground = prepare(config) if table is None else take_over(config, table)
         self._spawner = self._ground.spawner
-        self._loop = Loop()
-        self._manager = Manager(
+        self._loop = EventLoop()
+        self._manager = ServiceManager(
             config.notify_socket, config.watchdog_seconds, self._loop, self._status
         )
         self._reaper = Reaper(self._loop, self._reaped)
@@ -84,12 +84,12 @@ class Keeper:
             forbid_new_privileges()
         self._tree = self._choose_tree() if table is None else self._same_tree(table)
         self._directory = os.path.join(config.data_dir, "journal")
-        self._past: Past | None = None
+        self._past: PreviousKeeper | None = None
         if table is None:
             self._open_journal()
         else:
             self._reopen_journal(table)
-        self._child = Child(
+        self._child = ChildSupervisor(
             config,
             self._loop,
             self._ground.listener,
@@ -97,7 +97,7 @@ class Keeper:
             on_frame=self._frame,
             on_gone=self._child_gone,
         )
-        self._announcer = Announcer(self._loop, self._journal, self._child.send_end)
+        self._announcer = PositionUpdates(self._loop, self._journal, self._child.send_end)
         self._upgrade = Upgrade(
             config.data_dir,
             self._loop,
@@ -106,18 +106,18 @@ class Keeper:
             table=self._table,
             on_signal=self._signal,
         )
-        self._before: Table | None = table
+        self._before: KeeperState | None = table
         if table is not None:
             self._restore(table)
 
-    def _choose_tree(self) -> Tree:
+    def _choose_tree(self) -> ProcessTree:
         if self._config.use_cgroups:
             name = f"scriptservice-{self._identity.pid}-{self._identity.start_ticks}"
             if tree := CgroupTree.probe(name):
                 return tree
         return DescentTree(self._own_children, self._running.values, self._spawner.uid)
 
-    def _same_tree(self, table: Table) -> Tree:
+    def _same_tree(self, table: KeeperState) -> ProcessTree:
         if table.tree.base is not None:
             return CgroupTree(table.tree.base)
         return DescentTree(
@@ -128,7 +128,7 @@ class Keeper:
         self._notes: list[str] = []
         for note in repair(self._directory):
             self._mended(note)
-        past = read_past(self._directory)
+        past = read_previous_keeper(self._directory)
         self._past = past
         try:
             self._writer = self._journal_writer()
@@ -153,7 +153,7 @@ class Keeper:
         self._notes.append(note)
         logger.warning("journal_mended", detail=note)
 
-    def _reopen_journal(self, table: Table) -> None:
+    def _reopen_journal(self, table: KeeperState) -> None:
         self._notes = table.notes
         self._writer = self._journal_writer()
         self._writer.resume(table.ledger.end)
@@ -426,10 +426,10 @@ class Keeper:
 
     # Handing over to the next program of this process
 
-    def _table(self, upgrade: UpgradeState, signals: set[int]) -> Table:
+    def _table(self, upgrade: UpgradeState, signals: set[int]) -> KeeperState:
         self._waiting.launches.settle_all()
         listener = self._ground.listener
-        return Table(
+        return KeeperState(
             config=asdict(self._config),
             identity=self._identity.fields(),
             lock=self._ground.lock,
@@ -450,7 +450,7 @@ class Keeper:
             signals=sorted(signals),
         )
 
-    def _restore(self, table: Table) -> None:
+    def _restore(self, table: KeeperState) -> None:
         for descriptor in table.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
         if self._identity.fields() != table.identity:
@@ -465,7 +465,7 @@ class Keeper:
         self._child_was_ready = table.child_was_ready
         self._child_serves = table.child_serves
 
-    def _go_on(self, table: Table) -> None:
+    def _go_on(self, table: KeeperState) -> None:
         """Go on with what the program before this one was in the midst of."""
         # First of all: from here on signals can be taken again.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -475,7 +475,7 @@ class Keeper:
             self._signal(number)
 
 
-def go_on(table: Table) -> int:
+def go_on(table: KeeperState) -> int:
     """Be the keeper that another program was until now; return the exit code at the end."""
     return Keeper(KeeperConfig(**table.config), table).run()
 

@@ -49,7 +49,7 @@ _SURVIVORS_SECONDS = 10  # who does not die of SIGKILL until then waits in the k
 
 
 @dataclass(slots=True)
-class OpenCommand:
+class JournaledCommand:
     """A command that had not ended when its keeper died.
 
     Attributes:
@@ -78,7 +78,7 @@ class OpenCommand:
 
 
 @dataclass(slots=True)
-class Past:
+class PreviousKeeper:
     """What the journal says about the keepers before this one.
 
     Attributes:
@@ -90,22 +90,22 @@ class Past:
 
     identity: Identity | None = None
     cgroup: str | None = None
-    open: dict[str, OpenCommand] = field(default_factory=dict)
+    open: dict[str, JournaledCommand] = field(default_factory=dict)
     salvaged: bool = False
 
 
-def snapshot_of(command: OpenCommand) -> dict[str, Any]:
+def snapshot_of(command: JournaledCommand) -> dict[str, Any]:
     """Return what `RunningCommand.snapshot` would, of a command that a dead keeper left."""
     return asdict(command)
 
 
-def read_past(directory: str) -> Past:
+def read_previous_keeper(directory: str) -> PreviousKeeper:
     """Return what the segments of a repaired journal say.
 
     Args:
         directory: where they are.
     """
-    past = Past()
+    past = PreviousKeeper()
     start = 0
     for base in segment_bases(directory):
         start = base + SEGMENT_HEADER_BYTES
@@ -116,19 +116,19 @@ def read_past(directory: str) -> Past:
     return past
 
 
-def _salvage(past: Past, path: str) -> None:
+def _salvage(past: PreviousKeeper, path: str) -> None:
     """Learn who was started behind the damage at which the journal has just been cut.
 
     They are to be ended. Of their output nobody can tell any more what precedes it, so it is left.
     """
     if not os.path.exists(path):
         return
-    found: dict[str, OpenCommand] = {}
+    found: dict[str, JournaledCommand] = {}
     for record in intact_records(path):
         command = str(UUID(bytes=record.command_id))
         if record.kind == Kind.STARTED:
             fields = record.fields()
-            found[command] = OpenCommand(
+            found[command] = JournaledCommand(
                 command, pid=fields["pid"], start_ticks=fields["start_ticks"]
             )
         else:
@@ -137,7 +137,7 @@ def _salvage(past: Past, path: str) -> None:
     past.open = found | past.open
 
 
-def _replay(past: Past, record: Record, length: int) -> None:
+def _replay(past: PreviousKeeper, record: Record, length: int) -> None:
     if record.kind == Kind.KEEPER:
         fields = record.fields()
         past.identity = Identity.from_fields(fields["identity"])
@@ -153,7 +153,7 @@ def _replay(past: Past, record: Record, length: int) -> None:
     if record.kind in (Kind.CLOSED, Kind.LOST, Kind.REFUSED):
         past.open.pop(command, None)
         return
-    state = past.open.setdefault(command, OpenCommand(command))
+    state = past.open.setdefault(command, JournaledCommand(command))
     state.position = record.position
     if record.kind == Kind.OUTPUT:
         state.position += length
@@ -170,8 +170,8 @@ def _replay(past: Past, record: Record, length: int) -> None:
         state.exited = True
 
 
-def _from_snapshot(entry: dict[str, Any]) -> OpenCommand:
-    return OpenCommand(
+def _from_snapshot(entry: dict[str, Any]) -> JournaledCommand:
+    return JournaledCommand(
         id=entry["id"],
         pid=entry["pid"],
         start_ticks=entry["start_ticks"],
@@ -194,12 +194,12 @@ class Recovery:
         mine: identity of the keeper that runs now.
     """
 
-    def __init__(self, past: Past, writer: JournalWriter, mine: Identity) -> None:
+    def __init__(self, past: PreviousKeeper, writer: JournalWriter, mine: Identity) -> None:
         self._past = past
         self._writer = writer
         self._mine = mine
         # Kept when the disk is full: once its writers are dead, a pipe lives by its reader alone.
-        self._readers: dict[int, tuple[OpenCommand, int, int]] = {}
+        self._readers: dict[int, tuple[JournaledCommand, int, int]] = {}
 
     def run(self) -> None:
         """Rescue output, kill survivors, and record how each open command ended.
@@ -282,7 +282,7 @@ class Recovery:
                 return command.id
         return None
 
-    def _leads(self, command: OpenCommand) -> bool:
+    def _leads(self, command: JournaledCommand) -> bool:
         """Whether the session and the group with the id of its script can only be its own."""
         old = self._past.identity
         if old is None or command.pid is None or not old.same_processes(self._mine):
@@ -292,7 +292,7 @@ class Recovery:
         leader = process_stat(command.pid)
         return leader is None or leader.start_ticks == command.start_ticks
 
-    def _hold_pipes(self, command: OpenCommand, pid: int) -> None:
+    def _hold_pipes(self, command: JournaledCommand, pid: int) -> None:
         """Open the read end of a survivor's pipes again, through the survivor."""
         with suppress(OSError), seen_as_owner(pid):
             for name in os.listdir(f"/proc/{pid}/fd"):
@@ -361,7 +361,7 @@ def _add_descendants(members: dict[int, int]) -> None:
                 frontier.append(child)
 
 
-def recover(past: Past, writer: JournalWriter, mine: Identity) -> None:
+def recover(past: PreviousKeeper, writer: JournalWriter, mine: Identity) -> None:
     """Run the recovery; while the disk is full, wait for room: nothing new may start before.
 
     Args:

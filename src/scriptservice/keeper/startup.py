@@ -15,7 +15,7 @@ from scriptservice.keeper.spawn.script_user import ScriptUser, UserError, script
 from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.listener import ListenError, listen
-from scriptservice.keeper.upgrade_state import Table
+from scriptservice.keeper.upgrade_state import KeeperState
 
 
 class StartError(Exception):
@@ -23,7 +23,7 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class KeeperResources:
     """What a keeper stands on.
 
     Attributes:
@@ -37,7 +37,7 @@ class Ground:
     spawner: Spawner
 
 
-def prepare(config: KeeperConfig) -> Ground:
+def prepare(config: KeeperConfig) -> KeeperResources:
     """Take the data directory and the address.
 
     Raises:
@@ -70,10 +70,10 @@ def prepare(config: KeeperConfig) -> Ground:
             user=user.name,
             detail="they can read its database and tokens and signal it (docs/security.md)",
         )
-    return Ground(lock, listener, spawner)
+    return KeeperResources(lock, listener, spawner)
 
 
-def take_over(config: KeeperConfig, table: Table) -> Ground:
+def take_over(config: KeeperConfig, table: KeeperState) -> KeeperResources:
     """Stand where the keeper's program before this one stood.
 
     Args:
@@ -81,7 +81,7 @@ def take_over(config: KeeperConfig, table: Table) -> Ground:
         table: what it handed over.
     """
     user = table.spawner.user
-    return Ground(
+    return KeeperResources(
         table.lock,
         None if table.listener is None else socket.socket(fileno=table.listener),
         Spawner(

@@ -54,7 +54,7 @@ class CommandState:
 
 
 @dataclass(frozen=True, slots=True)
-class LifeState:
+class ChildProcessState:
     """The server's process.
 
     Attributes:
@@ -77,7 +77,7 @@ class LifeState:
 
 
 @dataclass(frozen=True, slots=True)
-class ChildState:
+class ChildSupervisorState:
     """The server through all its lives.
 
     Attributes:
@@ -86,7 +86,7 @@ class ChildState:
         failures: in a row, for the back-off.
     """
 
-    life: LifeState | None
+    life: ChildProcessState | None
     starts: int
     failures: int
 
@@ -172,7 +172,7 @@ class TreeState:
 
 
 @dataclass(frozen=True, slots=True)
-class UserState:
+class ScriptUserState:
     """As whom scripts run; see `ScriptUser`."""
 
     uid: int
@@ -195,7 +195,7 @@ class SpawnerState:
         work: an open handle of the working directory.
     """
 
-    user: UserState
+    user: ScriptUserState
     soft_limit: int
     hard_limit: int
     raised: bool
@@ -222,7 +222,7 @@ class RemovalState:
 
 
 @dataclass(frozen=True, slots=True)
-class ManagerState:
+class ServiceManagerState:
     """What the service manager was told.
 
     Attributes:
@@ -252,7 +252,7 @@ class UpgradeState:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class KeeperState:
     """All of it.
 
     Attributes:
@@ -275,11 +275,11 @@ class Table:
     tree: TreeState
     ledger: JournalState
     ended: EndedIdsState
-    child: ChildState
+    child: ChildSupervisorState
     commands: list[CommandState]
     waiting: list[dict[str, Any]]
     removals: list[RemovalState]
-    manager: ManagerState
+    manager: ServiceManagerState
     upgrade: UpgradeState
     notes: list[str]
     child_was_ready: bool

@@ -16,9 +16,9 @@ from contextlib import suppress
 from typing import Any
 
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.system.event_loop import HANGUP, READABLE, WRITABLE, Loop
+from scriptservice.keeper.system.event_loop import HANGUP, READABLE, WRITABLE, EventLoop
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.upgrade_state import LifeState
+from scriptservice.keeper.upgrade_state import ChildProcessState
 from scriptservice.protocol.frames import Frame, FrameBuffer, encode
 
 _BUFFER_BYTES = 1 << 20
@@ -67,7 +67,7 @@ def _memory_file(content: dict[str, Any]) -> int:
     return descriptor
 
 
-class Life:
+class ChildProcess:
     """One process and the socket to it, from its start until it is reaped.
 
     Args:
@@ -81,13 +81,13 @@ class Life:
 
     def __init__(
         self,
-        loop: Loop,
+        loop: EventLoop,
         pid: int,
         ours: socket.socket,
         handle: int | None = None,
         *,
         on_frame: Callable[[Frame], None],
-        on_end: Callable[["Life", int], None],
+        on_end: Callable[["ChildProcess", int], None],
     ) -> None:
         self._loop = loop
         self._on_frame = on_frame
@@ -208,9 +208,9 @@ class Life:
 
     # Handing over
 
-    def handed(self) -> LifeState:
+    def handed(self) -> ChildProcessState:
         """Return all of it, for the keeper's next program."""
-        return LifeState(
+        return ChildProcessState(
             pid=self.pid,
             handle=self._handle,
             socket=None if self._socket is None else self._socket.fileno(),
@@ -223,12 +223,12 @@ class Life:
     @classmethod
     def restored(
         cls,
-        loop: Loop,
-        state: LifeState,
+        loop: EventLoop,
+        state: ChildProcessState,
         *,
         on_frame: Callable[[Frame], None],
-        on_end: Callable[["Life", int], None],
-    ) -> "Life":
+        on_end: Callable[["ChildProcess", int], None],
+    ) -> "ChildProcess":
         """Return the life that the keeper's program before this one handed over."""
         if state.socket is None:
             ours, other = socket.socketpair()  # it hung up and has not been reaped yet
@@ -239,7 +239,7 @@ class Life:
         life.restore(state)
         return life
 
-    def restore(self, state: LifeState) -> None:
+    def restore(self, state: ChildProcessState) -> None:
         """Go on where the keeper's program before this one was."""
         self.started_at = state.started_at
         self._frames.restore(b64decode(state.received))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from scriptservice.keeper.system.event_loop import Loop, Timer
+from scriptservice.keeper.system.event_loop import EventLoop, Timer
 
 TELL_SECONDS = 0.002
 """On average the child is told no more often than this."""
@@ -33,7 +33,7 @@ class Told(Protocol):
     def urgent_end(self) -> int: ...  # noqa: D102
 
 
-class Announcer:
+class PositionUpdates:
     """Announces the end of the journal.
 
     Args:
@@ -42,7 +42,7 @@ class Announcer:
         tell: called with the position.
     """
 
-    def __init__(self, loop: Loop, journal: Told, tell: Callable[[int], None]) -> None:
+    def __init__(self, loop: EventLoop, journal: Told, tell: Callable[[int], None]) -> None:
         self._loop = loop
         self._journal = journal
         self._tell = tell

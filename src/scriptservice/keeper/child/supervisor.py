@@ -8,18 +8,18 @@ import socket
 import time
 from collections.abc import Callable
 
-from scriptservice.keeper.child.child_process import Life, launch
+from scriptservice.keeper.child.child_process import ChildProcess, launch
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.upgrade_state import ChildState
+from scriptservice.keeper.upgrade_state import ChildSupervisorState
 from scriptservice.protocol.frames import Frame
 
 BACKOFF_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 2.0
 
 
-class Child:
+class ChildSupervisor:
     """The one child, through all its lives.
 
     Args:
@@ -38,7 +38,7 @@ class Child:
     def __init__(
         self,
         config: KeeperConfig,
-        loop: Loop,
+        loop: EventLoop,
         listener: socket.socket | None,
         *,
         hello: Callable[[], Frame],
@@ -51,9 +51,9 @@ class Child:
         self._hello = hello
         self._on_frame = on_frame
         self._on_gone = on_gone
-        self._life: Life | None = None
-        self._successor: Life | None = None
-        self._dropped: set[Life] = set()
+        self._life: ChildProcess | None = None
+        self._successor: ChildProcess | None = None
+        self._dropped: set[ChildProcess] = set()
         self._on_lost: Callable[[int], None] = lambda _: None
         self._retiring = False
         self._failures = 0
@@ -65,7 +65,7 @@ class Child:
         """The child's process, its successor's, and those of dropped ones that are not reaped."""
         return {life.pid for life in self._lives()}
 
-    def _lives(self) -> list[Life]:
+    def _lives(self) -> list[ChildProcess]:
         return [each for each in (self._life, self._successor, *self._dropped) if each is not None]
 
     def start(self) -> None:
@@ -77,14 +77,14 @@ class Child:
             return
         try:
             pid, ours = launch(self._config, self._listener, passive=False)
-            life = Life(self._loop, pid, ours, on_frame=self._on_frame, on_end=self._ended)
+            life = ChildProcess(self._loop, pid, ours, on_frame=self._on_frame, on_end=self._ended)
         except OSError as error:
             logger.error("server_cannot_start", detail=str(error))
             self._loop.after(BACKOFF_SECONDS[-1], self.start)
         else:
             self._greet(life)
 
-    def _greet(self, life: Life) -> None:
+    def _greet(self, life: ChildProcess) -> None:
         if life is self._successor:
             self._successor = None
             life.listen_with(self._on_frame)
@@ -95,12 +95,12 @@ class Child:
         self.send(self._hello())
 
     def send(self, frame: Frame) -> None:
-        """See `Life.send`."""
+        """See `ChildProcess.send`."""
         if self._life is not None:
             self._life.send(frame)
 
     def send_end(self, position: int) -> None:
-        """See `Life.send_end`."""
+        """See `ChildProcess.send_end`."""
         if self._life is not None:
             self._life.send_end(position)
 
@@ -117,7 +117,7 @@ class Child:
                 return True
         return False
 
-    def _ended(self, life: Life, code: int) -> None:
+    def _ended(self, life: ChildProcess, code: int) -> None:
         """A process of ours died; the one that served starts again unless it is not wanted."""
         if life in self._dropped:
             self._dropped.remove(life)
@@ -165,7 +165,7 @@ class Child:
         """
         pid, ours = launch(self._config, self._listener, passive=True)
         self._on_lost = on_lost
-        self._successor = Life(self._loop, pid, ours, on_frame=on_frame, on_end=self._ended)
+        self._successor = ChildProcess(self._loop, pid, ours, on_frame=on_frame, on_end=self._ended)
 
     def drop_successor(self) -> None:
         """End the successor: the present child goes on."""
@@ -191,20 +191,20 @@ class Child:
 
     # Handing over
 
-    def handed(self) -> ChildState:
+    def handed(self) -> ChildSupervisorState:
         """Return all of it, for the keeper's next program; there is no successor then."""
-        return ChildState(
+        return ChildSupervisorState(
             life=None if self._life is None else self._life.handed(),
             starts=self.starts,
             failures=self._failures,
         )
 
-    def restore(self, state: ChildState) -> None:
+    def restore(self, state: ChildSupervisorState) -> None:
         """Take the child over from the keeper's program before this one."""
         self.starts = state.starts
         self._failures = state.failures
         if state.life is not None:
-            self._life = Life.restored(
+            self._life = ChildProcess.restored(
                 self._loop, state.life, on_frame=self._on_frame, on_end=self._ended
             )
         else:

@@ -18,10 +18,10 @@ from uuid import UUID
 from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, DrainResult, ScriptOutput
 from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.spawn.spawner import SpawnedProcess
-from scriptservice.keeper.system.event_loop import Loop, Timer
+from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.linux import is_scarcity
-from scriptservice.keeper.tree.process_tree import Tree
+from scriptservice.keeper.tree.process_tree import ProcessTree
 from scriptservice.keeper.upgrade_state import CommandState
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import SpawnSpec
@@ -46,9 +46,9 @@ class CommandContext:
         closed: told when a command is over.
     """
 
-    loop: Loop
+    loop: EventLoop
     journal: Journal
-    tree: Tree
+    tree: ProcessTree
     null: int
     remove_directory: Callable[[str, Callable[[], None]], None]
     closed: Callable[["RunningCommand"], None]

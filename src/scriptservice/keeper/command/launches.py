@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from scriptservice.keeper.recovery import OpenCommand, snapshot_of
+from scriptservice.keeper.recovery import JournaledCommand, snapshot_of
 from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner, SpawnError
-from scriptservice.keeper.system.event_loop import Loop, Timer
+from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.protocol.frames import SpawnSpec
 
 LAUNCH_SECONDS = 30.0
@@ -47,7 +47,7 @@ class PendingLaunches:
 
     def __init__(
         self,
-        loop: Loop,
+        loop: EventLoop,
         spawner: Spawner,
         begun: Callable[[SpawnSpec, SpawnedProcess], None],
         failed: Callable[[SpawnSpec, SpawnError], None],
@@ -76,7 +76,7 @@ class PendingLaunches:
         found = []
         for command, launch in self._launches.items():
             spawned = launch.spawned
-            opened = OpenCommand(command, spawned.pid, spawned.start_ticks, spawned.pipes)
+            opened = JournaledCommand(command, spawned.pid, spawned.start_ticks, spawned.pipes)
             found.append(snapshot_of(opened))
         return found
 

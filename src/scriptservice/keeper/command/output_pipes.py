@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_writer import NoRoomError
-from scriptservice.keeper.system.event_loop import HANGUP, Loop, Timer
+from scriptservice.keeper.system.event_loop import HANGUP, EventLoop, Timer
 from scriptservice.keeper.system.linux import bytes_waiting
 from scriptservice.keeper.upgrade_state import CommandState
 from scriptservice.protocol.journal_format import Kind
@@ -99,7 +99,7 @@ class ScriptOutput:
     def __init__(
         self,
         command: OutputOwner,
-        loop: Loop,
+        loop: EventLoop,
         journal: Journal,
         *,
         null: int,

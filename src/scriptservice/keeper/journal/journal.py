@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.upgrade_state import JournalState, PendingRecord
 from scriptservice.protocol.clock import now_us
@@ -45,7 +45,7 @@ class Journal:
         on_room: called when there is room again.
     """
 
-    def __init__(self, writer: JournalWriter, loop: Loop, *, spool_limit_bytes: int) -> None:
+    def __init__(self, writer: JournalWriter, loop: EventLoop, *, spool_limit_bytes: int) -> None:
         self._writer = writer
         self._loop = loop
         self._spool_limit_bytes = spool_limit_bytes

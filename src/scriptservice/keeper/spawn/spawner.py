@@ -22,7 +22,7 @@ from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess
 from scriptservice.keeper.spawn.script_files import input_file
 from scriptservice.keeper.spawn.script_user import ScriptUser
 from scriptservice.keeper.system.linux import process_stat
-from scriptservice.keeper.upgrade_state import SpawnerState, UserState
+from scriptservice.keeper.upgrade_state import ScriptUserState, SpawnerState
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import PRIVATE_DIRECTORY, SpawnSpec
 
@@ -153,7 +153,7 @@ class Spawner:
         """Return what the keeper's next program cannot find out again."""
         user = {**asdict(self._user), "groups": list(self._user.groups)}
         return SpawnerState(
-            user=UserState(**user),
+            user=ScriptUserState(**user),
             soft_limit=self._script_limits[0],
             hard_limit=self._script_limits[1],
             raised=self._raised,

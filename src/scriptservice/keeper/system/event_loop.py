@@ -44,7 +44,7 @@ class Timer:
         return None if self.callback is None else self.when
 
 
-class Loop:
+class EventLoop:
     """Watches descriptors, timers and signals until `stop`."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from resource import struct_rusage
 from typing import Any
 
-from scriptservice.keeper.system.event_loop import Loop
+from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.upgrade_state import RemovalState
 
 REAP_SECONDS = 0.05
@@ -37,7 +37,7 @@ class Reaper:
         known: told id, wait status and usage of a reaped child; returns whether it knew it.
     """
 
-    def __init__(self, loop: Loop, known: Reaped) -> None:
+    def __init__(self, loop: EventLoop, known: Reaped) -> None:
         self._loop = loop
         self._known = known
         self._planned = False

@@ -11,9 +11,9 @@ import socket
 import time
 from collections.abc import Callable
 
-from scriptservice.keeper.system.event_loop import Loop, Timer
+from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.upgrade_state import ManagerState
+from scriptservice.keeper.upgrade_state import ServiceManagerState
 
 STATUS_SECONDS = 1.0
 """News of how many scripts run goes out this often at most, and what is owed is tried again."""
@@ -21,7 +21,7 @@ STATUS_SECONDS = 1.0
 _LONGEST_STATUS = 300
 
 
-class Manager:
+class ServiceManager:
     """The service manager, as far as it listens.
 
     Args:
@@ -35,7 +35,7 @@ class Manager:
         self,
         address: str | None,
         watchdog_seconds: float | None,
-        loop: Loop,
+        loop: EventLoop,
         status: Callable[[], str],
     ) -> None:
         self._address = _socket_address(address)
@@ -52,11 +52,11 @@ class Manager:
             kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
             self._socket = socket.socket(socket.AF_UNIX, kind)
 
-    def handed(self) -> ManagerState:
+    def handed(self) -> ServiceManagerState:
         """Return what it knows and is owed, for the keeper's next program."""
-        return ManagerState(is_ready=self._is_ready, owed=dict(self._owed))
+        return ServiceManagerState(is_ready=self._is_ready, owed=dict(self._owed))
 
-    def restore(self, state: ManagerState) -> None:
+    def restore(self, state: ServiceManagerState) -> None:
         """Go on where the keeper's program before this one was."""
         self._is_ready = state.is_ready
         self._owed = dict(state.owed)

@@ -10,7 +10,7 @@ import subprocess
 from contextlib import suppress
 
 from scriptservice.keeper.system.linux import ProcessStat, read_file, unless_it_is_gone
-from scriptservice.keeper.tree.process_tree import Root
+from scriptservice.keeper.tree.process_tree import TreeRoot
 from scriptservice.keeper.upgrade_state import TreeState
 
 
@@ -49,7 +49,7 @@ class CgroupTree:
             os.mkdir(base)
 
     def handed(self) -> TreeState:
-        """See `Tree.handed`."""
+        """See `ProcessTree.handed`."""
         return TreeState(mode=self.mode, base=self._base)
 
     @classmethod
@@ -90,37 +90,37 @@ class CgroupTree:
         return f"{self._base}/{command}"
 
     def enter(self, command: str) -> int:
-        """See `Tree.enter`."""
+        """See `ProcessTree.enter`."""
         path = self.path(command)
         with suppress(FileExistsError):
             os.mkdir(path)
         return os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
 
-    def empty(self, root: Root) -> bool:
-        """See `Tree.empty`."""
+    def empty(self, root: TreeRoot) -> bool:
+        """See `ProcessTree.empty`."""
         return cgroup_empty(self.path(root.id))
 
-    def signal(self, root: Root, number: int) -> set[int]:
-        """See `Tree.signal`."""
+    def signal(self, root: TreeRoot, number: int) -> set[int]:
+        """See `ProcessTree.signal`."""
         return cgroup_signal(self.path(root.id), number)
 
-    def kill(self, root: Root) -> bool:
-        """See `Tree.kill`."""
+    def kill(self, root: TreeRoot) -> bool:
+        """See `ProcessTree.kill`."""
         return cgroup_kill(self.path(root.id))
 
-    def forget(self, root: Root) -> None:
-        """See `Tree.forget`."""
+    def forget(self, root: TreeRoot) -> None:
+        """See `ProcessTree.forget`."""
         remove_cgroup(self.path(root.id))
 
     def next_turn(self) -> None:
-        """See `Tree.next_turn`; the kernel's list is always fresh."""
+        """See `ProcessTree.next_turn`; the kernel's list is always fresh."""
 
     def strays(self) -> list[ProcessStat]:
-        """See `Tree.strays`; there are none."""
+        """See `ProcessTree.strays`; there are none."""
         return []
 
     def close(self) -> None:
-        """See `Tree.close`."""
+        """See `ProcessTree.close`."""
         remove_cgroup(self._base)
 
 

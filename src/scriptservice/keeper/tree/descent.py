@@ -22,7 +22,7 @@ from scriptservice.keeper.system.linux import (
     signal_process,
     unless_it_is_gone,
 )
-from scriptservice.keeper.tree.process_tree import Root
+from scriptservice.keeper.tree.process_tree import TreeRoot
 from scriptservice.keeper.upgrade_state import TreeState
 
 _QUIET_ROUNDS = 3
@@ -51,7 +51,7 @@ class DescentTree:
     def __init__(
         self,
         own_children: Callable[[], set[int]],
-        roots: Callable[[], Iterable[Root]],
+        roots: Callable[[], Iterable[TreeRoot]],
         script_uid: int,
         handed: TreeState | None = None,
     ) -> None:
@@ -77,7 +77,7 @@ class DescentTree:
             self._restore(handed)
 
     def handed(self) -> TreeState:
-        """See `Tree.handed`."""
+        """See `ProcessTree.handed`."""
         return TreeState(
             mode=self.mode,
             before=sorted(self._before),
@@ -93,10 +93,10 @@ class DescentTree:
         self._owners = {(pid, start): owner for pid, start, owner in state.owners}
 
     def enter(self, command: str) -> None:
-        """See `Tree.enter`; children are found by descent."""
+        """See `ProcessTree.enter`; children are found by descent."""
 
     def next_turn(self) -> None:
-        """See `Tree.next_turn`."""
+        """See `ProcessTree.next_turn`."""
         self._orphans = None
 
     def _adopted(self) -> dict[str | None, list[ProcessStat]]:
@@ -168,7 +168,7 @@ class DescentTree:
         marked = marker.decode(errors="replace") if marker else None
         return next((root.id for root in roots if root.id == marked), None)
 
-    def _is_held_up(self, root: Root) -> bool:
+    def _is_held_up(self, root: TreeRoot) -> bool:
         """Whether an orphan may belong to a tree without a member that is known.
 
         Not for ever, however many come one after the other: a script might make them so that no
@@ -179,7 +179,7 @@ class DescentTree:
             return False
         return not _is_long_ago(self._held_up.setdefault(root.id, time.monotonic()))
 
-    def _members(self, root: Root) -> list[ProcessStat]:
+    def _members(self, root: TreeRoot) -> list[ProcessStat]:
         """Return the live processes of a tree, the script's own among them while it lives.
 
         An orphan that has died since it was listed is among them: who was its child came to the
@@ -198,15 +198,15 @@ class DescentTree:
             frontier += child_pids(pid)
         return list(found.values())
 
-    def empty(self, root: Root) -> bool:
-        """See `Tree.empty`."""
+    def empty(self, root: TreeRoot) -> bool:
+        """See `ProcessTree.empty`."""
         if self._members(root):
             self._held_up.pop(root.id, None)
             return False
         return not self._is_held_up(root)
 
-    def signal(self, root: Root, number: int) -> set[int]:
-        """See `Tree.signal`."""
+    def signal(self, root: TreeRoot, number: int) -> set[int]:
+        """See `ProcessTree.signal`."""
         members = self._members(root)
         # Remembered first: whoever loses its parent by this is still known afterwards.
         seen = self._seen.setdefault(root.id, {})
@@ -217,8 +217,8 @@ class DescentTree:
                 sessions.add(stat.session)
         return {stat.pid for stat in members if signal_process(stat.pid, stat.start_ticks, number)}
 
-    def kill(self, root: Root) -> bool:
-        """See `Tree.kill`: rounds until three in a row find nobody, or for 20 ms."""
+    def kill(self, root: TreeRoot) -> bool:
+        """See `ProcessTree.kill`: rounds until three in a row find nobody, or for 20 ms."""
         quiet = 0
         deadline = time.monotonic() + _ROUNDS_SECONDS
         while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
@@ -227,21 +227,21 @@ class DescentTree:
             quiet = 0 if somebody else quiet + 1
         return quiet >= _QUIET_ROUNDS
 
-    def forget(self, root: Root) -> None:
-        """See `Tree.forget`."""
+    def forget(self, root: TreeRoot) -> None:
+        """See `ProcessTree.forget`."""
         self._seen.pop(root.id, None)
         self._held_up.pop(root.id, None)
         self._sessions.pop(root.id, None)
 
     def strays(self) -> list[ProcessStat]:
-        """See `Tree.strays`; none where it cannot be said now."""
+        """See `ProcessTree.strays`; none where it cannot be said now."""
         unknown: list[ProcessStat] = []
         with suppress(OSError):
             unknown = self._adopted().get(None, [])
         return [stat for stat in unknown if _user_of(stat.pid) == self._script_uid]
 
     def close(self) -> None:
-        """See `Tree.close`."""
+        """See `ProcessTree.close`."""
 
 
 def _is_long_ago(moment: float) -> bool:

@@ -10,7 +10,7 @@ from scriptservice.keeper.system.linux import ProcessStat
 from scriptservice.keeper.upgrade_state import TreeState
 
 
-class Root(Protocol):
+class TreeRoot(Protocol):
     """The script's own process, as a tree sees it.
 
     Attributes:
@@ -27,7 +27,7 @@ class Root(Protocol):
     def exited(self) -> bool: ...  # noqa: D102
 
 
-class Tree(Protocol):
+class ProcessTree(Protocol):
     """The processes of every script of this keeper.
 
     Where there is no descriptor to look with, each raises an `OSError`: nobody is taken for gone
@@ -42,16 +42,16 @@ class Tree(Protocol):
     def enter(self, command: str) -> int | None:
         """Return an open descriptor through which a newborn process joins, None for none."""
 
-    def empty(self, root: Root) -> bool:
+    def empty(self, root: TreeRoot) -> bool:
         """Whether no process of the tree is alive."""
 
-    def signal(self, root: Root, number: int) -> set[int]:
+    def signal(self, root: TreeRoot, number: int) -> set[int]:
         """Signal every process of the tree; return their ids."""
 
-    def kill(self, root: Root) -> bool:
+    def kill(self, root: TreeRoot) -> bool:
         """Send SIGKILL to whoever is there; return whether nobody is left."""
 
-    def forget(self, root: Root) -> None:
+    def forget(self, root: TreeRoot) -> None:
         """Drop what is kept about a tree that is empty."""
 
     def next_turn(self) -> None:

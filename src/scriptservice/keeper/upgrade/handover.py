@@ -19,7 +19,7 @@ from typing import Any
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR
 from scriptservice.keeper.system.identity import Identity
-from scriptservice.keeper.upgrade_state import Table
+from scriptservice.keeper.upgrade_state import KeeperState
 from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind
 
@@ -32,13 +32,13 @@ class HandoverError(Exception):
     """A table cannot be taken; the message says why."""
 
 
-def to_bytes(table: Table) -> bytes:
+def to_bytes(table: KeeperState) -> bytes:
     """Return a table as it is handed over."""
     document = {"what": _NAME, "format": FORMAT, "table": asdict(table)}
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def from_bytes(data: bytes) -> Table:
+def from_bytes(data: bytes) -> KeeperState:
     """Return the table that `to_bytes` of this or an earlier release made.
 
     Raises:
@@ -55,8 +55,8 @@ def from_bytes(data: bytes) -> Table:
     if document.get("format") != FORMAT:
         message = f"cannot take a hand-over of format {document.get('format')}, only {FORMAT}"
         raise HandoverError(message)
-    table = _load(Table, document.get("table"), "table")
-    assert isinstance(table, Table)  # noqa: S101 - for the type checker
+    table = _load(KeeperState, document.get("table"), "table")
+    assert isinstance(table, KeeperState)  # noqa: S101 - for the type checker
     return table
 
 
@@ -107,7 +107,7 @@ def _load_fields(kind: type, value: Any, where: str) -> Any:
     return kind(**{name: _load(hints[name], value[name], f"{where}.{name}") for name in value})
 
 
-def check_table(table: Table) -> None:
+def check_table(table: KeeperState) -> None:
     """Make of a table what can be made of it without touching anything.
 
     Raises:
@@ -128,7 +128,7 @@ def check_table(table: Table) -> None:
         b64decode(table.child.life.outgoing, validate=True)
 
 
-def write(memory: int, table: Table) -> None:
+def write(memory: int, table: KeeperState) -> None:
     """Write a table into an empty file in memory."""
     rest = memoryview(to_bytes(table))
     offset = 0
@@ -137,7 +137,7 @@ def write(memory: int, table: Table) -> None:
         rest, offset = rest[written:], offset + written
 
 
-def read(memory: int) -> Table:
+def read(memory: int) -> KeeperState:
     """Read the table that `write` wrote.
 
     Raises:
@@ -189,7 +189,7 @@ def _inherited(descriptors: set[int]) -> Iterator[None]:
             os.set_inheritable(descriptor, False)  # noqa: FBT003
 
 
-def become_next(memory: int, table: Table) -> None:
+def become_next(memory: int, table: KeeperState) -> None:
     """Become the program that is on disk now, with this process's children and descriptors.
 
     Args:

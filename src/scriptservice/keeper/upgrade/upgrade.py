@@ -15,12 +15,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 
-from scriptservice.keeper.child.supervisor import Child
-from scriptservice.keeper.system.event_loop import Loop, Timer
+from scriptservice.keeper.child.supervisor import ChildSupervisor
+from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.system.service_manager import Manager
+from scriptservice.keeper.system.service_manager import ServiceManager
 from scriptservice.keeper.upgrade.handover import become_next, write
-from scriptservice.keeper.upgrade_state import Table, UpgradeState
+from scriptservice.keeper.upgrade_state import KeeperState, UpgradeState
 from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame
 from scriptservice.protocol.upgrade_report import (
     UpgradeReport,
@@ -65,11 +65,11 @@ class Upgrade:
     def __init__(
         self,
         data_dir: str,
-        loop: Loop,
-        child: Child,
-        manager: Manager,
+        loop: EventLoop,
+        child: ChildSupervisor,
+        manager: ServiceManager,
         *,
-        table: Callable[[UpgradeState, set[int]], Table],
+        table: Callable[[UpgradeState, set[int]], KeeperState],
         on_signal: Callable[[int], None],
     ) -> None:
         self._data_dir = data_dir
