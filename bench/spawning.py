@@ -95,7 +95,7 @@ class Starter:
             stdin=None, working_directory=None, timeout_seconds=None, grace_seconds=1,
             leftover_seconds=1, output_limit_bytes=None, on_output_limit="discard",
         )  # fmt: skip
-        cgroup = None if self._tree is None else self._tree.enter(spec.id)
+        cgroup = None if self._tree is None else self._tree.open_join_file(spec.id)
         script = Script(spec, self._spawner.spawn(spec, cgroup))
         if cgroup is not None:
             os.close(cgroup)
@@ -169,8 +169,8 @@ def measure(mode: SpawnMode, count: int, directory: str) -> None:
         sys.exit(f"cannot measure {mode.way}: it is not built; run scripts/build-launcher")
     tree = None
     if mode.cgroup:
-        mine = Identity.mine()
-        tree = CgroupTree.probe(f"scriptservice-bench-{mine.pid}-{mine.start_ticks}")
+        identity = Identity.current()
+        tree = CgroupTree.probe(f"scriptservice-bench-{identity.pid}-{identity.start_ticks}")
         if tree is None:
             sys.exit("cannot measure with cgroups: no cgroup2 is writable on this machine")
     starter = Starter(spawner, tree)

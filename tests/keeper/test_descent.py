@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from scriptservice.keeper.spawn.spawner import COMMAND_ID_VARIABLE
-from scriptservice.keeper.system.linux import environment
+from scriptservice.keeper.system.linux import process_environment
 from scriptservice.keeper.tree.descent import DescentTree
 from scriptservice.keeper.upgrade_state import TreeState
 from support.service import PATIENCE_SECONDS, eventually
@@ -39,7 +39,7 @@ def orphan() -> Iterator[subprocess.Popen[bytes]]:
     """A process in a session of its own that replaces its program for ever."""
     variables = {"PROGRAM": EXECS, COMMAND_ID_VARIABLE: MINE.id}
     with subprocess.Popen(["/bin/bash", "-c", EXECS], env=variables, start_new_session=True) as it:
-        eventually(lambda: b"PROGRAM" in (environment(it.pid) or b""), "its first exec")
+        eventually(lambda: b"PROGRAM" in (process_environment(it.pid) or b""), "its first exec")
         yield it
         it.kill()
 
@@ -47,14 +47,14 @@ def orphan() -> Iterator[subprocess.Popen[bytes]]:
 def test_nobody_is_taken_for_gone_who_is_in_the_midst_of_an_exec(
     orphan: subprocess.Popen[bytes],
 ) -> None:
-    assert not any(first_look(MINE, OTHER).empty(MINE) for _ in range(LOOKS))
+    assert not any(first_look(MINE, OTHER).is_empty(MINE) for _ in range(LOOKS))
 
 
 def test_until_it_is_known_whose_it_is_it_may_be_anybodys(orphan: subprocess.Popen[bytes]) -> None:
     seen: set[bool] = set()
 
     def both_seen() -> bool:
-        seen.update(first_look(MINE, OTHER).empty(OTHER) for _ in range(1000))
+        seen.update(first_look(MINE, OTHER).is_empty(OTHER) for _ in range(1000))
         return len(seen) == 2
 
     eventually(both_seen, "looks with either answer")

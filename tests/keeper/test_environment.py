@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scriptservice.keeper.system.linux import environment, environment_value, process_stat
+from scriptservice.keeper.system.linux import environment_value, process_environment, process_stat
 from support.service import eventually
 
 LOOKS = 1000
@@ -48,7 +48,7 @@ def start() -> Iterator[Start]:
 
 def test_it_has_one(start: Start) -> None:
     pid = start("/bin/sleep", "3600", MARK="here", OTHER="there")
-    found = eventually(lambda: environment(pid), "its environment")
+    found = eventually(lambda: process_environment(pid), "its environment")
     assert environment_value(found, b"MARK") == b"here"
     assert environment_value(found, b"ARK") is None
     assert environment_value(found, b"here") is None
@@ -61,24 +61,24 @@ def test_while_bash_reads_it() -> None:
 
 def test_it_has_none(start: Start) -> None:
     pid = start("/bin/sleep", "3600")
-    eventually(lambda: environment(pid) == b"", "an environment without a variable")
+    eventually(lambda: process_environment(pid) == b"", "an environment without a variable")
 
 
 def test_there_is_no_such_process(start: Start) -> None:
     with subprocess.Popen(["/bin/true"]) as ended:
         ended.wait()
-        assert environment(ended.pid) == b""
+        assert process_environment(ended.pid) == b""
 
 
 def test_it_is_never_taken_for_empty_in_the_midst_of_an_exec(start: Start) -> None:
     pid = start("/bin/bash", "-c", EXECS, PROGRAM=EXECS, MARK="here")
-    eventually(lambda: b"MARK=here" in (environment(pid) or b""), "the first exec")
+    eventually(lambda: b"MARK=here" in (process_environment(pid) or b""), "the first exec")
     undecided = 0
 
     def all_seen() -> bool:
         nonlocal undecided
         for _ in range(LOOKS):
-            found = environment(pid)
+            found = process_environment(pid)
             undecided += found is None
             assert found is None or environment_value(found, b"MARK") == b"here"
         return undecided >= SEEN_UNDECIDED
@@ -95,9 +95,9 @@ def test_its_first_thread_has_ended(start: Start) -> None:
         return stat is not None and stat.dead
 
     eventually(without_its_first, "its first thread to end")
-    assert environment_value(environment(pid) or b"", b"MARK") == b"here"
+    assert environment_value(process_environment(pid) or b"", b"MARK") == b"here"
 
 
 def test_it_cannot_be_read_any_more(start: Start) -> None:
     pid = start(sys.executable, "-c", COVERS_IT, MARK="here" * 2000)
-    eventually(lambda: environment(pid) == b"", "its environment to be gone")
+    eventually(lambda: process_environment(pid) == b"", "its environment to be gone")

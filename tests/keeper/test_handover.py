@@ -15,12 +15,17 @@ import psutil
 import pytest
 
 from scriptservice.keeper.upgrade import handover
-from scriptservice.keeper.upgrade.handover import HandoverError, check_table, from_bytes, to_bytes
+from scriptservice.keeper.upgrade.handover import (
+    HandoverError,
+    check_state,
+    decode_state,
+    encode_state,
+)
 from scriptservice.protocol.frames import PROTOCOL_VERSION, SpawnSpec, encode
 from scriptservice.protocol.journal_format import Kind
 from scriptservice.server.startup.server_config import ServerConfig
 from support.gates import Gate
-from support.handovers import HANDOVERS, table_of_every_kind
+from support.handovers import HANDOVERS, state_of_every_kind
 from support.rig import Rig
 from support.service import eventually
 
@@ -33,7 +38,7 @@ def rig() -> Iterator[Rig]:
     made.close()
 
 
-def take_turns(rig: Rig) -> None:
+def upgrade_until_hand_over(rig: Rig) -> None:
     """Upgrade up to the moment where the keeper hands itself over, which follows by itself."""
     rig.process.send_signal(signal.SIGHUP)
     rig.upgrade_child(PROTOCOL_VERSION)
@@ -46,7 +51,7 @@ def command_line(rig: Rig) -> list[str]:
 
 def hand_over(rig: Rig) -> None:
     before = rig.log().count(" upgraded ")
-    take_turns(rig)
+    upgrade_until_hand_over(rig)
     eventually(lambda: rig.log().count(" upgraded ") > before, "the hand-over")
     assert "--handover-fd" in command_line(rig)
 
@@ -123,7 +128,7 @@ def test_what_was_half_said_is_finished_afterwards(rig: Rig) -> None:
 def test_an_ended_command_is_not_run_again_after_a_hand_over(rig: Rig) -> None:
     command = rig.spawn("echo once")
     rig.wait_for(command, Kind.CLOSED)
-    take_turns(rig)
+    upgrade_until_hand_over(rig)
     eventually(lambda: " upgraded " in rig.log(), "the hand-over")
     rig.send(SpawnSpec(command, "echo once", ["/bin/bash"]).to_frame())
     after = rig.spawn("echo other")
@@ -159,17 +164,17 @@ def test_an_exec_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:
     """In a process of its own: an exec that does not fail would end the tests."""
     program = """
 import os, sys
-from scriptservice.keeper.handover import become_next
-from support.handovers import table_of_every_kind
+from scriptservice.keeper.upgrade.handover import exec_next_program
+from support.handovers import state_of_every_kind
 from dataclasses import replace
 kept, memory = os.open("/dev/null", os.O_RDONLY), os.memfd_create("x")
-table = table_of_every_kind()
+table = state_of_every_kind()
 plain = replace(table, lock=kept, listener=None, commands=[],
     spawner=replace(table.spawner, work=kept), child=replace(table.child, life=None))
 os.dup2(kept, 63, inheritable=False)
 sys.executable = "/nowhere/python"
 try:
-    become_next(memory, plain)
+    exec_next_program(memory, plain)
 except FileNotFoundError:
     print([os.get_inheritable(each) for each in (kept, memory, 63)])
 """
@@ -189,10 +194,10 @@ except FileNotFoundError:
 
 @pytest.mark.parametrize("path", sorted(HANDOVERS.glob("*.json")), ids=lambda path: path.name)
 def test_what_every_release_handed_over_can_be_taken_for_ever(path: Path) -> None:
-    table = from_bytes(path.read_bytes())
-    check_table(table)
+    table = decode_state(path.read_bytes())
+    check_state(table)
     assert table.commands
-    assert from_bytes(to_bytes(table)) == table
+    assert decode_state(encode_state(table)) == table
     ServerConfig(**table.config["child_config"])
 
 
@@ -203,8 +208,8 @@ def test_this_release_has_its_file() -> None:
 
 
 def test_a_table_survives_its_way() -> None:
-    table = table_of_every_kind()
-    assert from_bytes(to_bytes(table)) == table
+    table = state_of_every_kind()
+    assert decode_state(encode_state(table)) == table
 
 
 @pytest.mark.parametrize(
@@ -223,18 +228,18 @@ def test_a_table_survives_its_way() -> None:
     ],
 )
 def test_what_is_not_known_is_refused(change: Any, reason: str) -> None:
-    document = json.loads(to_bytes(table_of_every_kind()))
+    document = json.loads(encode_state(state_of_every_kind()))
     change(document)
     with pytest.raises((HandoverError, ValueError, TypeError), match=reason):
-        check_table(from_bytes(json.dumps(document).encode()))
+        check_state(decode_state(json.dumps(document).encode()))
 
 
 def test_no_table_at_all_is_refused() -> None:
     with pytest.raises(HandoverError, match="cannot read"):
-        from_bytes(b"{")
+        decode_state(b"{")
 
 
 def test_every_descriptor_is_named() -> None:
-    table = table_of_every_kind()
+    table = state_of_every_kind()
     assert table.descriptors() == {3, 4, 6, 20, 21, 22, 23, 24, 25}
     assert replace(table, listener=None).descriptors() == {3, 6, 20, 21, 22, 23, 24, 25}

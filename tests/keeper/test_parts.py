@@ -99,7 +99,7 @@ def test_a_fault_in_one_callback_leaves_the_others() -> None:
 
     loop.after(0, fault)
     loop.defer(fault)
-    loop.after_batches(lambda: seen.append("batch"))
+    loop.on_batch_end(lambda: seen.append("batch"))
     loop.after(0.01, lambda: seen.append("timer"))
     loop.after(0.05, loop.stop)
     loop.run()
@@ -148,7 +148,7 @@ def writer(tmp_path: Path) -> Iterator[JournalWriter]:
 
 
 def snapshot() -> dict[str, Any]:
-    return {"identity": Identity.mine().fields(), "cgroup": None, "open": []}
+    return {"identity": Identity.current().fields(), "cgroup": None, "open": []}
 
 
 class CountingReader:
@@ -247,7 +247,7 @@ def put(writer: JournalWriter, data: bytes, stream: int, position: int) -> int:
 
 def test_the_past_is_what_the_records_say(tmp_path: Path, writer: JournalWriter) -> None:
     ended, starting = uuid4(), uuid4()
-    mine = Identity.mine()
+    mine = Identity.current()
     record = {"identity": mine.fields(), "cgroup": "/sys/fs/cgroup/x"}
     writer.append(Kind.KEEPER, bytes(16), record, 0, now_us())
     for each in (ended.bytes, ID, starting.bytes):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.upgrade.handover import FORMAT, to_bytes
+from scriptservice.keeper.upgrade.handover import FORMAT, encode_state
 from scriptservice.keeper.upgrade_state import (
     ChildProcessState,
     ChildSupervisorState,
@@ -87,7 +87,7 @@ def _commands() -> list[CommandState]:
     return [running, stopping, leftovers, removing]
 
 
-def table_of_every_kind() -> KeeperState:
+def state_of_every_kind() -> KeeperState:
     """Return a table with something in each of its parts."""
     server = ServerConfig(
         data_dir="/data",
@@ -150,6 +150,6 @@ if __name__ == "__main__":
     import json
 
     HANDOVERS.mkdir(exist_ok=True)
-    shown = json.dumps(json.loads(to_bytes(table_of_every_kind())), indent=1)
+    shown = json.dumps(json.loads(encode_state(state_of_every_kind())), indent=1)
     with (HANDOVERS / f"format-{FORMAT}.json").open("x") as file:
         file.write(shown + "\n")

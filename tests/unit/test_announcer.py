@@ -29,16 +29,16 @@ class Keeper:
         self.journal = Journal()
         self.told: list[int] = []
         self.announcer = PositionUpdates(self.loop, self.journal, self.told.append)
-        self.loop.after_batches(self.announcer.turn_ends)
+        self.loop.on_batch_end(self.announcer.batch_ended)
 
     def start_or_exit(self) -> None:
         self.journal.end += 10
-        self.announcer.turn_ends()
+        self.announcer.batch_ended()
 
     def news(self) -> None:
         self.journal.end += 10
         self.journal.urgent_end = self.journal.end
-        self.announcer.turn_ends()
+        self.announcer.batch_ended()
 
     def goes_on(self, seconds: float = 10 * FOLLOWED_SECONDS) -> None:
         """Let the loop run, so that whatever is due comes."""

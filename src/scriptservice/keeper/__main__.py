@@ -15,19 +15,19 @@ if __name__ == "__main__":
     import os
 
     from scriptservice.keeper.config import KeeperConfig
-    from scriptservice.keeper.keeper import go_on, main
+    from scriptservice.keeper.keeper import main, resume
     from scriptservice.keeper.system.keeper_log import start_logging
-    from scriptservice.keeper.upgrade.handover import check, read
+    from scriptservice.keeper.upgrade.handover import read_state, run_check
 
     mode, number = sys.argv[1], int(sys.argv[2])
     if mode == "--check-handover":
-        sys.exit(check(number))
-    table = None
+        sys.exit(run_check(number))
+    state = None
     if mode == "--handover-fd":
-        table = read(number)
+        state = read_state(number)
         os.close(number)
-        config = KeeperConfig(**table.config)
+        config = KeeperConfig(**state.config)
     else:
         config = KeeperConfig.from_descriptor(number)
     start_logging(level=config.log_level, form=config.log_format, host=config.host_name)
-    sys.exit(main(config) if table is None else go_on(table))
+    sys.exit(main(config) if state is None else resume(state))

@@ -2,7 +2,7 @@
 
 It starts in the order in which things can go wrong without harm: the directory and its lock, the
 address, then the journal of whoever was here before, and only then its child. After an upgrade it
-is made from the table of the program before it instead: the same process, children, descriptors.
+is made from the state of the program before it instead: the same process, children, descriptors.
 """
 
 import os
@@ -25,7 +25,12 @@ from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomErr
 from scriptservice.keeper.journal.stored_position import StoredPosition
 from scriptservice.keeper.recovery import PreviousKeeper, read_previous_keeper, recover, snapshot_of
 from scriptservice.keeper.spawn.spawner import reset_signals
-from scriptservice.keeper.startup import StartError, open_standard_descriptors, prepare, take_over
+from scriptservice.keeper.startup import (
+    StartError,
+    acquire_resources,
+    open_standard_descriptors,
+    restore_resources,
+)
 from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.keeper.system.keeper_log import logger
@@ -43,7 +48,7 @@ from scriptservice.protocol.journal_format import Kind
 from scriptservice.protocol.prctl import become_subreaper, forbid_new_privileges
 
 FINISH_STEP_SECONDS = 0.05
-STRAY_SECONDS = 1.0
+ORPHAN_CHECK_SECONDS = 1.0
 FINISH_SECONDS = 15.0
 
 
@@ -55,60 +60,64 @@ class Keeper:
 
     Args:
         config: what it is told.
-        table: what the program before this one handed over; None at a start.
+        state: what the program before this one handed over; None at a start.
 
     Raises:
         StartError: nothing was started or changed that matters.
     """
 
-    def __init__(self, config: KeeperConfig, table: KeeperState | None = None) -> None:
+    def __init__(self, config: KeeperConfig, state: KeeperState | None = None) -> None:
         self._config = config
         self._running: dict[str, RunningCommand] = {}
         self._by_pid: dict[int, RunningCommand] = {}
-        self._shutdowns = 0
+        self._shutdown_requests = 0
         self._finishing = False
         self._exit_code = 0
         self._child_was_ready = False
         self._child_serves = ""
-        self._identity = Identity.mine()
-        self._ground = prepare(config) if table is None else take_over(config, table)
-        self._spawner = self._ground.spawner
+        self._identity = Identity.current()
+        self._resources = (
+            acquire_resources(config) if state is None else restore_resources(config, state)
+        )
+        self._spawner = self._resources.spawner
         self._loop = EventLoop()
         self._manager = ServiceManager(
             config.notify_socket, config.watchdog_seconds, self._loop, self._status
         )
-        self._reaper = Reaper(self._loop, self._reaped)
+        self._reaper = Reaper(self._loop, self._process_reaped)
         self._null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         become_subreaper()
         if config.no_new_privileges:
             forbid_new_privileges()
-        self._tree = self._choose_tree() if table is None else self._same_tree(table)
+        self._tree = self._choose_tree() if state is None else self._restore_tree(state)
         self._directory = os.path.join(config.data_dir, "journal")
-        self._past: PreviousKeeper | None = None
-        if table is None:
+        self._previous: PreviousKeeper | None = None
+        if state is None:
             self._open_journal()
         else:
-            self._reopen_journal(table)
+            self._reopen_journal(state)
         self._child = ChildSupervisor(
             config,
             self._loop,
-            self._ground.listener,
+            self._resources.listener,
             hello=self._hello,
-            on_frame=self._frame,
-            on_gone=self._child_gone,
+            on_frame=self._handle_frame,
+            on_gone=self._child_exited,
         )
-        self._announcer = PositionUpdates(self._loop, self._journal, self._child.send_end)
+        self._position_updates = PositionUpdates(
+            self._loop, self._journal, self._child.send_journal_end
+        )
         self._upgrade = Upgrade(
             config.data_dir,
             self._loop,
             self._child,
             self._manager,
-            table=self._table,
-            on_signal=self._signal,
+            state=self._to_state,
+            on_signal=self._signal_received,
         )
-        self._before: KeeperState | None = table
-        if table is not None:
-            self._restore(table)
+        self._previous_state: KeeperState | None = state
+        if state is not None:
+            self._restore(state)
 
     def _choose_tree(self) -> ProcessTree:
         if self._config.use_cgroups:
@@ -117,31 +126,31 @@ class Keeper:
                 return tree
         return DescentTree(self._own_children, self._running.values, self._spawner.uid)
 
-    def _same_tree(self, table: KeeperState) -> ProcessTree:
-        if table.tree.base is not None:
-            return CgroupTree(table.tree.base)
+    def _restore_tree(self, state: KeeperState) -> ProcessTree:
+        if state.tree.base is not None:
+            return CgroupTree(state.tree.base)
         return DescentTree(
-            self._own_children, self._running.values, self._spawner.uid, handed=table.tree
+            self._own_children, self._running.values, self._spawner.uid, handed=state.tree
         )
 
     def _open_journal(self) -> None:
         self._notes: list[str] = []
         for note in repair(self._directory):
-            self._mended(note)
-        past = read_previous_keeper(self._directory)
-        self._past = past
+            self._note_repair(note)
+        previous = read_previous_keeper(self._directory)
+        self._previous = previous
         try:
             self._writer = self._journal_writer()
         except NoRoomError as error:
             message = f"cannot start the journal in {self._directory}: {error}"
             raise StartError(message) from error
-        recover(past, self._writer, self._identity)
-        self._past = None
+        recover(previous, self._writer, self._identity)
+        self._previous = None
         self._build_on_journal()
         self._journal.append(Kind.KEEPER, _NO_ID, self._identity_fields())
         recorded = self._recorded_file.read()
         if recorded is None:
-            self._mended("the note of how far it is recorded was damaged")
+            self._note_repair("the note of how far it is recorded was damaged")
             recorded = self._writer.first  # at least so far: what came before is not held any more
         # A power cut may have taken the end of the journal, and not this number.
         self._journal.stored_position = min(recorded, self._writer.end)
@@ -149,18 +158,18 @@ class Keeper:
         for name in os.listdir(private):
             self._reaper.remove_directory(os.path.join(private, name), lambda: None)
 
-    def _mended(self, note: str) -> None:
+    def _note_repair(self, note: str) -> None:
         self._notes.append(note)
         logger.warning("journal_mended", detail=note)
 
-    def _reopen_journal(self, table: KeeperState) -> None:
-        self._notes = table.notes
+    def _reopen_journal(self, state: KeeperState) -> None:
+        self._notes = state.notes
         self._writer = self._journal_writer()
-        self._writer.resume(table.ledger.end)
+        self._writer.resume(state.ledger.end)
         self._build_on_journal()
-        self._journal.restore(table.ledger)
-        self._ended.restore(table.ended)
-        self._waiting.restore(table.waiting)
+        self._journal.restore(state.ledger)
+        self._ended.restore(state.ended)
+        self._waiting.restore(state.waiting)
 
     def _journal_writer(self) -> JournalWriter:
         return JournalWriter(
@@ -171,7 +180,7 @@ class Keeper:
         self._journal = Journal(
             self._writer, self._loop, spool_limit_bytes=self._config.spool_limit_bytes
         )
-        self._journal.on_room = self._room_again
+        self._journal.on_room = self._journal_has_room
         self._ended = EndedIds(self._journal)
         self._recorded_file = StoredPosition(self._directory)
         self._surroundings = CommandContext(
@@ -180,10 +189,10 @@ class Keeper:
             tree=self._tree,
             null=self._null,
             remove_directory=self._reaper.remove_directory,
-            closed=self._closed,
+            closed=self._command_closed,
         )
         self._waiting = StartQueue(
-            self._spawner, self._surroundings, self._ended, self._running, self._started
+            self._spawner, self._surroundings, self._ended, self._running, self._command_started
         )
 
     def _identity_fields(self) -> dict[str, Any]:
@@ -191,32 +200,32 @@ class Keeper:
         return {"identity": self._identity.fields(), "cgroup": cgroup}
 
     def _snapshot(self) -> dict[str, Any]:
-        past = self._past
-        if past is None:
+        previous = self._previous
+        if previous is None:
             opened = [command.snapshot() for command in self._running.values()]
             opened += self._waiting.launches.snapshot()
             return {**self._identity_fields(), "open": opened}
-        if past.identity is None:
+        if previous.identity is None:
             return {**self._identity_fields(), "open": []}
         # Recovery is not done: the next keeper must still find what the dead one left.
         return {
-            "identity": past.identity.fields(),
-            "cgroup": past.cgroup,
-            "open": [snapshot_of(command) for command in past.open.values()],
+            "identity": previous.identity.fields(),
+            "cgroup": previous.cgroup,
+            "open": [snapshot_of(command) for command in previous.open.values()],
         }
 
     def run(self) -> int:
         """Serve until shutdown; return the exit code."""
-        self._loop.watch_signals({int(number) for number in SIGNALS}, self._signal)
-        self._loop.after_batches(self._after_batch)
+        self._loop.watch_signals({int(number) for number in SIGNALS}, self._signal_received)
+        self._loop.on_batch_end(self._batch_ended)
         if self._tree.mode == DescentTree.mode:
-            self._loop.after(STRAY_SECONDS, self._end_strays)
-        self._manager.start()
-        if self._before is None:
+            self._loop.after(ORPHAN_CHECK_SECONDS, self._kill_unattributed_orphans)
+        self._manager.start_watchdog()
+        if self._previous_state is None:
             self._child.start()
         else:
-            self._go_on(self._before)
-            self._before = None
+            self._resume(self._previous_state)
+            self._previous_state = None
         self._loop.run()
         self._tree.close()
         return self._exit_code
@@ -237,11 +246,11 @@ class Keeper:
             "capacity": self._spawner.capacity,
             "first_start": not self._child_was_ready,
             "starts": self._child.starts,
-            "shutting_down": self._shutdowns > 0,
+            "shutting_down": self._shutdown_requests > 0,
             "notes": self._notes,
         }
 
-    def _frame(self, frame: Frame) -> None:
+    def _handle_frame(self, frame: Frame) -> None:
         match frame["type"]:
             case "spawn":
                 self._waiting.asked(SpawnSpec.from_frame(frame))
@@ -252,31 +261,33 @@ class Keeper:
             case "recorded":
                 self._recorded(frame["position"])
             case "ping":
-                self._child.send({"type": "pong", "number": frame["number"], **self._state()})
+                self._child.send({"type": "pong", "number": frame["number"], **self._pong_fields()})
             case "held":
-                self._child.send({"type": "held", "end": self._journal.end, "ids": self._held()})
+                self._child.send(
+                    {"type": "held", "end": self._journal.end, "ids": self._unfinished_ids()}
+                )
             case "ready":
                 self._child_was_ready = True
-                self._serving("serving")
+                self._server_answered("serving")
                 if self._finishing:
                     self._send_finish()
             case "waiting":
                 # It answers, if only that the database is away: whoever started us may go on.
-                self._serving(str(frame["reason"]))
+                self._server_answered(str(frame["reason"]))
             case "adopted":
                 self._ended.child_adopted()
             case "fatal":
                 self._child_cannot_start(str(frame["message"]))
 
-    def _serving(self, how: str) -> None:
+    def _server_answered(self, how: str) -> None:
         self._child_serves = how
-        if not self._shutdowns and not self._upgrade.active:
-            self._manager.ready()
-        self._upgrade.served()
+        if not self._shutdown_requests and not self._upgrade.active:
+            self._manager.notify_ready()
+        self._upgrade.server_answered()
 
     def _status(self) -> str:
         """Return one line on how this service is, for its manager."""
-        if self._shutdowns:
+        if self._shutdown_requests:
             how = "stopping"
         elif self._child_serves:
             how = self._child_serves
@@ -284,7 +295,7 @@ class Keeper:
             how = "starting the server" + (" again" if self._child.starts > 1 else "")
         return f"{how}, {len(self._running)} running"
 
-    def _state(self) -> dict[str, Any]:
+    def _pong_fields(self) -> dict[str, Any]:
         return {
             "tree_kill": self._tree.mode,
             "spawn": self._spawner.way,
@@ -292,10 +303,10 @@ class Keeper:
             "waiting": len(self._waiting),
             "full": self._journal.full,
             "unrecorded_bytes": self._journal.unstored_bytes,
-            "strays": [stat.pid for stat in self._tree.strays()],
+            "strays": [stat.pid for stat in self._tree.unattributed_orphans()],
         }
 
-    def _held(self) -> list[str]:
+    def _unfinished_ids(self) -> list[str]:
         """Return all commands that were started and whose end is not yet in the journal."""
         return [*self._running, *self._waiting.launches.commands, *self._ended.unwritten]
 
@@ -311,27 +322,27 @@ class Keeper:
         logger.error("server_cannot_start", detail=message)
         if not self._child_was_ready and not self._running:
             # It never worked: whoever started us is still there and is better told at once.
-            self._child.release()
+            self._child.stop_restarting()
             self._exit_code = 1
             self._loop.stop()
 
-    def _child_gone(self, code: int, retired: bool) -> None:  # noqa: FBT001 - a callback
+    def _child_exited(self, code: int, retired: bool) -> None:  # noqa: FBT001 - a callback
         self._child_serves = ""
         self._ended.child_gone()
         self._journal.recorder_stopped()
         if retired:
-            self._upgrade.retired()
+            self._upgrade.server_retired()
         elif self._finishing and code == 0:
-            self._child.release()
+            self._child.stop_restarting()
             self._loop.stop()
 
     # Scripts
 
-    def _room_again(self) -> None:
+    def _journal_has_room(self) -> None:
         self._ended.room_again()
         self._waiting.start_some()
 
-    def _started(self, command: RunningCommand) -> None:
+    def _command_started(self, command: RunningCommand) -> None:
         self._running[command.id] = command
         self._by_pid[command.pid] = command
 
@@ -343,12 +354,12 @@ class Keeper:
         else:
             self._waiting.stop(frame["id"])
 
-    def _closed(self, command: RunningCommand) -> None:
+    def _command_closed(self, command: RunningCommand) -> None:
         del self._running[command.id]
         if self._by_pid.get(command.pid) is command:
             del self._by_pid[command.pid]
         self._ended.add(command.id)
-        if self._shutdowns:
+        if self._shutdown_requests:
             self._finish_if_done()
 
     def _own_children(self) -> set[int]:
@@ -356,42 +367,42 @@ class Keeper:
         own |= self._waiting.launches.pids
         return own | self._reaper.pids | self._child.pids | self._upgrade.pids
 
-    def _reaped(self, pid: int, status: int, usage: struct_rusage) -> bool:
+    def _process_reaped(self, pid: int, status: int, usage: struct_rusage) -> bool:
         """Somebody was reaped by chance rather than by its pidfd; return whether it is ours."""
         self._waiting.launches.settle_process(pid)
         command = self._by_pid.get(pid)
         if command is not None and not command.exited:
             command.reaped(status, usage)
             return True
-        return self._child.reaped(pid, status) or self._upgrade.reaped(pid)
+        return self._child.process_reaped(pid, status) or self._upgrade.process_reaped(pid)
 
-    def _end_strays(self) -> None:
+    def _kill_unattributed_orphans(self) -> None:
         """End orphans that nobody can attribute, once no script runs that could be theirs."""
-        self._loop.after(STRAY_SECONDS, self._end_strays)
+        self._loop.after(ORPHAN_CHECK_SECONDS, self._kill_unattributed_orphans)
         if not self._running and not self._waiting.launches:
-            for stat in self._tree.strays():
+            for stat in self._tree.unattributed_orphans():
                 signal_process(stat.pid, stat.start_ticks, signal.SIGKILL)
 
     # Signals and shutdown
 
-    def _signal(self, number: int) -> None:
+    def _signal_received(self, number: int) -> None:
         if number == signal.SIGCHLD:
-            self._reaper.child_ended()
+            self._reaper.child_exited()
         elif number == signal.SIGHUP:
-            self._upgrade.asked()
+            self._upgrade.upgrade_requested()
         else:
-            self._shutdown()
+            self._shut_down()
 
-    def _shutdown(self) -> None:
-        self._shutdowns += 1
-        grace_seconds = self._config.shutdown_grace_seconds if self._shutdowns == 1 else 0
+    def _shut_down(self) -> None:
+        self._shutdown_requests += 1
+        grace_seconds = self._config.shutdown_grace_seconds if self._shutdown_requests == 1 else 0
         logger.info("shutting_down", running=len(self._running))
-        if self._shutdowns == 1:
-            self._manager.stopping(grace_seconds + 2 * FINISH_SECONDS)
-            self._upgrade.shutting_down()
+        if self._shutdown_requests == 1:
+            self._manager.notify_stopping(grace_seconds + 2 * FINISH_SECONDS)
+            self._upgrade.shutdown_started()
             self._child.send({"type": "shutdown"})
             self._waiting.shut_down()
-            self._loop.after(grace_seconds + FINISH_SECONDS, self._give_up)
+            self._loop.after(grace_seconds + FINISH_SECONDS, self._finish_timed_out)
         for command in list(self._running.values()):
             command.shut_down(grace_seconds)
         self._finish_if_done()
@@ -403,7 +414,7 @@ class Keeper:
             self._loop.after(FINISH_STEP_SECONDS, self._finish_if_done)
             return
         self._finishing = True
-        self._loop.after(FINISH_SECONDS, self._give_up)
+        self._loop.after(FINISH_SECONDS, self._finish_timed_out)
         # Without effect if it lives; if it has just died another one has to finish.
         self._child.start()
         self._send_finish()
@@ -411,38 +422,38 @@ class Keeper:
     def _send_finish(self) -> None:
         self._child.send({"type": "finish", "position": self._journal.end})
 
-    def _give_up(self) -> None:
+    def _finish_timed_out(self) -> None:
         logger.warning("server_not_finished", detail="what it missed is in the journal")
-        self._child.release()
+        self._child.stop_restarting()
         self._child.kill()
         self._loop.stop()
 
-    def _after_batch(self) -> None:
-        self._tree.next_turn()
+    def _batch_ended(self) -> None:
+        self._tree.refresh()
         self._waiting.start_some()
-        self._announcer.turn_ends()
-        self._manager.news()
-        self._upgrade.after_batch()
+        self._position_updates.batch_ended()
+        self._manager.notify_status()
+        self._upgrade.batch_ended()
 
     # Handing over to the next program of this process
 
-    def _table(self, upgrade: UpgradeState, signals: set[int]) -> KeeperState:
+    def _to_state(self, upgrade: UpgradeState, signals: set[int]) -> KeeperState:
         self._waiting.launches.settle_all()
-        listener = self._ground.listener
+        listener = self._resources.listener
         return KeeperState(
             config=asdict(self._config),
             identity=self._identity.fields(),
-            lock=self._ground.lock,
+            lock=self._resources.lock,
             listener=None if listener is None else listener.fileno(),
-            spawner=self._spawner.handed(),
-            tree=self._tree.handed(),
+            spawner=self._spawner.to_state(),
+            tree=self._tree.to_state(),
             ledger=self._journal.to_state(),
-            ended=self._ended.handed(),
-            child=self._child.handed(),
-            commands=[command.handed() for command in self._running.values()],
-            waiting=self._waiting.handed(),
-            removals=self._reaper.handed(),
-            manager=self._manager.handed(),
+            ended=self._ended.to_state(),
+            child=self._child.to_state(),
+            commands=[command.to_state() for command in self._running.values()],
+            waiting=self._waiting.to_state(),
+            removals=self._reaper.to_state(),
+            manager=self._manager.to_state(),
             upgrade=upgrade,
             notes=list(self._notes),
             child_was_ready=self._child_was_ready,
@@ -450,34 +461,34 @@ class Keeper:
             signals=sorted(signals),
         )
 
-    def _restore(self, table: KeeperState) -> None:
-        for descriptor in table.descriptors():
+    def _restore(self, state: KeeperState) -> None:
+        for descriptor in state.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
-        if self._identity.fields() != table.identity:
+        if self._identity.fields() != state.identity:
             # The server goes by the old one, and so does the journal; it should be the same.
             logger.error("keeper_fault", detail="its identity has changed with the upgrade")
-            self._identity = Identity.from_fields(table.identity)
-        for state in table.commands:
-            self._started(RunningCommand.restored(state, self._surroundings))
+            self._identity = Identity.from_fields(state.identity)
+        for each in state.commands:
+            self._command_started(RunningCommand.from_state(each, self._surroundings))
         done = {command.id: command.removed for command in self._running.values()}
-        self._reaper.restore(table.removals, done)
-        self._manager.restore(table.manager)
-        self._child_was_ready = table.child_was_ready
-        self._child_serves = table.child_serves
+        self._reaper.restore(state.removals, done)
+        self._manager.restore(state.manager)
+        self._child_was_ready = state.child_was_ready
+        self._child_serves = state.child_serves
 
-    def _go_on(self, table: KeeperState) -> None:
+    def _resume(self, state: KeeperState) -> None:
         """Go on with what the program before this one was in the midst of."""
         # First of all: from here on signals can be taken again.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        self._child.restore(table.child)
-        self._upgrade.restore(table.upgrade)
-        for number in table.signals:
-            self._signal(number)
+        self._child.restore(state.child)
+        self._upgrade.restore(state.upgrade)
+        for number in state.signals:
+            self._signal_received(number)
 
 
-def go_on(table: KeeperState) -> int:
+def resume(state: KeeperState) -> int:
     """Be the keeper that another program was until now; return the exit code at the end."""
-    return Keeper(KeeperConfig(**table.config), table).run()
+    return Keeper(KeeperConfig(**state.config), state).run()
 
 
 def main(config: KeeperConfig) -> int:

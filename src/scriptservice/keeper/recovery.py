@@ -23,13 +23,13 @@ from scriptservice.keeper.system.linux import (
     all_pids,
     bytes_waiting,
     child_pids,
-    environment,
     environment_value,
+    file_access_as_owner,
+    process_environment,
     process_stat,
-    seen_as_owner,
     signal_process,
 )
-from scriptservice.keeper.tree.cgroup import cgroup_kill, cgroup_pids, remove_cgroup
+from scriptservice.keeper.tree.cgroup import cgroup_pids, kill_cgroup, remove_cgroup
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.journal_format import (
@@ -211,12 +211,12 @@ class Recovery:
         if old is None:
             return
         reached("recovery.read")
-        if old.alive():
+        if old.is_alive():
             # A copy of the directory of a keeper that lives: its scripts are not ours to touch.
             reason = "the data directory is a copy: its keeper runs on elsewhere"
             self._tell(reason)
             return
-        if old.same_processes(self._mine):
+        if old.shares_process_ids(self._mine):
             # In another pid namespace nobody can tell whether it died, or whether this directory
             # is a copy and it lives; and if it was the first process there, all died with it.
             self._end_survivors()
@@ -265,12 +265,12 @@ class Recovery:
         return found
 
     def _marked(self, pid: int) -> str | None:
-        found = environment(pid)
+        found = process_environment(pid)
         for _ in range(_EXEC_LOOKS):
             if found is not None:
                 break
             time.sleep(_EXEC_LOOK_SECONDS)  # it is in the midst of an exec, as a rule a stranger
-            found = environment(pid)
+            found = process_environment(pid)
         value = environment_value(found or b"", COMMAND_ID_VARIABLE.encode())
         command = value.decode(errors="replace") if value else None
         return command if command in self._past.open else None
@@ -285,7 +285,7 @@ class Recovery:
     def _leads(self, command: JournaledCommand) -> bool:
         """Whether the session and the group with the id of its script can only be its own."""
         old = self._past.identity
-        if old is None or command.pid is None or not old.same_processes(self._mine):
+        if old is None or command.pid is None or not old.shares_process_ids(self._mine):
             return False
         # The id of a session that has members is not given away; if its leader is another
         # process than ours was, ours had none left, and this is somebody else's.
@@ -294,7 +294,7 @@ class Recovery:
 
     def _hold_pipes(self, command: JournaledCommand, pid: int) -> None:
         """Open the read end of a survivor's pipes again, through the survivor."""
-        with suppress(OSError), seen_as_owner(pid):
+        with suppress(OSError), file_access_as_owner(pid):
             for name in os.listdir(f"/proc/{pid}/fd"):
                 path = f"/proc/{pid}/fd/{name}"
                 with suppress(OSError):
@@ -315,7 +315,7 @@ class Recovery:
                     os.killpg(command.pid, signal.SIGKILL)
         if self._past.cgroup is None:
             return True
-        emptied = [cgroup_kill(f"{self._past.cgroup}/{each}") for each in self._past.open]
+        emptied = [kill_cgroup(f"{self._past.cgroup}/{each}") for each in self._past.open]
         return all(emptied)
 
     def _drain(self) -> None:

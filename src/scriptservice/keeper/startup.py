@@ -37,7 +37,7 @@ class KeeperResources:
     spawner: Spawner
 
 
-def prepare(config: KeeperConfig) -> KeeperResources:
+def acquire_resources(config: KeeperConfig) -> KeeperResources:
     """Take the data directory and the address.
 
     Raises:
@@ -73,24 +73,24 @@ def prepare(config: KeeperConfig) -> KeeperResources:
     return KeeperResources(lock, listener, spawner)
 
 
-def take_over(config: KeeperConfig, table: KeeperState) -> KeeperResources:
+def restore_resources(config: KeeperConfig, state: KeeperState) -> KeeperResources:
     """Stand where the keeper's program before this one stood.
 
     Args:
         config: what it was told.
-        table: what it handed over.
+        state: what it handed over.
     """
-    user = table.spawner.user
+    user = state.spawner.user
     return KeeperResources(
-        table.lock,
-        None if table.listener is None else socket.socket(fileno=table.listener),
+        state.lock,
+        None if state.listener is None else socket.socket(fileno=state.listener),
         Spawner(
             config.data_dir,
             ScriptUser(user.uid, user.gid, tuple(user.groups), user.name, user.home, user.changes),
             path=config.path,
             lang=config.lang,
             use_launcher=config.use_launcher,
-            handed=table.spawner,
+            handed=state.spawner,
         ),
     )
 

@@ -1,7 +1,7 @@
 """What a keeper hands to its next program: its whole memory as plain data.
 
 One class for each part of the keeper that has something to hand over; the part itself makes it
-(``handed``) and is made from it (``restored``). Moments are those of the monotonic clock, in
+(``to_state``) and is made from it (``from_state``). Moments are those of the monotonic clock, in
 seconds; descriptors are numbers, open across the exec; bytes are base64. A field that a later
 release adds needs a default: what is checked in under ``tests/keeper/handovers`` must load for
 ever.

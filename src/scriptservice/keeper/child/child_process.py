@@ -119,7 +119,7 @@ class ChildProcess:
         self._out_bytes += len(data)
         self._flush()
 
-    def send_end(self, position: int) -> None:
+    def send_journal_end(self, position: int) -> None:
         """Tell it how far the journal reaches; only the latest such news waits."""
         if self._socket is None:
             return
@@ -185,9 +185,9 @@ class ChildProcess:
     def _handle_ready(self, _: int) -> None:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid:
-            self.reaped(status)
+            self.process_reaped(status)
 
-    def reaped(self, status: int) -> None:
+    def process_reaped(self, status: int) -> None:
         """It died and was reaped.
 
         Args:
@@ -208,7 +208,7 @@ class ChildProcess:
 
     # Handing over
 
-    def handed(self) -> ChildProcessState:
+    def to_state(self) -> ChildProcessState:
         """Return all of it, for the keeper's next program."""
         return ChildProcessState(
             pid=self.pid,
@@ -221,7 +221,7 @@ class ChildProcess:
         )
 
     @classmethod
-    def restored(
+    def from_state(
         cls,
         loop: EventLoop,
         state: ChildProcessState,

@@ -51,7 +51,7 @@ class PositionUpdates:
         self._timer: Timer | None = None
         self._due = False
 
-    def turn_ends(self) -> None:
+    def batch_ended(self) -> None:
         """Tell the end now, or see to it that it is told soon."""
         if self._journal.end == self._told_end:
             self._due = False

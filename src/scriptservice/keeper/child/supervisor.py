@@ -51,7 +51,7 @@ class ChildSupervisor:
         self._hello = hello
         self._on_frame = on_frame
         self._on_gone = on_gone
-        self._life: ChildProcess | None = None
+        self._process: ChildProcess | None = None
         self._successor: ChildProcess | None = None
         self._dropped: set[ChildProcess] = set()
         self._on_lost: Callable[[int], None] = lambda _: None
@@ -63,14 +63,16 @@ class ChildSupervisor:
     @property
     def pids(self) -> set[int]:
         """The child's process, its successor's, and those of dropped ones that are not reaped."""
-        return {life.pid for life in self._lives()}
+        return {life.pid for life in self._processes()}
 
-    def _lives(self) -> list[ChildProcess]:
-        return [each for each in (self._life, self._successor, *self._dropped) if each is not None]
+    def _processes(self) -> list[ChildProcess]:
+        return [
+            each for each in (self._process, self._successor, *self._dropped) if each is not None
+        ]
 
     def start(self) -> None:
         """Start it, now."""
-        if not self._wanted or self._life is not None:
+        if not self._wanted or self._process is not None:
             return
         if self._successor is not None and self._retiring:
             self._greet(self._successor)
@@ -90,30 +92,30 @@ class ChildSupervisor:
             life.listen_with(self._on_frame)
             life.started_at = time.monotonic()
         self._retiring = False
-        self._life = life
+        self._process = life
         self.starts += 1
         self.send(self._hello())
 
     def send(self, frame: Frame) -> None:
         """See `ChildProcess.send`."""
-        if self._life is not None:
-            self._life.send(frame)
+        if self._process is not None:
+            self._process.send(frame)
 
-    def send_end(self, position: int) -> None:
-        """See `ChildProcess.send_end`."""
-        if self._life is not None:
-            self._life.send_end(position)
+    def send_journal_end(self, position: int) -> None:
+        """See `ChildProcess.send_journal_end`."""
+        if self._process is not None:
+            self._process.send_journal_end(position)
 
-    def reaped(self, pid: int, status: int) -> bool:
+    def process_reaped(self, pid: int, status: int) -> bool:
         """Some process was reaped; return whether it was ours.
 
         Args:
             pid: its id.
             status: as ``waitpid`` returns it.
         """
-        for life in self._lives():
+        for life in self._processes():
             if life.pid == pid:
-                life.reaped(status)
+                life.process_reaped(status)
                 return True
         return False
 
@@ -126,7 +128,7 @@ class ChildSupervisor:
             self._successor = None
             self._on_lost(code)
             return
-        self._life = None
+        self._process = None
         if time.monotonic() - life.started_at >= STEADY_SECONDS:
             self._failures = 0
         retired = self._retiring
@@ -142,13 +144,13 @@ class ChildSupervisor:
         logger.warning("server_ended", code=code, again_in_seconds=delay)
         self._loop.after(delay, self.start)
 
-    def release(self) -> None:
+    def stop_restarting(self) -> None:
         """Start it no more after it ends."""
         self._wanted = False
 
     def kill(self) -> None:
         """End it, and its successor, at once."""
-        for life in self._lives():
+        for life in self._processes():
             life.kill()
 
     # Upgrading
@@ -177,24 +179,24 @@ class ChildSupervisor:
     def retire(self) -> bool:
         """Ask the child to make room for the successor; return whether there was none to ask."""
         self._retiring = True
-        if self._life is None:
+        if self._process is None:
             self.start()
             return True
-        self._life.send({"type": "retire"})
+        self._process.send({"type": "retire"})
         return False
 
-    def end_retiring(self) -> None:
+    def kill_retiring(self) -> None:
         """End at once a child that was asked to retire and has not."""
-        if self._retiring and self._life is not None:
+        if self._retiring and self._process is not None:
             logger.warning("server_not_retired", detail="it is ended; the next one takes over")
-            self._life.kill()
+            self._process.kill()
 
     # Handing over
 
-    def handed(self) -> ChildSupervisorState:
+    def to_state(self) -> ChildSupervisorState:
         """Return all of it, for the keeper's next program; there is no successor then."""
         return ChildSupervisorState(
-            life=None if self._life is None else self._life.handed(),
+            life=None if self._process is None else self._process.to_state(),
             starts=self.starts,
             failures=self._failures,
         )
@@ -204,7 +206,7 @@ class ChildSupervisor:
         self.starts = state.starts
         self._failures = state.failures
         if state.life is not None:
-            self._life = ChildProcess.restored(
+            self._process = ChildProcess.from_state(
                 self._loop, state.life, on_frame=self._on_frame, on_end=self._ended
             )
         else:

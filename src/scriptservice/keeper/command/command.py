@@ -20,7 +20,7 @@ from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.spawn.spawner import SpawnedProcess
 from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.system.linux import is_scarcity
+from scriptservice.keeper.system.linux import is_resource_shortage
 from scriptservice.keeper.tree.process_tree import ProcessTree
 from scriptservice.keeper.upgrade_state import CommandState
 from scriptservice.protocol.fault_points import reached
@@ -106,7 +106,7 @@ class RunningCommand:
         if spec.timeout_seconds is not None:
             self._timeout_timer = loop.after(spec.timeout_seconds, self._timed_out)
 
-    def handed(self) -> CommandState:
+    def to_state(self) -> CommandState:
         """Return all of it, for the keeper's next program."""
         kept = {name.removeprefix("_"): getattr(self, name) for name in _HANDED}
         leftovers = self._leftover_pids
@@ -116,11 +116,11 @@ class RunningCommand:
             pipes=list(self._pipes),
             leftover_pids=None if leftovers is None else sorted(leftovers),
             timeout_at=None if self._timeout_timer is None else self._timeout_timer.due,
-            **self._output.handed(),
+            **self._output.to_state(),
         )
 
     @classmethod
-    def restored(cls, state: CommandState, context: CommandContext) -> "RunningCommand":
+    def from_state(cls, state: CommandState, context: CommandContext) -> "RunningCommand":
         """Return the command that the keeper's program before this one handed over.
 
         Whether it waited for room, for its recording or for its tree is found out by looking.
@@ -280,7 +280,7 @@ class RunningCommand:
         os.close(self._handle)
         self.exited = True
         # Whom it left may have come to the keeper after somebody else's tree was looked at.
-        self._context.tree.next_turn()
+        self._context.tree.refresh()
         loop.cancel(self._timeout_timer)
         loop.cancel(self._stop_timer)
         self._timeout_timer = self._stop_timer = None
@@ -321,7 +321,7 @@ class RunningCommand:
         try:
             gone = self._end_some_of_tree(now)
         except OSError as error:
-            if not is_scarcity(error):
+            if not is_resource_shortage(error):
                 raise
             if self._look_seconds == _FIRST_LOOK_SECONDS:
                 logger.warning("tree_waits", command_id=self.id, detail=str(error))
@@ -335,7 +335,7 @@ class RunningCommand:
     def _end_some_of_tree(self, now: float) -> bool:
         tree = self._context.tree
         if not self._killing:
-            return tree.empty(self) or self._end_leftovers(now)
+            return tree.is_empty(self) or self._end_leftovers(now)
         if self.exited:
             self._count_leftovers(tree.signal(self, signal.SIGKILL))
         return tree.kill(self) and self.exited

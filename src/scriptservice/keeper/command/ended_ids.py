@@ -25,7 +25,7 @@ class EndedIds:
         self._unwritten: list[str] = []
         self._child_has_adopted = False
 
-    def handed(self) -> EndedIdsState:
+    def to_state(self) -> EndedIdsState:
         """Return all of it, for the keeper's next program."""
         return EndedIdsState(
             ids=sorted(self._ids),

@@ -120,7 +120,7 @@ class ScriptOutput:
         self._window_bytes = self._window_mark = 0
         self._streams = [OutputPipe(self, *stream) for stream in streams]
 
-    def handed(self) -> dict[str, Any]:
+    def to_state(self) -> dict[str, Any]:
         """Return all of it, as fields of a `CommandState`."""
         return {
             "limit": self._limit,

@@ -147,7 +147,7 @@ class StartQueue:
         cgroup: int | None = None
         try:
             try:
-                cgroup = tree.enter(spec.id)
+                cgroup = tree.open_join_file(spec.id)
             except OSError as error:
                 raise SpawnError(f"cannot make its cgroup: {error.strerror}", retry=True) from error
             spawned = self._spawner.spawn(spec, cgroup)
@@ -175,7 +175,7 @@ class StartQueue:
         self._births.append(command)
         self._started(command)
 
-    def handed(self) -> list[dict[str, Any]]:
+    def to_state(self) -> list[dict[str, Any]]:
         """Return what waits, for the keeper's next program."""
         return [spec.fields() for spec in self._specs.values()]
 

@@ -149,7 +149,7 @@ class Spawner:
         """How scripts are started: ``clone``, ``launcher`` or ``fork``."""
         return self._way.name
 
-    def handed(self) -> SpawnerState:
+    def to_state(self) -> SpawnerState:
         """Return what the keeper's next program cannot find out again."""
         user = {**asdict(self._user), "groups": list(self._user.groups)}
         return SpawnerState(

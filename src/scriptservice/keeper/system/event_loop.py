@@ -104,7 +104,7 @@ class EventLoop:
         """Call back after the present batch of events, before waiting for more."""
         self._deferred.append(callback)
 
-    def after_batches(self, callback: Callback) -> None:
+    def on_batch_end(self, callback: Callback) -> None:
         """Call back at the end of every batch, after what was deferred."""
         self._after_batch.append(callback)
 
@@ -123,7 +123,7 @@ class EventLoop:
         self.watch(reading, arrived)
         self._signals = reading
 
-    def signals_waiting(self) -> set[int]:
+    def take_pending_signals(self) -> set[int]:
         """Take, and return, the signals that arrived and were not told yet."""
         with suppress(BlockingIOError):
             return set(os.read(self._signals, 4096))

@@ -27,7 +27,7 @@ class Identity:
     start_ticks: int
 
     @classmethod
-    def mine(cls) -> "Identity":
+    def current(cls) -> "Identity":
         """Return the identity of the calling process."""
         pid = os.getpid()
         stat = process_stat(pid)
@@ -55,13 +55,13 @@ class Identity:
         """The identity as one string, as it stands in ``dispatched_to`` and ``hosts``."""
         return f"{self.boot}/{self.pid_namespace}/{self.pid}/{self.start_ticks}"
 
-    def same_processes(self, other: "Identity") -> bool:
+    def shares_process_ids(self, other: "Identity") -> bool:
         """Whether a process id means the same process to both."""
         return self.boot == other.boot and self.pid_namespace == other.pid_namespace
 
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether the keeper of this identity still runs, seen from the calling process."""
-        if not self.same_processes(Identity.mine()):
+        if not self.shares_process_ids(Identity.current()):
             return False
         stat = process_stat(self.pid)
         return stat is not None and not stat.dead and stat.start_ticks == self.start_ticks

@@ -35,7 +35,7 @@ def bytes_waiting(pipe: int) -> int:
 
 
 @contextlib.contextmanager
-def unless_it_is_gone() -> Iterator[None]:
+def ignore_vanished() -> Iterator[None]:
     """Look at what may be gone already: that is no error, and what follows is left out.
 
     Raises:
@@ -44,11 +44,11 @@ def unless_it_is_gone() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if is_scarcity(error):
+        if is_resource_shortage(error):
             raise
 
 
-def is_scarcity(error: OSError) -> bool:
+def is_resource_shortage(error: OSError) -> bool:
     """Whether an error is for want of descriptors or memory of our own."""
     return error.errno in _SCARCE
 
@@ -100,12 +100,12 @@ def process_stat(pid: int) -> ProcessStat | None:
     """Return what /proc says of a process, or None when there is none of that id.
 
     Raises:
-        OSError: it cannot be said now, see `is_scarcity`.
+        OSError: it cannot be said now, see `is_resource_shortage`.
     """
     try:
         fields = _stat_fields(f"/proc/{pid}/stat")
     except OSError as error:
-        if is_scarcity(error):
+        if is_resource_shortage(error):
             raise
         return None
     return ProcessStat(
@@ -128,20 +128,20 @@ def child_pids(pid: int) -> list[int]:
     """Return the ids of a process's direct children, of all its threads; empty when it is gone.
 
     Raises:
-        OSError: it cannot be said now, see `is_scarcity`.
+        OSError: it cannot be said now, see `is_resource_shortage`.
     """
     found: list[int] = []
     threads: list[str] = []
-    with unless_it_is_gone():
+    with ignore_vanished():
         threads = os.listdir(f"/proc/{pid}/task")
     for thread in threads:
-        with unless_it_is_gone():
+        with ignore_vanished():
             found += map(int, read_file(f"/proc/{pid}/task/{thread}/children").split())
     return found
 
 
 @contextlib.contextmanager
-def seen_as_owner(pid: int) -> Iterator[None]:
+def file_access_as_owner(pid: int) -> Iterator[None]:
     """Look at files as the owner of a process does: at its descriptors and environment.
 
     Root may look into another user's process only with CAP_SYS_PTRACE, which containers do not
@@ -164,21 +164,21 @@ def seen_as_owner(pid: int) -> Iterator[None]:
         _libc.setfsgid(os.getegid())
 
 
-def environment(pid: int) -> bytes | None:
+def process_environment(pid: int) -> bytes | None:
     """Return a process's environment as it was at its last exec, empty if it has none.
 
     It is taken for empty, too, where we may not look. None for a process in the midst of an exec:
     its new memory has no environment yet, and whether it will have one cannot be said now.
 
     Raises:
-        OSError: it cannot be said for want of our own, see `is_scarcity`.
+        OSError: it cannot be said for want of our own, see `is_resource_shortage`.
     """
     found: bytes | None = b""
-    with unless_it_is_gone():
+    with ignore_vanished():
         try:
             found = _environment(pid)
         except PermissionError:
-            with seen_as_owner(pid):
+            with file_access_as_owner(pid):
                 found = _environment(pid)
     return found
 
@@ -218,7 +218,7 @@ def _has_none(fields: list[bytes]) -> bool:
 
 
 def environment_value(environment: bytes, name: bytes) -> bytes | None:
-    """Return one variable of what `environment` returned, None if it has none.
+    """Return one variable of what `process_environment` returned, None if it has none.
 
     While bash reads its variables it has a zero in the place of one's equals sign.
     """
@@ -236,12 +236,12 @@ def signal_process(pid: int, start_ticks: int, number: int) -> bool:
         Whether it was there.
 
     Raises:
-        OSError: it cannot be said now, see `is_scarcity`.
+        OSError: it cannot be said now, see `is_resource_shortage`.
     """
     try:
         handle = os.pidfd_open(pid)
     except OSError as error:
-        if is_scarcity(error):
+        if is_resource_shortage(error):
             raise
         return False
     try:

@@ -48,7 +48,7 @@ class Reaper:
         """The programs that run for the keeper itself."""
         return set(self._removing)
 
-    def child_ended(self) -> None:
+    def child_exited(self) -> None:
         """Some child has ended: reap soon, together with whoever ends meanwhile."""
         if not self._planned:
             self._planned = True
@@ -103,7 +103,7 @@ class Reaper:
         process.returncode = 0
         self._removing[process.pid] = _Removal(path, owner, later, done)
 
-    def handed(self) -> list[RemovalState]:
+    def to_state(self) -> list[RemovalState]:
         """Return the programs that run, for the keeper's next program."""
         return [
             RemovalState(pid, each.path, each.owner[0], each.owner[1], each.turns)
@@ -121,7 +121,7 @@ class Reaper:
             back = done.get(os.path.basename(each.path), _nothing)
             self._removing[each.pid] = _Removal(each.path, (each.uid, each.gid), each.turns, back)
         # What ended in between was announced to nobody.
-        self.child_ended()
+        self.child_exited()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,17 +42,17 @@ class ServiceManager:
         self._watchdog_seconds = watchdog_seconds
         self._loop = loop
         self._status = status
-        self._told_status = ""
+        self._sent_status = ""
         self._is_ready = False
         self._owed: dict[str, str] = {}
-        self._pause: Timer | None = None
+        self._pause_timer: Timer | None = None
         self._failed = False
         self._socket: socket.socket | None = None
         if self._address is not None:
             kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
             self._socket = socket.socket(socket.AF_UNIX, kind)
 
-    def handed(self) -> ServiceManagerState:
+    def to_state(self) -> ServiceManagerState:
         """Return what it knows and is owed, for the keeper's next program."""
         return ServiceManagerState(is_ready=self._is_ready, owed=dict(self._owed))
 
@@ -61,56 +61,56 @@ class ServiceManager:
         self._is_ready = state.is_ready
         self._owed = dict(state.owed)
 
-    def start(self) -> None:
+    def start_watchdog(self) -> None:
         """Begin to show that the loop turns."""
         if self._socket is not None and self._watchdog_seconds is not None:
             self._feed_watchdog()
 
     def _feed_watchdog(self) -> None:
         assert self._watchdog_seconds is not None  # noqa: S101 - for the type checker
-        self._tell(WATCHDOG="1")
+        self._notify(WATCHDOG="1")
         self._loop.after(self._watchdog_seconds / 2, self._feed_watchdog)
 
-    def ready(self) -> None:
+    def notify_ready(self) -> None:
         """The service can be used; also after `reloading`."""
         self._is_ready = True
         self._owed.pop("RELOADING", None)  # in one datagram with READY it would be ambiguous
-        self._told_status = self._status()
-        self._tell(READY="1", STATUS=self._told_status)
+        self._sent_status = self._status()
+        self._notify(READY="1", STATUS=self._sent_status)
 
-    def reloading(self) -> None:
+    def notify_reloading(self) -> None:
         """The configuration is being read again; `ready` ends it."""
         if self._is_ready:
-            self._tell(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
+            self._notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
 
-    def stopping(self, seconds: float) -> None:
+    def notify_stopping(self, seconds: float) -> None:
         """The service ends, within so many seconds, for which the manager is to wait."""
         self._owed.pop("READY", None)
-        self._told_status = self._status()
+        self._sent_status = self._status()
         extension = str(int(seconds * 1_000_000))
-        self._tell(STOPPING="1", EXTEND_TIMEOUT_USEC=extension, STATUS=self._told_status)
+        self._notify(STOPPING="1", EXTEND_TIMEOUT_USEC=extension, STATUS=self._sent_status)
 
-    def news(self) -> None:
+    def notify_status(self) -> None:
         """Something may have changed: called after every batch, so cheap when nothing has."""
-        if self._socket is None or self._pause is not None:
+        if self._socket is None or self._pause_timer is not None:
             return
         status = self._status()
-        if status != self._told_status:
-            self._told_status = status
-            self._tell(STATUS=status)
+        if status != self._sent_status:
+            self._sent_status = status
+            self._notify(STATUS=status)
 
-    def _tell(self, **lines: str) -> None:
+    def _notify(self, **lines: str) -> None:
         if self._socket is None:
             return
         self._owed |= lines
         self._send()
-        if self._pause is None:
-            self._pause = self._loop.after(STATUS_SECONDS, self._go_on)
+        if self._pause_timer is None:
+            self._pause_timer = self._loop.after(STATUS_SECONDS, self._retry)
 
-    def _go_on(self) -> None:
-        self._pause = None
+    def _retry(self) -> None:
+        self._pause_timer = None
         if self._owed:
-            self._tell()
+            self._notify()
 
     def _send(self) -> None:
         assert self._socket is not None  # noqa: S101 - for the type checker

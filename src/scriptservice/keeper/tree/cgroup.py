@@ -9,7 +9,7 @@ import signal
 import subprocess
 from contextlib import suppress
 
-from scriptservice.keeper.system.linux import ProcessStat, read_file, unless_it_is_gone
+from scriptservice.keeper.system.linux import ProcessStat, ignore_vanished, read_file
 from scriptservice.keeper.tree.process_tree import TreeRoot
 from scriptservice.keeper.upgrade_state import TreeState
 
@@ -48,8 +48,8 @@ class CgroupTree:
         with suppress(FileExistsError):  # this keeper's own, from before an upgrade
             os.mkdir(base)
 
-    def handed(self) -> TreeState:
-        """See `ProcessTree.handed`."""
+    def to_state(self) -> TreeState:
+        """See `ProcessTree.to_state`."""
         return TreeState(mode=self.mode, base=self._base)
 
     @classmethod
@@ -65,7 +65,7 @@ class CgroupTree:
             if own is None:
                 return None
             tree = cls(os.path.join(own, name))
-            procs = tree.enter("probe")
+            procs = tree.open_join_file("probe")
             try:
                 subprocess.run(
                     ["/bin/true"],
@@ -89,34 +89,34 @@ class CgroupTree:
         """Return the directory of a command's cgroup."""
         return f"{self._base}/{command}"
 
-    def enter(self, command: str) -> int:
-        """See `ProcessTree.enter`."""
+    def open_join_file(self, command: str) -> int:
+        """See `ProcessTree.open_join_file`."""
         path = self.path(command)
         with suppress(FileExistsError):
             os.mkdir(path)
         return os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
 
-    def empty(self, root: TreeRoot) -> bool:
-        """See `ProcessTree.empty`."""
-        return cgroup_empty(self.path(root.id))
+    def is_empty(self, root: TreeRoot) -> bool:
+        """See `ProcessTree.is_empty`."""
+        return is_cgroup_empty(self.path(root.id))
 
     def signal(self, root: TreeRoot, number: int) -> set[int]:
         """See `ProcessTree.signal`."""
-        return cgroup_signal(self.path(root.id), number)
+        return signal_cgroup(self.path(root.id), number)
 
     def kill(self, root: TreeRoot) -> bool:
         """See `ProcessTree.kill`."""
-        return cgroup_kill(self.path(root.id))
+        return kill_cgroup(self.path(root.id))
 
     def forget(self, root: TreeRoot) -> None:
         """See `ProcessTree.forget`."""
         remove_cgroup(self.path(root.id))
 
-    def next_turn(self) -> None:
-        """See `ProcessTree.next_turn`; the kernel's list is always fresh."""
+    def refresh(self) -> None:
+        """See `ProcessTree.refresh`; the kernel's list is always fresh."""
 
-    def strays(self) -> list[ProcessStat]:
-        """See `ProcessTree.strays`; there are none."""
+    def unattributed_orphans(self) -> list[ProcessStat]:
+        """See `ProcessTree.unattributed_orphans`; there are none."""
         return []
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class CgroupTree:
         remove_cgroup(self._base)
 
 
-def cgroup_empty(path: str) -> bool:
+def is_cgroup_empty(path: str) -> bool:
     """Return whether no live process is in a cgroup or below it; also when it is gone."""
     try:
         return b"populated 0" in read_file(f"{path}/cgroup.events")
@@ -135,7 +135,7 @@ def cgroup_empty(path: str) -> bool:
 def cgroup_pids(path: str) -> list[int]:
     """Return the processes in a cgroup and below it; none where it is gone."""
     found: list[int] = []
-    with unless_it_is_gone():
+    with ignore_vanished():
         found += map(int, read_file(f"{path}/cgroup.procs").split())
         for entry in os.scandir(path):
             if entry.is_dir(follow_symlinks=False):
@@ -143,12 +143,12 @@ def cgroup_pids(path: str) -> list[int]:
     return found
 
 
-def cgroup_signal(path: str, number: int) -> set[int]:
+def signal_cgroup(path: str, number: int) -> set[int]:
     """Signal every process in a cgroup or below it; return their ids."""
     signalled: set[int] = set()
     name = os.path.basename(path).encode()
     for pid in cgroup_pids(path):
-        with unless_it_is_gone():
+        with ignore_vanished():
             handle = os.pidfd_open(pid)
             try:
                 # The id may have been reused since it was listed; the descriptor pins it.
@@ -160,20 +160,20 @@ def cgroup_signal(path: str, number: int) -> set[int]:
     return signalled
 
 
-def cgroup_kill(path: str) -> bool:
+def kill_cgroup(path: str) -> bool:
     """Kill every process in a cgroup and below it; return whether nobody is left."""
     try:
         descriptor = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:  # before Linux 5.14, or the cgroup is gone
-        cgroup_signal(path, signal.SIGKILL)
+        signal_cgroup(path, signal.SIGKILL)
     else:
         try:
             os.write(descriptor, b"1")
         except OSError:  # it is gone, or a script of root's made it a threaded one
-            cgroup_signal(path, signal.SIGKILL)
+            signal_cgroup(path, signal.SIGKILL)
         finally:
             os.close(descriptor)
-    return cgroup_empty(path)
+    return is_cgroup_empty(path)
 
 
 def remove_cgroup(path: str) -> None:

@@ -16,11 +16,11 @@ from scriptservice.keeper.spawn.spawner import COMMAND_ID_VARIABLE
 from scriptservice.keeper.system.linux import (
     ProcessStat,
     child_pids,
-    environment,
     environment_value,
+    ignore_vanished,
+    process_environment,
     process_stat,
     signal_process,
-    unless_it_is_gone,
 )
 from scriptservice.keeper.tree.process_tree import TreeRoot
 from scriptservice.keeper.upgrade_state import TreeState
@@ -76,8 +76,8 @@ class DescentTree:
         else:
             self._restore(handed)
 
-    def handed(self) -> TreeState:
-        """See `ProcessTree.handed`."""
+    def to_state(self) -> TreeState:
+        """See `ProcessTree.to_state`."""
         return TreeState(
             mode=self.mode,
             before=sorted(self._before),
@@ -92,11 +92,11 @@ class DescentTree:
         self._sessions = {command: set(known) for command, known in state.sessions.items()}
         self._owners = {(pid, start): owner for pid, start, owner in state.owners}
 
-    def enter(self, command: str) -> None:
-        """See `ProcessTree.enter`; children are found by descent."""
+    def open_join_file(self, command: str) -> None:
+        """See `ProcessTree.open_join_file`; children are found by descent."""
 
-    def next_turn(self) -> None:
-        """See `ProcessTree.next_turn`."""
+    def refresh(self) -> None:
+        """See `ProcessTree.refresh`."""
         self._orphans = None
 
     def _adopted(self) -> dict[str | None, list[ProcessStat]]:
@@ -161,7 +161,7 @@ class DescentTree:
                 or self._seen.get(root.id, {}).get(stat.pid) == stat.start_ticks
             ):
                 return root.id
-        found = environment(stat.pid)
+        found = process_environment(stat.pid)
         if found is None:
             raise _UndecidedError
         marker = environment_value(found, COMMAND_ID_VARIABLE.encode())
@@ -198,8 +198,8 @@ class DescentTree:
             frontier += child_pids(pid)
         return list(found.values())
 
-    def empty(self, root: TreeRoot) -> bool:
-        """See `ProcessTree.empty`."""
+    def is_empty(self, root: TreeRoot) -> bool:
+        """See `ProcessTree.is_empty`."""
         if self._members(root):
             self._held_up.pop(root.id, None)
             return False
@@ -233,8 +233,8 @@ class DescentTree:
         self._held_up.pop(root.id, None)
         self._sessions.pop(root.id, None)
 
-    def strays(self) -> list[ProcessStat]:
-        """See `ProcessTree.strays`; none where it cannot be said now."""
+    def unattributed_orphans(self) -> list[ProcessStat]:
+        """See `ProcessTree.unattributed_orphans`; none where it cannot be said now."""
         unknown: list[ProcessStat] = []
         with suppress(OSError):
             unknown = self._adopted().get(None, [])
@@ -260,6 +260,6 @@ def _is_dead(stat: ProcessStat) -> bool:
     if not stat.dead:
         return False
     threads: list[str] = []
-    with unless_it_is_gone():
+    with ignore_vanished():
         threads = os.listdir(f"/proc/{stat.pid}/task")
     return len(threads) <= 1

@@ -36,13 +36,13 @@ class ProcessTree(Protocol):
 
     mode: str
 
-    def handed(self) -> TreeState:
+    def to_state(self) -> TreeState:
         """Return all that is known, for the keeper's next program."""
 
-    def enter(self, command: str) -> int | None:
+    def open_join_file(self, command: str) -> int | None:
         """Return an open descriptor through which a newborn process joins, None for none."""
 
-    def empty(self, root: TreeRoot) -> bool:
+    def is_empty(self, root: TreeRoot) -> bool:
         """Whether no process of the tree is alive."""
 
     def signal(self, root: TreeRoot, number: int) -> set[int]:
@@ -54,10 +54,10 @@ class ProcessTree(Protocol):
     def forget(self, root: TreeRoot) -> None:
         """Drop what is kept about a tree that is empty."""
 
-    def next_turn(self) -> None:
+    def refresh(self) -> None:
         """Look afresh from now on."""
 
-    def strays(self) -> list[ProcessStat]:
+    def unattributed_orphans(self) -> list[ProcessStat]:
         """Return orphans that belong to some script, nobody knows which."""
 
     def close(self) -> None:

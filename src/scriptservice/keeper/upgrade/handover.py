@@ -1,8 +1,8 @@
-"""The hand-over: the table as a file in memory, and what becomes of it in the next program.
+"""The hand-over: the state as a file in memory, and what becomes of it in the next program.
 
-``write`` and ``read`` are its two ends, ``become_next`` is the exec between them. ``check`` is what
-the next program's code says to a table before anything is given up for it. The format has a
-version; a program takes what it knows to the last field, or refuses.
+``write_state`` and ``read_state`` are its two ends, ``exec_next_program`` is the exec between them.
+``run_check`` tells whether the next program's code accepts a state, before anything is given up for
+it. The format has a version, and a program accepts a state only if it knows each of its fields.
 """
 
 import contextlib
@@ -29,17 +29,17 @@ _NOT_OF_THAT_TYPE: Any = object()
 
 
 class HandoverError(Exception):
-    """A table cannot be taken; the message says why."""
+    """A state cannot be taken; the message says why."""
 
 
-def to_bytes(table: KeeperState) -> bytes:
-    """Return a table as it is handed over."""
-    document = {"what": _NAME, "format": FORMAT, "table": asdict(table)}
+def encode_state(state: KeeperState) -> bytes:
+    """Return a state as it is handed over."""
+    document = {"what": _NAME, "format": FORMAT, "table": asdict(state)}
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def from_bytes(data: bytes) -> KeeperState:
-    """Return the table that `to_bytes` of this or an earlier release made.
+def decode_state(data: bytes) -> KeeperState:
+    """Return the state that `encode_state` of this or an earlier release made.
 
     Raises:
         HandoverError: it is none, or of a release that this one does not know.
@@ -55,9 +55,9 @@ def from_bytes(data: bytes) -> KeeperState:
     if document.get("format") != FORMAT:
         message = f"cannot take a hand-over of format {document.get('format')}, only {FORMAT}"
         raise HandoverError(message)
-    table = _load(KeeperState, document.get("table"), "table")
-    assert isinstance(table, KeeperState)  # noqa: S101 - for the type checker
-    return table
+    state = _load(KeeperState, document.get("table"), "table")
+    assert isinstance(state, KeeperState)  # noqa: S101 - for the type checker
+    return state
 
 
 def _load(hint: Any, value: Any, where: str) -> Any:
@@ -107,55 +107,55 @@ def _load_fields(kind: type, value: Any, where: str) -> Any:
     return kind(**{name: _load(hints[name], value[name], f"{where}.{name}") for name in value})
 
 
-def check_table(table: KeeperState) -> None:
-    """Make of a table what can be made of it without touching anything.
+def check_state(state: KeeperState) -> None:
+    """Make of a state what can be made of it without touching anything.
 
     Raises:
         ValueError: something in it is not what this release knows.
         TypeError: the same.
     """
-    KeeperConfig(**table.config)
-    Identity(**table.identity)
-    for fields_of in table.waiting:
+    KeeperConfig(**state.config)
+    Identity(**state.identity)
+    for fields_of in state.waiting:
         SpawnSpec(**fields_of)
-    for record in table.ledger.pending:
+    for record in state.ledger.pending:
         Kind(record.kind)
-    if table.tree.mode not in ("cgroup", "walk"):
-        message = f"cannot take the hand-over: its trees are kept by {table.tree.mode}"
+    if state.tree.mode not in ("cgroup", "walk"):
+        message = f"cannot take the hand-over: its trees are kept by {state.tree.mode}"
         raise ValueError(message)
-    if table.child.life is not None:
-        b64decode(table.child.life.received, validate=True)
-        b64decode(table.child.life.outgoing, validate=True)
+    if state.child.life is not None:
+        b64decode(state.child.life.received, validate=True)
+        b64decode(state.child.life.outgoing, validate=True)
 
 
-def write(memory: int, table: KeeperState) -> None:
-    """Write a table into an empty file in memory."""
-    rest = memoryview(to_bytes(table))
+def write_state(memory: int, state: KeeperState) -> None:
+    """Write a state into an empty file in memory."""
+    rest = memoryview(encode_state(state))
     offset = 0
     while rest:
         written = os.pwrite(memory, rest, offset)
         rest, offset = rest[written:], offset + written
 
 
-def read(memory: int) -> KeeperState:
-    """Read the table that `write` wrote.
+def read_state(memory: int) -> KeeperState:
+    """Read the state that `write_state` wrote.
 
     Raises:
-        HandoverError: see `from_bytes`.
+        HandoverError: see `decode_state`.
     """
     parts: list[bytes] = []
     offset = 0
     while part := os.pread(memory, 1 << 20, offset):
         parts.append(part)
         offset += len(part)
-    return from_bytes(b"".join(parts))
+    return decode_state(b"".join(parts))
 
 
-def check(memory: int) -> int:
-    """Answer for this program's code, all of which has been imported: can it take a table?
+def run_check(memory: int) -> int:
+    """Answer for this program's code, all of which has been imported: can it take a state?
 
     Called in a process of its own. It says on stdout when it has loaded, waits on stdin until the
-    table is written, and says ``taken`` or why not.
+    state is written, and says ``taken`` or why not.
 
     Args:
         memory: descriptor of the file in memory.
@@ -167,7 +167,7 @@ def check(memory: int) -> int:
     if not os.read(0, 1):
         return 1  # nobody wants to know any more
     try:
-        check_table(read(memory))
+        check_state(read_state(memory))
     except (HandoverError, ValueError, TypeError) as error:
         os.write(1, f"{error}\n".encode())
         return 1
@@ -189,18 +189,18 @@ def _inherited(descriptors: set[int]) -> Iterator[None]:
             os.set_inheritable(descriptor, False)  # noqa: FBT003
 
 
-def become_next(memory: int, table: KeeperState) -> None:
+def exec_next_program(memory: int, state: KeeperState) -> None:
     """Become the program that is on disk now, with this process's children and descriptors.
 
     Args:
-        memory: descriptor of a file in memory with the table.
-        table: what is in it.
+        memory: descriptor of a file in memory with the state.
+        state: what is in it.
 
     Raises:
         OSError: nothing happened.
     """
     program = sys.executable
-    words = [program, "-I", "-m", "scriptservice.keeper", "--handover-fd", str(memory)]
+    arguments = [program, "-I", "-m", "scriptservice.keeper", "--handover-fd", str(memory)]
     # The scripts' own number too: nothing of the next program may get it before the spawner.
-    with _inherited(table.descriptors() | {memory, SCRIPT_DESCRIPTOR}):
-        os.execv(program, words)  # noqa: S606 - no shell
+    with _inherited(state.descriptors() | {memory, SCRIPT_DESCRIPTOR}):
+        os.execv(program, arguments)  # noqa: S606 - no shell

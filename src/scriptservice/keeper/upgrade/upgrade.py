@@ -19,7 +19,7 @@ from scriptservice.keeper.child.supervisor import ChildSupervisor
 from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.service_manager import ServiceManager
-from scriptservice.keeper.upgrade.handover import become_next, write
+from scriptservice.keeper.upgrade.handover import exec_next_program, write_state
 from scriptservice.keeper.upgrade_state import KeeperState, UpgradeState
 from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame
 from scriptservice.protocol.upgrade_report import (
@@ -37,7 +37,7 @@ CHECK_SECONDS = 5.0
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _ENDING = {signal.SIGTERM, signal.SIGINT}
-_SAID_BYTES = 64 << 10
+_OUTPUT_BYTES = 64 << 10
 
 
 class _Step(Enum):
@@ -57,7 +57,7 @@ class Upgrade:
         loop: events and timers.
         child: the server.
         manager: is told of the beginning and the end.
-        table: returns the keeper's table with the state of this upgrade and the signals that
+        state: returns the keeper's state with the state of this upgrade and the signals that
             arrived and were not acted on.
         on_signal: acts on such a signal if the keeper stays what it is.
     """
@@ -69,22 +69,22 @@ class Upgrade:
         child: ChildSupervisor,
         manager: ServiceManager,
         *,
-        table: Callable[[UpgradeState, set[int]], KeeperState],
+        state: Callable[[UpgradeState, set[int]], KeeperState],
         on_signal: Callable[[int], None],
     ) -> None:
         self._data_dir = data_dir
         self._loop = loop
         self._child = child
         self._manager = manager
-        self._table = table
+        self._keeper_state = state
         self._on_signal = on_signal
         self._step = _Step.NONE
         self._number = read_upgrade_report(data_dir).number
         self._began_at = 0.0
         self._release = ""
-        self._again = False
+        self._another_requested = False
         self._stopping = False
-        self._overdue: Timer | None = None
+        self._step_timer: Timer | None = None
         self._checker: _Checker | None = None
 
     @property
@@ -97,39 +97,39 @@ class Upgrade:
         """The processes that run for it, beside the child's."""
         return set() if self._checker is None else {self._checker.pid}
 
-    def asked(self) -> None:
+    def upgrade_requested(self) -> None:
         """Somebody wants an upgrade."""
         if self._stopping:
             return
         if self.active:
-            self._again = True
+            self._another_requested = True
             return
         self._number += 1
         self._began_at = time.monotonic()
         logger.info("upgrade", step="a new server prepares")
-        self._manager.reloading()
+        self._manager.notify_reloading()
         self._enter(_Step.PREPARING, "a new server prepares", PREPARE_SECONDS)
         try:
-            self._child.prepare(self._successor_said, self._successor_lost)
+            self._child.prepare(self._successor_frame_received, self._successor_exited)
         except OSError as error:
             self._fail(f"the new server cannot be started: {error}")
 
     def _enter(self, step: _Step, message: str, seconds: float) -> None:
         self._step = step
-        self._loop.cancel(self._overdue)
-        self._overdue = self._loop.after(seconds, self._too_late)
+        self._loop.cancel(self._step_timer)
+        self._step_timer = self._loop.after(seconds, self._step_timed_out)
         if step is not _Step.PREPARING:
             logger.info("upgrade", step=message)
         write_upgrade_report(
             self._data_dir, UpgradeReport(self._number, done=False, ok=False, message=message)
         )
 
-    def _too_late(self) -> None:
+    def _step_timed_out(self) -> None:
         match self._step:
             case _Step.PREPARING:
                 self._fail(f"the new server was not prepared within {PREPARE_SECONDS:g} s")
             case _Step.RETIRING:
-                self._child.end_retiring()
+                self._child.kill_retiring()
             case _Step.TAKING_OVER:
                 self._fail(
                     f"the new server did not serve within {TAKE_OVER_SECONDS:g} s; it is started "
@@ -140,7 +140,7 @@ class Upgrade:
 
     # The server
 
-    def _successor_said(self, frame: Frame) -> None:
+    def _successor_frame_received(self, frame: Frame) -> None:
         if self._step is not _Step.PREPARING:
             return
         if frame["type"] == "fatal":
@@ -155,31 +155,31 @@ class Upgrade:
             self._release = str(frame["release"])
             self._enter(_Step.RETIRING, "the old server retires", RETIRE_SECONDS)
             if self._child.retire():
-                self.retired()
+                self.server_retired()
 
-    def _successor_lost(self, code: int) -> None:
+    def _successor_exited(self, code: int) -> None:
         if self._step is _Step.PREPARING:
             self._fail(f"the new server ended with {code} before it was prepared; the log says why")
 
-    def retired(self) -> None:
+    def server_retired(self) -> None:
         """The old server is gone, and the next one is greeted."""
         if self._step is _Step.RETIRING:
             self._enter(_Step.TAKING_OVER, "the new server takes over", TAKE_OVER_SECONDS)
 
-    def served(self) -> None:
+    def server_answered(self) -> None:
         """The server serves; which one, the step tells."""
         if self._step is not _Step.TAKING_OVER:
             return
         self._enter(_Step.LOADING, "the new keeper loads", LOAD_SECONDS)
         try:
             self._checker = _Checker()
-            self._loop.watch(self._checker.reader, self._checker_said)
+            self._loop.watch(self._checker.reader, self._checker_output_ready)
         except OSError as error:
             self._fail(f"the new keeper cannot be tried: {error}")
 
     # The keeper
 
-    def _checker_said(self, _: int) -> None:
+    def _checker_output_ready(self, _: int) -> None:
         checker = self._checker
         if checker is None or self._step is not _Step.LOADING:
             return
@@ -189,7 +189,7 @@ class Upgrade:
             self._loop.unwatch(checker.reader)
             self._step = _Step.HANDING_OVER
 
-    def after_batch(self) -> None:
+    def batch_ended(self) -> None:
         """Hand over at the end of a batch, when nothing is in the midst of anything."""
         if self._step is _Step.HANDING_OVER:
             self._hand_over()
@@ -199,9 +199,9 @@ class Upgrade:
         signals: set[int] = set()
         reason = "the service is shutting down"
         try:
-            signals = self._loop.signals_waiting()
+            signals = self._loop.take_pending_signals()
             if not signals & _ENDING:
-                reason = self._become_next(signals)
+                reason = self._exec_next(signals)
         except Exception as error:  # noqa: BLE001 - whatever it is, the scripts go on
             logger.exception("keeper_fault", detail="it goes on")
             reason = f"the keeper cannot be handed over: {error}"
@@ -212,37 +212,40 @@ class Upgrade:
         for number in signals:
             self._on_signal(number)
 
-    def _become_next(self, signals: set[int]) -> str:
+    def _exec_next(self, signals: set[int]) -> str:
         """Become the next program; return only if that cannot be, with why."""
         assert self._checker is not None  # noqa: S101 - for the type checker
         state = UpgradeState(
-            number=self._number, release=self._release, again=self._again, began_at=self._began_at
+            number=self._number,
+            release=self._release,
+            again=self._another_requested,
+            began_at=self._began_at,
         )
-        table = self._table(state, signals)
-        write(self._checker.memory, table)
-        if not self._checker.takes_table(CHECK_SECONDS):
+        keeper_state = self._keeper_state(state, signals)
+        write_state(self._checker.memory, keeper_state)
+        if not self._checker.accepts_state(CHECK_SECONDS):
             return f"the new keeper cannot take over: {self._checker.last_line}"
         self._checker.reap()
-        become_next(self._checker.memory, table)
+        exec_next_program(self._checker.memory, keeper_state)
         return "the exec returned"
 
-    def reaped(self, pid: int) -> bool:
+    def process_reaped(self, pid: int) -> bool:
         """Some process was reaped by chance; return whether it was the one that checks."""
         if self._checker is None or self._checker.pid != pid:
             return False
-        self._checker.was_reaped()
+        self._checker.process_reaped()
         return True
 
     # The end
 
-    def shutting_down(self) -> None:
+    def shutdown_started(self) -> None:
         """The service ends, which is more than any upgrade: no step follows the present one."""
         self._stopping = True
-        self._again = False
+        self._another_requested = False
         if self._step is _Step.PREPARING:
             self._child.drop_successor()
         if self.active:
-            self._over(ok=False, message="the service is shutting down")
+            self._finish(ok=False, message="the service is shutting down")
 
     def _fail(self, reason: str) -> None:
         if not self.active:
@@ -250,12 +253,12 @@ class Upgrade:
         if self._step is _Step.PREPARING:
             self._child.drop_successor()
         logger.error("upgrade_failed", detail=reason)
-        self._over(ok=False, message=reason)
+        self._finish(ok=False, message=reason)
 
-    def _over(self, *, ok: bool, message: str) -> None:
+    def _finish(self, *, ok: bool, message: str) -> None:
         self._step = _Step.NONE
-        self._loop.cancel(self._overdue)
-        self._overdue = None
+        self._loop.cancel(self._step_timer)
+        self._step_timer = None
         if self._checker is not None:
             self._loop.unwatch(self._checker.reader)
             self._checker.close()
@@ -264,18 +267,18 @@ class Upgrade:
             self._data_dir, UpgradeReport(self._number, done=True, ok=ok, message=message)
         )
         if not self._stopping:
-            self._manager.ready()
-        if self._again:
-            self._again = False
-            self.asked()
+            self._manager.notify_ready()
+        if self._another_requested:
+            self._another_requested = False
+            self.upgrade_requested()
 
     def restore(self, state: UpgradeState) -> None:
         """Finish, as the new program, what the one before began."""
         self._number = state.number
-        self._again = state.again
+        self._another_requested = state.again
         seconds = round(time.monotonic() - state.began_at, 1)
         logger.info("upgraded", release=state.release, seconds=seconds)
-        self._over(ok=True, message=f"upgraded to release {state.release} in {seconds} s")
+        self._finish(ok=True, message=f"upgraded to release {state.release} in {seconds} s")
 
 
 class _Checker:
@@ -290,10 +293,10 @@ class _Checker:
 
     def __init__(self) -> None:
         self.memory = os.memfd_create("scriptservice-handover", os.MFD_CLOEXEC)
-        words = ["-I", "-m", "scriptservice.keeper", "--check-handover", str(self.memory)]
+        arguments = ["-I", "-m", "scriptservice.keeper", "--check-handover", str(self.memory)]
         try:
             process = subprocess.Popen(
-                [sys.executable, *words],
+                [sys.executable, *arguments],
                 pass_fds=[self.memory],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -309,26 +312,26 @@ class _Checker:
         self._stdin, self._stdout = process.stdin, process.stdout
         self.reader = process.stdout.fileno()
         os.set_blocking(self.reader, False)
-        self._said = b""
+        self._output = b""
         self._gone = False
 
     @property
     def last_line(self) -> str:
-        lines = self._said.decode(errors="replace").split("\n")
+        lines = self._output.decode(errors="replace").split("\n")
         return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
     def read(self) -> bool:
         """Take what it has said; return False at its end."""
         with suppress(BlockingIOError):
-            data = os.read(self.reader, _SAID_BYTES)
-            self._said = (self._said + data)[-_SAID_BYTES:]
+            data = os.read(self.reader, _OUTPUT_BYTES)
+            self._output = (self._output + data)[-_OUTPUT_BYTES:]
             return bool(data)
         return True
 
-    def takes_table(self, seconds: float) -> bool:
+    def accepts_state(self, seconds: float) -> bool:
         """Ask whether it takes the table that is in memory now; wait so long for the answer."""
         deadline = time.monotonic() + seconds
-        self._said = b""
+        self._output = b""
         with suppress(BrokenPipeError):
             os.write(self._stdin.fileno(), b"\n")
         while (left := deadline - time.monotonic()) > 0:
@@ -337,11 +340,11 @@ class _Checker:
             if not poll.poll(left * 1000):
                 break
             if not self.read():
-                return self._said.endswith(b"taken\n")
-        self._said = b"it did not answer in time\n"
+                return self._output.endswith(b"taken\n")
+        self._output = b"it did not answer in time\n"
         return False
 
-    def was_reaped(self) -> None:
+    def process_reaped(self) -> None:
         """Its process is gone, and its id may be another's."""
         self._gone = True
 
