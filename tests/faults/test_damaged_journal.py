@@ -184,7 +184,7 @@ def test_rubbish_files_beside_the_journal(target: Service) -> None:
     found = trial.verify(keeper_died=True)
     assert found.get("lost", 0) <= int(MAX_RUNNING_FLAGS[1]), found
     assert "set aside journal segment" in target.output()[said:]
-    assert "note of how far it is recorded was damaged" in target.output()[said:]
+    assert "ignored the damaged file with the stored position" in target.output()[said:]
 
 
 @pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.long), -1, None])

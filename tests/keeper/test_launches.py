@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from scriptservice.keeper.journal.journal_repair import scan
-from scriptservice.keeper.recovery import read_previous_keeper
+from scriptservice.keeper.previous_keeper import read_previous_keeper
 from scriptservice.keeper.system.linux import process_stat
 from scriptservice.keeper.tree.cgroup import own_cgroup
 from scriptservice.protocol.frames import SpawnSpec

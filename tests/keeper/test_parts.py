@@ -14,7 +14,7 @@ import pytest
 from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_repair import repair, scan
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.recovery import read_previous_keeper
+from scriptservice.keeper.previous_keeper import read_previous_keeper
 from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.protocol.clock import now_us

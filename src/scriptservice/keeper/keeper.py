@@ -1,8 +1,9 @@
-"""The keeper itself: brings its parts together and acts on requests, signals and ends.
+"""The keeper: builds its parts, and acts on frames, signals and the ends of processes.
 
-It starts in the order in which things can go wrong without harm: the directory and its lock, the
-address, then the journal of whoever was here before, and only then its child. After an upgrade it
-is made from the state of the program before it instead: the same process, children, descriptors.
+A start takes its steps in the order in which a failure does no harm: the data directory and its
+lock, the address, then the journal of the previous keeper, and only then the child. After an
+upgrade the keeper is built from the state that the program before it handed over: the process, its
+children and its descriptors are the same.
 """
 
 import os
@@ -23,7 +24,7 @@ from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_repair import repair
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.journal.stored_position import StoredPosition
-from scriptservice.keeper.recovery import PreviousKeeper, read_previous_keeper, recover, snapshot_of
+from scriptservice.keeper.recovery import recover
 from scriptservice.keeper.spawn.spawner import reset_signals
 from scriptservice.keeper.startup import (
     StartError,
@@ -50,7 +51,7 @@ from scriptservice.protocol.prctl import become_subreaper, forbid_new_privileges
 FINISH_STEP_SECONDS = 0.05
 ORPHAN_CHECK_SECONDS = 1.0
 FINISH_SECONDS = 15.0
-
+"""How long a shutdown waits for the end of the scripts beyond their grace, then for the server."""
 
 _NO_ID = str(UUID(int=0))
 
@@ -59,39 +60,38 @@ class Keeper:
     """Owns the scripts of one data directory, from start to shutdown.
 
     Args:
-        config: what it is told.
+        config: its configuration.
         state: what the program before this one handed over; None at a start.
 
     Raises:
-        StartError: nothing was started or changed that matters.
+        StartError: the keeper cannot start. Nothing that matters was started or changed.
     """
 
     def __init__(self, config: KeeperConfig, state: KeeperState | None = None) -> None:
         self._config = config
         self._running: dict[str, RunningCommand] = {}
-        self._by_pid: dict[int, RunningCommand] = {}
+        self._running_by_pid: dict[int, RunningCommand] = {}
         self._shutdown_requests = 0
         self._finishing = False
         self._exit_code = 0
         self._child_was_ready = False
-        self._child_serves = ""
+        self._child_status = ""
         self._identity = Identity.current()
         self._resources = (
             acquire_resources(config) if state is None else restore_resources(config, state)
         )
         self._spawner = self._resources.spawner
         self._loop = EventLoop()
-        self._manager = ServiceManager(
+        self._service_manager = ServiceManager(
             config.notify_socket, config.watchdog_seconds, self._loop, self._status
         )
         self._reaper = Reaper(self._loop, self._process_reaped)
-        self._null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        self._dev_null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         become_subreaper()
         if config.no_new_privileges:
             forbid_new_privileges()
         self._tree = self._choose_tree() if state is None else self._restore_tree(state)
         self._directory = os.path.join(config.data_dir, "journal")
-        self._previous: PreviousKeeper | None = None
         if state is None:
             self._open_journal()
         else:
@@ -101,8 +101,8 @@ class Keeper:
             self._loop,
             self._resources.listener,
             hello=self._hello,
-            on_frame=self._handle_frame,
-            on_gone=self._child_exited,
+            on_frame=self._frame_received,
+            on_exit=self._child_exited,
         )
         self._position_updates = PositionUpdates(
             self._loop, self._journal, self._child.send_journal_end
@@ -111,7 +111,7 @@ class Keeper:
             config.data_dir,
             self._loop,
             self._child,
-            self._manager,
+            self._service_manager,
             state=self._to_state,
             on_signal=self._signal_received,
         )
@@ -130,89 +130,86 @@ class Keeper:
         if state.tree.base is not None:
             return CgroupTree(state.tree.base)
         return DescentTree(
-            self._own_children, self._running.values, self._spawner.uid, handed=state.tree
+            self._own_children, self._running.values, self._spawner.uid, state=state.tree
         )
 
     def _open_journal(self) -> None:
-        self._notes: list[str] = []
+        self._repair_notes: list[str] = []
         for note in repair(self._directory):
-            self._note_repair(note)
-        previous = read_previous_keeper(self._directory)
-        self._previous = previous
+            self._journal_repaired(note)
         try:
-            self._writer = self._journal_writer()
+            self._writer = recover(
+                self._directory,
+                self._identity,
+                self._cgroup,
+                reserve_bytes=self._config.reserve_bytes,
+                snapshot=self._snapshot,
+            )
         except NoRoomError as error:
             message = f"cannot start the journal in {self._directory}: {error}"
             raise StartError(message) from error
-        recover(previous, self._writer, self._identity)
-        self._previous = None
         self._build_on_journal()
         self._journal.append(Kind.KEEPER, _NO_ID, self._identity_fields())
-        recorded = self._recorded_file.read()
-        if recorded is None:
-            self._note_repair("the note of how far it is recorded was damaged")
-            recorded = self._writer.first  # at least so far: what came before is not held any more
-        # A power cut may have taken the end of the journal, and not this number.
-        self._journal.stored_position = min(recorded, self._writer.end)
+        stored = self._stored_position_file.read()
+        if stored is None:
+            self._journal_repaired("ignored the damaged file with the stored position")
+            # Everything before the first segment was stored, or it would not have been dropped.
+            stored = self._writer.first
+        # A power cut may have taken the end of the journal but not this file.
+        self._journal.stored_position = min(stored, self._writer.end)
         private = os.path.join(self._config.data_dir, "private")
         for name in os.listdir(private):
             self._reaper.remove_directory(os.path.join(private, name), lambda: None)
 
-    def _note_repair(self, note: str) -> None:
-        self._notes.append(note)
+    def _journal_repaired(self, note: str) -> None:
+        self._repair_notes.append(note)
         logger.warning("journal_mended", detail=note)
 
     def _reopen_journal(self, state: KeeperState) -> None:
-        self._notes = state.notes
-        self._writer = self._journal_writer()
+        self._repair_notes = state.notes
+        self._writer = JournalWriter(
+            self._directory, reserve_bytes=self._config.reserve_bytes, snapshot=self._snapshot
+        )
         self._writer.resume(state.ledger.end)
         self._build_on_journal()
         self._journal.restore(state.ledger)
-        self._ended.restore(state.ended)
-        self._waiting.restore(state.waiting)
-
-    def _journal_writer(self) -> JournalWriter:
-        return JournalWriter(
-            self._directory, reserve_bytes=self._config.reserve_bytes, snapshot=self._snapshot
-        )
+        self._ended_ids.restore(state.ended)
+        self._start_queue.restore(state.waiting)
 
     def _build_on_journal(self) -> None:
         self._journal = Journal(
             self._writer, self._loop, spool_limit_bytes=self._config.spool_limit_bytes
         )
         self._journal.on_room = self._journal_has_room
-        self._ended = EndedIds(self._journal)
-        self._recorded_file = StoredPosition(self._directory)
-        self._surroundings = CommandContext(
+        self._ended_ids = EndedIds(self._journal)
+        self._stored_position_file = StoredPosition(self._directory)
+        self._command_context = CommandContext(
             loop=self._loop,
             journal=self._journal,
             tree=self._tree,
-            null=self._null,
+            null=self._dev_null,
             remove_directory=self._reaper.remove_directory,
             closed=self._command_closed,
         )
-        self._waiting = StartQueue(
-            self._spawner, self._surroundings, self._ended, self._running, self._command_started
+        self._start_queue = StartQueue(
+            self._spawner,
+            self._command_context,
+            self._ended_ids,
+            self._running,
+            self._command_started,
         )
 
+    @property
+    def _cgroup(self) -> str | None:
+        return self._tree.base if isinstance(self._tree, CgroupTree) else None
+
     def _identity_fields(self) -> dict[str, Any]:
-        cgroup = self._tree.base if isinstance(self._tree, CgroupTree) else None
-        return {"identity": self._identity.fields(), "cgroup": cgroup}
+        return {"identity": self._identity.fields(), "cgroup": self._cgroup}
 
     def _snapshot(self) -> dict[str, Any]:
-        previous = self._previous
-        if previous is None:
-            opened = [command.snapshot() for command in self._running.values()]
-            opened += self._waiting.launches.snapshot()
-            return {**self._identity_fields(), "open": opened}
-        if previous.identity is None:
-            return {**self._identity_fields(), "open": []}
-        # Recovery is not done: the next keeper must still find what the dead one left.
-        return {
-            "identity": previous.identity.fields(),
-            "cgroup": previous.cgroup,
-            "open": [snapshot_of(command) for command in previous.open.values()],
-        }
+        opened = [command.snapshot() for command in self._running.values()]
+        opened += self._start_queue.launches.snapshot()
+        return {**self._identity_fields(), "open": opened}
 
     def run(self) -> int:
         """Serve until shutdown; return the exit code."""
@@ -220,7 +217,7 @@ class Keeper:
         self._loop.on_batch_end(self._batch_ended)
         if self._tree.mode == DescentTree.mode:
             self._loop.after(ORPHAN_CHECK_SECONDS, self._kill_unattributed_orphans)
-        self._manager.start_watchdog()
+        self._service_manager.start_watchdog()
         if self._previous_state is None:
             self._child.start()
         else:
@@ -230,7 +227,7 @@ class Keeper:
         self._tree.close()
         return self._exit_code
 
-    # What the child says
+    # Frames from the child
 
     def _hello(self) -> Frame:
         return {
@@ -247,19 +244,19 @@ class Keeper:
             "first_start": not self._child_was_ready,
             "starts": self._child.starts,
             "shutting_down": self._shutdown_requests > 0,
-            "notes": self._notes,
+            "notes": self._repair_notes,
         }
 
-    def _handle_frame(self, frame: Frame) -> None:
+    def _frame_received(self, frame: Frame) -> None:
         match frame["type"]:
             case "spawn":
-                self._waiting.asked(SpawnSpec.from_frame(frame))
+                self._start_queue.asked(SpawnSpec.from_frame(frame))
             case "stop":
                 self._stop_requested(frame)
             case "expire":
-                self._waiting.expire(frame["id"])
+                self._start_queue.expire(frame["id"])
             case "recorded":
-                self._recorded(frame["position"])
+                self._journal_stored(frame["position"])
             case "ping":
                 self._child.send({"type": "pong", "number": frame["number"], **self._pong_fields()})
             case "held":
@@ -268,67 +265,71 @@ class Keeper:
                 )
             case "ready":
                 self._child_was_ready = True
-                self._server_answered("serving")
+                self._child_answered("serving")
                 if self._finishing:
                     self._send_finish()
             case "waiting":
-                # It answers, if only that the database is away: whoever started us may go on.
-                self._server_answered(str(frame["reason"]))
+                # The server answers requests, if only with the reason why it waits. That is enough
+                # for the service manager and for an upgrade.
+                self._child_answered(str(frame["reason"]))
             case "adopted":
-                self._ended.child_adopted()
+                self._ended_ids.child_adopted()
             case "fatal":
                 self._child_cannot_start(str(frame["message"]))
 
-    def _server_answered(self, how: str) -> None:
-        self._child_serves = how
+    def _child_answered(self, status: str) -> None:
+        self._child_status = status
         if not self._shutdown_requests and not self._upgrade.active:
-            self._manager.notify_ready()
+            self._service_manager.notify_ready()
         self._upgrade.server_answered()
 
     def _status(self) -> str:
-        """Return one line on how this service is, for its manager."""
+        """Return one line about this service for the service manager."""
         if self._shutdown_requests:
-            how = "stopping"
-        elif self._child_serves:
-            how = self._child_serves
+            status = "stopping"
+        elif self._child_status:
+            status = self._child_status
         else:
-            how = "starting the server" + (" again" if self._child.starts > 1 else "")
-        return f"{how}, {len(self._running)} running"
+            status = "starting the server" + (" again" if self._child.starts > 1 else "")
+        return f"{status}, {len(self._running)} running"
 
     def _pong_fields(self) -> dict[str, Any]:
         return {
             "tree_kill": self._tree.mode,
             "spawn": self._spawner.way,
             "running": len(self._running),
-            "waiting": len(self._waiting),
+            "waiting": len(self._start_queue),
             "full": self._journal.full,
             "unrecorded_bytes": self._journal.unstored_bytes,
             "strays": [stat.pid for stat in self._tree.unattributed_orphans()],
         }
 
     def _unfinished_ids(self) -> list[str]:
-        """Return all commands that were started and whose end is not yet in the journal."""
-        return [*self._running, *self._waiting.launches.commands, *self._ended.unwritten]
+        """Return the ids of commands that were started and whose end is not in the journal yet."""
+        launching = self._start_queue.launches.commands
+        return [*self._running, *launching, *self._ended_ids.unwritten]
 
-    def _recorded(self, position: int) -> None:
+    def _journal_stored(self, position: int) -> None:
         reached("acknowledged.told")
         self._journal.stored_up_to(position)
-        with suppress(OSError):  # a hint for the next start; it may be too low on a full disk
-            self._recorded_file.write(self._journal.stored_position)
+        # The file is only a hint for the next start: on a full disk its position may be too low.
+        with suppress(OSError):
+            self._stored_position_file.write(self._journal.stored_position)
         reached("acknowledged.noted")
-        self._ended.recorded()
+        self._ended_ids.recorded()
 
     def _child_cannot_start(self, message: str) -> None:
         logger.error("server_cannot_start", detail=message)
         if not self._child_was_ready and not self._running:
-            # It never worked: whoever started us is still there and is better told at once.
+            # No server has ever worked, so whoever started the service still watches it. An exit
+            # now tells more than restarts without end.
             self._child.stop_restarting()
             self._exit_code = 1
             self._loop.stop()
 
     def _child_exited(self, code: int, retired: bool) -> None:  # noqa: FBT001 - a callback
-        self._child_serves = ""
-        self._ended.child_gone()
+        self._child_status = ""
+        self._ended_ids.child_gone()
         self._journal.recorder_stopped()
         if retired:
             self._upgrade.server_retired()
@@ -339,47 +340,51 @@ class Keeper:
     # Scripts
 
     def _journal_has_room(self) -> None:
-        self._ended.room_again()
-        self._waiting.start_some()
+        self._ended_ids.room_again()
+        self._start_queue.start_some()
 
     def _command_started(self, command: RunningCommand) -> None:
         self._running[command.id] = command
-        self._by_pid[command.pid] = command
+        self._running_by_pid[command.pid] = command
 
     def _stop_requested(self, frame: Frame) -> None:
-        self._waiting.launches.settle(frame["id"])
+        self._start_queue.launches.settle(frame["id"])
         command = self._running.get(frame["id"])
         if command is not None:
             command.stop("stop", signal.Signals[frame["signal"]], frame["grace_seconds"])
         else:
-            self._waiting.stop(frame["id"])
+            self._start_queue.stop(frame["id"])
 
     def _command_closed(self, command: RunningCommand) -> None:
         del self._running[command.id]
-        if self._by_pid.get(command.pid) is command:
-            del self._by_pid[command.pid]
-        self._ended.add(command.id)
+        if self._running_by_pid.get(command.pid) is command:
+            del self._running_by_pid[command.pid]
+        self._ended_ids.add(command.id)
         if self._shutdown_requests:
             self._finish_if_done()
 
     def _own_children(self) -> set[int]:
-        own = {pid for pid, command in self._by_pid.items() if not command.exited}
-        own |= self._waiting.launches.pids
+        own = {pid for pid, command in self._running_by_pid.items() if not command.exited}
+        own |= self._start_queue.launches.pids
         return own | self._reaper.pids | self._child.pids | self._upgrade.pids
 
     def _process_reaped(self, pid: int, status: int, usage: struct_rusage) -> bool:
-        """Somebody was reaped by chance rather than by its pidfd; return whether it is ours."""
-        self._waiting.launches.settle_process(pid)
-        command = self._by_pid.get(pid)
+        """Pass on a process that was reaped among the orphans, not by its pidfd.
+
+        Returns:
+            Whether it was one of the keeper's own.
+        """
+        self._start_queue.launches.settle_process(pid)
+        command = self._running_by_pid.get(pid)
         if command is not None and not command.exited:
             command.reaped(status, usage)
             return True
         return self._child.process_reaped(pid, status) or self._upgrade.process_reaped(pid)
 
     def _kill_unattributed_orphans(self) -> None:
-        """End orphans that nobody can attribute, once no script runs that could be theirs."""
+        """Kill orphans of unknown commands, once no script runs that could have left them."""
         self._loop.after(ORPHAN_CHECK_SECONDS, self._kill_unattributed_orphans)
-        if not self._running and not self._waiting.launches:
+        if not self._running and not self._start_queue.launches:
             for stat in self._tree.unattributed_orphans():
                 signal_process(stat.pid, stat.start_ticks, signal.SIGKILL)
 
@@ -391,54 +396,56 @@ class Keeper:
         elif number == signal.SIGHUP:
             self._upgrade.upgrade_requested()
         else:
-            self._shut_down()
+            self._shutdown_requested()
 
-    def _shut_down(self) -> None:
+    def _shutdown_requested(self) -> None:
+        """Stop all scripts: the first time with their grace, then at once."""
         self._shutdown_requests += 1
         grace_seconds = self._config.shutdown_grace_seconds if self._shutdown_requests == 1 else 0
         logger.info("shutting_down", running=len(self._running))
         if self._shutdown_requests == 1:
-            self._manager.notify_stopping(grace_seconds + 2 * FINISH_SECONDS)
+            self._service_manager.notify_stopping(grace_seconds + 2 * FINISH_SECONDS)
             self._upgrade.shutdown_started()
             self._child.send({"type": "shutdown"})
-            self._waiting.shut_down()
-            self._loop.after(grace_seconds + FINISH_SECONDS, self._finish_timed_out)
+            self._start_queue.shut_down()
+            self._loop.after(grace_seconds + FINISH_SECONDS, self._shutdown_timed_out)
         for command in list(self._running.values()):
             command.shut_down(grace_seconds)
         self._finish_if_done()
 
     def _finish_if_done(self) -> None:
+        """Let the server finish once all scripts have ended and the journal has all their ends."""
         if self._running or self._finishing:
             return
         if self._journal.full:
             self._loop.after(FINISH_STEP_SECONDS, self._finish_if_done)
             return
         self._finishing = True
-        self._loop.after(FINISH_SECONDS, self._finish_timed_out)
-        # Without effect if it lives; if it has just died another one has to finish.
+        self._loop.after(FINISH_SECONDS, self._shutdown_timed_out)
+        # Without effect if the server lives. If it has just died, another one has to finish.
         self._child.start()
         self._send_finish()
 
     def _send_finish(self) -> None:
         self._child.send({"type": "finish", "position": self._journal.end})
 
-    def _finish_timed_out(self) -> None:
-        logger.warning("server_not_finished", detail="what it missed is in the journal")
+    def _shutdown_timed_out(self) -> None:
+        logger.warning("server_not_finished", detail="what it did not store is in the journal")
         self._child.stop_restarting()
         self._child.kill()
         self._loop.stop()
 
     def _batch_ended(self) -> None:
         self._tree.refresh()
-        self._waiting.start_some()
+        self._start_queue.start_some()
         self._position_updates.batch_ended()
-        self._manager.notify_status()
+        self._service_manager.notify_status()
         self._upgrade.batch_ended()
 
-    # Handing over to the next program of this process
+    # Hand-over to the next program of this process
 
     def _to_state(self, upgrade: UpgradeState, signals: set[int]) -> KeeperState:
-        self._waiting.launches.settle_all()
+        self._start_queue.launches.settle_all()
         listener = self._resources.listener
         return KeeperState(
             config=asdict(self._config),
@@ -448,16 +455,16 @@ class Keeper:
             spawner=self._spawner.to_state(),
             tree=self._tree.to_state(),
             ledger=self._journal.to_state(),
-            ended=self._ended.to_state(),
+            ended=self._ended_ids.to_state(),
             child=self._child.to_state(),
             commands=[command.to_state() for command in self._running.values()],
-            waiting=self._waiting.to_state(),
+            waiting=self._start_queue.to_state(),
             removals=self._reaper.to_state(),
-            manager=self._manager.to_state(),
+            manager=self._service_manager.to_state(),
             upgrade=upgrade,
-            notes=list(self._notes),
+            notes=list(self._repair_notes),
             child_was_ready=self._child_was_ready,
-            child_serves=self._child_serves,
+            child_serves=self._child_status,
             signals=sorted(signals),
         )
 
@@ -465,20 +472,20 @@ class Keeper:
         for descriptor in state.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
         if self._identity.fields() != state.identity:
-            # The server goes by the old one, and so does the journal; it should be the same.
+            # It should be the same. The journal and the server know the keeper by the old one.
             logger.error("keeper_fault", detail="its identity has changed with the upgrade")
             self._identity = Identity.from_fields(state.identity)
         for each in state.commands:
-            self._command_started(RunningCommand.from_state(each, self._surroundings))
-        done = {command.id: command.removed for command in self._running.values()}
-        self._reaper.restore(state.removals, done)
-        self._manager.restore(state.manager)
+            self._command_started(RunningCommand.from_state(each, self._command_context))
+        on_removed = {command.id: command.removed for command in self._running.values()}
+        self._reaper.restore(state.removals, on_removed)
+        self._service_manager.restore(state.manager)
         self._child_was_ready = state.child_was_ready
-        self._child_serves = state.child_serves
+        self._child_status = state.child_serves
 
     def _resume(self, state: KeeperState) -> None:
-        """Go on with what the program before this one was in the midst of."""
-        # First of all: from here on signals can be taken again.
+        """Continue what the program before this one had begun."""
+        # First of all: the program before this one blocked these signals.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         self._child.restore(state.child)
         self._upgrade.restore(state.upgrade)
@@ -487,12 +494,23 @@ class Keeper:
 
 
 def resume(state: KeeperState) -> int:
-    """Be the keeper that another program was until now; return the exit code at the end."""
+    """Run the keeper that another program of this process was until now.
+
+    Args:
+        state: what that program handed over.
+
+    Returns:
+        The exit code, after the shutdown.
+    """
     return Keeper(KeeperConfig(**state.config), state).run()
 
 
 def main(config: KeeperConfig) -> int:
-    """Be the keeper until shutdown; return the exit code."""
+    """Run the keeper until shutdown.
+
+    Returns:
+        The exit code: 1 if the keeper or its first server cannot start, else 0.
+    """
     reset_signals()
     open_standard_descriptors()
     os.umask(0o077)

@@ -28,7 +28,7 @@ class ChildSupervisor:
         listener: the listening socket it inherits, None for none.
         hello: returns the first frame for each new child.
         on_frame: called with each frame it sends.
-        on_gone: called after it died with its exit code (negative: signal), and whether it had
+        on_exit: called after it died with its exit code (negative: signal), and whether it had
             been told to retire.
 
     Attributes:
@@ -43,14 +43,14 @@ class ChildSupervisor:
         *,
         hello: Callable[[], Frame],
         on_frame: Callable[[Frame], None],
-        on_gone: Callable[[int, bool], None],
+        on_exit: Callable[[int, bool], None],
     ) -> None:
         self._config = config
         self._loop = loop
         self._listener = listener
         self._hello = hello
         self._on_frame = on_frame
-        self._on_gone = on_gone
+        self._on_exit = on_exit
         self._process: ChildProcess | None = None
         self._successor: ChildProcess | None = None
         self._dropped: set[ChildProcess] = set()
@@ -132,7 +132,7 @@ class ChildSupervisor:
         if time.monotonic() - life.started_at >= STEADY_SECONDS:
             self._failures = 0
         retired = self._retiring
-        self._on_gone(code, retired)
+        self._on_exit(code, retired)
         if not self._wanted:
             return
         if retired:

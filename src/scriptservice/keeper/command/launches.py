@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from scriptservice.keeper.recovery import JournaledCommand, snapshot_of
+from scriptservice.keeper.previous_keeper import JournaledCommand
 from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner, SpawnError
 from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.protocol.frames import SpawnSpec
@@ -77,7 +77,7 @@ class PendingLaunches:
         for command, launch in self._launches.items():
             spawned = launch.spawned
             opened = JournaledCommand(command, spawned.pid, spawned.start_ticks, spawned.pipes)
-            found.append(snapshot_of(opened))
+            found.append(opened.snapshot())
         return found
 
     def add(self, spec: SpawnSpec, spawned: SpawnedProcess) -> None:

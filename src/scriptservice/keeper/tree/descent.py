@@ -43,7 +43,7 @@ class DescentTree:
             server, its helpers and the scripts' own processes.
         roots: returns the scripts that are open.
         script_uid: as whom scripts run; an orphan of another user is nobody's of ours.
-        handed: what the keeper's program before this one knew; None at a start.
+        state: what the keeper's program before this one knew; None at a start.
     """
 
     mode = "walk"
@@ -53,7 +53,7 @@ class DescentTree:
         own_children: Callable[[], set[int]],
         roots: Callable[[], Iterable[TreeRoot]],
         script_uid: int,
-        handed: TreeState | None = None,
+        state: TreeState | None = None,
     ) -> None:
         self._script_uid = script_uid
         self._own_children = own_children
@@ -66,7 +66,7 @@ class DescentTree:
         self._undecided: dict[tuple[int, int], float] = {}
         self._held_up: dict[str, float] = {}
         self._orphans: dict[str | None, list[ProcessStat]] | None = None
-        if handed is None:
+        if state is None:
             # Children from before this program was the keeper, of the shell that became it, say.
             self._before |= {
                 (pid, stat.start_ticks)
@@ -74,7 +74,7 @@ class DescentTree:
                 if (stat := process_stat(pid)) is not None
             }
         else:
-            self._restore(handed)
+            self._restore(state)
 
     def to_state(self) -> TreeState:
         """See `ProcessTree.to_state`."""
