@@ -1,7 +1,7 @@
-"""One life of the keeper's child: a process, the socket to it, and what waits to be sent.
+"""One process of the keeper's child: its start, the socket to it, and what waits to be sent.
 
-Frames to it may be dropped: what they say is in the journal. Frames from it are taken as they come;
-the keeper never waits for it. It exits by itself when the socket closes.
+Frames to it may be dropped, since the journal has what they say. Frames from it are handled as they
+arrive. The keeper never waits for the process, which exits by itself when the socket closes.
 """
 
 import json
@@ -24,40 +24,43 @@ from scriptservice.protocol.frames import Frame, FrameBuffer, encode
 _BUFFER_BYTES = 1 << 20
 
 
-def launch(
+def start_child(
     config: KeeperConfig, listener: socket.socket | None, *, passive: bool
 ) -> tuple[int, socket.socket]:
-    """Start the child's program; return its process id and our end of the socket.
+    """Start the child's program.
 
     Args:
-        config: says which program it is.
-        listener: the listening socket it inherits, None for none.
-        passive: it is to prepare, and to touch nothing before it is greeted.
+        config: with the child's program and configuration.
+        listener: the listening socket that the child inherits, None for none.
+        passive: the child prepares only, and touches nothing before the keeper greets it.
+
+    Returns:
+        Its process id, and the keeper's end of the socket to it.
 
     Raises:
-        OSError: there is no such program, no process or no descriptor now.
+        OSError: the program does not exist, or a process or descriptor cannot be had now.
     """
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)  # noqa: FBT003
-    kept = [theirs.fileno()]
-    argv = [*config.child_argv, "--keeper-fd", str(theirs.fileno())]
+    keeper_end, child_end = socket.socketpair()
+    keeper_end.setblocking(False)  # noqa: FBT003
+    inherited = [child_end.fileno()]
+    argv = [*config.child_argv, "--keeper-fd", str(child_end.fileno())]
     if listener is not None:
-        kept.append(listener.fileno())
+        inherited.append(listener.fileno())
         argv += ["--listen-fd", str(listener.fileno())]
-    memory = _memory_file(config.child_config)
-    kept.append(memory)
-    argv += ["--config-fd", str(memory)]
+    memory_file = _memory_file(config.child_config)
+    inherited.append(memory_file)
+    argv += ["--config-fd", str(memory_file)]
     if passive:
         argv += ["--passive", "1"]
     try:
         process = subprocess.Popen(
-            argv, pass_fds=kept, stdin=subprocess.DEVNULL, start_new_session=True
+            argv, pass_fds=inherited, stdin=subprocess.DEVNULL, start_new_session=True
         )
     finally:
-        theirs.close()
-        os.close(memory)
-    process.returncode = 0  # reaped by pid, as the scripts are
-    return process.pid, ours
+        child_end.close()
+        os.close(memory_file)
+    process.returncode = 0  # Popen must not wait for it: the keeper reaps by pid.
+    return process.pid, keeper_end
 
 
 def _memory_file(content: dict[str, Any]) -> int:
@@ -72,55 +75,61 @@ class ChildProcess:
 
     Args:
         loop: events.
-        pid: of the process.
-        ours: our end of the socket.
-        handle: its pidfd; by default it is opened.
-        on_frame: called with each frame it sends.
-        on_end: called with its exit code (negative: signal) after it died.
+        pid: its process id.
+        keeper_end: the keeper's end of the socket.
+        pidfd: of the process; opened here if it is None.
+        on_frame: called with each frame that the process sends.
+        on_exit: called with this object and the exit code (negative: signal) after the process was
+            reaped.
+
+    Raises:
+        OSError: no pidfd can be had. The socket closes with this object, and that ends the process.
     """
 
     def __init__(
         self,
         loop: EventLoop,
         pid: int,
-        ours: socket.socket,
-        handle: int | None = None,
+        keeper_end: socket.socket,
+        pidfd: int | None = None,
         *,
         on_frame: Callable[[Frame], None],
-        on_end: Callable[["ChildProcess", int], None],
+        on_exit: Callable[["ChildProcess", int], None],
     ) -> None:
         self._loop = loop
         self._on_frame = on_frame
-        self._on_end = on_end
-        # If this fails the socket closes with it, and that ends the child.
-        self._handle = os.pidfd_open(pid) if handle is None else handle
+        self._on_exit = on_exit
+        self._pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
         self.pid = pid
         self.started_at = time.monotonic()
-        self._socket: socket.socket | None = ours
+        self._socket: socket.socket | None = keeper_end
         self._frames = FrameBuffer()
-        self._out: deque[bytes] = deque()
-        self._out_bytes = 0
+        self._unsent: deque[bytes] = deque()
+        self._unsent_bytes = 0
         self._latest_end: bytes | None = None
-        loop.watch(ours.fileno(), self._ready)
-        loop.watch(self._handle, self._handle_ready)
+        loop.watch(keeper_end.fileno(), self._socket_ready)
+        loop.watch(self._pidfd, self._pidfd_ready)
 
-    def listen_with(self, on_frame: Callable[[Frame], None]) -> None:
-        """Call back another with the frames it sends from now on."""
+    def set_frame_callback(self, on_frame: Callable[[Frame], None]) -> None:
+        """Call another callback with the frames that arrive from now on."""
         self._on_frame = on_frame
 
     def send(self, frame: Frame) -> None:
-        """Give it a frame, now or when it reads again; dropped if too much waits already."""
+        """Send a frame, now or when the process reads again.
+
+        The frame is dropped if the socket is closed or 1 MiB waits to be sent.
+        """
         if self._socket is None:
             return
         data = encode(frame)
-        if self._out_bytes + len(data) > _BUFFER_BYTES:
+        if self._unsent_bytes + len(data) > _BUFFER_BYTES:
             return
-        self._out.append(data)
-        self._out_bytes += len(data)
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
         self._flush()
 
     def send_journal_end(self, position: int) -> None:
-        """Tell it how far the journal reaches; only the latest such news waits."""
+        """Send how far the journal reaches; a newer position replaces one that still waits."""
         if self._socket is None:
             return
         self._latest_end = encode({"type": "end", "position": position})
@@ -130,24 +139,24 @@ class ChildProcess:
         if self._socket is None:
             return
         try:
-            while self._out or self._latest_end:
-                if not self._out and self._latest_end:
-                    self._out.append(self._latest_end)
-                    self._out_bytes += len(self._latest_end)
+            while self._unsent or self._latest_end:
+                if not self._unsent and self._latest_end:
+                    self._unsent.append(self._latest_end)
+                    self._unsent_bytes += len(self._latest_end)
                     self._latest_end = None
-                sent = self._socket.send(self._out[0])
-                self._out_bytes -= sent
-                if sent == len(self._out[0]):
-                    self._out.popleft()
+                sent = self._socket.send(self._unsent[0])
+                self._unsent_bytes -= sent
+                if sent == len(self._unsent[0]):
+                    self._unsent.popleft()
                 else:
-                    self._out[0] = self._out[0][sent:]
+                    self._unsent[0] = self._unsent[0][sent:]
             self._loop.change(self._socket.fileno(), READABLE)
         except BlockingIOError:
             self._loop.change(self._socket.fileno(), READABLE | WRITABLE)
         except OSError:
             self._disconnect()
 
-    def _ready(self, events: int) -> None:
+    def _socket_ready(self, events: int) -> None:
         if self._socket is None:
             return
         if events & WRITABLE:
@@ -156,7 +165,7 @@ class ChildProcess:
             self._receive()
 
     def _receive(self) -> bool:
-        """Take some of what it has sent; return whether there may be more."""
+        """Handle some of the frames that have arrived; return whether there may be more."""
         if self._socket is None:
             return False
         try:
@@ -182,41 +191,41 @@ class ChildProcess:
             self._socket.close()
             self._socket = None
 
-    def _handle_ready(self, _: int) -> None:
+    def _pidfd_ready(self, _: int) -> None:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid:
             self.process_reaped(status)
 
     def process_reaped(self, status: int) -> None:
-        """It died and was reaped.
+        """Close the socket, and call back.
 
         Args:
-            status: as ``waitpid`` returns it.
+            status: the wait status, from ``waitpid``.
         """
-        self._loop.unwatch(self._handle)
-        os.close(self._handle)
-        # What it had sent before it died counts: a stop it took is not to be forgotten.
+        self._loop.unwatch(self._pidfd)
+        os.close(self._pidfd)
+        # Frames that it sent before it died count: a request to stop must not be lost.
         while self._receive():
             pass
         self._disconnect()
-        self._on_end(self, os.waitstatus_to_exitcode(status))
+        self._on_exit(self, os.waitstatus_to_exitcode(status))
 
     def kill(self) -> None:
-        """End it at once."""
+        """Send SIGKILL."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, 9)
 
-    # Handing over
+    # Hand-over
 
     def to_state(self) -> ChildProcessState:
-        """Return all of it, for the keeper's next program."""
+        """Return the state of this object, for the keeper's next program."""
         return ChildProcessState(
             pid=self.pid,
-            handle=self._handle,
+            handle=self._pidfd,
             socket=None if self._socket is None else self._socket.fileno(),
             started_at=self.started_at,
             received=b64encode(self._frames.incomplete).decode(),
-            outgoing=b64encode(b"".join(self._out)).decode(),
+            outgoing=b64encode(b"".join(self._unsent)).decode(),
             latest_end=None if self._latest_end is None else b64encode(self._latest_end).decode(),
         )
 
@@ -227,26 +236,27 @@ class ChildProcess:
         state: ChildProcessState,
         *,
         on_frame: Callable[[Frame], None],
-        on_end: Callable[["ChildProcess", int], None],
+        on_exit: Callable[["ChildProcess", int], None],
     ) -> "ChildProcess":
-        """Return the life that the keeper's program before this one handed over."""
+        """Return the process that the keeper's previous program handed over."""
         if state.socket is None:
-            ours, other = socket.socketpair()  # it hung up and has not been reaped yet
-            other.close()
+            # The process has closed its end and was not reaped yet. This socket is at its end too.
+            keeper_end, other_end = socket.socketpair()
+            other_end.close()
         else:
-            ours = socket.socket(fileno=state.socket)
-        life = cls(loop, state.pid, ours, state.handle, on_frame=on_frame, on_end=on_end)
-        life.restore(state)
-        return life
+            keeper_end = socket.socket(fileno=state.socket)
+        process = cls(loop, state.pid, keeper_end, state.handle, on_frame=on_frame, on_exit=on_exit)
+        process.restore(state)
+        return process
 
     def restore(self, state: ChildProcessState) -> None:
-        """Go on where the keeper's program before this one was."""
+        """Take over what had been received and what waits to be sent."""
         self.started_at = state.started_at
         self._frames.restore(b64decode(state.received))
         if outgoing := b64decode(state.outgoing):
-            # In one piece: where a frame was half sent, its rest comes first.
-            self._out.append(outgoing)
-            self._out_bytes = len(outgoing)
+            # In one piece, since it may begin with the rest of a frame that was half sent.
+            self._unsent.append(outgoing)
+            self._unsent_bytes = len(outgoing)
         if state.latest_end is not None:
             self._latest_end = b64decode(state.latest_end)
         self._flush()

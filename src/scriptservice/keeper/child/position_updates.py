@@ -1,7 +1,8 @@
-"""Tells the child how far the journal reaches, often enough and no more often than is worth it.
+"""Tells the child how far the journal reaches: soon, but not more often than is useful.
 
-Each time wakes the child, which reads, stores and syncs what there is: what it can take at once is
-better told at once. ``keeper`` owns this and calls it at the end of each turn of its loop.
+Each update wakes the child, which reads, stores and syncs what is new. What it can store in one
+transaction is best announced by one update. The keeper calls this at the end of each batch of its
+event loop.
 """
 
 import time
@@ -10,22 +11,22 @@ from typing import Protocol
 
 from scriptservice.keeper.system.event_loop import EventLoop, Timer
 
-TELL_SECONDS = 0.002
-"""On average the child is told no more often than this."""
+UPDATE_SECONDS = 0.002
+"""The shortest time between two updates, on average."""
 
-TELL_AHEAD_SECONDS = 0.004
-"""So far it may be told ahead of that: the beginning, output and end of one short script."""
+BURST_SECONDS = 0.004
+"""Updates may be early by this much: enough for the start, output and end of a short script."""
 
-FOLLOWED_SECONDS = 0.004
-"""What is mostly followed by more at once, a start or an exit, is told so much later if alone.
+COALESCE_SECONDS = 0.004
+"""How long an update waits if only records are new that others mostly follow: starts and exits.
 
-Most scripts are short: their start, output and end are told, and stored, together then, and whoever
-waits for an end does not wait for the transaction of the start before it.
+Most scripts are short, so their start, output and end are then announced and stored together. A
+client that waits for the end does not wait for a transaction with the start before it.
 """
 
 
-class Told(Protocol):
-    """The journal, as far as this has to know it; see `Journal`."""
+class JournalEnd(Protocol):
+    """The part of `Journal` that is needed here."""
 
     @property
     def end(self) -> int: ...  # noqa: D102
@@ -34,47 +35,47 @@ class Told(Protocol):
 
 
 class PositionUpdates:
-    """Announces the end of the journal.
+    """Sends the end of the journal.
 
     Args:
-        loop: for the time at which it is told later.
-        journal: whose end it is.
-        tell: called with the position.
+        loop: timers.
+        journal: tells where it ends, and where its last record ends that is urgent.
+        send: called with the position.
     """
 
-    def __init__(self, loop: EventLoop, journal: Told, tell: Callable[[int], None]) -> None:
+    def __init__(self, loop: EventLoop, journal: JournalEnd, send: Callable[[int], None]) -> None:
         self._loop = loop
         self._journal = journal
-        self._tell = tell
-        self._told_end = 0
-        self._tell_at = 0.0
+        self._send = send
+        self._sent_end = 0
+        self._next_at = 0.0
         self._timer: Timer | None = None
         self._due = False
 
     def batch_ended(self) -> None:
-        """Tell the end now, or see to it that it is told soon."""
-        if self._journal.end == self._told_end:
+        """Send the end of the journal if it is new, now or by a timer."""
+        if self._journal.end == self._sent_end:
             self._due = False
             return
         now = time.monotonic()
-        earliest = self._tell_at - TELL_AHEAD_SECONDS
-        if self._journal.urgent_end <= self._told_end and not self._due:
-            earliest = max(earliest, now + FOLLOWED_SECONDS)
+        earliest = self._next_at - BURST_SECONDS
+        if self._journal.urgent_end <= self._sent_end and not self._due:
+            earliest = max(earliest, now + COALESCE_SECONDS)
         if now < earliest:
-            self._look_again(earliest)
+            self._set_timer(earliest)
             return
         self._loop.cancel(self._timer)
         self._timer = None
         self._due = False
-        self._tell_at = max(now, self._tell_at) + TELL_SECONDS
-        self._told_end = self._journal.end
-        self._tell(self._told_end)
+        self._next_at = max(now, self._next_at) + UPDATE_SECONDS
+        self._sent_end = self._journal.end
+        self._send(self._sent_end)
 
-    def _look_again(self, when: float) -> None:
+    def _set_timer(self, when: float) -> None:
         if self._timer is None or when < self._timer.when:
             self._loop.cancel(self._timer)
-            self._timer = self._loop.at(when, self._time_is_up)
+            self._timer = self._loop.at(when, self._timer_fired)
 
-    def _time_is_up(self) -> None:
+    def _timer_fired(self) -> None:
         self._timer = None
-        self._due = True  # and at the end of this turn it is told
+        self._due = True  # `batch_ended` follows at the end of this batch.

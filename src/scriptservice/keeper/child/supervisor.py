@@ -1,14 +1,15 @@
-"""The keeper's child, the server (or the worker), through all its lives: restarted when it dies.
+"""Supervises the keeper's child, the server (or the worker): starts it again whenever it dies.
 
-At an upgrade there are two for a while: the one that serves, and a successor that has prepared and
-waits to be greeted. The successor is greeted when the other is gone, whatever ended it.
+During an upgrade two processes run for a while: the one that serves, and a successor that has
+prepared and waits to be greeted. The keeper greets the successor when the other process is gone,
+whatever ended it.
 """
 
 import socket
 import time
 from collections.abc import Callable
 
-from scriptservice.keeper.child.child_process import ChildProcess, launch
+from scriptservice.keeper.child.child_process import ChildProcess, start_child
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.system.keeper_log import logger
@@ -17,22 +18,23 @@ from scriptservice.protocol.frames import Frame
 
 BACKOFF_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 2.0
+"""A child that served for longer resets the back-off."""
 
 
 class ChildSupervisor:
-    """The one child, through all its lives.
+    """Keeps one child running, and replaces it during an upgrade.
 
     Args:
-        config: says which program it is.
+        config: with the child's program and configuration.
         loop: events and timers.
-        listener: the listening socket it inherits, None for none.
-        hello: returns the first frame for each new child.
-        on_frame: called with each frame it sends.
-        on_exit: called after it died with its exit code (negative: signal), and whether it had
-            been told to retire.
+        listener: the listening socket that the child inherits, None for none.
+        hello: returns the first frame for a new child.
+        on_frame: called with each frame that the child sends.
+        on_exit: called after the child was reaped, with its exit code (negative: signal) and with
+            whether it had been asked to retire.
 
     Attributes:
-        starts: how many were greeted.
+        starts: how many processes were greeted.
     """
 
     def __init__(
@@ -54,16 +56,16 @@ class ChildSupervisor:
         self._process: ChildProcess | None = None
         self._successor: ChildProcess | None = None
         self._dropped: set[ChildProcess] = set()
-        self._on_lost: Callable[[int], None] = lambda _: None
+        self._on_successor_exit: Callable[[int], None] = lambda _: None
         self._retiring = False
         self._failures = 0
-        self._wanted = True
+        self._may_start = True
         self.starts = 0
 
     @property
     def pids(self) -> set[int]:
-        """The child's process, its successor's, and those of dropped ones that are not reaped."""
-        return {life.pid for life in self._processes()}
+        """Process ids of the child, its successor, and dropped successors that were not reaped."""
+        return {process.pid for process in self._processes()}
 
     def _processes(self) -> list[ChildProcess]:
         return [
@@ -71,69 +73,74 @@ class ChildSupervisor:
         ]
 
     def start(self) -> None:
-        """Start it, now."""
-        if not self._wanted or self._process is not None:
+        """Start the child unless it runs; greet the successor instead if the child has retired."""
+        if not self._may_start or self._process is not None:
             return
         if self._successor is not None and self._retiring:
             self._greet(self._successor)
             return
         try:
-            pid, ours = launch(self._config, self._listener, passive=False)
-            life = ChildProcess(self._loop, pid, ours, on_frame=self._on_frame, on_end=self._ended)
+            pid, keeper_end = start_child(self._config, self._listener, passive=False)
+            process = ChildProcess(
+                self._loop,
+                pid,
+                keeper_end,
+                on_frame=self._on_frame,
+                on_exit=self._process_exited,
+            )
         except OSError as error:
             logger.error("server_cannot_start", detail=str(error))
             self._loop.after(BACKOFF_SECONDS[-1], self.start)
         else:
-            self._greet(life)
+            self._greet(process)
 
-    def _greet(self, life: ChildProcess) -> None:
-        if life is self._successor:
+    def _greet(self, process: ChildProcess) -> None:
+        if process is self._successor:
             self._successor = None
-            life.listen_with(self._on_frame)
-            life.started_at = time.monotonic()
+            process.set_frame_callback(self._on_frame)
+            process.started_at = time.monotonic()
         self._retiring = False
-        self._process = life
+        self._process = process
         self.starts += 1
         self.send(self._hello())
 
     def send(self, frame: Frame) -> None:
-        """See `ChildProcess.send`."""
+        """See `ChildProcess.send`; dropped while no child runs."""
         if self._process is not None:
             self._process.send(frame)
 
     def send_journal_end(self, position: int) -> None:
-        """See `ChildProcess.send_journal_end`."""
+        """See `ChildProcess.send_journal_end`; dropped while no child runs."""
         if self._process is not None:
             self._process.send_journal_end(position)
 
     def process_reaped(self, pid: int, status: int) -> bool:
-        """Some process was reaped; return whether it was ours.
+        """Pass on a process that was reaped elsewhere; return whether it was one of these.
 
         Args:
-            pid: its id.
-            status: as ``waitpid`` returns it.
+            pid: its process id.
+            status: the wait status, from ``waitpid``.
         """
-        for life in self._processes():
-            if life.pid == pid:
-                life.process_reaped(status)
+        for process in self._processes():
+            if process.pid == pid:
+                process.process_reaped(status)
                 return True
         return False
 
-    def _ended(self, life: ChildProcess, code: int) -> None:
-        """A process of ours died; the one that served starts again unless it is not wanted."""
-        if life in self._dropped:
-            self._dropped.remove(life)
+    def _process_exited(self, process: ChildProcess, code: int) -> None:
+        if process in self._dropped:
+            self._dropped.remove(process)
             return
-        if life is self._successor:
+        if process is self._successor:
             self._successor = None
-            self._on_lost(code)
+            self._on_successor_exit(code)
             return
         self._process = None
-        if time.monotonic() - life.started_at >= STEADY_SECONDS:
+        if time.monotonic() - process.started_at >= STEADY_SECONDS:
             self._failures = 0
         retired = self._retiring
         self._on_exit(code, retired)
-        if not self._wanted:
+        if not self._may_start:
             return
         if retired:
             self.start()
@@ -145,39 +152,47 @@ class ChildSupervisor:
         self._loop.after(delay, self.start)
 
     def stop_restarting(self) -> None:
-        """Start it no more after it ends."""
-        self._wanted = False
+        """Start no process from now on."""
+        self._may_start = False
 
     def kill(self) -> None:
-        """End it, and its successor, at once."""
-        for life in self._processes():
-            life.kill()
+        """Send SIGKILL to the child and its successor."""
+        for process in self._processes():
+            process.kill()
 
-    # Upgrading
+    # Upgrade
 
-    def prepare(self, on_frame: Callable[[Frame], None], on_lost: Callable[[int], None]) -> None:
+    def prepare_successor(
+        self, on_frame: Callable[[Frame], None], on_exit: Callable[[int], None]
+    ) -> None:
         """Start a successor, which prepares and waits.
 
         Args:
-            on_frame: called with what it sends before it is greeted.
-            on_lost: called with its exit code if it dies before it is greeted.
+            on_frame: called with the frames that it sends before it is greeted.
+            on_exit: called with its exit code if it dies before it is greeted.
 
         Raises:
             OSError: it cannot be started.
         """
-        pid, ours = launch(self._config, self._listener, passive=True)
-        self._on_lost = on_lost
-        self._successor = ChildProcess(self._loop, pid, ours, on_frame=on_frame, on_end=self._ended)
+        pid, keeper_end = start_child(self._config, self._listener, passive=True)
+        self._on_successor_exit = on_exit
+        self._successor = ChildProcess(
+            self._loop, pid, keeper_end, on_frame=on_frame, on_exit=self._process_exited
+        )
 
     def drop_successor(self) -> None:
-        """End the successor: the present child goes on."""
+        """Kill the successor; the present child stays."""
         if self._successor is not None:
             self._dropped.add(self._successor)
             self._successor.kill()
             self._successor = None
 
     def retire(self) -> bool:
-        """Ask the child to make room for the successor; return whether there was none to ask."""
+        """Ask the child to exit, so that the successor can take over.
+
+        Returns:
+            Whether no child ran, in which case the successor was greeted at once.
+        """
         self._retiring = True
         if self._process is None:
             self.start()
@@ -186,15 +201,18 @@ class ChildSupervisor:
         return False
 
     def kill_retiring(self) -> None:
-        """End at once a child that was asked to retire and has not."""
+        """Kill the child if it was asked to retire and still runs."""
         if self._retiring and self._process is not None:
-            logger.warning("server_not_retired", detail="it is ended; the next one takes over")
+            logger.warning("server_not_retired", detail="it is killed; the next one takes over")
             self._process.kill()
 
-    # Handing over
+    # Hand-over
 
     def to_state(self) -> ChildSupervisorState:
-        """Return all of it, for the keeper's next program; there is no successor then."""
+        """Return the state of this object, for the keeper's next program.
+
+        A hand-over takes place only while there is no successor.
+        """
         return ChildSupervisorState(
             life=None if self._process is None else self._process.to_state(),
             starts=self.starts,
@@ -202,12 +220,12 @@ class ChildSupervisor:
         )
 
     def restore(self, state: ChildSupervisorState) -> None:
-        """Take the child over from the keeper's program before this one."""
+        """Take over the child from the keeper's previous program."""
         self.starts = state.starts
         self._failures = state.failures
         if state.life is not None:
             self._process = ChildProcess.from_state(
-                self._loop, state.life, on_frame=self._on_frame, on_end=self._ended
+                self._loop, state.life, on_frame=self._on_frame, on_exit=self._process_exited
             )
         else:
             delay = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]

@@ -110,7 +110,7 @@ class Upgrade:
         self._manager.notify_reloading()
         self._enter(_Step.PREPARING, "a new server prepares", PREPARE_SECONDS)
         try:
-            self._child.prepare(self._successor_frame_received, self._successor_exited)
+            self._child.prepare_successor(self._successor_frame_received, self._successor_exited)
         except OSError as error:
             self._fail(f"the new server cannot be started: {error}")
 
