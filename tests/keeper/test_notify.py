@@ -261,7 +261,7 @@ def test_an_address_of_another_kind_is_left_alone(make_rig: Callable[..., Rig]) 
     rig = make_rig(notify_socket="vsock:2:1234", watchdog_seconds=0.05)
     command = rig.spawn("echo works")
     rig.wait_for(command, Kind.CLOSED)
-    assert "is no path" in rig.log()
+    assert "is not a path" in rig.log()
 
 
 def test_a_whole_service_tells_and_hands_none_of_it_on(

@@ -1,1 +1,1 @@
-"""The server (or worker) that runs as the keeper's child."""
+"""The server (or worker), which runs as the keeper's child."""

@@ -1,1 +1,1 @@
-"""The kernel and the machine as the keeper uses them: event loop, calls, signals, systemd."""
+"""The keeper's access to the kernel and the machine: event loop, /proc, signals, systemd."""

@@ -1,8 +1,8 @@
-"""The keeper's event loop: descriptors by level-triggered epoll, timers, signals, nothing else.
+"""The keeper's event loop: level-triggered epoll, timers and signals.
 
-Callbacks run one after another on the only thread. A descriptor is unwatched before it is closed,
-and work that opens new ones is deferred to the end of the batch: a number that is closed and
-reused within one batch would bring an old event to the wrong script.
+Callbacks run one after another on the only thread. Unwatch a descriptor before closing it, and
+defer work that opens descriptors to the end of the batch: if a number is closed and reused within
+one batch, an old event reaches the wrong script.
 """
 
 import heapq
@@ -30,7 +30,7 @@ _LONGEST_SECONDS = 3600.0  # the kernel counts in milliseconds of 32 bits
 
 
 class Timer:
-    """A callback that is to run at a moment of the monotonic clock."""
+    """A callback and the time of `time.monotonic` at which it runs, in seconds."""
 
     __slots__ = ("callback", "when")
 
@@ -40,7 +40,7 @@ class Timer:
 
     @property
     def due(self) -> float | None:
-        """When it will run, None if it has run or was cancelled."""
+        """The time at which it will run, None if it has run or was cancelled."""
         return None if self.callback is None else self.when
 
 
@@ -55,14 +55,16 @@ class EventLoop:
         self._order = itertools.count()
         self._deferred: deque[Callback] = deque()
         self._running = False
-        self._after_batch: list[Callback] = []
-        self._signals = -1
+        self._batch_end_callbacks: list[Callback] = []
+        self._signal_pipe = -1
 
     def watch(self, descriptor: int, callback: ReadyCallback, events: int = READABLE) -> None:
-        """Call back with the event mask whenever a descriptor is ready; again without effect.
+        """Call back with the event mask whenever a descriptor is ready.
+
+        Without effect if the descriptor is watched already.
 
         Raises:
-            OSError: the kernel takes no more watches, or cannot watch this kind of descriptor.
+            OSError: the kernel accepts no more watches, or epoll cannot watch such a descriptor.
         """
         if descriptor in self._watched:
             return
@@ -70,63 +72,63 @@ class EventLoop:
         self._watched[descriptor] = callback
 
     def change(self, descriptor: int, events: int) -> None:
-        """Watch a watched descriptor for other events."""
+        """Change the events that a watched descriptor is watched for."""
         self._epoll.modify(descriptor, events)
 
     def unwatch(self, descriptor: int) -> None:
-        """Watch a descriptor no longer; to be called before it is closed."""
+        """Stop watching a descriptor; call this before closing it."""
         if self._watched.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
     def at(self, when: float, callback: Callback) -> Timer:
-        """Call back at a moment of `time.monotonic`, in seconds."""
+        """Call back at a time of `time.monotonic`, in seconds."""
         timer = Timer(when, callback)
         heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
 
     def after(self, seconds: float, callback: Callback) -> Timer:
-        """Call back after so many seconds."""
+        """Call back after a number of seconds."""
         return self.at(time.monotonic() + seconds, callback)
 
     def cancel(self, timer: Timer | None) -> None:
-        """Let a timer not run; without effect for None, or after it ran or was cancelled."""
+        """Cancel a timer; without effect for None, or if it has run or was cancelled."""
         if timer is None or timer.callback is None:
             return
         timer.callback = None
         self._cancelled += 1
-        # Time-outs of hours outlive their scripts of milliseconds by far.
+        # Scripts of milliseconds leave cancelled time-outs of hours behind.
         if self._cancelled > 1000 and self._cancelled * 2 > len(self._timers):
             self._timers = [entry for entry in self._timers if entry[2].callback]
             heapq.heapify(self._timers)
             self._cancelled = 0
 
     def defer(self, callback: Callback) -> None:
-        """Call back after the present batch of events, before waiting for more."""
+        """Call back after the present batch of events, before the loop waits for more."""
         self._deferred.append(callback)
 
     def on_batch_end(self, callback: Callback) -> None:
-        """Call back at the end of every batch, after what was deferred."""
-        self._after_batch.append(callback)
+        """Call back at the end of every batch, after the deferred callbacks."""
+        self._batch_end_callbacks.append(callback)
 
     def watch_signals(self, numbers: set[int], callback: Callable[[int], None]) -> None:
-        """Call back with the number of each of these signals when it arrives."""
+        """Call back with the number of each of these signals that arrives."""
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for number in numbers:
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
-        def arrived(_: int) -> None:
+        def signals_ready(_: int) -> None:
             with suppress(BlockingIOError):
                 for number in set(os.read(reading, 4096)):
                     callback(number)
 
-        self.watch(reading, arrived)
-        self._signals = reading
+        self.watch(reading, signals_ready)
+        self._signal_pipe = reading
 
     def take_pending_signals(self) -> set[int]:
-        """Take, and return, the signals that arrived and were not told yet."""
+        """Take, and return, the signals that arrived and were not passed to the callback yet."""
         with suppress(BlockingIOError):
-            return set(os.read(self._signals, 4096))
+            return set(os.read(self._signal_pipe, 4096))
         return set()
 
     def stop(self) -> None:
@@ -137,9 +139,9 @@ class EventLoop:
         """Run until `stop`."""
         self._running = True
         while self._running:
-            self._turn()
+            self._run_batch()
 
-    def _turn(self) -> None:
+    def _run_batch(self) -> None:
         for descriptor, events in self._epoll.poll(self._timeout(), 256):
             if ready := self._watched.get(descriptor):
                 _call(partial(ready, events))
@@ -153,7 +155,7 @@ class EventLoop:
                 self._cancelled -= 1
         for _ in range(len(self._deferred)):
             _call(self._deferred.popleft())
-        for callback in self._after_batch:
+        for callback in self._batch_end_callbacks:
             _call(callback)
 
     def _timeout(self) -> float:
@@ -170,7 +172,7 @@ class EventLoop:
 def _call(callback: Callback) -> None:
     try:
         callback()
-    except Exception:  # noqa: BLE001 - the fault of one must not end the scripts of all
-        logger.exception("keeper_fault", detail="it goes on")
-        # What fails at every turn is not to take the whole processor.
+    except Exception:  # noqa: BLE001 - one fault must not end all scripts
+        logger.exception("keeper_fault", detail="the keeper continues")
+        # A callback that fails in every batch must not use a whole processor.
         time.sleep(_FAULT_SECONDS)

@@ -1,7 +1,7 @@
-"""Which keeper wrote a journal: this one, one that lives, or one that died.
+"""The identity of a keeper, which tells whether this one, a living or a dead one wrote a journal.
 
-A keeper is one process from its start to its end; an upgrade in place keeps it. Its identity is
-compared as a whole, and a part that differs means another keeper.
+A keeper is one process from its start to its end; an upgrade in place keeps the process. Two
+identities are the same keeper's only if all their parts are equal.
 """
 
 import os
@@ -12,11 +12,11 @@ from scriptservice.keeper.system.linux import boot_id, process_stat
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Names one keeper process for ever.
+    """Identifies one keeper process for ever.
 
     Attributes:
-        boot: the kernel's id of the boot it runs under.
-        pid_namespace: inode of its pid namespace; process ids mean something only within it.
+        boot: the kernel's id of the boot.
+        pid_namespace: inode of its pid namespace, within which its process id is valid.
         pid: its process id.
         start_ticks: clock ticks from boot to its start.
     """
@@ -28,17 +28,21 @@ class Identity:
 
     @classmethod
     def current(cls) -> "Identity":
-        """Return the identity of the calling process."""
+        """Return the identity of the calling process.
+
+        Raises:
+            OSError: /proc is not mounted or cannot be read.
+        """
         pid = os.getpid()
         stat = process_stat(pid)
         if stat is None:
-            message = "cannot read /proc: it is needed, mounted and readable"
+            message = "cannot read /proc: mount it and make it readable"
             raise OSError(message)
         return cls(boot_id(), os.stat("/proc/self/ns/pid").st_ino, pid, stat.start_ticks)
 
     @classmethod
     def from_fields(cls, fields: dict[str, object]) -> "Identity":
-        """Return the identity that ``fields`` made."""
+        """Return the identity whose parts `fields` returned."""
         return cls(
             str(fields["boot"]),
             int(str(fields["pid_namespace"])),
@@ -52,15 +56,15 @@ class Identity:
 
     @property
     def text(self) -> str:
-        """The identity as one string, as it stands in ``dispatched_to`` and ``hosts``."""
+        """The identity as one string, as the database stores it."""
         return f"{self.boot}/{self.pid_namespace}/{self.pid}/{self.start_ticks}"
 
     def shares_process_ids(self, other: "Identity") -> bool:
-        """Whether a process id means the same process to both."""
+        """Return whether a process id names the same process for both keepers."""
         return self.boot == other.boot and self.pid_namespace == other.pid_namespace
 
     def is_alive(self) -> bool:
-        """Whether the keeper of this identity still runs, seen from the calling process."""
+        """Return whether this keeper runs, as far as the calling process can tell."""
         if not self.shares_process_ids(Identity.current()):
             return False
         stat = process_stat(self.pid)

@@ -1,6 +1,6 @@
-"""The keeper's log: the standard library's, in the lines that the server writes too.
+"""The keeper's log: the standard library's logging, in the same lines as the server's.
 
-An event has a name and fields, as in the server; never what a submitter wrote.
+An event has a name and fields. Never log script text, environment values, stdin or output.
 """
 
 import logging
@@ -8,34 +8,34 @@ import logging
 from scriptservice.protocol.log_lines import KEEPER_LOGGER, LogLineHandler, LogWriter
 
 
-class Log:
-    """The keeper's events; a thin layer over its logger, for fields.
+class KeeperLog:
+    """Logs events with fields, as structlog does in the server.
 
     Args:
-        name: of the logger.
+        name: of the standard library's logger.
     """
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
     def info(self, event: str, **fields: object) -> None:
-        """Say what is worth knowing."""
+        """Log an event of normal work."""
         self._logger.info(event, extra={"fields": fields})
 
     def warning(self, event: str, **fields: object) -> None:
-        """Say what should not be."""
+        """Log an event that should not happen and that the keeper copes with."""
         self._logger.warning(event, extra={"fields": fields})
 
     def error(self, event: str, **fields: object) -> None:
-        """Say what went wrong."""
+        """Log a failure."""
         self._logger.error(event, extra={"fields": fields})
 
     def exception(self, event: str, **fields: object) -> None:
-        """Say what went wrong, with the trace of the exception at hand."""
+        """Log a failure with the traceback of the current exception."""
         self._logger.error(event, exc_info=True, extra={"fields": fields})  # noqa: LOG014 - a caller's
 
 
-logger = Log(KEEPER_LOGGER)
+logger = KeeperLog(KEEPER_LOGGER)
 
 
 def start_logging(*, level: str, form: str, host: str) -> None:

@@ -1,6 +1,6 @@
-"""The few kernel calls that the keeper needs and Python does not offer, and /proc in small pieces.
+"""Kernel calls that the keeper needs and Python does not offer, and small parts of /proc.
 
-Called by every other module of the keeper; knows nothing of scripts or journals.
+Other modules of the keeper call this one. It knows nothing of scripts or journals.
 """
 
 import contextlib
@@ -14,15 +14,15 @@ import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Fields of /proc/<pid>/stat, counted from the one behind the name.
+# Fields of /proc/<pid>/stat, counted from the one after the name.
 _STATE, _PARENT, _SESSION, _FLAGS, _START_TICKS = 0, 1, 3, 6, 19
 _START_CODE, _ENV_START, _ENV_END = 23, 47, 48
 _DEAD = "ZXx"
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD
 
-_ENVIRONMENT_LOOKS = 4
+_ENVIRONMENT_ATTEMPTS = 4
 
-_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _INT = struct.Struct("i")
@@ -36,10 +36,10 @@ def bytes_waiting(pipe: int) -> int:
 
 @contextlib.contextmanager
 def ignore_vanished() -> Iterator[None]:
-    """Look at what may be gone already: that is no error, and what follows is left out.
+    """Leave the block, without an error, if what it looks at cannot be read or has vanished.
 
     Raises:
-        OSError: there was no descriptor or memory to look with, which says nothing of it.
+        OSError: the keeper is short of descriptors or memory, so nothing is known.
     """
     try:
         yield
@@ -49,8 +49,8 @@ def ignore_vanished() -> Iterator[None]:
 
 
 def is_resource_shortage(error: OSError) -> bool:
-    """Whether an error is for want of descriptors or memory of our own."""
-    return error.errno in _SCARCE
+    """Return whether an error is a shortage of descriptors or memory, not an answer."""
+    return error.errno in _SHORTAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ProcessStat:
         state: one letter; ``Z`` and ``X`` are dead.
         parent: its parent's process id.
         session: the id of its session.
-        start_ticks: clock ticks from boot to its start; with the pid it names a process uniquely.
+        start_ticks: clock ticks from boot to its start; with the pid it identifies a process.
     """
 
     pid: int
@@ -73,15 +73,15 @@ class ProcessStat:
 
     @property
     def dead(self) -> bool:
-        """Whether it has ended and only waits to be reaped."""
+        """Whether its first thread has ended; the other threads may still run."""
         return self.state in _DEAD
 
 
 def read_file(path: str) -> bytes:
-    """Return a whole small file of /proc or /sys in one read where it fits.
+    """Return the content of a small file of /proc or /sys, if possible by a single read.
 
     Raises:
-        OSError: it is not there, or may not be read.
+        OSError: the file does not exist or may not be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -97,10 +97,10 @@ def read_file(path: str) -> bytes:
 
 
 def process_stat(pid: int) -> ProcessStat | None:
-    """Return what /proc says of a process, or None when there is none of that id.
+    """Return what /proc says about a process, None if no process has this id.
 
     Raises:
-        OSError: it cannot be said now, see `is_resource_shortage`.
+        OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
     """
     try:
         fields = _stat_fields(f"/proc/{pid}/stat")
@@ -118,17 +118,17 @@ def process_stat(pid: int) -> ProcessStat | None:
 
 
 def _stat_fields(path: str) -> list[bytes]:
-    """Return the fields of a stat file that follow the name, see ``_STATE`` and the others."""
+    """Return the fields of a stat file after the name; ``_STATE`` and the others are indices."""
     text = read_file(path)
-    # The name stands in parentheses and may itself hold spaces and parentheses.
+    # The name is in parentheses and may itself contain spaces and parentheses.
     return text[text.rindex(b")") + 2 :].split()
 
 
 def child_pids(pid: int) -> list[int]:
-    """Return the ids of a process's direct children, of all its threads; empty when it is gone.
+    """Return the ids of the children of all threads of a process; empty if it is gone.
 
     Raises:
-        OSError: it cannot be said now, see `is_resource_shortage`.
+        OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
     """
     found: list[int] = []
     threads: list[str] = []
@@ -142,20 +142,20 @@ def child_pids(pid: int) -> list[int]:
 
 @contextlib.contextmanager
 def file_access_as_owner(pid: int) -> Iterator[None]:
-    """Look at files as the owner of a process does: at its descriptors and environment.
+    """Access files as the owner of a process: its descriptors and environment in /proc.
 
-    Root may look into another user's process only with CAP_SYS_PTRACE, which containers do not
-    have; the same user may without. Only the user of file accesses changes (``setfsuid``), so
-    that nobody can signal or trace us meanwhile who could not before.
+    Root may read another user's process only with CAP_SYS_PTRACE, which containers do not have; a
+    process of the same user needs no capability. Only the user of file accesses changes
+    (``setfsuid``), so nobody can signal or trace the keeper that could not before.
 
     Raises:
-        OSError: there is no such process.
+        OSError: the process does not exist.
     """
     owner = os.stat(f"/proc/{pid}")
     if os.geteuid() != 0 or owner.st_uid == 0:
         yield
         return
-    _libc.setfsgid(owner.st_gid)  # before the user, who may not
+    _libc.setfsgid(owner.st_gid)  # Before the user changes, who may not do this.
     _libc.setfsuid(owner.st_uid)
     try:
         yield
@@ -165,13 +165,15 @@ def file_access_as_owner(pid: int) -> Iterator[None]:
 
 
 def process_environment(pid: int) -> bytes | None:
-    """Return a process's environment as it was at its last exec, empty if it has none.
+    """Return the environment that a process got at its last exec.
 
-    It is taken for empty, too, where we may not look. None for a process in the midst of an exec:
-    its new memory has no environment yet, and whether it will have one cannot be said now.
+    Returns:
+        The variables, each ended by a zero byte. Empty if there are none, if the process is gone,
+        or if the keeper may not read them. None in the middle of an exec: the new memory has no
+        environment yet, and nobody can tell whether it will have one.
 
     Raises:
-        OSError: it cannot be said for want of our own, see `is_resource_shortage`.
+        OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
     """
     found: bytes | None = b""
     with ignore_vanished():
@@ -184,43 +186,43 @@ def process_environment(pid: int) -> bytes | None:
 
 
 def _environment(pid: int) -> bytes | None:
-    place = f"/proc/{pid}"
+    directory = f"/proc/{pid}"
     in_exec = False
-    for _ in range(_ENVIRONMENT_LOOKS):
+    for _ in range(_ENVIRONMENT_ATTEMPTS):
         found = b""
-        # Its first thread may have ended and shows nothing of the memory that the others go on in.
+        # If the first thread has ended it does not show the memory that the others still use.
         with contextlib.suppress(ProcessLookupError):
-            found = read_file(f"{place}/environ")
+            found = read_file(f"{directory}/environ")
         if found:
             return found
-        # Between the two reads an exec may have come to its end.
-        fields = _stat_fields(f"{place}/stat")
+        # An exec may have been completed between the two reads.
+        fields = _stat_fields(f"{directory}/stat")
         if chr(fields[_STATE][0]) in _DEAD:
             others = [thread for thread in os.listdir(f"/proc/{pid}/task") if thread != str(pid)]
             if not others:
                 return b""
-            place = f"/proc/{pid}/task/{others[0]}"
-        elif int(fields[_FLAGS]) & _KERNEL_THREAD or _has_none(fields):
+            directory = f"/proc/{pid}/task/{others[0]}"
+        elif int(fields[_FLAGS]) & _KERNEL_THREAD or _has_no_environment(fields):
             return b""
         in_exec |= _in_exec(fields)
-    # One that is there and cannot be read, each time, was unmapped.
+    # An environment that exists and cannot be read at any attempt was unmapped.
     return None if in_exec else b""
 
 
 def _in_exec(fields: list[bytes]) -> bool:
-    """Whether the environment is not complete yet, by the fields of a stat file."""
-    # Where the code starts is the last thing that an exec says, after the environment.
+    """Return whether a process is in an exec, by the fields of its stat file."""
+    # An exec sets the start of the code last, after the environment.
     return fields[_START_CODE] == b"0"
 
 
-def _has_none(fields: list[bytes]) -> bool:
+def _has_no_environment(fields: list[bytes]) -> bool:
     return not _in_exec(fields) and fields[_ENV_START] == fields[_ENV_END]
 
 
 def environment_value(environment: bytes, name: bytes) -> bytes | None:
-    """Return one variable of what `process_environment` returned, None if it has none.
+    """Return the value of a variable in what `process_environment` returned, None if not set.
 
-    While bash reads its variables it has a zero in the place of one's equals sign.
+    While bash reads its variables it overwrites the equals sign of one with a zero byte.
     """
     for separator in (b"=", b"\0"):
         _, found, after = (b"\0" + environment).partition(b"\0" + name + separator)
@@ -230,30 +232,35 @@ def environment_value(environment: bytes, name: bytes) -> bytes | None:
 
 
 def signal_process(pid: int, start_ticks: int, number: int) -> bool:
-    """Signal exactly the process that had this id and start, never one that reused the id.
+    """Signal the process with this id and start, never another one that reuses the id.
+
+    Args:
+        pid: its process id.
+        start_ticks: its start, see `ProcessStat`.
+        number: of the signal.
 
     Returns:
-        Whether it was there.
+        Whether the process existed.
 
     Raises:
-        OSError: it cannot be said now, see `is_resource_shortage`.
+        OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
     """
     try:
-        handle = os.pidfd_open(pid)
+        pidfd = os.pidfd_open(pid)
     except OSError as error:
         if is_resource_shortage(error):
             raise
         return False
     try:
-        # The descriptor pins whoever has the id now; only then is its start compared.
+        # The id cannot be reused while the pidfd is open, so the start is compared only now.
         stat = process_stat(pid)
         if stat is None or stat.start_ticks != start_ticks:
             return False
-        signal.pidfd_send_signal(handle, number)
+        signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         return False
     finally:
-        os.close(handle)
+        os.close(pidfd)
     return True
 
 

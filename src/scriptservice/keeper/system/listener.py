@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 BACKLOG = 4096
-LEFTOVER_SECONDS = 2.0
-"""So long the server of a keeper that was just killed may still hold the address."""
+ADDRESS_IN_USE_SECONDS = 2.0
+"""How long to wait for an address that the server of a just killed keeper may still hold."""
 
 
 class ListenError(Exception):
-    """The address cannot be listened on; the message says which and why."""
+    """Listening on an address failed; the message names the address and the reason."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -22,7 +22,7 @@ def listen(host: str, port: int) -> socket.socket:
         port: 0 lets the kernel choose.
 
     Raises:
-        ListenError: taken, not this machine's, or not permitted.
+        ListenError: the address is in use, is not one of this machine, or is not permitted.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -40,18 +40,18 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _bind(listener: socket.socket, address: Any) -> None:
-    """Bind; wait a moment for whoever is about to let go.
+    """Bind; wait for a short time while the address is in use.
 
     Raises:
-        OSError: it cannot be had.
+        OSError: the address cannot be bound.
     """
-    deadline = time.monotonic() + LEFTOVER_SECONDS
+    deadline = time.monotonic() + ADDRESS_IN_USE_SECONDS
     while True:
         try:
             listener.bind(address)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise
-            time.sleep(LEFTOVER_SECONDS / 20)
+            time.sleep(ADDRESS_IN_USE_SECONDS / 20)
         else:
             return

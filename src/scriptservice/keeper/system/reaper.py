@@ -1,7 +1,8 @@
-"""Reaps what the keeper inherits as sub-reaper, and runs the few programs it needs itself.
+"""Reaps the orphans that the keeper inherits as sub-reaper, and removes private directories.
 
-Scripts and the server are reaped by pid when their pidfd says so. Orphans have none: ``SIGCHLD``
-leads here, at most every `REAP_SECONDS`, since asking for any child costs with their number.
+Scripts and the server are reaped by pid when their pidfd is ready. The keeper has no pidfd of an
+orphan, so ``SIGCHLD`` leads here, at most once every `REAP_SECONDS`: a wait for any child costs the
+more, the more children there are.
 """
 
 import os
@@ -17,73 +18,82 @@ from scriptservice.keeper.upgrade_state import RemovalState
 
 REAP_SECONDS = 0.05
 
-# Only root removes what is in a directory that may not be written, as build caches often are; and
-# only who is not root may change modes here: between look and change a script could put a link.
-# Only the owner (or CAP_FOWNER, which a container's root need not have) removes what is in a
-# directory with the sticky bit, so what root leaves over is tried as its owner.
+# Build caches often have directories without write permission, which only root can empty. Others
+# change the modes first; root must not, since a script could replace a file by a link between the
+# look and the change. A directory with the sticky bit can be emptied only by its owner (or with
+# CAP_FOWNER, which the root of a container may lack), so what root leaves is removed as its owner.
 _REMOVE = 'exec rm -rf --one-file-system -- "$1"'
 _REMOVE_OWN = f'chmod -R u+rwx -- "$1"; {_REMOVE}'
-# Nothing of ours: the owner's other processes can read it.
+# Nothing of the keeper's own environment: other processes of the owner can read it.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
-Reaped = Callable[[int, int, struct_rusage], bool]
+ReapedCallback = Callable[[int, int, struct_rusage], bool]
 
 
 class Reaper:
-    """Reaps children, whoever they are.
+    """Reaps any child of the keeper.
 
     Args:
-        loop: for waiting a little.
-        known: told id, wait status and usage of a reaped child; returns whether it knew it.
+        loop: timers.
+        on_reaped: called with process id, wait status and resource usage of a reaped child;
+            returns whether the process is known.
     """
 
-    def __init__(self, loop: EventLoop, known: Reaped) -> None:
+    def __init__(self, loop: EventLoop, on_reaped: ReapedCallback) -> None:
         self._loop = loop
-        self._known = known
-        self._planned = False
-        self._removing: dict[int, _Removal] = {}
+        self._on_reaped = on_reaped
+        self._scheduled = False
+        self._removals: dict[int, _Removal] = {}
 
     @property
     def pids(self) -> set[int]:
-        """The programs that run for the keeper itself."""
-        return set(self._removing)
+        """Process ids of the programs that remove directories."""
+        return set(self._removals)
 
     def child_exited(self) -> None:
-        """Some child has ended: reap soon, together with whoever ends meanwhile."""
-        if not self._planned:
-            self._planned = True
+        """Reap soon, together with the children that exit in the meantime."""
+        if not self._scheduled:
+            self._scheduled = True
             self._loop.after(REAP_SECONDS, self._reap)
 
     def _reap(self) -> None:
-        self._planned = False
-        for pid, status, usage in _ended_children():
-            if not self._known(pid, status, usage) and pid in self._removing:
-                self._removal_ended(self._removing.pop(pid))
+        self._scheduled = False
+        for pid, status, usage in _exited_children():
+            if not self._on_reaped(pid, status, usage) and pid in self._removals:
+                self._removal_exited(self._removals.pop(pid))
 
-    def _removal_ended(self, removal: "_Removal") -> None:
-        self._remove(removal.path, removal.owner, removal.turns, removal.done)
+    def _removal_exited(self, removal: "_Removal") -> None:
+        self._remove(removal.path, removal.owner, removal.attempts, removal.on_removed)
 
-    def remove_directory(self, path: str, done: Callable[[], None]) -> None:
-        """Remove a private working directory without holding up the loop, then call back."""
+    def remove_directory(self, path: str, on_removed: Callable[[], None]) -> None:
+        """Remove a private directory with its content, then call back; the loop does not wait.
+
+        The callback also follows if some of it cannot be removed: the next start tries again.
+        """
         try:
             os.rmdir(path)
         except OSError:
             with suppress(OSError):
                 owner = os.lstat(path)
-                # As ourselves; what is left as its owner; then what only we may.
-                turns = [False, True, False] if os.geteuid() != owner.st_uid else [False]
-                self._remove(path, (owner.st_uid, owner.st_gid), turns, done)
+                # As the keeper's user; then as the owner, for what only the owner may remove; then
+                # as the keeper's user again, for what only that may.
+                attempts = [False, True, False] if os.geteuid() != owner.st_uid else [False]
+                self._remove(path, (owner.st_uid, owner.st_gid), attempts, on_removed)
                 return
-        done()
+        on_removed()
 
     def _remove(
-        self, path: str, owner: tuple[int, int], turns: list[bool], done: Callable[[], None]
+        self,
+        path: str,
+        owner: tuple[int, int],
+        attempts: list[bool],
+        on_removed: Callable[[], None],
     ) -> None:
-        """Try what is left of the turns, each as the owner or not, until it is gone."""
-        if not turns or not os.path.lexists(path):
-            done()
+        """Make the next attempt, as the keeper's user or as the owner, unless the path is gone."""
+        if not attempts or not os.path.lexists(path):
+            on_removed()
             return
-        as_owner, *later = turns
+        as_owner, *later = attempts
         user: dict[str, Any] = {}
         if as_owner:
             user = {"user": owner[0], "group": owner[1], "extra_groups": []}
@@ -98,47 +108,50 @@ class Reaper:
                 **user,
             )
         except (OSError, subprocess.SubprocessError):
-            done()  # no process, no room: the next start tries again
+            on_removed()  # No process can be had; the next start tries again.
             return
         process.returncode = 0
-        self._removing[process.pid] = _Removal(path, owner, later, done)
+        self._removals[process.pid] = _Removal(path, owner, later, on_removed)
 
     def to_state(self) -> list[RemovalState]:
-        """Return the programs that run, for the keeper's next program."""
+        """Return the removals that are under way, for the keeper's next program."""
         return [
-            RemovalState(pid, each.path, each.owner[0], each.owner[1], each.turns)
-            for pid, each in self._removing.items()
+            RemovalState(pid, each.path, each.owner[0], each.owner[1], each.attempts)
+            for pid, each in self._removals.items()
         ]
 
-    def restore(self, removals: list[RemovalState], done: dict[str, Callable[[], None]]) -> None:
-        """Take over what the keeper's program before this one had running.
+    def restore(
+        self, removals: list[RemovalState], on_removed: dict[str, Callable[[], None]]
+    ) -> None:
+        """Take over the removals of the keeper's previous program.
 
         Args:
-            removals: its programs.
-            done: whom to call back, by the directory's name, the command's id.
+            removals: what that program handed over.
+            on_removed: the callbacks by command id, which is the directory's name.
         """
         for each in removals:
-            back = done.get(os.path.basename(each.path), _nothing)
-            self._removing[each.pid] = _Removal(each.path, (each.uid, each.gid), each.turns, back)
-        # What ended in between was announced to nobody.
+            callback = on_removed.get(os.path.basename(each.path), _do_nothing)
+            owner = (each.uid, each.gid)
+            self._removals[each.pid] = _Removal(each.path, owner, each.turns, callback)
+        # The signal of a child that exited during the exec may be lost.
         self.child_exited()
 
 
 @dataclass(frozen=True, slots=True)
 class _Removal:
-    """A program that removes a directory, and what comes after it."""
+    """A program that removes a directory, with the attempts and the callback that follow it."""
 
     path: str
     owner: tuple[int, int]
-    turns: list[bool]
-    done: Callable[[], None]
+    attempts: list[bool]
+    on_removed: Callable[[], None]
 
 
-def _nothing() -> None:
-    """Nobody waits."""
+def _do_nothing() -> None:
+    """Nobody waits for this directory: its command has ended."""
 
 
-def _ended_children() -> Iterator[tuple[int, int, struct_rusage]]:
+def _exited_children() -> Iterator[tuple[int, int, struct_rusage]]:
     while True:
         try:
             pid, status, usage = os.wait4(-1, os.WNOHANG)

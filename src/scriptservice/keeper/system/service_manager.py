@@ -1,9 +1,9 @@
-"""Tells the service manager (systemd) how the keeper is: ready, stopping, alive.
+"""Tells the service manager (systemd) the state of the service: ready, stopping, alive.
 
-The protocol of ``sd_notify``: lines in a datagram to the socket that the manager named. Nothing
-here waits and nothing here is fatal: a manager that is gone or slow costs scripts nothing. What
-could not be sent is owed, and sent with what comes next. The watchdog is fed from the keeper's loop
-and judges that alone: a server that hangs is no reason to end the scripts.
+This is the protocol of ``sd_notify``: lines in a datagram to a socket that the manager names.
+Nothing here waits and no failure is fatal, so a manager that is gone or slow does not affect
+scripts. Lines that could not be sent go with the next datagram. The watchdog is fed from the
+keeper's event loop and judges that loop alone: a server that hangs is no reason to end the scripts.
 """
 
 import os
@@ -16,19 +16,21 @@ from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.upgrade_state import ServiceManagerState
 
 STATUS_SECONDS = 1.0
-"""News of how many scripts run goes out this often at most, and what is owed is tried again."""
+"""The shortest time between two status lines, and between attempts to send what failed."""
 
 _LONGEST_STATUS = 300
 
 
 class ServiceManager:
-    """The service manager, as far as it listens.
+    """Sends notifications to the service manager.
 
     Args:
-        address: its datagram socket, a path or an abstract name after ``@``; None: there is none.
-        watchdog_seconds: it ends the service that is silent for so long; None: it does not.
+        address: of its datagram socket, a path or an abstract name after ``@``; None if there is no
+            service manager.
+        watchdog_seconds: the manager ends the service after this time without a notification;
+            None if it does not.
         loop: timers.
-        status: returns one line for a person.
+        status: returns a line about the service for people.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class ServiceManager:
         self._status = status
         self._sent_status = ""
         self._is_ready = False
-        self._owed: dict[str, str] = {}
+        self._unsent: dict[str, str] = {}
         self._pause_timer: Timer | None = None
         self._failed = False
         self._socket: socket.socket | None = None
@@ -53,16 +55,16 @@ class ServiceManager:
             self._socket = socket.socket(socket.AF_UNIX, kind)
 
     def to_state(self) -> ServiceManagerState:
-        """Return what it knows and is owed, for the keeper's next program."""
-        return ServiceManagerState(is_ready=self._is_ready, owed=dict(self._owed))
+        """Return what was sent and what waits to be sent, for the keeper's next program."""
+        return ServiceManagerState(is_ready=self._is_ready, owed=dict(self._unsent))
 
     def restore(self, state: ServiceManagerState) -> None:
-        """Go on where the keeper's program before this one was."""
+        """Take over what the keeper's previous program handed over."""
         self._is_ready = state.is_ready
-        self._owed = dict(state.owed)
+        self._unsent = dict(state.owed)
 
     def start_watchdog(self) -> None:
-        """Begin to show that the loop turns."""
+        """Feed the watchdog from now on, if there is one."""
         if self._socket is not None and self._watchdog_seconds is not None:
             self._feed_watchdog()
 
@@ -72,26 +74,26 @@ class ServiceManager:
         self._loop.after(self._watchdog_seconds / 2, self._feed_watchdog)
 
     def notify_ready(self) -> None:
-        """The service can be used; also after `reloading`."""
+        """Notify that the service can be used; also ends a reload."""
         self._is_ready = True
-        self._owed.pop("RELOADING", None)  # in one datagram with READY it would be ambiguous
+        self._unsent.pop("RELOADING", None)  # Both in one datagram would be ambiguous.
         self._sent_status = self._status()
         self._notify(READY="1", STATUS=self._sent_status)
 
     def notify_reloading(self) -> None:
-        """The configuration is being read again; `ready` ends it."""
+        """Notify that the service reloads (an upgrade in place); `notify_ready` ends that."""
         if self._is_ready:
             self._notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
 
     def notify_stopping(self, seconds: float) -> None:
-        """The service ends, within so many seconds, for which the manager is to wait."""
-        self._owed.pop("READY", None)
+        """Notify that the service stops, and ask the manager to wait for a number of seconds."""
+        self._unsent.pop("READY", None)
         self._sent_status = self._status()
         extension = str(int(seconds * 1_000_000))
         self._notify(STOPPING="1", EXTEND_TIMEOUT_USEC=extension, STATUS=self._sent_status)
 
     def notify_status(self) -> None:
-        """Something may have changed: called after every batch, so cheap when nothing has."""
+        """Send the status line if it has changed; called after every batch, so it must be cheap."""
         if self._socket is None or self._pause_timer is not None:
             return
         status = self._status()
@@ -102,28 +104,28 @@ class ServiceManager:
     def _notify(self, **lines: str) -> None:
         if self._socket is None:
             return
-        self._owed |= lines
+        self._unsent |= lines
         self._send()
         if self._pause_timer is None:
             self._pause_timer = self._loop.after(STATUS_SECONDS, self._retry)
 
     def _retry(self) -> None:
         self._pause_timer = None
-        if self._owed:
+        if self._unsent:
             self._notify()
 
     def _send(self) -> None:
         assert self._socket is not None  # noqa: S101 - for the type checker
-        text = "\n".join(f"{name}={_one_line(value)}" for name, value in self._owed.items())
+        text = "\n".join(f"{name}={_one_line(value)}" for name, value in self._unsent.items())
         try:
             self._socket.sendto(text.encode(errors="replace"), self._address or b"")
         except OSError as error:
-            # Gone, or its queue is full: it is owed. The scripts matter more than who watches.
+            # The manager is gone, or its queue is full. Scripts must not wait for it.
             if not self._failed:
                 logger.warning("manager_not_told", detail=str(error))
             self._failed = True
         else:
-            self._owed.clear()
+            self._unsent.clear()
             self._failed = False
 
 
@@ -131,7 +133,7 @@ def _socket_address(address: str | None) -> bytes | None:
     if address is None:
         return None
     if address[:1] not in {"/", "@"}:
-        logger.warning("manager_not_told", detail=f"{address} is no path")
+        logger.warning("manager_not_told", detail=f"{address} is not a path")
         return None
     name = os.fsencode(address)
     return b"\0" + name[1:] if name[:1] == b"@" else name

@@ -1,1 +1,1 @@
-"""Which processes belong to a script, and how all of them are ended."""
+"""Which processes belong to a script, and how all of them are killed."""
