@@ -1,7 +1,7 @@
-"""A cgroup for each script: the kernel keeps the list of who belongs to it.
+"""A cgroup for each script, in which the kernel keeps the list of its processes.
 
-Exact from before the script's first instruction to the end. The functions serve recovery too,
-which ends what a dead keeper has left in its cgroups.
+The list is exact, from before the script's first instruction to the end. The functions also serve
+recovery, which kills what a dead keeper has left in its cgroups.
 """
 
 import os
@@ -35,17 +35,17 @@ def own_cgroup() -> str | None:
 
 
 class CgroupTree:
-    """A cgroup for each script, below one of the keeper's own.
+    """A cgroup for each script, below a cgroup of the keeper; see `ProcessTree`.
 
     Args:
-        base: directory of the keeper's own cgroup, made here.
+        base: directory of the keeper's cgroup, which is created here.
     """
 
     mode = "cgroup"
 
     def __init__(self, base: str) -> None:
         self._base = base
-        with suppress(FileExistsError):  # this keeper's own, from before an upgrade
+        with suppress(FileExistsError):  # It exists after an upgrade in place.
             os.mkdir(base)
 
     def to_state(self) -> TreeState:
@@ -54,10 +54,10 @@ class CgroupTree:
 
     @classmethod
     def probe(cls, name: str) -> "CgroupTree | None":
-        """Return a tree if processes can really be put into cgroups here, else None.
+        """Return a tree if a trial shows that processes can be put into cgroups here, else None.
 
         Args:
-            name: what the keeper's own cgroup is to be called.
+            name: of the keeper's cgroup.
         """
         tree: CgroupTree | None = None
         with suppress(OSError, subprocess.SubprocessError):
@@ -82,16 +82,16 @@ class CgroupTree:
 
     @property
     def base(self) -> str:
-        """The directory of the keeper's own cgroup."""
+        """The directory of the keeper's cgroup."""
         return self._base
 
-    def path(self, command: str) -> str:
+    def path(self, command_id: str) -> str:
         """Return the directory of a command's cgroup."""
-        return f"{self._base}/{command}"
+        return f"{self._base}/{command_id}"
 
-    def open_join_file(self, command: str) -> int:
+    def open_join_file(self, command_id: str) -> int:
         """See `ProcessTree.open_join_file`."""
-        path = self.path(command)
+        path = self.path(command_id)
         with suppress(FileExistsError):
             os.mkdir(path)
         return os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
@@ -113,7 +113,7 @@ class CgroupTree:
         remove_cgroup(self.path(root.id))
 
     def refresh(self) -> None:
-        """See `ProcessTree.refresh`; the kernel's list is always fresh."""
+        """See `ProcessTree.refresh`; nothing is cached here."""
 
     def unattributed_orphans(self) -> list[ProcessStat]:
         """See `ProcessTree.unattributed_orphans`; there are none."""
@@ -125,7 +125,7 @@ class CgroupTree:
 
 
 def is_cgroup_empty(path: str) -> bool:
-    """Return whether no live process is in a cgroup or below it; also when it is gone."""
+    """Return whether a cgroup has no live process in it or below it, or does not exist."""
     try:
         return b"populated 0" in read_file(f"{path}/cgroup.events")
     except FileNotFoundError:
@@ -133,7 +133,7 @@ def is_cgroup_empty(path: str) -> bool:
 
 
 def cgroup_pids(path: str) -> list[int]:
-    """Return the processes in a cgroup and below it; none where it is gone."""
+    """Return the ids of the processes in a cgroup and below it; none if it does not exist."""
     found: list[int] = []
     with ignore_vanished():
         found += map(int, read_file(f"{path}/cgroup.procs").split())
@@ -149,27 +149,27 @@ def signal_cgroup(path: str, number: int) -> set[int]:
     name = os.path.basename(path).encode()
     for pid in cgroup_pids(path):
         with ignore_vanished():
-            handle = os.pidfd_open(pid)
+            pidfd = os.pidfd_open(pid)
             try:
-                # The id may have been reused since it was listed; the descriptor pins it.
+                # The id may have been reused since it was listed, but not while the pidfd is open.
                 if name in read_file(f"/proc/{pid}/cgroup"):
-                    signal.pidfd_send_signal(handle, number)
+                    signal.pidfd_send_signal(pidfd, number)
                     signalled.add(pid)
             finally:
-                os.close(handle)
+                os.close(pidfd)
     return signalled
 
 
 def kill_cgroup(path: str) -> bool:
-    """Kill every process in a cgroup and below it; return whether nobody is left."""
+    """Kill every process in a cgroup and below it; return whether it is empty."""
     try:
         descriptor = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # before Linux 5.14, or the cgroup is gone
+    except FileNotFoundError:  # Before Linux 5.14, or the cgroup does not exist.
         signal_cgroup(path, signal.SIGKILL)
     else:
         try:
             os.write(descriptor, b"1")
-        except OSError:  # it is gone, or a script of root's made it a threaded one
+        except OSError:  # It does not exist, or a script of root made it a threaded one.
             signal_cgroup(path, signal.SIGKILL)
         finally:
             os.close(descriptor)
@@ -177,8 +177,8 @@ def kill_cgroup(path: str) -> bool:
 
 
 def remove_cgroup(path: str) -> None:
-    """Remove an empty cgroup and those below it; without effect where a process is left."""
-    with suppress(OSError):  # as a rule there is none below, and looking costs more than removing
+    """Remove a cgroup and those below it; without effect if a process is left in it."""
+    with suppress(OSError):  # Most have none below them, and looking costs more than removing.
         os.rmdir(path)
         return
     with suppress(OSError):

@@ -1,9 +1,10 @@
-"""Who belongs to a script where no cgroup2 is writable: found by following lists of children.
+"""Finds the processes of a script through lists of children, where no cgroup2 is writable.
 
-Orphans come to the keeper, which is their sub-reaper, and are told apart by session and by the
-marker in their environment. An orphan with a session of its own and without the marker is a stray:
-nobody knows whose it was. One in the midst of an exec has no environment for a moment; until that
-is over it may be anybody's, and nobody's tree is empty.
+Orphans become children of the keeper, which is their sub-reaper. The keeper finds the command of an
+orphan by its session and by the variable with the command's id in its environment. An orphan with a
+session of its own and without the variable is unattributed: nobody knows which script left it. In
+the middle of an exec an orphan has no environment for a moment. Until then it may belong to any
+script, so no tree counts as empty.
 """
 
 import os
@@ -26,24 +27,25 @@ from scriptservice.keeper.tree.process_tree import TreeRoot
 from scriptservice.keeper.upgrade_state import TreeState
 
 _QUIET_ROUNDS = 3
-_ROUNDS_SECONDS = 0.02
-_EXEC_SECONDS = 10.0  # it may wait for a processor, or for the disk that its program is on
-_LIST_ROUNDS = 20
+_KILL_SECONDS = 0.02
+# An exec may wait for a processor, or for the disk with the program.
+_EXEC_SECONDS = 10.0
+_LIST_ATTEMPTS = 20
 
 
 class _UndecidedError(Exception):
-    """Whose an orphan is cannot be said yet."""
+    """The command of an orphan cannot be found yet."""
 
 
 class DescentTree:
-    """Follows the lists of children, from the script and from what came to the keeper.
+    """Follows lists of children from the script's process and from orphans; see `ProcessTree`.
 
     Args:
-        own_children: returns the ids of the keeper's children that are no script's orphans: its
+        own_children: returns the process ids of the keeper's children that are not orphans: its
             server, its helpers and the scripts' own processes.
         roots: returns the scripts that are open.
-        script_uid: as whom scripts run; an orphan of another user is nobody's of ours.
-        state: what the keeper's program before this one knew; None at a start.
+        script_uid: the user of scripts; only that user's orphans may be unattributed ones.
+        state: what the keeper's previous program knew; None at a start.
     """
 
     mode = "walk"
@@ -59,16 +61,16 @@ class DescentTree:
         self._own_children = own_children
         self._roots = roots
         self._keeper = os.getpid()
-        self._before: set[tuple[int, int]] = set()
+        self._inherited: set[tuple[int, int]] = set()
         self._seen: dict[str, dict[int, int]] = {}
         self._sessions: dict[str, set[int]] = {}
         self._owners: dict[tuple[int, int], str] = {}
         self._undecided: dict[tuple[int, int], float] = {}
-        self._held_up: dict[str, float] = {}
+        self._undecided_since: dict[str, float] = {}
         self._orphans: dict[str | None, list[ProcessStat]] | None = None
         if state is None:
-            # Children from before this program was the keeper, of the shell that became it, say.
-            self._before |= {
+            # Children from before the exec of the keeper, for example of a shell that became it.
+            self._inherited |= {
                 (pid, stat.start_ticks)
                 for pid in child_pids(self._keeper)
                 if (stat := process_stat(pid)) is not None
@@ -80,27 +82,30 @@ class DescentTree:
         """See `ProcessTree.to_state`."""
         return TreeState(
             mode=self.mode,
-            before=sorted(self._before),
-            seen={command: sorted(seen.items()) for command, seen in self._seen.items()},
-            sessions={command: sorted(known) for command, known in self._sessions.items()},
+            before=sorted(self._inherited),
+            seen={each: sorted(seen.items()) for each, seen in self._seen.items()},
+            sessions={each: sorted(known) for each, known in self._sessions.items()},
             owners=[(pid, start, owner) for (pid, start), owner in self._owners.items()],
         )
 
     def _restore(self, state: TreeState) -> None:
-        self._before = set(state.before)
-        self._seen = {command: dict(seen) for command, seen in state.seen.items()}
-        self._sessions = {command: set(known) for command, known in state.sessions.items()}
+        self._inherited = set(state.before)
+        self._seen = {each: dict(seen) for each, seen in state.seen.items()}
+        self._sessions = {each: set(known) for each, known in state.sessions.items()}
         self._owners = {(pid, start): owner for pid, start, owner in state.owners}
 
-    def open_join_file(self, command: str) -> None:
-        """See `ProcessTree.open_join_file`; children are found by descent."""
+    def open_join_file(self, command_id: str) -> None:
+        """See `ProcessTree.open_join_file`; a process joins by being a child."""
 
     def refresh(self) -> None:
         """See `ProcessTree.refresh`."""
         self._orphans = None
 
-    def _adopted(self) -> dict[str | None, list[ProcessStat]]:
-        """Return the orphans by command; read once for all commands that end in a batch."""
+    def _orphans_by_command(self) -> dict[str | None, list[ProcessStat]]:
+        """Return the orphans by command id, those of unknown commands under None.
+
+        They are read once for all commands that end in one batch.
+        """
         if self._orphans is None:
             orphans: dict[str | None, list[ProcessStat]] = {}
             living = {(stat.pid, stat.start_ticks): stat for stat in self._living_orphans()}
@@ -108,8 +113,8 @@ class DescentTree:
             found: dict[tuple[int, int], str | None] = {}
             for key, stat in living.items():
                 try:
-                    # Whose it is, is remembered: it may wipe its environment. That it is nobody's
-                    # is not: its session may be told by what is seen later.
+                    # A command that was found is kept, since the orphan may clear its environment.
+                    # None is not kept: a process seen later may share the orphan's session.
                     found[key] = self._owners.get(key) or self._owner(stat)
                 except _UndecidedError:
                     undecided[key] = self._undecided.get(key, time.monotonic())
@@ -123,15 +128,15 @@ class DescentTree:
         return self._orphans
 
     def _living_orphans(self) -> list[ProcessStat]:
-        """Return what came to the keeper and lives.
+        """Return the keeper's children that are orphans and alive.
 
-        Who is listed and dead when it is looked at may have left children that came to us after
-        the list was made. The dead stay listed until they are reaped, which is not done meanwhile,
-        so the list is complete once it names no dead that were not known to be so before.
+        A process that is in the list and found dead may have left children that came to the keeper
+        after the list was read. The dead stay in the list until they are reaped, and nothing is
+        reaped here, so a list is complete if it has no dead process that was not known to be dead.
         """
         own = self._own_children()
         dead: set[int] = set()
-        for _ in range(_LIST_ROUNDS):
+        for _ in range(_LIST_ATTEMPTS):
             living: list[ProcessStat] = []
             died: list[ProcessStat] = []
             known = len(dead)
@@ -140,18 +145,18 @@ class DescentTree:
                 if stat is None or _is_dead(stat):
                     dead.add(pid)
                     died += [] if stat is None else [stat]
-                elif (pid, stat.start_ticks) not in self._before:
+                elif (pid, stat.start_ticks) not in self._inherited:
                     living.append(stat)
             if len(dead) == known:
                 return living
-        # They die as fast as they are looked at: whoever they left is still to be found.
+        # They die as fast as they are read. Those that died may have left children to be found.
         return living + died
 
     def _owner(self, stat: ProcessStat) -> str | None:
-        """Return whose orphan it is: by what was seen, by session, by its environment.
+        """Return the command id of an orphan: by session, by what was seen, by its environment.
 
         Raises:
-            _UndecidedError: none of these says it, and it has no environment yet.
+            _UndecidedError: the first two do not tell, and the orphan has no environment yet.
         """
         roots = list(self._roots())
         for root in roots:
@@ -164,28 +169,28 @@ class DescentTree:
         found = process_environment(stat.pid)
         if found is None:
             raise _UndecidedError
-        marker = environment_value(found, COMMAND_ID_VARIABLE.encode())
-        marked = marker.decode(errors="replace") if marker else None
-        return next((root.id for root in roots if root.id == marked), None)
+        value = environment_value(found, COMMAND_ID_VARIABLE.encode())
+        command_id = value.decode(errors="replace") if value else None
+        return next((root.id for root in roots if root.id == command_id), None)
 
-    def _is_held_up(self, root: TreeRoot) -> bool:
-        """Whether an orphan may belong to a tree without a member that is known.
+    def _may_have_undecided(self, root: TreeRoot) -> bool:
+        """Return whether an orphan without an environment may belong to a tree.
 
-        Not for ever, however many come one after the other: a script might make them so that no
-        other comes to its end.
+        After `_EXEC_SECONDS` the answer is no, even if other such orphans have come since. A script
+        could make one after the other, and no command would ever end.
         """
         if not self._undecided:
-            self._held_up.pop(root.id, None)
+            self._undecided_since.pop(root.id, None)
             return False
-        return not _is_long_ago(self._held_up.setdefault(root.id, time.monotonic()))
+        return not _is_long_ago(self._undecided_since.setdefault(root.id, time.monotonic()))
 
     def _members(self, root: TreeRoot) -> list[ProcessStat]:
-        """Return the live processes of a tree, the script's own among them while it lives.
+        """Return the live processes of a tree, with the script's own while it lives.
 
-        An orphan that has died since it was listed is among them: who was its child came to the
-        keeper after the list was made.
+        An orphan that has died since the list was read is included: its children came to the keeper
+        after that.
         """
-        found = {stat.pid: stat for stat in self._adopted().get(root.id, ())}
+        found = {stat.pid: stat for stat in self._orphans_by_command().get(root.id, ())}
         frontier = [child for pid in found for child in child_pids(pid)]
         if not root.exited:
             frontier.append(root.pid)
@@ -201,14 +206,14 @@ class DescentTree:
     def is_empty(self, root: TreeRoot) -> bool:
         """See `ProcessTree.is_empty`."""
         if self._members(root):
-            self._held_up.pop(root.id, None)
+            self._undecided_since.pop(root.id, None)
             return False
-        return not self._is_held_up(root)
+        return not self._may_have_undecided(root)
 
     def signal(self, root: TreeRoot, number: int) -> set[int]:
         """See `ProcessTree.signal`."""
         members = self._members(root)
-        # Remembered first: whoever loses its parent by this is still known afterwards.
+        # Noted before the signals: a process whose parent dies of one is still known afterwards.
         seen = self._seen.setdefault(root.id, {})
         sessions = self._sessions.setdefault(root.id, set())
         for stat in members:
@@ -218,34 +223,34 @@ class DescentTree:
         return {stat.pid for stat in members if signal_process(stat.pid, stat.start_ticks, number)}
 
     def kill(self, root: TreeRoot) -> bool:
-        """See `ProcessTree.kill`: rounds until three in a row find nobody, or for 20 ms."""
+        """See `ProcessTree.kill`; repeats until three rounds find no process, or for 20 ms."""
         quiet = 0
-        deadline = time.monotonic() + _ROUNDS_SECONDS
+        deadline = time.monotonic() + _KILL_SECONDS
         while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
             self._orphans = None
-            somebody = self.signal(root, signal.SIGKILL) or self._is_held_up(root)
-            quiet = 0 if somebody else quiet + 1
+            found = self.signal(root, signal.SIGKILL) or self._may_have_undecided(root)
+            quiet = 0 if found else quiet + 1
         return quiet >= _QUIET_ROUNDS
 
     def forget(self, root: TreeRoot) -> None:
         """See `ProcessTree.forget`."""
         self._seen.pop(root.id, None)
-        self._held_up.pop(root.id, None)
+        self._undecided_since.pop(root.id, None)
         self._sessions.pop(root.id, None)
 
     def unattributed_orphans(self) -> list[ProcessStat]:
-        """See `ProcessTree.unattributed_orphans`; none where it cannot be said now."""
+        """See `ProcessTree.unattributed_orphans`; none if descriptors or memory are short."""
         unknown: list[ProcessStat] = []
         with suppress(OSError):
-            unknown = self._adopted().get(None, [])
+            unknown = self._orphans_by_command().get(None, [])
         return [stat for stat in unknown if _user_of(stat.pid) == self._script_uid]
 
     def close(self) -> None:
         """See `ProcessTree.close`."""
 
 
-def _is_long_ago(moment: float) -> bool:
-    return time.monotonic() - moment >= _EXEC_SECONDS
+def _is_long_ago(at: float) -> bool:
+    return time.monotonic() - at >= _EXEC_SECONDS
 
 
 def _user_of(pid: int) -> int | None:
@@ -256,7 +261,7 @@ def _user_of(pid: int) -> int | None:
 
 
 def _is_dead(stat: ProcessStat) -> bool:
-    """Whether a process is a zombie with no thread left that runs."""
+    """Return whether a process is a zombie without any running thread."""
     if not stat.dead:
         return False
     threads: list[str] = []

@@ -1,7 +1,7 @@
-"""Who belongs to a script, and how all of them are ended: what the keeper asks of either way.
+"""The interface of both ways to find and kill the processes of a script.
 
-`keeper.cgroup` is exact: the kernel keeps the list. `keeper.descent` serves where no cgroup2 is
-writable.
+``cgroup`` is exact, since the kernel keeps the list. ``descent`` serves where no cgroup2 is
+writable. ``keeper`` chooses one at its start.
 """
 
 from typing import Protocol
@@ -11,12 +11,12 @@ from scriptservice.keeper.upgrade_state import TreeState
 
 
 class TreeRoot(Protocol):
-    """The script's own process, as a tree sees it.
+    """The script's own process, from which its tree grows.
 
     Attributes:
         id: the command's UUID.
         pid: of the script's own process.
-        exited: whether that process has been reaped, so that its id may be another's.
+        exited: whether that process was reaped, so that its id may be another process's.
     """
 
     @property
@@ -28,10 +28,13 @@ class TreeRoot(Protocol):
 
 
 class ProcessTree(Protocol):
-    """The processes of every script of this keeper.
+    """The processes of all scripts of this keeper, one tree for each script.
 
-    Where there is no descriptor to look with, each raises an `OSError`: nobody is taken for gone
-    who was not looked at.
+    Each method raises an `OSError` if the keeper is short of descriptors or memory: a process that
+    was not looked at does not count as gone.
+
+    Attributes:
+        mode: ``cgroup`` or ``walk``.
     """
 
     mode: str
@@ -39,26 +42,29 @@ class ProcessTree(Protocol):
     def to_state(self) -> TreeState:
         """Return all that is known, for the keeper's next program."""
 
-    def open_join_file(self, command: str) -> int | None:
-        """Return an open descriptor through which a newborn process joins, None for none."""
+    def open_join_file(self, command_id: str) -> int | None:
+        """Return a descriptor to which a starting process writes ``0`` to join the tree.
+
+        The caller closes it. None if a process need not do anything to join.
+        """
 
     def is_empty(self, root: TreeRoot) -> bool:
-        """Whether no process of the tree is alive."""
+        """Return whether no process of the tree is alive."""
 
     def signal(self, root: TreeRoot, number: int) -> set[int]:
         """Signal every process of the tree; return their ids."""
 
     def kill(self, root: TreeRoot) -> bool:
-        """Send SIGKILL to whoever is there; return whether nobody is left."""
+        """Send SIGKILL to every process of the tree; return whether the tree is empty."""
 
     def forget(self, root: TreeRoot) -> None:
-        """Drop what is kept about a tree that is empty."""
+        """Drop what is known about an empty tree."""
 
     def refresh(self) -> None:
-        """Look afresh from now on."""
+        """Discard what was read from /proc; called when it may be out of date."""
 
     def unattributed_orphans(self) -> list[ProcessStat]:
-        """Return orphans that belong to some script, nobody knows which."""
+        """Return the orphans of scripts whose command is unknown."""
 
     def close(self) -> None:
-        """Leave nothing behind at the keeper's end."""
+        """Remove what this keeper made in the system; called at its end."""
