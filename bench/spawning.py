@@ -21,7 +21,8 @@ from uuid import uuid4
 
 from bench.start_rate import CONCURRENT_SCRIPTS, raw_rate
 from scriptservice.keeper.spawn.script_user import script_user
-from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner
+from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
+from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.keeper.tree.cgroup import CgroupTree
 from scriptservice.protocol.frames import SpawnSpec
@@ -115,7 +116,7 @@ class Starter:
         spawned = script.spawned
         for stream in (spawned.stdout, spawned.stderr):
             self._watch(stream, lambda stream=stream: self._read(stream))  # type: ignore[misc]
-        self._watch(spawned.handle, lambda: self._reap(script))
+        self._watch(spawned.pidfd, lambda: self._reap(script))
 
     def _read(self, stream: int) -> None:
         if not os.read(stream, 4096):
@@ -126,8 +127,8 @@ class Starter:
         _, status, _ = os.wait4(script.spawned.pid, 0)
         if status:
             sys.exit(f"cannot measure: a script ended with wait status {status}")
-        self._unwatch(script.spawned.handle)
-        os.close(script.spawned.handle)
+        self._unwatch(script.spawned.pidfd)
+        os.close(script.spawned.pidfd)
         if self._tree is not None:
             self._tree.forget(_Root(script.spec.id, script.spawned.pid, exited=True))
         self.running -= 1
@@ -165,7 +166,7 @@ def measure(mode: SpawnMode, count: int, directory: str) -> None:
     become_subreaper()
     user = script_user(mode.run_as, 59999)
     spawner = Spawner(directory, user, path=PATH, lang="C.UTF-8", use_launcher=mode.way != "fork")
-    if spawner.way != mode.way:
+    if spawner.method_name != mode.way:
         sys.exit(f"cannot measure {mode.way}: it is not built; run scripts/build-launcher")
     tree = None
     if mode.cgroup:

@@ -1,15 +1,15 @@
-/* Begins a script's process in the keeper's own memory, for the time until its exec: one exec, and
- * the keeper does not wait for it.
+/* Starts a script's process in the keeper's own memory, which it shares until its exec. This costs
+ * one exec, and the keeper does not wait for it.
  *
- * A shared object that the keeper loads, for scripts of the keeper's own user. `begin_1` makes a
- * process (clone) that has the keeper's memory and a stack of its own, and everything else for
- * itself: descriptors, directory, signals. It changes what a script has otherwise and execs; the
- * keeper meanwhile goes on. So until its exec it must write nothing that the keeper could see but
- * its own stack: no library (whose errno is the keeper's), no variable, nothing on the heap. And
- * what it reads has to stay as it is until `status` is closed, by its exec or its end.
+ * It is a shared object that the keeper loads, for scripts of the keeper's own user. `begin_1`
+ * makes a process (clone) that shares the keeper's memory but has its own stack, descriptors,
+ * directory and signals. The process sets up what a script needs and execs, while the keeper goes
+ * on. So until its exec it must write only to its own stack: it may call no library function (errno
+ * is the keeper's), set no variable and use no heap. The keeper must not change what the process
+ * reads until `status` is closed, by its exec or its end.
  *
- * With another user this would be a process of that user in the keeper's memory; launcher.c is for
- * that. Why so: docs/adr/0017-scripts-begin-in-the-keepers-memory.md.
+ * A process of another user must not share the keeper's memory; launcher.c serves other users. See
+ * docs/adr/0017-scripts-begin-in-the-keepers-memory.md.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -23,101 +23,102 @@
 #include "kernel.h"
 
 #ifdef HOSTED
-#error "there is no way here to call the kernel without a library"
+#error "clone.c needs system calls without a library, which kernel.h lacks for this machine"
 #endif
 
-/* What is to begin; keeper/spawn/cloning.py has the same list. Strings and lists end with a zero. */
+/* The process to start; keeper/spawn/cloning.py has the same fields. Lists end with a null
+ * pointer. */
 struct request {
-    int streams[3];           /* become 0, 1 and 2 */
-    int script;               /* becomes 63 */
-    int keeper;               /* process id of who begins it */
-    int status;               /* gets stage and errno, two 32-bit numbers, of what failed */
-    int directory;            /* the working directory; an O_PATH descriptor serves */
-    int cgroup;               /* an open cgroup.procs, or -1 */
-    int changes_limit;        /* whether the two limits count */
-    unsigned long files[2];   /* soft and hard limit of descriptors */
-    char **programs;          /* tried in turn, as a PATH is gone through */
-    char **words;             /* of the program, its name first */
+    int streams[3];                     /* become 0, 1 and 2 */
+    int script;                         /* becomes 63 */
+    int keeper_pid;
+    int status;                         /* gets the step that failed and the errno, as two ints */
+    int directory;                      /* the working directory; may be an O_PATH descriptor */
+    int cgroup;                         /* an open cgroup.procs, or -1 */
+    int changes_limits;                 /* whether to set descriptor_limits */
+    unsigned long descriptor_limits[2]; /* soft, hard */
+    char **programs;                    /* paths, tried in turn, as execvp does with PATH */
+    char **argv;
     char **environment;
 };
 
-static _Noreturn void fail(const struct request *asked, enum stage stage, long error)
+static _Noreturn void fail(const struct request *request, enum step step, long error)
 {
-    int report[2] = {(int)stage, (int)error};
-    CALL3(write, asked->status, report, sizeof report);
+    int report[2] = {(int)step, (int)error};
+    CALL3(write, request->status, report, sizeof report);
     for (;;)
         CALL1(exit_group, FAILED);
 }
 
-static void need(const struct request *asked, enum stage stage, long result)
+static void require(const struct request *request, enum step step, long result)
 {
     if (result < 0)
-        fail(asked, stage, -result);
+        fail(request, step, -result);
 }
 
-/* Until its exec nobody could tell whose it is: what tells a script apart is in its environment, and
- * this still has the keeper's. So it does not outlive the keeper as that, or as a script that the
- * next keeper did not find. Afterwards it does, until it is found. */
-static void die_with(const struct request *asked, int signal)
+/* A later keeper finds a script by its environment. Until its exec the process has the keeper's
+ * environment and could not be found, so it dies with the keeper. After the exec it lives on until
+ * it is found; `signal` is then 0. */
+static void die_with(const struct request *request, int signal)
 {
-    need(asked, SESSION, CALL2(prctl, PR_SET_PDEATHSIG, signal));
-    if (CALL0(getppid) != asked->keeper) /* it died before the kernel was asked */
+    require(request, SESSION, CALL2(prctl, PR_SET_PDEATHSIG, signal));
+    if (CALL0(getppid) != request->keeper_pid) /* the keeper died before the option was set */
         CALL1(exit_group, FAILED);
 }
 
-/* What stands in the way counts, rather than that a program is not in most directories. */
-static long run(const struct request *asked)
+/* Report the first error other than "not found", since most directories lack the program. */
+static long run(const struct request *request)
 {
     long error = -ENOENT;
-    for (char **program = asked->programs; *program; program++) {
-        long result = CALL3(execve, *program, asked->words, asked->environment);
-        if (error == -ENOENT && (result != -ENOTDIR || !asked->programs[1]))
+    for (char **program = request->programs; *program; program++) {
+        long result = CALL3(execve, *program, request->argv, request->environment);
+        if (error == -ENOENT && (result != -ENOTDIR || !request->programs[1]))
             error = result;
     }
     return error;
 }
 
-/* The new process. */
-static int become(void *given)
+/* The body of the new process. */
+static int run_child(void *argument)
 {
-    const struct request *asked = given;
+    const struct request *request = argument;
 
-    die_with(asked, SIGKILL);
-    need(asked, SESSION, CALL0(setsid));
-    if (asked->cgroup != NONE)
-        need(asked, CGROUP, CALL3(write, asked->cgroup, "0", 1));
-    need(asked, DIRECTORY, CALL1(fchdir, asked->directory));
+    die_with(request, SIGKILL);
+    require(request, SESSION, CALL0(setsid));
+    if (request->cgroup != NONE)
+        require(request, CGROUP, CALL3(write, request->cgroup, "0", 1));
+    require(request, DIRECTORY, CALL1(fchdir, request->directory));
     CALL1(umask, 077);
-    if (asked->changes_limit)
-        need(asked, LIMIT, CALL4(prlimit64, 0, RLIMIT_NOFILE, asked->files, 0));
+    if (request->changes_limits)
+        require(request, LIMIT, CALL4(prlimit64, 0, RLIMIT_NOFILE, request->descriptor_limits, 0));
     for (int i = 0; i < 3; i++)
-        need(asked, DESCRIPTORS, CALL3(dup3, asked->streams[i], i, 0));
-    need(asked, DESCRIPTORS, CALL3(dup3, asked->script, SCRIPT, 0));
-    /* What the keeper itself inherited unawares; its own are closed by the exec in any case, which
-     * has to do before Linux 5.11. */
+        require(request, DESCRIPTORS, CALL3(dup3, request->streams[i], i, 0));
+    require(request, DESCRIPTORS, CALL3(dup3, request->script, SCRIPT, 0));
+    /* Closes descriptors that the keeper inherited without close-on-exec. Its own have that flag.
+     * Before Linux 5.11 these calls fail, and inherited descriptors stay open. */
     CALL3(close_range, 3, SCRIPT - 1, CLOSE_RANGE_CLOEXEC);
     CALL3(close_range, SCRIPT + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
-    /* From here on a signal ends it, or stops it, as it would the script. Until here all of them
-     * wait: the handlers are the keeper's, and would write to its memory. */
-    need(asked, SIGNALS, default_signals());
-    die_with(asked, 0);
-    fail(asked, EXEC, -run(asked));
+    /* From here on a signal ends or stops the process like the script. Until here all signals are
+     * blocked: the handlers are the keeper's, and would write to its memory. */
+    require(request, SIGNALS, default_signals());
+    die_with(request, 0);
+    fail(request, EXEC, -run(request));
 }
 
-/* Begin a process; return its id, or the errno below zero. The number is of the layout of struct
- * request: a library and a keeper that were not built together do not find each other.
+/* Start a process; return its id or a negative errno. The number in the name is the version of
+ * struct request, so that a keeper does not use a library of another version.
  *
- * stack: the end of its stack, aligned to 16 bytes; it needs little of it.
+ * stack: the end of the process's stack, aligned to 16 bytes; a few KiB are enough.
  */
-__attribute__((visibility("default"))) long begin_1(const struct request *asked, void *stack)
+__attribute__((visibility("default"))) long begin_1(const struct request *request, void *stack)
 {
     static const unsigned long all = ~0UL;
     unsigned long before;
 
     CALL4(rt_sigprocmask, SIG_BLOCK, &all, &before, sizeof before);
-    /* The library's clone does what no C can: it returns on another stack. It writes to nothing
-     * but that. */
-    long pid = clone(become, stack, CLONE_VM | SIGCHLD, (void *)asked);
+    /* The C library's clone, since no C code can return on another stack. It writes only to that
+     * stack. */
+    long pid = clone(run_child, stack, CLONE_VM | SIGCHLD, (void *)request);
     long result = pid < 0 ? -errno : pid;
     CALL4(rt_sigprocmask, SIG_SETMASK, &before, 0, sizeof before);
     return result;

@@ -1,18 +1,18 @@
-/* What launcher.c and clone.c have in common: the kernel without a library, and what every script is
- * given, whichever of them begins it.
+/* What launcher.c and clone.c share: system calls without a library, and the signal settings that
+ * every script gets.
  */
 #include <asm/unistd.h>
 #include <errno.h>
 
-/* What failed; keeper/spawn/exec_failure.py has the same list. */
-enum stage {
+/* The steps up to the exec, in their order; keeper/spawn/exec_failure.py has the same list. */
+enum step {
     ARGUMENTS = 1, SESSION, TERMINAL, CGROUP, DIRECTORY, LIMIT, GROUPS, GROUP, USER, CAPABILITIES,
-    WAY_BACK, PRIVILEGES, SIGNALS, DESCRIPTORS, EXEC
+    USER_CHECK, PRIVILEGES, SIGNALS, DESCRIPTORS, EXEC
 };
 
 enum { SCRIPT = 63, SIGNALS_END = 64, NONE = -1, FAILED = 127 };
 
-/* --- The kernel, without a library: see ADR 0015 for what one costs ---------------------------- */
+/* --- System calls without a library; ADR 0015 tells what a library costs ----------------------- */
 
 #if defined(__x86_64__) && !defined(HOSTED)
 static long kernel(long number, long a, long b, long c, long d)
@@ -53,17 +53,17 @@ static long kernel(long number, long a, long b, long c, long d)
 }
 #endif
 
-/* A fifth argument is always 0, which prctl insists on. */
+/* The fifth argument is always 0: prctl fails if unused arguments are not. */
 #define CALL0(name) kernel(__NR_##name, 0, 0, 0, 0)
 #define CALL1(name, a) kernel(__NR_##name, (long)(a), 0, 0, 0)
 #define CALL2(name, a, b) kernel(__NR_##name, (long)(a), (long)(b), 0, 0)
 #define CALL3(name, a, b, c) kernel(__NR_##name, (long)(a), (long)(b), (long)(c), 0)
 #define CALL4(name, a, b, c, d) kernel(__NR_##name, (long)(a), (long)(b), (long)(c), (long)(d))
 
-/* --- Of every script ---------------------------------------------------------------------------- */
+/* --- Signals ------------------------------------------------------------------------------------ */
 
-/* An exec keeps what is ignored or blocked; the keeper ignores two, and its own parent may have
- * ignored more. Of SIGKILL and SIGSTOP the kernel says EINVAL. */
+/* An exec keeps signals ignored or blocked; the keeper ignores two, and its own parent may have
+ * ignored more. For SIGKILL and SIGSTOP the kernel answers EINVAL, which is not an error here. */
 static long default_signals(void)
 {
     static const struct {

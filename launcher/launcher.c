@@ -1,22 +1,22 @@
-/* Becomes a script's interpreter: what stands between the keeper's vfork and the script.
+/* Sets up a script's process after the keeper's vfork, and execs the script's interpreter.
  *
  * usage: launcher --status=FD [option...] -- PROGRAM [ARGUMENT...]
  *
- *   --status=FD           where it writes why it failed: stage and errno, two 32-bit numbers;
- *                         closed by the exec, so the end of the file without a byte is success
+ *   --status=FD           gets the step that failed and the errno, two 32-bit numbers; the exec
+ *                         closes it, so the end of the file without a byte means success
  *   --cgroup=FD           an open cgroup.procs of the cgroup to enter
- *   --directory=FD        the working directory; an O_PATH descriptor serves
+ *   --directory=FD        the working directory; may be an O_PATH descriptor
  *   --limit=N:SOFT:HARD   resource limit N; may be repeated
- *   --user=UID:GID:GROUPS user and group for good, supplementary groups (1,2,3 or none), and no
- *                         capability left
+ *   --user=UID:GID:GROUPS change user, group and supplementary groups (1,2,3 or none) for good, and
+ *                         drop all capabilities
  *   --no-new-privileges   set-uid programs have no effect from here on
  *   --terminal            descriptor 0 becomes the controlling terminal
- *   --path=DIRECTORIES    where a PROGRAM without a slash is looked for, as in PATH
+ *   --path=DIRECTORIES    where to look up a PROGRAM without a slash, as in PATH
  *
- * Always: a session of its own, umask 077, default signals and none blocked, and of all
- * descriptors only 0, 1, 2 and 63, the script's, go on. It reads nothing but its arguments, uses
- * no heap and no library, and hands the environment on unread. An argument that it does not know,
- * or that stands there twice, is an error: it never runs a script with less than what was asked.
+ * In any case it starts a session, sets umask 077, resets and unblocks all signals, and closes all
+ * descriptors but 0, 1, 2 and 63, the script's. It reads only its arguments, uses no heap and no
+ * library, and passes the environment on unread. An unknown or repeated argument is an error, so
+ * that it never runs a script with less isolation than requested.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -29,25 +29,25 @@
 #include "kernel.h"
 
 enum { GROUPS_MOST = 65536, LIMITS_MOST = 16 };
-static const unsigned long ID_END = 0xffffffffUL; /* (uid_t)-1 means "leave it" to the kernel */
+static const unsigned long ID_END = 0xffffffffUL; /* to the kernel (uid_t)-1 means no change */
 
-/* --- How it ends without a script -------------------------------------------------------------- */
+/* --- Failure ------------------------------------------------------------------------------------ */
 
 static int status = NONE;
 
-static _Noreturn void fail(enum stage stage, long error)
+static _Noreturn void fail(enum step step, long error)
 {
-    int report[2] = {(int)stage, (int)error};
+    int report[2] = {(int)step, (int)error};
     if (status != NONE)
         CALL3(write, status, report, sizeof report);
     for (;;)
         CALL1(exit_group, FAILED);
 }
 
-static void need(enum stage stage, long result)
+static void require(enum step step, long result)
 {
     if (result < 0)
-        fail(stage, -result);
+        fail(step, -result);
 }
 
 /* --- Arguments --------------------------------------------------------------------------------- */
@@ -60,8 +60,8 @@ static struct {
     int changes_user, no_new_privileges, terminal;
     unsigned uid, gid;
     const char *path;
-    char **words;
-} asked = {.cgroup = NONE, .directory = NONE};
+    char **argv;
+} options = {.cgroup = NONE, .directory = NONE};
 
 static struct limit limits[LIMITS_MOST];
 static unsigned groups[GROUPS_MOST];
@@ -75,7 +75,8 @@ static const char *after(const char *text, const char *prefix)
     return text;
 }
 
-/* Read a decimal number below or at the most; it must end with the given character. */
+/* Read a decimal number of at most `most`; the character `end` must follow. Move `text` past both,
+ * but not past the end of the string. */
 static unsigned long number(const char **text, char end, unsigned long most)
 {
     const char *at = *text;
@@ -94,7 +95,7 @@ static unsigned long number(const char **text, char end, unsigned long most)
     return value;
 }
 
-static void once(int already)
+static void reject_repeated(int already)
 {
     if (already)
         fail(ARGUMENTS, EEXIST);
@@ -102,9 +103,9 @@ static void once(int already)
 
 static void descriptor(int *into, const char *text)
 {
-    once(*into != NONE);
+    reject_repeated(*into != NONE);
     int value = (int)number(&text, 0, INT_MAX);
-    /* Those of the script itself would go on to it. */
+    /* The script would inherit these. */
     if (value <= 2 || value == SCRIPT)
         fail(ARGUMENTS, EBADF);
     *into = value;
@@ -112,9 +113,9 @@ static void descriptor(int *into, const char *text)
 
 static void read_limit(const char *text)
 {
-    if (asked.limits == LIMITS_MOST)
+    if (options.limits == LIMITS_MOST)
         fail(ARGUMENTS, E2BIG);
-    struct limit *limit = &limits[asked.limits++];
+    struct limit *limit = &limits[options.limits++];
     limit->resource = number(&text, ':', LIMITS_MOST - 1);
     limit->soft_hard[0] = number(&text, ':', ULONG_MAX);
     limit->soft_hard[1] = number(&text, 0, ULONG_MAX);
@@ -122,19 +123,19 @@ static void read_limit(const char *text)
 
 static void read_user(const char *text)
 {
-    once(asked.changes_user);
-    asked.changes_user = 1;
-    asked.uid = (unsigned)number(&text, ':', ID_END - 1);
-    asked.gid = (unsigned)number(&text, ':', ID_END - 1);
-    if (asked.uid == 0) /* it is there to leave root, and could not see that there is no way back */
+    reject_repeated(options.changes_user);
+    options.changes_user = 1;
+    options.uid = (unsigned)number(&text, ':', ID_END - 1);
+    options.gid = (unsigned)number(&text, ':', ID_END - 1);
+    if (options.uid == 0) /* the check that root cannot be regained would be wrong */
         fail(ARGUMENTS, EPERM);
     while (*text) {
         const char *end = text;
         while (*end && *end != ',')
             end++;
-        if (asked.groups == GROUPS_MOST)
+        if (options.groups == GROUPS_MOST)
             fail(ARGUMENTS, E2BIG);
-        groups[asked.groups++] = (unsigned)number(&text, *end, ID_END - 1);
+        groups[options.groups++] = (unsigned)number(&text, *end, ID_END - 1);
         if (*end && !*text) /* a comma is followed by a number */
             fail(ARGUMENTS, EINVAL);
     }
@@ -142,107 +143,109 @@ static void read_user(const char *text)
 
 static void flag(int *into)
 {
-    once(*into);
+    reject_repeated(*into);
     *into = 1;
 }
 
-static void read_arguments(char **words)
+static void read_arguments(char **argv)
 {
     const char *value;
-    /* First of all, so that what is wrong with the others can be told. */
-    if (!words[0] || !words[1] || !(value = after(words[1], "--status=")))
+    /* The status comes first, so that errors in the other arguments can be reported. */
+    if (!argv[0] || !argv[1] || !(value = after(argv[1], "--status=")))
         fail(ARGUMENTS, EINVAL);
-    int told = NONE;
-    descriptor(&told, value);
-    status = told;
-    for (words += 2; *words; words++) {
-        if ((value = after(*words, "--cgroup=")))
-            descriptor(&asked.cgroup, value);
-        else if ((value = after(*words, "--directory=")))
-            descriptor(&asked.directory, value);
-        else if ((value = after(*words, "--limit=")))
+    int status_descriptor = NONE;
+    descriptor(&status_descriptor, value);
+    status = status_descriptor;
+    for (argv += 2; *argv; argv++) {
+        if ((value = after(*argv, "--cgroup=")))
+            descriptor(&options.cgroup, value);
+        else if ((value = after(*argv, "--directory=")))
+            descriptor(&options.directory, value);
+        else if ((value = after(*argv, "--limit=")))
             read_limit(value);
-        else if ((value = after(*words, "--user=")))
+        else if ((value = after(*argv, "--user=")))
             read_user(value);
-        else if ((value = after(*words, "--path="))) {
-            once(asked.path != 0);
-            asked.path = value;
-        } else if ((value = after(*words, "--no-new-privileges")) && !*value)
-            flag(&asked.no_new_privileges);
-        else if ((value = after(*words, "--terminal")) && !*value)
-            flag(&asked.terminal);
-        else if ((value = after(*words, "--")) && !*value)
+        else if ((value = after(*argv, "--path="))) {
+            reject_repeated(options.path != 0);
+            options.path = value;
+        } else if ((value = after(*argv, "--no-new-privileges")) && !*value)
+            flag(&options.no_new_privileges);
+        else if ((value = after(*argv, "--terminal")) && !*value)
+            flag(&options.terminal);
+        else if ((value = after(*argv, "--")) && !*value)
             break;
         else
             fail(ARGUMENTS, EINVAL);
     }
-    if (!words[0] || !words[1]) /* there is no "--", or nothing behind it */
+    if (!argv[0] || !argv[1]) /* "--" or the program is missing */
         fail(ARGUMENTS, EINVAL);
-    asked.words = words + 1;
+    options.argv = argv + 1;
 }
 
-/* --- What changes ------------------------------------------------------------------------------ */
+/* --- Setup -------------------------------------------------------------------------------------- */
 
-static void own_session(void)
+static void start_session(void)
 {
-    need(SESSION, CALL0(setsid));
-    if (asked.terminal)
-        need(TERMINAL, CALL3(ioctl, 0, TIOCSCTTY, 0));
+    require(SESSION, CALL0(setsid));
+    if (options.terminal)
+        require(TERMINAL, CALL3(ioctl, 0, TIOCSCTTY, 0));
 }
 
-/* While it is still the keeper's user: its cgroup is not the script user's to enter, and a
- * directory may have been closed to everyone since the keeper opened it as that user. */
-static void place(void)
+/* Call this while the process still has the keeper's user. The script's user may not enter the
+ * cgroup, and may have lost access to the directory since the keeper opened it as that user. */
+static void enter_cgroup_and_directory(void)
 {
-    if (asked.cgroup != NONE)
-        need(CGROUP, CALL3(write, asked.cgroup, "0", 1));
-    if (asked.directory != NONE)
-        need(DIRECTORY, CALL1(fchdir, asked.directory));
+    if (options.cgroup != NONE)
+        require(CGROUP, CALL3(write, options.cgroup, "0", 1));
+    if (options.directory != NONE)
+        require(DIRECTORY, CALL1(fchdir, options.directory));
     CALL1(umask, 077);
 }
 
 static void set_limits(void)
 {
-    for (int i = 0; i < asked.limits; i++)
-        need(LIMIT, CALL4(prlimit64, 0, limits[i].resource, limits[i].soft_hard, 0));
+    for (int i = 0; i < options.limits; i++)
+        require(LIMIT, CALL4(prlimit64, 0, limits[i].resource, limits[i].soft_hard, 0));
 }
 
-/* Groups first, which only root may change; capabilities by name, since securebits could have
- * let them survive; and then a look whether anything of root is left. */
+/* The groups come first, since only root may change them. Capabilities are dropped explicitly,
+ * since securebits may keep them across setresuid. At the end, check that root cannot be
+ * regained. */
 static void change_user(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     struct __user_cap_data_struct none[2] = {{0}, {0}};
     unsigned real, effective, saved;
 
-    need(GROUPS, CALL2(setgroups, asked.groups, groups));
-    need(GROUP, CALL3(setresgid, asked.gid, asked.gid, asked.gid));
-    need(USER, CALL3(setresuid, asked.uid, asked.uid, asked.uid));
-    need(CAPABILITIES, CALL2(capset, &header, none));
-    need(WAY_BACK, CALL3(getresuid, &real, &effective, &saved));
-    if (real != asked.uid || effective != asked.uid || saved != asked.uid)
-        fail(WAY_BACK, EPERM);
-    need(WAY_BACK, CALL3(getresgid, &real, &effective, &saved));
-    if (real != asked.gid || effective != asked.gid || saved != asked.gid)
-        fail(WAY_BACK, EPERM);
+    require(GROUPS, CALL2(setgroups, options.groups, groups));
+    require(GROUP, CALL3(setresgid, options.gid, options.gid, options.gid));
+    require(USER, CALL3(setresuid, options.uid, options.uid, options.uid));
+    require(CAPABILITIES, CALL2(capset, &header, none));
+    require(USER_CHECK, CALL3(getresuid, &real, &effective, &saved));
+    if (real != options.uid || effective != options.uid || saved != options.uid)
+        fail(USER_CHECK, EPERM);
+    require(USER_CHECK, CALL3(getresgid, &real, &effective, &saved));
+    if (real != options.gid || effective != options.gid || saved != options.gid)
+        fail(USER_CHECK, EPERM);
     if (CALL3(setresuid, 0, 0, 0) != -EPERM)
-        fail(WAY_BACK, EPERM);
+        fail(USER_CHECK, EPERM);
 }
 
 static void close_on_exec(int which)
 {
     if (which != NONE)
-        need(DESCRIPTORS, CALL3(fcntl, which, F_SETFD, FD_CLOEXEC));
+        require(DESCRIPTORS, CALL3(fcntl, which, F_SETFD, FD_CLOEXEC));
 }
 
-/* Also what the keeper itself inherited unawares. Before Linux 5.11 only our own. */
+/* Closes also descriptors that the keeper inherited without close-on-exec; before Linux 5.11 only
+ * the launcher's own. */
 static void keep_descriptors(void)
 {
     if (CALL3(close_range, 3, SCRIPT - 1, CLOSE_RANGE_CLOEXEC) < 0 ||
         CALL3(close_range, SCRIPT + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0) {
         close_on_exec(status);
-        close_on_exec(asked.cgroup);
-        close_on_exec(asked.directory);
+        close_on_exec(options.cgroup);
+        close_on_exec(options.directory);
     }
 }
 
@@ -256,8 +259,8 @@ static int has_slash(const char *text)
     return 0;
 }
 
-/* Write a directory of a path and the name into a buffer; return 0 if they are too long. An empty
- * directory is the working directory. */
+/* Write a directory of the path and the name into a buffer of PATH_MAX bytes; return 0 if they are
+ * too long. An empty directory is the working directory. */
 static int join(char *into, const char *begin, const char *end, const char *name)
 {
     char *at = into, *last = into + PATH_MAX - 1;
@@ -271,19 +274,19 @@ static int join(char *into, const char *begin, const char *end, const char *name
     return begin == end && !*name;
 }
 
-/* What stands in the way counts, rather than that a program is not in most directories. */
+/* Report the first error other than "not found", since most directories lack the program. */
 static long run_from_path(char **environment)
 {
     static char program[PATH_MAX];
     long error = -ENOENT;
-    const char *begin = asked.path;
+    const char *begin = options.path;
     for (;;) {
         const char *end = begin;
         while (*end && *end != ':')
             end++;
         long result = -ENAMETOOLONG;
-        if (join(program, begin, end, asked.words[0]))
-            result = CALL3(execve, program, asked.words, environment);
+        if (join(program, begin, end, options.argv[0]))
+            result = CALL3(execve, program, options.argv, environment);
         if (result != -ENOENT && result != -ENOTDIR && error == -ENOENT)
             error = result;
         if (!*end)
@@ -295,24 +298,24 @@ static long run_from_path(char **environment)
 static _Noreturn void run(char **environment)
 {
     long result;
-    if (asked.path && !has_slash(asked.words[0]))
+    if (options.path && !has_slash(options.argv[0]))
         result = run_from_path(environment);
     else
-        result = CALL3(execve, asked.words[0], asked.words, environment);
+        result = CALL3(execve, options.argv[0], options.argv, environment);
     fail(EXEC, -result);
 }
 
 static _Noreturn __attribute__((used)) void launch(char **arguments, char **environment)
 {
     read_arguments(arguments);
-    own_session();
-    place();
+    start_session();
+    enter_cgroup_and_directory();
     set_limits();
-    if (asked.changes_user)
+    if (options.changes_user)
         change_user();
-    if (asked.no_new_privileges)
-        need(PRIVILEGES, CALL4(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0));
-    need(SIGNALS, default_signals());
+    if (options.no_new_privileges)
+        require(PRIVILEGES, CALL4(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0));
+    require(SIGNALS, default_signals());
     keep_descriptors();
     run(environment);
 }

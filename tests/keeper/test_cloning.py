@@ -46,8 +46,8 @@ print(json.dumps({
 
 
 @pytest.fixture
-def way() -> CloneMethod:
-    found = CloneMethod.found(trial(b"/"))
+def method() -> CloneMethod:
+    found = CloneMethod.probe(trial(b"/"))
     assert found is not None
     return found
 
@@ -84,24 +84,24 @@ def trial(*words: bytes, **fields: object) -> NewProcess:
     return replace(made, **fields)  # type: ignore[arg-type]
 
 
-def ended(way: CloneMethod, process: NewProcess) -> tuple[tuple[SpawnStep, int] | None, int]:
+def ended(method: CloneMethod, process: NewProcess) -> tuple[tuple[SpawnStep, int] | None, int]:
     """Start a process and wait for its end; return its report, and its exit code."""
-    pid, status = way.start(process)
+    pid, status = method.start(process)
     report = read_failure(status)
     _, code = os.waitpid(pid, 0)
     os.close(status)
-    way.settled(status)
+    method.release(status)
     return report, os.waitstatus_to_exitcode(code)
 
 
-def printed(way: CloneMethod, *words: bytes, **fields: object) -> bytes:
+def printed(method: CloneMethod, *words: bytes, **fields: object) -> bytes:
     """Return what a process prints; it must succeed."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     with os.fdopen(reader, "rb") as output:
         done = threading.Thread(target=lambda: parts.append(output.read()))
         parts: list[bytes] = []
         done.start()
-        found = ended(way, trial(*words, streams=(NULL, writer, writer), **fields))
+        found = ended(method, trial(*words, streams=(NULL, writer, writer), **fields))
         os.close(writer)
         done.join()
     assert found == (None, 0), parts
@@ -111,14 +111,18 @@ def printed(way: CloneMethod, *words: bytes, **fields: object) -> bytes:
 # What it becomes
 
 
-def test_it_has_what_every_script_has(way: CloneMethod) -> None:
+def test_it_has_what_every_script_has(method: CloneMethod) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     inherited = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(inherited, True)
     try:
         shown = json.loads(
             printed(
-                way, sys.executable.encode(), b"-c", SHOW.encode(), environment={b"NAME": b"value"}
+                method,
+                sys.executable.encode(),
+                b"-c",
+                SHOW.encode(),
+                environment={b"NAME": b"value"},
             )
         )
     finally:
@@ -137,21 +141,23 @@ def test_it_has_what_every_script_has(way: CloneMethod) -> None:
     }
 
 
-def test_no_signal_is_ignored(way: CloneMethod) -> None:
+def test_no_signal_is_ignored(method: CloneMethod) -> None:
     assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
-    shown = printed(way, b"/bin/grep", b"SigIgn", b"/proc/self/status")
+    shown = printed(method, b"/bin/grep", b"SigIgn", b"/proc/self/status")
     assert int(shown.split()[1], 16) == 0
 
 
-def test_it_has_the_limit_of_descriptors(way: CloneMethod) -> None:
-    shown = printed(way, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn", files=(111, 222))
+def test_it_has_the_limit_of_descriptors(method: CloneMethod) -> None:
+    shown = printed(
+        method, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn", descriptor_limits=(111, 222)
+    )
     assert shown == b"111\n222\n"
     own = resource.getrlimit(resource.RLIMIT_NOFILE)
-    shown = printed(way, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn")
+    shown = printed(method, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn")
     assert shown.split() == [b"%d" % each for each in own]
 
 
-def test_two_hundred_at_once_are_not_mixed_up(way: CloneMethod) -> None:
+def test_two_hundred_at_once_are_not_mixed_up(method: CloneMethod) -> None:
     """Each has its own words, environment and stack, in one memory."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     started = []
@@ -160,7 +166,7 @@ def test_two_hundred_at_once_are_not_mixed_up(way: CloneMethod) -> None:
             b"/bin/bash", b"-c", b'echo "$1 $NAME"', b"bash", b"word%03d" % number,
             environment={b"NAME": b"value%03d" % number}, streams=(NULL, writer, writer),
         )  # fmt: skip
-        started.append(way.start(process))
+        started.append(method.start(process))
     os.close(writer)
     with os.fdopen(reader, "rb") as output:
         lines = sorted(output.read().splitlines())
@@ -168,10 +174,10 @@ def test_two_hundred_at_once_are_not_mixed_up(way: CloneMethod) -> None:
         assert read_failure(status) is None
         assert os.waitpid(pid, 0)[1] == 0
         os.close(status)
-        way.settled(status)
+        method.release(status)
     assert lines == [b"word%03d value%03d" % (number, number) for number in range(200)]
-    assert way._in_use == {}
-    assert len(way._stacks) <= 64
+    assert method._in_use == {}
+    assert len(method._stacks) <= 64
 
 
 # What it says when it cannot
@@ -182,41 +188,41 @@ def test_two_hundred_at_once_are_not_mixed_up(way: CloneMethod) -> None:
     [
         ({"directory": 900}, (SpawnStep.DIRECTORY, errno.EBADF)),
         ({"cgroup": 900}, (SpawnStep.CGROUP, errno.EBADF)),
-        ({"files": (5, 4)}, (SpawnStep.LIMIT, errno.EINVAL)),
+        ({"descriptor_limits": (5, 4)}, (SpawnStep.LIMIT, errno.EINVAL)),
         ({"streams": (NULL, 900, NULL)}, (SpawnStep.DESCRIPTORS, errno.EBADF)),
         ({"script": 900}, (SpawnStep.DESCRIPTORS, errno.EBADF)),
-        ({"words": [b"/no/such"]}, (SpawnStep.EXEC, errno.ENOENT)),
-        ({"words": [b"/etc/passwd/x"]}, (SpawnStep.EXEC, errno.ENOTDIR)),
-        ({"words": [b"/etc"]}, (SpawnStep.EXEC, errno.EACCES)),
-        ({"words": [b"/bin/true", b"x" * 200_000]}, (SpawnStep.EXEC, errno.E2BIG)),
-        ({"words": [b"no-such"], "environment": {b"PATH": b"/etc/passwd:/bin"}},
+        ({"argv": [b"/no/such"]}, (SpawnStep.EXEC, errno.ENOENT)),
+        ({"argv": [b"/etc/passwd/x"]}, (SpawnStep.EXEC, errno.ENOTDIR)),
+        ({"argv": [b"/etc"]}, (SpawnStep.EXEC, errno.EACCES)),
+        ({"argv": [b"/bin/true", b"x" * 200_000]}, (SpawnStep.EXEC, errno.E2BIG)),
+        ({"argv": [b"no-such"], "environment": {b"PATH": b"/etc/passwd:/bin"}},
          (SpawnStep.EXEC, errno.ENOENT)),
-        ({"words": [b"passwd"], "environment": {b"PATH": b"/x:/etc:/bin-"}},
+        ({"argv": [b"passwd"], "environment": {b"PATH": b"/x:/etc:/bin-"}},
          (SpawnStep.EXEC, errno.EACCES)),
     ],
 )  # fmt: skip
 def test_what_it_cannot_do_is_told(
-    way: CloneMethod, fields: dict[str, object], report: tuple[SpawnStep, int]
+    method: CloneMethod, fields: dict[str, object], report: tuple[SpawnStep, int]
 ) -> None:
     files = sorted(os.listdir("/proc/self/fd"))
-    assert ended(way, trial(b"/bin/true", **fields)) == (report, FAILED)
+    assert ended(method, trial(b"/bin/true", **fields)) == (report, FAILED)
     assert sorted(os.listdir("/proc/self/fd")) == files
 
 
-def test_a_zero_byte_is_refused(way: CloneMethod) -> None:
+def test_a_zero_byte_is_refused(method: CloneMethod) -> None:
     for process in (
         trial(b"/bin/true", b"a\0b"),
         trial(b"/bin/true", environment={b"NAME": b"a\0b"}),
     ):
         with pytest.raises(ValueError, match="null byte"):
-            way.start(process)
-    assert way._in_use == {}
+            method.start(process)
+    assert method._in_use == {}
 
 
 # What its starter keeps
 
 
-def test_nothing_of_its_starter_changes(way: CloneMethod) -> None:
+def test_nothing_of_its_starter_changes(method: CloneMethod) -> None:
     def own() -> tuple[object, ...]:
         status = dict(
             line.split(":", 1) for line in Path("/proc/self/status").read_text().split("\n") if line
@@ -231,49 +237,49 @@ def test_nothing_of_its_starter_changes(way: CloneMethod) -> None:
 
     before = own()
     for words in ([b"/bin/true"], [b"/no/such"]):
-        ended(way, trial(*words, files=(100, 100)))
+        ended(method, trial(*words, descriptor_limits=(100, 100)))
     assert own() == before
 
 
-def test_a_signal_to_it_is_not_its_starters(way: CloneMethod, cgroup: Path, procs: int) -> None:
+def test_a_signal_to_it_is_not_its_starters(method: CloneMethod, cgroup: Path, procs: int) -> None:
     """Until its exec its handlers would run in the starter's memory."""
     called = []
     before = signal.signal(signal.SIGUSR1, lambda *_: called.append(1))
     try:
-        pid, status = way.start(trial(b"/bin/sleep", b"100", cgroup=procs))
+        pid, status = method.start(trial(b"/bin/sleep", b"100", cgroup=procs))
         eventually((cgroup / "cgroup.procs").read_text, "it to stand still")
         os.kill(pid, signal.SIGUSR1)
         (cgroup / "cgroup.freeze").write_text("0")
         assert read_failure(status) is None  # the end of the file
         assert os.waitpid(pid, 0)[1] == signal.SIGUSR1
         os.close(status)
-        way.settled(status)
+        method.release(status)
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert called == []
 
 
 def test_one_that_stands_still_keeps_nobody_waiting(
-    way: CloneMethod, cgroup: Path, procs: int
+    method: CloneMethod, cgroup: Path, procs: int
 ) -> None:
-    pid, status = way.start(trial(b"/bin/true", cgroup=procs))
+    pid, status = method.start(trial(b"/bin/true", cgroup=procs))
     eventually((cgroup / "cgroup.procs").read_text, "it to stand still")
     for _ in range(100):
-        assert ended(way, trial(b"/bin/true")) == (None, 0)
+        assert ended(method, trial(b"/bin/true")) == (None, 0)
     assert select.select([status], [], [], 0)[0] == []
     (cgroup / "cgroup.freeze").write_text("0")
     assert read_failure(status) is None
     assert os.waitpid(pid, 0)[1] == 0
     os.close(status)
-    way.settled(status)
+    method.release(status)
 
 
 STARTER = """import os, sys
 sys.path[:0] = sys.argv[3:]
 from test_cloning import CloneMethod, trial
-way = CloneMethod.found(trial(b"/"))
+method = CloneMethod.probe(trial(b"/"))
 handle = os.open(sys.argv[1], os.O_WRONLY | os.O_CLOEXEC)
-pid, _ = way.start(trial(b"/usr/bin/touch", sys.argv[2].encode(), cgroup=handle))
+pid, _ = method.start(trial(b"/usr/bin/touch", sys.argv[2].encode(), cgroup=handle))
 print(pid, flush=True)
 input()"""
 
@@ -301,8 +307,9 @@ def test_it_is_taken_for_the_keepers_own_user_alone(directory: Path) -> None:
     for user, name in ((USER, "clone"), (other, "launcher")):
         place = directory / name
         place.mkdir(mode=0o711)
-        assert Spawner(str(place), user, path="/bin", lang="C").way == name
-    assert Spawner(str(place), USER, path="/bin", lang="C", use_launcher=False).way == "fork"
+        assert Spawner(str(place), user, path="/bin", lang="C").method_name == name
+    forking = Spawner(str(place), USER, path="/bin", lang="C", use_launcher=False)
+    assert forking.method_name == "fork"
 
 
 @pytest.mark.parametrize("content", [None, b"no library", "another"])
@@ -315,7 +322,7 @@ def test_one_that_cannot_be_loaded_is_left(
     elif isinstance(content, bytes):
         path.write_bytes(content)
     with caplog.at_level(logging.INFO):
-        assert CloneMethod.found(trial(b"/"), str(path)) is None
+        assert CloneMethod.probe(trial(b"/"), str(path)) is None
     assert (
         [record.message for record in caplog.records] == []
         if content is None
@@ -324,7 +331,7 @@ def test_one_that_cannot_be_loaded_is_left(
 
 
 def test_so_is_one_whose_processes_do_not_get_there(caplog: pytest.LogCaptureFixture) -> None:
-    assert CloneMethod.found(trial(b"/bin/true")) is None
-    assert CloneMethod.found(trial(b"/", directory=900)) is None
+    assert CloneMethod.probe(trial(b"/bin/true")) is None
+    assert CloneMethod.probe(trial(b"/", directory=900)) is None
     said = [record.fields["detail"] for record in caplog.records]  # type: ignore[attr-defined]
-    assert said == ["it did not say how its exec went", "directory: Bad file descriptor"]
+    assert said == ["it did not report that its exec failed", "directory: Bad file descriptor"]

@@ -511,12 +511,12 @@ def test_the_largest_ids_are_taken() -> None:
 
 @pytest.mark.needs_root
 @pytest.mark.parametrize(
-    ("missing", "stage"), [("setgid", SpawnStep.GROUPS), ("setuid", SpawnStep.USER)]
+    ("missing", "step"), [("setgid", SpawnStep.GROUPS), ("setuid", SpawnStep.USER)]
 )
-def test_it_goes_on_with_no_more_than_was_asked(missing: str, stage: SpawnStep) -> None:
+def test_it_goes_on_with_no_more_than_was_asked(missing: str, step: SpawnStep) -> None:
     under = ["setpriv", f"--bounding-set=-{missing}", "--"]
     ended = launch("--user=59999:59999:", program=["/bin/echo", "ran"], under=under)
-    assert ended.report == (stage, errno.EPERM)
+    assert ended.report == (step, errno.EPERM)
     assert (ended.code, ended.output) == (FAILED, b"")
 
 
@@ -579,14 +579,14 @@ def test_an_earlier_failure_leaves_the_later_undone(directory: Path) -> None:
 
 @pytest.mark.needs_root
 @pytest.mark.parametrize(
-    ("answers", "stage", "error"),
+    ("answers", "step", "error"),
     [
         ({"setresgid": errno.EPERM}, SpawnStep.GROUP, errno.EPERM),
         ({"setresuid": errno.EAGAIN}, SpawnStep.USER, errno.EAGAIN),
         ({"capset": errno.EPERM}, SpawnStep.CAPABILITIES, errno.EPERM),
-        ({"setresgid": 0}, SpawnStep.WAY_BACK, errno.EPERM),
-        ({"setresuid": 0}, SpawnStep.WAY_BACK, errno.EPERM),
-        ({"setresuid": (0, 0)}, SpawnStep.WAY_BACK, errno.EPERM),  # only the way back
+        ({"setresgid": 0}, SpawnStep.USER_CHECK, errno.EPERM),
+        ({"setresuid": 0}, SpawnStep.USER_CHECK, errno.EPERM),
+        ({"setresuid": (0, 0)}, SpawnStep.USER_CHECK, errno.EPERM),  # only the way back
         ({"prctl": errno.EPERM}, SpawnStep.PRIVILEGES, errno.EPERM),
         ({"rt_sigprocmask": errno.EINVAL}, SpawnStep.SIGNALS, errno.EINVAL),
         (
@@ -597,11 +597,11 @@ def test_an_earlier_failure_leaves_the_later_undone(directory: Path) -> None:
     ],
 )
 def test_nothing_runs_after_a_refusal(
-    answers: dict[str, int | tuple[int, int]], stage: SpawnStep, error: int
+    answers: dict[str, int | tuple[int, int]], step: SpawnStep, error: int
 ) -> None:
     options = ["--user=59999:59999:", "--no-new-privileges"]
     ended = launch(*options, program=["/bin/echo", "ran"], preexec_fn=refusing(**answers))
-    assert ended.report == (stage, error)
+    assert ended.report == (step, error)
     assert (ended.code, ended.output) == (FAILED, b"")
 
 

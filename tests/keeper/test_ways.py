@@ -126,9 +126,9 @@ def trial() -> Iterator[NewProcess]:
 
 @pytest.mark.needs_compiler
 def test_a_launcher_that_works_is_taken(trial: NewProcess) -> None:
-    launcher = LauncherMethod.found(trial)
+    launcher = LauncherMethod.probe(trial)
     assert launcher is not None
-    pid, status = launcher.start(replace(trial, words=[b"/bin/true"]))
+    pid, status = launcher.start(replace(trial, argv=[b"/bin/true"]))
     assert os.read(status, 8) == b""
     assert os.waitpid(pid, 0)[1] == 0
     os.close(status)
@@ -139,8 +139,8 @@ def test_a_launcher_that_works_is_taken(trial: NewProcess) -> None:
     ("program", "said"),
     [
         ("/no/such/launcher", "it was not built"),
-        ("/bin/true", "it did not say"),
-        ("/bin/false", "it did not say"),
+        ("/bin/true", "it did not report"),
+        ("/bin/false", "it did not report"),
         ("/etc/passwd", "it cannot be run: Permission denied"),
         ("/", "it cannot be run: Permission denied"),
     ],
@@ -150,7 +150,7 @@ def test_one_that_does_not_is_left(
 ) -> None:
     before = len(os.listdir("/proc/self/fd"))
     caplog.set_level(logging.INFO)
-    assert LauncherMethod.found(trial, program) is None
+    assert LauncherMethod.probe(trial, program) is None
     (record,) = caplog.records
     assert said in record.fields["detail"]  # type: ignore[attr-defined]
     assert "started by fork" in record.fields["detail"]  # type: ignore[attr-defined]
@@ -165,7 +165,7 @@ def test_so_is_one_of_another_kind_of_machine(
     other[18:20] = b"\xff\xff"  # e_machine
     (tmp_path / "launcher").write_bytes(other)
     (tmp_path / "launcher").chmod(0o755)
-    assert LauncherMethod.found(trial, str(tmp_path / "launcher")) is None
+    assert LauncherMethod.probe(trial, str(tmp_path / "launcher")) is None
     assert os.strerror(errno.ENOEXEC) in caplog.text or caplog.records
 
 
@@ -175,6 +175,6 @@ def test_so_is_one_that_cannot_do_all_of_it(
 ) -> None:
     """As one of an earlier release, which does not know an option; or where the kernel refuses."""
     root = ScriptUser(0, 0, (), "root", None, changes=True)
-    assert LauncherMethod.found(replace(trial, user=root)) is None
+    assert LauncherMethod.probe(replace(trial, user=root)) is None
     (record,) = caplog.records
     assert "arguments: Operation not permitted" in record.fields["detail"]  # type: ignore[attr-defined]

@@ -19,7 +19,9 @@ from scriptservice.keeper.spawn.cloning import CloneMethod
 from scriptservice.keeper.spawn.forking import ForkMethod
 from scriptservice.keeper.spawn.launcher import LauncherMethod
 from scriptservice.keeper.spawn.script_user import ScriptUser
-from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner, SpawnError
+from scriptservice.keeper.spawn.spawn_error import SpawnError
+from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
+from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.linux import process_stat
 from scriptservice.protocol.frames import SpawnSpec
 
@@ -42,7 +44,7 @@ def end(spawned: SpawnedProcess) -> tuple[str, int]:
             printed += part
         os.close(stream)
     _, status = os.waitpid(spawned.pid, 0)
-    os.close(spawned.handle)
+    os.close(spawned.pidfd)
     return printed.decode(), os.waitstatus_to_exitcode(status)
 
 
@@ -72,7 +74,7 @@ def children() -> str:
 
 def cases(spawner: Spawner, directory: str) -> dict[str, Any]:
     before = open_files()
-    found: dict[str, Any] = {"way": spawner.way}
+    found: dict[str, Any] = {"way": spawner.method_name}
     found["ran"] = end(start(spawner, SPEC))
     found["private"] = end(start(spawner, replace(SPEC, id="p", working_directory="private")))
     found["large"] = end(
@@ -136,13 +138,13 @@ def main() -> None:
         user = replace(USER, changes=False)
     spawner = Spawner(f"{directory}/data", user, path="/bin", lang="C")
     trial = spawner._trial()
-    found_way = {
-        "clone": lambda: CloneMethod.found(trial),
-        "launcher": lambda: LauncherMethod.found(trial),
+    method = {
+        "clone": lambda: CloneMethod.probe(trial),
+        "launcher": lambda: LauncherMethod.probe(trial),
         "fork": lambda: ForkMethod(spawner._null),
     }[way]()
-    assert found_way is not None, way
-    spawner._way = found_way
+    assert method is not None, way
+    spawner._method = method
     found = cases(spawner, directory)
     found["starts"] = starts(spawner)
     print(json.dumps(found))

@@ -296,7 +296,7 @@ class Keeper:
     def _pong_fields(self) -> dict[str, Any]:
         return {
             "tree_kill": self._tree.mode,
-            "spawn": self._spawner.way,
+            "spawn": self._spawner.method_name,
             "running": len(self._running),
             "waiting": len(self._start_queue),
             "full": self._journal.full,

@@ -90,7 +90,7 @@ def restore_resources(config: KeeperConfig, state: KeeperState) -> KeeperResourc
             path=config.path,
             lang=config.lang,
             use_launcher=config.use_launcher,
-            handed=state.spawner,
+            state=state.spawner,
         ),
     )
 

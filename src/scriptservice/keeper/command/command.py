@@ -17,7 +17,7 @@ from uuid import UUID
 
 from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, DrainResult, ScriptOutput
 from scriptservice.keeper.journal.journal import Journal
-from scriptservice.keeper.spawn.spawner import SpawnedProcess
+from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
 from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.linux import is_resource_shortage
@@ -77,7 +77,7 @@ class RunningCommand:
         self.started = time.monotonic()
         self.exited = False
         self._context = context
-        self._handle = spawned.handle
+        self._handle = spawned.pidfd
         self._start_ticks = spawned.start_ticks
         self._pipes = spawned.pipes
         self._private_directory = spawned.private_directory

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from scriptservice.keeper.previous_keeper import JournaledCommand
-from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner, SpawnError
+from scriptservice.keeper.spawn.spawn_error import SpawnError
+from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
+from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.protocol.frames import SpawnSpec
 
@@ -133,4 +135,4 @@ class PendingLaunches:
 
 def _kill(spawned: SpawnedProcess) -> None:
     with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(spawned.handle, signal.SIGKILL)
+        signal.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)

@@ -14,7 +14,9 @@ from scriptservice.keeper.command.command import CommandContext, RunningCommand
 from scriptservice.keeper.command.ended_ids import EndedIds
 from scriptservice.keeper.command.launches import PendingLaunches
 from scriptservice.keeper.journal.journal_writer import NoRoomError
-from scriptservice.keeper.spawn.spawner import SpawnedProcess, Spawner, SpawnError
+from scriptservice.keeper.spawn.spawn_error import SpawnError
+from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
+from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import SpawnSpec

@@ -1,1 +1,1 @@
-"""Making a script's process: the request, the ways to start one, the files that it reads."""
+"""Starting a script's process: the specification, the methods to start one, the files it reads."""

@@ -1,8 +1,8 @@
 """Starts a process in the keeper's own memory, for scripts of the keeper's own user.
 
-``launcher/clone.c`` does it, which the keeper loads: the new process has the keeper's memory until
-its exec, and everything else for itself. So a script costs one exec, and the keeper waits for none,
-as it has to for the launcher's. ``spawn`` calls this; why so:
+The keeper loads ``clone.so``, which is built from ``launcher/clone.c``. The new process shares the
+keeper's memory until its exec, and nothing else. So a script costs one exec, and the keeper waits
+for none, while it must wait for the launcher's own. See
 docs/adr/0017-scripts-begin-in-the-keepers-memory.md.
 """
 
@@ -17,8 +17,8 @@ from scriptservice.keeper.system.keeper_log import logger
 _LIBRARY = os.path.join(os.path.dirname(__file__), "clone.so")
 _STACK_BYTES = 8192
 _ALIGNMENT_BYTES = 16
-_SPARE = 64
-"""How many stacks are kept for the next processes: as many as begin at once."""
+_SPARE_STACKS = 64
+"""How many stacks are kept for the next processes: as many as start at a time."""
 
 
 class _Request(ctypes.Structure):
@@ -27,66 +27,66 @@ class _Request(ctypes.Structure):
     _fields_ = (
         ("streams", ctypes.c_int * 3),
         ("script", ctypes.c_int),
-        ("keeper", ctypes.c_int),
+        ("keeper_pid", ctypes.c_int),
         ("status", ctypes.c_int),
         ("directory", ctypes.c_int),
         ("cgroup", ctypes.c_int),
-        ("changes_limit", ctypes.c_int),
-        ("files", ctypes.c_ulong * 2),
+        ("changes_limits", ctypes.c_int),
+        ("descriptor_limits", ctypes.c_ulong * 2),
         ("programs", ctypes.POINTER(ctypes.c_char_p)),
-        ("words", ctypes.POINTER(ctypes.c_char_p)),
+        ("argv", ctypes.POINTER(ctypes.c_char_p)),
         ("environment", ctypes.POINTER(ctypes.c_char_p)),
     )
 
 
 class CloneMethod:
-    """Starts processes by ``clone.so``.
+    """Starts processes with ``clone.so``.
 
     Args:
-        library: path of it.
+        library: the path of ``clone.so``.
 
     Raises:
-        OSError: it is not there or cannot be loaded.
-        AttributeError: it is another library.
+        OSError: the library does not exist or cannot be loaded.
+        AttributeError: it is another library, or one of another release.
     """
 
     name = "clone"
 
     def __init__(self, library: str) -> None:
-        # Not `CDLL`: it would let go of the interpreter for the call, which nobody else wants.
+        # Not `CDLL`: it would release the GIL for the call, and there is no other thread.
         self._begin = ctypes.PyDLL(library).begin_1
         self._begin.argtypes = (ctypes.POINTER(_Request), ctypes.c_void_p)
         self._begin.restype = ctypes.c_long
-        self._keeper = os.getpid()
-        # What a process reads and stands on until its exec, by the pipe that tells of that.
+        self._keeper_pid = os.getpid()
+        # The stack and the request that a process uses until its exec, by its status descriptor.
         self._in_use: dict[int, tuple[Any, ...]] = {}
         self._stacks: list[ctypes.Array[ctypes.c_char]] = []
 
     @classmethod
-    def found(cls, trial: NewProcess, library: str = _LIBRARY) -> "CloneMethod | None":
-        """Return this way if it is there and works, else None.
+    def probe(cls, trial: NewProcess, library: str = _LIBRARY) -> "CloneMethod | None":
+        """Return this method if ``clone.so`` is installed and works, else None.
 
         Args:
-            trial: what scripts get; its program has to be one that cannot be run.
-            library: path of ``clone.so``.
+            trial: a process like that of a script, but with a program that cannot be run.
+            library: the path of ``clone.so``.
         """
         try:
-            way = cls(library)
+            method = cls(library)
         except (OSError, AttributeError) as error:
             if os.path.exists(library):
                 logger.warning("clone_unusable", detail=str(error))
             return None
-        problem = find_problem(way, trial)
+        problem = find_problem(method, trial)
         if problem is None:
-            return way
+            return method
         logger.warning("clone_unusable", detail=problem)
         return None
 
     def start(self, process: NewProcess) -> tuple[int, int]:
-        """See `Way.start`; returns before the exec, so only the clone itself can fail."""
+        """See `SpawnMethod.start`; returns before the exec of the script's program."""
         programs = _programs(process)
         environment = [b"%s=%s" % variable for variable in process.environment.items()]
-        if b"\0" in b"".join((*programs, *process.words, *environment)):
+        if b"\0" in b"".join((*programs, *process.argv, *environment)):
             message = "embedded null byte"
             raise ValueError(message)
         status, writer = os.pipe2(os.O_CLOEXEC)
@@ -94,15 +94,15 @@ class CloneMethod:
             request = _Request(
                 process.streams,
                 process.script,
-                self._keeper,
+                self._keeper_pid,
                 writer,
                 process.directory,
                 -1 if process.cgroup is None else process.cgroup,
-                process.files is not None,
-                process.files or (0, 0),
-                _strings(programs),
-                _strings(process.words),
-                _strings(environment),
+                process.descriptor_limits is not None,
+                process.descriptor_limits or (0, 0),
+                _c_strings(programs),
+                _c_strings(process.argv),
+                _c_strings(environment),
             )
             stack = self._stacks.pop() if self._stacks else _new_stack()
             end = ctypes.addressof(stack) + _STACK_BYTES
@@ -117,24 +117,24 @@ class CloneMethod:
         self._in_use[status] = (stack, request)
         return pid, status
 
-    def settled(self, status: int) -> None:
-        """See `Way.settled`."""
+    def release(self, status: int) -> None:
+        """See `SpawnMethod.release`."""
         stack, _ = self._in_use.pop(status)
-        if len(self._stacks) < _SPARE:
+        if len(self._stacks) < _SPARE_STACKS:
             self._stacks.append(stack)
 
 
 def _programs(process: NewProcess) -> list[bytes]:
     """Return the paths at which a process's program may be, in the order of its ``PATH``."""
-    program = process.words[0]
+    program = process.argv[0]
     if b"/" in program:
         return [program]
     path = process.environment.get(b"PATH", os.defpath.encode())
     return [os.path.join(directory, program) for directory in path.split(b":")]
 
 
-def _strings(values: list[bytes]) -> Any:
-    """Return strings as C has them, with a zero at the end; they live as long as it does."""
+def _c_strings(values: list[bytes]) -> Any:
+    """Return an array of C strings with a null pointer at its end; it keeps the strings alive."""
     return (ctypes.c_char_p * (len(values) + 1))(*values)
 
 

@@ -1,7 +1,8 @@
-"""What kept a new process from becoming its script, as the process itself reports it.
+"""Why a new process did not become its script, as the process itself reports it.
 
-It says so in a pipe that its exec closes: the end without a byte is success. ``launcher`` and
-``cloning`` start such processes, ``spawn`` asks what became of them.
+It writes the step that failed and the errno to a pipe, its status. An exec closes the pipe, so the
+end of the file without a byte means success. Processes that ``launcher`` and ``cloning`` start have
+such a status; ``spawner`` reads it.
 """
 
 import errno
@@ -16,7 +17,7 @@ _REPORT = struct.Struct("=ii")
 
 
 class SpawnStep(IntEnum):
-    """What failed, by the numbers of ``launcher/kernel.h``; in the order in which it is done."""
+    """The steps of a new process up to its exec, in order; ``launcher/kernel.h`` lists them too."""
 
     ARGUMENTS = 1
     SESSION = 2
@@ -28,7 +29,7 @@ class SpawnStep(IntEnum):
     GROUP = 8
     USER = 9
     CAPABILITIES = 10
-    WAY_BACK = 11
+    USER_CHECK = 11
     PRIVILEGES = 12
     SIGNALS = 13
     DESCRIPTORS = 14
@@ -36,51 +37,61 @@ class SpawnStep(IntEnum):
 
 
 def read_failure(status: int) -> tuple[SpawnStep, int] | None:
-    """Return what a process failed at and the errno, None if it became the program.
+    """Return the step at which a process failed and the errno, None if its exec succeeded.
 
-    Waits until either is certain.
+    Waits until either has happened.
 
     Args:
-        status: the read end of the pipe that it was given.
+        status: the read end of the process's status pipe.
     """
     report = os.read(status, _REPORT.size)
     if not report:
         return None
-    stage, number = _REPORT.unpack(report)
-    return SpawnStep(stage), number
+    step, number = _REPORT.unpack(report)
+    return SpawnStep(step), number
 
 
-def raise_failure(stage: SpawnStep, number: int, words: list[bytes]) -> None:
-    """Raise what `SpawnMethod.start` would have raised, had it waited."""
+def raise_failure(step: SpawnStep, number: int, argv: list[bytes]) -> None:
+    """Raise the exception that a `SpawnMethod.start` that waits for the exec would have raised.
+
+    Args:
+        step: the step that failed.
+        number: its errno.
+        argv: the process's program and arguments.
+
+    Raises:
+        OSError: exec failed or the directory cannot be entered.
+        subprocess.SubprocessError: another step failed.
+    """
     why = os.strerror(number)
-    if stage is SpawnStep.EXEC:
-        raise OSError(number, why, words[0])
-    if stage is SpawnStep.DIRECTORY:
+    if step is SpawnStep.EXEC:
+        raise OSError(number, why, argv[0])
+    if step is SpawnStep.DIRECTORY:
         raise OSError(number, why, "the working directory")
-    message = f"{stage.name.lower().replace('_', ' ')}: {why}"
+    message = f"{step.name.lower().replace('_', ' ')}: {why}"
     raise subprocess.SubprocessError(message)
 
 
-def find_problem(way: SpawnMethod, trial: NewProcess) -> str | None:
-    """Let a way do everything but the exec; return what is wrong with it, None if nothing.
+def find_problem(method: SpawnMethod, trial: NewProcess) -> str | None:
+    """Try every step of a method but the exec; return what does not work, None if all do.
 
     Args:
-        way: one that does not wait for the exec.
-        trial: what scripts get; its program has to be one that cannot be run.
+        method: one that does not wait for the exec.
+        trial: a process like that of a script, but with a program that cannot be run.
     """
     try:
-        pid, status = way.start(trial)
+        pid, status = method.start(trial)
     except OSError as error:
         return f"it cannot be run: {error.strerror}"
-    assert status is not None  # noqa: S101 - that is what not to wait means
+    assert status is not None  # noqa: S101 - a method that does not wait returns a status
     try:
-        report = read_failure(status)
+        failure = read_failure(status)
     finally:
         os.waitpid(pid, 0)
         os.close(status)
-        way.settled(status)
-    if report == (SpawnStep.EXEC, errno.EACCES):
+        method.release(status)
+    if failure == (SpawnStep.EXEC, errno.EACCES):
         return None
-    if report is None:
-        return "it did not say how its exec went"
-    return f"{report[0].name.lower()}: {os.strerror(report[1])}"
+    if failure is None:
+        return "it did not report that its exec failed"
+    return f"{failure[0].name.lower()}: {os.strerror(failure[1])}"

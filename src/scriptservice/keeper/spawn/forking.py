@@ -1,8 +1,8 @@
-"""Starts a process without the launcher: by vfork where it can, else by fork.
+"""Starts a process without the launcher: by vfork where that is possible, else by fork.
 
-Where there was no compiler, or the launcher cannot be run. Without a change of user, cgroup or
-limits Python's ``Popen`` uses vfork; with any of them it forks the whole keeper, and what must
-change is changed in the child before exec.
+It serves where there was no compiler or the launcher does not work. Python's ``Popen`` uses vfork
+if neither user, cgroup nor limits change. Otherwise it forks the whole keeper, and the child makes
+the changes before its exec.
 """
 
 import os
@@ -14,10 +14,11 @@ from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess
 
 
 class ForkMethod:
-    """Starts processes by ``Popen``.
+    """Starts processes with ``Popen``.
 
     Args:
-        null: /dev/null, which has the script's number between two starts.
+        null: a descriptor of /dev/null; it takes the script's number between two starts, so that
+            no file of the keeper gets that number.
     """
 
     name = "fork"
@@ -26,11 +27,11 @@ class ForkMethod:
         self._null = null
 
     def start(self, process: NewProcess) -> tuple[int, None]:
-        """See `Way.start`."""
+        """See `SpawnMethod.start`."""
         os.dup2(process.script, SCRIPT_DESCRIPTOR, inheritable=True)
         try:
             started = subprocess.Popen(
-                process.words,
+                process.argv,
                 stdin=process.streams[0],
                 stdout=process.streams[1],
                 stderr=process.streams[2],
@@ -39,30 +40,31 @@ class ForkMethod:
                 umask=0o077,
                 start_new_session=True,
                 restore_signals=True,
-                close_fds=False,  # all of ours close on exec; looking for others costs
+                close_fds=False,  # the keeper's all close on exec; searching for others costs time
                 preexec_fn=_preparation(process),  # noqa: PLW1509 - there is one thread
             )
         finally:
             os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
-        # We reap by pid; an unreaped Popen would be polled, and its status stolen, by the next.
+        # The keeper reaps by pid. The next Popen would poll one that looks unreaped and take its
+        # status.
         started.returncode = 0
         return started.pid, None
 
-    def settled(self, status: int) -> None:
-        """See `Way.settled`: there is none."""
+    def release(self, status: int) -> None:
+        """See `SpawnMethod.release`; there is nothing to free."""
 
 
 def _preparation(process: NewProcess) -> Callable[[], None] | None:
-    """Return what the child must do between fork and exec, None if nothing."""
-    user, cgroup, files = process.user, process.cgroup, process.files
-    if cgroup is None and files is None and not user.changes:
+    """Return what the child must do between fork and exec, None for nothing."""
+    user, cgroup, limits = process.user, process.cgroup, process.descriptor_limits
+    if cgroup is None and limits is None and not user.changes:
         return None
 
     def prepare() -> None:
         if cgroup is not None:
             os.write(cgroup, b"0")
-        if files is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, files)
+        if limits is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         if user.changes:
             os.setgroups(user.groups)
             os.setresgid(user.gid, user.gid, user.gid)

@@ -1,11 +1,11 @@
-"""Starts a process by the launcher: a small static program that becomes the script's interpreter.
+"""Starts a process through the launcher, a small static program that execs the interpreter.
 
-Its source is ``launcher/launcher.c``. For scripts of another user; for those of the keeper's own,
-where ``cloning`` does not work. The keeper starts it by ``posix_spawn``, which shares the
-keeper's memory until the launcher's exec and so costs the same however large the keeper is; the
-launcher then changes in its own memory what must change, and execs. Whether that worked stands in
-a pipe that the exec closes: the keeper need not wait for it, which under load takes longer than
-everything else. ``spawn`` calls this; why so: docs/adr/0015-launcher.md.
+It serves scripts of another user than the keeper's, and those of the same user where ``cloning``
+does not work. The launcher's source is ``launcher/launcher.c``. The keeper starts it with
+``posix_spawn``, which shares the keeper's memory until the launcher's exec and so costs the same
+however large the keeper is. The launcher then makes all changes in its own memory, and execs. It
+reports a failure through a pipe that the exec closes, so the keeper does not wait for the exec:
+under load that takes longer than everything else. See docs/adr/0015-launcher.md.
 """
 
 import errno
@@ -21,11 +21,11 @@ _DUP2 = os.POSIX_SPAWN_DUP2
 
 
 class LauncherMethod:
-    """Starts processes by the launcher.
+    """Starts processes through the launcher.
 
     Args:
-        program: descriptor of it. By descriptor, since an upgrade replaces the file while the
-            keeper of before still needs the one that it knows.
+        program: a descriptor of the launcher. Not its path: an upgrade replaces the file while the
+            old keeper still needs the launcher that fits its own code.
     """
 
     name = "launcher"
@@ -35,12 +35,12 @@ class LauncherMethod:
         self._path = f"/proc/self/fd/{program}"
 
     @classmethod
-    def found(cls, trial: NewProcess, program: str = _PROGRAM) -> "LauncherMethod | None":
-        """Return the launcher of this installation if it is there and does its work, else None.
+    def probe(cls, trial: NewProcess, program: str = _PROGRAM) -> "LauncherMethod | None":
+        """Return this method if the launcher is installed and works, else None.
 
         Args:
-            trial: what scripts get; its program has to be one that cannot be run.
-            program: path of the launcher.
+            trial: a process like that of a script, but with a program that cannot be run.
+            program: the path of the launcher.
         """
         try:
             launcher = cls(os.open(program, os.O_RDONLY | os.O_CLOEXEC))
@@ -58,15 +58,15 @@ class LauncherMethod:
         return None
 
     def start(self, process: NewProcess) -> tuple[int, int]:
-        """See `Way.start`; returns before the exec, so only the launcher's own can fail."""
+        """See `SpawnMethod.start`; returns before the exec of the script's program."""
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
             pid = self._spawn(process, writer)
         except OSError as error:
             os.close(reader)
             if error.errno == errno.E2BIG:
-                raise OSError(error.errno, error.strerror, process.words[0]) from error
-            # Its filename is the launcher's, which is nothing of the script's.
+                raise OSError(error.errno, error.strerror, process.argv[0]) from error
+            # Without the filename, which is the launcher's and would be taken for the script's.
             raise OSError(error.errno, error.strerror) from error
         except ValueError:
             os.close(reader)
@@ -75,13 +75,13 @@ class LauncherMethod:
             os.close(writer)
         return pid, reader
 
-    def settled(self, status: int) -> None:
-        """See `Way.settled`: the launcher has its own memory."""
+    def release(self, status: int) -> None:
+        """See `SpawnMethod.release`; the launcher has its own memory."""
 
     def _spawn(self, process: NewProcess, writer: int) -> int:
         stdin, stdout, stderr = process.streams
-        # Onto itself means: stays open across this one exec. No number of ours is one of those
-        # that scripts get, which the keeper's own files hold.
+        # A dup2 onto the same number keeps a descriptor open across this exec. None of these
+        # numbers is 0, 1, 2 or SCRIPT_DESCRIPTOR: the keeper holds other files there.
         actions = [
             (_DUP2, stdin, 0),
             (_DUP2, stdout, 1),
@@ -90,26 +90,29 @@ class LauncherMethod:
             (_DUP2, writer, writer),
             (_DUP2, process.directory, process.directory),
         ]
-        words = [b"launcher", b"--status=%d" % writer, b"--directory=%d" % process.directory]
+        argv = [b"launcher", b"--status=%d" % writer, b"--directory=%d" % process.directory]
         if process.cgroup is not None:
             actions.append((_DUP2, process.cgroup, process.cgroup))
-            words.append(b"--cgroup=%d" % process.cgroup)
-        if process.files is not None:
-            words.append(b"--limit=%d:%d:%d" % (resource.RLIMIT_NOFILE, *map(_word, process.files)))
+            argv.append(b"--cgroup=%d" % process.cgroup)
+        if process.descriptor_limits is not None:
+            argv.append(
+                b"--limit=%d:%d:%d"
+                % (resource.RLIMIT_NOFILE, *map(_unsigned, process.descriptor_limits))
+            )
         if process.user.changes:
             user = process.user
             groups = ",".join(map(str, user.groups))
-            words.append(f"--user={user.uid}:{user.gid}:{groups}".encode())
-        if b"/" not in process.words[0]:
-            words.append(b"--path=" + process.environment.get(b"PATH", os.defpath.encode()))
+            argv.append(f"--user={user.uid}:{user.gid}:{groups}".encode())
+        if b"/" not in process.argv[0]:
+            argv.append(b"--path=" + process.environment.get(b"PATH", os.defpath.encode()))
         return os.posix_spawn(
             self._path,
-            [*words, b"--", *process.words],
+            [*argv, b"--", *process.argv],
             process.environment,
             file_actions=actions,
         )
 
 
-def _word(limit: int) -> int:
-    """Return a limit as the kernel counts, where Python says -1 for none."""
+def _unsigned(limit: int) -> int:
+    """Return a limit as an unsigned number; Python has -1 for RLIM_INFINITY."""
     return limit % (1 << 64)

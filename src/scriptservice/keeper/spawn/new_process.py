@@ -1,6 +1,6 @@
-"""What a script's process is made of, whichever way it is started.
+"""The specification of a script's process, and the interface of the methods that start one.
 
-``spawn`` makes it; ``cloning``, ``launcher`` and ``forking`` are the ways. It knows none of them.
+``spawner`` makes a `NewProcess`; ``cloning``, ``launcher`` and ``forking`` are the methods.
 """
 
 from dataclasses import dataclass
@@ -9,39 +9,39 @@ from typing import Protocol
 from scriptservice.keeper.spawn.script_user import ScriptUser
 
 SCRIPT_DESCRIPTOR = 63
-"""The script's own number in every script; ``$0`` is /dev/fd/63."""
+"""Every script reads itself from this descriptor; its ``$0`` is /dev/fd/63."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewProcess:
-    """A process that is to be.
+    """A process to be started.
 
     Attributes:
-        words: program and arguments; a program without a slash is looked for in ``PATH``.
-        environment: all of it.
+        argv: program and arguments; a program without a slash is looked up in ``PATH``.
+        environment: the complete environment.
         directory: an ``O_PATH`` descriptor of the working directory.
-        script: descriptor that becomes `SCRIPT_DESCRIPTOR`.
-        streams: descriptors that become 0, 1 and 2.
-        user: as whom.
+        script: the descriptor that becomes `SCRIPT_DESCRIPTOR`.
+        streams: the descriptors that become 0, 1 and 2.
+        user: the user of the process.
         cgroup: an open ``cgroup.procs``, None for the keeper's own cgroup.
-        files: soft and hard limit of descriptors, None for the keeper's own.
+        descriptor_limits: soft and hard limit of descriptors, None for the keeper's own limits.
     """
 
-    words: list[bytes]
+    argv: list[bytes]
     environment: dict[bytes, bytes]
     directory: int
     script: int
     streams: tuple[int, int, int]
     user: ScriptUser
     cgroup: int | None = None
-    files: tuple[int, int] | None = None
+    descriptor_limits: tuple[int, int] | None = None
 
 
 class SpawnMethod(Protocol):
-    """A way to start a process.
+    """A method to start a process.
 
     Attributes:
-        name: as ``/readyz`` shows it.
+        name: as ``/readyz`` shows it: ``clone``, ``launcher`` or ``fork``.
     """
 
     name: str
@@ -50,18 +50,18 @@ class SpawnMethod(Protocol):
         """Start a process.
 
         Returns:
-            Its id, and a descriptor to be read for how its exec went (see ``stages``), None if it
-            went well.
+            The process id, and the descriptor from which the result of its exec can be read (see
+            ``exec_failure``); None instead of that if the exec has already succeeded.
 
         Raises:
-            OSError: exec failed (the filename is the program) or the directory cannot be entered
-                (the filename is another), or there is no process or memory.
-            subprocess.SubprocessError: something else that had to change could not be changed.
-            ValueError: a word or a variable cannot be handed to a process.
+            OSError: exec failed (the filename is the program), the directory cannot be entered
+                (the filename is another one), or there is no room for a process.
+            subprocess.SubprocessError: another property of the process could not be changed.
+            ValueError: an argument or a variable contains a zero byte.
         """
 
-    def settled(self, status: int) -> None:
-        """Let go of what a process needed until its exec, or until its end without one.
+    def release(self, status: int) -> None:
+        """Free what a process needed until its exec, or until its end without one.
 
         Args:
             status: the descriptor that `start` returned, read to its end.

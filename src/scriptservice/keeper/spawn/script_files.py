@@ -1,4 +1,4 @@
-"""Nameless files for what a script reads: itself, and its standard input. ``spawn`` calls this."""
+"""Nameless files that a script reads: its own text and its standard input."""
 
 import fcntl
 import os
@@ -9,14 +9,15 @@ _ALL_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcnt
 
 
 def input_file(content: bytes, directory: str, opened: list[int]) -> int:
-    """Return a descriptor, open for reading from 0, of a nameless file with the content.
+    """Return a descriptor of a nameless file with some content, open for reading from 0.
 
-    What is large goes to the disk, if it has room: memory must not grow with scripts.
+    Content of more than 64 KiB goes to the disk, if it has room, so that the memory in use does not
+    grow with the size of scripts.
 
     Args:
-        content: all of it.
-        directory: where on the disk.
-        opened: gets every descriptor that is to be closed afterwards.
+        content: the complete content.
+        directory: a directory on the disk.
+        opened: every descriptor that the caller must close is added to this list.
     """
     if len(content) > _MEMORY_FILE_BYTES:
         with suppress(OSError):
@@ -38,7 +39,7 @@ def _disk_file(content: bytes, directory: str, opened: list[int]) -> int:
 
 
 def _write_all(file: int, content: bytes) -> None:
-    """Write it all at its place; by offset, since perl reads from the shared one, from 0 on."""
+    """Write by offset, since perl reads a script from the shared file offset, which must stay 0."""
     rest, offset = memoryview(content), 0
     while offset < len(content):
         offset += os.pwrite(file, rest[offset:], offset)

@@ -1,4 +1,4 @@
-"""As whom scripts run, decided once at the keeper's start."""
+"""The user as whom scripts run; the keeper chooses it once, at its start."""
 
 import os
 import pwd
@@ -8,7 +8,7 @@ SERVICE_USER = "scriptservice"
 
 
 class UserError(Exception):
-    """Scripts cannot run as the user that was asked for; the message says why."""
+    """Scripts cannot run as the requested user; the message tells the user why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class ScriptUser:
         uid: user id.
         gid: group id.
         groups: supplementary groups.
-        name: for ``USER`` and ``LOGNAME``; the number where there is no passwd entry.
-        home: its home directory, None where there is none.
-        changes: whether the keeper must change its user to run a script.
+        name: for ``USER`` and ``LOGNAME``; the uid if there is no passwd entry.
+        home: the home directory, None if there is none.
+        changes: whether it is another user than the keeper's.
     """
 
     uid: int
@@ -32,7 +32,7 @@ class ScriptUser:
     changes: bool
 
 
-def _known(entry: pwd.struct_passwd) -> ScriptUser:
+def _from_passwd(entry: pwd.struct_passwd) -> ScriptUser:
     return ScriptUser(
         uid=entry.pw_uid,
         gid=entry.pw_gid,
@@ -43,28 +43,30 @@ def _known(entry: pwd.struct_passwd) -> ScriptUser:
     )
 
 
-def _numbered(uid: int) -> ScriptUser:
+def _from_uid(uid: int) -> ScriptUser:
     try:
-        return _known(pwd.getpwuid(uid))
+        return _from_passwd(pwd.getpwuid(uid))
     except KeyError:
         return ScriptUser(uid, uid, (), str(uid), None, changes=uid != os.geteuid())
 
 
 def script_user(run_as: str | None, script_uid: int) -> ScriptUser:
-    """Return as whom scripts run.
+    """Return the user as whom scripts run.
 
     Args:
-        run_as: a name or a number; None for the default: the service's own user, or, when that
-            is root, the user ``scriptservice``, or ``script_uid`` where there is none.
-        script_uid: the numeric default; it needs no passwd entry.
+        run_as: a name or a uid. None means the service's own user; if that is root, the user
+            ``scriptservice``, or ``script_uid`` if that user does not exist.
+        script_uid: the uid of last resort; it needs no passwd entry.
 
     Raises:
-        UserError: there is no such user, or it is another one and the service is not root.
+        UserError: the user does not exist, or it is another user and the service is not root.
     """
     own = os.geteuid()
     if run_as is not None:
         try:
-            user = _numbered(int(run_as)) if run_as.isdecimal() else _known(pwd.getpwnam(run_as))
+            user = (
+                _from_uid(int(run_as)) if run_as.isdecimal() else _from_passwd(pwd.getpwnam(run_as))
+            )
         except KeyError as error:
             message = f"cannot run scripts as {run_as}: there is no such user"
             raise UserError(message) from error
@@ -73,8 +75,8 @@ def script_user(run_as: str | None, script_uid: int) -> ScriptUser:
             raise UserError(message)
         return user
     if own != 0:
-        return _numbered(own)
+        return _from_uid(own)
     try:
-        return _known(pwd.getpwnam(SERVICE_USER))
+        return _from_passwd(pwd.getpwnam(SERVICE_USER))
     except KeyError:
-        return _numbered(script_uid)
+        return _from_uid(script_uid)

@@ -1,8 +1,8 @@
-"""Starts scripts: the one path from a request to a process with its pipes.
+"""Starts scripts: from a specification to a process with its pipes.
 
-What a process is made of is put together here; ``cloning``, ``launcher`` or ``forking`` starts it,
-decided once at the keeper's start. ``waiting`` calls this; it knows neither
-journal nor loop.
+The spawner prepares everything that a process needs; ``cloning``, ``launcher`` or ``forking``
+starts it, whichever was found to work at the keeper's start. ``keeper.command.start_queue`` calls
+this module, which knows neither the journal nor the event loop.
 """
 
 import errno
@@ -10,9 +10,8 @@ import os
 import resource
 import signal
 import subprocess
-import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from scriptservice.keeper.spawn.cloning import CloneMethod
 from scriptservice.keeper.spawn.exec_failure import raise_failure, read_failure
@@ -21,66 +20,25 @@ from scriptservice.keeper.spawn.launcher import LauncherMethod
 from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess, SpawnMethod
 from scriptservice.keeper.spawn.script_files import input_file
 from scriptservice.keeper.spawn.script_user import ScriptUser
-from scriptservice.keeper.system.linux import process_stat
+from scriptservice.keeper.spawn.spawn_error import SpawnError, spawn_error
+from scriptservice.keeper.spawn.spawned_process import SpawnedProcess, boot_ticks, identify
 from scriptservice.keeper.upgrade_state import ScriptUserState, SpawnerState
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import PRIVATE_DIRECTORY, SpawnSpec
 
 COMMAND_ID_VARIABLE = "SCRIPTSERVICE_COMMAND_ID"
 
-_LATER = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
-_TICK_NANOSECONDS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-
-
-class SpawnError(Exception):
-    """A script could not be started.
-
-    Attributes:
-        retry: whether it is for want of something that comes back; else it can never work.
-    """
-
-    def __init__(self, reason: str, *, retry: bool) -> None:
-        super().__init__(reason)
-        self.retry = retry
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnedProcess:
-    """A process that was started.
-
-    Attributes:
-        pid: its process id, session and group.
-        handle: its pidfd.
-        start_ticks: clock ticks from boot to its start.
-        stdout: read end of its pipe.
-        stderr: read end of its pipe.
-        pipes: inode numbers of both pipes.
-        private_directory: to be removed at the end, None if it has none.
-        status: tells whether it became the script, to be given to `Spawner.confirm` once it can be
-            read; None: it did.
-    """
-
-    pid: int
-    handle: int
-    start_ticks: int
-    stdout: int
-    stderr: int
-    pipes: tuple[int, int]
-    private_directory: str | None
-    status: int | None
-
 
 class Spawner:
     """Starts scripts as one user, in the directories below one data directory.
 
     Args:
-        data_dir: holds ``work`` and ``private``.
-        user: as whom scripts run.
-        path: their ``PATH``.
-        lang: their ``LANG``.
-        use_launcher: whether to start them by what is built from ``launcher/``, if it is there
-            and works.
-        handed: what the keeper's program before this one had; None at a start.
+        data_dir: the data directory, which contains ``work`` and ``private``.
+        user: the user as whom scripts run.
+        path: the scripts' ``PATH``.
+        lang: the scripts' ``LANG``.
+        use_launcher: whether to use what is built from ``launcher/``, if it works.
+        state: the state of the keeper's previous program; None at a start.
     """
 
     def __init__(
@@ -91,7 +49,7 @@ class Spawner:
         path: str,
         lang: str,
         use_launcher: bool = True,
-        handed: SpawnerState | None = None,
+        state: SpawnerState | None = None,
     ) -> None:
         self._user = user
         self._work = os.path.join(data_dir, "work")
@@ -99,19 +57,19 @@ class Spawner:
         self._script_limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._raised = False
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        # Nothing else of the keeper may ever get the number that scripts are given.
+        # No other file of the keeper may ever get the number that scripts are given.
         os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
-        if handed is None:
+        if state is None:
             if not os.path.isdir(self._private):
                 os.mkdir(self._private)
             os.chmod(self._private, 0o711)  # noqa: S103 - scripts pass through to theirs
             self._make_work()
-            self._work_handle = self._open_directory(self._work)
+            self._work_descriptor = self._open_directory(self._work)
         else:
-            # Not opened again: a script may have closed its directory meanwhile.
-            self._work_handle = handed.work
-            self._script_limits = (handed.soft_limit, handed.hard_limit)
-            self._raised = handed.raised
+            # Not opened again: a script may have changed the directory's mode meanwhile.
+            self._work_descriptor = state.work
+            self._script_limits = (state.soft_limit, state.hard_limit)
+            self._raised = state.raised
         home = user.home or self._work
         self._environment = {
             b"PATH": os.fsencode(path),
@@ -121,43 +79,43 @@ class Spawner:
             b"SHELL": b"/bin/bash",
             b"LANG": lang.encode(),
         }
-        # A keeper after an upgrade asks anew: what starts scripts belongs to the code.
-        found = self._quick_way() if use_launcher else None
-        self._way: SpawnMethod = found or ForkMethod(self._null)
+        # Not part of the state: the launcher and clone.so belong to this release's code.
+        found = self._fast_method() if use_launcher else None
+        self._method: SpawnMethod = found or ForkMethod(self._null)
 
-    def _quick_way(self) -> SpawnMethod | None:
+    def _fast_method(self) -> SpawnMethod | None:
         trial = self._trial()
-        # Nobody of another user is to be in the keeper's memory, not for a moment.
-        if not self._user.changes and (cloning := CloneMethod.found(trial)):
+        # A process of another user must not share the keeper's memory, even until its exec.
+        if not self._user.changes and (cloning := CloneMethod.probe(trial)):
             return cloning
-        return LauncherMethod.found(trial)
+        return LauncherMethod.probe(trial)
 
     def _trial(self) -> NewProcess:
-        """Return a process like a script's whose program cannot be run: it is a directory."""
+        """Return a process like a script's; its program is a directory, which cannot be run."""
         return NewProcess(
-            words=[b"/"],
+            argv=[b"/"],
             environment={},
-            directory=self._work_handle,
+            directory=self._work_descriptor,
             script=self._null,
             streams=(self._null, self._null, self._null),
             user=self._user,
-            files=self._script_limits,
+            descriptor_limits=self._script_limits,
         )
 
     @property
-    def way(self) -> str:
+    def method_name(self) -> str:
         """How scripts are started: ``clone``, ``launcher`` or ``fork``."""
-        return self._way.name
+        return self._method.name
 
     def to_state(self) -> SpawnerState:
-        """Return what the keeper's next program cannot find out again."""
+        """Return the state that the keeper's next program cannot find out again."""
         user = {**asdict(self._user), "groups": list(self._user.groups)}
         return SpawnerState(
             user=ScriptUserState(**user),
             soft_limit=self._script_limits[0],
             hard_limit=self._script_limits[1],
             raised=self._raised,
-            work=self._work_handle,
+            work=self._work_descriptor,
         )
 
     def _make_work(self) -> None:
@@ -168,27 +126,30 @@ class Spawner:
 
     @property
     def uid(self) -> int:
-        """As whom scripts run."""
+        """The uid of the user as whom scripts run."""
         return self._user.uid
 
     @property
     def capacity(self) -> int:
-        """How many scripts can run at once before descriptors run out: three each."""
+        """How many scripts can run at a time; each needs three descriptors."""
         return max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 256) // 3)
 
     def _open_directory(self, path: str) -> int:
-        """Open a directory as the script's user may; the real user stays, so it cannot signal us.
+        """Open a directory with the rights of the scripts' user.
+
+        Only the effective user changes meanwhile: with another real user, processes of that user
+        could signal the keeper.
 
         Raises:
-            OSError: it cannot be entered by that user, or is no directory.
+            OSError: that user cannot enter the directory, or it is not a directory.
         """
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         if not self._user.changes:
-            handle = os.open(path, flags)
-            if not os.access(f"/proc/self/fd/{handle}", os.X_OK):
-                os.close(handle)
+            descriptor = os.open(path, flags)
+            if not os.access(f"/proc/self/fd/{descriptor}", os.X_OK):
+                os.close(descriptor)
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-            return handle
+            return descriptor
         groups = os.getgroups()
         gid = os.getegid()
         try:
@@ -203,60 +164,50 @@ class Spawner:
             os.setgroups(groups)
 
     def spawn(self, spec: SpawnSpec, cgroup: int | None) -> SpawnedProcess:
-        """Start a script.
+        """Start a script's process.
 
         Args:
-            spec: what to run.
-            cgroup: an open ``cgroup.procs`` that the process is to enter, None for none.
+            spec: the script.
+            cgroup: an open ``cgroup.procs`` that the process enters, None for none.
 
         Returns:
-            Its process; if that has a status, whether it runs is known by `confirm` only.
+            The process. If it has a status, only `confirm` tells whether the script runs.
 
         Raises:
-            SpawnError: nothing runs and nothing is left behind.
+            SpawnError: the script does not run, and nothing is left behind.
         """
         opened: list[int] = []
         private: str | None = None
         try:
             if spec.working_directory == PRIVATE_DIRECTORY:
                 private = self._make_private(spec.id)
-            directory = self._enter(spec, private, opened)
+            directory = self._directory_for(spec, private, opened)
             script = input_file(spec.script.encode(), self._private, opened)
             stdin = self._null
             if spec.stdin is not None:
                 stdin = input_file(spec.stdin.encode(), self._private, opened)
             stdout, stdout_writer = self._pipe(opened)
             stderr, stderr_writer = self._pipe(opened)
-            # Room for the pidfd: once the process exists, failing would run it twice.
+            # Reserve a descriptor for the pidfd. Without one, a process that already runs would
+            # be reported as failed, and the script would run twice.
             reserve = os.dup(self._null)
             opened.append(reserve)
             self._raise_limit_if_close(reserve)
             reached("spawn.process")
             process = NewProcess(
-                words=[word.encode() for word in _words(spec)],
+                argv=[word.encode() for word in _argv(spec)],
                 environment=self._environment_of(spec),
                 directory=directory,
                 script=script,
                 streams=(stdin, stdout_writer, stderr_writer),
                 user=self._user,
                 cgroup=cgroup,
-                files=self._script_limits if self._raised else None,
+                descriptor_limits=self._script_limits if self._raised else None,
             )
-            before = _ticks()
-            pid, status = self._way.start(process)
-            # Both ends of the same tick: it began within. Else only /proc knows, which is slower.
-            start_ticks = before if _ticks() == before else None
-            opened.remove(reserve)
-            os.close(reserve)
-            try:
-                spawned = _identify(pid, start_ticks, (stdout, stderr), private, status)
-            except SpawnError:
-                self._settled(status)
-                _remove_empty(private)
-                raise
+            spawned = self._start(process, (stdout, stderr), private, opened)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             _remove_empty(private)
-            raise _spawn_error(error, spec) from error
+            raise spawn_error(error, spec) from error
         else:
             opened.remove(stdout)
             opened.remove(stderr)
@@ -265,67 +216,86 @@ class Spawner:
             for descriptor in opened:
                 os.close(descriptor)
 
-    def confirm(self, spawned: SpawnedProcess, spec: SpawnSpec) -> None:
-        """Make sure that a process which has a status became the script; closes the status.
+    def _start(
+        self,
+        process: NewProcess,
+        readers: tuple[int, int],
+        private: str | None,
+        opened: list[int],
+    ) -> SpawnedProcess:
+        """Start a process; the last of ``opened`` is the descriptor reserved for its pidfd."""
+        before = boot_ticks()
+        pid, status = self._method.start(process)
+        # The process began in this tick if the tick is still the same. Otherwise `identify` reads
+        # it from /proc, which is slower.
+        start_ticks = before if boot_ticks() == before else None
+        os.close(opened.pop())
+        try:
+            return identify(pid, start_ticks, readers, private, status)
+        except SpawnError:
+            self._release(status)
+            _remove_empty(private)
+            raise
 
-        Waits until that is certain.
+    def confirm(self, spawned: SpawnedProcess, spec: SpawnSpec) -> None:
+        """Wait until a process has become the script or has failed; closes its status.
 
         Args:
-            spawned: what `spawn` returned.
-            spec: what `spawn` was given.
+            spawned: the process that `spawn` returned.
+            spec: the script that `spawn` was given.
 
         Raises:
-            SpawnError: nothing runs and nothing is left behind.
+            SpawnError: the script does not run, and nothing is left behind.
         """
         if spawned.status is None:
             return
         failure = read_failure(spawned.status)
         if failure is None:
-            self._settled(spawned.status)
+            self._release(spawned.status)
             return
-        with suppress(ProcessLookupError):  # it is ending by itself, unless somebody stopped it
-            signal.pidfd_send_signal(spawned.handle, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it exits by itself, unless it was sent SIGSTOP
+            signal.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(spawned.pid, 0)
-        self._settled(spawned.status)
-        for descriptor in (spawned.handle, spawned.stdout, spawned.stderr):
+        self._release(spawned.status)
+        for descriptor in (spawned.pidfd, spawned.stdout, spawned.stderr):
             os.close(descriptor)
         _remove_empty(spawned.private_directory)
         try:
             raise_failure(*failure, [word.encode() for word in spec.interpreter])
         except (OSError, subprocess.SubprocessError) as error:
-            raise _spawn_error(error, spec) from error
+            raise spawn_error(error, spec) from error
 
-    def _settled(self, status: int | None) -> None:
-        """Close what tells of a process: it has become its script, or is gone."""
+    def _release(self, status: int | None) -> None:
+        """Close the status of a process that has become the script or has exited."""
         if status is not None:
             os.close(status)
-            self._way.settled(status)
+            self._method.release(status)
 
-    def _make_private(self, command: str) -> str:
-        path = os.path.join(self._private, command)
+    def _make_private(self, command_id: str) -> str:
+        path = os.path.join(self._private, command_id)
         os.mkdir(path, 0o700)
         if self._user.changes:
             os.chown(path, self._user.uid, self._user.gid)
         return path
 
-    def _enter(self, spec: SpawnSpec, private: str | None, opened: list[int]) -> int:
-        """Return an O_PATH handle of the working directory."""
+    def _directory_for(self, spec: SpawnSpec, private: str | None, opened: list[int]) -> int:
+        """Return an ``O_PATH`` descriptor of the working directory."""
         wanted = private or spec.working_directory
         if wanted is not None:
             opened.append(self._open_directory(os.path.join(self._work, wanted)))
             return opened[-1]
-        if os.fstat(self._work_handle).st_nlink == 0:
-            os.close(self._work_handle)
+        if os.fstat(self._work_descriptor).st_nlink == 0:
+            os.close(self._work_descriptor)
             self._make_work()
-            self._work_handle = self._open_directory(self._work)
-        return self._work_handle
+            self._work_descriptor = self._open_directory(self._work)
+        return self._work_descriptor
 
     def _raise_limit_if_close(self, newest: int) -> None:
-        """Raise the keeper's soft limit once descriptors grow scarce.
+        """Raise the keeper's soft limit of descriptors when the newest one is close to it.
 
-        Until then scripts inherit the limit the service was started with, and vfork can be used;
-        afterwards it is restored in the child before exec.
+        Until then scripts inherit the limit that the service was started with, and `ForkMethod` can
+        use vfork. Afterwards each child restores that limit before its exec.
         """
         soft, hard = self._script_limits
         if not self._raised and soft < hard and newest > soft - 64:
@@ -336,7 +306,7 @@ class Spawner:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         opened += (reader, writer)
         if self._user.changes:
-            # So that a script may open its own /dev/stdout and /dev/stderr by name.
+            # A script may open /dev/stdout and /dev/stderr by name, which the owner decides.
             os.fchown(writer, self._user.uid, self._user.gid)
         return reader, writer
 
@@ -347,79 +317,22 @@ class Spawner:
         return environment
 
 
-def _words(spec: SpawnSpec) -> list[str]:
+def _argv(spec: SpawnSpec) -> list[str]:
     return [*spec.interpreter, f"/dev/fd/{SCRIPT_DESCRIPTOR}", *spec.args]
 
 
-def _ticks() -> int:
-    """Return clock ticks from boot to now, as /proc counts the start of a process."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // _TICK_NANOSECONDS
-
-
-def _identify(
-    pid: int,
-    start_ticks: int | None,
-    readers: tuple[int, int],
-    private: str | None,
-    status: int | None,
-) -> SpawnedProcess:
-    """Return what names a process that was just started.
-
-    Raises:
-        SpawnError: that cannot be had; the process is gone.
-    """
-    handle = -1
-    try:
-        handle = os.pidfd_open(pid)
-        if start_ticks is None:
-            stat = process_stat(pid)
-            start_ticks = stat.start_ticks if stat else 0
-    except OSError as error:
-        if handle >= 0:
-            os.close(handle)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise SpawnError(
-            f"cannot keep hold of the process: {error.strerror}", retry=False
-        ) from error
-    stdout, stderr = readers
-    return SpawnedProcess(
-        pid=pid,
-        handle=handle,
-        start_ticks=start_ticks,
-        stdout=stdout,
-        stderr=stderr,
-        pipes=(os.fstat(stdout).st_ino, os.fstat(stderr).st_ino),
-        private_directory=private,
-        status=status,
-    )
-
-
 def _remove_empty(private: str | None) -> None:
-    """Remove the private directory of a script that never was in it."""
+    """Remove the private directory of a script that did not start."""
     if private is not None:
         with suppress(OSError):
             os.rmdir(private)
 
 
-def _spawn_error(error: Exception, spec: SpawnSpec) -> SpawnError:
-    if isinstance(error, ValueError):
-        return SpawnError(f"cannot start the script: {error}", retry=False)
-    if not isinstance(error, OSError):
-        # The child could not enter its cgroup or change its user: nothing of the script's.
-        return SpawnError(f"cannot prepare the process: {error}", retry=True)
-    why = os.strerror(error.errno) if error.errno else str(error)
-    if error.filename == spec.interpreter[0].encode():
-        reason = f"cannot run {spec.interpreter[0]}: {why}"
-    elif spec.working_directory is not None and error.filename is not None:
-        reason = f"cannot enter working directory {spec.working_directory}: {why}"
-    else:
-        reason = f"cannot start the script: {why}"
-    return SpawnError(reason, retry=error.errno in _LATER)
-
-
 def reset_signals() -> None:
-    """Undo what our own parent ignored or blocked, which scripts would inherit."""
+    """Unblock all signals and ignore none, since scripts would inherit what our parent set.
+
+    Python itself ignores SIGPIPE and SIGXFSZ; they stay ignored in the keeper.
+    """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in signal.valid_signals():
         if signal.getsignal(number) is signal.SIG_IGN and number not in (
