@@ -178,7 +178,10 @@ def _word(value: object) -> str:
 
 
 def _shortened(event: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return an event and fields that fit into a line; long texts keep their ends (of a trace the best part)."""
+    """Return an event and fields that fit into a line.
+
+    A long text keeps its end, which in a trace says the most.
+    """
     texts = [event, *(value for value in fields.values() if isinstance(value, str))]
     # A character may take twelve bytes: an escaped surrogate pair.
     room = (LINE_BYTES - 1024) // (12 * len(texts))
