@@ -47,7 +47,7 @@ KEEPER = _rules(
     ("splice", r"\.splice |^bytes_waiting "),
     ("journal", r"scriptservice/(keeper/journal/|protocol/journal_format\.py)"),
     ("messages of the server", r"scriptservice/(keeper/child/|protocol/frames\.py)"),
-    ("reap", r"scriptservice/keeper/system/reaper\.py|_handle_ready "),
+    ("reap", r"scriptservice/keeper/system/reaper\.py|_pidfd_ready "),
     ("a command's life", r"scriptservice/keeper/command/|^Keeper\.(?!run )"),
     ("loop (epoll)", r"."),
 )

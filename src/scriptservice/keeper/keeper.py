@@ -250,7 +250,7 @@ class Keeper:
     def _frame_received(self, frame: Frame) -> None:
         match frame["type"]:
             case "spawn":
-                self._start_queue.asked(SpawnSpec.from_frame(frame))
+                self._start_queue.spawn_requested(SpawnSpec.from_frame(frame))
             case "stop":
                 self._stop_requested(frame)
             case "expire":
@@ -306,7 +306,7 @@ class Keeper:
 
     def _unfinished_ids(self) -> list[str]:
         """Return the ids of commands that were started and whose end is not in the journal yet."""
-        launching = self._start_queue.launches.commands
+        launching = self._start_queue.launches.command_ids
         return [*self._running, *launching, *self._ended_ids.unwritten]
 
     def _journal_stored(self, position: int) -> None:
@@ -316,7 +316,7 @@ class Keeper:
         with suppress(OSError):
             self._stored_position_file.write(self._journal.stored_position)
         reached("acknowledged.noted")
-        self._ended_ids.recorded()
+        self._ended_ids.journal_stored()
 
     def _child_cannot_start(self, message: str) -> None:
         logger.error("server_cannot_start", detail=message)
@@ -340,7 +340,7 @@ class Keeper:
     # Scripts
 
     def _journal_has_room(self) -> None:
-        self._ended_ids.room_again()
+        self._ended_ids.pending_written()
         self._start_queue.start_some()
 
     def _command_started(self, command: RunningCommand) -> None:
@@ -348,7 +348,7 @@ class Keeper:
         self._running_by_pid[command.pid] = command
 
     def _stop_requested(self, frame: Frame) -> None:
-        self._start_queue.launches.settle(frame["id"])
+        self._start_queue.launches.confirm(frame["id"])
         command = self._running.get(frame["id"])
         if command is not None:
             command.stop("stop", signal.Signals[frame["signal"]], frame["grace_seconds"])
@@ -374,7 +374,7 @@ class Keeper:
         Returns:
             Whether it was one of the keeper's own.
         """
-        self._start_queue.launches.settle_process(pid)
+        self._start_queue.launches.confirm_process(pid)
         command = self._running_by_pid.get(pid)
         if command is not None and not command.exited:
             command.reaped(status, usage)
@@ -445,7 +445,7 @@ class Keeper:
     # Hand-over to the next program of this process
 
     def _to_state(self, upgrade: UpgradeState, signals: set[int]) -> KeeperState:
-        self._start_queue.launches.settle_all()
+        self._start_queue.launches.confirm_all()
         listener = self._resources.listener
         return KeeperState(
             config=asdict(self._config),
@@ -477,7 +477,7 @@ class Keeper:
             self._identity = Identity.from_fields(state.identity)
         for each in state.commands:
             self._command_started(RunningCommand.from_state(each, self._command_context))
-        on_removed = {command.id: command.removed for command in self._running.values()}
+        on_removed = {command.id: command.finish for command in self._running.values()}
         self._reaper.restore(state.removals, on_removed)
         self._service_manager.restore(state.manager)
         self._child_was_ready = state.child_was_ready

@@ -1,1 +1,1 @@
-"""One script's life in the keeper: from the request until all its processes have ended."""
+"""A command in the keeper: waiting to start, starting, running, ended; and its output."""

@@ -1,8 +1,8 @@
-"""The life of one script, from its process to the record that it is over.
+"""The life of one script, from its process to its CLOSED record.
 
-Each method that moves the state is named after the event that moved it. The order at the end is
-what the promises rest on: the script's exit is recorded, its tree is waited for and then ended,
-its output is drained to the last byte, and only then is it closed.
+Each method that changes the state is named after the event that changes it. The service's promises
+depend on the order at the end: the script's exit is journaled; its process tree is waited for and
+then killed; its output is drained to the last byte; only then is the command closed.
 """
 
 import os
@@ -29,21 +29,21 @@ from scriptservice.protocol.journal_format import Kind
 
 LEFTOVER_KILL_SECONDS = 1.0
 
-_FIRST_LOOK_SECONDS = 0.005
-_LAST_LOOK_SECONDS = 0.2
+_FIRST_CHECK_SECONDS = 0.005
+_LAST_CHECK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """What every running command shares.
+    """The parts of the keeper that all running commands share.
 
     Attributes:
         loop: events and timers.
-        journal: where what happens is recorded.
-        tree: who belongs to which script.
-        null: /dev/null, open for writing.
-        remove_directory: removes a directory with its content, then calls back.
-        closed: told when a command is over.
+        journal: gets the records of what happens.
+        tree: tells which processes belong to which script.
+        null: a descriptor of /dev/null, open for writing.
+        remove_directory: removes a directory with its content, then calls the callback.
+        closed: called when a command is over.
     """
 
     loop: EventLoop
@@ -58,15 +58,22 @@ class RunningCommand:
     """One script that was started by this keeper.
 
     Args:
-        spec: what was asked for.
-        spawned: its process and pipes; owned by this object from now on.
-        context: shared by all.
+        spec: the script.
+        spawned: its process and pipes; this object closes their descriptors.
+        context: shared by all commands.
+
+    Attributes:
+        id: the command's UUID.
+        id_bytes: the same in 16 bytes.
+        pid: the id of the script's own process.
+        started: when it started, in seconds of the monotonic clock.
+        exited: whether the script's own process was reaped.
     """
 
     __slots__ = (
-        "_cause", "_context", "_grace_seconds", "_handle", "_kill_at", "_killing", "_leftover_at",
-        "_leftover_pids", "_leftover_seconds", "_look_seconds", "_look_timer", "_output", "_pipes",
-        "_private_directory", "_removing", "_start_ticks", "_stop_timer", "_termed",
+        "_cause", "_check_seconds", "_check_timer", "_context", "_grace_seconds", "_kill_at",
+        "_killing", "_leftover_at", "_leftover_pids", "_leftover_seconds", "_output", "_pidfd",
+        "_pipes", "_private_directory", "_removing", "_start_ticks", "_stop_timer", "_termed",
         "_timeout_timer", "_tree_gone", "exited", "id", "id_bytes", "pid", "started",
     )  # fmt: skip
 
@@ -77,7 +84,7 @@ class RunningCommand:
         self.started = time.monotonic()
         self.exited = False
         self._context = context
-        self._handle = spawned.pidfd
+        self._pidfd = spawned.pidfd
         self._start_ticks = spawned.start_ticks
         self._pipes = spawned.pipes
         self._private_directory = spawned.private_directory
@@ -90,8 +97,8 @@ class RunningCommand:
         self._killing = self._termed = self._tree_gone = False
         self._leftover_at = 0.0
         self._leftover_pids: set[int] | None = None
-        self._look_seconds = _FIRST_LOOK_SECONDS
-        self._look_timer: Timer | None = None
+        self._check_seconds = _FIRST_CHECK_SECONDS
+        self._check_timer: Timer | None = None
         self._timeout_timer: Timer | None = None
         self._output = self._make_output(
             spec.output_limit_bytes,
@@ -102,44 +109,45 @@ class RunningCommand:
         context.journal.append(Kind.STARTED, self.id, self._process_fields())
         reached("spawn.started")
         self._output.watch()
-        loop.watch(self._handle, self._handle_ready)
+        loop.watch(self._pidfd, self._pidfd_ready)
         if spec.timeout_seconds is not None:
             self._timeout_timer = loop.after(spec.timeout_seconds, self._timed_out)
 
     def to_state(self) -> CommandState:
-        """Return all of it, for the keeper's next program."""
-        kept = {name.removeprefix("_"): getattr(self, name) for name in _HANDED}
+        """Return the whole state, for the keeper's next program."""
+        kept = {name.removeprefix("_"): getattr(self, name) for name in _STATE_ATTRIBUTES}
         leftovers = self._leftover_pids
         return CommandState(
             **kept,
-            handle=None if self.exited else self._handle,
+            handle=None if self.exited else self._pidfd,
             pipes=list(self._pipes),
             leftover_pids=None if leftovers is None else sorted(leftovers),
             timeout_at=None if self._timeout_timer is None else self._timeout_timer.due,
-            **self._output.to_state(),
+            **self._output.state_fields(),
         )
 
     @classmethod
     def from_state(cls, state: CommandState, context: CommandContext) -> "RunningCommand":
-        """Return the command that the keeper's program before this one handed over.
+        """Return the command that the previous program of the keeper handed over.
 
-        Whether it waited for room, for its recording or for its tree is found out by looking.
+        The state does not tell what the command waited for. It is found out again: by reading its
+        pipes, and by looking at its process tree.
         """
         command = cls.__new__(cls)
         command.restore(state, context)
         return command
 
     def restore(self, state: CommandState, context: CommandContext) -> None:
-        """Be what was handed over; called once, in the place of ``__init__``."""
-        for name in _HANDED:
+        """Set the state that was handed over; called once, instead of ``__init__``."""
+        for name in _STATE_ATTRIBUTES:
             setattr(self, name, getattr(state, name.removeprefix("_")))
         loop = context.loop
         self._context = context
         self.id_bytes = UUID(state.id).bytes
         self._pipes = (state.pipes[0], state.pipes[1])
         self._leftover_pids = None if state.leftover_pids is None else set(state.leftover_pids)
-        self._look_seconds = _FIRST_LOOK_SECONDS
-        self._look_timer = self._stop_timer = None
+        self._check_seconds = _FIRST_CHECK_SECONDS
+        self._check_timer = self._stop_timer = None
         at = state.timeout_at
         self._timeout_timer = None if at is None else loop.at(at, self._timed_out)
         self._output = self._make_output(
@@ -147,11 +155,11 @@ class RunningCommand:
         )
         self._output.restore(state)
         self._output.watch()
-        self._handle = -1 if state.handle is None else state.handle
+        self._pidfd = -1 if state.handle is None else state.handle
         if state.handle is not None:
-            loop.watch(self._handle, self._handle_ready)
+            loop.watch(self._pidfd, self._pidfd_ready)
             if state.kill_at is not None and not state.killing:
-                self._stop_timer = loop.at(state.kill_at, self._grace_over)
+                self._stop_timer = loop.at(state.kill_at, self._grace_ended)
         if state.exited or state.killing:
             loop.defer(self._advance)
 
@@ -169,11 +177,6 @@ class RunningCommand:
             streams=streams,
         )
 
-    @property
-    def removed(self) -> Callable[[], None]:
-        """To be called when its private directory is gone."""
-        return self._over
-
     def _process_fields(self) -> dict[str, Any]:
         return {
             "pid": self.pid,
@@ -183,7 +186,7 @@ class RunningCommand:
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what a later keeper needs to end this command after this one's death."""
+        """Return the entry in a SNAPSHOT record, from which a later keeper can end this command."""
         return {
             "id": self.id,
             **self._process_fields(),
@@ -194,33 +197,33 @@ class RunningCommand:
             "discarded_bytes": self._output.discarded,
         }
 
-    # What its output tells
+    # Events of its output
 
-    def limit_passed(self) -> None:
-        """It has printed more than it may, and is to be stopped for that."""
+    def output_limit_reached(self) -> None:
+        """Stop the script, since it has printed more than its limit."""
         if not self.exited and self._cause is None:
             self.stop("limit", signal.SIGTERM, self._grace_seconds)
 
-    def output_goes_on(self) -> None:
-        """A pipe has ended, or one that waited is read again."""
+    def output_progressed(self) -> None:
+        """A pipe has ended, or one that was paused is read again."""
         if self.exited:
             self._advance()
 
     # Ending
 
     def stop(self, cause: str, number: int, grace_seconds: float) -> None:
-        """Someone or something wants it to end; the first cause is the one that counts.
+        """Stop the script; the cause of the first stop is the one that is stored.
 
         Args:
             cause: stop, timeout, limit or shutdown.
             number: the signal for its process group.
-            grace_seconds: from now to SIGKILL of the whole tree; may shorten an earlier one.
+            grace_seconds: the time until SIGKILL for the whole tree; a later call may shorten it.
         """
         now = time.monotonic()
         kill_at = now + grace_seconds
         self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
         if self.exited:
-            # Its own exit decides; what is left of its tree is not to outlive the request.
+            # The script's own exit decides its status; only the rest of its tree is stopped.
             self._leftover_at = min(self._leftover_at, now)
             self._advance()
             return
@@ -232,22 +235,22 @@ class RunningCommand:
             reached("stop.recorded")
             if grace_seconds > 0:
                 self._signal_group(number)
-                # A stopped process keeps the signal pending until it goes on.
+                # A process that was sent SIGSTOP handles the signal only after SIGCONT.
                 self._signal_group(signal.SIGCONT)
                 reached("stop.signalled")
         self._context.loop.cancel(self._stop_timer)
         self._stop_timer = None
         if self._kill_at <= now:
-            self._grace_over()
+            self._grace_ended()
         else:
-            self._stop_timer = self._context.loop.at(self._kill_at, self._grace_over)
+            self._stop_timer = self._context.loop.at(self._kill_at, self._grace_ended)
 
     def shut_down(self, grace_seconds: float) -> None:
-        """The service ends; grace is at most what is given and what the command asked for."""
+        """Stop the script for a shutdown, with the shorter of this grace and the command's own."""
         self.stop("shutdown", signal.SIGTERM, min(grace_seconds, self._grace_seconds))
 
     def _signal_group(self, number: int) -> None:
-        # Its leader is not reaped yet, so the group's id cannot be another's.
+        # The group's leader is not reaped yet, so no other group can have its id.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -255,31 +258,31 @@ class RunningCommand:
         self._timeout_timer = None
         self.stop("timeout", signal.SIGTERM, self._grace_seconds)
 
-    def _grace_over(self) -> None:
+    def _grace_ended(self) -> None:
         reached("stop.killing")
         self._stop_timer = None
         self._killing = True
-        self._look_seconds = _FIRST_LOOK_SECONDS
+        self._check_seconds = _FIRST_CHECK_SECONDS
         self._advance()
 
-    def _handle_ready(self, _: int) -> None:
+    def _pidfd_ready(self, _: int) -> None:
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid:
             self.reaped(status, usage)
 
     def reaped(self, status: int, usage: struct_rusage) -> None:
-        """The script's own process ended and was reaped.
+        """The script's own process has ended and was reaped.
 
         Args:
-            status: as ``waitpid`` returns it.
-            usage: of the process and of the children it waited for.
+            status: the wait status from ``wait4``.
+            usage: the resource usage of the process and of the children that it waited for.
         """
         reached("end.reaped")
         loop = self._context.loop
-        loop.unwatch(self._handle)
-        os.close(self._handle)
+        loop.unwatch(self._pidfd)
+        os.close(self._pidfd)
         self.exited = True
-        # Whom it left may have come to the keeper after somebody else's tree was looked at.
+        # The keeper may have adopted its orphans after another tree was looked at in this batch.
         self._context.tree.refresh()
         loop.cancel(self._timeout_timer)
         loop.cancel(self._stop_timer)
@@ -294,16 +297,17 @@ class RunningCommand:
         reached("end.exited")
         self._leftover_at = time.monotonic() + self._leftover_seconds
         if self._kill_at is not None:
-            # Nobody is waited for beyond the grace of a stop, a stranger with the pipe included.
+            # The grace of a stop also limits the wait for leftovers and for open pipes.
             self._leftover_at = min(self._leftover_at, self._kill_at)
-        self._look_seconds = _FIRST_LOOK_SECONDS
-        # In the same batch others may have ended too; and what is deferred may open descriptors.
+        self._check_seconds = _FIRST_CHECK_SECONDS
+        # Deferred to the end of the batch: other processes may have ended in it too, and `_advance`
+        # may open descriptors; see `EventLoop` for why that has to wait.
         loop.defer(self._advance)
 
     def _advance(self) -> None:
-        """Go as far towards the end as possible now; look again later if that is not all."""
-        self._context.loop.cancel(self._look_timer)
-        self._look_timer = None
+        """Go as far towards the end as is possible now; check again later if that is not all."""
+        self._context.loop.cancel(self._check_timer)
+        self._check_timer = None
         if self._removing:
             return
         if not self._tree_gone and not self._end_tree():
@@ -312,27 +316,27 @@ class RunningCommand:
         if drained is DrainResult.ENDED:
             self._close()
         elif drained is DrainResult.OPEN:
-            self._look_again(time.monotonic())
+            self._check_again(time.monotonic())
 
     def _end_tree(self) -> bool:
         now = time.monotonic()
         if not self._killing and not self.exited:
             return False
         try:
-            gone = self._end_some_of_tree(now)
+            gone = self._try_to_end_tree(now)
         except OSError as error:
             if not is_resource_shortage(error):
                 raise
-            if self._look_seconds == _FIRST_LOOK_SECONDS:
+            if self._check_seconds == _FIRST_CHECK_SECONDS:
                 logger.warning("tree_waits", command_id=self.id, detail=str(error))
-            gone = False  # nobody is taken for gone who was not looked at
+            gone = False  # the processes that were not looked at may be alive
         if gone:
             self._tree_gone = True
         else:
-            self._look_again(now)
+            self._check_again(now)
         return gone
 
-    def _end_some_of_tree(self, now: float) -> bool:
+    def _try_to_end_tree(self, now: float) -> bool:
         tree = self._context.tree
         if not self._killing:
             return tree.is_empty(self) or self._end_leftovers(now)
@@ -341,7 +345,7 @@ class RunningCommand:
         return tree.kill(self) and self.exited
 
     def _end_leftovers(self, now: float) -> bool:
-        """Wait for background children, then ask them to end, then end them."""
+        """Wait for background children, then send them SIGTERM, then SIGKILL."""
         tree = self._context.tree
         kill_at = self._leftover_at + LEFTOVER_KILL_SECONDS
         if self._kill_at is not None:
@@ -351,40 +355,41 @@ class RunningCommand:
             self._count_leftovers(tree.signal(self, signal.SIGKILL))
             return tree.kill(self)
         if now >= self._leftover_at and not self._termed:
-            asked = tree.signal(self, signal.SIGTERM)
-            # Nobody, though somebody is there: of whom it is not known yet that he belongs here.
-            self._termed = bool(asked)
-            self._count_leftovers(asked)
+            signalled = tree.signal(self, signal.SIGTERM)
+            # If no process was signalled, it is not known yet which ones belong to this tree.
+            self._termed = bool(signalled)
+            self._count_leftovers(signalled)
             tree.signal(self, signal.SIGCONT)
-            self._look_seconds = _FIRST_LOOK_SECONDS
+            self._check_seconds = _FIRST_CHECK_SECONDS
         return False
 
     def _count_leftovers(self, pids: set[int]) -> None:
         if pids:
             self._leftover_pids = (self._leftover_pids or set()) | pids
 
-    def _look_again(self, now: float) -> None:
-        moments = [now + self._look_seconds]
+    def _check_again(self, now: float) -> None:
+        times = [now + self._check_seconds]
         if self.exited and not self._killing:
             if self._kill_at is not None:
-                moments.append(self._kill_at)
+                times.append(self._kill_at)
             if now < self._leftover_at:
-                moments.append(self._leftover_at)
+                times.append(self._leftover_at)
             else:
-                moments.append(self._leftover_at + LEFTOVER_KILL_SECONDS)
-        self._look_seconds = min(self._look_seconds * 2, _LAST_LOOK_SECONDS)
-        when = max(now, min(moments))
-        self._look_timer = self._context.loop.at(when, self._advance)
+                times.append(self._leftover_at + LEFTOVER_KILL_SECONDS)
+        self._check_seconds = min(self._check_seconds * 2, _LAST_CHECK_SECONDS)
+        when = max(now, min(times))
+        self._check_timer = self._context.loop.at(when, self._advance)
 
     def _close(self) -> None:
         self._removing = True
         self._context.tree.forget(self)
         if self._private_directory is None:
-            self._over()
+            self.finish()
         else:
-            self._context.remove_directory(self._private_directory, self._over)
+            self._context.remove_directory(self._private_directory, self.finish)
 
-    def _over(self) -> None:
+    def finish(self) -> None:
+        """Append CLOSED; called once, after the private directory is removed if there is one."""
         self._output.close()
         fields = {
             "cause": self._cause,
@@ -399,8 +404,8 @@ class RunningCommand:
         self._context.closed(self)
 
 
-# What is handed over as it is; the rest is made of it, or anew.
-_HANDED = (
+# The attributes that are handed over unchanged, as the fields of the same names in `CommandState`.
+_STATE_ATTRIBUTES = (
     "id", "pid", "started", "exited", "_start_ticks", "_private_directory", "_removing",
     "_grace_seconds", "_leftover_seconds", "_cause", "_kill_at", "_killing", "_termed",
     "_tree_gone", "_leftover_at",

@@ -1,4 +1,4 @@
-"""The ids of commands that have ended: refused a second time for as long as they may come again."""
+"""The ids of commands that have ended; the keeper refuses to start them again."""
 
 from collections import deque
 
@@ -7,14 +7,14 @@ from scriptservice.keeper.upgrade_state import EndedIdsState
 
 
 class EndedIds:
-    """Remembers ended commands until nobody can send them again.
+    """Remembers an id for as long as the server may send its command again.
 
-    A child that takes over sends again what the database shows as not started; what it read there
-    may be older than what was recorded since. So an id is kept until its end is recorded and the
-    present child has said that it sends nothing old any more.
+    A server that takes over sends again the commands that were not started according to the
+    database. What it read there may be older than what was stored since. So an id is kept until the
+    command's end is stored and the present server has reported that it has sent all such commands.
 
     Args:
-        journal: knows what is written and what is recorded.
+        journal: tells how far it is written and how far it is stored.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -26,7 +26,7 @@ class EndedIds:
         self._child_has_adopted = False
 
     def to_state(self) -> EndedIdsState:
-        """Return all of it, for the keeper's next program."""
+        """Return all ids, for the keeper's next program."""
         return EndedIdsState(
             ids=sorted(self._ids),
             written=list(self._written),
@@ -36,54 +36,59 @@ class EndedIds:
         )
 
     def restore(self, state: EndedIdsState) -> None:
-        """Remember what the keeper's program before this one did."""
+        """Continue from the state of the previous program."""
         self._ids = set(state.ids)
         self._written = deque(state.written)
         self._unwritten = list(state.unwritten)
         self._child_has_adopted = state.child_has_adopted
         self._given_back = set(state.given_back)
 
-    def __contains__(self, command: str) -> bool:
-        return command in self._ids
+    def __contains__(self, command_id: str) -> bool:
+        return command_id in self._ids
 
     @property
     def unwritten(self) -> list[str]:
-        """Those of which not even the journal knows: it waits for room on the disk."""
+        """The ids of commands whose end is not in the journal yet, for want of room on the disk."""
         return list(self._unwritten)
 
-    def was_given_back(self, command: str) -> bool:
-        """Whether one of these commands may come again later: it was not started."""
-        return command in self._given_back
+    def was_given_back(self, command_id: str) -> bool:
+        """Return whether a command was not started and may be sent again later."""
+        return command_id in self._given_back
 
-    def add(self, command: str, *, given_back: bool = False) -> None:
-        """A command has ended, or is given back unstarted."""
-        self._ids.add(command)
+    def add(self, command_id: str, *, given_back: bool = False) -> None:
+        """Add a command that has ended.
+
+        Args:
+            command_id: its UUID.
+            given_back: whether it was not started and may be sent again later.
+        """
+        self._ids.add(command_id)
         if given_back:
-            self._given_back.add(command)
+            self._given_back.add(command_id)
         if self._journal.has_pending:
-            self._unwritten.append(command)
+            self._unwritten.append(command_id)
         else:
-            self._written.append((self._journal.end, command))
+            self._written.append((self._journal.end, command_id))
 
-    def room_again(self) -> None:
-        """What waited for room on the disk is written now."""
-        self._written += [(self._journal.end, command) for command in self._unwritten]
+    def pending_written(self) -> None:
+        """All records that waited for room on the disk are written now."""
+        self._written += [(self._journal.end, command_id) for command_id in self._unwritten]
         self._unwritten.clear()
 
     def child_adopted(self) -> None:
-        """The child has sent again whatever it had to."""
+        """The server has sent again every command that it had to."""
         self._child_has_adopted = True
-        self.recorded()
+        self.journal_stored()
 
     def child_gone(self) -> None:
-        """Another child will take over."""
+        """The server has exited, and another one will take over."""
         self._child_has_adopted = False
 
-    def recorded(self) -> None:
-        """More of the journal is recorded."""
+    def journal_stored(self) -> None:
+        """More of the journal is stored in the database."""
         if not self._child_has_adopted:
             return
         while self._written and self._written[0][0] <= self._journal.stored_position:
-            command = self._written.popleft()[1]
-            self._ids.discard(command)
-            self._given_back.discard(command)
+            command_id = self._written.popleft()[1]
+            self._ids.discard(command_id)
+            self._given_back.discard(command_id)

@@ -1,9 +1,9 @@
-"""The scripts whose process is there and may not have become the script yet.
+"""The processes that were started and may not have become their scripts yet.
 
-A launcher is on its way to its exec, in the time that takes other scripts are started: waiting for
-each would leave the keeper idle for longer than it works, on a machine with much to do. Whatever
-needs certainty asks for it here (`settle`): a stop, a shutdown, an upgrade, a reaped child.
-``waiting`` owns it and is told what became of each.
+Such a process is on the way to its exec. Meanwhile the keeper starts other scripts: on a busy
+machine it would otherwise wait longer than it works. A stop, a shutdown, an upgrade and the reaping
+of a child need to know whether a process is its script, and wait for it here (`confirm`).
+``start_queue`` owns the launches and is told how each ended.
 """
 
 import select
@@ -22,11 +22,11 @@ from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.protocol.frames import SpawnSpec
 
 LAUNCH_SECONDS = 30.0
-"""A launcher that takes longer was stopped by a script of the same user, and is killed."""
+"""A launch that takes longer is killed: a script of the same user may have stopped the process."""
 STOP_SECONDS = 0.2
-"""The same where it is to be stopped, and the keeper stands still meanwhile."""
-SETTLE_SECONDS = 5.0
-"""The same for all together where none may be on its way any more."""
+"""The same limit while a launch is to be stopped, since the keeper does nothing else meanwhile."""
+CONFIRM_ALL_SECONDS = 5.0
+"""The same limit for all launches together in `PendingLaunches.confirm_all`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,37 +34,37 @@ class _PendingLaunch:
     spec: SpawnSpec
     spawned: SpawnedProcess
     status: int
-    overdue: Timer
+    kill_timer: Timer
 
 
 class PendingLaunches:
-    """Launchers that are on their way.
+    """The launches whose outcome is not known yet.
 
     Args:
-        loop: tells when one has arrived.
-        spawner: knows what it says then.
-        begun: told of each script that runs from now on.
-        failed: told of each that does not, and why.
+        loop: watches the status of each launch.
+        spawner: reads the status.
+        on_started: called for each process that has become its script.
+        on_failed: called for each that has not, with the reason.
     """
 
     def __init__(
         self,
         loop: EventLoop,
         spawner: Spawner,
-        begun: Callable[[SpawnSpec, SpawnedProcess], None],
-        failed: Callable[[SpawnSpec, SpawnError], None],
+        on_started: Callable[[SpawnSpec, SpawnedProcess], None],
+        on_failed: Callable[[SpawnSpec, SpawnError], None],
     ) -> None:
         self._loop = loop
         self._spawner = spawner
-        self._begun = begun
-        self._failed = failed
+        self._on_started = on_started
+        self._on_failed = on_failed
         self._launches: dict[str, _PendingLaunch] = {}
 
     def __len__(self) -> int:
         return len(self._launches)
 
     @property
-    def commands(self) -> set[str]:
+    def command_ids(self) -> set[str]:
         """The ids of their commands."""
         return set(self._launches)
 
@@ -74,63 +74,64 @@ class PendingLaunches:
         return {launch.spawned.pid for launch in self._launches.values()}
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """Return what a later keeper needs; see `RunningCommand.snapshot`."""
-        found = []
-        for command, launch in self._launches.items():
+        """Return their entries in a SNAPSHOT record; see `RunningCommand.snapshot`."""
+        entries = []
+        for command_id, launch in self._launches.items():
             spawned = launch.spawned
-            opened = JournaledCommand(command, spawned.pid, spawned.start_ticks, spawned.pipes)
-            found.append(opened.snapshot())
-        return found
+            opened = JournaledCommand(command_id, spawned.pid, spawned.start_ticks, spawned.pipes)
+            entries.append(opened.snapshot())
+        return entries
 
     def add(self, spec: SpawnSpec, spawned: SpawnedProcess) -> None:
-        """A process was started."""
+        """Watch a process until its outcome is known, or report it at once if it is."""
         if spawned.status is None:
-            self._begun(spec, spawned)
+            self._on_started(spec, spawned)
             return
-        overdue = self._loop.after(LAUNCH_SECONDS, lambda: _kill(spawned))
-        self._launches[spec.id] = _PendingLaunch(spec, spawned, spawned.status, overdue)
-        self._loop.watch(spawned.status, lambda _: self._arrived(spec.id))
+        kill_timer = self._loop.after(LAUNCH_SECONDS, lambda: _kill(spawned))
+        self._launches[spec.id] = _PendingLaunch(spec, spawned, spawned.status, kill_timer)
+        self._loop.watch(spawned.status, lambda _: self._status_ready(spec.id))
 
-    def settle(self, command: str, seconds: float = STOP_SECONDS) -> None:
-        """Wait until it is certain what became of one; without effect if it is not on its way.
+    def confirm(self, command_id: str, seconds: float = STOP_SECONDS) -> None:
+        """Wait until the outcome of a launch is known; does nothing if it is not pending.
 
         Args:
-            command: its id.
-            seconds: when it is killed.
+            command_id: the command's UUID.
+            seconds: how long to wait before the process is killed.
         """
-        launch = self._launches.get(command)
+        launch = self._launches.get(command_id)
         if launch is None:
             return
         poll = select.poll()
         poll.register(launch.status, select.POLLIN)
         if not poll.poll(seconds * 1000):
-            # Killed after its exec or before it: it counts as begun, and as ended by the signal.
+            # Before the exec or after it, the kill closes the status without a report: the script
+            # counts as started, and as ended by the signal.
             _kill(launch.spawned)
-        self._arrived(command)
+        self._status_ready(command_id)
 
-    def settle_process(self, pid: int) -> None:
-        """The same for a process."""
-        for command, launch in self._launches.items():
+    def confirm_process(self, pid: int) -> None:
+        """Do the same for the launch with a process id."""
+        for command_id, launch in self._launches.items():
             if launch.spawned.pid == pid:
-                self.settle(command)
+                self.confirm(command_id)
                 return
 
-    def settle_all(self) -> None:
-        """The same for all."""
-        deadline = time.monotonic() + SETTLE_SECONDS
-        for command in self.commands:
-            self.settle(command, max(0, deadline - time.monotonic()))
+    def confirm_all(self) -> None:
+        """Do the same for all launches."""
+        deadline = time.monotonic() + CONFIRM_ALL_SECONDS
+        for command_id in self.command_ids:
+            self.confirm(command_id, max(0, deadline - time.monotonic()))
 
-    def _arrived(self, command: str) -> None:
-        launch = self._launches.pop(command)
+    def _status_ready(self, command_id: str) -> None:
+        launch = self._launches.pop(command_id)
         self._loop.unwatch(launch.status)
-        self._loop.cancel(launch.overdue)
+        self._loop.cancel(launch.kill_timer)
         try:
             self._spawner.confirm(launch.spawned, launch.spec)
         except SpawnError as error:
-            self._failed(launch.spec, error)
+            self._on_failed(launch.spec, error)
         else:
-            self._begun(launch.spec, launch.spawned)
+            self._on_started(launch.spec, launch.spawned)
 
 
 def _kill(spawned: SpawnedProcess) -> None:

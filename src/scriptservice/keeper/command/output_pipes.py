@@ -1,8 +1,8 @@
-"""The output of one script: its pipes, emptied into the journal up to a limit.
+"""The output of one script: its pipes, which are emptied into the journal up to a limit.
 
-Made and owned by its command. A byte is in its pipe or in the journal, never in between; where
-there is no room, or what was printed before is not recorded yet, it stays in the pipe and the
-script waits.
+The command makes and owns it. A byte is in its pipe or in the journal, never in between. While the
+journal has no room, or while too much earlier output is not yet stored in the database, the bytes
+stay in the pipe, and the script waits as soon as the pipe is full.
 """
 
 import os
@@ -21,14 +21,15 @@ from scriptservice.protocol.journal_format import Kind
 
 STDOUT, STDERR = 1, 2
 WINDOW_BYTES = 8 << 20
-"""A script that printed this much waits until the window before it is recorded."""
+"""A script may print this much, then it waits until the window before is stored in the database."""
 
-_DISCARD_NEWS_SECONDS = 1.0
+_DISCARD_REPORT_SECONDS = 1.0
 _DRAIN_ROUNDS = 256
+"""A drain empties a pipe at most this many times."""
 
 
 class OutputOwner(Protocol):
-    """The command, as its output sees it."""
+    """The part of a command that its output uses; see `RunningCommand`."""
 
     @property
     def id(self) -> str: ...  # noqa: D102
@@ -37,25 +38,30 @@ class OutputOwner(Protocol):
     @property
     def exited(self) -> bool: ...  # noqa: D102
 
-    def limit_passed(self) -> None:
-        """It has printed more than is to be kept, and is to be stopped for that."""
+    def output_limit_reached(self) -> None:
+        """The script has printed more than its limit, for which it must be stopped."""
 
-    def output_goes_on(self) -> None:
-        """A pipe has ended, or one that waited is read again."""
+    def output_progressed(self) -> None:
+        """A pipe has ended, or one that was paused is read again."""
 
 
 class DrainResult(Enum):
-    """How far an attempt to read all pipes to their ends has come."""
+    """The result of an attempt to read all pipes to their ends."""
 
     ENDED = auto()
-    WAITS = auto()
-    """The command is told when it goes on."""
+    PAUSED = auto()
+    """A pipe waits for the journal; `OutputOwner.output_progressed` is called when it goes on."""
     OPEN = auto()
-    """Somebody holds a pipe open: it is to be tried again."""
+    """A process holds a pipe open; try again later."""
 
 
 class OutputPipe:
-    """The read end of one pipe of a script."""
+    """The read end of a pipe of a script.
+
+    Attributes:
+        descriptor: the read end.
+        number: 1 stdout, 2 stderr.
+    """
 
     __slots__ = ("_output", "descriptor", "number")
 
@@ -65,35 +71,36 @@ class OutputPipe:
         self.number = number
 
     def ready(self, events: int) -> None:
-        """The pipe can be read, or nobody holds its other end any more."""
-        self._output.readable(self, events)
+        """Handle an event: the pipe has bytes, or no process has its write end any more."""
+        self._output.pipe_ready(self, events)
 
     def resume(self) -> None:
-        """There is room for its bytes."""
-        self._output.resumed(self)
+        """Read the pipe again; see `PausedReader`."""
+        self._output.pipe_resumed(self)
 
 
 class ScriptOutput:
-    """What one script prints.
+    """The output of one script, both streams.
 
     Args:
-        command: whose.
-        loop: that tells what can be read.
-        journal: where the bytes go.
-        null: /dev/null, open for writing, for what is discarded.
-        limit_bytes: of both streams together; None for no limit.
-        stop_on_limit: whether the command is told when it is passed; else the rest is counted.
-        streams: descriptor and number of each pipe's read end, owned by this object from now on.
+        command: the script's command.
+        loop: watches the pipes.
+        journal: gets the output.
+        null: a descriptor of /dev/null, open for writing; it gets what is discarded.
+        limit_bytes: how much is kept of both streams together, None for all.
+        stop_on_limit: whether to stop the script at the limit; otherwise what it prints beyond the
+            limit is discarded.
+        streams: descriptor and number of each pipe; this object closes the descriptors.
 
     Attributes:
-        position: bytes that are in the journal, of both streams.
-        stream_bytes: the same by number of the stream.
-        discarded: bytes that were dropped.
+        position: how many bytes of both streams are in the journal.
+        stream_bytes: the same for each stream, by its number.
+        discarded: how many bytes were discarded.
     """
 
     __slots__ = (
-        "_command", "_discard_news", "_journal", "_limit", "_loop", "_null", "_stop_on_limit",
-        "_streams", "_window_bytes", "_window_mark", "discarded", "position", "stream_bytes",
+        "_command", "_discard_timer", "_journal", "_limit", "_loop", "_null", "_pipes",
+        "_stop_on_limit", "_window_bytes", "_window_mark", "discarded", "position", "stream_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -116,148 +123,149 @@ class ScriptOutput:
         self.position = 0
         self.stream_bytes = [0, 0, 0]
         self.discarded = 0
-        self._discard_news: Timer | None = None
+        self._discard_timer: Timer | None = None
         self._window_bytes = self._window_mark = 0
-        self._streams = [OutputPipe(self, *stream) for stream in streams]
+        self._pipes = [OutputPipe(self, *pipe) for pipe in streams]
 
-    def to_state(self) -> dict[str, Any]:
-        """Return all of it, as fields of a `CommandState`."""
+    def state_fields(self) -> dict[str, Any]:
+        """Return its fields of a `CommandState`."""
         return {
             "limit": self._limit,
             "stop_on_limit": self._stop_on_limit,
-            "streams": [[stream.descriptor, stream.number] for stream in self._streams],
+            "streams": [[pipe.descriptor, pipe.number] for pipe in self._pipes],
             "position": self.position,
             "stream_bytes": self.stream_bytes,
             "discarded": self.discarded,
             "window_bytes": self._window_bytes,
             "window_mark": self._window_mark,
-            "discard_news_at": None if self._discard_news is None else self._discard_news.due,
+            "discard_news_at": None if self._discard_timer is None else self._discard_timer.due,
         }
 
     def restore(self, state: CommandState) -> None:
-        """Go on where the keeper's program before this one was; called before `watch`."""
+        """Continue from the state of the previous program; called before `watch`."""
         self.position = state.position
         self.stream_bytes = state.stream_bytes
         self.discarded = state.discarded
         self._window_bytes, self._window_mark = state.window_bytes, state.window_mark
         if state.discard_news_at is not None:
-            self._discard_news = self._loop.at(state.discard_news_at, self._tell_discard)
+            self._discard_timer = self._loop.at(state.discard_news_at, self._append_discarded)
 
     @property
     def limit_bytes(self) -> int | None:
-        """How much is kept at most, None for all."""
+        """How much is kept of both streams together, None for all."""
         return self._limit
 
     def watch(self) -> None:
-        """Read from now on."""
-        for stream in self._streams:
-            self._loop.watch(stream.descriptor, stream.ready)
+        """Begin to read the pipes."""
+        for pipe in self._pipes:
+            self._loop.watch(pipe.descriptor, pipe.ready)
 
     def close(self) -> None:
-        """It is complete: nothing more is told of it."""
-        self._loop.cancel(self._discard_news)
+        """Cancel the pending report of discarded bytes; CLOSED contains their number."""
+        self._loop.cancel(self._discard_timer)
 
-    def readable(self, stream: OutputPipe, events: int) -> None:
-        """A pipe has bytes, or has ended."""
-        waiting = bytes_waiting(stream.descriptor)
+    def pipe_ready(self, pipe: OutputPipe, events: int) -> None:
+        """Move the bytes of a pipe to the journal, or close the pipe at its end."""
+        waiting = bytes_waiting(pipe.descriptor)
         if waiting:
-            self._take(stream, waiting)
+            self._move_to_journal(pipe, waiting)
         elif events & HANGUP:
-            # Nobody held the other end before the pipe was found empty: nothing can follow.
-            self._end(stream)
-            self._command.output_goes_on()
+            # The hang-up came before the pipe was found empty, so no bytes can follow.
+            self._close_pipe(pipe)
+            self._command.output_progressed()
 
-    def resumed(self, stream: OutputPipe) -> None:
-        """There is room again for a pipe that waited."""
-        if stream in self._streams:
-            self._loop.watch(stream.descriptor, stream.ready)
-            self._command.output_goes_on()
+    def pipe_resumed(self, pipe: OutputPipe) -> None:
+        """Watch a pipe again that was paused."""
+        if pipe in self._pipes:
+            self._loop.watch(pipe.descriptor, pipe.ready)
+            self._command.output_progressed()
 
-    def _take(self, stream: OutputPipe, waiting: int) -> bool:
-        """Move what waits in a pipe to the journal; return whether the pipe is still read."""
+    def _move_to_journal(self, pipe: OutputPipe, waiting: int) -> bool:
+        """Move bytes from a pipe to the journal; return False if the pipe was paused."""
         room = waiting if self._limit is None else self._limit - self.position
         if room <= 0:
-            self._discard(stream, waiting)
+            self._discard(pipe, waiting)
             return True
         journal = self._journal
         if self._window_bytes >= WINDOW_BYTES:
             if journal.must_wait_for(self._window_mark):
-                self._loop.unwatch(stream.descriptor)
-                journal.wait_until_stored(stream.descriptor, self._window_mark, stream)
+                self._loop.unwatch(pipe.descriptor)
+                journal.wait_until_stored(pipe.descriptor, self._window_mark, pipe)
                 return False
             self._window_bytes, self._window_mark = 0, journal.end
         try:
             moved = journal.splice(
-                stream.descriptor,
+                pipe.descriptor,
                 min(waiting, room),
                 self._command.id_bytes,
-                stream.number,
+                pipe.number,
                 self.position,
             )
         except NoRoomError:
-            # Out of epoll altogether: a full pipe, or a closed one, would be ready at every turn.
-            self._loop.unwatch(stream.descriptor)
-            journal.wait_for_room(stream.descriptor, stream)
+            # Not in epoll meanwhile: a pipe with bytes or without a writer is always ready.
+            self._loop.unwatch(pipe.descriptor)
+            journal.wait_for_room(pipe.descriptor, pipe)
             return False
         self.position += moved
         self._window_bytes += moved
-        self.stream_bytes[stream.number] += moved
+        self.stream_bytes[pipe.number] += moved
         if self._stop_on_limit and waiting > room:
-            self._command.limit_passed()
+            self._command.output_limit_reached()
         return True
 
-    def _discard(self, stream: OutputPipe, waiting: int) -> None:
-        with suppress(BlockingIOError):  # the script has read its own pipe meanwhile
+    def _discard(self, pipe: OutputPipe, waiting: int) -> None:
+        with suppress(BlockingIOError):  # the script may have read its own pipe meanwhile
             self.discarded += os.splice(
-                stream.descriptor, self._null, waiting, flags=os.SPLICE_F_NONBLOCK
+                pipe.descriptor, self._null, waiting, flags=os.SPLICE_F_NONBLOCK
             )
         if self._stop_on_limit:
-            self._command.limit_passed()
-        elif self._discard_news is None and not self._command.exited:
-            self._discard_news = self._loop.after(_DISCARD_NEWS_SECONDS, self._tell_discard)
+            self._command.output_limit_reached()
+        elif self._discard_timer is None and not self._command.exited:
+            self._discard_timer = self._loop.after(_DISCARD_REPORT_SECONDS, self._append_discarded)
 
-    def _tell_discard(self) -> None:
-        self._discard_news = None
+    def _append_discarded(self) -> None:
+        self._discard_timer = None
         fields = {"discarded_bytes": self.discarded}
         self._journal.append(Kind.DISCARDED, self._command.id, fields, self.position)
 
-    def _end(self, stream: OutputPipe) -> None:
-        self._loop.unwatch(stream.descriptor)
-        self._journal.cancel_wait(stream.descriptor)
-        self._streams.remove(stream)
-        os.close(stream.descriptor)
+    def _close_pipe(self, pipe: OutputPipe) -> None:
+        self._loop.unwatch(pipe.descriptor)
+        self._journal.cancel_wait(pipe.descriptor)
+        self._pipes.remove(pipe)
+        os.close(pipe.descriptor)
 
-    def drain(self, until: float) -> DrainResult:
-        """Read every pipe to its end, or to what is there if a stranger holds it for too long.
+    def drain(self, deadline: float) -> DrainResult:
+        """Read every pipe to its end.
 
         Args:
-            until: when it is too long, by the monotonic clock.
+            deadline: in seconds of the monotonic clock; after it, an empty pipe is closed even if a
+                process outside the script's tree holds it open.
         """
-        for stream in list(self._streams):
-            drained = self._drain(stream, until)
+        for pipe in list(self._pipes):
+            drained = self._drain_pipe(pipe, deadline)
             if drained is not DrainResult.ENDED:
                 return drained
         return DrainResult.ENDED
 
-    def _drain(self, stream: OutputPipe, until: float) -> DrainResult:
+    def _drain_pipe(self, pipe: OutputPipe, deadline: float) -> DrainResult:
         for _ in range(_DRAIN_ROUNDS):
-            hung_up = _hung_up(stream.descriptor)
-            waiting = bytes_waiting(stream.descriptor)
+            hung_up = _has_hung_up(pipe.descriptor)
+            waiting = bytes_waiting(pipe.descriptor)
             if not waiting:
-                if hung_up or time.monotonic() >= until:
-                    self._end(stream)
+                if hung_up or time.monotonic() >= deadline:
+                    self._close_pipe(pipe)
                     return DrainResult.ENDED
                 return DrainResult.OPEN
-            if not self._take(stream, waiting):
-                return DrainResult.WAITS
-        # Still full after its capacity many times over: whoever writes is not of this tree.
-        if time.monotonic() >= until:
-            self._end(stream)
+            if not self._move_to_journal(pipe, waiting):
+                return DrainResult.PAUSED
+        # The pipe was full many times, and the tree has ended: the writer is outside of it.
+        if time.monotonic() >= deadline:
+            self._close_pipe(pipe)
             return DrainResult.ENDED
         return DrainResult.OPEN
 
 
-def _hung_up(pipe: int) -> bool:
+def _has_hung_up(pipe: int) -> bool:
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     return any(events & select.POLLHUP for _, events in poll.poll(0))

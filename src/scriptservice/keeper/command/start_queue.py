@@ -1,7 +1,7 @@
-"""The scripts that were asked for and are not started yet: when each is, or that it never is.
+"""The scripts that the server has sent and that are not started yet.
 
-They wait for room on the disk, for descriptors, and for others to be born: hundreds of newborn
-processes at once cost each other a third.
+They wait for room on the disk, for descriptors, and for other processes to start: hundreds of
+processes that start at the same time slow each other by a third.
 """
 
 import os
@@ -22,84 +22,89 @@ from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind
 
-NEWBORNS = 64
-NEWBORN_SECONDS = 0.02
-SPAWNS_A_TURN = 8
+MAX_STARTING = 64
+"""At most this many processes start at a time."""
+STARTING_SECONDS = 0.02
+"""A process counts as starting for this long after it has become its script."""
+MAX_SPAWNS_PER_BATCH = 8
 _NO_RECORD = "the record of its end is missing; its output may be incomplete"
 
 
 class StartQueue:
     """Starts scripts, each once, a few at a time.
 
+    Args:
+        spawner: starts processes.
+        context: shared by all running commands.
+        ended_ids: the ids that are not started again.
+        running: the running commands, by id; this class only reads it.
+        on_started: called with each command that has started.
+
     Attributes:
         launches: the processes that may not have become their scripts yet.
-
-    Args:
-        spawner: makes processes.
-        context: what running commands share.
-        ended: the ids that are refused a second time.
-        running: the commands that run, by id.
-        started: told of each that runs from now on.
     """
 
     def __init__(
         self,
         spawner: Spawner,
         context: CommandContext,
-        ended: EndedIds,
+        ended_ids: EndedIds,
         running: dict[str, RunningCommand],
-        started: Callable[[RunningCommand], None],
+        on_started: Callable[[RunningCommand], None],
     ) -> None:
         self._spawner = spawner
         self._context = context
-        self._ended = ended
+        self._ended_ids = ended_ids
         self._running = running
-        self._started = started
-        self.launches = PendingLaunches(context.loop, spawner, self._begun, self._failed)
+        self._on_started = on_started
+        self.launches = PendingLaunches(
+            context.loop, spawner, self._launch_succeeded, self._launch_failed
+        )
         self._specs: dict[str, SpawnSpec] = {}
-        self._births: deque[RunningCommand] = deque()
-        self._room_timer = False
+        self._just_started: deque[RunningCommand] = deque()
+        self._wakeup_set = False
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._specs)
 
-    def asked(self, spec: SpawnSpec) -> None:
-        """The child wants a script to run."""
-        known = (self._running, self.launches.commands, self._specs, self._ended)
-        if any(spec.id in commands for commands in known):
+    def spawn_requested(self, spec: SpawnSpec) -> None:
+        """Add a script to the queue, unless its command is known already."""
+        known = (self._running, self.launches.command_ids, self._specs, self._ended_ids)
+        if any(spec.id in ids for ids in known):
             logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
-            if spec.id in self._ended and not self._ended.was_given_back(spec.id):
-                # Who sends it has found no record of its end. If that is just not read yet it
-                # comes first, and counts; else it is damaged, and nothing else would end it.
+            if spec.id in self._ended_ids and not self._ended_ids.was_given_back(spec.id):
+                # The server has found no record of the command's end. If it has only not read it
+                # yet, that record comes first and counts. If the record is damaged, only this one
+                # ends the command.
                 self._context.journal.append(Kind.LOST, spec.id, {"reason": _NO_RECORD})
         elif self._closed:
             self._refuse(spec.id, "the service is shutting down", retry=True)
         else:
             self._specs[spec.id] = spec
 
-    def stop(self, command: str) -> None:
-        """A command is to end; without effect if it does not wait here."""
-        if self._specs.pop(command, None):
-            self._refuse(command, "stopped before it started", retry=False, stopped=True)
+    def stop(self, command_id: str) -> None:
+        """Refuse to start a command, since its client stopped it; ignored if it is not queued."""
+        if self._specs.pop(command_id, None):
+            self._refuse(command_id, "stopped before it started", retry=False, stopped=True)
 
-    def expire(self, command: str) -> None:
-        """A command's queue time-out has passed; without effect if it does not wait here."""
-        if self._specs.pop(command, None):
+    def expire(self, command_id: str) -> None:
+        """Refuse to start a command after its queue time-out; ignored if it is not queued."""
+        if self._specs.pop(command_id, None):
             reason = "it waited longer than its queue time-out"
-            self._refuse(command, reason, retry=False, timed_out=True)
+            self._refuse(command_id, reason, retry=False, timed_out=True)
 
     def shut_down(self) -> None:
-        """Start no more, give back what waits."""
+        """Start no more scripts, and give the queued ones back to the server."""
         self._closed = True
-        self.launches.settle_all()
-        for command in list(self._specs):
-            del self._specs[command]
-            self._refuse(command, "the service is shutting down", retry=True)
+        self.launches.confirm_all()
+        for command_id in list(self._specs):
+            del self._specs[command_id]
+            self._refuse(command_id, "the service is shutting down", retry=True)
 
     def _refuse(
         self,
-        command: str,
+        command_id: str,
         reason: str,
         *,
         retry: bool,
@@ -107,35 +112,37 @@ class StartQueue:
         timed_out: bool = False,
     ) -> None:
         fields = {"reason": reason, "retry": retry, "stopped": stopped, "timed_out": timed_out}
-        self._context.journal.append(Kind.REFUSED, command, fields)
-        # Also one that may come again: not before this is recorded, or it would run unseen.
-        self._ended.add(command, given_back=retry)
+        self._context.journal.append(Kind.REFUSED, command_id, fields)
+        # An id that may be sent again is added too: before the refusal is stored, the command would
+        # run although the database says that it was refused.
+        self._ended_ids.add(command_id, given_back=retry)
 
-    def _newborns(self) -> int:
-        """Return how many scripts are so young that more would slow them all."""
-        born_before = time.monotonic() - NEWBORN_SECONDS
-        births = self._births
-        while births and (births[0].exited or births[0].started < born_before):
-            births.popleft()
-        return len(self.launches) + sum(not command.exited for command in births)
+    def _starting_count(self) -> int:
+        """Return how many processes are starting, so that more would slow them all."""
+        started_before = time.monotonic() - STARTING_SECONDS
+        just_started = self._just_started
+        while just_started and (just_started[0].exited or just_started[0].started < started_before):
+            just_started.popleft()
+        return len(self.launches) + sum(not command.exited for command in just_started)
 
     def start_some(self) -> None:
-        """Start what can be started now."""
+        """Start as many scripts as may start now; called after each batch of events."""
         if not self._specs:
             return
-        for _ in range(min(SPAWNS_A_TURN, NEWBORNS - self._newborns())):
-            started = len(self._running) + len(self.launches)
-            if not self._specs or started >= self._spawner.capacity:
+        for _ in range(min(MAX_SPAWNS_PER_BATCH, MAX_STARTING - self._starting_count())):
+            in_use = len(self._running) + len(self.launches)
+            if not self._specs or in_use >= self._spawner.capacity:
                 return
             spec = next(iter(self._specs.values()))
             if not self._start(spec):
                 return
-        if self._specs and not self._room_timer:
-            self._room_timer = True
-            self._context.loop.after(NEWBORN_SECONDS / 8, self._room_for_births)
+        if self._specs and not self._wakeup_set:
+            # The timer's only effect is another batch, after which this method is called.
+            self._wakeup_set = True
+            self._context.loop.after(STARTING_SECONDS / 8, self._woke_up)
 
-    def _room_for_births(self) -> None:
-        self._room_timer = False
+    def _woke_up(self) -> None:
+        self._wakeup_set = False
 
     def _start(self, spec: SpawnSpec) -> bool:
         """Start a script; return False if it has to wait for room on the disk."""
@@ -154,7 +161,7 @@ class StartQueue:
                 raise SpawnError(f"cannot make its cgroup: {error.strerror}", retry=True) from error
             spawned = self._spawner.spawn(spec, cgroup)
         except SpawnError as error:
-            self._failed(spec, error)
+            self._launch_failed(spec, error)
             return True
         finally:
             if cgroup is not None:
@@ -163,35 +170,33 @@ class StartQueue:
         self.launches.add(spec, spawned)
         return True
 
-    def _failed(self, spec: SpawnSpec, error: SpawnError) -> None:
-        """There is no process of the script's, and never was."""
-        # Not why: that may quote what was submitted. The command says it.
+    def _launch_failed(self, spec: SpawnSpec, error: SpawnError) -> None:
+        # The reason may quote what a client submitted, so only the command has it, not the log.
         logger.info("command_not_started", command_id=spec.id, retry=error.retry)
-        self._context.tree.forget(_Nobody(spec.id))
+        self._context.tree.forget(_NeverStarted(spec.id))
         self._refuse(spec.id, str(error), retry=error.retry)
 
-    def _begun(self, spec: SpawnSpec, spawned: SpawnedProcess) -> None:
-        """A process is the script."""
+    def _launch_succeeded(self, spec: SpawnSpec, spawned: SpawnedProcess) -> None:
         reached("spawn.begun")
         command = RunningCommand(spec, spawned, self._context)
-        self._births.append(command)
-        self._started(command)
+        self._just_started.append(command)
+        self._on_started(command)
 
     def to_state(self) -> list[dict[str, Any]]:
-        """Return what waits, for the keeper's next program."""
+        """Return the queued scripts, for the keeper's next program."""
         return [spec.fields() for spec in self._specs.values()]
 
     def restore(self, waiting: list[dict[str, Any]]) -> None:
-        """Take over what waited with the keeper's program before this one."""
+        """Continue with the queue of the previous program."""
         for fields in waiting:
             spec = SpawnSpec(**fields)
             self._specs[spec.id] = spec
 
 
-class _Nobody:
-    """A tree's root that was never started."""
+class _NeverStarted:
+    """The root of the process tree of a script that was not started."""
 
-    def __init__(self, command: str) -> None:
-        self.id = command
+    def __init__(self, command_id: str) -> None:
+        self.id = command_id
         self.pid = 0
         self.exited = True
