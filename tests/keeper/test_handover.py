@@ -216,14 +216,14 @@ def test_a_table_survives_its_way() -> None:
     ("change", "reason"),
     [
         (lambda document: document.update(format=2), "format 2, only 1"),
-        (lambda document: document.update(what="else"), "none of a keeper's"),
+        (lambda document: document.update(what="else"), "not written by a keeper"),
         (lambda document: document["table"].update(new=1), "table has new, of a newer release"),
         (lambda document: document["table"].pop("lock"), "table has no lock"),
         (lambda document: document["table"].update(lock="3"), "table.lock is str"),
         (lambda document: document["table"]["commands"][0].update(pid=None), "pid is NoneType"),
         (lambda document: document["table"]["config"].update(new=1), "new"),
         (lambda document: document["table"]["waiting"][0].update(new=1), "new"),
-        (lambda document: document["table"]["tree"].update(mode="other"), "kept by other"),
+        (lambda document: document["table"]["tree"].update(mode="other"), "of kind other"),
         (lambda document: document["table"]["ledger"]["pending"][0].update(kind=99), "99"),
     ],
 )

@@ -1,7 +1,8 @@
-"""The keeper's program: at a start, after an upgrade, or only to be asked before one.
+"""The keeper's program.
 
-``--config-fd N``: what ``scriptservice serve`` becomes. ``--handover-fd N``: what a keeper becomes.
-``--check-handover N``: says whether it could take what a keeper would hand over.
+- ``--config-fd N`` starts a keeper; ``scriptservice serve`` executes this.
+- ``--handover-fd N`` continues a keeper after an upgrade; a keeper executes this.
+- ``--check-handover N`` tells whether this program accepts the state of a keeper.
 """
 
 import sys

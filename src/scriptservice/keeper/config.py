@@ -1,6 +1,6 @@
-"""What the keeper is told at its start: one frozen object, read from an inherited descriptor.
+"""The keeper's configuration: one frozen object, read from an inherited descriptor.
 
-The composition root (``cli.serve``) fills it in from the settings; the keeper reads no environment.
+``cli.serve`` fills it in from the settings. The keeper reads no environment variables.
 """
 
 import json
@@ -11,30 +11,31 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class KeeperConfig:
-    """The keeper's settings.
+    """The keeper's configuration.
 
     Attributes:
         data_dir: the data directory, absolute.
-        listen_host: address of the listening socket; None: no socket (a worker).
+        listen_host: address of the listening socket; None for a worker, which has no socket.
         listen_port: its port; 0 lets the kernel choose.
         child_argv: the program of the child and its leading arguments.
-        child_config: handed to the child unread.
-        run_as: user name or number for scripts; None: the default for the service's own user.
+        child_config: the child's configuration, which the keeper passes on and does not read.
+        run_as: user name or number for scripts; None for the default of the service's own user.
         script_uid: numeric user and group for scripts when the service is root and there is no
             user ``scriptservice``.
-        no_new_privileges: set-uid programs have no effect in scripts.
-        use_cgroups: use cgroup2 where it is writable.
-        use_launcher: start scripts by the launcher, where it was built.
-        shutdown_grace_seconds: cap of every script's grace at shutdown.
+        no_new_privileges: whether set-uid programs have no effect in scripts.
+        use_cgroups: whether to use cgroup2 where it is writable.
+        use_launcher: whether to start scripts by the launcher where it was built.
+        shutdown_grace_seconds: the longest grace of a script at shutdown.
         spool_limit_bytes: unrecorded journal beyond which output is no longer read.
         reserve_bytes: free disk space below which output is no longer read.
         path: ``PATH`` of scripts.
         lang: ``LANG`` of scripts.
-        log_level: what is logged: debug, info, warning or error.
-        log_format: how: json or console.
+        log_level: debug, info, warning or error.
+        log_format: ``json`` or ``console``.
         host_name: this machine's name among hosts, for the log.
         notify_socket: datagram socket of the service manager, None for none.
-        watchdog_seconds: the service manager ends a keeper that is silent for so long, None: never.
+        watchdog_seconds: the service manager ends a keeper that sends nothing for this time; None
+            if it does not.
     """
 
     data_dir: str
@@ -59,9 +60,9 @@ class KeeperConfig:
     watchdog_seconds: float | None = None
 
     def to_descriptor(self) -> int:
-        """Return an inheritable memory file that `from_descriptor` reads.
+        """Return the descriptor of an inheritable file in memory, for `from_descriptor`.
 
-        The settings may hold a database password, which a command line would show.
+        The configuration may contain a database password, which a command line would show.
         """
         descriptor = os.memfd_create("scriptservice-config", os.MFD_CLOEXEC)
         os.write(descriptor, json.dumps(asdict(self)).encode())

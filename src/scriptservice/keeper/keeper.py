@@ -112,7 +112,7 @@ class Keeper:
             self._loop,
             self._child,
             self._service_manager,
-            state=self._to_state,
+            keeper_state=self._to_state,
             on_signal=self._signal_received,
         )
         self._previous_state: KeeperState | None = state

@@ -1,7 +1,7 @@
-"""What stands between a configuration and a keeper: whatever can go wrong goes wrong here first.
+"""Acquires what a keeper needs before it can run; at a start most failures happen here.
 
-In the order in which that does no harm: the standard descriptors, the data directory and its lock,
-the user of the scripts, the address, the directories that scripts get.
+The order is one in which a failure does no harm: the standard descriptors, the data directory and
+its lock, the user of the scripts, the address, the directories for scripts.
 """
 
 import fcntl
@@ -19,12 +19,12 @@ from scriptservice.keeper.upgrade_state import KeeperState
 
 
 class StartError(Exception):
-    """The keeper cannot start; the message is for a person and says why."""
+    """The keeper cannot start; the message tells a person why."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeeperResources:
-    """What a keeper stands on.
+    """What a keeper holds from its start to its end.
 
     Attributes:
         lock: descriptor of the data directory's lock, held for as long as it is open.
@@ -38,10 +38,10 @@ class KeeperResources:
 
 
 def acquire_resources(config: KeeperConfig) -> KeeperResources:
-    """Take the data directory and the address.
+    """Lock the data directory, bind the address, and make a spawner.
 
     Raises:
-        StartError: one of them cannot be had; nothing was changed that matters.
+        StartError: one of them failed. Nothing that matters was changed.
     """
     lock = _lock_directory(config.data_dir)
     listener: socket.socket | None = None
@@ -74,11 +74,11 @@ def acquire_resources(config: KeeperConfig) -> KeeperResources:
 
 
 def restore_resources(config: KeeperConfig, state: KeeperState) -> KeeperResources:
-    """Stand where the keeper's program before this one stood.
+    """Return the resources that the keeper's previous program handed over.
 
     Args:
-        config: what it was told.
-        state: what it handed over.
+        config: the keeper's configuration.
+        state: what that program handed over.
     """
     user = state.spawner.user
     return KeeperResources(
@@ -96,10 +96,12 @@ def restore_resources(config: KeeperConfig, state: KeeperState) -> KeeperResourc
 
 
 def _refuse_scripts_owner(data_dir: str, user: ScriptUser) -> None:
-    """Refuse a data directory that the user of the scripts could read or rename in.
+    """Refuse a data directory in which the user of scripts could read or rename files.
+
+    That happens if the service was started as that user before.
 
     Raises:
-        StartError: it is that user's: an earlier start was as that user.
+        StartError: the directory, or something in it, belongs to that user.
     """
     if not user.changes:
         return
@@ -109,7 +111,7 @@ def _refuse_scripts_owner(data_dir: str, user: ScriptUser) -> None:
             if os.stat(path).st_uid == user.uid:
                 message = (
                     f"cannot use data directory {data_dir}: {name or 'it'} belongs to "
-                    f"{user.name}, as whom scripts run; give it to the service's user (chown)"
+                    f"{user.name}, the user of scripts; give it to the service's user (chown)"
                 )
                 raise StartError(message)
 
@@ -121,14 +123,14 @@ def _make_journal(data_dir: str) -> None:
 
 
 def _lock_directory(path: str) -> int:
-    """Make the data directory and lock it; return the lock's descriptor.
+    """Create the data directory if it is missing, and lock it; return the lock's descriptor.
 
     Raises:
-        StartError: it cannot be made or written, or another keeper has it.
+        StartError: the directory cannot be created or written, or another keeper has the lock.
     """
     try:
         os.makedirs(path, mode=0o711, exist_ok=True)
-        os.chmod(path, 0o711)  # noqa: S103 - scripts pass through to their directory
+        os.chmod(path, 0o711)  # noqa: S103 - scripts pass through it to their own
         lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         message = f"cannot use data directory {path}: {error.strerror}"
@@ -145,7 +147,7 @@ def _lock_directory(path: str) -> int:
 
 
 def open_standard_descriptors() -> None:
-    """Let nothing else get the numbers of closed standard streams, to which our child prints."""
+    """Open closed standard streams, so that no other file gets the numbers that the child uses."""
     while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
         os.set_inheritable(descriptor, True)  # noqa: FBT003
     os.close(descriptor)

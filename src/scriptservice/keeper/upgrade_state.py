@@ -1,9 +1,9 @@
-"""What a keeper hands to its next program: its whole memory as plain data.
+"""The state that a keeper hands to its next program: all of its memory as plain data.
 
-One class for each part of the keeper that has something to hand over; the part itself makes it
-(``to_state``) and is made from it (``from_state``). Moments are those of the monotonic clock, in
-seconds; descriptors are numbers, open across the exec; bytes are base64. A field that a later
-release adds needs a default: what is checked in under ``tests/keeper/handovers`` must load for
+Each part of the keeper with state has a class here, which the part creates (``to_state``) and from
+which it is restored (``restore`` or ``from_state``). Times are those of the monotonic clock, in
+seconds. Descriptors are numbers that stay open across the exec. Bytes are base64. If you add state
+to the keeper, add a field with a default: the files in ``tests/keeper/handovers`` must load for
 ever.
 """
 
@@ -16,11 +16,11 @@ class CommandState:
     """A running command; see `RunningCommand`, whose fields these are.
 
     Attributes:
-        handle: its pidfd, None once it was reaped.
-        streams: the pipes that are still read: descriptor and number.
-        timeout_at: when its time-out is due, None: never.
-        discard_news_at: when it is to be told how much was discarded, None: not.
-        leftover_pids: whom it left behind and who was signalled, None: nobody.
+        handle: pidfd of the script's own process, None after it was reaped.
+        streams: the pipes that are still read: descriptor and number of the stream.
+        timeout_at: when its time-out is due, None for no time-out.
+        discard_news_at: when the next DISCARDED record is due, None if none is.
+        leftover_pids: processes that it left behind and that were signalled, None if none were.
     """
 
     id: str
@@ -55,16 +55,16 @@ class CommandState:
 
 @dataclass(frozen=True, slots=True)
 class ChildProcessState:
-    """The server's process.
+    """The server's process; see `ChildProcess`.
 
     Attributes:
-        pid: its id.
+        pid: its process id.
         handle: its pidfd.
-        socket: our end of the socket to it, None if it has hung up.
-        started_at: when it began to serve.
-        received: the beginning of a frame whose rest has not come.
-        outgoing: what it has not read yet.
-        latest_end: a frame that is to follow that, None for none.
+        socket: the keeper's end of the socket to it, None if the process has closed its end.
+        started_at: when it was started, or greeted if it was a successor.
+        received: the beginning of a frame whose rest has not arrived.
+        outgoing: frames that wait to be sent; may begin with the rest of one.
+        latest_end: the frame with the journal's end that follows them, None for none.
     """
 
     pid: int
@@ -78,12 +78,12 @@ class ChildProcessState:
 
 @dataclass(frozen=True, slots=True)
 class ChildSupervisorState:
-    """The server through all its lives.
+    """The server and its restarts; see `ChildSupervisor`.
 
     Attributes:
-        life: the present one, None between two.
-        starts: how many there were.
-        failures: in a row, for the back-off.
+        life: the present process, None between two.
+        starts: how many processes were greeted.
+        failures: how many died in a row, for the back-off.
     """
 
     life: ChildProcessState | None
@@ -93,14 +93,14 @@ class ChildSupervisorState:
 
 @dataclass(frozen=True, slots=True)
 class PendingRecord:
-    """A record that waits for room on the disk.
+    """A journal record that waits for room on the disk.
 
     Attributes:
-        kind: its number.
-        command: UUID.
+        kind: the number of its `Kind`.
+        command: the command's UUID.
         fields: the payload.
-        position: of the command's merged output.
-        time_us: when it happened.
+        position: length of the command's merged output, in bytes.
+        time_us: when it happened, in microseconds of the Unix epoch.
     """
 
     kind: int
@@ -112,15 +112,15 @@ class PendingRecord:
 
 @dataclass(frozen=True, slots=True)
 class JournalState:
-    """The journal and what waits for it.
+    """The journal, and the records that wait for it; see `Journal`.
 
     Attributes:
         journal: its id.
         end: the position after its last record.
-        recorded: how far it is in the database.
+        recorded: the position up to which it is stored in the database.
         pending: records that wait for room, oldest first.
-        told_full: whether the log says that there is no room.
-        consumer_acts: whether somebody records.
+        told_full: whether the log has a warning that there is no room.
+        consumer_acts: whether a server stores the journal at present.
     """
 
     journal: str
@@ -137,10 +137,10 @@ class EndedIdsState:
 
     Attributes:
         ids: all of them.
-        written: journal position and id, in order.
-        unwritten: whose end waits for room.
-        child_has_adopted: whether the present server sends nothing old any more.
-        given_back: those of them that were not started and may come again later.
+        written: those whose end is in the journal: its position and the id, in order.
+        unwritten: those whose end waits for room.
+        child_has_adopted: whether the present server has sent all that it had to send again.
+        given_back: those that were not started, so that they may be sent again later.
     """
 
     ids: list[str]
@@ -152,15 +152,15 @@ class EndedIdsState:
 
 @dataclass(frozen=True, slots=True)
 class TreeState:
-    """Who belongs to which script.
+    """Which processes belong to which script; see `ProcessTree`.
 
     Attributes:
         mode: ``cgroup`` or ``walk``.
-        base: the cgroup's directory, None for the walk.
-        before: children from before the keeper: id and start.
-        seen: by command, processes that were seen: id and start.
-        sessions: by command, sessions that were seen.
-        owners: orphans whose command is known: id, start, command.
+        base: directory of the keeper's cgroup, None in mode ``walk``.
+        before: children from before the keeper's exec: process id and start.
+        seen: by command id, processes of its tree that were seen: process id and start.
+        sessions: by command id, sessions of its tree that were seen.
+        owners: orphans whose command is known: process id, start, command id.
     """
 
     mode: str
@@ -173,7 +173,7 @@ class TreeState:
 
 @dataclass(frozen=True, slots=True)
 class ScriptUserState:
-    """As whom scripts run; see `ScriptUser`."""
+    """The user of scripts; see `ScriptUser`."""
 
     uid: int
     gid: int
@@ -185,14 +185,14 @@ class ScriptUserState:
 
 @dataclass(frozen=True, slots=True)
 class SpawnerState:
-    """What scripts are started with.
+    """What scripts are started with; see `Spawner`.
 
     Attributes:
-        user: as whom.
+        user: the user of scripts.
         soft_limit: of descriptors, for scripts.
         hard_limit: of descriptors.
         raised: whether the keeper's own soft limit was raised.
-        work: an open handle of the working directory.
+        work: descriptor of the working directory.
     """
 
     user: ScriptUserState
@@ -204,14 +204,14 @@ class SpawnerState:
 
 @dataclass(frozen=True, slots=True)
 class RemovalState:
-    """A program that removes a private directory.
+    """A program that removes a private directory; see `Reaper`.
 
     Attributes:
         pid: its process id.
         path: the directory; its name is the command's id.
-        uid: its owner.
-        gid: its owner's group.
-        turns: what is tried next: as the owner or not.
+        uid: the directory's owner.
+        gid: the directory's group.
+        turns: the attempts that follow, each as the owner (true) or as the keeper's user.
     """
 
     pid: int
@@ -223,11 +223,11 @@ class RemovalState:
 
 @dataclass(frozen=True, slots=True)
 class ServiceManagerState:
-    """What the service manager was told.
+    """The notifications to the service manager; see `ServiceManager`.
 
     Attributes:
-        is_ready: whether it knows that the service is ready.
-        owed: what could not be sent to it.
+        is_ready: whether it was notified that the service is ready.
+        owed: lines that could not be sent yet, by name.
     """
 
     is_ready: bool
@@ -236,12 +236,12 @@ class ServiceManagerState:
 
 @dataclass(frozen=True, slots=True)
 class UpgradeState:
-    """The upgrade that this hand-over is the last step of.
+    """The upgrade whose last step is this hand-over; see `Upgrade`.
 
     Attributes:
-        number: of the upgrade, counted by data directory.
-        release: to which release, as its server says.
-        again: whether another one was asked for meanwhile.
+        number: of the upgrade, counted for each data directory.
+        release: the new release, as its server named it.
+        again: whether another upgrade was requested in the meantime.
         began_at: when it began.
     """
 
@@ -253,18 +253,18 @@ class UpgradeState:
 
 @dataclass(frozen=True, slots=True)
 class KeeperState:
-    """All of it.
+    """The keeper's whole state.
 
     Attributes:
         config: the fields of `KeeperConfig`.
-        identity: the fields of `Identity`; the same process has the same one afterwards.
+        identity: the fields of `Identity`, which stays the same since the process does.
         lock: descriptor of the data directory's lock.
         listener: the listening socket, None for none.
-        waiting: the frames of scripts that have not been started, in order.
-        notes: what was mended at the keeper's start.
+        waiting: the fields of each `SpawnSpec` that waits in the start queue, in order.
+        notes: what was repaired in the journal at the keeper's start.
         child_was_ready: whether any server has ever been ready.
-        child_serves: how the present one serves, empty if it does not yet.
-        signals: that arrived and were not acted on.
+        child_serves: the status of the present server, empty if it does not answer yet.
+        signals: numbers of the signals that arrived and were not handled.
     """
 
     config: dict[str, Any]

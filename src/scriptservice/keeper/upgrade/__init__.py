@@ -1,1 +1,1 @@
-"""Upgrading in place: the keeper hands its state to the next program of the same process."""
+"""The upgrade in place: the keeper hands its state to the next program of the same process."""

@@ -1,4 +1,4 @@
-"""The hand-over: the state as a file in memory, and what becomes of it in the next program.
+"""The hand-over: the keeper's state in a file in memory, which the next program reads.
 
 ``write_state`` and ``read_state`` are its two ends, ``exec_next_program`` is the exec between them.
 ``run_check`` tells whether the next program's code accepts a state, before anything is given up for
@@ -29,20 +29,20 @@ _NOT_OF_THAT_TYPE: Any = object()
 
 
 class HandoverError(Exception):
-    """A state cannot be taken; the message says why."""
+    """A hand-over cannot be accepted; the message gives the reason."""
 
 
 def encode_state(state: KeeperState) -> bytes:
-    """Return a state as it is handed over."""
+    """Return a state in the format of the hand-over."""
     document = {"what": _NAME, "format": FORMAT, "table": asdict(state)}
     return json.dumps(document, separators=(",", ":")).encode()
 
 
 def decode_state(data: bytes) -> KeeperState:
-    """Return the state that `encode_state` of this or an earlier release made.
+    """Return the state that `encode_state` of this or an earlier release encoded.
 
     Raises:
-        HandoverError: it is none, or of a release that this one does not know.
+        HandoverError: the data is no hand-over, or one of a release that this one does not know.
     """
     try:
         document = json.loads(data)
@@ -50,7 +50,7 @@ def decode_state(data: bytes) -> KeeperState:
         message = f"cannot read the hand-over: {error}"
         raise HandoverError(message) from error
     if not isinstance(document, dict) or document.get("what") != _NAME:
-        message = "cannot read the hand-over: it is none of a keeper's"
+        message = "cannot read the hand-over: it was not written by a keeper"
         raise HandoverError(message)
     if document.get("format") != FORMAT:
         message = f"cannot take a hand-over of format {document.get('format')}, only {FORMAT}"
@@ -61,10 +61,15 @@ def decode_state(data: bytes) -> KeeperState:
 
 
 def _load(hint: Any, value: Any, where: str) -> Any:
-    """Return a value as what its type hint says, tried to the last field.
+    """Return a decoded value as the type of a hint; dictionaries become dataclasses.
+
+    Args:
+        hint: the type, of those that `KeeperState` uses.
+        value: what `json` decoded.
+        where: the value's path, for messages.
 
     Raises:
-        HandoverError: it is not of that type.
+        HandoverError: the value, or a field in it, is not of its type.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     result = _NOT_OF_THAT_TYPE
@@ -92,7 +97,7 @@ def _load(hint: Any, value: Any, where: str) -> Any:
 
 def _load_fields(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        message = f"cannot take the hand-over: {where} is no object"
+        message = f"cannot take the hand-over: {where} is not an object"
         raise HandoverError(message)
     known = {each.name: each for each in fields(kind)}
     if unknown := value.keys() - known.keys():
@@ -108,20 +113,20 @@ def _load_fields(kind: type, value: Any, where: str) -> Any:
 
 
 def check_state(state: KeeperState) -> None:
-    """Make of a state what can be made of it without touching anything.
+    """Build from a state everything that can be built without a side effect.
 
     Raises:
-        ValueError: something in it is not what this release knows.
+        ValueError: this release does not know something in the state.
         TypeError: the same.
     """
     KeeperConfig(**state.config)
     Identity(**state.identity)
-    for fields_of in state.waiting:
-        SpawnSpec(**fields_of)
+    for spec_fields in state.waiting:
+        SpawnSpec(**spec_fields)
     for record in state.ledger.pending:
         Kind(record.kind)
     if state.tree.mode not in ("cgroup", "walk"):
-        message = f"cannot take the hand-over: its trees are kept by {state.tree.mode}"
+        message = f"cannot take the hand-over: its process trees are of kind {state.tree.mode}"
         raise ValueError(message)
     if state.child.life is not None:
         b64decode(state.child.life.received, validate=True)
@@ -152,20 +157,20 @@ def read_state(memory: int) -> KeeperState:
 
 
 def run_check(memory: int) -> int:
-    """Answer for this program's code, all of which has been imported: can it take a state?
+    """Tell whether this program's code, which has been imported, accepts a state.
 
-    Called in a process of its own. It says on stdout when it has loaded, waits on stdin until the
-    state is written, and says ``taken`` or why not.
+    This runs in a process of its own. It prints ``loaded``, waits for a byte on stdin that says
+    that the state is written, and prints ``taken`` or the reason why not.
 
     Args:
         memory: descriptor of the file in memory.
 
     Returns:
-        The exit code: 0 if it can be taken.
+        The exit code: 0 if the state is accepted.
     """
     os.write(1, b"loaded\n")
     if not os.read(0, 1):
-        return 1  # nobody wants to know any more
+        return 1  # The keeper has closed the pipe: it no longer waits for the answer.
     try:
         check_state(read_state(memory))
     except (HandoverError, ValueError, TypeError) as error:
@@ -177,7 +182,7 @@ def run_check(memory: int) -> int:
 
 @contextlib.contextmanager
 def _inherited(descriptors: set[int]) -> Iterator[None]:
-    """Keep descriptors open across an exec; back as before if there was none."""
+    """Keep descriptors open across an exec in the block; undone if there was none."""
     kept: list[int] = []
     try:
         for descriptor in descriptors:
@@ -190,17 +195,18 @@ def _inherited(descriptors: set[int]) -> Iterator[None]:
 
 
 def exec_next_program(memory: int, state: KeeperState) -> None:
-    """Become the program that is on disk now, with this process's children and descriptors.
+    """Execute the program that is on disk, in this process with its children and descriptors.
 
     Args:
-        memory: descriptor of a file in memory with the state.
-        state: what is in it.
+        memory: descriptor of the file in memory with the state.
+        state: the same state, for the descriptors to keep.
 
     Raises:
-        OSError: nothing happened.
+        OSError: the exec failed and nothing has changed.
     """
     program = sys.executable
     arguments = [program, "-I", "-m", "scriptservice.keeper", "--handover-fd", str(memory)]
-    # The scripts' own number too: nothing of the next program may get it before the spawner.
+    # The number that scripts use stays open too, so that nothing in the next program gets it
+    # before its spawner.
     with _inherited(state.descriptors() | {memory, SCRIPT_DESCRIPTOR}):
         os.execv(program, arguments)  # noqa: S606 - no shell

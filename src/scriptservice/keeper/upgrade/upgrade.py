@@ -1,8 +1,12 @@
-"""The upgrade in place, step by step, from SIGHUP to the next program of this same process.
+"""The upgrade in place, step by step, from SIGHUP to the next program of the same process.
 
-A successor of the server prepares; the server retires; the successor takes over; the next keeper's
-code is asked whether it can take the table; the keeper becomes it. Until the last step the present
-keeper goes on as it is whenever something fails, and says why.
+1. A successor of the server prepares.
+2. The server retires.
+3. The successor takes over.
+4. A process loads the next keeper's code, and tells whether that accepts the keeper's state.
+5. The keeper executes the next program and hands its state over.
+
+If a step fails, the present keeper continues as it is and reports the reason.
 """
 
 import os
@@ -33,10 +37,10 @@ RETIRE_SECONDS = 15.0
 TAKE_OVER_SECONDS = 60.0
 LOAD_SECONDS = 30.0
 CHECK_SECONDS = 5.0
-"""The keeper stands still for so long at most; loading is done before."""
+"""The keeper does nothing else for this time at most; the code was loaded before."""
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
-_ENDING = {signal.SIGTERM, signal.SIGINT}
+_SHUTDOWN_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 _OUTPUT_BYTES = 64 << 10
 
 
@@ -50,16 +54,16 @@ class _Step(Enum):
 
 
 class Upgrade:
-    """One upgrade at a time, and at most one more that was asked for meanwhile.
+    """Runs one upgrade at a time, and at most one more that is requested in the meantime.
 
     Args:
-        data_dir: where it is told how it went.
+        data_dir: the directory for the report of each upgrade.
         loop: events and timers.
         child: the server.
-        manager: is told of the beginning and the end.
-        state: returns the keeper's state with the state of this upgrade and the signals that
-            arrived and were not acted on.
-        on_signal: acts on such a signal if the keeper stays what it is.
+        service_manager: gets a notification at the beginning and the end.
+        keeper_state: returns the keeper's state, given the state of this upgrade and the signals
+            that arrived and were not handled.
+        on_signal: handles such a signal if the hand-over fails.
     """
 
     def __init__(
@@ -67,16 +71,16 @@ class Upgrade:
         data_dir: str,
         loop: EventLoop,
         child: ChildSupervisor,
-        manager: ServiceManager,
+        service_manager: ServiceManager,
         *,
-        state: Callable[[UpgradeState, set[int]], KeeperState],
+        keeper_state: Callable[[UpgradeState, set[int]], KeeperState],
         on_signal: Callable[[int], None],
     ) -> None:
         self._data_dir = data_dir
         self._loop = loop
         self._child = child
-        self._manager = manager
-        self._keeper_state = state
+        self._service_manager = service_manager
+        self._keeper_state = keeper_state
         self._on_signal = on_signal
         self._step = _Step.NONE
         self._number = read_upgrade_report(data_dir).number
@@ -85,20 +89,20 @@ class Upgrade:
         self._another_requested = False
         self._stopping = False
         self._step_timer: Timer | None = None
-        self._checker: _Checker | None = None
+        self._check: _CheckProcess | None = None
 
     @property
     def active(self) -> bool:
-        """Whether one is under way."""
+        """Whether an upgrade is under way."""
         return self._step is not _Step.NONE
 
     @property
     def pids(self) -> set[int]:
-        """The processes that run for it, beside the child's."""
-        return set() if self._checker is None else {self._checker.pid}
+        """Process ids of the upgrade, without the server and its successor."""
+        return set() if self._check is None else {self._check.pid}
 
     def upgrade_requested(self) -> None:
-        """Somebody wants an upgrade."""
+        """Begin an upgrade; or another one after the present one."""
         if self._stopping:
             return
         if self.active:
@@ -107,7 +111,7 @@ class Upgrade:
         self._number += 1
         self._began_at = time.monotonic()
         logger.info("upgrade", step="a new server prepares")
-        self._manager.notify_reloading()
+        self._service_manager.notify_reloading()
         self._enter(_Step.PREPARING, "a new server prepares", PREPARE_SECONDS)
         try:
             self._child.prepare_successor(self._successor_frame_received, self._successor_exited)
@@ -132,13 +136,13 @@ class Upgrade:
                 self._child.kill_retiring()
             case _Step.TAKING_OVER:
                 self._fail(
-                    f"the new server did not serve within {TAKE_OVER_SECONDS:g} s; it is started "
-                    "again and again, the keeper is the old one"
+                    f"the new server did not serve within {TAKE_OVER_SECONDS:g} s; it is restarted "
+                    "until it does, and the keeper stays the old one"
                 )
             case _Step.LOADING:
                 self._fail(f"the new keeper was not loaded within {LOAD_SECONDS:g} s")
 
-    # The server
+    # Steps of the server
 
     def _successor_frame_received(self, frame: Frame) -> None:
         if self._step is not _Step.PREPARING:
@@ -162,35 +166,35 @@ class Upgrade:
             self._fail(f"the new server ended with {code} before it was prepared; the log says why")
 
     def server_retired(self) -> None:
-        """The old server is gone, and the next one is greeted."""
+        """Wait for the next server to take over: the old one has exited."""
         if self._step is _Step.RETIRING:
             self._enter(_Step.TAKING_OVER, "the new server takes over", TAKE_OVER_SECONDS)
 
     def server_answered(self) -> None:
-        """The server serves; which one, the step tells."""
+        """Load the next keeper if it was the successor that answered, which the step tells."""
         if self._step is not _Step.TAKING_OVER:
             return
         self._enter(_Step.LOADING, "the new keeper loads", LOAD_SECONDS)
         try:
-            self._checker = _Checker()
-            self._loop.watch(self._checker.reader, self._checker_output_ready)
+            self._check = _CheckProcess()
+            self._loop.watch(self._check.reader, self._check_output_ready)
         except OSError as error:
             self._fail(f"the new keeper cannot be tried: {error}")
 
-    # The keeper
+    # Steps of the keeper
 
-    def _checker_output_ready(self, _: int) -> None:
-        checker = self._checker
-        if checker is None or self._step is not _Step.LOADING:
+    def _check_output_ready(self, _: int) -> None:
+        check = self._check
+        if check is None or self._step is not _Step.LOADING:
             return
-        if not checker.read():
-            self._fail(f"the new keeper cannot be loaded: {checker.last_line}")
-        elif checker.last_line == "loaded":
-            self._loop.unwatch(checker.reader)
+        if not check.read():
+            self._fail(f"the new keeper cannot be loaded: {check.last_line}")
+        elif check.last_line == "loaded":
+            self._loop.unwatch(check.reader)
             self._step = _Step.HANDING_OVER
 
     def batch_ended(self) -> None:
-        """Hand over at the end of a batch, when nothing is in the midst of anything."""
+        """Hand over now if it is time: between two batches no callback is half done."""
         if self._step is _Step.HANDING_OVER:
             self._hand_over()
 
@@ -200,21 +204,21 @@ class Upgrade:
         reason = "the service is shutting down"
         try:
             signals = self._loop.take_pending_signals()
-            if not signals & _ENDING:
+            if not signals & _SHUTDOWN_SIGNALS:
                 reason = self._exec_next(signals)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the scripts go on
-            logger.exception("keeper_fault", detail="it goes on")
+        except Exception as error:  # noqa: BLE001 - the scripts must go on
+            logger.exception("keeper_fault", detail="the keeper continues")
             reason = f"the keeper cannot be handed over: {error}"
         finally:
-            # Only if this program goes on.
+            # Reached only if the exec did not succeed.
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._fail(reason)
         for number in signals:
             self._on_signal(number)
 
     def _exec_next(self, signals: set[int]) -> str:
-        """Become the next program; return only if that cannot be, with why."""
-        assert self._checker is not None  # noqa: S101 - for the type checker
+        """Execute the next program; return the reason if that fails."""
+        assert self._check is not None  # noqa: S101 - for the type checker
         state = UpgradeState(
             number=self._number,
             release=self._release,
@@ -222,24 +226,24 @@ class Upgrade:
             began_at=self._began_at,
         )
         keeper_state = self._keeper_state(state, signals)
-        write_state(self._checker.memory, keeper_state)
-        if not self._checker.accepts_state(CHECK_SECONDS):
-            return f"the new keeper cannot take over: {self._checker.last_line}"
-        self._checker.reap()
-        exec_next_program(self._checker.memory, keeper_state)
+        write_state(self._check.memory, keeper_state)
+        if not self._check.accepts_state(CHECK_SECONDS):
+            return f"the new keeper cannot take over: {self._check.last_line}"
+        self._check.reap()
+        exec_next_program(self._check.memory, keeper_state)
         return "the exec returned"
 
     def process_reaped(self, pid: int) -> bool:
-        """Some process was reaped by chance; return whether it was the one that checks."""
-        if self._checker is None or self._checker.pid != pid:
+        """Return whether a process that was reaped elsewhere is the check's."""
+        if self._check is None or self._check.pid != pid:
             return False
-        self._checker.process_reaped()
+        self._check.process_reaped()
         return True
 
     # The end
 
     def shutdown_started(self) -> None:
-        """The service ends, which is more than any upgrade: no step follows the present one."""
+        """Give up the upgrade that is under way, and begin no more."""
         self._stopping = True
         self._another_requested = False
         if self._step is _Step.PREPARING:
@@ -259,21 +263,21 @@ class Upgrade:
         self._step = _Step.NONE
         self._loop.cancel(self._step_timer)
         self._step_timer = None
-        if self._checker is not None:
-            self._loop.unwatch(self._checker.reader)
-            self._checker.close()
-            self._checker = None
+        if self._check is not None:
+            self._loop.unwatch(self._check.reader)
+            self._check.close()
+            self._check = None
         write_upgrade_report(
             self._data_dir, UpgradeReport(self._number, done=True, ok=ok, message=message)
         )
         if not self._stopping:
-            self._manager.notify_ready()
+            self._service_manager.notify_ready()
         if self._another_requested:
             self._another_requested = False
             self.upgrade_requested()
 
     def restore(self, state: UpgradeState) -> None:
-        """Finish, as the new program, what the one before began."""
+        """Finish the upgrade that the keeper's previous program began."""
         self._number = state.number
         self._another_requested = state.again
         seconds = round(time.monotonic() - state.began_at, 1)
@@ -281,14 +285,19 @@ class Upgrade:
         self._finish(ok=True, message=f"upgraded to release {state.release} in {seconds} s")
 
 
-class _Checker:
-    """A process with the code that is on disk now, which says whether that can take a table.
+class _CheckProcess:
+    """A process that loads the code on disk, and tells whether that accepts the keeper's state.
+
+    It runs `scriptservice.keeper.upgrade.handover.run_check`.
 
     Attributes:
         pid: its process id.
-        memory: a file in memory, for the table.
-        reader: the read end of what it says.
-        last_line: the last line it said.
+        memory: descriptor of a file in memory, for the state.
+        reader: descriptor of its output.
+        last_line: the last line of its output.
+
+    Raises:
+        OSError: it cannot be started.
     """
 
     def __init__(self) -> None:
@@ -305,7 +314,7 @@ class _Checker:
         except OSError:
             os.close(self.memory)
             raise
-        process.returncode = 0  # reaped by pid
+        process.returncode = 0  # Popen must not wait for it: it is reaped by pid.
         assert process.stdin is not None  # noqa: S101 - for the type checker
         assert process.stdout is not None  # noqa: S101 - for the type checker
         self.pid = process.pid
@@ -313,15 +322,15 @@ class _Checker:
         self.reader = process.stdout.fileno()
         os.set_blocking(self.reader, False)
         self._output = b""
-        self._gone = False
+        self._was_reaped = False
 
     @property
     def last_line(self) -> str:
         lines = self._output.decode(errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        return next((line for line in reversed(lines) if line.strip()), "it printed nothing")
 
     def read(self) -> bool:
-        """Take what it has said; return False at its end."""
+        """Read what it has printed; return False at the end of its output."""
         with suppress(BlockingIOError):
             data = os.read(self.reader, _OUTPUT_BYTES)
             self._output = (self._output + data)[-_OUTPUT_BYTES:]
@@ -329,13 +338,17 @@ class _Checker:
         return True
 
     def accepts_state(self, seconds: float) -> bool:
-        """Ask whether it takes the table that is in memory now; wait so long for the answer."""
+        """Ask whether it accepts the state that is in memory, and wait for the answer.
+
+        Args:
+            seconds: how long to wait.
+        """
         deadline = time.monotonic() + seconds
         self._output = b""
         with suppress(BrokenPipeError):
             os.write(self._stdin.fileno(), b"\n")
         while (left := deadline - time.monotonic()) > 0:
-            poll = select.poll()  # select() cannot wait for a large descriptor
+            poll = select.poll()  # select() cannot wait for a descriptor beyond 1023.
             poll.register(self.reader, select.POLLIN)
             if not poll.poll(left * 1000):
                 break
@@ -345,19 +358,19 @@ class _Checker:
         return False
 
     def process_reaped(self) -> None:
-        """Its process is gone, and its id may be another's."""
-        self._gone = True
+        """Note that the process was reaped, so that its id may be another process's."""
+        self._was_reaped = True
 
     def reap(self) -> None:
-        """End its process, and see it gone."""
-        if not self._gone:
-            self._gone = True
+        """Kill the process and wait for its end."""
+        if not self._was_reaped:
+            self._was_reaped = True
             with suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
 
     def close(self) -> None:
-        """End its process and close what is open."""
+        """Kill the process and close the descriptors."""
         self.reap()
         for file in (self._stdin, self._stdout):
             with suppress(OSError):
