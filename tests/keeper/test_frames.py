@@ -10,7 +10,7 @@ import pytest
 from scriptservice.protocol.frames import SpawnSpec, encode, recorded_frame, stop_frame
 from scriptservice.protocol.journal_format import Kind
 from support.gates import Gate
-from support.rig import Rig, lines_of
+from support.rig import Rig, words_in
 from support.service import eventually
 from support.upgrades import descriptors
 
@@ -33,7 +33,7 @@ def test_an_id_that_is_sent_again_runs_once(rig: Rig) -> None:
     rig.send(again)
     last = rig.spawn("true")
     rig.wait_for(last, Kind.CLOSED)
-    assert lines_of(runs) == ["run"]
+    assert words_in(runs) == ["run"]
     assert rig.kinds(command).count(Kind.STARTING) == 1
 
 
@@ -43,14 +43,14 @@ def test_an_id_is_remembered_until_the_child_has_adopted(rig: Rig) -> None:
     command = rig.spawn("echo run >> runs")
     again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).to_frame()
     rig.wait_for(command, Kind.CLOSED)
-    rig.let_child_die()
-    rig.meet()
+    rig.end_child()
+    rig.accept_child()
     rig.send(recorded_frame(rig.end()), again)
     rig.wait_for(rig.spawn("true"), Kind.CLOSED)
-    assert lines_of(runs) == ["run"]
+    assert words_in(runs) == ["run"]
     rig.send({"type": "adopted"})
     rig.wait_for(rig.spawn("true"), Kind.CLOSED)
-    assert lines_of(runs) == ["run"]
+    assert words_in(runs) == ["run"]
 
 
 GARBAGE = {
@@ -73,7 +73,7 @@ def test_a_child_that_sends_garbage_is_replaced(rig: Rig, name: str) -> None:
     command = rig.spawn(f"{gate.block}; echo end; exit 3")
     rig.wait_for(command, Kind.STARTED)
     rig.socket.sendall(GARBAGE[name])
-    rig.meet()
+    rig.accept_child()
     gate.open()
     rig.wait_for(command, Kind.CLOSED)
     assert rig.wait_for(command, Kind.EXITED).fields()["status"] == 3 << 8
@@ -117,27 +117,27 @@ def test_what_no_process_can_be_given_fails_that_command_only(
 def test_half_a_frame_dies_with_its_child(rig: Rig) -> None:
     half = encode(SpawnSpec("0" * 32, "echo run >> runs", ["/bin/bash"]).to_frame())
     rig.socket.sendall(half[: len(half) // 2])
-    rig.let_child_die()
-    rig.meet()
+    rig.end_child()
+    rig.accept_child()
     rig.wait_for(rig.spawn("true"), Kind.CLOSED)
-    assert lines_of(rig.data_dir / "work" / "runs") == []
+    assert words_in(rig.data_dir / "work" / "runs") == []
 
 
 def test_what_a_dying_child_had_sent_counts(rig: Rig) -> None:
     command = rig.spawn("sleep 3600")
     rig.wait_for(command, Kind.STARTED)
     rig.send(stop_frame(command, "SIGTERM", 3600))
-    rig.let_child_die()
+    rig.end_child()
     assert rig.wait_for(command, Kind.STOPPING).fields()["cause"] == "stop"
     rig.wait_for(command, Kind.CLOSED)
-    rig.meet()
+    rig.accept_child()
 
 
 def test_a_socket_that_outlives_its_child_holds_up_nothing(rig: Rig) -> None:
     gate = Gate(rig)
     command = rig.spawn(f"{gate.block}; exit 4")
-    held = rig.let_only_child_die()
-    rig.meet()
+    held = rig.end_child_but_keep_socket()
+    rig.accept_child()
     gate.open()
     assert rig.wait_for(command, Kind.EXITED).fields()["status"] == 4 << 8
     held.close()
@@ -191,13 +191,13 @@ def test_two_streams_that_waited_for_recording_end_together(rig: Rig) -> None:
 
     def held_back() -> bool:
         """Whether the pipe is full, and the keeper leaves it so, though it does other things."""
-        if not lines_of(file) or rig.output_bytes(command) <= 16 << 20:
+        if not words_in(file) or rig.output_bytes(command) <= 16 << 20:
             return False
         before = rig.output_bytes(command)
         for number in range(3):
             rig.send({"type": "ping", "number": number})
             rig.receive("pong")
-        written = int(*lines_of(file))
+        written = int(*words_in(file))
         return before == rig.output_bytes(command) < written
 
     eventually(held_back, "it to be held back")
@@ -208,7 +208,7 @@ def test_two_streams_that_waited_for_recording_end_together(rig: Rig) -> None:
     recorder.join()
     rig.send(recorded_frame(rig.end()))
     closed = rig.wait_for(command, Kind.CLOSED).fields()
-    (written,) = lines_of(file)
+    (written,) = words_in(file)
     assert (closed["stdout_bytes"], closed["stderr_bytes"]) == (int(written), 1000)
     assert int(written) > 16 << 20
     rig.send({"type": "ping", "number": 1})

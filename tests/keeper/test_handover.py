@@ -25,7 +25,7 @@ from scriptservice.protocol.frames import PROTOCOL_VERSION, SpawnSpec, encode
 from scriptservice.protocol.journal_format import Kind
 from scriptservice.server.startup.server_config import ServerConfig
 from support.gates import Gate
-from support.handovers import HANDOVERS, state_of_every_kind
+from support.handovers import HANDOVERS, complete_state
 from support.rig import Rig
 from support.service import eventually
 
@@ -157,7 +157,7 @@ def test_signals_in_the_midst_are_not_lost(rig: Rig) -> None:
     exited = rig.wait_for(sleeper, Kind.EXITED)
     assert os.waitstatus_to_exitcode(exited.fields()["status"]) == 9
     rig.receive("finish")
-    rig.let_child_die()
+    rig.end_child()
 
 
 def test_an_exec_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:
@@ -165,12 +165,12 @@ def test_an_exec_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:
     program = """
 import os, sys
 from scriptservice.keeper.upgrade.handover import exec_next_program
-from support.handovers import state_of_every_kind
+from support.handovers import complete_state
 from dataclasses import replace
 kept, memory = os.open("/dev/null", os.O_RDONLY), os.memfd_create("x")
-table = state_of_every_kind()
-plain = replace(table, lock=kept, listener=None, commands=[],
-    spawner=replace(table.spawner, work=kept), child=replace(table.child, life=None))
+state = complete_state()
+plain = replace(state, lock=kept, listener=None, commands=[],
+    spawner=replace(state.spawner, work=kept), child=replace(state.child, life=None))
 os.dup2(kept, 63, inheritable=False)
 sys.executable = "/nowhere/python"
 try:
@@ -194,11 +194,11 @@ except FileNotFoundError:
 
 @pytest.mark.parametrize("path", sorted(HANDOVERS.glob("*.json")), ids=lambda path: path.name)
 def test_what_every_release_handed_over_can_be_taken_for_ever(path: Path) -> None:
-    table = decode_state(path.read_bytes())
-    check_state(table)
-    assert table.commands
-    assert decode_state(encode_state(table)) == table
-    ServerConfig(**table.config["child_config"])
+    state = decode_state(path.read_bytes())
+    check_state(state)
+    assert state.commands
+    assert decode_state(encode_state(state)) == state
+    ServerConfig(**state.config["child_config"])
 
 
 def test_this_release_has_its_file() -> None:
@@ -208,8 +208,8 @@ def test_this_release_has_its_file() -> None:
 
 
 def test_a_table_survives_its_way() -> None:
-    table = state_of_every_kind()
-    assert decode_state(encode_state(table)) == table
+    state = complete_state()
+    assert decode_state(encode_state(state)) == state
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_table_survives_its_way() -> None:
     ],
 )
 def test_what_is_not_known_is_refused(change: Any, reason: str) -> None:
-    document = json.loads(encode_state(state_of_every_kind()))
+    document = json.loads(encode_state(complete_state()))
     change(document)
     with pytest.raises((HandoverError, ValueError, TypeError), match=reason):
         check_state(decode_state(json.dumps(document).encode()))
@@ -240,6 +240,6 @@ def test_no_table_at_all_is_refused() -> None:
 
 
 def test_every_descriptor_is_named() -> None:
-    table = state_of_every_kind()
-    assert table.descriptors() == {3, 4, 6, 20, 21, 22, 23, 24, 25}
-    assert replace(table, listener=None).descriptors() == {3, 6, 20, 21, 22, 23, 24, 25}
+    state = complete_state()
+    assert state.descriptors() == {3, 4, 6, 20, 21, 22, 23, 24, 25}
+    assert replace(state, listener=None).descriptors() == {3, 6, 20, 21, 22, 23, 24, 25}

@@ -200,7 +200,7 @@ def test_a_reload_that_fails_ends_too(listener: Listener, make_rig: Callable[...
     rig.send({"type": "ready"})
     listener.hear_of("READY")
     rig.process.send_signal(signal.SIGHUP)
-    successor = rig.meet_successor()
+    successor = rig.accept_successor()
     listener.hear_of("RELOADING")
     successor.sendall(encode({"type": "fatal", "message": "cannot work"}))
     listener.hear_of("READY")
@@ -212,8 +212,8 @@ def test_the_death_of_the_server_is_told(listener: Listener, make_rig: Callable[
     rig = make_rig(notify_socket=listener.address)
     rig.send({"type": "ready"})
     listener.hear_of("READY")
-    rig.let_child_die()
-    rig.meet()
+    rig.end_child()
+    rig.accept_child()
     assert listener.hear_of("STATUS")["STATUS"] == "starting the server again, 0 running"
 
 

@@ -1,6 +1,6 @@
-"""A hand-over with everything that one can hold; run as a program it writes this format's file.
+"""A hand-over with something in every field; run as a program, this writes the format's file.
 
-Process ids and descriptors are placeholders: nothing of it is opened or signalled.
+Process ids and descriptors are placeholders, since nothing is opened or signalled.
 """
 
 from dataclasses import asdict
@@ -87,8 +87,8 @@ def _commands() -> list[CommandState]:
     return [running, stopping, leftovers, removing]
 
 
-def state_of_every_kind() -> KeeperState:
-    """Return a table with something in each of its parts."""
+def complete_state() -> KeeperState:
+    """Return a state with something in each of its parts."""
     server = ServerConfig(
         data_dir="/data",
         database="sqlite:////data/scriptservice.db",
@@ -150,6 +150,6 @@ if __name__ == "__main__":
     import json
 
     HANDOVERS.mkdir(exist_ok=True)
-    shown = json.dumps(json.loads(encode_state(state_of_every_kind())), indent=1)
+    text = json.dumps(json.loads(encode_state(complete_state())), indent=1)
     with (HANDOVERS / f"format-{FORMAT}.json").open("x") as file:
-        file.write(shown + "\n")
+        file.write(text + "\n")

@@ -1,4 +1,4 @@
-"""A real keeper whose child is in the test's hands: the test itself speaks to the keeper."""
+"""A real keeper whose child is the test: a puppet process gives its socket to the test."""
 
 import contextlib
 import os
@@ -28,10 +28,19 @@ test.recv(1)
 
 
 class Rig:
-    """One keeper, and the ends of the sockets that its children were given.
+    """One keeper, and the child's end of the socket to it.
+
+    Each child that the keeper starts is a puppet: it sends its socket to the test and then lives
+    for as long as its connection to the test is open.
 
     Args:
-        settings: more of the keeper's configuration.
+        settings: fields of `KeeperConfig`, in place of the ones chosen here.
+
+    Attributes:
+        data_dir: the data directory.
+        process: the keeper.
+        socket: the present child's end.
+        hello: the frame with which the keeper greeted that child.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -39,71 +48,71 @@ class Rig:
         self.data_dir = self.directory / "data"
         puppet = self.directory / "puppet.py"
         puppet.write_text(PUPPET)
-        self._meeting = socket.socket(socket.AF_UNIX)
-        self._meeting.bind(str(self.directory / "meeting"))
-        self._meeting.listen()
-        self._meeting.settimeout(PATIENCE_SECONDS)
+        self._puppet_listener = socket.socket(socket.AF_UNIX)
+        self._puppet_listener.bind(str(self.directory / "puppets"))
+        self._puppet_listener.listen()
+        self._puppet_listener.settimeout(PATIENCE_SECONDS)
         self._sending = threading.Lock()
-        self._strings: list[socket.socket] = []
+        self._puppets: list[socket.socket] = []
         self.socket = socket.socket()
         self._log = (self.directory / "log").open("wb")
         config = KeeperConfig(
             data_dir=str(self.data_dir),
             listen_host=None,
             listen_port=0,
-            child_argv=[sys.executable, "-I", str(puppet), str(self.directory / "meeting")],
+            child_argv=[sys.executable, "-I", str(puppet), str(self.directory / "puppets")],
             run_as=str(os.geteuid()),
             **{"use_cgroups": False, **settings},
         )
         descriptor = config.to_descriptor()
-        words = ["-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)]
+        arguments = ["-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)]
         self.process = subprocess.Popen(
-            [sys.executable, *words],
+            [sys.executable, *arguments],
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             stderr=self._log,
         )
         os.close(descriptor)
-        self.meet()
+        self.accept_child()
 
     def upgrade_child(self, protocol: int) -> None:
-        """Meet a successor, let it be prepared, let the present child retire, be greeted."""
-        successor = self.meet_successor()
+        """Play the server's part of an upgrade: prepare a successor, retire, be greeted."""
+        successor = self.accept_successor()
         successor.sendall(encode({"type": "prepared", "protocol": protocol, "release": "the next"}))
         self.receive("retire")
-        old = self._strings.pop(-2)
+        old = self._puppets.pop(-2)
         self.socket.close()
         old.close()
-        self._become(successor)
+        self._be_child(successor)
 
-    def meet(self) -> None:
-        """Take over the socket of the keeper's next child."""
-        self._become(self.meet_successor())
+    def accept_child(self) -> None:
+        """Wait for the keeper's next child, and be that child."""
+        self._be_child(self.accept_successor())
 
-    def meet_successor(self) -> socket.socket:
-        """Return the socket of a child that the keeper has started, and does not greet yet."""
-        string, _ = self._meeting.accept()
-        _, (descriptor, *_), _, _ = socket.recv_fds(string, 1, 1)
-        self._strings.append(string)
-        met = socket.socket(fileno=descriptor)
-        met.settimeout(PATIENCE_SECONDS)
-        return met
+    def accept_successor(self) -> socket.socket:
+        """Wait for a child that the keeper does not greet yet; return its socket."""
+        puppet, _ = self._puppet_listener.accept()
+        _, (descriptor, *_), _, _ = socket.recv_fds(puppet, 1, 1)
+        self._puppets.append(puppet)
+        child = socket.socket(fileno=descriptor)
+        child.settimeout(PATIENCE_SECONDS)
+        return child
 
-    def _become(self, child: socket.socket) -> None:
+    def _be_child(self, child: socket.socket) -> None:
         self._frames = FrameBuffer()
         self.socket.close()
         self.socket = child
         self.hello = self.receive("hello")
 
-    def let_child_die(self) -> None:
-        """End the child, and the socket that it shares with the test."""
+    def end_child(self) -> None:
+        """End the child's process and close its socket."""
         self.socket.close()
-        self._strings.pop().close()
+        self._puppets.pop().close()
 
-    def let_only_child_die(self) -> socket.socket:
-        """End the child; return its socket, which still lives."""
+    def end_child_but_keep_socket(self) -> socket.socket:
+        """End the child's process; return its socket, which stays open."""
         held = self.socket.dup()
-        self.let_child_die()
+        self.end_child()
         return held
 
     def send(self, *frames: Frame) -> None:
@@ -119,43 +128,43 @@ class Rig:
                     return frame
 
     def spawn(self, script: str, **fields: Any) -> str:
-        """Ask for a script to be run; return its id."""
+        """Request that a script is run; return the command's id."""
         spec = SpawnSpec(str(uuid4()), script, ["/bin/bash"], **fields)
         self.send(spec.to_frame())
         return spec.id
 
-    def records(self, command: str = "") -> list[Record]:
-        """Return what the journal says, of one command or of all."""
+    def records(self, command_id: str = "") -> list[Record]:
+        """Return the journal's records, of one command or of all."""
         directory = str(self.data_dir / "journal")
         found = [record for base in segment_bases(directory) for record in scan(directory, base)]
         return [
             each
             for each in found
-            if each.command_id.hex() == command.replace("-", "") or not command
+            if each.command_id.hex() == command_id.replace("-", "") or not command_id
         ]
 
-    def kinds(self, command: str) -> list[Kind]:
-        return [record.kind for record in self.records(command)]
+    def kinds(self, command_id: str) -> list[Kind]:
+        return [record.kind for record in self.records(command_id)]
 
     def end(self) -> int:
         return self.records()[-1].end
 
-    def output_bytes(self, command: str) -> int:
+    def output_bytes(self, command_id: str) -> int:
         """Return how many bytes of a command the journal's first segment holds."""
         total, start = 0, SEGMENT_HEADER_BYTES
         for record in self.records():
-            if record.kind == Kind.OUTPUT and record.command_id.hex() == command.replace("-", ""):
+            if record.kind == Kind.OUTPUT and record.command_id.hex() == command_id.replace("-", ""):
                 total += output_length(record, start)
             start = record.end
         return total
 
-    def wait_for(self, command: str, kind: Kind) -> Record:
-        """Wait until the journal has a record of a kind of a command."""
+    def wait_for(self, command_id: str, kind: Kind) -> Record:
+        """Wait until the journal has a record of this kind for a command; return it."""
 
-        def there() -> Record | None:
-            return next((each for each in self.records(command) if each.kind == kind), None)
+        def find() -> Record | None:
+            return next((each for each in self.records(command_id) if each.kind == kind), None)
 
-        found = eventually(there, f"{kind.name} of {command}")
+        found = eventually(find, f"{kind.name} of {command_id}")
         assert isinstance(found, Record)
         return found
 
@@ -166,18 +175,18 @@ class Rig:
         self.process.terminate()
         with contextlib.suppress(OSError, AssertionError):
             self.receive("finish")
-        for string in self._strings:
-            string.close()
+        for puppet in self._puppets:
+            puppet.close()
         try:
             self.process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         self.socket.close()
-        self._meeting.close()
+        self._puppet_listener.close()
         self._log.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def lines_of(path: Path) -> list[str]:
+def words_in(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
