@@ -1,4 +1,4 @@
-"""Whose orphans are, told without cgroups: by one look at a process that is nobody's child."""
+"""The command of an orphan without cgroups, from the first read of the process."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from scriptservice.keeper.tree.descent import DescentTree
 from scriptservice.keeper.upgrade_state import TreeState
 from support.service import PATIENCE_SECONDS, eventually
 
-LOOKS = 4_000  # of which some fifty fall into an exec
+READS = 4_000  # Some fifty of them fall into an exec.
 EXECS = 'exec /bin/bash -c "$PROGRAM"'
 
 
@@ -29,14 +29,14 @@ class Script:
 MINE, OTHER = Script("0199c0de-0000-7000-8000-000000000001"), Script("another")
 
 
-def first_look(*scripts: Script) -> DescentTree:
-    """Return a tree that has seen nobody yet, for which this process is the keeper."""
+def new_tree(*scripts: Script) -> DescentTree:
+    """Return a tree that has seen no process yet, with this process as the keeper."""
     return DescentTree(set, lambda: scripts, os.getuid(), TreeState(mode=DescentTree.mode))
 
 
 @pytest.fixture
 def orphan() -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own that replaces its program for ever."""
+    """A process in a session of its own that executes one program after the other."""
     variables = {"PROGRAM": EXECS, COMMAND_ID_VARIABLE: MINE.id}
     with subprocess.Popen(["/bin/bash", "-c", EXECS], env=variables, start_new_session=True) as it:
         eventually(lambda: b"PROGRAM" in (process_environment(it.pid) or b""), "its first exec")
@@ -44,26 +44,26 @@ def orphan() -> Iterator[subprocess.Popen[bytes]]:
         it.kill()
 
 
-def test_nobody_is_taken_for_gone_who_is_in_the_midst_of_an_exec(
+def test_an_orphan_in_an_exec_does_not_count_as_gone(
     orphan: subprocess.Popen[bytes],
 ) -> None:
-    assert not any(first_look(MINE, OTHER).is_empty(MINE) for _ in range(LOOKS))
+    assert not any(new_tree(MINE, OTHER).is_empty(MINE) for _ in range(READS))
 
 
-def test_until_it_is_known_whose_it_is_it_may_be_anybodys(orphan: subprocess.Popen[bytes]) -> None:
+def test_an_orphan_in_an_exec_may_belong_to_any_script(orphan: subprocess.Popen[bytes]) -> None:
     seen: set[bool] = set()
 
     def both_seen() -> bool:
-        seen.update(first_look(MINE, OTHER).is_empty(OTHER) for _ in range(1000))
+        seen.update(new_tree(MINE, OTHER).is_empty(OTHER) for _ in range(1000))
         return len(seen) == 2
 
-    eventually(both_seen, "looks with either answer")
+    eventually(both_seen, "both answers")
     assert orphan.poll() is None
 
 
-def test_it_is_killed_though_it_could_not_be_told_at_first(
+def test_an_orphan_whose_command_is_found_later_is_killed(
     orphan: subprocess.Popen[bytes],
 ) -> None:
-    tree = first_look(MINE, OTHER)
+    tree = new_tree(MINE, OTHER)
     eventually(lambda: tree.kill(MINE), "the orphan to be gone")
     assert orphan.wait(PATIENCE_SECONDS) == -9

@@ -1,4 +1,4 @@
-"""The environment of a process, as the keeper reads it to tell whose orphan it is."""
+"""The environment of a process, in which the keeper finds the command of an orphan."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ import pytest
 from scriptservice.keeper.system.linux import environment_value, process_environment, process_stat
 from support.service import eventually
 
-LOOKS = 1000
-SEEN_UNDECIDED = 10  # in some hundreds of looks, as a rule
+READS = 1000
+SEEN_UNDECIDED = 10  # As a rule some hundreds of reads are enough.
 EXECS = 'exec /bin/bash -c "$PROGRAM"'
 FIRST_THREAD_ENDS = """
 import ctypes, threading, time
@@ -33,20 +33,20 @@ Start = Callable[..., int]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts programs; returns their process ids. They are ended after the test."""
+    """Start a program and return its process id; it is killed after the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin(*program: str, **variables: str) -> int:
+    def run(*program: str, **variables: str) -> int:
         started.append(subprocess.Popen(program, env=variables))
         return started[-1].pid
 
-    yield begin
+    yield run
     for process in started:
         process.kill()
         process.wait()
 
 
-def test_it_has_one(start: Start) -> None:
+def test_a_variable_is_found_by_its_whole_name(start: Start) -> None:
     pid = start("/bin/sleep", "3600", MARK="here", OTHER="there")
     found = eventually(lambda: process_environment(pid), "its environment")
     assert environment_value(found, b"MARK") == b"here"
@@ -54,40 +54,40 @@ def test_it_has_one(start: Start) -> None:
     assert environment_value(found, b"here") is None
 
 
-def test_while_bash_reads_it() -> None:
+def test_a_variable_is_found_while_bash_reads_it() -> None:
     assert environment_value(b"A=1\0MARK\0here\0B=2\0", b"MARK") == b"here"
     assert environment_value(b"A\x001\0MARK=here\0B=2\0", b"MARK") == b"here"
 
 
-def test_it_has_none(start: Start) -> None:
+def test_an_environment_without_variables_is_empty(start: Start) -> None:
     pid = start("/bin/sleep", "3600")
     eventually(lambda: process_environment(pid) == b"", "an environment without a variable")
 
 
-def test_there_is_no_such_process(start: Start) -> None:
+def test_a_process_that_is_gone_has_an_empty_one(start: Start) -> None:
     with subprocess.Popen(["/bin/true"]) as ended:
         ended.wait()
         assert process_environment(ended.pid) == b""
 
 
-def test_it_is_never_taken_for_empty_in_the_midst_of_an_exec(start: Start) -> None:
+def test_it_is_never_read_as_empty_during_an_exec(start: Start) -> None:
     pid = start("/bin/bash", "-c", EXECS, PROGRAM=EXECS, MARK="here")
     eventually(lambda: b"MARK=here" in (process_environment(pid) or b""), "the first exec")
     undecided = 0
 
     def all_seen() -> bool:
         nonlocal undecided
-        for _ in range(LOOKS):
+        for _ in range(READS):
             found = process_environment(pid)
             undecided += found is None
             assert found is None or environment_value(found, b"MARK") == b"here"
         return undecided >= SEEN_UNDECIDED
 
-    eventually(all_seen, "some looks that fall into an exec")
+    eventually(all_seen, "some reads that fall into an exec")
 
 
 @pytest.mark.needs_root
-def test_its_first_thread_has_ended(start: Start) -> None:
+def test_it_is_read_after_the_first_thread_has_ended(start: Start) -> None:
     pid = start(sys.executable, "-c", FIRST_THREAD_ENDS, MARK="here")
 
     def without_its_first() -> bool:
@@ -98,6 +98,6 @@ def test_its_first_thread_has_ended(start: Start) -> None:
     assert environment_value(process_environment(pid) or b"", b"MARK") == b"here"
 
 
-def test_it_cannot_be_read_any_more(start: Start) -> None:
+def test_one_that_was_unmapped_is_empty(start: Start) -> None:
     pid = start(sys.executable, "-c", COVERS_IT, MARK="here" * 2000)
     eventually(lambda: process_environment(pid) == b"", "its environment to be gone")

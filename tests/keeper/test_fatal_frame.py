@@ -1,4 +1,4 @@
-"""Why a server cannot work reaches its keeper before it ends, however much waits to be sent."""
+"""The server's ``fatal`` frame reaches the keeper before the server exits."""
 
 import asyncio
 import socket
@@ -10,51 +10,51 @@ MESSAGE = "cannot use this database: it is not ours"
 
 
 def nothing(*_: object) -> None:
-    """Nobody is told."""
+    """Ignore a callback."""
 
 
-async def say_it(ours: socket.socket, waiting: asyncio.Event, go_on: asyncio.Event) -> None:
+async def send_fatal(ours: socket.socket, waiting: asyncio.Event, go_on: asyncio.Event) -> None:
     link = LocalKeeper(
         "alpha", on_shutdown=nothing, on_finish=nothing, on_retire=nothing, on_gone=nothing
     )
     await link.connect(ours)
-    for _ in range(2000):  # more than a socket holds
+    for _ in range(2000):  # More than a socket buffers.
         link.stop("x" * 1000, "SIGTERM", 1)
     await asyncio.sleep(0)
-    said = asyncio.create_task(link.fatal(MESSAGE))
+    sending = asyncio.create_task(link.fatal(MESSAGE))
     for _ in range(20):
         await asyncio.sleep(0)
-    assert not said.done(), "nobody has read yet"
+    assert not sending.done(), "the keeper has read nothing yet"
     waiting.set()
     await go_on.wait()
-    await said
+    await sending
 
 
-async def both() -> bytes:
+async def send_and_receive() -> bytes:
     ours, keeper = socket.socketpair()
     keeper.setblocking(False)
     waiting, go_on = asyncio.Event(), asyncio.Event()
-    saying = asyncio.create_task(say_it(ours, waiting, go_on))
+    sender = asyncio.create_task(send_fatal(ours, waiting, go_on))
     await asyncio.wait(
-        {saying, asyncio.ensure_future(waiting.wait())}, return_when="FIRST_COMPLETED"
+        {sender, asyncio.ensure_future(waiting.wait())}, return_when="FIRST_COMPLETED"
     )
     go_on.set()
     received = b""
     loop = asyncio.get_running_loop()
     while data := await loop.sock_recv(keeper, 1 << 20):
         received += data
-    await saying
+    await sender
     keeper.close()
     return received
 
 
-def test_the_last_words_are_sent_before_it_ends() -> None:
-    frames = list(FrameBuffer().feed(asyncio.run(both())))
+def test_it_is_sent_after_all_that_waits() -> None:
+    frames = list(FrameBuffer().feed(asyncio.run(send_and_receive())))
     assert frames[:-1] == [stop_frame("x" * 1000, "SIGTERM", 1)] * 2000
     assert frames[-1] == {"type": "fatal", "message": MESSAGE}
 
 
-async def to_nobody() -> None:
+async def send_to_dead_keeper() -> None:
     ours, keeper = socket.socketpair()
     link = LocalKeeper(
         "alpha", on_shutdown=nothing, on_finish=nothing, on_retire=nothing, on_gone=nothing
@@ -64,5 +64,5 @@ async def to_nobody() -> None:
     await link.fatal(MESSAGE)
 
 
-def test_a_keeper_that_is_dead_keeps_nobody_waiting() -> None:
-    asyncio.run(asyncio.wait_for(to_nobody(), 20))
+def test_a_dead_keeper_does_not_delay_the_server() -> None:
+    asyncio.run(asyncio.wait_for(send_to_dead_keeper(), 20))

@@ -1,4 +1,4 @@
-"""The service as a root with few capabilities, as the compose file leaves it in its container."""
+"""The service as root with the few capabilities that the compose file leaves a container."""
 
 import os
 import signal
@@ -15,28 +15,28 @@ COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 NO_CAPABILITY = "CapEff:\t0000000000000000"
 
 
-def under() -> list[str]:
-    """Return what leaves root the capabilities of the compose file; nobody else has any."""
+def drop_capabilities() -> list[str]:
+    """Return a command prefix that leaves root the compose file's capabilities only."""
     if os.geteuid() != 0:
         return []
     kept = read_compose(COMPOSE)["script_service"].fields["cap_add"]
-    words = ",".join(f"+{name.lower()}" for name in kept)
-    return ["setpriv", f"--bounding-set=-all,{words}", "--inh-caps=-all", "--"]
+    names = ",".join(f"+{name.lower()}" for name in kept)
+    return ["setpriv", f"--bounding-set=-all,{names}", "--inh-caps=-all", "--"]
 
 
 @pytest.fixture(
     scope="module", params=[("cgroup", "launcher"), ("walk", "launcher"), ("walk", "fork")]
 )
 def limited(request: pytest.FixtureRequest) -> Iterator[Service]:
-    tree, way = request.param
+    tree, method = request.param
     flags = ["--no-use-cgroups"] if tree == "walk" else []
-    flags += ["--no-use-launcher"] if way == "fork" else []
+    flags += ["--no-use-launcher"] if method == "fork" else []
     flags += ["--shutdown-grace-seconds", "0.2"]
-    with running_service(*flags, under=under()) as running:
+    with running_service(*flags, under=drop_capabilities()) as running:
         yield running
 
 
-def test_it_has_what_the_file_says_and_scripts_have_nothing(limited: Service) -> None:
+def test_it_has_the_capabilities_of_the_file_and_scripts_have_none(limited: Service) -> None:
     assert limited.process is not None
     status = Path(f"/proc/{limited.process.pid}/status").read_text()
     if os.geteuid() == 0:
@@ -59,13 +59,13 @@ def test_a_stop_finds_daemons_by_their_environment(limited: Service) -> None:
     limited.wait_for_output(command, b"ready")
     limited.client.post(f"/v1/commands/{command}/stop")
     assert limited.wait(command)["status"] == "stopped"
-    # While another script runs, so none of them may be a stray that nobody can be told of.
+    # Another script runs, so orphans of an unknown command would have stayed alive.
     assert processes_with(mark) == []
     assert limited.client.get("/readyz").json()["degraded"] == []
     assert limited.get(other)["status"] == "running"
 
 
-def test_private_directories_go_whatever_is_in_them(limited: Service) -> None:
+def test_private_directories_are_removed_whatever_is_in_them(limited: Service) -> None:
     script = """pwd
         mkdir -m 1777 sticky; touch sticky/x; mkdir -p a/b; touch a/b/c; chmod 0500 a/b a
         mkdir -m 0 closed; touch closed_file; chmod 0 closed_file; ln -s /etc etc"""

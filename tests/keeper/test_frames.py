@@ -1,4 +1,4 @@
-"""Whatever its child sends or leaves unsent, the keeper goes on and runs a command once."""
+"""Whatever the child sends or fails to send, the keeper continues and runs a command once."""
 
 import struct
 import threading
@@ -38,7 +38,7 @@ def test_an_id_that_is_sent_again_runs_once(rig: Rig) -> None:
 
 
 def test_an_id_is_remembered_until_the_child_has_adopted(rig: Rig) -> None:
-    """What a new child read in the database may be older than what has been recorded since."""
+    """A new child may have read the database before the latest records were stored."""
     runs = rig.data_dir / "work" / "runs"
     command = rig.spawn("echo run >> runs")
     again = SpawnSpec(command, "echo run >> runs", ["/bin/bash"]).to_frame()
@@ -90,7 +90,7 @@ def test_a_child_that_sends_garbage_is_replaced(rig: Rig, name: str) -> None:
         stop_frame("nobody", "SIGTERM", 1),
     ],
 )
-def test_what_means_nothing_has_no_effect(rig: Rig, frame: dict[str, object]) -> None:
+def test_a_frame_without_meaning_has_no_effect(rig: Rig, frame: dict[str, object]) -> None:
     rig.send(frame)
     rig.send({"type": "ping", "number": 1})
     assert rig.receive("pong")["running"] == 0
@@ -105,7 +105,7 @@ def test_what_means_nothing_has_no_effect(rig: Rig, frame: dict[str, object]) ->
         {"working_directory": "nul \0 in it"},
     ],
 )
-def test_what_no_process_can_be_given_fails_that_command_only(
+def test_arguments_that_no_process_can_get_fail_that_command_only(
     rig: Rig, fields: dict[str, object]
 ) -> None:
     command = rig.spawn("true", **fields)
@@ -114,7 +114,7 @@ def test_what_no_process_can_be_given_fails_that_command_only(
     rig.wait_for(rig.spawn("true"), Kind.CLOSED)
 
 
-def test_half_a_frame_dies_with_its_child(rig: Rig) -> None:
+def test_half_a_frame_is_dropped_with_its_child(rig: Rig) -> None:
     half = encode(SpawnSpec("0" * 32, "echo run >> runs", ["/bin/bash"]).to_frame())
     rig.socket.sendall(half[: len(half) // 2])
     rig.end_child()
@@ -123,7 +123,7 @@ def test_half_a_frame_dies_with_its_child(rig: Rig) -> None:
     assert words_in(rig.data_dir / "work" / "runs") == []
 
 
-def test_what_a_dying_child_had_sent_counts(rig: Rig) -> None:
+def test_frames_of_a_dead_child_count(rig: Rig) -> None:
     command = rig.spawn("sleep 3600")
     rig.wait_for(command, Kind.STARTED)
     rig.send(stop_frame(command, "SIGTERM", 3600))
@@ -133,7 +133,7 @@ def test_what_a_dying_child_had_sent_counts(rig: Rig) -> None:
     rig.accept_child()
 
 
-def test_a_socket_that_outlives_its_child_holds_up_nothing(rig: Rig) -> None:
+def test_a_socket_that_outlives_its_child_delays_nothing(rig: Rig) -> None:
     gate = Gate(rig)
     command = rig.spawn(f"{gate.block}; exit 4")
     held = rig.end_child_but_keep_socket()
@@ -143,7 +143,7 @@ def test_a_socket_that_outlives_its_child_holds_up_nothing(rig: Rig) -> None:
     held.close()
 
 
-def test_a_child_that_does_not_read_holds_up_nothing(rig: Rig) -> None:
+def test_a_child_that_does_not_read_delays_nothing(rig: Rig) -> None:
     commands = [rig.spawn("echo out; exit 0") for _ in range(50)]
     rig.send(*({"type": "ping", "number": number} for number in range(30_000)))
     for command in commands:
@@ -169,7 +169,7 @@ os.write(2, bytes(1000))
 
 
 class Recorder(threading.Thread):
-    """Says all the time that it records, and gets nowhere."""
+    """Reports again and again that it stores the journal, always at the same position."""
 
     def __init__(self, rig: Rig) -> None:
         super().__init__(daemon=True)
@@ -183,14 +183,14 @@ class Recorder(threading.Thread):
 
 
 def test_two_streams_that_waited_for_recording_end_together(rig: Rig) -> None:
-    """The one that goes on first ends the command, and with it the other's wait."""
+    """The first one that resumes ends the command, and with it the wait of the other."""
     rig.send(recorded_frame(0))
     recorder = Recorder(rig)
     command = rig.spawn(PRINTS_UNTIL_IT_IS_HELD_BACK)
     file = rig.data_dir / "work" / "written"
 
     def held_back() -> bool:
-        """Whether the pipe is full, and the keeper leaves it so, though it does other things."""
+        """Return whether the pipe is full and stays so, while the keeper does other things."""
         if not words_in(file) or rig.output_bytes(command) <= 16 << 20:
             return False
         before = rig.output_bytes(command)
@@ -223,7 +223,7 @@ def test_a_recorder_that_falls_silent_stops_no_script(rig: Rig) -> None:
     assert rig.output_bytes(command) == 30_000_000
 
 
-def test_a_journal_is_dropped_once_it_is_recorded(rig: Rig) -> None:
+def test_a_segment_is_dropped_once_it_is_stored(rig: Rig) -> None:
     first = rig.spawn("head -c 20000000 /dev/zero")
     running = rig.spawn("echo ready; sleep 3600")
     rig.wait_for(first, Kind.CLOSED)
@@ -239,7 +239,7 @@ def test_a_journal_is_dropped_once_it_is_recorded(rig: Rig) -> None:
     assert (opened["id"], opened["position"]) == (running, 6)
 
 
-def test_nothing_of_it_is_left_waiting(rig: Rig) -> None:
+def test_no_descriptor_or_process_is_left(rig: Rig) -> None:
     keeper = psutil.Process(rig.process.pid)
     base = descriptors(keeper.pid)
     for number in range(60):

@@ -1,4 +1,4 @@
-"""The keeper becomes its next program: the same process, children, bytes, moments and promises."""
+"""The keeper executes its next program: process, children, output and time-outs stay the same."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def rig() -> Iterator[Rig]:
 
 
 def upgrade_until_hand_over(rig: Rig) -> None:
-    """Upgrade up to the moment where the keeper hands itself over, which follows by itself."""
+    """Upgrade up to the check of the keeper's next program; the hand-over follows by itself."""
     rig.process.send_signal(signal.SIGHUP)
     rig.upgrade_child(PROTOCOL_VERSION)
     rig.send({"type": "ready"}, {"type": "adopted"})
@@ -84,7 +84,7 @@ def test_a_command_in_every_state_survives_ten_hand_overs(rig: Rig) -> None:
         assert rig.hello["identity"] == hello["identity"]
         assert rig.hello["journal"] == hello["journal"]
     assert rig.process.pid == pid
-    # A timer that was set again by each of them would be late by as much as they took.
+    # A timer that each hand-over set anew would be late by the time that all of them took.
     latest_seconds = TIMER_SECONDS + (time.monotonic() - began) / 2
 
     assert rig.wait_for(late, Kind.STOPPING).fields()["cause"] == "timeout"
@@ -114,7 +114,7 @@ def test_a_command_in_every_state_survives_ten_hand_overs(rig: Rig) -> None:
         assert rig.kinds(command).count(Kind.STARTED) == 1
 
 
-def test_what_was_half_said_is_finished_afterwards(rig: Rig) -> None:
+def test_a_frame_half_received_is_completed_afterwards(rig: Rig) -> None:
     rig.process.send_signal(signal.SIGHUP)
     rig.upgrade_child(PROTOCOL_VERSION)
     spec = SpawnSpec("018f2d3e-0000-7000-8000-000000000001", "echo half", ["/bin/bash"])
@@ -137,8 +137,8 @@ def test_an_ended_command_is_not_run_again_after_a_hand_over(rig: Rig) -> None:
     assert "command_sent_twice" in rig.log()
 
 
-def test_signals_in_the_midst_are_not_lost(rig: Rig) -> None:
-    """A second SIGHUP brings one more upgrade, many bring no more, SIGTERM ends in order."""
+def test_signals_during_an_upgrade_are_not_lost(rig: Rig) -> None:
+    """Any number of SIGHUP requests one more upgrade, and SIGTERM shuts down in order."""
     rig.process.send_signal(signal.SIGHUP)
     rig.upgrade_child(PROTOCOL_VERSION)
     for _ in range(5):
@@ -160,8 +160,8 @@ def test_signals_in_the_midst_are_not_lost(rig: Rig) -> None:
     rig.end_child()
 
 
-def test_an_exec_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:
-    """In a process of its own: an exec that does not fail would end the tests."""
+def test_an_exec_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """Runs in a process of its own: an exec that succeeds would end the tests."""
     program = """
 import os, sys
 from scriptservice.keeper.upgrade.handover import exec_next_program
@@ -193,7 +193,7 @@ except FileNotFoundError:
 
 
 @pytest.mark.parametrize("path", sorted(HANDOVERS.glob("*.json")), ids=lambda path: path.name)
-def test_what_every_release_handed_over_can_be_taken_for_ever(path: Path) -> None:
+def test_the_hand_over_of_every_release_is_accepted(path: Path) -> None:
     state = decode_state(path.read_bytes())
     check_state(state)
     assert state.commands
@@ -202,12 +202,12 @@ def test_what_every_release_handed_over_can_be_taken_for_ever(path: Path) -> Non
 
 
 def test_this_release_has_its_file() -> None:
-    """Made by ``python -m support.handovers``; an old one is never changed."""
+    """``python -m support.handovers`` writes it; an old one is never changed."""
     names = [path.name for path in HANDOVERS.glob("*.json")]
     assert f"format-{handover.FORMAT}.json" in names
 
 
-def test_a_table_survives_its_way() -> None:
+def test_a_state_survives_encoding() -> None:
     state = complete_state()
     assert decode_state(encode_state(state)) == state
 
@@ -227,7 +227,7 @@ def test_a_table_survives_its_way() -> None:
         (lambda document: document["table"]["ledger"]["pending"][0].update(kind=99), "99"),
     ],
 )
-def test_what_is_not_known_is_refused(change: Any, reason: str) -> None:
+def test_an_unknown_hand_over_is_refused(change: Any, reason: str) -> None:
     document = json.loads(encode_state(complete_state()))
     change(document)
     with pytest.raises((HandoverError, ValueError, TypeError), match=reason):

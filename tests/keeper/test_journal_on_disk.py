@@ -1,4 +1,4 @@
-"""Parts of the keeper by themselves: the loop, the journal on a full disk, repair and recovery."""
+"""The keeper's journal on the disk: a full disk, repair, and what the next keeper reads in it."""
 
 import os
 import resource
@@ -25,109 +25,13 @@ from scriptservice.protocol.journal_format import (
     segment_path,
 )
 from scriptservice.protocol.journal_reader import JournalReader
-from support.service import PATIENCE_SECONDS
+from support.loops import run_until
 
 COMMAND = str(uuid4())
 ID = UUID(COMMAND).bytes
 
 
-# The loop
-
-
-def run_until(loop: EventLoop, condition: Callable[[], Any]) -> None:
-    """Run a loop until a condition holds, which it looks at now and then."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-
-    def look() -> None:
-        if condition() or time.monotonic() > deadline:
-            loop.stop()
-        else:
-            loop.after(0.01, look)
-
-    look()
-    loop.run()
-    assert condition()
-
-
-def test_timers_run_in_their_order_and_cancelled_ones_do_not() -> None:
-    loop, seen = EventLoop(), []
-    for number in (3, 1, 2):
-        loop.after(number / 100, lambda number=number: seen.append(number))
-    loop.cancel(loop.after(0.015, lambda: seen.append(99)))
-    loop.cancel(None)
-    ran = loop.after(0, lambda: seen.append(0))
-    loop.after(0.05, loop.stop)
-    loop.run()
-    loop.cancel(ran)
-    assert seen == [0, 1, 2, 3]
-
-
-def test_a_cancelled_timer_before_others_hides_none() -> None:
-    loop, seen = EventLoop(), []
-    timers = [loop.after(3600, lambda: seen.append("late")) for _ in range(5000)]
-    kept = [loop.after(0.001, lambda: seen.append("kept")) for _ in range(3)]
-    for timer in timers:
-        loop.cancel(timer)
-    loop.after(0.02, loop.stop)
-    loop.run()
-    assert seen == ["kept"] * len(kept)
-
-
-def test_a_timer_may_set_another_without_end() -> None:
-    loop, turns = EventLoop(), []
-
-    def again() -> None:
-        turns.append(1)
-        loop.after(0, again)
-
-    again()
-    reading, writing = os.pipe()
-    os.write(writing, b"x")
-    seen: list[int] = []
-    loop.watch(reading, seen.append)
-    run_until(loop, lambda: seen)
-    os.close(reading)
-    os.close(writing)
-    assert turns
-
-
-def test_a_fault_in_one_callback_leaves_the_others() -> None:
-    loop, seen = EventLoop(), []
-
-    def fault() -> None:
-        raise RuntimeError("a fault")
-
-    loop.after(0, fault)
-    loop.defer(fault)
-    loop.on_batch_end(lambda: seen.append("batch"))
-    loop.after(0.01, lambda: seen.append("timer"))
-    loop.after(0.05, loop.stop)
-    loop.run()
-    assert "timer" in seen
-    assert "batch" in seen
-
-
-def test_what_was_unwatched_in_a_batch_gets_no_old_event() -> None:
-    loop, seen = EventLoop(), []
-    pipes = [os.pipe() for _ in range(2)]
-    for reading, writing in pipes:
-        os.write(writing, b"x")
-
-        def ready(_: int, own: int = reading) -> None:
-            seen.append(own)
-            for each, _other in pipes:
-                loop.unwatch(each)
-            loop.after(0.02, loop.stop)
-
-        loop.watch(reading, ready)
-    loop.run()
-    for pair in pipes:
-        for descriptor in pair:
-            os.close(descriptor)
-    assert len(seen) == 1
-
-
-# The journal on a full disk: a limit on file sizes is as real a refusal as a full one
+# A full disk: the kernel refuses to write beyond a limit on file sizes in the same way.
 
 
 @contextmanager
@@ -198,7 +102,9 @@ def test_records_wait_in_order_while_the_disk_is_full(
     os.close(writing)
 
 
-def test_output_that_the_script_took_back_is_no_full_disk(writer: JournalWriter) -> None:
+def test_output_that_the_script_took_back_is_not_a_full_disk(
+    writer: JournalWriter,
+) -> None:
     reading, writing = os.pipe2(os.O_NONBLOCK)
     end = writer.end
     assert writer.splice(reading, 10, ID, 1, 0) == 0
@@ -233,7 +139,7 @@ def test_output_waits_for_the_spool_limit_and_the_reserve(tmp_path: Path) -> Non
     reserved.close()
 
 
-# The journal and what a later keeper reads in it
+# What the next keeper reads
 
 
 def put(writer: JournalWriter, data: bytes, stream: int, position: int) -> int:
@@ -245,7 +151,7 @@ def put(writer: JournalWriter, data: bytes, stream: int, position: int) -> int:
     return moved
 
 
-def test_the_past_is_what_the_records_say(tmp_path: Path, writer: JournalWriter) -> None:
+def test_the_previous_keeper_is_what_the_records_say(tmp_path: Path, writer: JournalWriter) -> None:
     ended, starting = uuid4(), uuid4()
     mine = Identity.current()
     record = {"identity": mine.fields(), "cgroup": "/sys/fs/cgroup/x"}
@@ -260,17 +166,17 @@ def test_the_past_is_what_the_records_say(tmp_path: Path, writer: JournalWriter)
     writer.append(Kind.STOPPING, ID, {"cause": "timeout"}, 8, now_us())
     writer.append(Kind.EXITED, ended.bytes, {"status": 0}, 0, now_us())
     writer.append(Kind.CLOSED, ended.bytes, {}, 0, now_us())
-    past = read_previous_keeper(str(tmp_path))
-    assert past.identity == mine
-    assert past.cgroup == "/sys/fs/cgroup/x"
-    assert set(past.open) == {COMMAND, str(starting)}
-    command = past.open[COMMAND]
+    previous = read_previous_keeper(str(tmp_path))
+    assert previous.identity == mine
+    assert previous.cgroup == "/sys/fs/cgroup/x"
+    assert set(previous.open) == {COMMAND, str(starting)}
+    command = previous.open[COMMAND]
     assert (command.pid, command.start_ticks, command.pipes) == (11, 5, (7, 8))
     assert (command.position, command.exited, command.cause) == (8, False, "timeout")
-    assert past.open[str(starting)].pid is None
+    assert previous.open[str(starting)].pid is None
 
 
-def test_a_snapshot_stands_for_all_before_it(tmp_path: Path) -> None:
+def test_a_snapshot_replaces_all_records_before_it(tmp_path: Path) -> None:
     opened = {
         "id": COMMAND, "pid": 3, "start_ticks": 4, "pipes": [5, 6], "position": 70,
         "exited": True, "cause": None, "leftovers_killed": 1, "discarded_bytes": 2,
@@ -284,8 +190,8 @@ def test_a_snapshot_stands_for_all_before_it(tmp_path: Path) -> None:
     assert writer.first > 0
     put(writer, b"more", 1, 70)
     writer.close()
-    past = read_previous_keeper(str(tmp_path))
-    (command,) = past.open.values()
+    previous = read_previous_keeper(str(tmp_path))
+    (command,) = previous.open.values()
     assert (command.id, command.position, command.exited) == (COMMAND, 74, True)
     assert (command.leftovers_killed, command.discarded_bytes) == (1, 2)
 
@@ -313,7 +219,7 @@ def test_a_torn_end_is_cut_to_what_arrived(
     again.close()
 
 
-def test_a_torn_record_that_is_no_output_is_cut_off(tmp_path: Path, writer: JournalWriter) -> None:
+def test_a_torn_record_that_is_not_output_is_cut_off(tmp_path: Path, writer: JournalWriter) -> None:
     writer.append(Kind.STARTED, ID, {"pid": 1}, 0, now_us())
     end = writer.end
     writer.append(Kind.EXITED, ID, {"status": 0}, 0, now_us())
@@ -333,10 +239,10 @@ def test_a_segment_without_a_header_is_set_aside(tmp_path: Path, writer: Journal
     again.close()
 
 
-def test_a_record_takes_hardly_longer_than_writing_it(
+def test_appending_a_record_takes_hardly_longer_than_a_plain_write(
     tmp_path: Path, writer: JournalWriter
 ) -> None:
-    """Compared with plain writes, each in the best of several rounds, also far into a journal."""
+    """Compares the best of several rounds of each, also when the journal is long."""
 
     def append(number: int) -> None:
         writer.append(Kind.DISCARDED, ID, {"discarded_bytes": number}, 0, now_us())
@@ -349,7 +255,7 @@ def test_a_record_takes_hardly_longer_than_writing_it(
 
 
 def seconds_of(action: Callable[[int], Any]) -> float:
-    """Return how long two hundred turns take."""
+    """Return how long two hundred calls take."""
     began = time.monotonic()
     for number in range(200):
         action(number)

@@ -1,4 +1,4 @@
-"""What a script leaves behind: waited for, ended, counted; and the directory it had to itself."""
+"""Processes that a script leaves behind, and its private directory."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -24,17 +24,17 @@ def seconds_between(command: dict[str, str], first: str, second: str) -> float:
 
 
 ENDS_BY_ITS_SIGNAL = r"trap 'echo asked to end; exit' TERM; touch \$1; {then}; sleep \$0 & wait"
-"""Of a leftover: it says so when it is asked to end, for which one that is killed has no time."""
+"""The program of a leftover that prints a line at SIGTERM, which SIGKILL would prevent."""
 
 
 def ends_by_its_signal(mark: str, then: str = ":") -> str:
-    """Return a script that leaves such a process, once it can do that."""
+    """Return a script that leaves such a process, and ends once that has set its trap."""
     ready = f"ready-{mark}"
     program = ENDS_BY_ITS_SIGNAL.format(then=then)
     return f'bash -c "{program}" {mark} {ready} & until [ -e {ready} ]; do sleep 0.02; done'
 
 
-def test_a_leftover_gets_its_time_and_is_counted(service: Service) -> None:
+def test_leftovers_get_their_time_and_are_counted(service: Service) -> None:
     mark = unique_seconds()
     script = f"setsid sleep {mark} & {ends_by_its_signal(mark)}; echo end"
     command = service.run(script, leftover_seconds=1)
@@ -83,7 +83,7 @@ def test_no_time_for_leftovers_ends_them_at_once(service: Service) -> None:
         assert processes_with(mark) == []
         return seconds_between(command, "exited_at", "finished_at")
 
-    # Whoever says nothing gives them 2 s. The keeper may be held up for that, but not every time.
+    # The default is 2 s. The machine may delay the keeper for that long, but not every time.
     assert any(waited_seconds() < 1.5 for _ in range(10))
 
 
@@ -115,8 +115,8 @@ def test_a_private_directory_is_empty_and_goes_with_its_command(service: Service
     assert list((service.data_dir / "private").iterdir()) == []
 
 
-def test_a_removal_holds_up_no_other_script(service: Service) -> None:
-    """Some begin and end between the end of a script and that of its directory."""
+def test_a_removal_delays_no_other_script(service: Service) -> None:
+    """Some scripts start and end between the exit of a script and the end of its removal."""
     for _ in range(20):
         big = service.submit(
             "for a in $(seq 40); do mkdir $a; (cd $a && touch $(seq 100)); done",

@@ -1,4 +1,4 @@
-"""How a service ends in order, and what is there when it starts again."""
+"""A shutdown in order, and what the service finds when it starts again."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 
 
 def stored_status(service: Service, command: str) -> str:
-    """Return what the database says while no service runs."""
+    """Return a command's status in the database, while no service runs."""
     number = command.replace("-", "")
     with sqlite3.connect(service.data_dir / "scriptservice.db") as connection:
         rows = connection.execute("SELECT id, status FROM commands").fetchall()
@@ -105,7 +105,7 @@ def test_a_shutdown_while_the_server_is_gone_is_recorded(
     command = service.submit("trap 'sleep 0.3; exit 5' TERM; echo ready; sleep 3600 & wait")["id"]
     queued = service.submit("echo later")["id"]
     service.wait_for_output(command, b"ready")
-    for _ in range(3):  # so that the next one is not started at once
+    for _ in range(3):  # The back-off then delays the next start.
         service.kill_server()
         eventually(lambda: service.server_pid, "the next one")
     service.kill_server()
@@ -140,7 +140,7 @@ def test_a_keeper_whose_terminal_is_gone_lives(make_service: Callable[..., Servi
     service.log = os.fdopen(writing, "wb")  # type: ignore[assignment]
     service.start()
     os.close(reading)
-    service.kill_server()  # which the keeper has something to say about
+    service.kill_server()  # The keeper logs this, to a closed pipe.
     service.close_client()
     service.wait_until_healthy()
     for number in range(3):
@@ -153,12 +153,12 @@ def test_a_keeper_without_standard_streams_works(make_service: Callable[..., Ser
     service = make_service()
     service.start()
     service.stop()
-    words = [
+    arguments = [
         sys.executable, "-m", "scriptservice.cli", "serve",
         "--port", str(service.port), "--data-dir", str(service.data_dir),
     ]  # fmt: skip
     shell = ["/bin/bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash"]
-    service.process = subprocess.Popen([*shell, *words], start_new_session=True)
+    service.process = subprocess.Popen([*shell, *arguments], start_new_session=True)
     service.wait_until_healthy()
     command = service.run("echo out; echo err >&2; readlink /proc/self/fd/0")
     assert service.bytes_of(command["id"], stream="stdout") == b"out\n/dev/null\n"

@@ -1,4 +1,4 @@
-"""When a command is final nothing of its tree is alive, whatever its processes did about it."""
+"""When a command is final no process of its tree is alive, whatever the processes tried."""
 
 import contextlib
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def walk_service() -> Iterator[Service]:
 
 
 def started(service: Service, script: str, **fields: object) -> str:
-    """Submit a script that says ``ready``; return its id once it did."""
+    """Submit a script that prints ``ready``; return its id once it has."""
     command = str(service.submit(script, **fields)["id"])
     service.wait_for_output(command, b"ready\n")
     return command
@@ -82,18 +82,18 @@ def test_orphans_that_wiped_their_environment_are_gone_after_a_stop(
     assert processes_with(mark) == []
 
 
-def test_orphans_nobody_can_attribute_are_shown_and_end_when_nothing_runs(
+def test_unattributed_orphans_are_shown_and_killed_when_nothing_runs(
     walk_service: Service,
 ) -> None:
     mark = unique_seconds()
     other = started(walk_service, "echo ready; sleep 3600")
-    stray = stray_of(walk_service, mark)
+    orphan = unattributed_orphan(walk_service, mark)
 
     def shown() -> bool:
         degraded = walk_service.client.get("/readyz").json()["degraded"]
-        return any(str(stray.pid) in text for text in degraded)
+        return any(str(orphan.pid) in text for text in degraded)
 
-    eventually(shown, "the stray in /readyz")
+    eventually(shown, "the orphan in /readyz")
     assert processes_with(mark) != []
     stop(walk_service, other, grace_seconds=0)
     wait_until_gone(mark)
@@ -102,21 +102,22 @@ def test_orphans_nobody_can_attribute_are_shown_and_end_when_nothing_runs(
     )
 
 
-def stray_of(service: Service, mark: str) -> psutil.Process:
-    """Return a process that some script has left which has ended, and nobody knows which.
+def unattributed_orphan(service: Service, mark: str) -> psutil.Process:
+    """Return an orphan whose script has ended and is unknown to the keeper.
 
-    By chance it is looked at before it loses its environment, and so is ended with its script.
+    The keeper may see a process before that loses its environment, and kill it with its script. So
+    this tries again.
     """
     for _ in range(50):
         gate = Gate(service)
         made = service.submit(f"(setsid env -i /bin/sleep {mark} >/dev/null 2>&1 &); {gate.block}")
-        stray = eventually(lambda: without_environment(mark), "the stray")
+        orphan = eventually(lambda: without_environment(mark), "the orphan")
         gate.open()
         assert service.wait(made["id"])["status"] == "succeeded"
         if processes_with(mark):
-            assert isinstance(stray, psutil.Process)
-            return stray
-    raise AssertionError("it was always known whose it is")
+            assert isinstance(orphan, psutil.Process)
+            return orphan
+    raise AssertionError("the keeper always knew its script")
 
 
 def without_environment(mark: str) -> psutil.Process | None:
@@ -127,7 +128,7 @@ def without_environment(mark: str) -> psutil.Process | None:
     return None
 
 
-def test_a_stranger_with_the_pipe_does_not_delay_a_stop(walk_service: Service) -> None:
+def test_an_unattributed_orphan_with_the_pipe_does_not_delay_a_stop(walk_service: Service) -> None:
     mark = unique_seconds()
     other = started(walk_service, "echo ready; sleep 3600")
     command = started(
@@ -140,9 +141,9 @@ def test_a_stranger_with_the_pipe_does_not_delay_a_stop(walk_service: Service) -
     wait_until_gone(mark)
 
 
-def test_orphans_that_exec_for_ever_are_ended(service: Service) -> None:
+def test_orphans_that_exec_for_ever_are_killed(service: Service) -> None:
     gate = Gate(service)
-    # Whoever looks at one may find no environment to tell whose it is by.
+    # The keeper may read one during an exec, and find no environment with the command's id.
     commands = [
         service.submit(
             f"""(setsid bash -c 'echo $$; exec bash -c "$PROGRAM"' &); {gate.wait}""",
@@ -162,7 +163,7 @@ def test_orphans_that_exec_for_ever_are_ended(service: Service) -> None:
 
 
 @pytest.mark.parametrize("environment", ["", "env -i"])
-def test_a_fork_chain_is_caught(
+def test_a_fork_chain_is_killed(
     service: Service, cgroup_service: Service, environment: str
 ) -> None:
     target = cgroup_service if environment else service
@@ -212,7 +213,7 @@ def test_the_signal_is_the_one_that_was_asked_for(service: Service) -> None:
     assert stop(service, command, signal="SIGUSR1")["exit_code"] == 5
 
 
-def test_a_daemon_is_ended_with_its_script(service: Service) -> None:
+def test_a_daemon_is_killed_with_its_script(service: Service) -> None:
     mark = unique_seconds()
     final = service.run(
         f"""python3 - <<'EOS'
@@ -261,9 +262,9 @@ def test_an_output_limit_ends_the_whole_tree(service: Service) -> None:
     assert service.bytes_of(final["id"]) == (b"y\n" * 50_001)[:100_001]
 
 
-def test_a_daemon_in_the_midst_of_its_execs_is_known(service: Service) -> None:
+def test_a_daemon_during_its_execs_is_killed(service: Service) -> None:
     mark = unique_seconds()
-    # Between two programs a process has no environment that would tell whose it is.
+    # Between two programs a process has no environment with the command's id.
     again = f'[ "$1" -gt 0 ] && exec sh -c "$0" "$0" $(($1 - 1)); exec sleep {mark}'
     for _ in range(5):
         final = service.run(

@@ -153,7 +153,9 @@ class Rig:
         """Return how many bytes of a command the journal's first segment holds."""
         total, start = 0, SEGMENT_HEADER_BYTES
         for record in self.records():
-            if record.kind == Kind.OUTPUT and record.command_id.hex() == command_id.replace("-", ""):
+            if record.kind == Kind.OUTPUT and record.command_id.hex() == command_id.replace(
+                "-", ""
+            ):
                 total += output_length(record, start)
             start = record.end
         return total

@@ -17,12 +17,12 @@ from support.service import Service, eventually, new_directory
 
 
 def report_of(service: Service) -> UpgradeReport:
-    """Return how far the service's last upgrade is."""
+    """Return the report of the service's latest upgrade."""
     return read_upgrade_report(str(service.data_dir))
 
 
 def ask_for_upgrade(service: Service) -> int:
-    """Send SIGHUP; return the number of the upgrade that comes of it."""
+    """Send SIGHUP; return the number of the upgrade that follows."""
     assert service.process is not None
     number = report_of(service).number + 1
     os.kill(service.process.pid, signal.SIGHUP)
@@ -30,38 +30,44 @@ def ask_for_upgrade(service: Service) -> int:
 
 
 def end_of_upgrade(service: Service, number: int) -> UpgradeReport:
-    """Wait until an upgrade is over."""
+    """Wait until an upgrade has ended; return its report."""
 
-    def over() -> UpgradeReport | None:
+    def ended() -> UpgradeReport | None:
         report = report_of(service)
         return report if report.number >= number and report.done else None
 
-    report = eventually(over, f"the end of upgrade {number}")
+    report = eventually(ended, f"the end of upgrade {number}")
     assert isinstance(report, UpgradeReport)
-    service.close_client()  # its connections were the old server's
+    service.close_client()  # Its connections were to the old server.
     return report
 
 
 def upgrade(service: Service) -> UpgradeReport:
-    """Upgrade, and wait until that is over."""
+    """Upgrade, and wait for the end."""
     return end_of_upgrade(service, ask_for_upgrade(service))
 
 
 def wait_for_step(service: Service, number: int, text: str) -> None:
-    """Wait until an upgrade says that it does something, which must last until it is seen."""
+    """Wait until an upgrade reports a step, which must last until it is seen.
 
-    def there() -> bool:
+    Args:
+        service: the service.
+        number: of the upgrade.
+        text: a part of the report's message.
+    """
+
+    def reported() -> bool:
         report = report_of(service)
         assert report.number < number or not report.done, report
         return report.number == number and text in report.message
 
-    eventually(there, f"{text} in upgrade {number}")
+    eventually(reported, f"{text} in upgrade {number}")
 
 
 def descriptors(pid: int) -> list[str]:
-    """Return what a process has open, without the numbers that pipes, sockets and segments have.
+    """Return a process's open files, without the numbers of pipes, sockets and segments.
 
-    Nothing where the tests do not run as root: our programs show that to nobody else.
+    Empty if the tests do not run as root: only root may see the descriptors of the service.
     """
     if os.geteuid() != 0:
         return []
@@ -74,11 +80,11 @@ def descriptors(pid: int) -> list[str]:
 
 
 UNTIL_TOLD = "end-$SCRIPTSERVICE_COMMAND_ID"
-"""The file in its directory for which a script looks that goes on until it is told to end."""
+"""A file in the working directory; a script that runs until it exists ends by `let_end`."""
 
 
 def let_end(service: Service, command: str) -> None:
-    """Tell a script to end that looks for `UNTIL_TOLD`."""
+    """Create the file `UNTIL_TOLD` of a command, so that its script ends."""
     (service.data_dir / "work" / f"end-{command}").touch()
 
 
@@ -87,24 +93,24 @@ def servers(service: Service) -> list[int]:
     assert service.process is not None
     found = []
     for child in psutil.Process(service.process.pid).children():
-        with contextlib.suppress(psutil.Error):  # a zombie has no command line
+        with contextlib.suppress(psutil.Error):  # A zombie has no command line.
             if "scriptservice.server" in child.cmdline():
                 found.append(child.pid)
     return found
 
 
 class HeldUpgrade:
-    """An upgrade that stands still at a step, since the process stands still that has it to do.
+    """An upgrade that is held at a step by a SIGSTOP of the process whose step it is.
 
-    Of the steps by themselves some are over before a test can look.
+    Otherwise some steps end before a test can see them.
 
     Args:
-        service: that is upgraded. Its server is stopped by SIGSTOP, and so it does not retire.
+        service: the service to upgrade. Its server is stopped, and so does not retire.
 
     Attributes:
-        number: the upgrade's.
+        number: of the upgrade.
         old: process id of the server that retires.
-        held: the process that stands still, by its id.
+        held: process id of the stopped process.
     """
 
     def __init__(self, service: Service) -> None:
@@ -115,7 +121,7 @@ class HeldUpgrade:
         wait_for_step(service, self.number, "retires")
 
     def take_over(self) -> None:
-        """Let the old server retire, and the new one stand still when its turn has come."""
+        """Let the old server retire, and hold the new one when it takes over."""
         (successor,) = set(servers(self._service)) - {self.old}
         os.kill(successor, signal.SIGSTOP)
         self.go_on()
@@ -123,12 +129,12 @@ class HeldUpgrade:
         wait_for_step(self._service, self.number, "takes over")
 
     def go_on(self) -> None:
-        """Let the process go on that stands still."""
+        """Continue the stopped process."""
         os.kill(self.held, signal.SIGCONT)
 
 
 class Installation:
-    """A copy of the code with an interpreter of its own, as an upgrade on the disk meets it."""
+    """A copy of the code with a virtual environment of its own, which a test can change."""
 
     def __init__(self) -> None:
         self.directory = new_directory()
@@ -145,7 +151,7 @@ class Installation:
         self._changed: set[str] = set()
 
     def change(self, name: str, old: str, new: str) -> None:
-        """Replace a piece of a file by another, as a new release might."""
+        """Replace a text that occurs once in a file, as a new release might."""
         path = self.code / name
         text = path.read_text()
         assert text.count(old) == 1, (name, old, text.count(old))
@@ -153,7 +159,7 @@ class Installation:
         self._changed.add(name)
 
     def hold_servers(self) -> Path:
-        """Let every server that prepares wait until there is a file; return where."""
+        """Make every server that prepares wait until a file exists; return the file's path."""
         gate = self.directory / "prepare"
         waits = f"    while not __import__('os').path.exists({str(gate)!r}):\n"
         held = f"{waits}        await asyncio.sleep(0.02)\n    web.load()\n"
