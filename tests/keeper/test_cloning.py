@@ -1,4 +1,4 @@
-"""Processes that begin in the memory of who starts them: what they are, and what he keeps."""
+"""Processes that start in their parent's memory: what they get, and what stays of the parent."""
 
 import errno
 import json
@@ -54,7 +54,7 @@ def method() -> CloneMethod:
 
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
-    """A cgroup that stands still until ``cgroup.freeze`` says otherwise."""
+    """A cgroup that is frozen until a test writes 0 to ``cgroup.freeze``."""
     require("cgroup")
     own = own_cgroup()
     assert own is not None, "no cgroup2 is mounted"
@@ -108,10 +108,10 @@ def printed(method: CloneMethod, *words: bytes, **fields: object) -> bytes:
     return parts[0]
 
 
-# What it becomes
+# The process
 
 
-def test_it_has_what_every_script_has(method: CloneMethod) -> None:
+def test_gets_what_every_script_gets(method: CloneMethod) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     inherited = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(inherited, True)
@@ -141,13 +141,13 @@ def test_it_has_what_every_script_has(method: CloneMethod) -> None:
     }
 
 
-def test_no_signal_is_ignored(method: CloneMethod) -> None:
+def test_ignores_no_signal(method: CloneMethod) -> None:
     assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
     shown = printed(method, b"/bin/grep", b"SigIgn", b"/proc/self/status")
     assert int(shown.split()[1], 16) == 0
 
 
-def test_it_has_the_limit_of_descriptors(method: CloneMethod) -> None:
+def test_has_the_limits_of_descriptors(method: CloneMethod) -> None:
     shown = printed(
         method, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn", descriptor_limits=(111, 222)
     )
@@ -157,8 +157,8 @@ def test_it_has_the_limit_of_descriptors(method: CloneMethod) -> None:
     assert shown.split() == [b"%d" % each for each in own]
 
 
-def test_two_hundred_at_once_are_not_mixed_up(method: CloneMethod) -> None:
-    """Each has its own words, environment and stack, in one memory."""
+def test_two_hundred_simultaneous_starts_are_independent(method: CloneMethod) -> None:
+    """Each has its own arguments, environment and stack in the same memory."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     started = []
     for number in range(200):
@@ -180,7 +180,7 @@ def test_two_hundred_at_once_are_not_mixed_up(method: CloneMethod) -> None:
     assert len(method._stacks) <= 64
 
 
-# What it says when it cannot
+# Failures
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_two_hundred_at_once_are_not_mixed_up(method: CloneMethod) -> None:
          (SpawnStep.EXEC, errno.EACCES)),
     ],
 )  # fmt: skip
-def test_what_it_cannot_do_is_told(
+def test_reports_the_step_that_failed(
     method: CloneMethod, fields: dict[str, object], report: tuple[SpawnStep, int]
 ) -> None:
     files = sorted(os.listdir("/proc/self/fd"))
@@ -209,7 +209,7 @@ def test_what_it_cannot_do_is_told(
     assert sorted(os.listdir("/proc/self/fd")) == files
 
 
-def test_a_zero_byte_is_refused(method: CloneMethod) -> None:
+def test_refuses_a_zero_byte(method: CloneMethod) -> None:
     for process in (
         trial(b"/bin/true", b"a\0b"),
         trial(b"/bin/true", environment={b"NAME": b"a\0b"}),
@@ -219,10 +219,10 @@ def test_a_zero_byte_is_refused(method: CloneMethod) -> None:
     assert method._in_use == {}
 
 
-# What its starter keeps
+# The parent
 
 
-def test_nothing_of_its_starter_changes(method: CloneMethod) -> None:
+def test_changes_nothing_of_its_parent(method: CloneMethod) -> None:
     def own() -> tuple[object, ...]:
         status = dict(
             line.split(":", 1) for line in Path("/proc/self/status").read_text().split("\n") if line
@@ -241,8 +241,10 @@ def test_nothing_of_its_starter_changes(method: CloneMethod) -> None:
     assert own() == before
 
 
-def test_a_signal_to_it_is_not_its_starters(method: CloneMethod, cgroup: Path, procs: int) -> None:
-    """Until its exec its handlers would run in the starter's memory."""
+def test_handles_a_signal_only_after_its_exec(
+    method: CloneMethod, cgroup: Path, procs: int
+) -> None:
+    """Before its exec, its signal handlers would run in the parent's memory."""
     called = []
     before = signal.signal(signal.SIGUSR1, lambda *_: called.append(1))
     try:
@@ -259,7 +261,7 @@ def test_a_signal_to_it_is_not_its_starters(method: CloneMethod, cgroup: Path, p
     assert called == []
 
 
-def test_one_that_stands_still_keeps_nobody_waiting(
+def test_a_stopped_process_does_not_delay_others(
     method: CloneMethod, cgroup: Path, procs: int
 ) -> None:
     pid, status = method.start(trial(b"/bin/true", cgroup=procs))
@@ -274,7 +276,7 @@ def test_one_that_stands_still_keeps_nobody_waiting(
     method.release(status)
 
 
-STARTER = """import os, sys
+PARENT = """import os, sys
 sys.path[:0] = sys.argv[3:]
 from test_cloning import CloneMethod, trial
 method = CloneMethod.probe(trial(b"/"))
@@ -284,25 +286,25 @@ print(pid, flush=True)
 input()"""
 
 
-def test_it_does_not_outlive_its_starter_before_its_exec(cgroup: Path, tmp_path: Path) -> None:
-    """Whose it is stands in its environment, which it does not have yet."""
+def test_dies_with_its_parent_before_its_exec(cgroup: Path, tmp_path: Path) -> None:
+    """Its environment tells its command, but it gets that only with the exec."""
     mark = tmp_path / "ran"
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    words = [sys.executable, "-c", STARTER, str(cgroup / "cgroup.procs"), str(mark), *paths]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as starter:
-        assert starter.stdout is not None
-        pid = int(starter.stdout.readline())
+    words = [sys.executable, "-c", PARENT, str(cgroup / "cgroup.procs"), str(mark), *paths]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
         eventually((cgroup / "cgroup.procs").read_text, "it to stand still")
         assert psutil.pid_exists(pid)
-        starter.kill()
+        parent.kill()
     eventually(lambda: not (cgroup / "cgroup.procs").read_text(), "it to be gone")
     assert not mark.exists()
 
 
-# Which way
+# Choice of the method
 
 
-def test_it_is_taken_for_the_keepers_own_user_alone(directory: Path) -> None:
+def test_is_chosen_for_the_keepers_own_user_only(directory: Path) -> None:
     other = ScriptUser(59999, 59999, (), "x", None, changes=True)
     for user, name in ((USER, "clone"), (other, "launcher")):
         place = directory / name
@@ -313,7 +315,7 @@ def test_it_is_taken_for_the_keepers_own_user_alone(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"no library", "another"])
-def test_one_that_cannot_be_loaded_is_left(
+def test_is_not_chosen_if_the_library_cannot_be_loaded(
     content: bytes | str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "clone.so"
@@ -330,7 +332,7 @@ def test_one_that_cannot_be_loaded_is_left(
     )
 
 
-def test_so_is_one_whose_processes_do_not_get_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_is_not_chosen_if_its_processes_fail(caplog: pytest.LogCaptureFixture) -> None:
     assert CloneMethod.probe(trial(b"/bin/true")) is None
     assert CloneMethod.probe(trial(b"/", directory=900)) is None
     said = [record.fields["detail"] for record in caplog.records]  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The launcher by itself: it becomes the program with all that was asked, or says what failed."""
+"""The launcher by itself: it execs the program with all options applied or reports a failure."""
 
 import errno
 import json
@@ -40,10 +40,10 @@ SHOW_IDS = """import os
 print(os.getpid() == os.getpgid(0) == os.getsid(0), open("/proc/self/stat").read().split()[6])"""
 
 
-# What it is
+# The program itself
 
 
-def test_it_is_a_small_static_program_without_rights_of_its_own() -> None:
+def test_is_a_small_static_program_without_file_capabilities() -> None:
     status = PROGRAM.stat()
     assert stat.S_IMODE(status.st_mode) == 0o755
     headers = subprocess.run(
@@ -127,11 +127,11 @@ def test_wrong_arguments_are_refused(words: list[str], error: int) -> None:
     assert ended.code == FAILED
 
 
-def test_a_program_is_needed() -> None:
+def test_requires_a_program() -> None:
     assert launch(program=[]).report == (SpawnStep.ARGUMENTS, errno.EINVAL)
 
 
-def test_so_is_the_mark_before_it() -> None:
+def test_requires_two_dashes_before_the_program() -> None:
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as report:
         done = subprocess.run([PROGRAM, f"--status={writer}"], pass_fds=[writer], check=False)
@@ -153,12 +153,12 @@ def test_so_is_the_mark_before_it() -> None:
         )),
     ],
 )  # fmt: skip
-def test_without_a_status_it_only_ends(words: list[str]) -> None:
+def test_exits_silently_without_a_status(words: list[str]) -> None:
     done = subprocess.run([PROGRAM, *words], check=False, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (FAILED, b"", b"")
 
 
-def test_it_ends_even_without_any_argument() -> None:
+def test_exits_without_any_argument() -> None:
     pid = os.posix_spawn(str(PROGRAM), ["x"], {})
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == FAILED
 
@@ -179,10 +179,10 @@ WORDS = st.one_of(
 
 @settings(max_examples=300)
 @given(st.lists(WORDS, max_size=6))
-def test_whatever_it_is_told_it_ends_in_order(words: list[str]) -> None:
+def test_exits_cleanly_with_any_arguments(words: list[str]) -> None:
     ended = launch(*words, program=["/bin/echo", "ran"])
     if ended.report is None:
-        # Its own "--" came sooner, so that another word was the program; or all was well.
+        # An earlier "--" made another word the program, or all arguments were valid.
         assert ended.code == 0 or "--" in words
     else:
         assert ended.code == FAILED
@@ -198,7 +198,7 @@ def file_with(path: Path, content: str, mode: int) -> str:
     return str(path)
 
 
-def test_exec_failures_are_told_by_their_errno(directory: Path) -> None:
+def test_reports_the_errno_of_exec(directory: Path) -> None:
     program = file_with(directory / "text", "echo x\n", 0o755)
     closed = file_with(directory / "closed", "#!/bin/sh\n", 0o644)
     (directory / "loop").symlink_to("loop")
@@ -221,20 +221,20 @@ def test_exec_failures_are_told_by_their_errno(directory: Path) -> None:
         assert ended.code == FAILED
 
 
-def test_a_program_that_is_being_written_is_busy(directory: Path) -> None:
+def test_reports_a_program_that_is_being_written(directory: Path) -> None:
     program = file_with(directory / "busy", "#!/bin/sh\n", 0o755)
     with open(program, "a"):
         assert launch(program=[program]).report == (SpawnStep.EXEC, errno.ETXTBSY)
 
 
-def test_too_many_arguments_are_told(directory: Path) -> None:
-    # The limit is a quarter of the stack's; that of the launcher itself is still the large one.
+def test_reports_too_many_arguments(directory: Path) -> None:
+    # The limit is a quarter of the stack's limit, which the launcher's own start does not exceed.
     small = f"--limit={resource.RLIMIT_STACK}:{128 << 10}:{128 << 10}"
     ended = launch(small, program=["/bin/true", *["x" * 50_000] * 5])
     assert ended.report == (SpawnStep.EXEC, errno.E2BIG)
 
 
-def test_arguments_and_environment_go_on_as_they_are() -> None:
+def test_passes_arguments_and_environment_unchanged() -> None:
     words = ["--user=0:0:", "--", "", "a b", "\n", b"\xff\xfe", "--status=1", "x" * 100_000]
     show = "import os, sys; sys.stdout.buffer.write(repr(sys.argv[1:]).encode())"
     python = [sys.executable, "-I", "-c", show]
@@ -248,16 +248,16 @@ def test_arguments_and_environment_go_on_as_they_are() -> None:
     assert printed(program=["/usr/bin/env"], env={}) == ""
 
 
-def test_it_reads_nothing(directory: Path) -> None:
+def test_leaves_standard_input_unread(directory: Path) -> None:
     text = "".join(f"{n}\n" for n in range(1000))
     with open(file_with(directory / "in", text, 0o644)) as stdin:
         assert printed(program=["/bin/cat"], stdin=stdin) == text
 
 
-# Where a name without a slash is looked for
+# The search for a program without a slash
 
 
-def test_a_name_is_looked_for_in_order(directory: Path) -> None:
+def test_searches_the_path_in_order(directory: Path) -> None:
     for name in ("first", "second"):
         (directory / name).mkdir()
         file_with(directory / name / "tool", f"#!/bin/sh\necho {name}\n", 0o755)
@@ -267,14 +267,14 @@ def test_a_name_is_looked_for_in_order(directory: Path) -> None:
     # An empty entry is the working directory.
     for path in ("--path=", "--path=:/no/such", "--path=/no/such:", "--path=/no::/such"):
         assert printed(path, program=["tool"], cwd=directory / "first") == "first\n"
-    # What has a slash is not looked for; what the environment says does not matter.
+    # A program with a slash is not searched for, and the PATH of the environment is not used.
     assert launch(path, program=["./tool"], cwd=directory).report == (SpawnStep.EXEC, errno.ENOENT)
     env = {"PATH": f"{directory}/first"}
     assert launch("--path=/bin", program=["tool"], env=env).report == (SpawnStep.EXEC, errno.ENOENT)
     assert launch(program=["tool"], env=env).report == (SpawnStep.EXEC, errno.ENOENT)
 
 
-def test_what_stands_in_the_way_is_told(directory: Path) -> None:
+def test_reports_the_first_other_error_on_the_path(directory: Path) -> None:
     for name in ("closed", "open", "text"):
         (directory / name).mkdir()
     file_with(directory / "closed" / "tool", "#!/bin/sh\n", 0o644)
@@ -301,16 +301,16 @@ def test_what_stands_in_the_way_is_told(directory: Path) -> None:
 # What every script gets
 
 
-def test_it_leads_its_own_session_without_a_terminal() -> None:
+def test_leads_its_own_session_without_a_terminal() -> None:
     assert printed(program=[sys.executable, "-c", SHOW_IDS]) == "True 0\n"
 
 
-def test_it_cannot_leave_a_session_that_it_leads() -> None:
+def test_reports_that_it_leads_a_session_already() -> None:
     ended = launch(start_new_session=True)
     assert ended.report == (SpawnStep.SESSION, errno.EPERM)
 
 
-def test_a_terminal_becomes_its_own() -> None:
+def test_takes_its_controlling_terminal() -> None:
     controller, terminal = pty.openpty()
     try:
         show = (
@@ -318,7 +318,7 @@ def test_a_terminal_becomes_its_own() -> None:
         )
         words = [sys.executable, "-c", show]
         assert printed("--terminal", program=words, stdin=terminal) == "True /dev/tty\n"
-        # Without being asked for it does not.
+        # It does not without the option.
         ended = launch(
             program=["/bin/sh", "-c", ": </dev/tty"], stdin=terminal, stderr=subprocess.DEVNULL
         )
@@ -329,7 +329,7 @@ def test_a_terminal_becomes_its_own() -> None:
         os.close(controller)
 
 
-def test_what_is_no_terminal_is_told() -> None:
+def test_reports_a_descriptor_that_is_not_a_terminal() -> None:
     assert launch("--terminal").report == (SpawnStep.TERMINAL, errno.ENOTTY)
 
 
@@ -339,7 +339,7 @@ def ignore_and_block_all() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
-def test_signals_are_as_if_nobody_had_touched_them() -> None:
+def test_resets_and_unblocks_all_signals() -> None:
     before = subprocess.run(
         ["/bin/cat", "/proc/self/status"],
         check=True,
@@ -354,16 +354,16 @@ def test_signals_are_as_if_nobody_had_touched_them() -> None:
         assert int(status[name], 16) == 0, name
 
 
-def test_a_pipe_that_nobody_reads_ends_a_script() -> None:
+def test_a_pipe_without_a_reader_ends_a_script() -> None:
     done = printed(program=["/bin/bash", "-c", "yes | head -1; echo ${PIPESTATUS[0]}"])
     assert done == f"y\n{128 + signal.SIGPIPE}\n"
 
 
-def test_the_mask_for_files_is_set() -> None:
+def test_sets_the_umask() -> None:
     assert status_of(umask=0o022)["Umask"] == "0077"
 
 
-def test_only_the_scripts_descriptors_go_on() -> None:
+def test_passes_only_the_scripts_descriptors() -> None:
     files = [os.open("/etc/hostname", os.O_RDONLY) for _ in range(3)]
     high = os.dup2(files[0], 1000)
     last = os.dup2(files[0], 63)
@@ -382,10 +382,10 @@ def test_only_the_scripts_descriptors_go_on() -> None:
     assert found["63"] == "/etc/hostname"
 
 
-# What is asked for
+# Options
 
 
-def test_the_directory_is_entered(directory: Path) -> None:
+def test_enters_the_directory(directory: Path) -> None:
     (directory / "in").mkdir()
     handle = os.open(directory / "in", os.O_PATH | os.O_DIRECTORY)
     try:
@@ -397,7 +397,7 @@ def test_the_directory_is_entered(directory: Path) -> None:
         os.close(handle)
 
 
-def test_what_cannot_be_entered_is_told(directory: Path) -> None:
+def test_reports_a_directory_that_cannot_be_entered(directory: Path) -> None:
     handle = os.open("/etc/passwd", os.O_PATH)
     try:
         ended = launch(f"--directory={handle}", files=[handle])
@@ -419,7 +419,7 @@ def cgroup() -> Iterator[Path]:
         path.rmdir()
 
 
-def test_the_cgroup_is_entered(cgroup: Path) -> None:
+def test_enters_the_cgroup(cgroup: Path) -> None:
     handle = os.open(cgroup / "cgroup.procs", os.O_WRONLY)
     try:
         shown = printed(
@@ -431,7 +431,7 @@ def test_the_cgroup_is_entered(cgroup: Path) -> None:
     assert cgroup.name not in Path("/proc/self/cgroup").read_text()
 
 
-def test_a_cgroup_that_cannot_be_entered_is_told(cgroup: Path) -> None:
+def test_reports_a_cgroup_that_cannot_be_entered(cgroup: Path) -> None:
     assert launch(f"--cgroup={CLOSED}").report == (SpawnStep.CGROUP, errno.EBADF)
     gone = os.open(cgroup / "cgroup.procs", os.O_WRONLY)
     reading = os.open("/dev/zero", os.O_RDONLY)
@@ -447,7 +447,7 @@ def test_a_cgroup_that_cannot_be_entered_is_told(cgroup: Path) -> None:
             os.close(handle)
 
 
-def test_limits_are_set() -> None:
+def test_sets_limits() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     options = [
         f"--limit={resource.RLIMIT_NOFILE}:100:{hard}",
@@ -458,12 +458,12 @@ def test_limits_are_set() -> None:
     assert printed(endless, program=["/bin/bash", "-c", "ulimit -t"]) == "unlimited\n"
 
 
-def test_a_limit_that_cannot_be_is_told() -> None:
+def test_reports_an_invalid_limit() -> None:
     above = f"--limit={resource.RLIMIT_CORE}:2:1"
     assert launch(above).report == (SpawnStep.LIMIT, errno.EINVAL)
 
 
-def test_privileges_can_be_forbidden() -> None:
+def test_forbids_new_privileges() -> None:
     assert status_of("--no-new-privileges")["NoNewPrivs"] == "1"
     assert f"NoNewPrivs:\t{status_of()['NoNewPrivs']}" in Path("/proc/self/status").read_text()
 
@@ -473,7 +473,7 @@ def test_privileges_can_be_forbidden() -> None:
 
 @pytest.mark.needs_root
 @pytest.mark.parametrize("groups", ["", "59999", "7,100,4294967294"])
-def test_the_user_changes_for_good(groups: str) -> None:
+def test_changes_the_user_for_good(groups: str) -> None:
     status = status_of(f"--user=59999:59998:{groups}")
     assert status["Uid"].split() == ["59999"] * 4
     assert status["Gid"].split() == ["59998"] * 4
@@ -486,14 +486,14 @@ def test_the_user_changes_for_good(groups: str) -> None:
         assert (ended.report, ended.code) == (None, 1), call
 
 
-def test_without_a_user_nobody_changes() -> None:
+def test_keeps_the_user_without_the_option() -> None:
     status = status_of()
     assert status["Uid"].split() == [str(os.geteuid())] * 4
     assert status["Gid"].split() == [str(os.getegid())] * 4
 
 
 @pytest.mark.needs_root
-def test_many_groups_are_taken() -> None:
+def test_sets_many_groups() -> None:
     groups = list(range(100_000, 118_000))
     shown = printed(
         f"--user=59999:59999:{','.join(map(str, groups))}",
@@ -503,7 +503,7 @@ def test_many_groups_are_taken() -> None:
 
 
 @pytest.mark.needs_root
-def test_the_largest_ids_are_taken() -> None:
+def test_accepts_the_largest_ids() -> None:
     status = status_of("--user=4294967294:4294967294:4294967294")
     assert status["Uid"].split() == ["4294967294"] * 4
     assert status["Gid"].split() == ["4294967294"] * 4
@@ -513,7 +513,7 @@ def test_the_largest_ids_are_taken() -> None:
 @pytest.mark.parametrize(
     ("missing", "step"), [("setgid", SpawnStep.GROUPS), ("setuid", SpawnStep.USER)]
 )
-def test_it_goes_on_with_no_more_than_was_asked(missing: str, step: SpawnStep) -> None:
+def test_fails_without_the_capability_for_a_step(missing: str, step: SpawnStep) -> None:
     under = ["setpriv", f"--bounding-set=-{missing}", "--"]
     ended = launch("--user=59999:59999:", program=["/bin/echo", "ran"], under=under)
     assert ended.report == (step, errno.EPERM)
@@ -521,7 +521,7 @@ def test_it_goes_on_with_no_more_than_was_asked(missing: str, step: SpawnStep) -
 
 
 @pytest.mark.needs_root
-def test_who_is_not_root_cannot_change() -> None:
+def test_cannot_change_the_user_without_root() -> None:
     ended = launch("--user=59998:59998:", user=59999, group=59999, extra_groups=[])
     assert ended.report == (SpawnStep.GROUPS, errno.EPERM)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -531,8 +531,8 @@ def test_who_is_not_root_cannot_change() -> None:
 
 
 @pytest.mark.needs_root
-def test_capabilities_go_even_where_root_made_them_stay() -> None:
-    """With these bits the kernel leaves them all to whoever root becomes."""
+def test_drops_capabilities_in_spite_of_securebits() -> None:
+    """With these bits the kernel keeps all capabilities when root changes its user."""
     under = [
         "setpriv", "--securebits=+no_setuid_fixup", "--inh-caps=+kill,+setuid",
         "--ambient-caps=+kill,+setuid", "--",
@@ -550,8 +550,8 @@ def test_capabilities_go_even_where_root_made_them_stay() -> None:
 
 
 @pytest.mark.needs_root
-def test_the_directory_is_entered_before_the_user_changes(directory: Path) -> None:
-    """As root: a script may have closed its own directory since the keeper opened it."""
+def test_enters_the_directory_before_the_user_changes(directory: Path) -> None:
+    """A script may have taken away access to its own directory since the keeper opened it."""
     inside = directory / "in"
     inside.mkdir(mode=0o700)
     handle = os.open(inside, os.O_PATH)
@@ -567,14 +567,14 @@ def test_the_directory_is_entered_before_the_user_changes(directory: Path) -> No
     assert shown == f"{inside}\n"
 
 
-def test_an_earlier_failure_leaves_the_later_undone(directory: Path) -> None:
+def test_stops_at_the_first_failure(directory: Path) -> None:
     program = ["/bin/touch", str(directory / "ran")]
     for options in (["--terminal"], [f"--cgroup={CLOSED}"], [f"--directory={CLOSED}"]):
         assert launch(*options, program=program).code == FAILED
     assert list(directory.iterdir()) == []
 
 
-# Where the kernel refuses what it usually does, or says that it did what it did not
+# A seccomp filter that refuses system calls, or answers that they succeeded without running them
 
 
 @pytest.mark.needs_root
@@ -596,7 +596,7 @@ def test_an_earlier_failure_leaves_the_later_undone(directory: Path) -> None:
         ),
     ],
 )
-def test_nothing_runs_after_a_refusal(
+def test_runs_nothing_after_a_refusal(
     answers: dict[str, int | tuple[int, int]], step: SpawnStep, error: int
 ) -> None:
     options = ["--user=59999:59999:", "--no-new-privileges"]
@@ -605,7 +605,7 @@ def test_nothing_runs_after_a_refusal(
     assert (ended.code, ended.output) == (FAILED, b"")
 
 
-def test_its_own_descriptors_end_on_older_kernels_too() -> None:
+def test_closes_its_own_descriptors_on_older_kernels() -> None:
     work = os.open("/", os.O_PATH)
     procs = os.open(os.devnull, os.O_WRONLY)
     try:

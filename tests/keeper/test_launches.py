@@ -1,6 +1,6 @@
-"""A launcher that does not get to its exec: it holds up nobody, and what becomes of it is told.
+"""Processes that do not get to their exec delay no other script, and their outcome is reported.
 
-The keeper's cgroups are frozen, so that every launcher stands still the moment it enters its own.
+The keeper's cgroups are frozen, so that every new process stops as soon as it has entered its own.
 """
 
 import json
@@ -34,28 +34,28 @@ from support.service import Service, eventually, running_service
 from support.upgrades import Installation
 
 
-class Frost:
-    """A service whose launchers stand still for as long as it is frozen."""
+class FrozenService:
+    """A service whose new processes stop before their exec for as long as it is frozen."""
 
-    def __init__(self, service: Service, way: str) -> None:
+    def __init__(self, service: Service, method: str) -> None:
         require("cgroup", "compiler")
         self.service = service
-        self.way = way
+        self.method = method
         own = own_cgroup()
         assert own is not None, "no cgroup2 is mounted"
         self.base = Path(own) / cgroup_of(keeper_of(service).pid)
         self.frozen(1)
 
-    def way_now(self) -> str:
-        """Return how it says that scripts are started."""
+    def spawn_method(self) -> str:
+        """Return the spawn method that ``/readyz`` shows."""
         return str(self.service.client.get("/readyz").json()["spawn"])
 
     def frozen(self, number: int) -> None:
-        """Freeze with 1, thaw with 0."""
+        """Freeze all cgroups with 1, thaw them with 0."""
         (self.base / "cgroup.freeze").write_text(str(number))
 
     def launch(self, script: str, **fields: Any) -> str:
-        """Submit a script; return its command's id once its launcher stands still."""
+        """Submit a script; return its command's id once its process has stopped."""
         command = str(self.service.submit(script, **fields)["id"])
         self.pid_of(command)
         return command
@@ -68,7 +68,7 @@ class Frost:
         return int(eventually(entered, "a launcher in its cgroup"))
 
     def kinds(self, command: str) -> list[str]:
-        """Return what the journal says of a command."""
+        """Return the kinds of a command's records in the journal, in order."""
         directory = str(self.service.data_dir / "journal")
         return [
             record.kind.name
@@ -78,12 +78,12 @@ class Frost:
         ]
 
 
-WAYS = {"launcher": (), "clone": ("--run-as", str(os.geteuid()))}
+METHODS = {"launcher": (), "clone": ("--run-as", str(os.geteuid()))}
 
 
 @pytest.fixture(scope="module")
 def installation() -> Iterator[Installation]:
-    """One whose keeper waits for launchers for ever: what ends one here is something else."""
+    """An installation whose keeper never kills a launch for taking too long."""
     made = Installation()
     made.change(
         "keeper/command/launches.py", "LAUNCH_SECONDS = 30.0\n", "LAUNCH_SECONDS = 3600.0\n"
@@ -92,103 +92,110 @@ def installation() -> Iterator[Installation]:
     made.remove()
 
 
-@pytest.fixture(scope="module", params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
-    """How scripts are started."""
+@pytest.fixture(scope="module", params=METHODS)
+def method(request: pytest.FixtureRequest) -> str:
+    """The spawn method."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def service(way: str, installation: Installation) -> Iterator[Service]:
-    flags = ("--shutdown-grace-seconds", "3600", *WAYS[way])
+def service(method: str, installation: Installation) -> Iterator[Service]:
+    flags = ("--shutdown-grace-seconds", "3600", *METHODS[method])
     with running_service(*flags, python=installation.python) as running:
         yield running
 
 
 @pytest.fixture
-def frost(service: Service, way: str) -> Iterator[Frost]:
-    """The service, frozen until the test's end, when nothing of it runs any more."""
+def frozen_service(service: Service, method: str) -> Iterator[FrozenService]:
+    """The service, frozen during the test and ended after it."""
     if not service.is_alive:
         service.start()
-    frost = Frost(service, way)
+    frozen_service = FrozenService(service, method)
     try:
-        assert frost.way_now() == frost.way
-        yield frost
+        assert frozen_service.spawn_method() == frozen_service.method
+        yield frozen_service
     finally:
-        if frost.base.exists():
-            frost.frozen(0)
+        if frozen_service.base.exists():
+            frozen_service.frozen(0)
     if service.is_alive:
         service.stop_all_commands()
 
 
-def test_others_are_served_meanwhile_and_it_goes_on_then(frost: Frost) -> None:
-    service = frost.service
-    commands = [frost.launch("echo ran") for _ in range(3)]
+def test_a_pending_launch_delays_no_other_script(frozen_service: FrozenService) -> None:
+    service = frozen_service.service
+    commands = [frozen_service.launch("echo ran") for _ in range(3)]
     assert service.client.get("/readyz").json()["status"] == "ready"
     for command in commands:
-        assert frost.kinds(command) == [Kind.STARTING.name]
+        assert frozen_service.kinds(command) == [Kind.STARTING.name]
         assert service.get(command)["started_at"] is None
-    frost.frozen(0)
+    frozen_service.frozen(0)
     for command in commands:
         assert service.wait(command)["status"] == "succeeded"
         assert service.bytes_of(command) == b"ran\n"
-        assert frost.kinds(command) == ["STARTING", "STARTED", "OUTPUT", "EXITED", "CLOSED"]
+        assert frozen_service.kinds(command) == [
+            "STARTING",
+            "STARTED",
+            "OUTPUT",
+            "EXITED",
+            "CLOSED",
+        ]
 
 
-def test_a_stop_ends_it(frost: Frost) -> None:
+def test_a_stop_ends_a_pending_launch(frozen_service: FrozenService) -> None:
     mark = unique_seconds()
-    command = frost.launch(f"echo ran; sleep {mark}")
-    pid = frost.pid_of(command)
-    ask_to_stop(frost.service, command, grace_seconds=3600)
+    command = frozen_service.launch(f"echo ran; sleep {mark}")
+    pid = frozen_service.pid_of(command)
+    ask_to_stop(frozen_service.service, command, grace_seconds=3600)
     eventually(lambda: not psutil.pid_exists(pid), "the launcher to be gone")
-    final = frost.service.wait(command)
+    final = frozen_service.service.wait(command)
     assert final["status"] == "stopped"
     assert final["signal"] == "SIGKILL"
-    assert frost.service.bytes_of(command) == b""
-    assert frost.kinds(command)[:3] == ["STARTING", "STARTED", "STOPPING"]
+    assert frozen_service.service.bytes_of(command) == b""
+    assert frozen_service.kinds(command)[:3] == ["STARTING", "STARTED", "STOPPING"]
     wait_until_gone(mark)
 
 
-def test_a_server_that_dies_meanwhile_runs_it_once(frost: Frost) -> None:
-    service = frost.service
-    command = frost.launch("echo ran")
+def test_a_pending_launch_runs_once_after_the_server_dies(frozen_service: FrozenService) -> None:
+    service = frozen_service.service
+    command = frozen_service.launch("echo ran")
     service.kill_server()
     service.wait_until_healthy()
-    # Sent after the new server has asked the keeper what it has, and sent again what it has not.
-    other = frost.launch("echo other")
-    frost.frozen(0)
+    # The new server sends this one after it has asked the keeper which commands it holds and has
+    # sent the missing ones again.
+    other = frozen_service.launch("echo other")
+    frozen_service.frozen(0)
     assert service.wait(other)["status"] == "succeeded"
     assert service.wait(command)["status"] == "succeeded"
     assert service.bytes_of(command) == b"ran\n"
-    assert frost.kinds(command).count("STARTING") == 1
+    assert frozen_service.kinds(command).count("STARTING") == 1
 
 
-def test_a_keeper_that_dies_meanwhile_leaves_nobody(frost: Frost) -> None:
-    service = frost.service
-    command = frost.launch("echo ran")
-    pid = frost.pid_of(command)
+def test_a_pending_launch_dies_with_the_keeper(frozen_service: FrozenService) -> None:
+    service = frozen_service.service
+    command = frozen_service.launch("echo ran")
+    pid = frozen_service.pid_of(command)
     service.kill_keeper()
     service.start()
     assert service.wait(command)["status"] == "lost"
     eventually(lambda: not psutil.pid_exists(pid), "the launcher to be gone")
     assert service.bytes_of(command) == b""
-    assert not frost.base.exists()
+    assert not frozen_service.base.exists()
 
 
-def test_a_shutdown_waits_for_none(frost: Frost) -> None:
-    service = frost.service
-    commands = [frost.launch("echo ran") for _ in range(3)]
+def test_a_shutdown_kills_a_pending_launch(frozen_service: FrozenService) -> None:
+    service = frozen_service.service
+    commands = [frozen_service.launch("echo ran") for _ in range(3)]
     assert service.stop() == 0
     for command in commands:
-        assert frost.kinds(command)[-1] == "CLOSED"
+        assert frozen_service.kinds(command)[-1] == "CLOSED"
     service.start()
     for command in commands:
         assert service.wait(command)["status"] == "stopped"
 
 
-def test_an_upgrade_leaves_none_on_its_way(frost: Frost) -> None:
-    service = frost.service
-    command = frost.launch("echo ran")
+def test_an_upgrade_kills_a_pending_launch(frozen_service: FrozenService) -> None:
+    service = frozen_service.service
+    command = frozen_service.launch("echo ran")
     keeper = keeper_of(service)
     keeper.send_signal(signal.SIGHUP)
 
@@ -198,34 +205,34 @@ def test_an_upgrade_leaves_none_on_its_way(frost: Frost) -> None:
 
     eventually(upgraded, "the upgrade")
     assert json.loads((service.data_dir / "upgrade").read_text())["ok"]
-    assert frost.way_now() == frost.way
+    assert frozen_service.spawn_method() == frozen_service.method
     final = service.wait(command)
     assert (final["status"], final["signal"]) == ("failed", "SIGKILL")
-    frost.frozen(0)
+    frozen_service.frozen(0)
     assert service.run("echo works")["status"] == "succeeded"
     assert zombies_of(keeper) == []
 
 
-def test_what_a_launcher_cannot_do_is_told_later(frost: Frost) -> None:
-    service = frost.service
-    command = frost.launch(
+def test_a_failure_after_a_pending_launch_is_reported(frozen_service: FrozenService) -> None:
+    service = frozen_service.service
+    command = frozen_service.launch(
         "echo ran", interpreter=["/no/such/program"], working_directory="private"
     )
     private = service.data_dir / "private" / command
     assert private.exists()
-    frost.frozen(0)
+    frozen_service.frozen(0)
     final = service.wait(command)
     assert final["status"] == "failed"
     assert final["reason"] == "cannot run /no/such/program: No such file or directory"
     assert final["started_at"] is None
-    assert frost.kinds(command) == ["STARTING", "REFUSED"]
+    assert frozen_service.kinds(command) == ["STARTING", "REFUSED"]
     assert not private.exists()
-    eventually(lambda: not (frost.base / command).exists(), "its cgroup to be gone")
+    eventually(lambda: not (frozen_service.base / command).exists(), "its cgroup to be gone")
     assert zombies_of(keeper_of(service)) == []
 
 
 class FrozenLaunch:
-    """A keeper in the test's hands, with one launcher that stands still."""
+    """A keeper without a server, with one process that stopped before its exec."""
 
     def __init__(self) -> None:
         require("cgroup", "compiler")
@@ -254,14 +261,14 @@ def frozen() -> Iterator[FrozenLaunch]:
     made.close()
 
 
-def test_the_keeper_says_that_it_has_it(frozen: FrozenLaunch) -> None:
-    """Else a server would take one that begins just then for one whose end is missing."""
+def test_a_pending_launch_is_among_the_held_commands(frozen: FrozenLaunch) -> None:
+    """Otherwise a new server would take its end for missing if it starts at that moment."""
     frozen.rig.send({"type": "held"})
     assert frozen.rig.receive("held")["ids"] == [frozen.command]
 
 
-def test_it_is_in_the_snapshot_of_a_new_segment(frozen: FrozenLaunch) -> None:
-    """Else a keeper that starts after this one's death would leave it alive."""
+def test_a_pending_launch_is_in_the_snapshot_of_a_new_segment(frozen: FrozenLaunch) -> None:
+    """Otherwise the next keeper would not kill it."""
     rig = frozen.rig
     rig.wait_for(rig.spawn("head -c 70000000 /dev/zero"), Kind.CLOSED)
     directory = str(rig.data_dir / "journal")
@@ -275,10 +282,10 @@ def test_it_is_in_the_snapshot_of_a_new_segment(frozen: FrozenLaunch) -> None:
     assert (found.pid, found.start_ticks) == (pid, stat.start_ticks)
 
 
-def test_a_script_that_stops_all_of_its_user_stops_no_keeper(
+def test_a_script_that_stops_its_users_processes_does_not_block_the_keeper(
     make_service: Callable[..., Service],
 ) -> None:
-    # As a user of its own: other tests have scripts too.
+    # With its own user: other tests run scripts too.
     service = make_service("--no-use-cgroups", "--script-uid", "59997").start()
     attacker = service.submit("echo up; while :; do kill -STOP -1; done")["id"]
     service.wait_for_output(attacker, b"up")

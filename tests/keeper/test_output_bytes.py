@@ -1,4 +1,4 @@
-"""Every byte that a script prints is kept as it was printed, whoever the script runs as."""
+"""Every byte that a script prints is stored unchanged, whatever user the script runs as."""
 
 import hashlib
 import os
@@ -51,7 +51,7 @@ def test_streams_opened_by_name_keep_what_was_there(service: Service) -> None:
     assert both(service, script) == (b"one\nthree\nfive\nsix\nsix\nseven\n", b"two\nfour\nfive\n")
 
 
-def test_a_writer_whose_reader_ended_ends(service: Service) -> None:
+def test_a_writer_ends_after_its_reader(service: Service) -> None:
     assert both(service, "yes | head -1; echo ${PIPESTATUS[0]}") == (b"y\n141\n", b"")
 
 
@@ -75,7 +75,7 @@ sys.stderr.buffer.write({EVERY_BYTE[::-1]!r} + b"\\xff\\xfe\\0")"""
         ("exec 2>&1; for i in 1 2; do echo o$i; echo e$i >&2; done", (b"o1\ne1\no2\ne2\n", b"")),
     ],
 )
-def test_little_or_nothing_is_kept_exactly(
+def test_short_or_empty_output_is_kept_exactly(
     service: Service, script: str, expected: tuple[bytes, bytes]
 ) -> None:
     assert both(service, script) == expected
@@ -139,7 +139,7 @@ def test_a_child_that_prints_after_its_parent_ended_is_kept(service: Service) ->
     assert service.bytes_of(command, stream="stderr") == b"oops\n"
 
 
-def test_a_script_that_reads_its_own_pipe_harms_nobody(service: Service) -> None:
+def test_a_script_may_read_its_own_pipe(service: Service) -> None:
     mark = unique_seconds()
     thief = service.submit(
         """exec 3</proc/self/fd/1

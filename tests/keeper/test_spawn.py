@@ -1,4 +1,4 @@
-"""What a script finds when it starts: nothing of the service's, and what it may expect."""
+"""The environment of a starting script: complete, and with nothing of the service in it."""
 
 import json
 import resource
@@ -39,20 +39,20 @@ class IgnorantService(Service):
         return self
 
 
-WAYS = {"launcher": (), "fork": ("--no-use-launcher",)}
+METHODS = {"launcher": (), "fork": ("--no-use-launcher",)}
 
 
-@pytest.fixture(scope="module", params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module", params=METHODS)
+def method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def service(way: str) -> Iterator[Service]:
-    ignorant = IgnorantService(None, *WAYS[way])
+def service(method: str) -> Iterator[Service]:
+    ignorant = IgnorantService(None, *METHODS[method])
     try:
         started = ignorant.start()
-        assert started.client.get("/readyz").json()["spawn"] == way
+        assert started.client.get("/readyz").json()["spawn"] == method
         yield started
     finally:
         ignorant.close()
@@ -65,20 +65,20 @@ def printed(service: Service, script: str, **fields: Any) -> str:
 
 
 def status_of(service: Service, **fields: Any) -> dict[str, str]:
-    """Return /proc/self/status of a program that a script becomes."""
+    """Return /proc/self/status of a program that a script execs."""
     text = printed(service, "exec cat /proc/self/status", **fields)
     return {
         name: value.strip() for name, _, value in (line.partition(":") for line in text.split("\n"))
     }
 
 
-def test_signals_are_as_if_nobody_had_touched_them(service: Service) -> None:
+def test_signals_are_reset_and_unblocked(service: Service) -> None:
     status = status_of(service)
     for name in ("SigIgn", "SigBlk", "SigCgt", "SigPnd"):
         assert int(status[name], 16) == 0, name
 
 
-def test_privileges_cannot_be_gained(service: Service) -> None:
+def test_a_script_cannot_gain_privileges(service: Service) -> None:
     status = status_of(service)
     assert status["NoNewPrivs"] == "1"
     for name in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
@@ -86,7 +86,7 @@ def test_privileges_cannot_be_gained(service: Service) -> None:
 
 
 @pytest.mark.needs_root
-def test_the_user_is_the_scripts_own(service: Service) -> None:
+def test_a_script_runs_as_its_user(service: Service) -> None:
     status = status_of(service)
     assert status["Uid"].split() == ["59999"] * 4
     assert status["Gid"].split() == ["59999"] * 4
@@ -115,7 +115,7 @@ print(json.dumps(found))"""
     for command in many:
         service.wait_for(command, "running")
     found = json.loads(printed(service, script, interpreter=["/usr/bin/python3"]))
-    # Python opens its script again; 63 is what the interpreter was given.
+    # Python opens its script again; 63 is the descriptor that the interpreter inherited.
     ours = {name: target for name, target in found.items() if "script" not in target}
     assert set(ours) == {"0", "1", "2"}
     assert ours["0"] == "/dev/null"
@@ -134,7 +134,7 @@ def test_limits_are_those_the_service_was_started_with(service: Service) -> None
     assert printed(service, "ulimit -Sn") == f"{SOFT_LIMIT}\n"
 
 
-def test_limits_stay_when_the_keeper_needs_more(service: Service) -> None:
+def test_limits_stay_when_the_keeper_raises_its_own(service: Service) -> None:
     gate = Gate(service)
     script = f"ulimit -Sn; {gate.block}"
     commands = [service.submit(script)["id"] for _ in range(SOFT_LIMIT // 2)]
@@ -164,7 +164,7 @@ def test_the_environment_is_clean(service: Service) -> None:
     assert found["SCRIPTSERVICE_COMMAND_ID"] == command["id"]
 
 
-def test_the_script_is_on_no_command_line(service: Service) -> None:
+def test_the_script_is_not_on_a_command_line(service: Service) -> None:
     secret = f"secret-{unique_seconds()}"
     command = service.submit(f"echo ready; sleep 3600; : {secret}")["id"]
     service.wait_for_output(command, b"ready")
@@ -179,7 +179,7 @@ def test_the_script_is_on_no_command_line(service: Service) -> None:
 
 @pytest.mark.needs_root
 @pytest.mark.parametrize("name", ["scriptservice.db", "token", "journal", "lock", "private"])
-def test_scripts_cannot_read_what_is_kept(service: Service, name: str) -> None:
+def test_scripts_cannot_read_the_data_directory(service: Service, name: str) -> None:
     path = service.data_dir / name
     assert path.exists()
     reader = f"ls {path}" if path.is_dir() else f"cat {path}"
@@ -191,7 +191,7 @@ def test_scripts_cannot_read_what_is_kept(service: Service, name: str) -> None:
 
 @pytest.mark.needs_root
 @pytest.mark.parametrize("who", ["keeper", "server"])
-def test_scripts_cannot_touch_our_processes(service: Service, who: str) -> None:
+def test_scripts_cannot_read_or_signal_the_service(service: Service, who: str) -> None:
     pid = keeper_of(service).pid if who == "keeper" else service.server_pid
     final = service.run(
         f"""for name in environ mem maps; do cat /proc/{pid}/$name && echo read; done
@@ -204,7 +204,7 @@ def test_scripts_cannot_touch_our_processes(service: Service, who: str) -> None:
     assert service.client.get("/healthz").status_code == 200
 
 
-def test_scripts_cannot_change_one_another_through_the_script_file(service: Service) -> None:
+def test_scripts_cannot_change_each_others_text(service: Service) -> None:
     assert printed(service, "(echo 'echo more' >> /dev/fd/63) 2>/dev/null; echo end") == "end\n"
 
 
@@ -219,7 +219,7 @@ def test_scripts_cannot_change_one_another_through_the_script_file(service: Serv
         ({"args": ["xxx"] * 200_000}, "cannot run /bin/bash: Argument list too long"),
     ],
 )
-def test_what_can_never_start_fails_with_the_reason(
+def test_a_script_that_can_never_start_fails_with_the_reason(
     service: Service, fields: dict[str, Any], reason: str
 ) -> None:
     final = service.run("true", **fields)
@@ -230,17 +230,17 @@ def test_what_can_never_start_fails_with_the_reason(
 
 
 def test_a_service_that_changes_no_user_runs_scripts_as_itself(
-    make_service: Callable[..., Service], way: str
+    make_service: Callable[..., Service], method: str
 ) -> None:
-    """As a service does that is not root: without a fork, and with everything else alike."""
-    service = make_service("--run-as", "root", "--no-use-cgroups", *WAYS[way]).start()
+    """Like a service that is not root: without a fork, and all else is the same."""
+    service = make_service("--run-as", "root", "--no-use-cgroups", *METHODS[method]).start()
     status = status_of(service)
     assert status["Uid"].split() == ["0"] * 4
     assert status["Umask"] == "0077"
     assert status["NoNewPrivs"] == "1"
     for name in ("SigIgn", "SigBlk"):
         assert int(status[name], 16) == 0, name
-    # Two streams are merged in the order in which they are read.
+    # The two streams are merged in the order in which the keeper reads them.
     lines = printed(service, "echo x > /dev/stderr; pwd").splitlines()
     assert sorted(lines) == sorted(["x", f"{service.data_dir}/work"])
     assert printed(service, "ulimit -Sn") == f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]}\n"

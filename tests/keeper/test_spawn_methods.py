@@ -1,4 +1,4 @@
-"""The ways to start a script: alike in all but speed, and chosen by what works."""
+"""The methods to start a script: they differ only in speed, and the first that works is chosen."""
 
 import errno
 import json
@@ -22,48 +22,50 @@ from support.launcher import PROGRAM
 from support.needs import require
 from support.service import new_directory
 
-WAYS = ("launcher", "fork", "clone own", "launcher own", "fork own")
-"""By which way, and whether the keeper is the scripts' user itself."""
+METHODS = ("launcher", "fork", "clone own", "launcher own", "fork own")
+"""The method, and ``own`` if the keeper itself has the scripts' user."""
 
 
 @pytest.fixture(scope="module")
 def found() -> Iterator[dict[str, dict[str, Any]]]:
-    """What came of the same scripts by each way."""
+    """The results of the same scripts with each method."""
     require("root", "compiler")
     results = {}
     directory = new_directory()
     try:
-        for way in WAYS:
-            place = directory / way.replace(" ", "-")
+        for method in METHODS:
+            place = directory / method.replace(" ", "-")
             for path in (place, place / "data", place / "closed"):
                 path.mkdir()
                 path.chmod(0o711)
             for path, mode in ((place / "text", 0o755), (place / "closed" / "tool", 0o644)):
                 path.write_text("text\n")
                 path.chmod(mode)
-            name, *own = way.split()
+            name, *own = method.split()
             if own:
                 os.chown(place / "data", spawn_cases.USER.uid, spawn_cases.USER.gid)
             words = [sys.executable, spawn_cases.__file__, name, str(place), *own]
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
-            results[way] = json.loads(done.stdout.replace(str(place), "HERE"))
+            results[method] = json.loads(done.stdout.replace(str(place), "HERE"))
         yield results
     finally:
         shutil.rmtree(directory)
 
 
-def test_scripts_cannot_tell_by_which_way_they_were_started(
+def test_scripts_run_alike_with_every_method(
     found: dict[str, dict[str, Any]],
 ) -> None:
-    assert [found[way].pop("way") for way in WAYS] == [way.split()[0] for way in WAYS]
+    assert [found[method].pop("method") for method in METHODS] == [
+        method.split()[0] for method in METHODS
+    ]
     assert found["launcher"]["ran"] == [
         "/dev/fd/63\n59999\n59998 7 8\nHERE/data/work\nin\n", 0
     ]  # fmt: skip
     for name in ("ran", "private", "large", "looked for"):
         assert found["launcher"][name][1] == 0
-        for way in WAYS:
-            assert found[way][name] == found["launcher"][name], (way, name)
+        for method in METHODS:
+            assert found[method][name] == found["launcher"][name], (method, name)
 
 
 @pytest.mark.parametrize(
@@ -83,35 +85,37 @@ def test_scripts_cannot_tell_by_which_way_they_were_started(
         "a zero byte": "cannot start the script: embedded null byte",
     }.items(),
 )
-@pytest.mark.parametrize("way", WAYS)
-def test_what_can_never_start_is_told_alike(
-    found: dict[str, dict[str, Any]], way: str, case: str, reason: str
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_the_same_reason_for_a_permanent_failure(
+    found: dict[str, dict[str, Any]], method: str, case: str, reason: str
 ) -> None:
-    assert found[way][case] == [reason, False]
+    assert found[method][case] == [reason, False]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_what_is_not_the_scripts_fault_is_tried_again(
-    found: dict[str, dict[str, Any]], way: str
+@pytest.mark.parametrize("method", METHODS)
+def test_a_failure_that_is_not_the_scripts_may_be_retried(
+    found: dict[str, dict[str, Any]], method: str
 ) -> None:
-    assert found[way]["cgroup"] is True
+    assert found[method]["cgroup"] is True
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_nothing_is_left_behind(found: dict[str, dict[str, Any]], way: str) -> None:
-    assert found[way]["left in private"] == ["p"]  # of the one that ran, for the keeper to remove
-    assert found[way]["files left"] == []
-    assert found[way]["children left"] == ""
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_left_behind(found: dict[str, dict[str, Any]], method: str) -> None:
+    assert found[method]["left in private"] == [
+        "p"
+    ]  # the keeper removes the directory of the script that ran
+    assert found[method]["files left"] == []
+    assert found[method]["children left"] == ""
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_start_is_the_one_that_proc_tells(found: dict[str, dict[str, Any]], way: str) -> None:
-    pairs = found[way]["starts"]
+@pytest.mark.parametrize("method", METHODS)
+def test_start_ticks_are_those_in_proc(found: dict[str, dict[str, Any]], method: str) -> None:
+    pairs = found[method]["starts"]
     assert len({ours for ours, _ in pairs}) > 50
     assert [ours for ours, _ in pairs] == [theirs for _, theirs in pairs]
 
 
-# Which way
+# Choice of the method
 
 
 @pytest.fixture
@@ -125,7 +129,7 @@ def trial() -> Iterator[NewProcess]:
 
 
 @pytest.mark.needs_compiler
-def test_a_launcher_that_works_is_taken(trial: NewProcess) -> None:
+def test_a_working_launcher_is_chosen(trial: NewProcess) -> None:
     launcher = LauncherMethod.probe(trial)
     assert launcher is not None
     pid, status = launcher.start(replace(trial, argv=[b"/bin/true"]))
@@ -145,7 +149,7 @@ def test_a_launcher_that_works_is_taken(trial: NewProcess) -> None:
         ("/", "it cannot be run: Permission denied"),
     ],
 )
-def test_one_that_does_not_is_left(
+def test_a_launcher_that_does_not_work_is_not_chosen(
     trial: NewProcess, caplog: pytest.LogCaptureFixture, program: str, said: str
 ) -> None:
     before = len(os.listdir("/proc/self/fd"))
@@ -158,7 +162,7 @@ def test_one_that_does_not_is_left(
 
 
 @pytest.mark.needs_compiler
-def test_so_is_one_of_another_kind_of_machine(
+def test_a_launcher_for_another_machine_is_not_chosen(
     trial: NewProcess, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     other = bytearray(PROGRAM.read_bytes())
@@ -170,10 +174,10 @@ def test_so_is_one_of_another_kind_of_machine(
 
 
 @pytest.mark.needs_compiler
-def test_so_is_one_that_cannot_do_all_of_it(
+def test_a_launcher_that_fails_at_a_step_is_not_chosen(
     trial: NewProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As one of an earlier release, which does not know an option; or where the kernel refuses."""
+    """It may be of another release and not know an option, or the kernel may refuse a step."""
     root = ScriptUser(0, 0, (), "root", None, changes=True)
     assert LauncherMethod.probe(replace(trial, user=root)) is None
     (record,) = caplog.records

@@ -74,7 +74,7 @@ def children() -> str:
 
 def cases(spawner: Spawner, directory: str) -> dict[str, Any]:
     before = open_files()
-    found: dict[str, Any] = {"way": spawner.method_name}
+    found: dict[str, Any] = {"method": spawner.method_name}
     found["ran"] = end(start(spawner, SPEC))
     found["private"] = end(start(spawner, replace(SPEC, id="p", working_directory="private")))
     found["large"] = end(
@@ -130,7 +130,7 @@ def become(user: ScriptUser) -> None:
 
 
 def main() -> None:
-    way, directory, *own = sys.argv[1:]
+    name, directory, *own = sys.argv[1:]
     os.umask(0o077)
     user = USER
     if own:
@@ -142,8 +142,8 @@ def main() -> None:
         "clone": lambda: CloneMethod.probe(trial),
         "launcher": lambda: LauncherMethod.probe(trial),
         "fork": lambda: ForkMethod(spawner._null),
-    }[way]()
-    assert method is not None, way
+    }[name]()
+    assert method is not None, name
     spawner._method = method
     found = cases(spawner, directory)
     found["starts"] = starts(spawner)

@@ -1,4 +1,4 @@
-"""Each named fault point is in the code once, and does nothing unless a test says so."""
+"""Each fault point is reached in one place, and does nothing unless a test sets its action."""
 
 import errno
 import re
@@ -15,7 +15,7 @@ from scriptservice.protocol.fault_points import POINTS, VARIABLE, arm, pending, 
 PASSED = "from scriptservice.protocol.fault_points import reached\nreached('journal.append')\n"
 
 
-def test_each_is_reached_in_one_place() -> None:
+def test_each_point_is_reached_in_one_place() -> None:
     source = Path(scriptservice.__file__).parent
     code = "\n".join(
         path.read_text() for path in source.rglob("*.py") if path.name != "fault_points.py"
@@ -23,38 +23,38 @@ def test_each_is_reached_in_one_place() -> None:
     assert sorted(re.findall(r"reached\(\s*\"([\w.]+)\"", code)) == sorted(POINTS)
 
 
-def test_nothing_happens_by_itself(tmp_path: Path) -> None:
+def test_a_point_does_nothing_without_the_variable(tmp_path: Path) -> None:
     for point in POINTS:
         arm(str(tmp_path), point, "kill")
         reached(point)
         assert pending(str(tmp_path), point)
 
 
-def test_an_unknown_point_is_a_mistake(tmp_path: Path) -> None:
+def test_an_unknown_point_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         arm(str(tmp_path), "journal.nowhere", "kill")
 
 
 def passed(directory: Path, code: str = PASSED) -> subprocess.CompletedProcess[str]:
-    """Let a process come to a point."""
+    """Run a process that reaches a point."""
     environment = {VARIABLE: str(directory), "PYTHONPATH": ":".join(sys.path)}
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
 
 
-def test_it_happens_once(tmp_path: Path) -> None:
+def test_an_action_is_performed_once(tmp_path: Path) -> None:
     arm(str(tmp_path), "journal.append", "kill")
     assert passed(tmp_path).returncode == -signal.SIGKILL
     assert not pending(str(tmp_path), "journal.append")
     assert passed(tmp_path).returncode == 0
 
 
-def test_it_fails_with_the_error_that_was_named(tmp_path: Path) -> None:
+def test_fail_raises_the_named_error(tmp_path: Path) -> None:
     arm(str(tmp_path), "journal.append", "fail ENOSPC")
     assert f"[Errno {errno.ENOSPC}]" in passed(tmp_path).stderr
 
 
-def test_it_happens_after_some_passings(tmp_path: Path) -> None:
+def test_an_action_is_performed_after_some_passings(tmp_path: Path) -> None:
     arm(str(tmp_path), "journal.append", "kill 2")
     assert [passed(tmp_path).returncode for _ in range(4)] == [0, 0, -signal.SIGKILL, 0]

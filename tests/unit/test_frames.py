@@ -1,4 +1,4 @@
-"""Frames between keeper and child, however the socket cuts them."""
+"""Frames between keeper and child, in whatever pieces the socket returns them."""
 
 import struct
 from typing import Any
@@ -16,7 +16,7 @@ from scriptservice.protocol.frames import (
     stop_frame,
 )
 
-# JSON cannot carry lone surrogates in UTF-8; nothing that is submitted has them.
+# JSON in UTF-8 cannot contain lone surrogates, and no submitted text does.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 FRAMES = st.lists(
     st.dictionaries(
@@ -33,7 +33,7 @@ FRAMES = st.lists(
 
 
 @given(FRAMES, st.data())
-def test_frames_come_out_as_they_went_in_however_they_are_cut(
+def test_frames_survive_any_fragmentation(
     frames: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     raw = b"".join(map(encode, frames))
@@ -45,14 +45,14 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(
     assert got == frames
 
 
-def test_frames_come_out_byte_by_byte() -> None:
+def test_frames_arrive_byte_by_byte() -> None:
     frames = [{"type": "ping", "number": number, "ä": "€"} for number in range(3)]
     buffer = FrameBuffer()
     got = [frame for byte in b"".join(map(encode, frames)) for frame in buffer.feed(bytes([byte]))]
     assert got == frames
 
 
-def test_a_frame_comes_out_as_soon_as_it_is_whole() -> None:
+def test_a_frame_is_yielded_as_soon_as_it_is_complete() -> None:
     buffer = FrameBuffer()
     raw = encode({"a": 1})
     assert list(buffer.feed(raw[:-1])) == []
@@ -60,7 +60,7 @@ def test_a_frame_comes_out_as_soon_as_it_is_whole() -> None:
     assert list(buffer.feed(raw[1:])) == [{"a": 1}]
 
 
-def test_frames_that_were_taken_do_not_come_again_when_the_rest_is_left() -> None:
+def test_a_frame_is_yielded_once_even_if_iteration_stops() -> None:
     buffer = FrameBuffer()
     for frame in buffer.feed(encode({"a": 1}) + encode({"a": 2})):
         assert frame == {"a": 1}
@@ -77,12 +77,12 @@ def test_frames_that_were_taken_do_not_come_again_when_the_rest_is_left() -> Non
         struct.pack("<I", 1) + b"\xff",
     ],
 )
-def test_what_is_no_frame_is_an_error(raw: bytes) -> None:
+def test_an_invalid_frame_is_an_error(raw: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - JSON's and our own
         list(FrameBuffer().feed(raw))
 
 
-def test_a_spawn_survives_its_frame() -> None:
+def test_a_spawn_spec_survives_its_frame() -> None:
     spec = SpawnSpec(
         id="0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55",
         script="echo ä\n",

@@ -1,4 +1,4 @@
-"""The journal on a real disk: what is written is read, whatever a death leaves half written."""
+"""The journal on a real disk: what was written is read, also after a write that was cut short."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ IDS = [uuid4().bytes for _ in range(3)]
 
 
 class Entry(NamedTuple):
-    """One thing to write: output has bytes, everything else fields."""
+    """A record to write: output has bytes, every other kind has fields."""
 
     kind: Kind
     id: bytes
@@ -114,7 +114,7 @@ def test_what_is_written_is_read(entries: list[Entry], max_bytes: int) -> None:
             write(writer, entry)
             ends.append(writer.end)
         assert read(path, writer.end, max_bytes) == entries
-        # From the end of any record on, and up to the end of any.
+        # From the end of each record, and up to the end of each.
         for number, end in enumerate(ends):
             assert read(path, end, max_bytes) == entries[:number]
             assert read(path, writer.end, max_bytes, end) == entries[number:]
@@ -126,7 +126,7 @@ def test_what_is_written_is_read(entries: list[Entry], max_bytes: int) -> None:
 
 
 def surviving(entries: list[Entry], ends: list[int], cut: int) -> list[Entry]:
-    """Return what must be left: all that is whole, and of torn output what arrived."""
+    """Return what must survive: whole records, and what arrived of a cut output record."""
     left = [entry for entry, end in zip(entries, ends[1:], strict=True) if end <= cut]
     if len(left) < len(entries):
         torn, start = entries[len(left)], ends[len(left)]
@@ -138,7 +138,7 @@ def surviving(entries: list[Entry], ends: list[int], cut: int) -> list[Entry]:
 
 @given(st.lists(CONTROL | OUTPUT, min_size=1, max_size=4))
 @settings(deadline=None, max_examples=15)
-def test_wherever_the_file_ends_nothing_before_is_lost(entries: list[Entry]) -> None:
+def test_records_before_a_cut_survive_it(entries: list[Entry]) -> None:
     with directory() as path:
         writer = writer_in(path)
         ends = [writer.end]
@@ -161,7 +161,7 @@ def test_wherever_the_file_ends_nothing_before_is_lost(entries: list[Entry]) -> 
             again.close()
 
 
-def test_rubbish_at_the_end_is_cut_off() -> None:
+def test_garbage_at_the_end_is_cut_off() -> None:
     entries = [
         Entry(Kind.STARTED, IDS[0], 0, 0, {"pid": 1}),
         Entry(Kind.OUTPUT, IDS[0], 1, 0, b"x"),
@@ -216,8 +216,8 @@ def test_what_follows_a_damaged_record_is_set_aside() -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 9, 25, 33])
-def test_a_damaged_header_is_mended(offset: int) -> None:
-    """The records behind it tell who may have survived."""
+def test_a_damaged_segment_header_is_rewritten(offset: int) -> None:
+    """The records after it tell which scripts may still run."""
     entries = [Entry(Kind.STARTED, IDS[0], 0, 0, {"pid": 1})]
     with directory() as path:
         writer = writer_in(path)
@@ -235,7 +235,7 @@ def test_a_damaged_header_is_mended(offset: int) -> None:
 
 
 @pytest.mark.parametrize("boot", ["another", boot_id()])
-def test_zeros_that_a_power_cut_left_are_no_output(boot: str) -> None:
+def test_zeros_left_by_a_power_cut_are_not_output(boot: str) -> None:
     entries = [
         Entry(Kind.KEEPER, bytes(16), 0, 0, {"identity": {"boot": boot}}),
         Entry(Kind.OUTPUT, IDS[0], 1, 0, b"printed" + bytes(50)),
@@ -252,14 +252,14 @@ def test_zeros_that_a_power_cut_left_are_no_output(boot: str) -> None:
         again.close()
 
 
-def test_other_files_are_no_segments() -> None:
+def test_other_files_are_not_segments() -> None:
     with directory() as path:
         for name in ("x.journal", "12.journal", f"{7:020d}.journal.damaged", "recorded"):
             (Path(path) / name).touch()
         assert segment_bases(path) == []
 
 
-def test_how_far_it_is_recorded_is_known_or_not() -> None:
+def test_a_damaged_stored_position_counts_as_none() -> None:
     with directory() as path:
         file = Path(path) / "recorded"
         assert StoredPosition(path).read() == 0
@@ -314,7 +314,7 @@ def test_records_are_read_across_segments(max_bytes: int) -> None:
 
 
 @pytest.mark.usefixtures("small_segments")
-def test_only_what_is_recorded_is_dropped() -> None:
+def test_only_stored_segments_are_dropped() -> None:
     with directory() as path:
         writer = writer_in(path)
         ends = []
@@ -336,7 +336,7 @@ def test_only_what_is_recorded_is_dropped() -> None:
         writer.close()
 
 
-def test_a_long_segment_is_replaced_once_it_is_recorded() -> None:
+def test_a_long_segment_is_replaced_once_it_is_stored() -> None:
     with directory() as path:
         writer = writer_in(path)
         for number in range(90):
@@ -351,7 +351,7 @@ def test_a_long_segment_is_replaced_once_it_is_recorded() -> None:
 
 
 @pytest.mark.usefixtures("small_segments")
-def test_damage_in_the_middle_is_told_with_where_to_go_on() -> None:
+def test_damage_in_the_middle_is_reported_with_the_next_position() -> None:
     with directory() as path:
         writer = writer_in(path)
         for entry in numbered(100):
@@ -369,7 +369,7 @@ def test_damage_in_the_middle_is_told_with_where_to_go_on() -> None:
         reader.close()
 
 
-def test_nothing_beyond_the_published_end_is_looked_at() -> None:
+def test_nothing_beyond_the_published_end_is_read() -> None:
     with directory() as path:
         writer = writer_in(path)
         write(writer, Entry(Kind.STARTED, IDS[0], 0, 0, {}))

@@ -1,4 +1,4 @@
-"""A line of log: its two forms, its length, and what becomes of a stderr that takes nothing."""
+"""Log lines: their two formats, their length, and a stderr that takes no more lines."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from support.service import PATIENCE_SECONDS
 AT = 1_795_450_800_000_007
 
 
-def test_the_two_forms() -> None:
+def test_the_two_formats() -> None:
     fields = {"command_id": "x-1", "exit_code": None, "reason": 'it said "no"', "run_seconds": 0.5}
     line = LogWriter("server", "alpha", "json").format_line(AT, "info", "command_failed", fields)
     assert json.loads(line) == {
@@ -46,9 +46,7 @@ def test_the_two_forms() -> None:
         st.text(max_size=9000) | st.integers() | st.lists(st.text(), max_size=500) | st.none(),
     ),
 )
-def test_whatever_is_said_is_one_line_that_fits(
-    form: str, event: str, fields: dict[str, object]
-) -> None:
+def test_any_event_is_one_line_that_fits(form: str, event: str, fields: dict[str, object]) -> None:
     line = LogWriter("server", "alpha", form).format_line(AT, "error", event, fields)
     assert len(line) <= LINE_BYTES
     assert line.isascii()
@@ -59,7 +57,7 @@ def test_whatever_is_said_is_one_line_that_fits(
         assert json.loads(line)["level"] == "error"
 
 
-def test_of_a_long_trace_the_end_is_kept() -> None:
+def test_the_end_of_a_long_trace_is_kept() -> None:
     trace = "frame\n" * 2000 + "ValueError: the cause"
     line = LogWriter("server", "alpha", "json").format_line(AT, "error", "x", {"exception": trace})
     assert json.loads(line)["exception"].endswith("ValueError: the cause")
@@ -77,7 +75,7 @@ lines.write(7, [lines.format_line(7, "info", "last", {})] * 40)
 """
 
 
-def test_what_was_dropped_is_counted_exactly() -> None:
+def test_dropped_lines_are_counted_exactly() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
         stdin=subprocess.PIPE,
@@ -87,7 +85,7 @@ def test_what_was_dropped_is_counted_exactly() -> None:
         assert process.stdin
         assert process.stdout
         assert process.stderr
-        # It gets that far though nobody reads what it logs.
+        # It gets here although its stderr is not read.
         assert process.stdout.readline() == b"written\n"
         text = os.read(process.stderr.fileno(), 1 << 20)
         process.stdin.close()
@@ -103,7 +101,7 @@ def test_what_was_dropped_is_counted_exactly() -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "terminal", "socket", "closed"])
-def test_every_kind_of_stderr_is_written_to(kind: str, tmp_path: Path) -> None:
+def test_every_kind_of_stderr_works(kind: str, tmp_path: Path) -> None:
     program = PROGRAM.replace("4000", "3").replace("sys.stdin.read(1)", "").replace("* 40", "")
     if kind == "closed":
         done = subprocess.run(
