@@ -146,7 +146,7 @@ def file_access_as_owner(pid: int) -> Iterator[None]:
 
     Root may read another user's process only with CAP_SYS_PTRACE, which containers do not have; a
     process of the same user needs no capability. Only the user of file accesses changes
-    (``setfsuid``), so nobody can signal or trace the keeper that could not before.
+    (``setfsuid``), so no other process gains the right to signal or trace the keeper.
 
     Raises:
         OSError: the process does not exist.
@@ -155,7 +155,7 @@ def file_access_as_owner(pid: int) -> Iterator[None]:
     if os.geteuid() != 0 or owner.st_uid == 0:
         yield
         return
-    _libc.setfsgid(owner.st_gid)  # Before the user changes, who may not do this.
+    _libc.setfsgid(owner.st_gid)  # First, since only root may change the group.
     _libc.setfsuid(owner.st_uid)
     try:
         yield

@@ -176,8 +176,8 @@ class DescentTree:
     def _may_have_undecided(self, root: TreeRoot) -> bool:
         """Return whether an orphan without an environment may belong to a tree.
 
-        After `_EXEC_SECONDS` the answer is no, even if other such orphans have come since. A script
-        could make one after the other, and no command would ever end.
+        After `_EXEC_SECONDS` the answer is no, even if other such orphans have come since.
+        Otherwise a script could make one after the other, and no command would ever end.
         """
         if not self._undecided:
             self._undecided_since.pop(root.id, None)
