@@ -118,7 +118,9 @@ def test_the_new_server_does_not_start(
 @ON_SQLITE
 def test_the_new_server_does_not_get_ready(make_service: Callable[..., Service]) -> None:
     made = Installation()
-    made.change("keeper/upgrade/upgrade.py", "PREPARE_SECONDS = 60.0", "PREPARE_SECONDS = 2.0")
+    made.change(
+        "keeper/upgrade/upgrade_steps.py", "PREPARE_SECONDS = 60.0", "PREPARE_SECONDS = 2.0"
+    )
     service = make_service(python=made.python).start()
     made.change("server/startup/takeover.py", "    web.load()\n", "    await asyncio.sleep(3600)\n")
     server_does_not_start(service, "the new server was not prepared within 2 s")

@@ -41,7 +41,7 @@ from scriptservice.keeper.system.service_manager import ServiceManager
 from scriptservice.keeper.tree.cgroup import CgroupTree
 from scriptservice.keeper.tree.descent import DescentTree
 from scriptservice.keeper.tree.process_tree import ProcessTree
-from scriptservice.keeper.upgrade.upgrade import SIGNALS, Upgrade
+from scriptservice.keeper.upgrade.upgrade_steps import SIGNALS, Upgrade
 from scriptservice.keeper.upgrade_state import KeeperState, UpgradeState
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame, SpawnSpec
