@@ -208,7 +208,9 @@ def test_a_torn_end_is_cut_to_what_arrived(
     repair(str(tmp_path))
     again = JournalWriter(str(tmp_path), reserve_bytes=0, snapshot=snapshot)
     put(again, b"rescued", 1, 5 + max(0, 9 - lost_bytes))
-    records, after = JournalReader(str(tmp_path)).read(0, again.end, 1 << 20)
+    reader = JournalReader(str(tmp_path))
+    records, after = reader.read(0, again.end, 1 << 20)
+    reader.close()
     assert after == again.end
     torn = [b"123456789"[: 9 - lost_bytes]] if lost_bytes < 9 else []
     assert [bytes(each.data) for each in records] == [b"whole", *torn, b"rescued"]
