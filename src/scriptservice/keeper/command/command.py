@@ -73,7 +73,7 @@ class RunningCommand:
     __slots__ = (
         "_cause", "_check_seconds", "_check_timer", "_context", "_grace_seconds", "_kill_at",
         "_killing", "_leftover_at", "_leftover_pids", "_leftover_seconds", "_output", "_pidfd",
-        "_pipes", "_private_directory", "_removing", "_start_ticks", "_stop_timer", "_termed",
+        "_pipe_inodes", "_private_directory", "_removing", "_start_ticks", "_stop_timer", "_termed",
         "_timeout_timer", "_tree_gone", "exited", "id", "id_bytes", "pid", "started",
     )  # fmt: skip
 
@@ -86,7 +86,7 @@ class RunningCommand:
         self._context = context
         self._pidfd = spawned.pidfd
         self._start_ticks = spawned.start_ticks
-        self._pipes = spawned.pipes
+        self._pipe_inodes = spawned.pipes
         self._private_directory = spawned.private_directory
         self._removing = False
         self._grace_seconds = spec.grace_seconds
@@ -120,7 +120,7 @@ class RunningCommand:
         return CommandState(
             **kept,
             handle=None if self.exited else self._pidfd,
-            pipes=list(self._pipes),
+            pipes=list(self._pipe_inodes),
             leftover_pids=None if leftovers is None else sorted(leftovers),
             timeout_at=None if self._timeout_timer is None else self._timeout_timer.due,
             **self._output.state_fields(),
@@ -144,7 +144,7 @@ class RunningCommand:
         loop = context.loop
         self._context = context
         self.id_bytes = UUID(state.id).bytes
-        self._pipes = (state.pipes[0], state.pipes[1])
+        self._pipe_inodes = (state.pipes[0], state.pipes[1])
         self._leftover_pids = None if state.leftover_pids is None else set(state.leftover_pids)
         self._check_seconds = _FIRST_CHECK_SECONDS
         self._check_timer = self._stop_timer = None
@@ -181,7 +181,7 @@ class RunningCommand:
         return {
             "pid": self.pid,
             "start_ticks": self._start_ticks,
-            "pipes": list(self._pipes),
+            "pipes": list(self._pipe_inodes),
             "output_limit_bytes": self._output.limit_bytes,
         }
 

@@ -24,7 +24,7 @@ from scriptservice.protocol.frames import SpawnSpec
 LAUNCH_SECONDS = 30.0
 """A launch that takes longer is killed: a script of the same user may have stopped the process."""
 STOP_SECONDS = 0.2
-"""The same limit while a launch is to be stopped, since the keeper does nothing else meanwhile."""
+"""The same limit when a stop waits for a launch, since the keeper does nothing else then."""
 CONFIRM_ALL_SECONDS = 5.0
 """The same limit for all launches together in `PendingLaunches.confirm_all`."""
 

@@ -1,4 +1,4 @@
-"""The user as whom scripts run; the keeper chooses it once, at its start."""
+"""The user that scripts run as; the keeper chooses it once, at its start."""
 
 import os
 import pwd
@@ -51,7 +51,7 @@ def _from_uid(uid: int) -> ScriptUser:
 
 
 def script_user(run_as: str | None, script_uid: int) -> ScriptUser:
-    """Return the user as whom scripts run.
+    """Return the user that scripts run as.
 
     Args:
         run_as: a name or a uid. None means the service's own user; if that is root, the user

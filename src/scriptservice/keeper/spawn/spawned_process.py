@@ -1,4 +1,4 @@
-"""A script's process that was started: its ids, its pipes, and how it is told from all others."""
+"""A script's process that was started: its ids, its pidfd and its pipes."""
 
 import os
 import signal

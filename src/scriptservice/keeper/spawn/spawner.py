@@ -34,7 +34,7 @@ class Spawner:
 
     Args:
         data_dir: the data directory, which contains ``work`` and ``private``.
-        user: the user as whom scripts run.
+        user: the user that scripts run as.
         path: the scripts' ``PATH``.
         lang: the scripts' ``LANG``.
         use_launcher: whether to use what is built from ``launcher/``, if it works.
@@ -126,7 +126,7 @@ class Spawner:
 
     @property
     def uid(self) -> int:
-        """The uid of the user as whom scripts run."""
+        """The uid of the user that scripts run as."""
         return self._user.uid
 
     @property
