@@ -170,8 +170,8 @@ def measure(mode: SpawnMode, count: int, directory: str) -> None:
         sys.exit(f"cannot measure {mode.way}: it is not built; run scripts/build-launcher")
     tree = None
     if mode.cgroup:
-        mine = Identity.current()
-        tree = CgroupTree.probe(f"scriptservice-bench-{mine.pid}-{mine.start_ticks}")
+        identity = Identity.current()
+        tree = CgroupTree.probe(f"scriptservice-bench-{identity.pid}-{identity.start_ticks}")
         if tree is None:
             sys.exit("cannot measure with cgroups: no cgroup2 is writable on this machine")
     starter = Starter(spawner, tree)

@@ -1,6 +1,6 @@
-"""A program that starts scripts in one way, in a process of its own, and prints the results.
+"""A program that starts scripts with one method, in a process of its own, and prints the results.
 
-usage: spawn_cases.py WAY DIRECTORY [own]
+usage: spawn_cases.py METHOD DIRECTORY [own]
 
 Prints a JSON object with the result of each case by its name. With ``own`` the program runs as the
 user of the scripts.
