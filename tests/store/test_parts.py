@@ -15,7 +15,7 @@ from scriptservice.model import Command, Status, Stream
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.output import block_cache as parts_module
 from scriptservice.server.output.block_cache import BlockCache
-from scriptservice.store.queries import requests
+from scriptservice.store.queries import deletions
 from scriptservice.store.queries.journal_changes import Chunk
 from scriptservice.store.reader import Reader
 from support.service import PATIENCE_SECONDS
@@ -40,7 +40,7 @@ class Printing:
         merged, own = len(self.plain[Stream.MERGED]), len(self.plain[stream])
         number = 1 if stream is Stream.STDOUT else 2
         chunk = Chunk(self.command.number, merged, number, own, 0, data)
-        self.store.record(chunks=[chunk])
+        self.store.store_changes(chunks=[chunk])
         self.plain[Stream.MERGED] += data
         self.plain[stream] += data
         stdout, stderr = len(self.plain[Stream.STDOUT]), len(self.plain[Stream.STDERR])
@@ -123,7 +123,7 @@ def held(store: Store) -> Iterator[tuple[threading.Event, threading.Event]]:
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 5000, parts_module.CACHE_BYTES])
-def test_all_who_begin_anywhere_get_every_byte(
+def test_every_follower_gets_every_byte_from_its_offset_on(
     printing: Printing, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
     """While it prints: of each stream, from odd offsets, at different times."""
@@ -150,7 +150,7 @@ def test_all_who_begin_anywhere_get_every_byte(
     run(scenario())
 
 
-def test_what_was_read_is_not_read_again(printing: Printing) -> None:
+def test_a_block_is_read_once(printing: Printing) -> None:
     printing.print(b"0123456789" * 30_000)
 
     async def scenario() -> None:
@@ -167,7 +167,7 @@ def test_what_was_read_is_not_read_again(printing: Printing) -> None:
     run(scenario())
 
 
-def test_news_is_seen_at_once(printing: Printing) -> None:
+def test_new_output_is_seen_at_once(printing: Printing) -> None:
     async def scenario() -> None:
         for number in range(20):
             end = len(printing.plain[Stream.MERGED])
@@ -182,7 +182,7 @@ def test_news_is_seen_at_once(printing: Printing) -> None:
     run(scenario())
 
 
-def test_what_is_kept_has_a_bound(printing: Printing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(printing: Printing, monkeypatch: pytest.MonkeyPatch) -> None:
     bound = 1 << 20
     monkeypatch.setattr(parts_module, "CACHE_BYTES", bound)
     data = bytes(range(256)) * 1024
@@ -201,19 +201,19 @@ def test_what_is_kept_has_a_bound(printing: Printing, monkeypatch: pytest.Monkey
     run(scenario())
 
 
-def test_nothing_is_given_of_what_was_deleted(printing: Printing) -> None:
+def test_deleted_output_is_not_returned(printing: Printing) -> None:
     printing.print(b"secret " * 50_000)
 
     async def scenario() -> None:
         assert await printing.all_from(0) == printing.plain[Stream.MERGED]
         # One read is under way while it is deleted: it may still be answered, and is not kept.
         printing.print(b"more")
-        deletion = requests.Deletion(printing.command.id, CREATED)
+        deletion = deletions.Deletion(printing.command.id, CREATED)
         with held(printing.store) as (begun, go_on):
             reading = asyncio.create_task(printing.part(350_000))
             await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
             printing.end()
-            printing.store.write(requests.mark_deleted, deletion)
+            printing.store.write(deletions.mark_deleted, deletion)
             printing.parts.forget(printing.command.id)
             go_on.set()
             assert (await reading).data == b"more"
@@ -226,7 +226,7 @@ def test_nothing_is_given_of_what_was_deleted(printing: Printing) -> None:
     run(scenario())
 
 
-def test_one_who_leaves_takes_nothing_from_the_others(printing: Printing) -> None:
+def test_a_cancelled_follower_does_not_disturb_the_others(printing: Printing) -> None:
     printing.print(b"0123456789")
 
     async def scenario() -> None:

@@ -12,8 +12,8 @@ from scriptservice.store.database.sqlite import sqlite_url
 SUCCESSOR = """
 import sys
 from sqlalchemy import text
-from scriptservice.store.engine import connect_database, connect_database_for_looking
-looked = connect_database_for_looking(sys.argv[1])
+from scriptservice.store.engine import connect_database, connect_database_read_only
+looked = connect_database_read_only(sys.argv[1])
 with looked.reading.connect() as connection:
     connection.execute(text("SELECT count(*) FROM tokens"))
 database = connect_database(sys.argv[1])
@@ -29,7 +29,7 @@ sys.stdin.readline()
 """
 
 
-def test_a_commit_is_kept_though_another_process_closes_its_connection(tmp_path: Path) -> None:
+def test_a_commit_survives_another_process_closing_its_connection(tmp_path: Path) -> None:
     """As a server does at an upgrade: it looks at the file first, and takes it over later."""
     path = tmp_path / "scriptservice.db"
     url = sqlite_url(str(path))

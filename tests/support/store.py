@@ -12,7 +12,12 @@ from scriptservice.store.database.engine import Database
 from scriptservice.store.database.tables import commands, metadata
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import hosts as host_store
-from scriptservice.store.queries.journal_changes import Change, Chunk, Recording, record
+from scriptservice.store.queries.journal_changes import (
+    Chunk,
+    CommandChange,
+    JournalChanges,
+    store_journal_changes,
+)
 
 CREATED = 1_795_450_800_000_000
 KEEPER = "a keeper's identity"
@@ -66,17 +71,17 @@ class Store:
         """Store commands in one transaction."""
         return self.write(self._insert, *items)
 
-    def record(
-        self, chunks: Sequence[Chunk] = (), changes: Sequence[Change] = ()
+    def store_changes(
+        self, chunks: Sequence[Chunk] = (), changes: Sequence[CommandChange] = ()
     ) -> list[set[int]]:
         """Record a further part of a host's journal."""
         known = self.read(host_store.find_host, "alpha", "journal")
         if known is None:
-            known = host_store.Host("alpha", KEEPER, "journal", 0, "place", "1.0", CREATED)
+            known = host_store.StoredHost("alpha", KEEPER, "journal", 0, "place", "1.0", CREATED)
             self.write(host_store.save_host, known)
         begin = known.journal_position
-        part = Recording("alpha", "journal", begin, begin + 1, list(chunks), list(changes))
-        return self.write(record, part)
+        part = JournalChanges("alpha", "journal", begin, begin + 1, list(chunks), list(changes))
+        return self.write(store_journal_changes, part)
 
     def set(self, command: Command, **columns: Any) -> None:
         """Change columns of a command behind the store's back."""

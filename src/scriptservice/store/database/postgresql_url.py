@@ -1,4 +1,4 @@
-"""The URL of a PostgreSQL database: read, and as messages and logs may show it."""
+"""The URL of a PostgreSQL database: parsing it, and a form of it for messages and logs."""
 
 from typing import Final
 
@@ -8,29 +8,30 @@ from sqlalchemy.exc import ArgumentError
 from scriptservice.errors import ConfigurationError
 
 _SHOWN: Final = {"host", "port", "user", "dbname"}
-"""Which of libpq's parameters say where it is; any other may be a secret, or have one in it."""
+"""The libpq parameters that messages may show; any other may be or contain a secret."""
 
 
-def parse_address(text: str) -> URL:
-    """Return a database's URL.
+def parse_url(text: str) -> URL:
+    """Return the parsed URL of a database.
 
     Raises:
-        ConfigurationError: it is none. What is wrong is not quoted: it may be part of a password.
+        ConfigurationError: the URL is invalid. The message does not quote it, because a part of
+            it may belong to a password.
     """
     try:
         url = make_url(text)
-    except (ArgumentError, ValueError):  # the latter for a port that is no number
-        message = "cannot use the database URL: it is none; postgresql://USER@HOST/NAME is"
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number
+        message = "cannot use the database URL: it is invalid; write postgresql://USER@HOST/NAME"
         raise ConfigurationError(message) from None
     if "@" in (url.host or ""):
-        # Half a password would be taken for a host, and shown as one.
+        # A part of the password would become the host's name and appear in messages.
         message = "cannot use the database URL: write @ in its user or password as %40"
         raise ConfigurationError(message)
     return url
 
 
-def shown_address(url: URL) -> str:
-    """Return a database's URL with no more than who connects, and to what."""
+def redacted_url(url: URL) -> str:
+    """Return a database's URL with only its address, database name and user."""
     query = {name: value for name, value in url.query.items() if name in _SHOWN}
     shown = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, query)
     return shown.render_as_string()

@@ -1,8 +1,8 @@
-"""Statements that run for every command, compiled once.
+"""Statements that run for every command, compiled once for each dialect.
 
-SQLAlchemy looks each statement up by what it consists of and makes an execution's surroundings
-anew, some 40 µs each time. What runs for every command goes to the driver as text with values in
-order instead, made by SQLAlchemy all the same: once for each dialect.
+For each execution SQLAlchemy looks up a statement by its structure and builds a context, some
+40 µs each time. Statements that run for every command go to the driver as text with the values in
+order instead. SQLAlchemy still compiles that text.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,28 +13,28 @@ from sqlalchemy import Connection, Dialect
 from sqlalchemy.sql.dml import UpdateBase
 
 
-class Prepared:
-    """A statement that changes rows, with a place for each name of values.
+class PreparedStatement:
+    """An INSERT or UPDATE with a parameter for each named value.
 
     Args:
         statement: an INSERT without values, or an UPDATE with parameters.
-        columns: for an INSERT, those that get values; for an UPDATE none.
+        columns: for an INSERT, the columns that get values; for an UPDATE, none.
     """
 
     def __init__(self, statement: UpdateBase, columns: Iterable[str] = ()) -> None:
         self._statement = statement
         self._columns = list(columns)
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, _CompiledStatement] = {}
 
     def execute(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
-        """Run it once for each row of values.
+        """Run the statement once for each row of values.
 
         Args:
-            connection: in a transaction.
-            rows: all values by their names; at least one row.
+            connection: connection that is in a transaction.
+            rows: all values by name; at least one row.
 
         Returns:
-            How many rows of the table it changed, altogether.
+            The total number of rows that were changed.
 
         Raises:
             SQLAlchemyError: as `Connection.execute` does.
@@ -42,41 +42,41 @@ class Prepared:
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
-            compiled = _Compiled(self._statement, self._columns, dialect)
+            compiled = _CompiledStatement(self._statement, self._columns, dialect)
             self._compiled[dialect.name] = compiled
         return connection.exec_driver_sql(compiled.text, compiled.values(rows)).rowcount
 
 
-class _Compiled:
-    """A statement in the words of one dialect."""
+class _CompiledStatement:
+    """A statement compiled for one dialect."""
 
     def __init__(self, statement: UpdateBase, columns: list[str], dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect, column_keys=columns)
         self.text = str(compiled)
-        self._in_order = None
+        self._get_in_order = None
         names = list(compiled.binds)
         if compiled.positional:
             names = list(compiled.positiontup or ())
-            self._in_order = itemgetter(*names)
-        self._makers: list[tuple[int, str, Callable[[Any], Any]]] = []
+            self._get_in_order = itemgetter(*names)
+        self._converters: list[tuple[int, str, Callable[[Any], Any]]] = []
         for place, name in enumerate(names):
             kind = compiled.binds[name].type.dialect_impl(dialect)
-            if make := kind.bind_processor(dialect):
-                self._makers.append((place, name, make))
+            if convert := kind.bind_processor(dialect):
+                self._converters.append((place, name, convert))
 
     def values(self, rows: Sequence[dict[str, Any]]) -> Any:
-        """Return rows as the driver takes them: tuples in order, or dictionaries."""
-        if self._in_order is None:
-            return [self._made_by_name(row) for row in rows] if self._makers else list(rows)
-        if not self._makers:
-            return list(map(self._in_order, rows))
-        return [self._made(self._in_order(row)) for row in rows]
+        """Return rows as the driver expects them: tuples in order, or dictionaries."""
+        if self._get_in_order is None:
+            return [self._convert_by_name(row) for row in rows] if self._converters else list(rows)
+        if not self._converters:
+            return list(map(self._get_in_order, rows))
+        return [self._convert(self._get_in_order(row)) for row in rows]
 
-    def _made(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        made = list(values)
-        for place, _, make in self._makers:
-            made[place] = make(made[place])
-        return tuple(made)
+    def _convert(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        converted = list(values)
+        for place, _, convert in self._converters:
+            converted[place] = convert(converted[place])
+        return tuple(converted)
 
-    def _made_by_name(self, row: dict[str, Any]) -> dict[str, Any]:
-        return row | {name: make(row[name]) for _, name, make in self._makers}
+    def _convert_by_name(self, row: dict[str, Any]) -> dict[str, Any]:
+        return row | {name: convert(row[name]) for _, name, convert in self._converters}
