@@ -1,4 +1,4 @@
-"""Copies of a SQLite file: never in the place of the database the_database, and each whole."""
+"""Backups of a SQLite file: they never replace the database itself, and each is complete."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from support.store import Store
 
 
 def ignore(_: int, __: int) -> None:
-    """Progress that nobody looks at."""
+    """Ignore the progress."""
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def used(path: Path) -> Iterator[Store]:
-    """A database in use: it has a write-ahead log and its index."""
+    """A database in use, with a write-ahead log and its index."""
     opened = open_database(sqlite_url(str(path)))
     store = Store(opened)
     store.add(name="kept")
@@ -99,7 +99,7 @@ def test_a_backup_does_not_replace_the_database(
 ) -> None:
     wanted = target(path)
     before = {name: os.stat(path.parent / name).st_ino for name in os.listdir(path.parent)}
-    with pytest.raises(ConfigurationError, match="it is the database the_database"):
+    with pytest.raises(ConfigurationError, match="it is the database itself"):
         back_up(str(path), str(wanted), ignore)
     after = {name: os.stat(path.parent / name).st_ino for name in os.listdir(path.parent)}
     assert after == before
@@ -109,7 +109,7 @@ def test_a_backup_does_not_replace_the_database(
 def test_a_backup_does_not_replace_files_beside_a_linked_database(path: Path, used: Store) -> None:
     link = symbolic_link(path)
     for wanted in (link, path, write_ahead_log(path)):
-        with pytest.raises(ConfigurationError, match="it is the database the_database"):
+        with pytest.raises(ConfigurationError, match="it is the database itself"):
             back_up(str(link), str(wanted), ignore)
     assert used.count("commands") == 1
 
@@ -128,7 +128,7 @@ def test_simultaneous_backups_to_one_file_do_not_mix(path: Path, used: Store) ->
     size = back_up(str(path), str(target), back_up_during_the_first)
     assert inner[0] > 0
     assert target.stat().st_size == size
-    # Whoever is done last has the file, and it is of the moment when that one began.
+    # The backup that ends last wins, with the snapshot of the moment when it began.
     assert names_in(target) == [("kept",)]
     assert sorted(os.listdir(target.parent)) == ["copy.db", "data"]
 

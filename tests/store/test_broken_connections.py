@@ -1,4 +1,4 @@
-"""A database that goes away: what was handed in is stored once, or nobody says that it was."""
+"""A database that goes away: a job is stored exactly once, or its caller gets an error."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -27,14 +27,14 @@ HOST = host_store.StoredHost("alpha", "identity", "journal", 5, "place", "1.0", 
 
 @pytest.fixture
 def database_proxy(postgres: Databases) -> Iterator[Proxy]:
-    """The way to the server, which a test can shut."""
+    """A proxy in front of the server, which a test can cut."""
     with proxy(make_url(postgres.url("postgres")).port or 0) as made:
         yield made
 
 
 @pytest.fixture
 def database(postgres: Databases, database_proxy: Proxy) -> Iterator[Database]:
-    """A database behind that database_proxy."""
+    """A database behind the proxy."""
     url = postgres.migrated()
     opened = open_database(
         make_url(url).set(port=database_proxy.port).render_as_string(hide_password=False)
@@ -70,7 +70,7 @@ def test_a_commit_whose_answer_is_lost_is_stored_once(
     items = [store.new(labels={"a": "b"}) for _ in range(5)]
 
     async def test(writer: Writer) -> None:
-        await writer.submit(probe_write, None)  # it is connected
+        await writer.submit(probe_write, None)  # this connects the writer
         database_proxy.lose_commits(times, forward=forward)
         stored = await asyncio.gather(*(writer.submit(insert, item) for item in items))
         assert [command.id for command in stored] == [item.id for item in items]
@@ -112,7 +112,7 @@ def test_a_failed_job_is_reported_at_once_and_not_stored_later(
         assert {type(result) for result in results} == {StoreUnavailableError}
         assert writer.unavailable_reason is not None
         database_proxy.restore()
-        # Nobody writes: it finds out by itself.
+        # Nobody submits a job, so the writer must find out by itself.
         await asyncio.to_thread(
             eventually, lambda: writer.unavailable_reason is None, "it to be back"
         )
@@ -139,7 +139,7 @@ def test_a_commit_in_doubt_is_repeated_when_the_database_is_back(
         with pytest.raises(StoreUnavailableError, match="cannot say whether it was stored"):
             await writer.wait_with_timeout(future)
         assert not future.done()
-        # What comes after it has not begun, and never will.
+        # The next job has not begun, and never will.
         waiting = writer.submit(insert, behind)
         with pytest.raises(StoreUnavailableError, match="nothing was stored"):
             await writer.wait_with_timeout(waiting)
@@ -154,7 +154,7 @@ def test_a_commit_in_doubt_is_repeated_when_the_database_is_back(
 def test_a_commit_in_doubt_is_repeated_while_the_database_refuses_it(
     store: Store, database: Database, database_proxy: Proxy
 ) -> None:
-    """A mark that is committed and not known to be would keep its command waiting for ever."""
+    """If a committed mark stayed unknown, its command would wait for ever."""
     command = store.add()
     mark = dispatching.DispatchMark(command.number, "alpha", "keeper")
     refuse = (
@@ -188,7 +188,7 @@ def test_a_commit_in_doubt_is_repeated_while_the_database_refuses_it(
 def test_a_repeated_commit_is_on_the_standby_too(
     store: Store, database: Database, postgres: Databases, database_proxy: Proxy
 ) -> None:
-    """With synchronous replication a commit waits for its standby; a second try has to as well."""
+    """With synchronous replication a commit waits for its standby, and a repetition must too."""
     insert = command_store.Inserter(1)
     items = []
     name = make_url(str(database.migrating.url)).database
@@ -203,7 +203,7 @@ def test_a_repeated_commit_is_on_the_standby_too(
         postgres.execute("SELECT pg_reload_conf()")
         try:
             waiting = 0
-            # The server reads it when it comes to it, and tells nobody: the first may pass.
+            # The server reads the setting at some later time, so the first commit may pass.
             while not waiting:
                 items.append(store.new())
                 future = writer.submit(insert, items[-1])
@@ -343,9 +343,9 @@ def test_slow_reads_do_not_block_the_readers_for_ever(
         slow_ones = [reader.run(slow) for _ in range(READERS)]
         errors = await asyncio.gather(*slow_ones, return_exceptions=True)
         assert [type(error) for error in errors] == [StoreUnavailableError] * READERS
-        # All its threads were at it; none is any more.
+        # All threads of the reader were busy; none is any more.
         assert await reader.run(host_store.all_hosts) == []
-        # Also where nobody's patience is at an end it is this error.
+        # The error is the same if the statement's time-out comes before the reader's.
         reader._timeout_seconds = PATIENCE_SECONDS
         with pytest.raises(StoreUnavailableError, match="does not answer"):
             await reader.run(slow)

@@ -1,4 +1,4 @@
-"""Commands as they are stored, found again and picked for dispatch."""
+"""Storing commands, finding them, and picking them for dispatch."""
 
 from collections.abc import Callable
 from uuid import UUID, uuid4
@@ -60,7 +60,7 @@ def test_numbers_follow_the_order_of_submission(store: Store) -> None:
     batch = store.insert(*(store.new() for _ in range(5)))
     alone = store.insert(store.new())
     assert [command.number for command in batch + alone] == [1, 2, 3, 4, 5, 6]
-    # After a restart another one counts on from what is there.
+    # After a restart another inserter continues from the stored numbers.
     following = store.read(command_store.next_number)
     (after,) = store.write(Inserter(following), store.new())
     assert after.number == 7
@@ -177,7 +177,7 @@ def test_open_commands_are_those_that_are_not_final(store: Store) -> None:
 def read_open(
     store: Store, meanwhile: Callable[[int], object] | None = None
 ) -> list[dispatching.OpenCommand]:
-    """Return what all pages hold, and do something after each of them."""
+    """Return the commands of all pages, and call a function after each page."""
     found: list[dispatching.OpenCommand] = []
     place: dispatching.PageStart | None = dispatching.FIRST_PAGE
     while place is not None:
@@ -216,7 +216,7 @@ def test_status_changes_between_two_pages_hide_no_command(
     made = [store.add(dispatched_to=KEEPER) for _ in range(9)]
 
     def change_statuses(count: int) -> None:
-        # From the last on, so that what goes on has not been read where it was.
+        # In reverse order, so that a command moves on before its new status has been read.
         if count == 2:
             store.set(made[8], status=Status.RUNNING.value)
             store.set(made[7], status=Status.STOPPING.value)

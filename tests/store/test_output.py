@@ -1,4 +1,4 @@
-"""Stored output against the plain bytes: any chunks, any range, any number of last lines."""
+"""Stored output compared with the plain bytes: any chunks, ranges and numbers of last lines."""
 
 import itertools
 
@@ -25,7 +25,7 @@ PIECES = st.lists(
 
 
 def stored(store: Store, pieces: list[tuple[int, bytes]]) -> tuple[int, dict[Stream, bytes]]:
-    """Store output; return its command's number and what each stream is then."""
+    """Store output; return the number of its command and the bytes of each stream."""
     number = store.add(Status.RUNNING).number
     plain = {Stream.MERGED: b"", Stream.STDOUT: b"", Stream.STDERR: b""}
     chunks = []
@@ -140,7 +140,7 @@ def test_only_deleted_output_is_removed_step_by_step(store: Store, count: int) -
     rounds = 0
     while store.write(deletions.remove_some, doomed.number) != [True]:
         rounds += 1
-        assert store.count("commands") == 2  # what is half removed is still known
+        assert store.count("commands") == 2  # a command stays until all its output is removed
     assert rounds == count // 64
     assert store.write(deletions.remove_some, doomed.number) == [True]
     assert store.count("output") == 3

@@ -1,4 +1,4 @@
-"""Pages of commands: order, filters, and that the cost does not grow with the page."""
+"""Pages of commands: order, filters, and a cost that does not grow with the page's number."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -130,7 +130,7 @@ def many(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
             host="alpha" if number % 5 else None,
             script="echo Needle" if number % 7 == 0 else "else",
             labels={"t": "xyz"[number % 3], "u": str(number % 2)},
-            # The clock was set back in between.
+            # As if the clock had been set back in between.
             created_at=CREATED + (number if number < 20 else number - 15),
         )
     for number in (3, 17, 18, 40):
@@ -139,7 +139,7 @@ def many(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def matching(everything: list[Command], wanted: Filter) -> list[int]:
-    """Return the numbers of the commands that a filter lets through."""
+    """Return the numbers of the commands that match a filter."""
     return [
         command.number
         for command in everything
@@ -154,10 +154,10 @@ def matching(everything: list[Command], wanted: Filter) -> list[int]:
 
 
 COUNTED = (1, 3, walks.MAX_COUNTED)
-"""Filters that let through this many count as common."""
+"""Filters that match at least this many commands count as common."""
 WINDOWS = ((1, 5), (7, 2), (1000, 3))
 USUAL = {(1, 1), (1, 7), (3, 7), (walks.MAX_COUNTED, 1000)}
-"""Each of both with one or two of the others."""
+"""Combinations of limits that are tested with all filters."""
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ USUAL = {(1, 1), (1, 7), (3, 7), (walks.MAX_COUNTED, 1000)}
 def test_pages_ended_by_a_time_slice_hide_and_repeat_no_command(
     many: Store, counted: int, window: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However short a time slice is, each page goes on where the one before ended."""
+    """However short a time slice is, each page continues where the previous one ended."""
     monkeypatch.setattr(walks, "MAX_COUNTED", counted)
     monkeypatch.setattr(listing, "FIRST_WINDOW", window)
     everything = [many.find(item.id) for item in page(many)]
@@ -214,7 +214,7 @@ def test_a_page_of_a_scan_may_be_empty_and_is_continued(
 def test_a_window_reads_no_more_than_its_own_rows(
     store: Store, wanted: Filter, common: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step goes down one index, in order or for numbers it names, and ends where it is told."""
+    """A step follows one index in order, or reads listed numbers, and stops at its bound."""
     monkeypatch.setattr(walks, "MAX_COUNTED", common)
     plans = plans_of(
         store, lambda connection: listing.list_commands(connection, wanted, 50, 10_000)
@@ -298,12 +298,12 @@ def test_several_ids_with_one_beginning_or_end_come_in_order(store: Store) -> No
     ids=str,
 )
 def test_no_page_sorts_or_reads_everything(store: Store, wanted: Filter) -> None:
-    """The plan goes down an index and stops at the limit: page 10,000 costs what page 1 does."""
+    """The plan follows an index and stops at the limit: page 10,000 costs what page 1 does."""
     assert_cheap(store, lambda connection: listing.list_commands(connection, wanted, 50, 10_000))
 
 
 def test_a_page_of_several_statuses_merges_the_newest_of_each(store: Store) -> None:
-    """Merged are pages, never all that has one of these statuses."""
+    """The query merges one page of each status, never all commands of a status."""
     wanted = Filter(statuses=(Status.SUCCEEDED, Status.FAILED, Status.LOST))
     plans = plans_of(
         store, lambda connection: listing.list_commands(connection, wanted, 50, 10_000)
@@ -322,14 +322,14 @@ def test_waiting_commands_are_read_in_the_order_of_their_index(store: Store) -> 
 
 @pytest.mark.parametrize("statuses", [(), (Status.FAILED,), (Status.FAILED, Status.LOST)], ids=str)
 def test_a_rare_label_leads_before_a_common_one(store: Store, statuses: tuple[Status, ...]) -> None:
-    """Nor for a rare status: what comes out is the same whichever leads."""
+    """The same holds for a rare status; the result is the same whichever filter leads."""
     for number in range(12):
         store.add(Status.SUCCEEDED if number % 2 else Status.LOST, labels={"t": "common"})
     rare = store.add(Status.FAILED, labels={"t": "common", "u": "rare"})
     for labels in ((("t", "common"), ("u", "rare")), (("u", "rare"), ("t", "common"))):
         wanted = Filter(labels=labels, statuses=statuses)
         assert numbers(store, wanted) == [rare.number]
-        # What leads is not looked up any more.
+        # The leading filter is not among the filters to look up.
         rest = store.read(walks.choose_leading_filter, wanted)[0].rest
         leads_rare = rest == replace(wanted, labels=(("t", "common"),))
         assert leads_rare or (statuses and rest == replace(wanted, statuses=()))
@@ -347,14 +347,14 @@ def assert_cheap(store: Store, query: Callable[[Connection], object]) -> None:
     assert plans
     dear = ("TEMP B-TREE", "Seq Scan", "Sort")
     for step in plans:
-        # A subquery may be gone through: it has a limit of its own.
+        # A subquery may be scanned: it has its own limit.
         bounded = step.startswith(("SCAN anon", "SCAN (subquery"))
         assert "INDEX" in step or bounded or not step.startswith("SCAN"), plans
         assert not any(word in step for word in dear), plans
 
 
 def plans_of(store: Store, query: Callable[[Connection], object]) -> list[str]:
-    """Return the steps by which a database answers what is asked of it."""
+    """Return the query plans of the statements that a function runs."""
     plans: list[str] = []
     sqlite = store.database.writing.dialect.name == "sqlite"
     with store.database.reading.begin() as connection:
@@ -362,7 +362,7 @@ def plans_of(store: Store, query: Callable[[Connection], object]) -> list[str]:
             ask = "EXPLAIN QUERY PLAN"
         else:
             ask = "EXPLAIN"
-            # With a few rows it would take the direct way; here it takes one that grows well.
+            # With few rows the planner prefers a scan; here it must show the plan for many rows.
             for way in ("seqscan", "bitmapscan", "sort"):
                 connection.execute(text(f"SET LOCAL enable_{way} = off"))
 

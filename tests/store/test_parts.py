@@ -1,4 +1,4 @@
-"""Cached output that many followers share, against the plain bytes, on real databases."""
+"""Output parts that many followers share, compared with the plain bytes, on real databases."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ PART = 64 << 10
 
 
 class Printing:
-    """A command that is there, its output as it grows, and those who follow it."""
+    """A running command, its growing output and its followers."""
 
     def __init__(self, store: Store, reader: Reader) -> None:
         self.store = store
@@ -36,7 +36,7 @@ class Printing:
         self.plain = {Stream.MERGED: b"", Stream.STDOUT: b"", Stream.STDERR: b""}
 
     def print(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
-        """Commit output, then tell of it."""
+        """Commit output, then notify followers."""
         merged, own = len(self.plain[Stream.MERGED]), len(self.plain[stream])
         number = 1 if stream is Stream.STDOUT else 2
         chunk = Chunk(self.command.number, merged, number, own, 0, data)
@@ -52,7 +52,7 @@ class Printing:
         self.feed.notify([self.command.id])
 
     async def follow(self, stream: Stream, start: int) -> bytes:
-        """Return all from an offset on, read as a follower does."""
+        """Return all output from an offset on, read as a follower does."""
         got = bytearray()
         with self.feed.subscribe(self.command.id, FollowerKind.OUTPUT) as news:
             while True:
@@ -67,7 +67,7 @@ class Printing:
                     await news.wait()
 
     async def all_from(self, start: int) -> bytes:
-        """Return what is stored now from an offset on."""
+        """Return the output that is stored now from an offset on."""
         got = bytearray()
         while data := (await self.part(start + len(got))).data:
             got += data
@@ -90,7 +90,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 @contextmanager
 def statements(store: Store) -> Iterator[Callable[[], int]]:
-    """Give how many statements the database was asked to run."""
+    """Provide a function that returns how many statements the database was asked to run."""
     count = 0
 
     def counting(*_: Any) -> None:
@@ -106,11 +106,11 @@ def statements(store: Store) -> Iterator[Callable[[], int]]:
 
 @contextmanager
 def held(store: Store) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Give what is set when a reader has its snapshot, and what lets it go on."""
+    """Provide two events: a reader has its snapshot, and the reader may go on."""
     begun, go_on = threading.Event(), threading.Event()
 
     def wait(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith("SELECT"):  # with BEGIN alone there is no snapshot yet
+        if statement.startswith("SELECT"):  # BEGIN alone takes no snapshot
             begun.set()
             go_on.wait(PATIENCE_SECONDS)
 
@@ -126,7 +126,7 @@ def held(store: Store) -> Iterator[tuple[threading.Event, threading.Event]]:
 def test_every_follower_gets_every_byte_from_its_offset_on(
     printing: Printing, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
-    """While it prints: of each stream, from odd offsets, at different times."""
+    """While the command prints: each stream, from odd offsets, at different times."""
     monkeypatch.setattr(parts_module, "CACHE_BYTES", kept_bytes)
     monkeypatch.setattr(parts_module, "BLOCK_BYTES", 1000)
     made = random.Random(7)
@@ -158,7 +158,7 @@ def test_a_block_is_read_once(printing: Printing) -> None:
             for _ in range(3):
                 got = await asyncio.gather(*(printing.all_from(start) for start in range(50)))
                 assert got == [printing.plain[Stream.MERGED][start:] for start in range(50)]
-            # Two blocks of output, at worst once for each who began elsewhere at the same moment.
+            # Two blocks of output, at worst once for each follower that began elsewhere meanwhile.
             first = count()
             assert first < 3 * 110
             assert await printing.all_from(7) == printing.plain[Stream.MERGED][7:]
@@ -191,9 +191,9 @@ def test_the_cache_is_bounded(printing: Printing, monkeypatch: pytest.MonkeyPatc
         for number in range(12):
             printing.print(data)
             assert await printing.all_from(number * len(data)) == data
-            assert printing.parts.cached_bytes <= bound
-        assert printing.parts.cached_bytes > bound // 2
-        # Empty ones count too: each of these offsets lies behind all output.
+            assert printing.parts.kept_bytes <= bound
+        assert printing.parts.kept_bytes > bound // 2
+        # Empty blocks count too: each of these offsets lies behind all output.
         for number in range(1500):
             await printing.part((1 << 40) + number * parts_module.BLOCK_BYTES)
         assert len(printing.parts._blocks) <= bound >> 10
@@ -206,7 +206,7 @@ def test_deleted_output_is_not_returned(printing: Printing) -> None:
 
     async def scenario() -> None:
         assert await printing.all_from(0) == printing.plain[Stream.MERGED]
-        # One read is under way while it is deleted: it may still be answered, and is not kept.
+        # A read during the deletion may still be answered, but must not be cached.
         printing.print(b"more")
         deletion = deletions.Deletion(printing.command.id, CREATED)
         with held(printing.store) as (begun, go_on):

@@ -1,4 +1,4 @@
-"""Recording: output, changes and the journal's position in one transaction, or none of it."""
+"""Storing a part of a journal: output, changes and the position, all in one transaction."""
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -78,7 +78,7 @@ def test_a_part_is_not_stored_twice(known: Store) -> None:
     chunk = Chunk(1, 0, 1, 0, 7, b"out")
     recording = JournalChanges("alpha", "journal", 5, 100, chunks=[chunk], changes=[change])
     assert known.write(store_journal_changes, recording) == [set()]
-    # As after a commit of which nobody heard.
+    # As after a commit whose answer was lost.
     assert known.write(store_journal_changes, recording) == [set()]
     assert known.count("output") == 1
     assert position(known) == 100

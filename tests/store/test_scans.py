@@ -1,4 +1,4 @@
-"""Scans: their own thread, their turn, their time, and their end when nobody waits any more."""
+"""Scans: their own thread, turns, time slices, and their end when the caller is gone."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELEC
 
 
 class BlockedScan:
-    """A scan that stands still until it is let through."""
+    """A scan that waits until the test opens it."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
@@ -92,7 +92,7 @@ def test_a_cancelled_caller_gives_up_its_turn(database: Database, blocked: Block
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_statement_ends_when_its_caller_is_cancelled(database: Database) -> None:
-    """Only SQLite's: PostgreSQL ends one by its statement_timeout, and steps are short."""
+    """Only on SQLite: PostgreSQL ends it by its statement_timeout, and steps are short."""
     starts = threading.Event()
 
     def endless(connection: Connection, part: TimeSlice) -> None:
@@ -103,7 +103,7 @@ def test_a_statement_ends_when_its_caller_is_cancelled(database: Database) -> No
         reader = Reader(database)
         scan = asyncio.ensure_future(reader.scan(endless))
         await begun(starts)
-        await asyncio.sleep(0.05)  # most likely it runs by now; it has to end in any case
+        await asyncio.sleep(0.05)  # the statement probably runs by now; it must end in any case
         scan.cancel()
         async with asyncio.timeout(SECONDS):
             await asyncio.gather(scan, return_exceptions=True)

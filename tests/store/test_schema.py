@@ -1,4 +1,4 @@
-"""The schema: what the migrations make is what the tables say; a newer one is refused."""
+"""The schema: migrations create the tables as they are declared; a newer schema is refused."""
 
 import os
 import stat
@@ -48,9 +48,9 @@ def test_migrations_create_the_declared_tables(database: Database) -> None:
 
 
 def differences(database: Database) -> list[object]:
-    """Return how a database's schema differs from what the tables say."""
+    """Return the differences between a database's schema and the declared tables."""
     with database.migrating.connect() as connection, warnings.catch_warnings():
-        # Neither can read such an index from SQLite; it is compared below.
+        # SQLAlchemy and Alembic cannot read such an index from SQLite; it is compared below.
         warnings.filterwarnings("ignore", ".* expression-based index 'commands_by_id_end'")
         warnings.filterwarnings("ignore", ".* expression-based index commands_by_id_end")
         context = MigrationContext.configure(
@@ -84,7 +84,7 @@ def test_opening_again_changes_nothing(database_url: str) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database without any table."""
+    """The URL of a database without tables."""
     if request.param == "sqlite":
         yield sqlite_url(str(tmp_path / "empty.db"))
         return
@@ -121,7 +121,7 @@ EARLIER = {
 """Rows as the first release stores them."""
 
 ADDED = {("inputs", "traceparent")}
-"""Columns that a later release has added."""
+"""Columns that later releases have added."""
 
 
 @pytest.mark.parametrize("revision", sorted(known_revisions() - {SCHEMA}))
@@ -158,7 +158,7 @@ def test_a_database_of_an_earlier_release_is_migrated(empty_url: str, revision: 
     assert store.read(output_store.read, 1, Stream.MERGED, 0, 100) == b"hello"
     assert [host.journal_position for host in store.read(host_store.all_hosts)] == [42]
     assert [token.name for token in store.read(token_store.all_tokens)] == ["kept"]
-    # It is a database like any other from here on.
+    # From here on it works like any other database.
     assert store.write(command_store.Inserter(3), store.new())[0].number == 3
     database.close()
 
@@ -172,7 +172,7 @@ def test_an_unknown_schema_is_refused_and_left_alone(database_url: str, version:
     for migrate in (False, True):
         with pytest.raises(ConfigurationError, match=f"its schema {version} is newer"):
             open_database(database_url, migrate=migrate)
-    # What was there is there still, once the version is put right.
+    # Its contents are unchanged, once the version is corrected.
     other = connect_database(database_url)
     set_version(other, SCHEMA)
     other.close()
@@ -238,7 +238,7 @@ def test_a_migration_behind_a_dump_delays_no_reader_or_writer(
 
     def waiting(reason: str) -> None:
         waits.append(reason)
-        # While the dump goes on and the migration waits, others read and write.
+        # While the dump runs and the migration waits, others read and write.
         with database.migrating.begin() as other:
             other.execute(text("SET LOCAL lock_timeout = '200ms'"))
             for table in present:
@@ -283,7 +283,7 @@ def test_the_second_migration_waits_for_the_first(
 ) -> None:
     monkeypatch.setattr("scriptservice.store.database.schema.LOCK_MILLISECONDS", 50)
     url = postgres.empty()
-    # Also where the server's own default would cut the wait.
+    # This must hold even if the server's own default would end the wait.
     postgres.execute(f"ALTER DATABASE {make_url(url).database} SET lock_timeout = '50ms'")
     database = behind(url)
     with ThreadPoolExecutor(1) as pool:
@@ -297,7 +297,7 @@ def test_the_second_migration_waits_for_the_first(
                     "locktype = 'advisory' AND NOT granted "
                     "AND clock_timestamp() - query_start > '0.2s'"
                 )
-                # Each time anew: a transaction goes on seeing what it saw at first.
+                # A new transaction for each try: an open one keeps seeing its first snapshot.
                 with database.migrating.connect() as look:
                     return bool(look.execute(asked).scalar()) or second.done()
 
@@ -434,7 +434,7 @@ def test_only_one_server_may_write_to_postgresql(
         connection.execute(text("SELECT 1"))
         with pytest.raises(StoreUnavailableError, match="another server writes"):
             second.writing.connect()
-    # It may once the other has gone.
+    # The second server may write when the first is gone.
     with second.writing.connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar() == 1
     first.close()

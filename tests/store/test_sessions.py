@@ -1,4 +1,4 @@
-"""Sessions in the database, and as the server keeps them."""
+"""Sessions in the database, and in the server's memory."""
 
 import asyncio
 import hashlib
@@ -32,7 +32,7 @@ def all_of(store: Store) -> list[sessions.StoredSession]:
 
 def test_sessions_are_stored_until_they_end(store: Store) -> None:
     store.write(sessions.add_sessions, kept(1), kept(2), kept(3))
-    store.write(sessions.add_sessions, kept(2))  # once more, as after a commit in doubt
+    store.write(sessions.add_sessions, kept(2))  # repeated, as after a commit in doubt
     assert all_of(store) == [kept(1), kept(2), kept(3)]
     store.write(sessions.delete_sessions, kept(1).sha256, b"nobody's")
     store.write(sessions.delete_sessions, kept(1).sha256)
@@ -57,11 +57,11 @@ def test_a_restored_database_has_no_sessions(store: Store) -> None:
     assert all_of(store) == []
 
 
-# As the server keeps them
+# Sessions in the server's memory
 
 
 class Clock:
-    """Microseconds that pass when a test says so."""
+    """A clock in microseconds that only the test moves."""
 
     def __init__(self) -> None:
         self.now = 1_795_450_800_000_000
@@ -73,7 +73,7 @@ class Clock:
 def with_sessions(
     database: Database, clock: Clock, use: Callable[[PageSessions], Coroutine[Any, Any, None]]
 ) -> None:
-    """Let a server's sessions, with what the database has of them, be used."""
+    """Run a test with a server's sessions on a database."""
 
     async def run() -> None:
         writer = Writer(database, asyncio.get_running_loop())
@@ -94,7 +94,7 @@ def test_a_session_ends_after_being_idle(database: Database) -> None:
         secret, session = await kept.begin(TOKEN)
         for _ in range(3):
             clock.now += (IDLE_SECONDS - 1) * SECOND
-            assert kept.find(secret.encode()) == session  # which makes it anything but idle
+            assert kept.find(secret.encode()) == session  # this counts as use
         clock.now += (IDLE_SECONDS + 1) * SECOND
         assert kept.find(secret.encode()) is None
 
@@ -143,7 +143,7 @@ def test_a_session_that_cannot_be_stored_does_not_exist(store: Store) -> None:
             connection.exec_driver_sql("ALTER TABLE sessions RENAME TO away")
         with pytest.raises(StoreUnavailableError, match="cannot store"):
             await kept.begin(TOKEN)
-        # Nor is one ended that the next server would find again.
+        # A session must not end in memory while the next server would find it in the database.
         with pytest.raises(StoreUnavailableError, match="cannot store"):
             await kept.end(session)
         assert kept.find(secret.encode()) == session

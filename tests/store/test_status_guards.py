@@ -1,4 +1,4 @@
-"""Every change of status, tried from every status: what may not be leaves the row as it was."""
+"""Every change of status, tried from every status: an illegal one leaves the row unchanged."""
 
 import itertools
 from dataclasses import replace
@@ -30,7 +30,7 @@ def test_only_waiting_commands_are_marked(
     assert store.write(dispatching.mark_dispatched, mark) == [allowed]
     after = {"dispatched_to": "another keeper", "host": "alpha"} if allowed else {}
     assert store.row(command) == before | after
-    # Done again after a commit of which nobody heard, it is as it was; nobody else gets it.
+    # Repeated after a commit whose answer was lost, it changes nothing; no other keeper gets it.
     assert store.write(dispatching.mark_dispatched, mark) == [allowed]
     other = DispatchMark(command.number, "alpha", "a third keeper")
     assert store.write(dispatching.mark_dispatched, other) == [False]
@@ -156,7 +156,7 @@ def test_only_finished_commands_are_deleted(store: Store, status: Status) -> Non
         assert result == command.number
         assert store.row(command) == before | {"deleted_at": AT}
         assert store.count("labels") == 0
-        # Done again after a commit of which nobody heard, it says the same; another one does not.
+        # Repeated after a commit whose answer was lost, it has the same result.
         assert delete(store, command.id) == command.number
         assert isinstance(delete(store, command.id, AT + 1), UnknownCommandError)
         with pytest.raises(UnknownCommandError):
@@ -167,7 +167,7 @@ def test_only_finished_commands_are_deleted(store: Store, status: Status) -> Non
         assert store.count("labels") == 1
 
 
-# Recording
+# Changes from a journal
 
 
 @pytest.mark.parametrize("actual", Status)

@@ -1,4 +1,4 @@
-"""Work that has to be done in the end: again and again while the database is away."""
+"""Work that is repeated while the database is away."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ FULL = StorageFullError("cannot store: the disk is full")
 
 
 class Work:
-    """Fails in ways that are told, and then does it."""
+    """Raises the given errors one after the other, and then succeeds."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)

@@ -41,7 +41,7 @@ def run(database: Database, test: Callable[[Writer], Awaitable[None]]) -> None:
 
 
 class Job:
-    """Stores names, and remembers in which groups it was called."""
+    """Stores names, and remembers the groups of items with which it was called."""
 
     def __init__(self) -> None:
         self.groups: list[list[str]] = []
@@ -58,7 +58,7 @@ class Job:
 
 
 class Gate:
-    """A job that holds the writer until it is opened, so that others have to wait."""
+    """A job that blocks the writer until the test opens it, so that other jobs wait."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -71,7 +71,7 @@ class Gate:
 
 
 async def run_together(writer: Writer, *jobs: tuple[Any, Any]) -> list[Any]:
-    """Hand in jobs while the writer is busy; return their results or exceptions."""
+    """Submit jobs while the writer is blocked; return their results or exceptions."""
     gate = Gate()
     first = writer.submit(gate, None)
     await asyncio.to_thread(gate.entered.wait)
@@ -113,7 +113,7 @@ def test_a_failed_job_does_not_affect_others(database: Database) -> None:
         assert results[0] == "A"
         assert isinstance(results[1], LookupError)
         assert results[2] == "C"
-        # Twice the same is what the database itself does not take.
+        # The database refuses the same name twice.
         assert isinstance(results[3], StoreUnavailableError)
         assert await writer.submit(job, "after") == "AFTER"
 
@@ -235,7 +235,7 @@ def test_a_read_sees_one_snapshot(database: Database) -> None:
 
 def test_a_failed_read_can_be_retried(database: Database) -> None:
     reader = Reader(database)
-    # An error of SQLite's own, and of PostgreSQL's: this one breaks the second connection too.
+    # An error of SQLite, and one of PostgreSQL that also breaks the second connection.
     failing = text(
         "SELECT no_such"
         if database.writing.dialect.name == "sqlite"
@@ -270,7 +270,7 @@ def test_only_hashes_of_tokens_are_stored(database: Database) -> None:
 
 
 def test_errors_do_not_show_values(database: Database) -> None:
-    """It is logged."""
+    """Errors are logged."""
 
     async def test(writer: Writer) -> None:
         job = Job()

@@ -1,4 +1,4 @@
-"""Statuses and their transitions, interpreters from first lines, names of signals."""
+"""Statuses and their transitions, interpreters from first lines, and names of signals."""
 
 import itertools
 import signal
@@ -24,7 +24,7 @@ ALLOWED = {
     ("stopping", "stopped"), ("stopping", "timed_out"), ("stopping", "failed"),
     ("queued", "lost"), ("running", "lost"), ("stopping", "lost"),
 }  # fmt: skip
-"""The contract's arrows, written down once more."""
+"""The transitions of the contract, written down once more."""
 
 
 @pytest.mark.parametrize(("current", "wanted"), list(itertools.product(Status, Status)))

@@ -1,4 +1,4 @@
-"""Settings and the words of ``serve``, as far as they go without starting anything."""
+"""Settings and the texts of ``serve``, as far as no service starts."""
 
 import re
 import socket
@@ -23,7 +23,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(capsys: Capture, *flags: str) -> str:
-    """Return the one line with which ``serve`` says that it cannot start."""
+    """Return the one line in which ``serve`` says why it cannot start."""
     code = main(["serve", *flags])
     shown = capsys.readouterr()
     assert code in (1, 2)
@@ -159,7 +159,7 @@ def test_the_error_names_a_missing_file() -> None:
         load_settings({"config": "/no/such/file"})
 
 
-# Words
+# Verbs and help
 
 
 def test_version(capsys: Capture) -> None:
@@ -199,6 +199,6 @@ def test_help_of_serve_lists_every_setting_with_its_unit_and_default(
             assert name.rsplit("_", 1)[1] in field.description
     for default in ("127.0.0.1", "8000", "none", "true", "info", "30", "8388608", "59999"):
         assert f";default{default}]" in shown
-    # As they are, not in lower case.
+    # Text defaults are shown unchanged, not in lower case.
     assert "SCRIPTSERVICE_DATA_DIR;default/Home/Somebody/scriptservice]" in shown
     assert f"SCRIPTSERVICE_HOST_NAME;default{socket.gethostname()}]" in shown

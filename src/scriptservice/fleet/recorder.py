@@ -32,15 +32,23 @@ from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 
 READ_BYTES = 2 << 20
-AT_ONCE_BYTES = 64 << 10
-AT_ONCE_RECORDS = 256
+"""Size of a read on a thread."""
+
+DIRECT_READ_BYTES = 64 << 10
+"""Size of a read in the event loop."""
+
+DIRECT_RECORDS = 256
+"""The most records that are folded in the event loop; more are folded on a thread."""
+
 RETRY_SECONDS = 0.5
 CONFLICTS = 5
+"""Number of conflicts after which records that do not fit a command's status are skipped."""
+
 MANY = 4
 PACE_SECONDS = 0.005
 """Minimum time between two transactions while at least `MANY` commands have new records.
 
-Each transaction has a fixed cost. A script that prints alone is recorded at once.
+Each transaction has a fixed cost. A script that is the only one to print is stored at once.
 """
 
 EVENT = "recording_waits"
@@ -187,16 +195,16 @@ class Recorder:
             if records:
                 self._oldest_at = records[0].time_us
             return records, after
-        records, after = self._transport.read(self.position, AT_ONCE_BYTES)
+        records, after = self._transport.read(self.position, DIRECT_READ_BYTES)
         if records:
             self._oldest_at = records[0].time_us
-        if after - self.position < AT_ONCE_BYTES // 2:
+        if after - self.position < DIRECT_READ_BYTES // 2:
             return records, after
         return await asyncio.to_thread(self._transport.read, self.position, READ_BYTES)
 
     def _read_ahead(self, position: int) -> None:
         """Start to read the next records during a transaction, if there are many."""
-        if self._ahead is None and self._transport.end - position >= AT_ONCE_BYTES:
+        if self._ahead is None and self._transport.end - position >= DIRECT_READ_BYTES:
             reading = asyncio.to_thread(self._transport.read, position, READ_BYTES)
             self._ahead = asyncio.create_task(reading)
 
@@ -224,7 +232,7 @@ class Recorder:
         await self._look_up({record.command_id for record in records})
         batch = RecordBatch(self._live, lenient=lenient)
         try:
-            if len(records) <= AT_ONCE_RECORDS:
+            if len(records) <= DIRECT_RECORDS:
                 self._apply(batch, records)
             else:
                 await asyncio.to_thread(self._apply, batch, records)

@@ -177,13 +177,13 @@ def _repeated(
     if request is None:
         return None
     name = (request.token, request.key)
-    kept = made.get(name) or find_request(connection, request, item.created_at)
-    if kept is None:
+    stored = made.get(name) or find_request(connection, request, item.created_at)
+    if stored is None:
         made[name] = StoredRequest(request.fingerprint, item.id)
         return None
-    if kept.fingerprint != request.fingerprint:
+    if stored.fingerprint != request.fingerprint:
         return IdempotencyMismatchError(request.key)
-    return RepeatedRequest(kept.command_id)
+    return RepeatedRequest(stored.command_id)
 
 
 def _row(item: NewCommand, command: Command) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def find(connection: Connection, command_id: UUID) -> Command:
     """Return a command with all its fields.
 
     Raises:
-        UnknownCommandError: there is none of that id.
+        UnknownCommandError: no command has this id.
     """
     query = select(*WHOLE).select_from(JOINED).where(commands.c.id == command_id, THERE)
     row = connection.execute(query).one_or_none()
@@ -258,7 +258,7 @@ def find_without_script(connection: Connection, command_id: UUID) -> Command:
     """Return a command without its script, which may be large; events show it like this.
 
     Raises:
-        UnknownCommandError: there is none of that id.
+        UnknownCommandError: no command has this id.
     """
     query = select(*WITHOUT_SCRIPT).select_from(JOINED).where(commands.c.id == command_id, THERE)
     row = connection.execute(query).one_or_none()
@@ -303,7 +303,7 @@ def find_extent(connection: Connection, command_id: UUID) -> OutputExtent:
     """Return how much output a command has.
 
     Raises:
-        UnknownCommandError: there is none of that id.
+        UnknownCommandError: no command has this id.
     """
     query = select(
         commands.c.number, commands.c.status, commands.c.stdout_bytes, commands.c.stderr_bytes

@@ -53,8 +53,9 @@ def _request_stop(connection: Connection, item: StopRequest) -> StopResult:
         return AlreadyFinishedError(command)
     ending = Ending(command.number, Status.STOPPED, STOPPED_BEFORE_START, item.at)
     if command.status is not Status.QUEUED or not end_unstarted(connection, [ending])[0]:
-        asked = command.submission.grace_seconds
-        grace = asked if item.grace_seconds is None else item.grace_seconds
+        grace = item.grace_seconds
+        if grace is None:
+            grace = command.submission.grace_seconds
         connection.execute(
             update(commands)
             .where(
