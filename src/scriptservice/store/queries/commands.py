@@ -19,6 +19,7 @@ from scriptservice.model import (
     Stream,
     Submission,
 )
+from scriptservice.store.database.prepared_statement import PreparedStatement
 from scriptservice.store.database.tables import commands, inputs, labels
 from scriptservice.store.queries.command_rows import (
     JOINED,
@@ -28,7 +29,6 @@ from scriptservice.store.queries.command_rows import (
     command_of,
 )
 from scriptservice.store.queries.idempotency import StoredRequest, find_request, store_requests
-from scriptservice.store.queries.prepared_statement import PreparedStatement
 
 REMEMBERED_IDS = 1000
 """Number of ids that `Inserter` remembers: more than one transaction holds."""

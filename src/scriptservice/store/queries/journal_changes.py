@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from scriptservice.model import Outcome, Status
+from scriptservice.store.database.prepared_statement import PreparedStatement
 from scriptservice.store.database.tables import commands, hosts, output
 from scriptservice.store.queries.dispatching import STOPPED_BEFORE_START
-from scriptservice.store.queries.prepared_statement import PreparedStatement
 
 
 class StatusConflictError(Exception):
