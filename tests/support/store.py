@@ -89,9 +89,9 @@ class Store:
         with self.database.writing.begin() as connection:
             connection.execute(statement)
 
-    def find(self, command: UUID) -> Command:
+    def find(self, command_id: UUID) -> Command:
         """Return a command with all its fields."""
-        return self.read(command_store.find, command)
+        return self.read(command_store.find, command_id)
 
     def row(self, command: Command) -> dict[str, Any]:
         """Return all columns of a command."""

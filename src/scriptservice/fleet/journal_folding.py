@@ -130,14 +130,14 @@ class RecordBatch:
     """The records of one read, folded into changes to store.
 
     Attributes:
-        live: commands as they were before these records, by the bytes of their ids.
+        commands: commands as they were before these records, by the bytes of their ids.
         lenient: whether a record that does not fit a command's status is skipped.
         touched: copies of the commands that these records change.
         chunks: complete chunks of output.
         open_chunks: chunks to which further output may be appended.
     """
 
-    live: dict[bytes, TrackedCommand]
+    commands: dict[bytes, TrackedCommand]
     lenient: bool = False
     touched: dict[bytes, TrackedCommand] = field(default_factory=dict)
     chunks: list[Chunk] = field(default_factory=list)
@@ -147,29 +147,29 @@ class RecordBatch:
         """Return this batch's copy of a command; None if the store has no such open command."""
         if command_id in self.touched:
             return self.touched[command_id]
-        known = self.live.get(command_id)
+        known = self.commands.get(command_id)
         if known is None:
             return None
         return self.touched.setdefault(command_id, known.copy())
 
-    def add_output(self, command_id: bytes, live: TrackedCommand, record: Record) -> None:
+    def add_output(self, command_id: bytes, command: TrackedCommand, record: Record) -> None:
         """Append output, and merge it with preceding output of the same stream."""
-        expected = live.position + live.missing_bytes
+        expected = command.position + command.missing_bytes
         if record.position < expected:
             return  # it is stored already
-        live.missing_bytes += record.position - expected
+        command.missing_bytes += record.position - expected
         size = len(record.data)
         chunk = self.open_chunks.get(command_id)
         if chunk and (chunk.stream != record.stream or chunk.size + size > CHUNK_BYTES):
             self.chunks.append(chunk.closed())
             chunk = None
-        outcome = live.outcome
+        outcome = command.outcome
         name = "stdout_bytes" if record.stream == 1 else "stderr_bytes"
         offset = getattr(outcome, name)
         if chunk is None:
             self.open_chunks[command_id] = _OpenChunk(
-                live.number,
-                live.position,
+                command.number,
+                command.position,
                 record.stream,
                 offset,
                 record.time_us,
@@ -179,7 +179,7 @@ class RecordBatch:
         else:
             chunk.parts.append(record.data)
             chunk.size += size
-        live.outcome = outcome._replace(**{name: offset + size})
+        command.outcome = outcome._replace(**{name: offset + size})
 
     def close_chunks(self) -> None:
         """Complete the chunks that are still open."""
@@ -187,28 +187,30 @@ class RecordBatch:
         self.open_chunks.clear()
 
 
-def apply_record(live: TrackedCommand, record: Record) -> None:
+def apply_record(command: TrackedCommand, record: Record) -> None:
     """Apply a record to a command.
 
     Raises:
         StatusConflictError: the record does not fit the command's status.
     """
-    if record.kind in _AFTER_A_START and live.status is Status.QUEUED:
+    if record.kind in _AFTER_A_START and command.status is Status.QUEUED:
         # The record of its start is missing: it ran, but nobody knows since when.
-        live.transition_to(Status.RUNNING)
+        command.transition_to(Status.RUNNING)
     match record.kind:
-        case Kind.STARTED if live.status is Status.QUEUED:
-            live.given_back_at = None
-            live.transition_to(Status.RUNNING, started_at=record.time_us)
+        case Kind.STARTED if command.status is Status.QUEUED:
+            command.given_back_at = None
+            command.transition_to(Status.RUNNING, started_at=record.time_us)
         case Kind.STOPPING:
-            live.transition_to(Status.STOPPING)
+            command.transition_to(Status.STOPPING)
         case Kind.DISCARDED:
-            live.transition_to(live.status, discarded_bytes=record.fields()["discarded_bytes"])
+            command.transition_to(
+                command.status, discarded_bytes=record.fields()["discarded_bytes"]
+            )
         case Kind.EXITED:
             fields = record.fields()
             code = os.waitstatus_to_exitcode(fields["status"])
-            live.transition_to(
-                live.status,
+            command.transition_to(
+                command.status,
                 exited_at=record.time_us,
                 exit_code=code if code >= 0 else None,
                 signal=signal_name(-code) if code < 0 else None,
@@ -217,11 +219,11 @@ def apply_record(live: TrackedCommand, record: Record) -> None:
                 max_rss_bytes=fields["max_rss_bytes"],
             )
         case Kind.CLOSED:
-            _close(live, record.time_us, record.fields())
+            _close(command, record.time_us, record.fields())
         case Kind.REFUSED:
-            _refuse(live, record.time_us, record.fields())
+            _refuse(command, record.time_us, record.fields())
         case Kind.LOST:
-            live.transition_to(
+            command.transition_to(
                 Status.LOST, finished_at=record.time_us, reason=record.fields()["reason"]
             )
 
@@ -241,14 +243,14 @@ def status_from_exit(outcome: Outcome) -> tuple[Status, str | None]:
     return Status.FAILED, f"it exited with code {outcome.exit_code}"
 
 
-def _close(live: TrackedCommand, at: int, fields: dict[str, Any]) -> None:
-    outcome = live.outcome
+def _close(command: TrackedCommand, at: int, fields: dict[str, Any]) -> None:
+    outcome = command.outcome
     status, reason = _CAUSES[fields["cause"]] if fields["cause"] else status_from_exit(outcome)
     if fields.get("interrupted"):
         reason = f"{reason}; {_INTERRUPTED}" if reason else _INTERRUPTED
-    if outcome.started_at is None or live.missing_bytes:
+    if outcome.started_at is None or command.missing_bytes:
         reason = f"{reason}; {INCOMPLETE_REASON}" if reason else INCOMPLETE_REASON
-    live.transition_to(
+    command.transition_to(
         status,
         finished_at=at,
         reason=reason,
@@ -257,12 +259,12 @@ def _close(live: TrackedCommand, at: int, fields: dict[str, Any]) -> None:
     )
 
 
-def _refuse(live: TrackedCommand, at: int, fields: dict[str, Any]) -> None:
+def _refuse(command: TrackedCommand, at: int, fields: dict[str, Any]) -> None:
     if fields["retry"]:
-        live.given_back_at = at
+        command.given_back_at = at
     elif fields.get("timed_out"):
-        live.transition_to(Status.TIMED_OUT, finished_at=at, reason=fields["reason"])
+        command.transition_to(Status.TIMED_OUT, finished_at=at, reason=fields["reason"])
     elif fields["stopped"]:
-        live.transition_to(Status.STOPPED, finished_at=at, reason=fields["reason"])
+        command.transition_to(Status.STOPPED, finished_at=at, reason=fields["reason"])
     else:
-        live.transition_to(Status.FAILED, finished_at=at, reason=fields["reason"])
+        command.transition_to(Status.FAILED, finished_at=at, reason=fields["reason"])

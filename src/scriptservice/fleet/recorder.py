@@ -87,7 +87,7 @@ class Recorder:
         self._writer = writer
         self._reader = reader
         self._on_stored = on_stored
-        self._live: dict[bytes, TrackedCommand] = {}
+        self._commands: dict[bytes, TrackedCommand] = {}
         self._advanced = asyncio.Event()
         self._oldest_at: int | None = None
         self._ahead: asyncio.Task[tuple[list[Record], int]] | None = None
@@ -98,7 +98,7 @@ class Recorder:
     def expect(self, command: Command) -> None:
         """Register a command that is about to be sent, so that it need not be looked up."""
         # What was read from the journal already is newer than this command.
-        self._live.setdefault(
+        self._commands.setdefault(
             command.id.bytes,
             TrackedCommand(
                 command.number,
@@ -230,7 +230,7 @@ class Recorder:
         self, records: list[Record], after: int, *, lenient: bool
     ) -> tuple[RecordBatch, set[int]]:
         await self._look_up({record.command_id for record in records})
-        batch = RecordBatch(self._live, lenient=lenient)
+        batch = RecordBatch(self._commands, lenient=lenient)
         try:
             if len(records) <= DIRECT_RECORDS:
                 self._apply(batch, records)
@@ -244,20 +244,20 @@ class Recorder:
         except StatusConflictError:
             # The database decides: forget these commands, and look them up again.
             for command_id in batch.touched:
-                self._live.pop(command_id, None)
+                self._commands.pop(command_id, None)
             raise
 
     def _waits(self, reason: str | None) -> None:
         self.waiting_for_store = reason
 
     async def _look_up(self, ids: Iterable[bytes]) -> None:
-        unknown = [command_id for command_id in ids if command_id not in self._live]
+        unknown = [command_id for command_id in ids if command_id not in self._commands]
         for start in range(0, len(unknown), 500):
             part = unknown[start : start + 500]
             found = await self._find([UUID(bytes=command_id) for command_id in part])
             for row in found:
                 if not row.status.final:
-                    self._live[row.id.bytes] = TrackedCommand(
+                    self._commands[row.id.bytes] = TrackedCommand(
                         row.number, row.id, row.status, row.status, row.outcome, row.created_at
                     )
 
@@ -266,14 +266,14 @@ class Recorder:
 
     def _apply(self, batch: RecordBatch, records: list[Record]) -> None:
         for record in records:
-            live = batch.command(record.command_id)
-            if live is None or live.status.final:
+            command = batch.command(record.command_id)
+            if command is None or command.status.final:
                 continue
             if record.kind == Kind.OUTPUT:
-                batch.add_output(record.command_id, live, record)
+                batch.add_output(record.command_id, command, record)
                 continue
             try:
-                apply_record(live, record)
+                apply_record(command, record)
             except StatusConflictError as error:
                 if not batch.lenient:
                     raise
@@ -290,9 +290,13 @@ class Recorder:
             chunks=batch.chunks,
             changes=[
                 CommandChange(
-                    live.number, live.stored_status, live.status, live.outcome, live.given_back_at
+                    command.number,
+                    command.stored_status,
+                    command.status,
+                    command.outcome,
+                    command.given_back_at,
                 )
-                for live in batch.touched.values()
+                for command in batch.touched.values()
             ],
         )
 
@@ -301,29 +305,29 @@ class Recorder:
         ended: set[UUID] = set()
         given_back: set[UUID] = set()
         status_changes: list[StatusChange] = []
-        for command_id, live in batch.touched.items():
-            live.stored_status = live.status
-            status_changes += live.take_status_changes()
-            if live.status.final:
-                ended.add(live.id)
-            if live.given_back_at is not None:
-                given_back.add(live.id)
-                if live.number in stopped:
+        for command_id, command in batch.touched.items():
+            command.stored_status = command.status
+            status_changes += command.take_status_changes()
+            if command.status.final:
+                ended.add(command.id)
+            if command.given_back_at is not None:
+                given_back.add(command.id)
+                if command.number in stopped:
                     status_changes.append(
                         StatusChange(
-                            live.id,
+                            command.id,
                             Status.STOPPED,
-                            live.outcome._replace(
+                            command.outcome._replace(
                                 reason=dispatching.STOPPED_BEFORE_START,
-                                finished_at=live.given_back_at,
+                                finished_at=command.given_back_at,
                             ),
                         )
                     )
-            if live.status.final or live.given_back_at is not None:
-                del self._live[command_id]
+            if command.status.final or command.given_back_at is not None:
+                del self._commands[command_id]
             else:
-                self._live[command_id] = live
-        changed = frozenset(live.id for live in batch.touched.values())
+                self._commands[command_id] = command
+        changed = frozenset(command.id for command in batch.touched.values())
         stored_bytes = [0, 0, 0]
         for chunk in batch.chunks:
             stored_bytes[chunk.stream] += len(chunk.data)
