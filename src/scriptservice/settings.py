@@ -1,8 +1,8 @@
 """The service's settings: from flags, environment and a TOML file, parsed once into one object.
 
-The fields' descriptions, each with its unit, are the texts of ``--help``; the names of flags and
-environment variables come from the fields' names. Flags win over the environment, the environment
-wins over the file.
+The fields' descriptions, each with its unit, are the texts of ``--help`` and of
+``docs/reference/settings.md``. The names of flags and environment variables come from the fields'
+names. Flags win over the environment, the environment wins over the file.
 """
 
 import os

@@ -191,8 +191,8 @@ def test_the_cache_is_bounded(printing: Printing, monkeypatch: pytest.MonkeyPatc
         for number in range(12):
             printing.print(data)
             assert await printing.all_from(number * len(data)) == data
-            assert printing.parts.kept_bytes <= bound
-        assert printing.parts.kept_bytes > bound // 2
+            assert printing.parts.cached_bytes <= bound
+        assert printing.parts.cached_bytes > bound // 2
         # Empty blocks count too: each of these offsets lies behind all output.
         for number in range(1500):
             await printing.part((1 << 40) + number * parts_module.BLOCK_BYTES)

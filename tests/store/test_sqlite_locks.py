@@ -12,7 +12,9 @@ from scriptservice.store.database.sqlite import sqlite_url
 SUCCESSOR = """
 import sys
 from sqlalchemy import text
-from scriptservice.store.engine import connect_database, connect_database_read_only
+from scriptservice.store.database.connect import (
+    connect_database, connect_database_read_only
+)
 looked = connect_database_read_only(sys.argv[1])
 with looked.reading.connect() as connection:
     connection.execute(text("SELECT count(*) FROM tokens"))
