@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     )
     run_as: str | None = Field(
         None,
-        description="user (name or number) that runs scripts; to run them as root, say root. "
+        description="user (name or number) that runs scripts; root must be given explicitly. "
         "By default the service's own user; if that is root, the user scriptservice, or "
         "--script-uid if that user does not exist",
     )
