@@ -27,7 +27,7 @@ from scriptservice.store.queries.output import CHUNK_BYTES
 
 BATCH = 5000
 MONTH_MICROSECONDS = 30 * 24 * 3600 * 10**6
-HOST = hosts.Host("elsewhere", "gone", str(UUID(int=1)), 0, "0", "0.1.0", 0)
+HOST = hosts.StoredHost("elsewhere", "gone", str(UUID(int=1)), 0, "0", "0.1.0", 0)
 TEAMS = ("web", "data", "billing", "search", "mobile", "ops", "sre", "ml", "infra", "db")
 ENDS = (
     (90, Status.SUCCEEDED, Outcome(exit_code=0)),
@@ -60,14 +60,14 @@ class HistoryWriter:
         return [each for each in stored if isinstance(each, Command)]
 
     def store(
-        self, changes: list[journal_changes.Change], chunks: list[journal_changes.Chunk]
+        self, changes: list[journal_changes.CommandChange], chunks: list[journal_changes.Chunk]
     ) -> None:
         """Store how commands ended and what they printed."""
         begin, self._position = self._position, self._position + 1
-        part = journal_changes.Recording(
+        part = journal_changes.JournalChanges(
             HOST.name, HOST.journal, begin, self._position, chunks=chunks, changes=changes
         )
-        journal_changes.record(self._connection, [part])
+        journal_changes.store_journal_changes(self._connection, [part])
 
 
 class DataDirectory(NamedTuple):
@@ -155,7 +155,9 @@ def _some_commands(
             system_seconds=0.003,
             max_rss_bytes=3_500_000,
         )
-        changes.append(journal_changes.Change(command.number, Status.QUEUED, status, outcome))
+        changes.append(
+            journal_changes.CommandChange(command.number, Status.QUEUED, status, outcome)
+        )
     history.store(changes, chunks)
 
 
@@ -193,7 +195,12 @@ def _big_command(history: HistoryWriter, connection: Connection, size: int) -> U
     )
     with connection.begin():
         history.store(
-            [journal_changes.Change(command.number, Status.QUEUED, Status.SUCCEEDED, outcome)], []
+            [
+                journal_changes.CommandChange(
+                    command.number, Status.QUEUED, Status.SUCCEEDED, outcome
+                )
+            ],
+            [],
         )
     return command.id
 

@@ -1,22 +1,22 @@
-"""The errors that a caller acts on, as one tree.
+"""The errors that callers act on, as one tree.
 
 ::
 
     ScriptServiceError
-    ├── ConfigurationError     the service cannot start as it is told to
-    ├── ValidationError        a request says something that cannot be; .errors by field
-    ├── UnknownCommandError    there is no command of that id
-    ├── AlreadyFinishedError   the command has ended; .command
-    ├── NotFinishedError       the command has not ended
-    ├── GoneError              what a repeated request made has been deleted
-    ├── IdempotencyMismatchError   another request had this Idempotency-Key
+    ├── ConfigurationError     the service cannot start with its configuration
+    ├── ValidationError        a request has invalid fields; .errors
+    ├── UnknownCommandError    no command has this id
+    ├── AlreadyFinishedError   the command has finished; .command
+    ├── NotFinishedError       the command has not finished
+    ├── GoneError              the command that a repeated request created has been deleted
+    ├── IdempotencyMismatchError   the Idempotency-Key belongs to a different request
     └── StoreError
-        ├── StoreUnavailableError   the database does not answer; worth another try
-        │   ├── OtherWriterError    another server writes to it
-        │   └── TablesInUseError    its schema cannot be changed at the moment
-        └── StorageFullError        the disk has less room than is kept free
+        ├── StoreUnavailableError   the database does not answer; a retry may succeed
+        │   ├── OtherWriterError    another server writes to the database
+        │   └── TablesInUseError    another client locks tables that a migration must change
+        └── StorageFullError        the disk has less free space than it must keep
 
-``server.problems`` maps them to HTTP, in one place.
+``server/http/problem_responses.py`` maps them to HTTP, in one place.
 """
 
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class ScriptServiceError(Exception):
-    """Something that a caller can act on; its text is for a person."""
+    """An error that a caller can act on; its text is written for people."""
 
 
 class ConfigurationError(ScriptServiceError):
-    """The service cannot start as it is told to."""
+    """The service cannot start with its configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class FieldError:
     """What is wrong with one field of a request.
 
     Attributes:
-        field: its path, such as ``labels.team`` or ``args.0``.
+        field: path of the field, such as ``labels.team`` or ``args.0``.
         message: one plain sentence.
     """
 
@@ -48,10 +48,10 @@ class FieldError:
 
 
 class ValidationError(ScriptServiceError):
-    """A request says something that cannot be.
+    """A request has invalid fields.
 
     Attributes:
-        errors: what is wrong, at least one.
+        errors: at least one invalid field.
     """
 
     def __init__(self, *errors: FieldError) -> None:
@@ -60,17 +60,17 @@ class ValidationError(ScriptServiceError):
 
 
 class UnknownCommandError(ScriptServiceError):
-    """There is no command of that id."""
+    """No command has this id."""
 
-    def __init__(self, command: object) -> None:
-        super().__init__(f"cannot find command {command}")
+    def __init__(self, command_id: object) -> None:
+        super().__init__(f"cannot find command {command_id}")
 
 
 class AlreadyFinishedError(ScriptServiceError):
-    """The command has ended.
+    """The command has finished, so it cannot be stopped.
 
     Attributes:
-        command: as it is now.
+        command: the command as it is now.
     """
 
     def __init__(self, command: "Command") -> None:
@@ -79,32 +79,34 @@ class AlreadyFinishedError(ScriptServiceError):
 
 
 class NotFinishedError(ScriptServiceError):
-    """The command has not ended."""
+    """The command has not finished, so it cannot be deleted."""
 
-    def __init__(self, command: object) -> None:
-        super().__init__(f"cannot delete command {command}: it is not finished; stop it first")
+    def __init__(self, command_id: object) -> None:
+        super().__init__(f"cannot delete command {command_id}: it is not finished; stop it first")
 
 
 class GoneError(ScriptServiceError):
-    """What a repeated request made has been deleted."""
+    """The command that a repeated request created has been deleted."""
 
-    def __init__(self, command: object) -> None:
-        super().__init__(f"cannot find command {command} any more: it has been deleted")
+    def __init__(self, command_id: object) -> None:
+        super().__init__(f"cannot find command {command_id} any more: it has been deleted")
 
 
 class IdempotencyMismatchError(ScriptServiceError):
-    """Another request had this Idempotency-Key."""
+    """The Idempotency-Key belongs to a different request."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"cannot use Idempotency-Key {key} again: that request said otherwise")
+        super().__init__(
+            f"cannot use Idempotency-Key {key} again: it belongs to a request with other content"
+        )
 
 
 class StoreError(ScriptServiceError):
-    """The database did not do what it was asked."""
+    """The database did not do what was asked of it."""
 
 
 class StoreUnavailableError(StoreError):
-    """The database does not answer; worth another try."""
+    """The database does not answer; a retry may succeed."""
 
 
 class OtherWriterError(StoreUnavailableError):
@@ -112,8 +114,8 @@ class OtherWriterError(StoreUnavailableError):
 
 
 class TablesInUseError(StoreUnavailableError):
-    """Somebody keeps tables whose schema is to be changed."""
+    """Another client locks tables that a migration must change."""
 
 
 class StorageFullError(StoreError):
-    """The disk has less room than is kept free."""
+    """The disk has less free space than it must keep."""

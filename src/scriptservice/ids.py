@@ -14,22 +14,22 @@ def new_id() -> UUID:
 
 
 def parse_id(text: str) -> UUID | None:
-    """Return the id that a canonical text names, None if it names none."""
+    """Return the id that a text in canonical form stands for, or None for any other text."""
     return UUID(text) if _CANONICAL.fullmatch(text) else None
 
 
 ID_PART_CHARACTERS = 8
-"""How short a part of an id may be by which a command is looked for."""
+"""The shortest beginning or end of an id by which commands can be found."""
 
 _DASHES = (8, 13, 18, 23)
 _LENGTH = 36
 
 
 def id_range(part: str) -> tuple[UUID, UUID] | None:
-    """Return the first and the last id whose text begins with a part, None if none can.
+    """Return the first and the last id whose text begins with a part.
 
     Args:
-        part: of the text of an id.
+        part: beginning of an id's text; None is returned if no id can begin with it.
     """
     digits = _digits(part, 0)
     if digits is None:
@@ -38,16 +38,16 @@ def id_range(part: str) -> tuple[UUID, UUID] | None:
 
 
 def id_ending(part: str) -> str | None:
-    """Return the hexadecimal digits with which an id ends whose text ends with a part.
+    """Return the hexadecimal digits of a part with which an id's text may end.
 
     Args:
-        part: of the text of an id; None is returned if no id can end with it.
+        part: end of an id's text; None is returned if no id can end with it.
     """
     return _digits(part, _LENGTH - len(part))
 
 
 def _digits(part: str, place: int) -> str | None:
-    """Return the digits of a part of an id's text, None if it cannot stand at a place in one."""
+    """Return the digits of a part that starts at a place of an id's text; None if it cannot."""
     if not 0 <= place <= _LENGTH - len(part):
         return None
     for at, letter in enumerate(part, place):

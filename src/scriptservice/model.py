@@ -1,6 +1,6 @@
-"""The words everything else uses: a command, its status, and which status may follow which.
+"""The domain model that every other package uses: commands, statuses and their transitions.
 
-Pure: no input or output, no clock, nothing of the database or of HTTP.
+The module is pure: it does no I/O, reads no clock and knows nothing of the database or HTTP.
 """
 
 import re
@@ -18,7 +18,7 @@ _BLANKS = re.compile(rb"[ \t]+")
 
 
 class Status(StrEnum):
-    """How far a command is; the last five are final."""
+    """The status of a command; the last five are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -31,7 +31,7 @@ class Status(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether it never changes again."""
+        """Whether the status never changes again."""
         return self in FINAL
 
 
@@ -48,17 +48,17 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 
 def may_become(current: Status, wanted: Status) -> bool:
-    """Whether a command of one status may get another next."""
+    """Return whether a command may change from one status to another in one step."""
     return wanted in TRANSITIONS[current]
 
 
-def sources(wanted: Status) -> frozenset[Status]:
-    """Return the statuses from which a command may get this one next."""
+def predecessors(wanted: Status) -> frozenset[Status]:
+    """Return the statuses from which a command may change to a status in one step."""
     return frozenset(status for status in Status if wanted in TRANSITIONS[status])
 
 
 class Stream(StrEnum):
-    """Which of a command's output."""
+    """An output stream of a command; ``MERGED`` is both in the order in which they were read."""
 
     STDOUT = "stdout"
     STDERR = "stderr"
@@ -69,7 +69,7 @@ TRACEPARENT_CHARACTERS = 255
 
 
 class OnOutputLimit(StrEnum):
-    """What happens beyond ``output_limit_bytes``."""
+    """What happens to output beyond ``output_limit_bytes``."""
 
     DISCARD = "discard"
     STOP = "stop"
@@ -77,25 +77,26 @@ class OnOutputLimit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a user asks for; the defaults are those of the contract.
+    """What a user submits; the defaults are those of the API.
 
     Attributes:
-        script: the text that the interpreter runs.
-        interpreter: program and leading arguments.
-        name: for people, None for none.
-        labels: for finding it again.
-        args: ``$1`` and on.
-        env: added to the clean environment.
-        working_directory: a path, ``private``, or None for the shared one.
-        stdin: text for its standard input, None for /dev/null.
-        timeout_seconds: from its start to a stop.
-        queue_timeout_seconds: from submission to giving up while queued.
-        grace_seconds: between a stop's signal and SIGKILL.
-        leftover_seconds: what background children get after the script's end.
-        output_limit_bytes: of both streams together.
-        on_output_limit: what happens beyond it.
-        priority: -100 to 100, higher starts first.
-        host: where it must run, None for anywhere.
+        script: text that the interpreter runs.
+        interpreter: program and its leading arguments.
+        name: a name for people, or None.
+        labels: keys and values by which lists can be filtered.
+        args: ``$1`` and the following arguments.
+        env: variables added to the clean environment.
+        working_directory: a path, ``private``, or None for the shared directory.
+        stdin: text for standard input; None for /dev/null.
+        timeout_seconds: time from the start until the command is stopped; None for no limit.
+        queue_timeout_seconds: time from submission until a queued command is given up; None for
+            no limit.
+        grace_seconds: time between the signal of a stop and SIGKILL.
+        leftover_seconds: time that background processes get after the script has ended.
+        output_limit_bytes: limit for both streams together; None for no limit.
+        on_output_limit: what happens to output beyond the limit.
+        priority: from -100 to 100; a higher priority starts first.
+        host: name of the host that must run it; None for any host.
     """
 
     script: str
@@ -117,22 +118,24 @@ class Submission:
 
 
 class Outcome(NamedTuple):
-    """What is known of a command's run so far; unknown is None.
+    """What is known about a command's run so far; an unknown value is None.
+
+    All values come from the keeper's journal.
 
     Attributes:
-        started_at: microseconds since 1970 UTC, from the keeper.
+        started_at: when the script started, in microseconds since 1970 UTC.
         exited_at: when the script's own process ended, likewise.
-        finished_at: when its tree was gone and its output complete, likewise.
+        finished_at: when its process tree was gone and its output complete, likewise.
         exit_code: from the keeper's wait status; excludes ``signal``.
         signal: name of the signal that ended the script's own process.
         reason: one plain sentence.
-        leftovers_killed: background processes that had to be ended.
-        stdout_bytes: stored output of that stream.
-        stderr_bytes: stored output of that stream.
-        discarded_bytes: output beyond the limit.
-        user_seconds: CPU time of the script and of the children it waited for.
-        system_seconds: likewise, in the kernel.
-        max_rss_bytes: the largest resident size of any of them.
+        leftovers_killed: number of background processes that had to be ended.
+        stdout_bytes: stored output of stdout.
+        stderr_bytes: stored output of stderr.
+        discarded_bytes: output beyond the limit, which was not stored.
+        user_seconds: CPU time in user mode of the script and of the children it waited for.
+        system_seconds: CPU time in the kernel, likewise.
+        max_rss_bytes: the largest resident set size of any of these processes.
     """
 
     started_at: int | None = None
@@ -150,26 +153,26 @@ class Outcome(NamedTuple):
     max_rss_bytes: int | None = None
 
 
-NOTHING_KNOWN = Outcome()
+UNKNOWN_OUTCOME = Outcome()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One run of one script, as it is stored.
+    """One run of one script, as the database stores it.
 
     Attributes:
-        number: order of submission, internal.
-        id: its name for everyone else.
-        submission: what was asked for; in lists ``script`` is the preview, ``stdin`` None,
-            and ``args`` and ``env`` are empty.
-        status: how far it is.
-        host: where it ran, runs or must run.
+        number: internal number, in order of submission.
+        id: public id.
+        submission: what was submitted. In lists, ``script`` is only the preview, ``stdin`` is
+            None, and ``args`` and ``env`` are empty.
+        status: current status.
+        host: host where the command ran, runs or must run.
         created_by: name of the token that submitted it.
-        rerun_of: the command it repeats.
-        created_at: microseconds since 1970 UTC.
-        stdin_bytes: size of its standard input's text.
-        traceparent: the trace it belongs to, as its submitter named it; in lists None.
-        outcome: what is known of its run.
+        rerun_of: id of the command that it repeats.
+        created_at: time of submission, in microseconds since 1970 UTC.
+        stdin_bytes: size of the text for standard input.
+        traceparent: trace context given by the submitter; None in lists.
+        outcome: what is known about its run.
     """
 
     number: int
@@ -182,7 +185,7 @@ class Command:
     created_at: int
     stdin_bytes: int
     traceparent: str | None = None
-    outcome: Outcome = NOTHING_KNOWN
+    outcome: Outcome = UNKNOWN_OUTCOME
 
     @property
     def output_bytes(self) -> int:
@@ -192,16 +195,16 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which commands a list is to show; all that is given must hold.
+    """Which commands a list shows; a command must meet every condition that is given.
 
     Attributes:
-        statuses: any of these; empty for all.
-        labels: keys and values, all of them.
-        text: a substring of name or script, ASCII case ignored.
-        host: where it ran, runs or must run.
-        created_after: later than this, microseconds since 1970 UTC.
-        created_before: earlier than this, likewise.
-        id_part: what the text of its id begins or ends with, in lower case, from 8 characters on.
+        statuses: any of these statuses; empty for all.
+        labels: keys and values; a command must have all of them.
+        text: a substring of name or script; ASCII case is ignored.
+        host: host where the command ran, runs or must run.
+        created_after: only later times of submission, in microseconds since 1970 UTC.
+        created_before: only earlier times of submission, likewise.
+        id_part: beginning or end of the id's text, in lower case, at least 8 characters.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -214,13 +217,13 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestKey:
-    """What names a request, so that it can be sent twice and acts once.
+class IdempotencyKey:
+    """An ``Idempotency-Key``: it names a request, so that the request can be sent again safely.
 
     Attributes:
-        token: name of the token it came with; keys of others are others.
-        key: what the client chose.
-        fingerprint: SHA-256 of what the request says.
+        token: name of the token of the request; each token has keys of its own.
+        key: the key that the client chose.
+        fingerprint: SHA-256 of the request's content.
     """
 
     token: str
@@ -234,9 +237,9 @@ _TRACEPARENT = re.compile(
 
 
 def parse_traceparent(text: str) -> str | None:
-    """Return a ``traceparent`` of W3C Trace Context, None for what is none.
+    """Return a ``traceparent`` of W3C Trace Context, or None if the text is not a valid one.
 
-    Of a version later than the first, what follows the four known fields is kept with them.
+    A version later than 00 may have more fields after the four known ones; they are kept.
     """
     known = _TRACEPARENT.match(text)
     if known is None or len(text) > TRACEPARENT_CHARACTERS or not text.isascii():
@@ -253,33 +256,34 @@ class Origin:
 
     Attributes:
         created_by: name of the token.
-        request: what names the request, None if nothing does.
-        traceparent: the trace it belongs to, None for none.
+        request: idempotency key of the request, or None.
+        traceparent: trace context that the client gave, or None.
     """
 
     created_by: str
-    request: RequestKey | None = None
+    request: IdempotencyKey | None = None
     traceparent: str | None = None
 
 
 def script_interpreter(script: str) -> tuple[str, ...]:
-    """Return how a script says it is to be run, as Linux reads its first line.
+    """Return the interpreter that a script's first line names, parsed as Linux parses it.
 
-    ``#!/usr/bin/env -S python3 -u`` gives the program and everything after it as one argument;
-    without ``#!``, or with nothing behind it, it is bash.
+    Everything after the program is one argument: ``#!/usr/bin/env -S python3 -u`` gives
+    ``("/usr/bin/env", "-S python3 -u")``. A script without ``#!``, or with nothing after it,
+    gets bash.
     """
     if not script.startswith("#!"):
         return DEFAULT_INTERPRETER
     line = script.encode()[: _SHEBANG_BYTES + 1].partition(b"\n")[0]
     path = line[2:].lstrip(b" \t")
     if len(line) > _SHEBANG_BYTES and not _BLANKS.search(path):
-        return DEFAULT_INTERPRETER  # it may be cut, which Linux does not take for a program
+        return DEFAULT_INTERPRETER  # Linux refuses a path that may have been cut off
     words = _BLANKS.split(line[2:_SHEBANG_BYTES].strip(b" \t"), maxsplit=1)
     return tuple(word.decode(errors="replace") for word in words if word) or DEFAULT_INTERPRETER
 
 
 def signal_name(number: int) -> str:
-    """Return a signal's name, ``SIGKILL``; real-time signals have one by number."""
+    """Return a signal's name, such as ``SIGKILL`` or, for a real-time signal, ``SIGRTMIN+1``."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -290,12 +294,12 @@ def signal_number(name: str) -> int:
     """Return the number of the signal that has a name from `signal_name`.
 
     Raises:
-        ValueError: none has it here.
+        ValueError: this system has no such signal.
     """
     return [signal_name(number) for number in range(signal.NSIG)].index(name)
 
 
 def parse_signal(name: str) -> str | None:
-    """Return the full name of a signal given with or without ``SIG``, None if there is none."""
+    """Return a signal's full name; ``SIG`` may be missing. Return None for an unknown signal."""
     full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
     return full if full in signal.Signals.__members__ else None

@@ -1,15 +1,15 @@
-"""Where things are unless told otherwise; pure, for service and client alike."""
+"""Default paths; pure, for service and client alike."""
 
 import os
 from collections.abc import Mapping
 
 
 def default_data_dir(environment: Mapping[str, str], uid: int) -> str:
-    """Return where a service keeps its data unless told otherwise.
+    """Return the default data directory of a service.
 
     Args:
-        environment: of the process.
-        uid: effective user id.
+        environment: environment variables of the process.
+        uid: effective user id of the process.
     """
     if uid == 0:
         return "/var/lib/scriptservice"

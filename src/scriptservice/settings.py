@@ -1,7 +1,8 @@
-"""What the service is told, from flags, environment and a TOML file, parsed once.
+"""The service's settings: from flags, environment and a TOML file, parsed once into one object.
 
-Each field's description gives its unit; ``--help``, the environment names and ``docs/settings.md``
-come from here. Flags win over the environment, the environment over the file.
+The fields' descriptions, each with its unit, are the texts of ``--help`` and of
+``docs/reference/settings.md``. The names of flags and environment variables come from the fields'
+names. Flags win over the environment, the environment wins over the file.
 """
 
 import os
@@ -32,102 +33,110 @@ class Settings(BaseSettings):
         env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
     )
 
-    # An empty one, as from a shell variable that is not set, would mean every address.
+    # An empty host, as from an unset shell variable, would listen on every address.
     host: Annotated[str, Field(min_length=1)] = Field(
         "127.0.0.1", description="address to listen on"
     )
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        8000, description="port to listen on; 0 takes a free one"
+        8000, description="port to listen on; 0 for any free port"
     )
     allowed_host: Annotated[tuple[Annotated[str, Field(pattern=_HOST_NAME)], ...], NoDecode] = (
         Field(
             (),
-            description="name by which the service may be called besides localhost, IP addresses "
-            "and --host; repeats (in the environment: comma-separated); * for any name",
+            description="host name under which clients may reach the service, besides localhost, "
+            "IP addresses and --host; may be repeated (in the environment: comma-separated); "
+            "* allows any name",
         )
     )
     sign_in_link: bool = Field(
         default=True,
-        description="whether each start prints a link that signs in to the page once, within "
-        "10 minutes",
+        description="at each start, print a link that signs in to the web page; it works once, "
+        "for 10 minutes",
     )
     data_dir: Annotated[str, Field(min_length=1)] = Field(
         default_factory=lambda: default_data_dir(os.environ, os.geteuid()),
-        description="directory for everything that is kept",
+        description="directory for all data of the service",
     )
     database: str | None = Field(
         None,
         description="database URL: sqlite:///PATH or postgresql://USER@HOST/NAME; by default "
-        "SQLite in a file in the data directory",
+        "a SQLite file in the data directory",
     )
     migrate: bool = Field(
         default=False,
-        description="whether a PostgreSQL database is brought to this release's schema at the "
-        "start; SQLite always is",
+        description="at the start, migrate a PostgreSQL database to the schema of this release; "
+        "a SQLite database is always migrated",
     )
     start_queued: bool = Field(
         default=False,
-        description="whether commands that were waiting in a database that was put back from a "
-        "backup start; by default they are lost, since they may have run",
+        description="start commands that were queued in a database restored from a backup; by "
+        "default they become lost, because they may have run already",
     )
     host_name: Annotated[str, Field(min_length=1, max_length=255)] = Field(
-        default_factory=socket.gethostname, description="this machine's name among hosts"
+        default_factory=socket.gethostname,
+        description="name of this machine, shown as the host of its commands",
     )
     run_as: str | None = Field(
         None,
-        description="user (name or number) for scripts; root needs to be said explicitly. "
-        "By default the service's own user, or, when that is root, the user scriptservice, "
-        "or --script-uid where there is none",
+        description="user (name or number) that runs scripts; root must be given explicitly. "
+        "By default the service's own user; if that is root, the user scriptservice, or "
+        "--script-uid if that user does not exist",
     )
     script_uid: Annotated[int, Field(ge=1, le=2**31)] = Field(
-        59999, description="numeric user for scripts when the service is root; needs no account"
+        59999, description="user id that runs scripts if the service is root; needs no account"
     )
     max_running: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="commands that may run at once; by default as many as descriptors allow"
+        None,
+        description="number of commands that may run at the same time; by default as many as the "
+        "limit of file descriptors allows",
     )
     max_connections: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="connections of clients at once; by default 10000, or as many as descriptors "
-        "allow",
+        description="number of client connections at the same time; by default 10000, or as many "
+        "as the limit of file descriptors allows",
     )
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
-        30, description="seconds that scripts get at most to end at a shutdown"
+        30, description="seconds that running scripts get to end when the service shuts down"
     )
     no_new_privileges: bool = Field(
-        default=True, description="whether set-uid programs such as sudo are powerless in scripts"
+        default=True,
+        description="keep scripts from gaining privileges through set-uid programs such as sudo",
     )
     use_cgroups: bool = Field(
-        default=True, description="whether each script gets a cgroup where cgroup2 is writable"
+        default=True, description="run each script in a cgroup of its own if cgroup2 is writable"
     )
     use_launcher: bool = Field(
         default=True,
-        description="whether scripts are started by what is built from launcher/; else by fork",
+        description="start scripts with the launcher program (built from launcher/) instead of "
+        "fork",
     )
     min_free_bytes: Annotated[int, Field(ge=0)] = Field(
         8 << 20,
-        description="bytes of disk kept free: below, submits are refused and output waits",
+        description="bytes of disk space to keep free; with less, the service refuses new "
+        "commands and stops reading output",
     )
     spool_limit_bytes: Annotated[int, Field(ge=1 << 20)] = Field(
         8 << 30,
-        description="bytes of output that may wait to be stored; beyond, scripts that print wait",
+        description="bytes of output that may wait to be stored; beyond this, scripts that write "
+        "output wait",
     )
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
-        "info", description="what is logged to stderr: debug, info, warning or error"
+        "info", description="lowest level to log to stderr: debug, info, warning or error"
     )
     log_format: Annotated[str, Field(pattern="^(console|json)$")] = Field(
-        "console", description="how it is logged: console (lines for people) or json (for programs)"
+        "console", description="format of the log: console (for people) or json (for programs)"
     )
 
     @field_validator("allowed_host", mode="before")
     @classmethod
-    def _comma_separated(cls, given: object) -> object:
-        if not isinstance(given, str):
-            return given
-        return tuple(name.strip() for name in given.split(",") if name.strip())
+    def _comma_separated(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
 
     @property
     def database_url(self) -> str:
-        """The database's URL, also where none is given."""
+        """The database's URL: the setting or its default."""
         return self.database or f"sqlite:///{os.path.join(self.data_dir, 'scriptservice.db')}"
 
     @classmethod
@@ -139,7 +148,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let flags win over the environment and that over the file."""
+        """Let flags win over the environment, and the environment over the file."""
         file = os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
         if file:
@@ -148,23 +157,25 @@ class Settings(BaseSettings):
 
 
 def load_settings(flags: Mapping[str, Any]) -> Settings:
-    """Return the settings.
+    """Return the settings from flags, environment and TOML file.
 
     Args:
-        flags: what the command line says, by field; ``config`` names a TOML file.
+        flags: values from the command line, by field name; None means that the flag was not
+            given. ``config`` is the path of a TOML file.
 
     Raises:
-        ConfigurationError: a value is no good; the message names the setting.
+        ConfigurationError: a value is invalid, and the message names the setting; or the file
+            cannot be read.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
-    file = given.pop("config", None) or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
+    values = {name: value for name, value in flags.items() if value is not None}
+    file = values.pop("config", None) or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
     if file:
         os.environ[f"{ENVIRONMENT_PREFIX}CONFIG"] = file
         if not os.path.isfile(file):
             message = f"cannot read settings from {file}: there is no such file"
             raise ConfigurationError(message)
     try:
-        settings = Settings(**given)
+        settings = Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -1,4 +1,4 @@
-"""The databases that the suite runs on: a test asks for ``store`` and runs on each of them."""
+"""Fixtures for the store's tests: a test that uses ``store`` runs on SQLite and PostgreSQL."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from support.store import Store
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file of the newest schema, to be copied: migrating each test's own would cost."""
+    """A SQLite file with the newest schema; copying it is faster than a migration for each test."""
     path = tmp_path_factory.mktemp("migrated") / "scriptservice.db"
     open_database(sqlite_url(str(path))).close()
     return path
@@ -26,12 +26,12 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def changes_schema() -> bool:
-    """Whether tests of the module change more than rows; those that do override this."""
+    """Whether tests of the module change the schema; such modules override this fixture."""
     return False
 
 
-class Kept:
-    """A PostgreSQL database that is open and emptied for each test: to make one would cost."""
+class SharedDatabase:
+    """A PostgreSQL database that all tests use and that is emptied for each of them, for speed."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -42,7 +42,7 @@ class Kept:
         )
         self._names = [table.name for table in metadata.sorted_tables]
         for name in self._names:
-            # What it learned of one test's rows would change its plans in another.
+            # Statistics of one test's rows would change the query plans of another test.
             off = f"ALTER TABLE {name} SET (autovacuum_enabled = off)"
             self._connection.execute(off.encode())
 
@@ -58,8 +58,8 @@ class Kept:
 
 
 @pytest.fixture(scope="session")
-def kept(postgres: Databases) -> Iterator[Kept]:
-    made = Kept(postgres.migrated())
+def shared_database(postgres: Databases) -> Iterator[SharedDatabase]:
+    made = SharedDatabase(postgres.migrated())
     yield made
     made.close()
 
@@ -68,16 +68,16 @@ def kept(postgres: Databases) -> Iterator[Kept]:
 def database_url(
     request: pytest.FixtureRequest, tmp_path: Path, changes_schema: bool
 ) -> Iterator[str]:
-    """The URL of a database without commands; another kind is another parameter."""
+    """The URL of a database without commands, for each kind of database."""
     if request.param == "sqlite":
         path = tmp_path / "scriptservice.db"
         shutil.copyfile(request.getfixturevalue("migrated"), path)
         yield sqlite_url(str(path))
         return
     if not changes_schema:
-        kept: Kept = request.getfixturevalue("kept")
-        kept.empty()
-        yield kept.url
+        shared: SharedDatabase = request.getfixturevalue("shared_database")
+        shared.empty()
+        yield shared.url
         return
     made: Databases = request.getfixturevalue("postgres")
     url = made.migrated()
@@ -90,7 +90,7 @@ def database(
     database_url: str, changes_schema: bool, request: pytest.FixtureRequest
 ) -> Iterator[Database]:
     if database_url.startswith("postgresql") and not changes_schema:
-        yield request.getfixturevalue("kept").database
+        yield request.getfixturevalue("shared_database").database
         return
     opened = open_database(database_url)
     yield opened

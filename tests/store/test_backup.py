@@ -1,4 +1,4 @@
-"""Copies of a SQLite file: never in the place of the database itself, and each whole."""
+"""Backups of a SQLite file: they never replace the database itself, and each is complete."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from support.store import Store
 
 
 def ignore(_: int, __: int) -> None:
-    """Progress that nobody looks at."""
+    """Ignore the progress."""
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def used(path: Path) -> Iterator[Store]:
-    """A database in use: it has a write-ahead log and its index."""
+    """A database in use, with a write-ahead log and its index."""
     opened = open_database(sqlite_url(str(path)))
     store = Store(opened)
     store.add(name="kept")
@@ -43,11 +43,11 @@ def names_in(path: Path) -> list[tuple[str]]:
         return copy.execute("SELECT name FROM commands").fetchall()
 
 
-def itself(path: Path) -> Path:
+def the_database(path: Path) -> Path:
     return path
 
 
-def another_way(path: Path) -> Path:
+def another_path(path: Path) -> Path:
     return path.parent / ".." / "data" / path.name
 
 
@@ -59,7 +59,7 @@ def shared_memory(path: Path) -> Path:
     return path.with_name(f"{path.name}-shm")
 
 
-def journal_that_may_come(path: Path) -> Path:
+def rollback_journal(path: Path) -> Path:
     return path.with_name(f"{path.name}-journal")
 
 
@@ -84,17 +84,17 @@ def hard_link(path: Path) -> Path:
 @pytest.mark.parametrize(
     "target",
     [
-        itself,
-        another_way,
+        the_database,
+        another_path,
         write_ahead_log,
         shared_memory,
-        journal_that_may_come,
+        rollback_journal,
         symbolic_link,
         through_a_linked_directory,
         hard_link,
     ],
 )
-def test_the_database_is_no_place_for_its_copy(
+def test_a_backup_does_not_replace_the_database(
     path: Path, used: Store, target: Callable[[Path], Path]
 ) -> None:
     wanted = target(path)
@@ -106,7 +106,7 @@ def test_the_database_is_no_place_for_its_copy(
     assert used.count("commands") == 1
 
 
-def test_the_files_beside_a_linked_database_are_no_place_either(path: Path, used: Store) -> None:
+def test_a_backup_does_not_replace_files_beside_a_linked_database(path: Path, used: Store) -> None:
     link = symbolic_link(path)
     for wanted in (link, path, write_ahead_log(path)):
         with pytest.raises(ConfigurationError, match="it is the database itself"):
@@ -114,26 +114,26 @@ def test_the_files_beside_a_linked_database_are_no_place_either(path: Path, used
     assert used.count("commands") == 1
 
 
-def test_backups_to_one_file_at_once_do_not_meet(path: Path, used: Store) -> None:
+def test_simultaneous_backups_to_one_file_do_not_mix(path: Path, used: Store) -> None:
     target = path.parent.parent / "copy.db"
     inner: list[int] = []
 
-    def while_the_first_is_at_it(_: int, __: int) -> None:
+    def back_up_during_the_first(_: int, __: int) -> None:
         if not inner:
             inner.append(0)  # once
             used.add(name="later")
             inner[0] = back_up(str(path), str(target), ignore)
             assert sorted(names_in(target)) == [("kept",), ("later",)]
 
-    size = back_up(str(path), str(target), while_the_first_is_at_it)
+    size = back_up(str(path), str(target), back_up_during_the_first)
     assert inner[0] > 0
     assert target.stat().st_size == size
-    # Whoever is done last has the file, and it is of the moment when that one began.
+    # The backup that ends last wins, with the snapshot of the moment when it began.
     assert names_in(target) == [("kept",)]
     assert sorted(os.listdir(target.parent)) == ["copy.db", "data"]
 
 
-def test_what_a_killed_backup_left_is_not_in_the_way(path: Path, used: Store) -> None:
+def test_a_backup_ignores_the_remains_of_a_killed_one(path: Path, used: Store) -> None:
     target = path.parent.parent / "copy.db"
     left = target.with_name("copy.db.partial")
     left.mkdir()
@@ -141,7 +141,7 @@ def test_what_a_killed_backup_left_is_not_in_the_way(path: Path, used: Store) ->
     assert names_in(target) == [("kept",)]
 
 
-def test_a_copy_that_fails_leaves_nothing(path: Path, used: Store) -> None:
+def test_a_failed_backup_leaves_no_files(path: Path, used: Store) -> None:
     target = path.parent.parent / "copy.db"
     target.mkdir()
     with pytest.raises(ConfigurationError, match="cannot back up"):

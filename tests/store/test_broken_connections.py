@@ -1,4 +1,4 @@
-"""A database that goes away: what was handed in is stored once, or nobody says that it was."""
+"""A database that goes away: a job is stored exactly once, or its caller gets an error."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -8,35 +8,37 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DBAPIError
 
 from scriptservice.errors import StoreUnavailableError
-from scriptservice.store.continuity import Continuity
 from scriptservice.store.database.connect import open_database
-from scriptservice.store.database.engine import READERS, Database, write_nothing
+from scriptservice.store.database.engine import READERS, Database, probe_write
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import dispatching
 from scriptservice.store.queries import hosts as host_store
 from scriptservice.store.queries.journal_changes import OtherDatabaseError
 from scriptservice.store.reader import Reader
+from scriptservice.store.reconnect_check import ReconnectCheck
 from scriptservice.store.writer import Writer
 from support.postgres import Databases
 from support.proxy import Proxy, proxy
 from support.service import PATIENCE_SECONDS, eventually
 from support.store import Store
 
-HOST = host_store.Host("alpha", "identity", "journal", 5, "place", "1.0", 9)
+HOST = host_store.StoredHost("alpha", "identity", "journal", 5, "place", "1.0", 9)
 
 
 @pytest.fixture
-def door(postgres: Databases) -> Iterator[Proxy]:
-    """The way to the server, which a test can shut."""
+def database_proxy(postgres: Databases) -> Iterator[Proxy]:
+    """A proxy in front of the server, which a test can cut."""
     with proxy(make_url(postgres.url("postgres")).port or 0) as made:
         yield made
 
 
 @pytest.fixture
-def database(postgres: Databases, door: Proxy) -> Iterator[Database]:
-    """A database behind that door."""
+def database(postgres: Databases, database_proxy: Proxy) -> Iterator[Database]:
+    """A database behind the proxy."""
     url = postgres.migrated()
-    opened = open_database(make_url(url).set(port=door.port).render_as_string(hide_password=False))
+    opened = open_database(
+        make_url(url).set(port=database_proxy.port).render_as_string(hide_password=False)
+    )
     yield opened
     opened.close()
     postgres.drop(url)
@@ -62,25 +64,25 @@ def run(database: Database, test: Callable[[Writer], Awaitable[None]]) -> None:
 @pytest.mark.parametrize("forward", [True, False])
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_commit_whose_answer_is_lost_is_stored_once(
-    store: Store, database: Database, door: Proxy, forward: bool, times: int
+    store: Store, database: Database, database_proxy: Proxy, forward: bool, times: int
 ) -> None:
     insert = command_store.Inserter(1)
     items = [store.new(labels={"a": "b"}) for _ in range(5)]
 
     async def test(writer: Writer) -> None:
-        await writer.submit(write_nothing, None)  # it is connected
-        door.lose_commits(times, forward=forward)
+        await writer.submit(probe_write, None)  # this connects the writer
+        database_proxy.lose_commits(times, forward=forward)
         stored = await asyncio.gather(*(writer.submit(insert, item) for item in items))
         assert [command.id for command in stored] == [item.id for item in items]
         assert all(command == store.find(command.id) for command in stored)
 
     run(database, test)
-    assert door.commits_lost == times
+    assert database_proxy.commits_lost == times
     assert store.count("commands") == store.count("inputs") == store.count("labels") == 5
 
 
-def test_a_connection_that_broke_while_idle_is_not_noticed(
-    store: Store, database: Database, door: Proxy
+def test_callers_do_not_notice_a_connection_that_broke_while_idle(
+    store: Store, database: Database, database_proxy: Proxy
 ) -> None:
     async def test(writer: Writer) -> None:
         insert = command_store.Inserter(1)
@@ -88,7 +90,7 @@ def test_a_connection_that_broke_while_idle_is_not_noticed(
         await writer.submit(insert, store.new())
         assert await reader.run(command_store.next_number) == 2
         await asyncio.gather(*(reader.run(host_store.all_hosts) for _ in range(8)))
-        door.cut_connections()
+        database_proxy.cut_connections()
         await writer.submit(insert, store.new())
         found = await asyncio.gather(*(reader.run(command_store.next_number) for _ in range(8)))
         assert len(set(found)) == 1
@@ -98,59 +100,63 @@ def test_a_connection_that_broke_while_idle_is_not_noticed(
     assert store.count("commands") == 2
 
 
-def test_what_cannot_be_stored_is_said_at_once_and_not_stored_later(
-    store: Store, database: Database, door: Proxy
+def test_a_failed_job_is_reported_at_once_and_not_stored_later(
+    store: Store, database: Database, database_proxy: Proxy
 ) -> None:
     insert = command_store.Inserter(1)
 
     async def test(writer: Writer) -> None:
-        door.cut()
+        database_proxy.cut()
         jobs = [writer.submit(insert, store.new()) for _ in range(50)]
         results = await asyncio.gather(*jobs, return_exceptions=True)
         assert {type(result) for result in results} == {StoreUnavailableError}
-        assert writer.unavailable is not None
-        door.restore()
-        # Nobody writes: it finds out by itself.
-        await asyncio.to_thread(eventually, lambda: writer.unavailable is None, "it to be back")
+        assert writer.unavailable_reason is not None
+        database_proxy.restore()
+        # Nobody submits a job, so the writer must find out by itself.
+        await asyncio.to_thread(
+            eventually, lambda: writer.unavailable_reason is None, "it to be back"
+        )
         await writer.submit(insert, store.new())
 
     run(database, test)
     assert store.count("commands") == 1
 
 
-def test_what_may_have_been_stored_is_settled_when_the_database_is_back(
-    store: Store, database: Database, door: Proxy, monkeypatch: pytest.MonkeyPatch
+def test_a_commit_in_doubt_is_repeated_when_the_database_is_back(
+    store: Store, database: Database, database_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scriptservice.store.writer.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("scriptservice.store.writer.TIMEOUT_SECONDS", 0.5)
     insert = command_store.Inserter(1)
     doubtful, behind = store.new(), store.new()
 
     async def test(writer: Writer) -> None:
         await writer.submit(insert, store.new())
-        door.lose_commits(1, forward=True, then_cut=True)
+        database_proxy.lose_commits(1, forward=True, then_cut=True)
         future = writer.submit(insert, doubtful)
-        await asyncio.to_thread(eventually, lambda: door.commits_lost, "the commit to be lost")
+        await asyncio.to_thread(
+            eventually, lambda: database_proxy.commits_lost, "the commit to be lost"
+        )
         with pytest.raises(StoreUnavailableError, match="cannot say whether it was stored"):
-            await writer.patiently(future)
+            await writer.wait_with_timeout(future)
         assert not future.done()
-        # What comes after it has not begun, and never will.
+        # The next job has not begun, and never will.
         waiting = writer.submit(insert, behind)
         with pytest.raises(StoreUnavailableError, match="nothing was stored"):
-            await writer.patiently(waiting)
+            await writer.wait_with_timeout(waiting)
         assert waiting.done()
-        door.restore()
+        database_proxy.restore()
         assert (await future) == store.find(doubtful.id)
 
     run(database, test)
     assert store.count("commands") == 2
 
 
-def test_what_is_in_doubt_is_settled_though_the_database_refuses_it_for_a_while(
-    store: Store, database: Database, door: Proxy
+def test_a_commit_in_doubt_is_repeated_while_the_database_refuses_it(
+    store: Store, database: Database, database_proxy: Proxy
 ) -> None:
-    """A mark that is committed and not known to be would keep its command waiting for ever."""
+    """If a committed mark stayed unknown, its command would wait for ever."""
     command = store.add()
-    mark = dispatching.Mark(command.number, "alpha", "keeper")
+    mark = dispatching.DispatchMark(command.number, "alpha", "keeper")
     refuse = (
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE disk_full; END $$; "
@@ -158,15 +164,17 @@ def test_what_is_in_doubt_is_settled_though_the_database_refuses_it_for_a_while(
     )
 
     async def test(writer: Writer) -> None:
-        await writer.submit(write_nothing, None)
-        door.lose_commits(1, forward=True, then_cut=True)
+        await writer.submit(probe_write, None)
+        database_proxy.lose_commits(1, forward=True, then_cut=True)
         future = writer.submit(dispatching.mark_dispatched, mark)
-        await asyncio.to_thread(eventually, lambda: door.commits_lost, "the commit to be lost")
-        door.restore()
+        await asyncio.to_thread(
+            eventually, lambda: database_proxy.commits_lost, "the commit to be lost"
+        )
+        database_proxy.restore()
         with database.migrating.begin() as connection:
             connection.exec_driver_sql(refuse)
         await asyncio.to_thread(
-            eventually, lambda: "disk" in (writer.unavailable or ""), "it to be refused"
+            eventually, lambda: "disk" in (writer.unavailable_reason or ""), "it to be refused"
         )
         assert not future.done()
         with database.migrating.begin() as connection:
@@ -177,10 +185,10 @@ def test_what_is_in_doubt_is_settled_though_the_database_refuses_it_for_a_while(
     assert store.row(command)["dispatched_to"] == "keeper"
 
 
-def test_what_is_settled_is_on_the_standby_too(
-    store: Store, database: Database, postgres: Databases, door: Proxy
+def test_a_repeated_commit_is_on_the_standby_too(
+    store: Store, database: Database, postgres: Databases, database_proxy: Proxy
 ) -> None:
-    """With synchronous replication a commit waits for its standby; a second try has to as well."""
+    """With synchronous replication a commit waits for its standby, and a repetition must too."""
     insert = command_store.Inserter(1)
     items = []
     name = make_url(str(database.migrating.url)).database
@@ -190,12 +198,12 @@ def test_what_is_settled_is_on_the_standby_too(
     )
 
     async def test(writer: Writer) -> None:
-        await writer.submit(write_nothing, None)
+        await writer.submit(probe_write, None)
         postgres.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         postgres.execute("SELECT pg_reload_conf()")
         try:
             waiting = 0
-            # The server reads it when it comes to it, and tells nobody: the first may pass.
+            # The server reads the setting at some later time, so the first commit may pass.
             while not waiting:
                 items.append(store.new())
                 future = writer.submit(insert, items[-1])
@@ -223,20 +231,20 @@ def test_what_is_settled_is_on_the_standby_too(
     assert store.count("commands") == len(items)
 
 
-def test_a_job_that_fails_does_not_let_go_of_the_right_to_write(
-    store: Store, database: Database, door: Proxy
+def test_a_failed_job_keeps_the_writers_lock(
+    store: Store, database: Database, database_proxy: Proxy
 ) -> None:
     def wrong(connection: Connection, items: list[None]) -> list[None]:
         connection.exec_driver_sql("SELECT no_such_column FROM hosts")
         return items
 
     async def test(writer: Writer) -> None:
-        await writer.submit(write_nothing, None)
-        before = door.connections
+        await writer.submit(probe_write, None)
+        before = database_proxy.connections
         with pytest.raises(StoreUnavailableError):
             await writer.submit(wrong, None)
-        await writer.submit(write_nothing, None)
-        assert door.connections == before
+        await writer.submit(probe_write, None)
+        assert database_proxy.connections == before
 
     run(database, test)
 
@@ -244,18 +252,18 @@ def test_a_job_that_fails_does_not_let_go_of_the_right_to_write(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("UPDATE hosts SET journal_position = 4", "has recorded up to 4, and had up to 5"),
+        ("UPDATE hosts SET journal_position = 4", "has the journal up to 4, and had it up to 5"),
         ("UPDATE hosts SET identity = 'other'", "does not know this host"),
         ("DELETE FROM hosts", "does not know this host"),
         ("UPDATE commands SET number = 7", "another server has written"),
     ],
 )
-def test_a_connection_to_another_database_is_noticed_before_anything_is_done(
+def test_a_connection_to_another_database_is_refused_before_any_job(
     store: Store, database: Database, change: str, message: str
 ) -> None:
     store.write(host_store.save_host, HOST)
     store.add()
-    same = Continuity("journal", "identity", lambda: 5, lambda: 2)
+    same = ReconnectCheck("journal", "identity", lambda: 5, lambda: 2)
     with database.migrating.begin() as connection:
         same(connection)
         connection.exec_driver_sql("ALTER TABLE inputs DROP CONSTRAINT inputs_number_fkey")
@@ -277,14 +285,16 @@ def test_a_connection_to_another_database_is_noticed_before_anything_is_done(
     assert done == []
 
 
-def test_what_is_in_doubt_at_the_end_does_not_hold_it_up(
-    store: Store, database: Database, door: Proxy
+def test_a_commit_in_doubt_does_not_delay_the_end(
+    store: Store, database: Database, database_proxy: Proxy
 ) -> None:
     async def test(writer: Writer) -> None:
-        await writer.submit(write_nothing, None)
-        door.lose_commits(1, forward=False, then_cut=True)
+        await writer.submit(probe_write, None)
+        database_proxy.lose_commits(1, forward=False, then_cut=True)
         future = writer.submit(command_store.Inserter(1), store.new())
-        await asyncio.to_thread(eventually, lambda: door.commits_lost, "the commit to be lost")
+        await asyncio.to_thread(
+            eventually, lambda: database_proxy.commits_lost, "the commit to be lost"
+        )
         await writer.close()
         with pytest.raises(StoreUnavailableError, match="cannot say whether it was stored"):
             await future
@@ -292,36 +302,36 @@ def test_what_is_in_doubt_at_the_end_does_not_hold_it_up(
     run(database, test)
 
 
-def test_a_reader_is_told_that_there_is_no_answer(
-    store: Store, database: Database, door: Proxy
+def test_a_read_fails_when_the_database_does_not_answer(
+    store: Store, database: Database, database_proxy: Proxy
 ) -> None:
     def slow(connection: Connection) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7)")
 
     async def test() -> None:
         reader = Reader(database)
-        patience = reader._patience_seconds
+        patience = reader._timeout_seconds
         with database.migrating.begin() as other:
             other.exec_driver_sql("SELECT pg_advisory_xact_lock(7)")
-            reader._patience_seconds = 0.3
+            reader._timeout_seconds = 0.3
             with pytest.raises(StoreUnavailableError, match="does not answer"):
                 await reader.run(slow)
-        reader._patience_seconds = patience
+        reader._timeout_seconds = patience
         assert await reader.run(host_store.all_hosts) == []
-        door.cut()
+        database_proxy.cut()
         with pytest.raises(StoreUnavailableError, match="does not answer"):
             await reader.run(host_store.all_hosts)
-        door.restore()
+        database_proxy.restore()
         assert await reader.run(host_store.all_hosts) == []
         reader.close()
 
     asyncio.run(test())
 
 
-def test_slow_reads_do_not_keep_the_readers_from_others(
+def test_slow_reads_do_not_block_the_readers_for_ever(
     postgres: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scriptservice.store.database.postgresql.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("scriptservice.store.database.postgresql.READ_TIMEOUT_SECONDS", 1.0)
     url = postgres.migrated()
     database = open_database(url)
 
@@ -333,10 +343,10 @@ def test_slow_reads_do_not_keep_the_readers_from_others(
         slow_ones = [reader.run(slow) for _ in range(READERS)]
         errors = await asyncio.gather(*slow_ones, return_exceptions=True)
         assert [type(error) for error in errors] == [StoreUnavailableError] * READERS
-        # All its threads were at it; none is any more.
+        # All threads of the reader were busy; none is any more.
         assert await reader.run(host_store.all_hosts) == []
-        # Also where nobody's patience is at an end it is this error.
-        reader._patience_seconds = PATIENCE_SECONDS
+        # The error is the same if the statement's time-out comes before the reader's.
+        reader._timeout_seconds = PATIENCE_SECONDS
         with pytest.raises(StoreUnavailableError, match="does not answer"):
             await reader.run(slow)
         reader.close()
@@ -347,7 +357,7 @@ def test_slow_reads_do_not_keep_the_readers_from_others(
 
 
 @pytest.mark.parametrize("statement", ["SELECT 1/0", "SELECT nothing", "SELECT E'\\x00'"])
-def test_what_makes_no_sense_is_no_database_that_is_away(
+def test_a_wrong_statement_is_not_an_unavailable_database(
     database: Database, statement: str
 ) -> None:
     def ask(connection: Connection) -> None:

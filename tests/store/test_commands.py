@@ -1,4 +1,4 @@
-"""Commands as they are stored, found again and picked for dispatch."""
+"""Storing commands, finding them, and picking them for dispatch."""
 
 from collections.abc import Callable
 from uuid import UUID, uuid4
@@ -32,7 +32,7 @@ EVERYTHING = {
 }
 
 
-def test_what_is_stored_is_found_again(store: Store) -> None:
+def test_a_stored_command_is_found(store: Store) -> None:
     rerun_of = uuid4()
     new = store.new(**EVERYTHING, rerun_of=rerun_of, host="alpha", dispatched_to=KEEPER)
     (stored,) = store.insert(new)
@@ -45,7 +45,7 @@ def test_what_is_stored_is_found_again(store: Store) -> None:
     assert store.row(found)["dispatched_to"] == KEEPER
 
 
-def test_the_defaults_are_found_again(store: Store) -> None:
+def test_a_command_with_defaults_is_found(store: Store) -> None:
     command = store.add()
     assert command.submission == store.new().submission
     assert (command.stdin_bytes, command.submission.stdin) == (0, None)
@@ -60,7 +60,7 @@ def test_numbers_follow_the_order_of_submission(store: Store) -> None:
     batch = store.insert(*(store.new() for _ in range(5)))
     alone = store.insert(store.new())
     assert [command.number for command in batch + alone] == [1, 2, 3, 4, 5, 6]
-    # After a restart another one counts on from what is there.
+    # After a restart another inserter continues from the stored numbers.
     following = store.read(command_store.next_number)
     (after,) = store.write(Inserter(following), store.new())
     assert after.number == 7
@@ -74,7 +74,7 @@ def test_a_batch_is_stored_whole_or_not_at_all(store: Store) -> None:
         assert store.count(table) == 0
 
 
-def test_what_was_stored_by_a_commit_that_nobody_heard_of_is_not_stored_again(
+def test_a_repeated_insert_does_not_store_commands_twice(
     store: Store,
 ) -> None:
     insert = Inserter(1)
@@ -87,9 +87,9 @@ def test_what_was_stored_by_a_commit_that_nobody_heard_of_is_not_stored_again(
     assert store.find(new.id).number > first.number
 
 
-def test_what_is_unknown(store: Store) -> None:
+def test_unknown_commands_are_not_found(store: Store) -> None:
     store.add()
-    for function in (command_store.find, command_store.extent):
+    for function in (command_store.find, command_store.find_extent):
         with pytest.raises(UnknownCommandError):
             store.read(function, UUID(int=1))
 
@@ -98,7 +98,7 @@ def test_what_is_unknown(store: Store) -> None:
 def test_the_extent_of_output(store: Store, status: Status) -> None:
     command = store.add(status)
     store.set(command, stdout_bytes=5, stderr_bytes=7)
-    extent = store.read(command_store.extent, command.id)
+    extent = store.read(command_store.find_extent, command.id)
     assert (extent.number, extent.finished) == (command.number, status.final)
     assert (extent.stdout_bytes, extent.stderr_bytes) == (5, 7)
 
@@ -106,16 +106,16 @@ def test_the_extent_of_output(store: Store, status: Status) -> None:
 # Dispatch
 
 
-def test_what_waits_comes_in_the_order_in_which_it_starts(store: Store) -> None:
+def test_waiting_commands_come_in_the_order_of_their_start(store: Store) -> None:
     low = store.add(priority=-1)
     first, second = store.add(), store.add()
     high = store.add(priority=5)
-    waiting = store.read(dispatching.waiting, "alpha", 10)
+    waiting = store.read(dispatching.waiting_commands, "alpha", 10)
     assert waiting == [high, first, second, low]
-    assert store.read(dispatching.waiting, "alpha", 2) == [high, first]
+    assert store.read(dispatching.waiting_commands, "alpha", 2) == [high, first]
 
 
-def test_what_does_not_wait(store: Store) -> None:
+def test_commands_that_are_not_waiting(store: Store) -> None:
     here, anywhere = store.add(host="alpha"), store.add()
     store.set(here, host="alpha")
     for status in Status:
@@ -124,21 +124,23 @@ def test_what_does_not_wait(store: Store) -> None:
     store.add(dispatched_to=KEEPER)
     gone = store.add()
     store.set(gone, deleted_at=1)
-    waiting = store.read(dispatching.waiting, "alpha", 100)
+    waiting = store.read(dispatching.waiting_commands, "alpha", 100)
     assert [command.id for command in waiting] == [here.id, anywhere.id]
 
 
-def test_what_waits_is_counted_up_to_a_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_commands_are_counted_up_to_a_bound(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for status in Status:
         store.add(status)
     store.add(host="beta")
     store.add(dispatched_to=KEEPER)
     assert store.read(dispatching.count_waiting) == 2
-    monkeypatch.setattr(dispatching, "COUNTED", 1)
+    monkeypatch.setattr(dispatching, "MAX_COUNTED", 1)
     assert store.read(dispatching.count_waiting) == 1
 
 
-def test_what_is_bound_to_another_host_does_not_wait_here(store: Store) -> None:
+def test_a_command_for_another_host_does_not_wait_for_this_one(store: Store) -> None:
     new = store.new()
     bound = command_store.NewCommand(
         id=new.id,
@@ -150,8 +152,8 @@ def test_what_is_bound_to_another_host_does_not_wait_here(store: Store) -> None:
         dispatched_to=None,
     )
     (stored,) = store.insert(bound)
-    assert store.read(dispatching.waiting, "alpha", 10) == []
-    assert store.read(dispatching.waiting, "beta", 10) == [stored]
+    assert store.read(dispatching.waiting_commands, "alpha", 10) == []
+    assert store.read(dispatching.waiting_commands, "beta", 10) == [stored]
 
 
 def test_open_commands_are_those_that_are_not_final(store: Store) -> None:
@@ -175,22 +177,22 @@ def test_open_commands_are_those_that_are_not_final(store: Store) -> None:
 def read_open(
     store: Store, meanwhile: Callable[[int], object] | None = None
 ) -> list[dispatching.OpenCommand]:
-    """Return what all pages hold, and do something after each of them."""
+    """Return the commands of all pages, and call a function after each page."""
     found: list[dispatching.OpenCommand] = []
-    place: dispatching.Place | None = dispatching.FIRST
+    place: dispatching.PageStart | None = dispatching.FIRST_PAGE
     while place is not None:
         page = store.read(dispatching.open_commands, place)
         found += page.commands
-        place = page.following
+        place = page.next_start
         if meanwhile is not None:
             meanwhile(len(found))
     return found
 
 
-def test_open_commands_come_in_pages_and_those_that_just_wait_do_not(
+def test_open_commands_come_in_pages_without_those_just_waiting(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatching, "PAGE", 2)
+    monkeypatch.setattr(dispatching, "PAGE_COMMANDS", 2)
     wanted = set()
     for status in (Status.QUEUED, Status.RUNNING, Status.STOPPING):
         for number in range(7):
@@ -207,14 +209,14 @@ def test_open_commands_come_in_pages_and_those_that_just_wait_do_not(
     assert set(found) == wanted
 
 
-def test_what_goes_on_between_two_pages_is_not_missed(
+def test_status_changes_between_two_pages_hide_no_command(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatching, "PAGE", 2)
+    monkeypatch.setattr(dispatching, "PAGE_COMMANDS", 2)
     made = [store.add(dispatched_to=KEEPER) for _ in range(9)]
 
-    def go_on(count: int) -> None:
-        # From the last on, so that what goes on has not been read where it was.
+    def change_statuses(count: int) -> None:
+        # In reverse order, so that a command moves on before its new status has been read.
         if count == 2:
             store.set(made[8], status=Status.RUNNING.value)
             store.set(made[7], status=Status.STOPPING.value)
@@ -223,7 +225,7 @@ def test_what_goes_on_between_two_pages_is_not_missed(
         if count > 6:
             store.set(made[8], status=Status.STOPPING.value)
 
-    found = {row.number for row in read_open(store, go_on)}
+    found = {row.number for row in read_open(store, change_statuses)}
     assert found == {command.number for command in made} - {made[6].number}
 
 
@@ -231,9 +233,9 @@ def test_no_open_commands(store: Store) -> None:
     assert read_open(store) == []
 
 
-def test_by_ids_finds_those_there_are_whatever_their_status(store: Store) -> None:
+def test_find_by_ids_returns_existing_commands_of_any_status(store: Store) -> None:
     made = [store.add(status) for status in Status]
     wanted = [command.id for command in made[::2]]
-    found = store.read(dispatching.by_ids, [*wanted, uuid4()])
+    found = store.read(dispatching.find_by_ids, [*wanted, uuid4()])
     assert {row.id for row in found} == set(wanted)
-    assert store.read(dispatching.by_ids, []) == []
+    assert store.read(dispatching.find_by_ids, []) == []

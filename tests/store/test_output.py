@@ -1,4 +1,4 @@
-"""Stored output against the plain bytes: any chunks, any range, any number of last lines."""
+"""Stored output compared with the plain bytes: any chunks, ranges and numbers of last lines."""
 
 import itertools
 
@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scriptservice.model import Status, Stream
+from scriptservice.store.queries import deletions
 from scriptservice.store.queries import output as output_store
-from scriptservice.store.queries import requests
+from scriptservice.store.queries.deletions import Deletion
 from scriptservice.store.queries.journal_changes import Chunk
-from scriptservice.store.queries.requests import Deletion
 from support.store import Store
 
 PIECES = st.lists(
@@ -25,7 +25,7 @@ PIECES = st.lists(
 
 
 def stored(store: Store, pieces: list[tuple[int, bytes]]) -> tuple[int, dict[Stream, bytes]]:
-    """Store output; return its command's number and what each stream is then."""
+    """Store output; return the number of its command and the bytes of each stream."""
     number = store.add(Status.RUNNING).number
     plain = {Stream.MERGED: b"", Stream.STDOUT: b"", Stream.STDERR: b""}
     chunks = []
@@ -35,7 +35,7 @@ def stored(store: Store, pieces: list[tuple[int, bytes]]) -> tuple[int, dict[Str
         chunks.append(Chunk(number, len(merged), which, len(plain[stream]), 0, data))
         plain[stream] += data
         plain[Stream.MERGED] += data
-    store.record(chunks=chunks)
+    store.store_changes(chunks=chunks)
     return number, plain
 
 
@@ -62,7 +62,7 @@ def test_a_range_is_a_slice(
 
 @given(PIECES, st.sampled_from(Stream), st.integers(0, 15))
 @same_database
-def test_the_last_lines_begin_where_they_do(
+def test_the_beginning_of_the_last_lines(
     store: Store, pieces: list[tuple[int, bytes]], stream: Stream, count: int
 ) -> None:
     number, plain = stored(store, pieces)
@@ -83,7 +83,7 @@ def test_a_step_back_through_much_output_reads_a_bounded_part(store: Store) -> N
     number = store.add(Status.RUNNING).number
     piece = b"x" * output_store.CHUNK_BYTES
     places = range(0, size, len(piece))
-    store.record(chunks=[Chunk(number, place, 1, place, 0, piece) for place in places])
+    store.store_changes(chunks=[Chunk(number, place, 1, place, 0, piece) for place in places])
     search = output_store.LastLines(number, Stream.MERGED, size, 1000)
     before = size
     while search.start is None:
@@ -93,7 +93,7 @@ def test_a_step_back_through_much_output_reads_a_bounded_part(store: Store) -> N
     assert search.start == 0
 
 
-def test_last_lines_that_lie_far_back(store: Store) -> None:
+def test_last_lines_that_begin_far_back(store: Store) -> None:
     pieces = [(1, b"first\n"), (2, b"x" * 300_000), (1, b"second\n" + b"y" * 200_000), (1, b"\n")]
     number, plain = stored(store, pieces)
     for stream, count in itertools.product(Stream, range(5)):
@@ -109,17 +109,17 @@ def test_the_last_lines_before_an_earlier_end(store: Store) -> None:
         assert found == start
 
 
-def test_bytes_behind_a_gap_are_not_taken_for_those_that_are_missing(store: Store) -> None:
+def test_a_range_ends_at_a_gap(store: Store) -> None:
     number = store.add(Status.RUNNING).number
     chunks = [Chunk(number, 0, 1, 0, 0, b"abc"), Chunk(number, 5, 1, 5, 0, b"fgh")]
-    store.record(chunks=chunks)
+    store.store_changes(chunks=chunks)
     for stream in (Stream.MERGED, Stream.STDOUT):
         assert store.read(output_store.read, number, stream, 1, 8) == b"bc"
         assert store.read(output_store.read, number, stream, 5, 8) == b"fgh"
         assert store.read(output_store.read, number, stream, 4, 8) == b""
 
 
-def test_one_commands_output_is_not_anothers(store: Store) -> None:
+def test_the_output_of_two_commands_is_separate(store: Store) -> None:
     first, _ = stored(store, [(1, b"first")])
     second, _ = stored(store, [(1, b"second")])
     for stream in (Stream.MERGED, Stream.STDOUT):
@@ -129,21 +129,21 @@ def test_one_commands_output_is_not_anothers(store: Store) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
-def test_deleted_output_goes_bit_by_bit_and_only_it(store: Store, count: int) -> None:
+def test_only_deleted_output_is_removed_step_by_step(store: Store, count: int) -> None:
     doomed, kept = store.add(labels={"a": "b"}), store.add()
     store.set(doomed, status="succeeded")
     for command, pieces in ((doomed, count), (kept, 3)):
         chunks = [Chunk(command.number, at, 1, at, 0, b"x") for at in range(pieces)]
-        store.record(chunks=chunks)
-    store.write(requests.mark_deleted, Deletion(doomed.id, 1))
-    assert store.read(requests.deleted_numbers) == [doomed.number]
+        store.store_changes(chunks=chunks)
+    store.write(deletions.mark_deleted, Deletion(doomed.id, 1))
+    assert store.read(deletions.deleted_numbers) == [doomed.number]
     rounds = 0
-    while store.write(requests.remove_some, doomed.number) != [True]:
+    while store.write(deletions.remove_some, doomed.number) != [True]:
         rounds += 1
-        assert store.count("commands") == 2  # what is half removed is still known
+        assert store.count("commands") == 2  # a command stays until all its output is removed
     assert rounds == count // 64
-    assert store.write(requests.remove_some, doomed.number) == [True]
+    assert store.write(deletions.remove_some, doomed.number) == [True]
     assert store.count("output") == 3
     assert (store.count("commands"), store.count("inputs"), store.count("labels")) == (1, 1, 0)
-    assert store.read(requests.deleted_numbers) == []
+    assert store.read(deletions.deleted_numbers) == []
     assert store.find(kept.id) == kept

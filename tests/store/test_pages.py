@@ -1,4 +1,4 @@
-"""Pages of commands: order, filters, and that the cost does not grow with the page."""
+"""Pages of commands: order, filters, and a cost that does not grow with the page's number."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,9 @@ from support.store import CREATED, Store
 def page(
     store: Store, wanted: Filter | None = None, limit: int = 100, before: int | None = None
 ) -> list[Command]:
-    found: listing.Page = store.read(listing.page, wanted or Filter(), limit, before)
+    found: listing.CommandListing = store.read(
+        listing.list_commands, wanted or Filter(), limit, before
+    )
     return found.items
 
 
@@ -25,7 +27,7 @@ def numbers(store: Store, wanted: Filter, limit: int = 100, before: int | None =
     return [command.number for command in page(store, wanted, limit, before)]
 
 
-def test_newest_first_bounded_by_limit_and_place(store: Store) -> None:
+def test_a_page_is_newest_first_and_respects_limit_and_before(store: Store) -> None:
     for _ in range(5):
         store.add()
     assert numbers(store, Filter()) == [5, 4, 3, 2, 1]
@@ -119,7 +121,7 @@ WALKED = [
 @pytest.fixture
 def many(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A few dozen commands of every kind."""
-    monkeypatch.setattr(walks, "LONGEST_LIST", 4)
+    monkeypatch.setattr(walks, "MAX_LISTED", 4)
     each = [Status.SUCCEEDED, Status.FAILED, Status.LOST, Status.QUEUED]
     for number in range(40):
         store.add(
@@ -128,16 +130,16 @@ def many(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
             host="alpha" if number % 5 else None,
             script="echo Needle" if number % 7 == 0 else "else",
             labels={"t": "xyz"[number % 3], "u": str(number % 2)},
-            # The clock was set back in between.
+            # As if the clock had been set back in between.
             created_at=CREATED + (number if number < 20 else number - 15),
         )
     for number in (3, 17, 18, 40):
-        store.set(store.read(listing.page, Filter(), 1, number + 1).items[0], deleted_at=1)
+        store.set(store.read(listing.list_commands, Filter(), 1, number + 1).items[0], deleted_at=1)
     return store
 
 
 def matching(everything: list[Command], wanted: Filter) -> list[int]:
-    """Return the numbers of the commands that a filter lets through."""
+    """Return the numbers of the commands that match a filter."""
     return [
         command.number
         for command in everything
@@ -151,11 +153,11 @@ def matching(everything: list[Command], wanted: Filter) -> list[int]:
     ]
 
 
-COUNTED = (1, 3, walks.COUNTED)
-"""Filters that let through this many count as common."""
+COUNTED = (1, 3, walks.MAX_COUNTED)
+"""Filters that match at least this many commands count as common."""
 WINDOWS = ((1, 5), (7, 2), (1000, 3))
-USUAL = {(1, 1), (1, 7), (3, 7), (walks.COUNTED, 1000)}
-"""Each of both with one or two of the others."""
+USUAL = {(1, 1), (1, 7), (3, 7), (walks.MAX_COUNTED, 1000)}
+"""Combinations of limits that are tested with all filters."""
 
 
 @pytest.mark.parametrize(
@@ -166,11 +168,11 @@ USUAL = {(1, 1), (1, 7), (3, 7), (walks.COUNTED, 1000)}
         for each in WINDOWS
     ],
 )
-def test_pages_that_end_with_their_time_slice_hide_and_repeat_nothing(
+def test_pages_ended_by_a_time_slice_hide_and_repeat_no_command(
     many: Store, counted: int, window: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However short a time slice is, each page goes on where the one before ended."""
-    monkeypatch.setattr(walks, "COUNTED", counted)
+    """However short a time slice is, each page continues where the previous one ended."""
+    monkeypatch.setattr(walks, "MAX_COUNTED", counted)
     monkeypatch.setattr(listing, "FIRST_WINDOW", window)
     everything = [many.find(item.id) for item in page(many)]
     assert len(everything) == 36
@@ -180,7 +182,7 @@ def test_pages_that_end_with_their_time_slice_hide_and_repeat_nothing(
             walked: list[int] = []
             before: int | None = None
             for _ in range(50):
-                part = many.read(listing.page, wanted, limit, before, TimeSlice(seconds))
+                part = many.read(listing.list_commands, wanted, limit, before, TimeSlice(seconds))
                 assert len(part.items) <= limit
                 walked += [item.number for item in part.items]
                 if part.before is None:
@@ -190,7 +192,7 @@ def test_pages_that_end_with_their_time_slice_hide_and_repeat_nothing(
             assert walked == found, wanted
 
 
-def test_a_page_of_a_scan_may_be_empty_and_has_a_place_to_go_on(
+def test_a_page_of_a_scan_may_be_empty_and_is_continued(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "FIRST_WINDOW", 2)
@@ -199,31 +201,38 @@ def test_a_page_of_a_scan_may_be_empty_and_has_a_place_to_go_on(
     wanted = Filter(text="nothing has this")
     places = []
     before: int | None = None
-    while (part := store.read(listing.page, wanted, 5, before, TimeSlice(0))).before is not None:
+    while (
+        part := store.read(listing.list_commands, wanted, 5, before, TimeSlice(0))
+    ).before is not None:
         assert part.items == []
         places.append(before := part.before)
     assert places == [5, 3]
 
 
 @pytest.mark.parametrize("wanted", [*WALKED, Filter(id_part="0199c0de")], ids=str)
-@pytest.mark.parametrize("common", [0, walks.COUNTED])
-def test_no_window_reads_more_than_it_has(
+@pytest.mark.parametrize("common", [0, walks.MAX_COUNTED])
+def test_a_window_reads_no_more_than_its_own_rows(
     store: Store, wanted: Filter, common: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step goes down one index, in order or for numbers it names, and ends where it is told."""
-    monkeypatch.setattr(walks, "COUNTED", common)
-    plans = plans_of(store, lambda connection: listing.page(connection, wanted, 50, 10_000))
+    """A step follows one index in order, or reads listed numbers, and stops at its bound."""
+    monkeypatch.setattr(walks, "MAX_COUNTED", common)
+    plans = plans_of(
+        store, lambda connection: listing.list_commands(connection, wanted, 50, 10_000)
+    )
     assert plans
     assert not any("Seq Scan" in step or step.startswith("SCAN commands") for step in plans), plans
 
 
-def test_labels_that_no_command_can_have_cost_nothing(store: Store) -> None:
+def test_impossible_labels_cost_nothing(store: Store) -> None:
     store.add(labels={"t": "x"})
     several = Filter(labels=(("t", "x"), ("t", "y")))
     many = Filter(labels=tuple((f"t{number}", "x") for number in range(65)))
     for wanted in (several, many):
         assert (
-            plans_of(store, lambda connection, it=wanted: listing.page(connection, it, 5, 9)) == []
+            plans_of(
+                store, lambda connection, it=wanted: listing.list_commands(connection, it, 5, 9)
+            )
+            == []
         )
         assert page(store, wanted) == []
 
@@ -289,42 +298,44 @@ def test_several_ids_with_one_beginning_or_end_come_in_order(store: Store) -> No
     ids=str,
 )
 def test_no_page_sorts_or_reads_everything(store: Store, wanted: Filter) -> None:
-    """The plan goes down an index and stops at the limit: page 10,000 costs what page 1 does."""
-    assert_cheap(store, lambda connection: listing.page(connection, wanted, 50, 10_000))
+    """The plan follows an index and stops at the limit: page 10,000 costs what page 1 does."""
+    assert_cheap(store, lambda connection: listing.list_commands(connection, wanted, 50, 10_000))
 
 
-def test_a_page_of_several_statuses_takes_the_newest_of_each(store: Store) -> None:
-    """Merged are pages, never all that has one of these statuses."""
+def test_a_page_of_several_statuses_merges_the_newest_of_each(store: Store) -> None:
+    """The query merges one page of each status, never all commands of a status."""
     wanted = Filter(statuses=(Status.SUCCEEDED, Status.FAILED, Status.LOST))
-    plans = plans_of(store, lambda connection: listing.page(connection, wanted, 50, 10_000))
+    plans = plans_of(
+        store, lambda connection: listing.list_commands(connection, wanted, 50, 10_000)
+    )
     assert sum("commands_by_status" in step for step in plans) == 3, plans
     assert not any("Seq Scan" in step or step.startswith("SCAN commands") for step in plans), plans
 
 
-def test_what_waits_is_picked_in_the_order_of_its_index(store: Store) -> None:
-    assert_cheap(store, lambda connection: dispatching.waiting(connection, "alpha", 64))
-    plans = plans_of(store, lambda connection: dispatching.waiting(connection, "alpha", 64))
+def test_waiting_commands_are_read_in_the_order_of_their_index(store: Store) -> None:
+    assert_cheap(store, lambda connection: dispatching.waiting_commands(connection, "alpha", 64))
+    plans = plans_of(
+        store, lambda connection: dispatching.waiting_commands(connection, "alpha", 64)
+    )
     assert any("commands_waiting" in step for step in plans), plans
 
 
 @pytest.mark.parametrize("statuses", [(), (Status.FAILED,), (Status.FAILED, Status.LOST)], ids=str)
-def test_a_common_label_is_not_gone_through_for_a_rare_one(
-    store: Store, statuses: tuple[Status, ...]
-) -> None:
-    """Nor for a rare status: what comes out is the same whichever leads."""
+def test_a_rare_label_leads_before_a_common_one(store: Store, statuses: tuple[Status, ...]) -> None:
+    """The same holds for a rare status; the result is the same whichever filter leads."""
     for number in range(12):
         store.add(Status.SUCCEEDED if number % 2 else Status.LOST, labels={"t": "common"})
     rare = store.add(Status.FAILED, labels={"t": "common", "u": "rare"})
     for labels in ((("t", "common"), ("u", "rare")), (("u", "rare"), ("t", "common"))):
         wanted = Filter(labels=labels, statuses=statuses)
         assert numbers(store, wanted) == [rare.number]
-        # What leads is not looked up any more.
-        rest = store.read(walks.leading, wanted)[0].rest
+        # The leading filter is not among the filters to look up.
+        rest = store.read(walks.choose_leading_filter, wanted)[0].rest
         leads_rare = rest == replace(wanted, labels=(("t", "common"),))
         assert leads_rare or (statuses and rest == replace(wanted, statuses=()))
     common = Filter(labels=(("t", "common"),), statuses=(Status.FAILED,))
     assert numbers(store, common) == [rare.number]
-    assert store.read(walks.leading, common)[0].rest == replace(common, statuses=())
+    assert store.read(walks.choose_leading_filter, common)[0].rest == replace(common, statuses=())
     assert numbers(store, Filter(labels=(("t", "common"),), statuses=(Status.LOST,)), limit=2) == [
         11,
         9,
@@ -336,14 +347,14 @@ def assert_cheap(store: Store, query: Callable[[Connection], object]) -> None:
     assert plans
     dear = ("TEMP B-TREE", "Seq Scan", "Sort")
     for step in plans:
-        # A subquery may be gone through: it has a limit of its own.
+        # A subquery may be scanned: it has its own limit.
         bounded = step.startswith(("SCAN anon", "SCAN (subquery"))
         assert "INDEX" in step or bounded or not step.startswith("SCAN"), plans
         assert not any(word in step for word in dear), plans
 
 
 def plans_of(store: Store, query: Callable[[Connection], object]) -> list[str]:
-    """Return the steps by which a database answers what is asked of it."""
+    """Return the query plans of the statements that a function runs."""
     plans: list[str] = []
     sqlite = store.database.writing.dialect.name == "sqlite"
     with store.database.reading.begin() as connection:
@@ -351,7 +362,7 @@ def plans_of(store: Store, query: Callable[[Connection], object]) -> list[str]:
             ask = "EXPLAIN QUERY PLAN"
         else:
             ask = "EXPLAIN"
-            # With a few rows it would take the direct way; here it takes one that grows well.
+            # With few rows the planner prefers a scan; here it must show the plan for many rows.
             for way in ("seqscan", "bitmapscan", "sort"):
                 connection.execute(text(f"SET LOCAL enable_{way} = off"))
 

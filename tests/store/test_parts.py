@@ -1,4 +1,4 @@
-"""Cached output that many followers share, against the plain bytes, on real databases."""
+"""Output parts that many followers share, compared with the plain bytes, on real databases."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from scriptservice.model import Command, Status, Stream
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.output import block_cache as parts_module
 from scriptservice.server.output.block_cache import BlockCache
-from scriptservice.store.queries import requests
+from scriptservice.store.queries import deletions
 from scriptservice.store.queries.journal_changes import Chunk
 from scriptservice.store.reader import Reader
 from support.service import PATIENCE_SECONDS
@@ -25,7 +25,7 @@ PART = 64 << 10
 
 
 class Printing:
-    """A command that is there, its output as it grows, and those who follow it."""
+    """A running command, its growing output and its followers."""
 
     def __init__(self, store: Store, reader: Reader) -> None:
         self.store = store
@@ -36,11 +36,11 @@ class Printing:
         self.plain = {Stream.MERGED: b"", Stream.STDOUT: b"", Stream.STDERR: b""}
 
     def print(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
-        """Commit output, then tell of it."""
+        """Commit output, then notify followers."""
         merged, own = len(self.plain[Stream.MERGED]), len(self.plain[stream])
         number = 1 if stream is Stream.STDOUT else 2
         chunk = Chunk(self.command.number, merged, number, own, 0, data)
-        self.store.record(chunks=[chunk])
+        self.store.store_changes(chunks=[chunk])
         self.plain[Stream.MERGED] += data
         self.plain[stream] += data
         stdout, stderr = len(self.plain[Stream.STDOUT]), len(self.plain[Stream.STDERR])
@@ -52,7 +52,7 @@ class Printing:
         self.feed.notify([self.command.id])
 
     async def follow(self, stream: Stream, start: int) -> bytes:
-        """Return all from an offset on, read as a follower does."""
+        """Return all output from an offset on, read as a follower does."""
         got = bytearray()
         with self.feed.subscribe(self.command.id, FollowerKind.OUTPUT) as news:
             while True:
@@ -67,7 +67,7 @@ class Printing:
                     await news.wait()
 
     async def all_from(self, start: int) -> bytes:
-        """Return what is stored now from an offset on."""
+        """Return the output that is stored now from an offset on."""
         got = bytearray()
         while data := (await self.part(start + len(got))).data:
             got += data
@@ -90,7 +90,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 @contextmanager
 def statements(store: Store) -> Iterator[Callable[[], int]]:
-    """Give how many statements the database was asked to run."""
+    """Provide a function that returns how many statements the database was asked to run."""
     count = 0
 
     def counting(*_: Any) -> None:
@@ -106,11 +106,11 @@ def statements(store: Store) -> Iterator[Callable[[], int]]:
 
 @contextmanager
 def held(store: Store) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Give what is set when a reader has its snapshot, and what lets it go on."""
+    """Provide two events: a reader has its snapshot, and the reader may go on."""
     begun, go_on = threading.Event(), threading.Event()
 
     def wait(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith("SELECT"):  # with BEGIN alone there is no snapshot yet
+        if statement.startswith("SELECT"):  # BEGIN alone takes no snapshot
             begun.set()
             go_on.wait(PATIENCE_SECONDS)
 
@@ -123,10 +123,10 @@ def held(store: Store) -> Iterator[tuple[threading.Event, threading.Event]]:
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 5000, parts_module.CACHE_BYTES])
-def test_all_who_begin_anywhere_get_every_byte(
+def test_every_follower_gets_every_byte_from_its_offset_on(
     printing: Printing, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
-    """While it prints: of each stream, from odd offsets, at different times."""
+    """While the command prints: each stream, from odd offsets, at different times."""
     monkeypatch.setattr(parts_module, "CACHE_BYTES", kept_bytes)
     monkeypatch.setattr(parts_module, "BLOCK_BYTES", 1000)
     made = random.Random(7)
@@ -150,7 +150,7 @@ def test_all_who_begin_anywhere_get_every_byte(
     run(scenario())
 
 
-def test_what_was_read_is_not_read_again(printing: Printing) -> None:
+def test_a_block_is_read_once(printing: Printing) -> None:
     printing.print(b"0123456789" * 30_000)
 
     async def scenario() -> None:
@@ -158,7 +158,7 @@ def test_what_was_read_is_not_read_again(printing: Printing) -> None:
             for _ in range(3):
                 got = await asyncio.gather(*(printing.all_from(start) for start in range(50)))
                 assert got == [printing.plain[Stream.MERGED][start:] for start in range(50)]
-            # Two blocks of output, at worst once for each who began elsewhere at the same moment.
+            # Two blocks of output, at worst once for each follower that began elsewhere meanwhile.
             first = count()
             assert first < 3 * 110
             assert await printing.all_from(7) == printing.plain[Stream.MERGED][7:]
@@ -167,7 +167,7 @@ def test_what_was_read_is_not_read_again(printing: Printing) -> None:
     run(scenario())
 
 
-def test_news_is_seen_at_once(printing: Printing) -> None:
+def test_new_output_is_seen_at_once(printing: Printing) -> None:
     async def scenario() -> None:
         for number in range(20):
             end = len(printing.plain[Stream.MERGED])
@@ -182,7 +182,7 @@ def test_news_is_seen_at_once(printing: Printing) -> None:
     run(scenario())
 
 
-def test_what_is_kept_has_a_bound(printing: Printing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(printing: Printing, monkeypatch: pytest.MonkeyPatch) -> None:
     bound = 1 << 20
     monkeypatch.setattr(parts_module, "CACHE_BYTES", bound)
     data = bytes(range(256)) * 1024
@@ -193,7 +193,7 @@ def test_what_is_kept_has_a_bound(printing: Printing, monkeypatch: pytest.Monkey
             assert await printing.all_from(number * len(data)) == data
             assert printing.parts.cached_bytes <= bound
         assert printing.parts.cached_bytes > bound // 2
-        # Empty ones count too: each of these offsets lies behind all output.
+        # Empty blocks count too: each of these offsets lies behind all output.
         for number in range(1500):
             await printing.part((1 << 40) + number * parts_module.BLOCK_BYTES)
         assert len(printing.parts._blocks) <= bound >> 10
@@ -201,19 +201,19 @@ def test_what_is_kept_has_a_bound(printing: Printing, monkeypatch: pytest.Monkey
     run(scenario())
 
 
-def test_nothing_is_given_of_what_was_deleted(printing: Printing) -> None:
+def test_deleted_output_is_not_returned(printing: Printing) -> None:
     printing.print(b"secret " * 50_000)
 
     async def scenario() -> None:
         assert await printing.all_from(0) == printing.plain[Stream.MERGED]
-        # One read is under way while it is deleted: it may still be answered, and is not kept.
+        # A read during the deletion may still be answered, but must not be cached.
         printing.print(b"more")
-        deletion = requests.Deletion(printing.command.id, CREATED)
+        deletion = deletions.Deletion(printing.command.id, CREATED)
         with held(printing.store) as (begun, go_on):
             reading = asyncio.create_task(printing.part(350_000))
             await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
             printing.end()
-            printing.store.write(requests.mark_deleted, deletion)
+            printing.store.write(deletions.mark_deleted, deletion)
             printing.parts.forget(printing.command.id)
             go_on.set()
             assert (await reading).data == b"more"
@@ -226,7 +226,7 @@ def test_nothing_is_given_of_what_was_deleted(printing: Printing) -> None:
     run(scenario())
 
 
-def test_one_who_leaves_takes_nothing_from_the_others(printing: Printing) -> None:
+def test_a_cancelled_follower_does_not_disturb_the_others(printing: Printing) -> None:
     printing.print(b"0123456789")
 
     async def scenario() -> None:

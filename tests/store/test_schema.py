@@ -1,4 +1,4 @@
-"""The schema: what the migrations make is what the tables say; a newer one is refused."""
+"""The schema: migrations create the tables as they are declared; a newer schema is refused."""
 
 import os
 import stat
@@ -43,14 +43,14 @@ def changes_schema() -> bool:
     return True
 
 
-def test_migrations_make_what_the_tables_say(database: Database) -> None:
+def test_migrations_create_the_declared_tables(database: Database) -> None:
     assert differences(database) == []
 
 
 def differences(database: Database) -> list[object]:
-    """Return how a database's schema differs from what the tables say."""
+    """Return the differences between a database's schema and the declared tables."""
     with database.migrating.connect() as connection, warnings.catch_warnings():
-        # Neither can read such an index from SQLite; it is compared below.
+        # SQLAlchemy and Alembic cannot read such an index from SQLite; it is compared below.
         warnings.filterwarnings("ignore", ".* expression-based index 'commands_by_id_end'")
         warnings.filterwarnings("ignore", ".* expression-based index commands_by_id_end")
         context = MigrationContext.configure(
@@ -84,7 +84,7 @@ def test_opening_again_changes_nothing(database_url: str) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database without any table."""
+    """The URL of a database without tables."""
     if request.param == "sqlite":
         yield sqlite_url(str(tmp_path / "empty.db"))
         return
@@ -121,13 +121,11 @@ EARLIER = {
 """Rows as the first release stores them."""
 
 ADDED = {("inputs", "traceparent")}
-"""Columns that a later release has added."""
+"""Columns that later releases have added."""
 
 
 @pytest.mark.parametrize("revision", sorted(known_revisions() - {SCHEMA}))
-def test_a_database_of_an_earlier_release_is_brought_up_to_date(
-    empty_url: str, revision: str
-) -> None:
+def test_a_database_of_an_earlier_release_is_migrated(empty_url: str, revision: str) -> None:
     old = connect_database(empty_url)
     config = _config()
     first, second = uuid4(), uuid4()
@@ -160,15 +158,13 @@ def test_a_database_of_an_earlier_release_is_brought_up_to_date(
     assert store.read(output_store.read, 1, Stream.MERGED, 0, 100) == b"hello"
     assert [host.journal_position for host in store.read(host_store.all_hosts)] == [42]
     assert [token.name for token in store.read(token_store.all_tokens)] == ["kept"]
-    # It is a database like any other from here on.
+    # From here on it works like any other database.
     assert store.write(command_store.Inserter(3), store.new())[0].number == 3
     database.close()
 
 
 @pytest.mark.parametrize("version", ["9999", "0000", ""])
-def test_a_schema_that_is_not_known_is_refused_and_left_alone(
-    database_url: str, version: str
-) -> None:
+def test_an_unknown_schema_is_refused_and_left_alone(database_url: str, version: str) -> None:
     database = open_database(database_url)
     kept = Store(database).add()
     set_version(database, version)
@@ -176,7 +172,7 @@ def test_a_schema_that_is_not_known_is_refused_and_left_alone(
     for migrate in (False, True):
         with pytest.raises(ConfigurationError, match=f"its schema {version} is newer"):
             open_database(database_url, migrate=migrate)
-    # What was there is there still, once the version is put right.
+    # Its contents are unchanged, once the version is corrected.
     other = connect_database(database_url)
     set_version(other, SCHEMA)
     other.close()
@@ -190,7 +186,7 @@ def set_version(database: Database, version: str) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": version})
 
 
-def test_postgresql_is_changed_only_when_that_is_asked_for(postgres: Databases) -> None:
+def test_postgresql_is_migrated_only_on_request(postgres: Databases) -> None:
     url = postgres.empty()
     with pytest.raises(ConfigurationError, match="it is empty; run scriptservice migrate"):
         open_database(url)
@@ -203,9 +199,7 @@ def test_postgresql_is_changed_only_when_that_is_asked_for(postgres: Databases) 
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-def test_a_database_that_does_not_take_every_script_is_refused(
-    postgres: Databases, encoding: str
-) -> None:
+def test_a_database_with_another_encoding_is_refused(postgres: Databases, encoding: str) -> None:
     name = f"other_{encoding.lower()}_{os.getpid()}"
     postgres.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {encoding} LOCALE 'C'")
     with pytest.raises(ConfigurationError, match=f"its encoding is {encoding}, not UTF8"):
@@ -213,7 +207,7 @@ def test_a_database_that_does_not_take_every_script_is_refused(
     postgres.execute(f"DROP DATABASE {name}")
 
 
-def test_several_may_migrate_at_once(postgres: Databases) -> None:
+def test_several_servers_may_migrate_at_the_same_time(postgres: Databases) -> None:
     url = postgres.empty()
     with ThreadPoolExecutor(4) as pool:
         for opened in pool.map(lambda _: open_database(url, migrate=True), range(4)):
@@ -232,7 +226,7 @@ def behind(url: str) -> Database:
     return database
 
 
-def test_a_migration_behind_a_dump_holds_nobody_up(
+def test_a_migration_behind_a_dump_delays_no_reader_or_writer(
     postgres: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scriptservice.store.database.schema.LOCK_MILLISECONDS", 300)
@@ -244,7 +238,7 @@ def test_a_migration_behind_a_dump_holds_nobody_up(
 
     def waiting(reason: str) -> None:
         waits.append(reason)
-        # While the dump goes on and the migration waits, others read and write.
+        # While the dump runs and the migration waits, others read and write.
         with database.migrating.begin() as other:
             other.execute(text("SET LOCAL lock_timeout = '200ms'"))
             for table in present:
@@ -255,7 +249,7 @@ def test_a_migration_behind_a_dump_holds_nobody_up(
     with database.migrating.connect() as dump:
         tables = ", ".join(present)
         dump.execute(text(f"LOCK TABLE {tables} IN ACCESS SHARE MODE"))
-        with pytest.raises(TablesInUseError, match="somebody keeps its tables"):
+        with pytest.raises(TablesInUseError, match="another client locks its tables"):
             open_database(url, migrate=True)
         before, after = migrate_schema(database, waiting)
     assert (before, after, len(waits)) == ("0002", SCHEMA, 2)
@@ -284,12 +278,12 @@ def test_migrate_says_that_it_waits(postgres: Databases) -> None:
     postgres.drop(url)
 
 
-def test_whoever_migrates_second_waits_for_the_first(
+def test_the_second_migration_waits_for_the_first(
     postgres: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scriptservice.store.database.schema.LOCK_MILLISECONDS", 50)
     url = postgres.empty()
-    # Also where the server's own default would cut the wait.
+    # This must hold even if the server's own default would end the wait.
     postgres.execute(f"ALTER DATABASE {make_url(url).database} SET lock_timeout = '50ms'")
     database = behind(url)
     with ThreadPoolExecutor(1) as pool:
@@ -303,7 +297,7 @@ def test_whoever_migrates_second_waits_for_the_first(
                     "locktype = 'advisory' AND NOT granted "
                     "AND clock_timestamp() - query_start > '0.2s'"
                 )
-                # Each time anew: a transaction goes on seeing what it saw at first.
+                # A new transaction for each try: an open one keeps seeing its first snapshot.
                 with database.migrating.connect() as look:
                     return bool(look.execute(asked).scalar()) or second.done()
 
@@ -327,7 +321,7 @@ def test_whoever_migrates_second_waits_for_the_first(
         ("sqlite:///", "cannot open database"),
     ],
 )
-def test_what_cannot_be_opened(url: str, message: str) -> None:
+def test_databases_that_cannot_be_opened(url: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:
         open_database(url)
     assert "hunter2" not in "".join(format_exception(caught.value))
@@ -346,14 +340,14 @@ def test_what_cannot_be_opened(url: str, message: str) -> None:
         ),
     ],
 )
-def test_a_database_is_named_without_what_is_secret(url: str, name: str) -> None:
+def test_the_name_of_a_database_has_no_secrets(url: str, name: str) -> None:
     database = connect_database(url)
     database.close()
     assert database.name == name
 
 
 @pytest.mark.parametrize("more", ["", "&no_such_parameter=x", "&connect_timeout=x", "&port=1"])
-def test_an_error_says_nothing_of_the_password(postgres: Databases, more: str) -> None:
+def test_errors_do_not_show_the_password(postgres: Databases, more: str) -> None:
     url = f"{postgres.url('no_such_database')}?password=hunter2{more}"
     with pytest.raises(StoreUnavailableError) as caught:
         open_database(url)
@@ -368,7 +362,7 @@ def test_an_error_says_nothing_of_the_password(postgres: Databases, more: str) -
         (lambda url: url.set(username="nobody_here"), "nobody_here"),
     ],
 )
-def test_a_server_that_is_away_may_come_back(
+def test_an_unreachable_server_is_unavailable_for_now(
     postgres: Databases, change: Callable[[URL], URL], message: str
 ) -> None:
     url = change(make_url(postgres.url("postgres")).set(password="secret"))
@@ -377,7 +371,7 @@ def test_a_server_that_is_away_may_come_back(
     assert "secret" not in str(caught.value)
 
 
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_bytes(b"Dear Sir" * 1000)
     with pytest.raises(ConfigurationError, match="not a database"):
@@ -385,7 +379,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == b"Dear Sir" * 1000
 
 
-def test_only_its_owner_may_read_the_file(tmp_path: Path) -> None:
+def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     before = os.umask(0)
     try:
@@ -421,7 +415,7 @@ def test_commits_are_durable_whatever_the_servers_default(
     assert shown == used
 
 
-def test_readers_of_postgresql_change_nothing(postgres: Databases) -> None:
+def test_readers_of_postgresql_cannot_write(postgres: Databases) -> None:
     url = postgres.migrated()
     database = open_database(url)
     with pytest.raises(DBAPIError, match="read-only"), database.reading.begin() as connection:
@@ -430,7 +424,7 @@ def test_readers_of_postgresql_change_nothing(postgres: Databases) -> None:
     postgres.drop(url)
 
 
-def test_one_server_alone_may_write_to_postgresql(
+def test_only_one_server_may_write_to_postgresql(
     postgres: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scriptservice.store.database.postgresql.LOCK_SECONDS", 0.2)
@@ -440,7 +434,7 @@ def test_one_server_alone_may_write_to_postgresql(
         connection.execute(text("SELECT 1"))
         with pytest.raises(StoreUnavailableError, match="another server writes"):
             second.writing.connect()
-    # It may once the other has gone.
+    # The second server may write when the first is gone.
     with second.writing.connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar() == 1
     first.close()

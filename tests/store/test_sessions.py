@@ -1,4 +1,4 @@
-"""Sessions in the database, and as the server keeps them."""
+"""Sessions in the database, and in the server's memory."""
 
 import asyncio
 import hashlib
@@ -22,44 +22,46 @@ TOKEN = Token("admin", "admin", digest("ss_text"), 1)
 SECOND = 1_000_000
 
 
-def kept(number: int, used_at: int = 7) -> sessions.Session:
-    return sessions.Session(bytes([number]) * 32, TOKEN.sha256, 5, used_at)
+def kept(number: int, used_at: int = 7) -> sessions.StoredSession:
+    return sessions.StoredSession(bytes([number]) * 32, TOKEN.sha256, 5, used_at)
 
 
-def all_of(store: Store) -> list[sessions.Session]:
+def all_of(store: Store) -> list[sessions.StoredSession]:
     return sorted(store.read(sessions.all_sessions), key=lambda each: each.sha256)
 
 
-def test_sessions_are_kept_until_they_end(store: Store) -> None:
+def test_sessions_are_stored_until_they_end(store: Store) -> None:
     store.write(sessions.add_sessions, kept(1), kept(2), kept(3))
-    store.write(sessions.add_sessions, kept(2))  # once more, as after a commit in doubt
+    store.write(sessions.add_sessions, kept(2))  # repeated, as after a commit in doubt
     assert all_of(store) == [kept(1), kept(2), kept(3)]
-    store.write(sessions.end_sessions, kept(1).sha256, b"nobody's")
-    store.write(sessions.end_sessions, kept(1).sha256)
+    store.write(sessions.delete_sessions, kept(1).sha256, b"nobody's")
+    store.write(sessions.delete_sessions, kept(1).sha256)
     assert all_of(store) == [kept(2), kept(3)]
 
 
-def test_what_happened_to_them_is_noted(store: Store) -> None:
+def test_uses_and_ends_are_stored(store: Store) -> None:
     store.write(sessions.add_sessions, kept(1), kept(2), kept(3))
-    noted = sessions.Noted({kept(1).sha256: 99, b"gone": 98}, (kept(2).sha256,))
-    store.write(sessions.note_sessions, noted, sessions.Noted({}, ()))
+    noted = sessions.SessionUpdate({kept(1).sha256: 99, b"gone": 98}, (kept(2).sha256,))
+    store.write(sessions.update_sessions, noted, sessions.SessionUpdate({}, ()))
     assert all_of(store) == [kept(1, used_at=99), kept(3)]
 
 
-def test_a_restored_database_signs_nobody_in(store: Store) -> None:
-    host = host_store.Host("alpha", "keeper", "journal", 0, "place", "1.0", 9)
+def test_a_restored_database_has_no_sessions(store: Store) -> None:
+    host = host_store.StoredHost("alpha", "keeper", "journal", 0, "place", "1.0", 9)
     store.write(sessions.add_sessions, kept(1))
-    store.write(host_store.take_host, host_store.Taking(host, restored=False))
+    store.write(host_store.take_over_host, host_store.HostTakeover(host, restored=False))
     assert all_of(store) == [kept(1)]
-    store.write(host_store.take_host, host_store.Taking(host, restored=True, start_queued=True))
+    store.write(
+        host_store.take_over_host, host_store.HostTakeover(host, restored=True, start_queued=True)
+    )
     assert all_of(store) == []
 
 
-# As the server keeps them
+# Sessions in the server's memory
 
 
 class Clock:
-    """Microseconds that pass when a test says so."""
+    """A clock in microseconds that only the test moves."""
 
     def __init__(self) -> None:
         self.now = 1_795_450_800_000_000
@@ -71,7 +73,7 @@ class Clock:
 def with_sessions(
     database: Database, clock: Clock, use: Callable[[PageSessions], Coroutine[Any, Any, None]]
 ) -> None:
-    """Let a server's sessions, with what the database has of them, be used."""
+    """Run a test with a server's sessions on a database."""
 
     async def run() -> None:
         writer = Writer(database, asyncio.get_running_loop())
@@ -85,21 +87,21 @@ def with_sessions(
     asyncio.run(run())
 
 
-def test_a_session_is_over_when_it_was_idle(database: Database) -> None:
+def test_a_session_ends_after_being_idle(database: Database) -> None:
     clock = Clock()
 
     async def use(kept: PageSessions) -> None:
         secret, session = await kept.begin(TOKEN)
         for _ in range(3):
             clock.now += (IDLE_SECONDS - 1) * SECOND
-            assert kept.find(secret.encode()) == session  # which makes it anything but idle
+            assert kept.find(secret.encode()) == session  # this counts as use
         clock.now += (IDLE_SECONDS + 1) * SECOND
         assert kept.find(secret.encode()) is None
 
     with_sessions(database, clock, use)
 
 
-def test_a_session_is_over_after_its_life(database: Database) -> None:
+def test_a_session_ends_after_its_lifetime(database: Database) -> None:
     clock = Clock()
 
     async def use(kept: PageSessions) -> None:
@@ -114,7 +116,7 @@ def test_a_session_is_over_after_its_life(database: Database) -> None:
     with_sessions(database, clock, use)
 
 
-def test_use_is_noted_and_what_is_over_forgotten(store: Store) -> None:
+def test_uses_are_stored_and_ended_sessions_removed(store: Store) -> None:
     clock = Clock()
 
     async def use(kept: PageSessions) -> None:
@@ -134,14 +136,14 @@ def test_use_is_noted_and_what_is_over_forgotten(store: Store) -> None:
     with_sessions(store.database, clock, use)
 
 
-def test_a_session_that_cannot_be_stored_is_none(store: Store) -> None:
+def test_a_session_that_cannot_be_stored_does_not_exist(store: Store) -> None:
     async def use(kept: PageSessions) -> None:
         secret, session = await kept.begin(TOKEN)
         with store.database.migrating.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE sessions RENAME TO away")
         with pytest.raises(StoreUnavailableError, match="cannot store"):
             await kept.begin(TOKEN)
-        # Nor is one ended that the next server would find again.
+        # A session must not end in memory while the next server would find it in the database.
         with pytest.raises(StoreUnavailableError, match="cannot store"):
             await kept.end(session)
         assert kept.find(secret.encode()) == session

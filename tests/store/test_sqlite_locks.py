@@ -1,4 +1,4 @@
-"""What a process has committed outlives it, whoever else opens and closes the file meanwhile."""
+"""Commits of a process survive whatever other processes open and close the file meanwhile."""
 
 import sqlite3
 import subprocess
@@ -12,8 +12,10 @@ from scriptservice.store.database.sqlite import sqlite_url
 SUCCESSOR = """
 import sys
 from sqlalchemy import text
-from scriptservice.store.engine import connect_database, connect_database_for_looking
-looked = connect_database_for_looking(sys.argv[1])
+from scriptservice.store.database.connect import (
+    connect_database, connect_database_read_only
+)
+looked = connect_database_read_only(sys.argv[1])
 with looked.reading.connect() as connection:
     connection.execute(text("SELECT count(*) FROM tokens"))
 database = connect_database(sys.argv[1])
@@ -29,8 +31,8 @@ sys.stdin.readline()
 """
 
 
-def test_a_commit_is_kept_though_another_process_closes_its_connection(tmp_path: Path) -> None:
-    """As a server does at an upgrade: it looks at the file first, and takes it over later."""
+def test_a_commit_survives_another_process_closing_its_connection(tmp_path: Path) -> None:
+    """A successor does this at an upgrade: it looks at the file first, and takes it over later."""
     path = tmp_path / "scriptservice.db"
     url = sqlite_url(str(path))
     open_database(url).close()
@@ -41,7 +43,7 @@ def test_a_commit_is_kept_though_another_process_closes_its_connection(tmp_path:
         assert server.stdout.readline() == "ready\n"
         other = sqlite3.connect(path)
         other.execute("SELECT count(*) FROM tokens").fetchone()
-        other.close()  # the last one to close it would remove the log of transactions
+        other.close()  # the last connection to close removes the write-ahead log
         server.stdin.write("\n")
         server.stdin.flush()
         assert server.stdout.readline() == "committed\n"

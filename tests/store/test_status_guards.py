@@ -1,4 +1,4 @@
-"""Every change of status, tried from every status: what may not be leaves the row as it was."""
+"""Every change of status, tried from every status: an illegal one leaves the row unchanged."""
 
 import itertools
 from dataclasses import replace
@@ -8,10 +8,11 @@ import pytest
 
 from scriptservice.errors import AlreadyFinishedError, NotFinishedError, UnknownCommandError
 from scriptservice.model import Outcome, Status, may_become
-from scriptservice.store.queries import dispatching, requests
-from scriptservice.store.queries.dispatching import Ending, Mark
-from scriptservice.store.queries.journal_changes import Change, RecordingConflictError
-from scriptservice.store.queries.requests import Deletion, StopRequest
+from scriptservice.store.queries import deletions, dispatching, stop_requests
+from scriptservice.store.queries.deletions import Deletion
+from scriptservice.store.queries.dispatching import DispatchMark, Ending
+from scriptservice.store.queries.journal_changes import CommandChange, StatusConflictError
+from scriptservice.store.queries.stop_requests import StopRequest
 from support.store import KEEPER, Store
 
 AT = 77
@@ -19,17 +20,19 @@ AT = 77
 
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("dispatched_to", [None, KEEPER])
-def test_only_what_waits_is_marked(store: Store, status: Status, dispatched_to: str | None) -> None:
+def test_only_waiting_commands_are_marked(
+    store: Store, status: Status, dispatched_to: str | None
+) -> None:
     command = store.add(status, dispatched_to=dispatched_to)
     before = store.row(command)
-    mark = Mark(command.number, "alpha", "another keeper")
+    mark = DispatchMark(command.number, "alpha", "another keeper")
     allowed = status is Status.QUEUED and dispatched_to is None
     assert store.write(dispatching.mark_dispatched, mark) == [allowed]
     after = {"dispatched_to": "another keeper", "host": "alpha"} if allowed else {}
     assert store.row(command) == before | after
-    # Done again after a commit of which nobody heard, it is as it was; nobody else gets it.
+    # Repeated after a commit whose answer was lost, it changes nothing; no other keeper gets it.
     assert store.write(dispatching.mark_dispatched, mark) == [allowed]
-    other = Mark(command.number, "alpha", "a third keeper")
+    other = DispatchMark(command.number, "alpha", "a third keeper")
     assert store.write(dispatching.mark_dispatched, other) == [False]
     assert store.row(command) == before | after
 
@@ -37,20 +40,20 @@ def test_only_what_waits_is_marked(store: Store, status: Status, dispatched_to: 
 def test_a_deleted_command_is_not_marked(store: Store) -> None:
     command = store.add()
     store.set(command, deleted_at=1)
-    assert store.write(dispatching.mark_dispatched, Mark(1, "alpha", KEEPER)) == [False]
+    assert store.write(dispatching.mark_dispatched, DispatchMark(1, "alpha", KEEPER)) == [False]
 
 
-def test_marks_are_answered_one_by_one(store: Store) -> None:
+def test_each_mark_has_its_own_result(store: Store) -> None:
     store.add()
     store.add(Status.RUNNING)
     store.add()
-    marks = [Mark(number, "alpha", KEEPER) for number in (1, 2, 3, 4)]
+    marks = [DispatchMark(number, "alpha", KEEPER) for number in (1, 2, 3, 4)]
     assert store.write(dispatching.mark_dispatched, *marks) == [True, False, True, False]
 
 
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("dispatched_to", [None, KEEPER])
-def test_only_what_waits_ends_unstarted(
+def test_only_waiting_commands_end_unstarted(
     store: Store, status: Status, dispatched_to: str | None
 ) -> None:
     command = store.add(status, dispatched_to=dispatched_to)
@@ -63,7 +66,7 @@ def test_only_what_waits_ends_unstarted(
 
 
 @pytest.mark.parametrize("status", Status)
-def test_only_what_is_not_final_is_lost(store: Store, status: Status) -> None:
+def test_only_open_commands_become_lost(store: Store, status: Status) -> None:
     command = store.add(status, dispatched_to=KEEPER)
     before = store.row(command)
     ending = Ending(command.number, Status.LOST, "nobody knows", AT)
@@ -73,10 +76,12 @@ def test_only_what_is_not_final_is_lost(store: Store, status: Status) -> None:
 
 
 @pytest.mark.parametrize("status", Status)
-def test_only_what_is_queued_is_unmarked(store: Store, status: Status) -> None:
+def test_only_queued_commands_are_requeued(store: Store, status: Status) -> None:
     mine, others = store.add(status, dispatched_to=KEEPER), store.add(dispatched_to="another")
     queued = status is Status.QUEUED
-    assert store.write(dispatching.unmark, KEEPER) == [int(queued)]
+    assert store.write(dispatching.requeue_unstarted, dispatching.Requeue(KEEPER, AT)) == [
+        int(queued)
+    ]
     assert store.row(mine)["dispatched_to"] == (None if queued else KEEPER)
     assert store.row(others)["dispatched_to"] == "another"
 
@@ -87,11 +92,11 @@ def test_only_what_is_queued_is_unmarked(store: Store, status: Status) -> None:
 def stop(
     store: Store, command: UUID, signal: str = "SIGTERM", grace: float | None = None
 ) -> object:
-    (result,) = store.write(requests.request_stop, StopRequest(command, signal, grace, AT))
+    (result,) = store.write(stop_requests.request_stop, StopRequest(command, signal, grace, AT))
     return result
 
 
-def test_a_stop_ends_what_waits(store: Store) -> None:
+def test_a_stop_ends_a_waiting_command(store: Store) -> None:
     command = store.add()
     result = stop(store, command.id)
     assert result == store.find(command.id)
@@ -100,7 +105,7 @@ def test_a_stop_ends_what_waits(store: Store) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING, Status.STOPPING])
-def test_a_stop_of_what_was_sent_is_kept_as_a_wish(store: Store, status: Status) -> None:
+def test_a_stop_of_a_dispatched_command_is_stored(store: Store, status: Status) -> None:
     command = store.add(status, dispatched_to=KEEPER, grace_seconds=4)
     before = store.row(command)
     result = stop(store, command.id, "SIGHUP")
@@ -109,7 +114,7 @@ def test_a_stop_of_what_was_sent_is_kept_as_a_wish(store: Store, status: Status)
     assert store.row(command) == before | wish
 
 
-def test_of_many_stops_the_first_signal_and_the_shortest_grace_count(store: Store) -> None:
+def test_the_first_signal_and_the_shortest_grace_of_many_stops_count(store: Store) -> None:
     command = store.add(Status.RUNNING)
     for signal, grace in (("SIGHUP", 5), ("SIGTERM", 7), ("SIGINT", 3), ("SIGTERM", 4)):
         stop(store, command.id, signal, grace)
@@ -118,7 +123,7 @@ def test_of_many_stops_the_first_signal_and_the_shortest_grace_count(store: Stor
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status.final])
-def test_what_is_final_cannot_be_stopped(store: Store, status: Status) -> None:
+def test_a_finished_command_cannot_be_stopped(store: Store, status: Status) -> None:
     command = store.add(status)
     before = store.row(command)
     result = stop(store, command.id)
@@ -127,7 +132,7 @@ def test_what_is_final_cannot_be_stopped(store: Store, status: Status) -> None:
     assert store.row(command) == before
 
 
-def test_what_is_unknown_or_deleted_cannot_be_stopped(store: Store) -> None:
+def test_an_unknown_or_deleted_command_cannot_be_stopped(store: Store) -> None:
     command = store.add()
     store.set(command, deleted_at=1)
     for identifier in (command.id, UUID(int=1)):
@@ -138,12 +143,12 @@ def test_what_is_unknown_or_deleted_cannot_be_stopped(store: Store) -> None:
 
 
 def delete(store: Store, command: UUID, at: int = AT) -> object:
-    (result,) = store.write(requests.mark_deleted, Deletion(command, at))
+    (result,) = store.write(deletions.mark_deleted, Deletion(command, at))
     return result
 
 
 @pytest.mark.parametrize("status", Status)
-def test_only_what_is_final_is_deleted(store: Store, status: Status) -> None:
+def test_only_finished_commands_are_deleted(store: Store, status: Status) -> None:
     command = store.add(status, labels={"a": "b"})
     before = store.row(command)
     result = delete(store, command.id)
@@ -151,7 +156,7 @@ def test_only_what_is_final_is_deleted(store: Store, status: Status) -> None:
         assert result == command.number
         assert store.row(command) == before | {"deleted_at": AT}
         assert store.count("labels") == 0
-        # Done again after a commit of which nobody heard, it says the same; another one does not.
+        # Repeated after a commit whose answer was lost, it has the same result.
         assert delete(store, command.id) == command.number
         assert isinstance(delete(store, command.id, AT + 1), UnknownCommandError)
         with pytest.raises(UnknownCommandError):
@@ -162,17 +167,17 @@ def test_only_what_is_final_is_deleted(store: Store, status: Status) -> None:
         assert store.count("labels") == 1
 
 
-# Recording
+# Changes from a journal
 
 
 @pytest.mark.parametrize("actual", Status)
-def test_a_change_from_another_status_writes_nothing(store: Store, actual: Status) -> None:
+def test_a_change_from_another_status_stores_nothing(store: Store, actual: Status) -> None:
     command = store.add(actual)
     before = store.row(command)
     for known in set(Status) - {actual}:
-        change = Change(command.number, known, Status.LOST, Outcome(reason="x"))
-        with pytest.raises(RecordingConflictError):
-            store.record(changes=[change])
+        change = CommandChange(command.number, known, Status.LOST, Outcome(reason="x"))
+        with pytest.raises(StatusConflictError):
+            store.store_changes(changes=[change])
         assert store.row(command) == before
 
 
@@ -180,26 +185,28 @@ def test_a_change_from_another_status_writes_nothing(store: Store, actual: Statu
     ("before", "after"),
     [pair for pair in itertools.product(Status, Status) if may_become(*pair)],
 )
-def test_a_change_from_the_known_status_is_written(
+def test_a_change_from_the_expected_status_is_stored(
     store: Store, before: Status, after: Status
 ) -> None:
     command = store.add(before)
     outcome = Outcome(started_at=1, exit_code=3, reason="why", stdout_bytes=4)
-    change = Change(command.number, before, after, outcome)
-    store.record(changes=[change])
+    change = CommandChange(command.number, before, after, outcome)
+    store.store_changes(changes=[change])
     assert store.find(command.id) == replace(command, status=after, outcome=outcome)
 
 
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("wish", [None, "SIGTERM"])
-def test_what_is_given_back_waits_again_or_is_stopped(
+def test_a_command_given_back_waits_again_or_is_stopped(
     store: Store, status: Status, wish: str | None
 ) -> None:
     command = store.add(status, dispatched_to=KEEPER)
     store.set(command, stop_signal=wish)
     before = store.row(command)
-    change = Change(command.number, Status.QUEUED, Status.QUEUED, Outcome(), given_back_at=AT)
-    stopped = store.record(changes=[change])
+    change = CommandChange(
+        command.number, Status.QUEUED, Status.QUEUED, Outcome(), given_back_at=AT
+    )
+    stopped = store.store_changes(changes=[change])
     assert stopped == [{command.number} if status is Status.QUEUED and wish else set()]
     after: dict[str, object] = {}
     if status is Status.QUEUED and wish is None:

@@ -1,4 +1,4 @@
-"""Work that has to be done in the end: again and again while the database is away."""
+"""Work that is repeated while the database is away."""
 
 import asyncio
 
@@ -8,12 +8,12 @@ from structlog.testing import capture_logs
 from scriptservice.errors import StorageFullError, StoreError, StoreUnavailableError
 from scriptservice.store.until_stored import until_stored
 
-AWAY = StoreUnavailableError("cannot store: the database does not take it now")
+AWAY = StoreUnavailableError("cannot store: the database takes no writes now")
 FULL = StorageFullError("cannot store: the disk is full")
 
 
 class Work:
-    """Fails in ways that are told, and then does it."""
+    """Raises the given errors one after the other, and then succeeds."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -26,7 +26,7 @@ class Work:
         return 5
 
 
-def test_it_is_tried_until_it_is_done_and_logged_once_for_each_reason() -> None:
+def test_work_is_repeated_and_each_reason_is_logged_once() -> None:
     work = Work(AWAY, AWAY, FULL, FULL, AWAY)
     reasons: list[str | None] = []
     with capture_logs() as logged:
@@ -41,25 +41,25 @@ def test_it_is_tried_until_it_is_done_and_logged_once_for_each_reason() -> None:
     assert reasons == [str(each) for each in (AWAY, AWAY, FULL, FULL, AWAY)] + [None]
 
 
-def test_nothing_is_logged_where_that_is_not_wanted() -> None:
+def test_without_an_event_nothing_is_logged() -> None:
     with capture_logs() as logged:
         asyncio.run(until_stored(Work(AWAY), None, again_seconds=0))
     assert logged == []
 
 
-def test_it_is_given_up_where_that_is_said() -> None:
+def test_unless_gives_up() -> None:
     work = Work(AWAY, AWAY, AWAY)
     with pytest.raises(StoreError):
         asyncio.run(until_stored(work, None, unless=lambda: work.tries == 2, again_seconds=0))
     assert work.tries == 2
 
 
-def test_other_errors_end_it() -> None:
+def test_other_errors_are_raised() -> None:
     with pytest.raises(KeyError):
         asyncio.run(until_stored(Work(KeyError()), None))
 
 
-def test_a_cancellation_ends_it_in_a_pause() -> None:
+def test_a_cancellation_ends_a_pause() -> None:
     async def cancel() -> None:
         trying = asyncio.ensure_future(until_stored(Work(AWAY), None, again_seconds=3600))
         await asyncio.sleep(0)

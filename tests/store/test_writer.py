@@ -19,7 +19,7 @@ from scriptservice.store.database.tables import tokens
 from scriptservice.store.queries import tokens as token_store
 from scriptservice.store.queries.tokens import Token
 from scriptservice.store.reader import Reader
-from scriptservice.store.writer import BATCH, Writer
+from scriptservice.store.writer import MAX_BATCH_ITEMS, Writer
 from support.service import PATIENCE_SECONDS
 
 
@@ -41,7 +41,7 @@ def run(database: Database, test: Callable[[Writer], Awaitable[None]]) -> None:
 
 
 class Job:
-    """Stores names, and remembers in which groups it was called."""
+    """Stores names, and remembers the groups of items with which it was called."""
 
     def __init__(self) -> None:
         self.groups: list[list[str]] = []
@@ -58,7 +58,7 @@ class Job:
 
 
 class Gate:
-    """A job that holds the writer until it is opened, so that others have to wait."""
+    """A job that blocks the writer until the test opens it, so that other jobs wait."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -70,8 +70,8 @@ class Gate:
         return items
 
 
-async def behind_a_gate(writer: Writer, *jobs: tuple[Any, Any]) -> list[Any]:
-    """Hand in jobs while the writer is busy; return their results or exceptions."""
+async def run_together(writer: Writer, *jobs: tuple[Any, Any]) -> list[Any]:
+    """Submit jobs while the writer is blocked; return their results or exceptions."""
     gate = Gate()
     first = writer.submit(gate, None)
     await asyncio.to_thread(gate.entered.wait)
@@ -86,7 +86,7 @@ def names(database: Database) -> set[str]:
         return set(connection.execute(select(tokens.c.name)).scalars())
 
 
-def test_a_result_comes_once_it_is_committed(database: Database) -> None:
+def test_a_result_comes_after_the_commit(database: Database) -> None:
     async def test(writer: Writer) -> None:
         assert await writer.submit(Job(), "a") == "A"
         assert names(database) == {"a"}
@@ -94,11 +94,11 @@ def test_a_result_comes_once_it_is_committed(database: Database) -> None:
     run(database, test)
 
 
-def test_what_waits_is_committed_together_and_called_once(database: Database) -> None:
+def test_waiting_jobs_are_committed_together_in_one_call(database: Database) -> None:
     async def test(writer: Writer) -> None:
         first, second = Job(), Job()
         jobs = [(first, "a"), (first, "b"), (second, "c"), (first, "d")]
-        assert await behind_a_gate(writer, *jobs) == ["A", "B", "C", "D"]
+        assert await run_together(writer, *jobs) == ["A", "B", "C", "D"]
         assert first.groups == [["a", "b"], ["d"]]
         assert second.groups == [["c"]]
 
@@ -106,14 +106,14 @@ def test_what_waits_is_committed_together_and_called_once(database: Database) ->
     assert names(database) == {"a", "b", "c", "d"}
 
 
-def test_a_job_that_fails_harms_no_other(database: Database) -> None:
+def test_a_failed_job_does_not_affect_others(database: Database) -> None:
     async def test(writer: Writer) -> None:
         job = Job()
-        results = await behind_a_gate(writer, (job, "a"), (job, "bad"), (job, "c"), (job, "a"))
+        results = await run_together(writer, (job, "a"), (job, "bad"), (job, "c"), (job, "a"))
         assert results[0] == "A"
         assert isinstance(results[1], LookupError)
         assert results[2] == "C"
-        # Twice the same is what the database itself does not take.
+        # The database refuses the same name twice.
         assert isinstance(results[3], StoreUnavailableError)
         assert await writer.submit(job, "after") == "AFTER"
 
@@ -121,7 +121,7 @@ def test_a_job_that_fails_harms_no_other(database: Database) -> None:
     assert names(database) == {"a", "c", "after"}
 
 
-def test_a_job_that_fails_leaves_nothing_of_itself(database: Database) -> None:
+def test_a_failed_job_is_rolled_back(database: Database) -> None:
     def half(connection: Connection, items: list[str]) -> list[str]:
         Job()(connection, items)
         message = "cannot go on"
@@ -135,19 +135,19 @@ def test_a_job_that_fails_leaves_nothing_of_itself(database: Database) -> None:
     assert names(database) == set()
 
 
-def test_more_than_a_batch_is_all_committed(database: Database) -> None:
-    wanted = {f"n{number}" for number in range(BATCH + 50)}
+def test_more_jobs_than_a_batch_are_all_committed(database: Database) -> None:
+    wanted = {f"n{number}" for number in range(MAX_BATCH_ITEMS + 50)}
 
     async def test(writer: Writer) -> None:
         job = Job()
-        await behind_a_gate(writer, *((job, name) for name in wanted))
-        assert max(map(len, job.groups)) <= BATCH
+        await run_together(writer, *((job, name) for name in wanted))
+        assert max(map(len, job.groups)) <= MAX_BATCH_ITEMS
 
     run(database, test)
     assert names(database) == wanted
 
 
-def test_what_was_handed_in_is_committed_before_it_closes(database: Database) -> None:
+def test_submitted_jobs_are_committed_before_the_end(database: Database) -> None:
     async def test() -> None:
         writer = Writer(database, asyncio.get_running_loop())
         futures = [writer.submit(Job(), f"n{number}") for number in range(20)]
@@ -158,7 +158,7 @@ def test_what_was_handed_in_is_committed_before_it_closes(database: Database) ->
     assert len(names(database)) == 20
 
 
-def test_a_caller_that_goes_does_not_stop_what_it_asked_for(database: Database) -> None:
+def test_a_cancelled_caller_does_not_stop_its_job(database: Database) -> None:
     async def test(writer: Writer) -> None:
         gate = Gate()
         first = writer.submit(gate, None)
@@ -173,7 +173,7 @@ def test_a_caller_that_goes_does_not_stop_what_it_asked_for(database: Database) 
     assert names(database) == {"left", "after"}
 
 
-def test_a_database_that_does_not_take_it_is_told_apart(database: Database) -> None:
+def test_an_unavailable_database_has_its_own_error(database: Database) -> None:
     def wrong(connection: Connection, items: list[None]) -> list[None]:
         connection.execute(text("INSERT INTO no_such_table VALUES (1)"))
         return items
@@ -187,7 +187,7 @@ def test_a_database_that_does_not_take_it_is_told_apart(database: Database) -> N
     assert names(database) == {"after"}
 
 
-def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
+def test_a_full_disk_has_its_own_error(tmp_path: Path) -> None:
     def fill(connection: Connection, items: list[None]) -> list[None]:
         pages = connection.execute(text("PRAGMA page_count")).scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
@@ -209,7 +209,7 @@ def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
 # The reader
 
 
-def test_a_read_sees_one_moment(database: Database) -> None:
+def test_a_read_sees_one_snapshot(database: Database) -> None:
     reader = Reader(database)
 
     async def test(writer: Writer) -> None:
@@ -233,9 +233,9 @@ def test_a_read_sees_one_moment(database: Database) -> None:
     reader.close()
 
 
-def test_a_read_that_fails_says_that_it_can_be_tried_again(database: Database) -> None:
+def test_a_failed_read_can_be_retried(database: Database) -> None:
     reader = Reader(database)
-    # An error of SQLite's own, and of PostgreSQL's: this one breaks the second connection too.
+    # An error of SQLite, and one of PostgreSQL that also breaks the second connection.
     failing = text(
         "SELECT no_such"
         if database.writing.dialect.name == "sqlite"
@@ -256,7 +256,7 @@ def test_a_read_that_fails_says_that_it_can_be_tried_again(database: Database) -
 # Tokens
 
 
-def test_tokens_are_kept_as_their_hash(database: Database) -> None:
+def test_only_hashes_of_tokens_are_stored(database: Database) -> None:
     words = token_store.new_token_text()
     assert words.startswith("ss_")
     assert len(words) > 40
@@ -269,8 +269,8 @@ def test_tokens_are_kept_as_their_hash(database: Database) -> None:
     assert words not in repr(rows)
 
 
-def test_an_error_says_nothing_of_what_was_to_be_stored(database: Database) -> None:
-    """It is logged."""
+def test_errors_do_not_show_values(database: Database) -> None:
+    """Errors are logged."""
 
     async def test(writer: Writer) -> None:
         job = Job()
@@ -283,7 +283,7 @@ def test_an_error_says_nothing_of_what_was_to_be_stored(database: Database) -> N
     run(database, test)
 
 
-def test_each_transaction_is_told_once_it_is_committed(database: Database) -> None:
+def test_on_committed_is_called_after_each_commit(database: Database) -> None:
     told: list[tuple[int, float]] = []
     began = time.perf_counter()
 
@@ -292,7 +292,7 @@ def test_each_transaction_is_told_once_it_is_committed(database: Database) -> No
         writer = Writer(database, loop, lambda items, seconds: told.append((items, seconds)))
         try:
             job = Job()
-            results = await behind_a_gate(writer, (job, "a"), (job, "b"))
+            results = await run_together(writer, (job, "a"), (job, "b"))
             assert results == ["A", "B"]
             with pytest.raises(LookupError):
                 await writer.submit(job, "bad")

@@ -1,4 +1,4 @@
-"""A database with a past: very many finished commands, made by the database itself in seconds."""
+"""Adds very many finished commands to a database, within seconds, by SQL alone."""
 
 from sqlalchemy import Connection, text
 
@@ -35,8 +35,8 @@ def add_history(connection: Connection, count: int) -> None:
     """Add finished commands to a database that no server uses.
 
     Args:
-        connection: in a transaction.
-        count: how many.
+        connection: connection that is in a transaction.
+        count: number of commands.
     """
     first = int(connection.execute(text("SELECT max(number) FROM commands")).scalar() or 0) + 1
     sqlite = connection.dialect.name == "sqlite"

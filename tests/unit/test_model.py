@@ -1,4 +1,4 @@
-"""Statuses and their transitions, interpreters from first lines, names of signals."""
+"""Statuses and their transitions, interpreters from first lines, and names of signals."""
 
 import itertools
 import signal
@@ -13,9 +13,9 @@ from scriptservice.model import (
     Status,
     may_become,
     parse_signal,
+    predecessors,
     script_interpreter,
     signal_name,
-    sources,
 )
 
 ALLOWED = {
@@ -24,17 +24,17 @@ ALLOWED = {
     ("stopping", "stopped"), ("stopping", "timed_out"), ("stopping", "failed"),
     ("queued", "lost"), ("running", "lost"), ("stopping", "lost"),
 }  # fmt: skip
-"""The contract's arrows, written down once more."""
+"""The transitions of the contract, written down once more."""
 
 
 @pytest.mark.parametrize(("current", "wanted"), list(itertools.product(Status, Status)))
-def test_a_status_becomes_only_what_the_contract_says(current: Status, wanted: Status) -> None:
+def test_transitions_are_those_of_the_contract(current: Status, wanted: Status) -> None:
     allowed = (current.value, wanted.value) in ALLOWED
     assert may_become(current, wanted) is allowed
-    assert (current in sources(wanted)) is allowed
+    assert (current in predecessors(wanted)) is allowed
 
 
-def test_five_statuses_are_final_and_lead_nowhere() -> None:
+def test_the_five_final_statuses_never_change() -> None:
     assert {status.value for status in FINAL} == {
         "succeeded", "failed", "stopped", "timed_out", "lost",
     }  # fmt: skip
@@ -45,7 +45,7 @@ def test_five_statuses_are_final_and_lead_nowhere() -> None:
         assert status.final is not any(may_become(status, other) for other in Status)
 
 
-def test_every_final_status_can_be_reached() -> None:
+def test_every_final_status_is_reachable() -> None:
     reached = {Status.QUEUED}
     for _ in Status:
         reached |= {after for before in reached for after in Status if may_become(before, after)}
@@ -117,7 +117,7 @@ def test_any_script_has_an_interpreter(script: str) -> None:
 
 
 @pytest.mark.parametrize("number", sorted(signal.valid_signals()))
-def test_every_signal_has_a_name_of_its_own(number: int) -> None:
+def test_every_signal_has_its_own_name(number: int) -> None:
     name = signal_name(number)
     assert name.startswith("SIG")
     assert "+-" not in name
@@ -130,7 +130,7 @@ def test_real_time_signals_are_counted_from_the_first() -> None:
     assert signal_name(signal.SIGRTMIN + 3) == "SIGRTMIN+3"
 
 
-def test_the_two_signals_that_the_library_keeps_have_names_too() -> None:
+def test_the_two_signals_reserved_by_the_c_library_have_names_too() -> None:
     assert signal_name(signal.SIGRTMIN - 1) == "SIGRTMIN-1"
 
 
@@ -143,10 +143,10 @@ def test_a_signal_may_be_given_with_or_without_sig_in_any_case(name: str) -> Non
 @pytest.mark.parametrize(
     "name", ["", "SIG", "15", "SIGSIGTERM", "TERM ", " TERM", "SIG_DFL", "TERM\n", "NO", "ß", "ı"]
 )
-def test_what_is_no_signal(name: str) -> None:
+def test_invalid_signals(name: str) -> None:
     assert parse_signal(name) is None
 
 
 @given(st.text())
-def test_any_text_is_a_known_signal_or_none(name: str) -> None:
+def test_any_text_gives_a_signal_or_none(name: str) -> None:
     assert parse_signal(name) in {None, *signal.Signals.__members__}

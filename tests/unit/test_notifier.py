@@ -5,9 +5,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from scriptservice.fleet.notifications import Step
+from scriptservice.fleet.notifications import StatusChange
 from scriptservice.ids import new_id
-from scriptservice.model import NOTHING_KNOWN, Status
+from scriptservice.model import UNKNOWN_OUTCOME, Status
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 
 MINE, OTHER = new_id(), new_id()
@@ -48,7 +48,7 @@ def test_a_request_that_waits_for_the_end_is_woken_by_nothing_else() -> None:
 
 def test_a_notification_of_an_end_carries_the_last_step() -> None:
     notifier = Notifier()
-    end = Step(MINE, Status.SUCCEEDED, NOTHING_KNOWN)
+    end = StatusChange(MINE, Status.SUCCEEDED, UNKNOWN_OUTCOME)
     with notifier.subscribe(MINE, FollowerKind.WAIT) as subscription:
         assert subscription.end is None
         notifier.notify([MINE], ended={MINE: end})

@@ -1,4 +1,4 @@
-"""Settings and the words of ``serve``, as far as they go without starting anything."""
+"""Settings and the texts of ``serve``, as far as no service starts."""
 
 import re
 import socket
@@ -23,7 +23,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(capsys: Capture, *flags: str) -> str:
-    """Return the one line with which ``serve`` says that it cannot start."""
+    """Return the one line in which ``serve`` says why it cannot start."""
     code = main(["serve", *flags])
     shown = capsys.readouterr()
     assert code in (1, 2)
@@ -62,7 +62,7 @@ def refusal(capsys: Capture, *flags: str) -> str:
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_a_bad_flag_is_one_clear_line(capsys: Capture, flags: list[str], line: str) -> None:
+def test_an_invalid_flag_gives_one_clear_line(capsys: Capture, flags: list[str], line: str) -> None:
     assert line in refusal(capsys, *flags)
 
 
@@ -75,7 +75,7 @@ def test_a_bad_flag_is_one_clear_line(capsys: Capture, flags: list[str], line: s
         ("[server]\nport = 1", "cannot use setting server"),
     ],
 )
-def test_a_bad_file_is_one_clear_line(
+def test_an_invalid_file_gives_one_clear_line(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str, line: str
 ) -> None:
     file = tmp_path / "settings.toml"
@@ -85,14 +85,14 @@ def test_a_bad_file_is_one_clear_line(
     assert line in refusal(capsys)
 
 
-def test_a_bad_environment_is_one_clear_line(
+def test_an_invalid_environment_gives_one_clear_line(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCRIPTSERVICE_MAX_RUNNING", "many")
     assert "cannot use setting max_running" in refusal(capsys)
 
 
-def test_flags_win_over_the_environment_and_that_over_the_file(
+def test_flags_win_over_the_environment_and_the_environment_over_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.toml"
@@ -118,7 +118,7 @@ def test_every_setting_has_an_environment_name(monkeypatch: pytest.MonkeyPatch, 
     assert str(found).endswith(text) or found in (True, 1.0, ("1",))
 
 
-def test_names_may_be_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_setting_may_have_several_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text('allowed_host = ["a.example", "b"]\n')
     assert load_settings({"config": str(file)}).allowed_host == ("a.example", "b")
@@ -130,12 +130,12 @@ def test_names_may_be_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert load_settings({}).allowed_host == ()
 
 
-def test_an_empty_environment_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_environment_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRIPTSERVICE_PORT", "")
     assert load_settings({}).port == 8000
 
 
-def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings({}).port = 1  # type: ignore[misc]
 
@@ -154,12 +154,12 @@ def test_the_default_data_directory() -> None:
     assert default_data_dir(home, 1000) == "/home/somebody/.local/share/scriptservice"
 
 
-def test_a_file_that_is_not_there_names_itself() -> None:
+def test_the_error_names_a_missing_file() -> None:
     with pytest.raises(ConfigurationError, match="there is no such file"):
         load_settings({"config": "/no/such/file"})
 
 
-# Words
+# Verbs and help
 
 
 def test_version(capsys: Capture) -> None:
@@ -168,7 +168,7 @@ def test_version(capsys: Capture) -> None:
         assert capsys.readouterr().out == f"{__version__}\n"
 
 
-def test_help_names_the_verbs(capsys: Capture) -> None:
+def test_help_lists_the_verbs(capsys: Capture) -> None:
     for words in ([], ["--help"], ["-h"], ["help"]):
         assert main(words) == 0
         shown = capsys.readouterr().out
@@ -176,7 +176,7 @@ def test_help_names_the_verbs(capsys: Capture) -> None:
         assert "version" in shown
 
 
-def test_an_unknown_verb_shows_those_there_are(capsys: Capture) -> None:
+def test_an_unknown_verb_lists_the_known_ones(capsys: Capture) -> None:
     assert main(["dance"]) == 2
     shown = capsys.readouterr().err
     assert "cannot dance" in shown
@@ -199,6 +199,6 @@ def test_help_of_serve_lists_every_setting_with_its_unit_and_default(
             assert name.rsplit("_", 1)[1] in field.description
     for default in ("127.0.0.1", "8000", "none", "true", "info", "30", "8388608", "59999"):
         assert f";default{default}]" in shown
-    # As they are, not in lower case.
+    # Text defaults are shown unchanged, not in lower case.
     assert "SCRIPTSERVICE_DATA_DIR;default/Home/Somebody/scriptservice]" in shown
     assert f"SCRIPTSERVICE_HOST_NAME;default{socket.gethostname()}]" in shown

@@ -1,5 +1,6 @@
-"""The fleet: what stands between stored commands and the keepers that run them.
+"""The fleet: connects stored commands with the keepers that run them.
 
-``transport`` is the seam, ``local`` its implementation for this machine's keeper. ``dispatcher``
-sends commands out, ``recorder`` brings home what became of them; both know only the seam.
+``transport`` is the interface to a keeper, ``local`` its implementation for this machine's keeper.
+``dispatcher`` sends commands to a keeper; ``recorder`` stores what the keeper's journal says about
+them. Both know only the interface.
 """

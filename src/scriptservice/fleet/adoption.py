@@ -1,7 +1,7 @@
-"""What an earlier server left open, brought to the dispatcher bit by bit, however much it is.
+"""Adopts the open commands of an earlier server, page by page, however many there are.
 
-A server's start calls this once the journal is recorded. It knows neither the keeper nor what is
-decided about a command.
+The server calls this at its start, once the journal is stored. The dispatcher decides what happens
+to each command.
 """
 
 from functools import partial
@@ -15,28 +15,28 @@ EVENT = "adoption_waits"
 
 
 async def adopt_all(reader: Reader, dispatcher: Dispatcher, held: frozenset[str] | None) -> None:
-    """Let a dispatcher take over all commands that are not final.
+    """Let a dispatcher adopt all commands that are not final.
 
-    A database that does not answer is asked again: what was adopted of a page stays so, and is
-    passed over when it comes again.
+    If the database does not answer, the page is read again. The dispatcher skips the commands
+    that it has adopted already.
 
     Args:
-        reader: for what is open.
-        dispatcher: that has not begun to dispatch.
-        held: what the keeper has; see `Dispatcher.adopt`.
+        reader: reads the open commands.
+        dispatcher: adopts them; it must not have begun to dispatch.
+        held: ids of the commands that the keeper holds; see `Dispatcher.adopt`.
     """
-    place: dispatching.Place | None = dispatching.FIRST
+    place: dispatching.PageStart | None = dispatching.FIRST_PAGE
     while place is not None:
         place = await until_stored(partial(_adopt_page, reader, dispatcher, held, place), EVENT)
-    dispatcher.adopted()
+    dispatcher.finish_adoption()
 
 
 async def _adopt_page(
     reader: Reader,
     dispatcher: Dispatcher,
     held: frozenset[str] | None,
-    place: dispatching.Place,
-) -> dispatching.Place | None:
+    place: dispatching.PageStart,
+) -> dispatching.PageStart | None:
     page = await reader.run(dispatching.open_commands, place)
     await dispatcher.adopt(page.commands, held)
-    return page.following
+    return page.next_start

@@ -1,7 +1,7 @@
-"""Folds what a keeper's journal tells into what the store is to hold.
+"""Folds the records of a keeper's journal into changes to store.
 
-`Recorder` reads, stores and tells; here a record becomes a step of a command along the transition
-table, or a piece of a chunk of output. Nothing here waits, reads or writes.
+A record becomes a transition of a command's status, or a part of a chunk of output. `Recorder`
+reads, stores and notifies; nothing here waits or does I/O.
 """
 
 import os
@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from scriptservice.fleet.notifications import Step
+from scriptservice.fleet.notifications import StatusChange
 from scriptservice.model import Outcome, Status, may_become, signal_name
 from scriptservice.protocol.journal_format import Kind, Record
-from scriptservice.store.queries.journal_changes import Chunk, RecordingConflictError
+from scriptservice.store.queries.journal_changes import Chunk, StatusConflictError
 from scriptservice.store.queries.output import CHUNK_BYTES
 
 _INTERRUPTED = "its keeper died before its end was on record; its output may be incomplete"
-INCOMPLETE = "a part of its record is missing; its output may be incomplete"
-"""A reason, where the journal lacks something."""
+INCOMPLETE_REASON = "a part of its record is missing; its output may be incomplete"
+"""Reason of a command for which the journal lacks records."""
+
 _AFTER_A_START = (Kind.STOPPING, Kind.DISCARDED, Kind.EXITED, Kind.CLOSED)
 _CAUSES = {
     "stop": (Status.STOPPED, None),
@@ -28,73 +29,78 @@ _CAUSES = {
 
 
 @dataclass(slots=True)
-class Live:
+class TrackedCommand:
     """A command that is not final, as far as the journal has been read.
 
     Attributes:
-        number: the command's.
-        id: likewise.
-        stored: its status in the database.
-        status: what it is by what has been folded.
-        outcome: likewise.
-        created_at: microseconds since 1970 UTC.
-        sent_at: when it was sent to its keeper, likewise; None if another server did.
-        given_back_at: when its keeper gave it back, likewise.
-        missing_bytes: output that the journal should have and has not.
-        steps: the statuses it got and nobody has been told of.
+        number: its number.
+        id: its id.
+        stored_status: its status in the database.
+        status: its status according to the records folded so far.
+        outcome: its outcome, likewise.
+        created_at: time of submission, in microseconds since 1970 UTC.
+        sent_at: when it was sent to its keeper, likewise; None if another server sent it.
+        given_back_at: when its keeper gave it back, likewise; None if it did not.
+        missing_bytes: bytes of output that the journal should have and has not.
+        unpublished: new statuses of which nobody has been notified.
     """
 
     number: int
     id: UUID
-    stored: Status
+    stored_status: Status
     status: Status
     outcome: Outcome
     created_at: int
     sent_at: int | None = None
     given_back_at: int | None = None
     missing_bytes: int = 0
-    steps: tuple[Status, ...] = ()
+    unpublished: tuple[Status, ...] = ()
 
     @property
     def position(self) -> int:
-        """How much merged output is stored, or will be with what has been folded."""
+        """Size of the merged output that is stored or folded."""
         return self.outcome.stdout_bytes + self.outcome.stderr_bytes
 
-    def become(self, status: Status, **known: Any) -> None:
-        """Take a step that the transition table allows.
+    def transition_to(self, status: Status, **known: Any) -> None:
+        """Change the status as the transition table allows, and add to the outcome.
+
+        Args:
+            status: the new status, or the current one to change only the outcome.
+            known: new values of fields of the outcome.
 
         Raises:
-            RecordingConflictError: it does not.
+            StatusConflictError: the transition is not allowed.
         """
         if status is not self.status and not may_become(self.status, status):
             message = f"command {self.id} cannot become {status}: it is {self.status}"
-            raise RecordingConflictError(message)
+            raise StatusConflictError(message)
         if status is not self.status:
-            self.steps += (status,)
+            self.unpublished += (status,)
         self.status = status
         self.outcome = self.outcome._replace(**known)
 
-    def copy(self) -> "Live":
-        """Return another that knows the same."""
-        # Not `dataclasses.replace`, which costs five times as much, for each command of a batch.
-        return Live(
+    def copy(self) -> "TrackedCommand":
+        """Return a copy."""
+        # Not `dataclasses.replace`, which takes five times as long, for each command of a batch.
+        return TrackedCommand(
             self.number,
             self.id,
-            self.stored,
+            self.stored_status,
             self.status,
             self.outcome,
             self.created_at,
             self.sent_at,
             self.given_back_at,
             self.missing_bytes,
-            self.steps,
+            self.unpublished,
         )
 
-    def told(self) -> list[Step]:
-        """Return the steps since the last call."""
-        steps, self.steps = self.steps, ()
+    def take_status_changes(self) -> list[StatusChange]:
+        """Return the changes of status since the last call."""
+        statuses, self.unpublished = self.unpublished, ()
         return [
-            Step(self.id, status, self.outcome, self.created_at, self.sent_at) for status in steps
+            StatusChange(self.id, status, self.outcome, self.created_at, self.sent_at)
+            for status in statuses
         ]
 
 
@@ -120,72 +126,92 @@ class _OpenChunk:
 
 
 @dataclass(slots=True)
-class Batch:
-    """Records of one read, folded into what is to be stored."""
+class RecordBatch:
+    """The records of one read, folded into changes to store.
 
-    live: dict[bytes, Live]
+    Attributes:
+        commands: commands as they were before these records, by the bytes of their ids.
+        lenient: whether a record that does not fit a command's status is skipped.
+        touched: copies of the commands that these records change.
+        chunks: complete chunks of output.
+        open_chunks: chunks to which further output may be appended.
+    """
+
+    commands: dict[bytes, TrackedCommand]
     lenient: bool = False
-    touched: dict[bytes, Live] = field(default_factory=dict)
+    touched: dict[bytes, TrackedCommand] = field(default_factory=dict)
     chunks: list[Chunk] = field(default_factory=list)
     open_chunks: dict[bytes, _OpenChunk] = field(default_factory=dict)
 
-    def command(self, command: bytes) -> Live | None:
-        """Return this batch's own copy of a command; None if the store has none that is open."""
-        if command in self.touched:
-            return self.touched[command]
-        known = self.live.get(command)
+    def command(self, command_id: bytes) -> TrackedCommand | None:
+        """Return this batch's copy of a command; None if the store has no such open command."""
+        if command_id in self.touched:
+            return self.touched[command_id]
+        known = self.commands.get(command_id)
         if known is None:
             return None
-        return self.touched.setdefault(command, known.copy())
+        return self.touched.setdefault(command_id, known.copy())
 
-    def add_output(self, command: bytes, live: Live, entry: Record) -> None:
-        """Append output, coalesced with what precedes it in the same stream."""
-        expected = live.position + live.missing_bytes
-        if entry.position < expected:
-            return  # stored already: the database is ahead of the position it was given
-        live.missing_bytes += entry.position - expected
-        size = len(entry.data)
-        chunk = self.open_chunks.get(command)
-        if chunk and (chunk.stream != entry.stream or chunk.size + size > CHUNK_BYTES):
+    def add_output(self, command_id: bytes, command: TrackedCommand, record: Record) -> None:
+        """Append output, and merge it with preceding output of the same stream."""
+        expected = command.position + command.missing_bytes
+        if record.position < expected:
+            return  # it is stored already
+        command.missing_bytes += record.position - expected
+        size = len(record.data)
+        chunk = self.open_chunks.get(command_id)
+        if chunk and (chunk.stream != record.stream or chunk.size + size > CHUNK_BYTES):
             self.chunks.append(chunk.closed())
             chunk = None
-        outcome = live.outcome
-        name = "stdout_bytes" if entry.stream == 1 else "stderr_bytes"
+        outcome = command.outcome
+        name = "stdout_bytes" if record.stream == 1 else "stderr_bytes"
         offset = getattr(outcome, name)
         if chunk is None:
-            self.open_chunks[command] = _OpenChunk(
-                live.number, live.position, entry.stream, offset, entry.time_us, [entry.data], size
+            self.open_chunks[command_id] = _OpenChunk(
+                command.number,
+                command.position,
+                record.stream,
+                offset,
+                record.time_us,
+                [record.data],
+                size,
             )
         else:
-            chunk.parts.append(entry.data)
+            chunk.parts.append(record.data)
             chunk.size += size
-        live.outcome = outcome._replace(**{name: offset + size})
+        command.outcome = outcome._replace(**{name: offset + size})
 
     def close_chunks(self) -> None:
-        """Add the chunks that are still open."""
+        """Complete the chunks that are still open."""
         self.chunks += [chunk.closed() for chunk in self.open_chunks.values()]
         self.open_chunks.clear()
 
 
-def apply(live: Live, entry: Record) -> None:
-    """Let a command take the step that a record tells of."""
-    if entry.kind in _AFTER_A_START and live.status is Status.QUEUED:
-        # The record of its start is missing: it ran, though nobody can say since when.
-        live.become(Status.RUNNING)
-    match entry.kind:
-        case Kind.STARTED if live.status is Status.QUEUED:
-            live.given_back_at = None
-            live.become(Status.RUNNING, started_at=entry.time_us)
+def apply_record(command: TrackedCommand, record: Record) -> None:
+    """Apply a record to a command.
+
+    Raises:
+        StatusConflictError: the record does not fit the command's status.
+    """
+    if record.kind in _AFTER_A_START and command.status is Status.QUEUED:
+        # The record of its start is missing: it ran, but nobody knows since when.
+        command.transition_to(Status.RUNNING)
+    match record.kind:
+        case Kind.STARTED if command.status is Status.QUEUED:
+            command.given_back_at = None
+            command.transition_to(Status.RUNNING, started_at=record.time_us)
         case Kind.STOPPING:
-            live.become(Status.STOPPING)
+            command.transition_to(Status.STOPPING)
         case Kind.DISCARDED:
-            live.become(live.status, discarded_bytes=entry.fields()["discarded_bytes"])
+            command.transition_to(
+                command.status, discarded_bytes=record.fields()["discarded_bytes"]
+            )
         case Kind.EXITED:
-            fields = entry.fields()
+            fields = record.fields()
             code = os.waitstatus_to_exitcode(fields["status"])
-            live.become(
-                live.status,
-                exited_at=entry.time_us,
+            command.transition_to(
+                command.status,
+                exited_at=record.time_us,
                 exit_code=code if code >= 0 else None,
                 signal=signal_name(-code) if code < 0 else None,
                 user_seconds=fields["user_seconds"],
@@ -193,15 +219,21 @@ def apply(live: Live, entry: Record) -> None:
                 max_rss_bytes=fields["max_rss_bytes"],
             )
         case Kind.CLOSED:
-            _close(live, entry.time_us, entry.fields())
+            _close(command, record.time_us, record.fields())
         case Kind.REFUSED:
-            _refuse(live, entry.time_us, entry.fields())
+            _refuse(command, record.time_us, record.fields())
         case Kind.LOST:
-            live.become(Status.LOST, finished_at=entry.time_us, reason=entry.fields()["reason"])
+            command.transition_to(
+                Status.LOST, finished_at=record.time_us, reason=record.fields()["reason"]
+            )
 
 
-def by_its_exit(outcome: Outcome) -> tuple[Status, str | None]:
-    """Return the status and the reason of a command that nobody ended, as its script exited."""
+def status_from_exit(outcome: Outcome) -> tuple[Status, str | None]:
+    """Return the final status and reason of a command that ended by itself.
+
+    Args:
+        outcome: its exit code or signal decide; if both are unknown, the command is lost.
+    """
     if outcome.exit_code is None and outcome.signal is None:
         return Status.LOST, None
     if outcome.exit_code == 0:
@@ -211,14 +243,14 @@ def by_its_exit(outcome: Outcome) -> tuple[Status, str | None]:
     return Status.FAILED, f"it exited with code {outcome.exit_code}"
 
 
-def _close(live: Live, at: int, fields: dict[str, Any]) -> None:
-    outcome = live.outcome
-    status, reason = _CAUSES[fields["cause"]] if fields["cause"] else by_its_exit(outcome)
+def _close(command: TrackedCommand, at: int, fields: dict[str, Any]) -> None:
+    outcome = command.outcome
+    status, reason = _CAUSES[fields["cause"]] if fields["cause"] else status_from_exit(outcome)
     if fields.get("interrupted"):
         reason = f"{reason}; {_INTERRUPTED}" if reason else _INTERRUPTED
-    if outcome.started_at is None or live.missing_bytes:
-        reason = f"{reason}; {INCOMPLETE}" if reason else INCOMPLETE
-    live.become(
+    if outcome.started_at is None or command.missing_bytes:
+        reason = f"{reason}; {INCOMPLETE_REASON}" if reason else INCOMPLETE_REASON
+    command.transition_to(
         status,
         finished_at=at,
         reason=reason,
@@ -227,12 +259,12 @@ def _close(live: Live, at: int, fields: dict[str, Any]) -> None:
     )
 
 
-def _refuse(live: Live, at: int, fields: dict[str, Any]) -> None:
+def _refuse(command: TrackedCommand, at: int, fields: dict[str, Any]) -> None:
     if fields["retry"]:
-        live.given_back_at = at
+        command.given_back_at = at
     elif fields.get("timed_out"):
-        live.become(Status.TIMED_OUT, finished_at=at, reason=fields["reason"])
+        command.transition_to(Status.TIMED_OUT, finished_at=at, reason=fields["reason"])
     elif fields["stopped"]:
-        live.become(Status.STOPPED, finished_at=at, reason=fields["reason"])
+        command.transition_to(Status.STOPPED, finished_at=at, reason=fields["reason"])
     else:
-        live.become(Status.FAILED, finished_at=at, reason=fields["reason"])
+        command.transition_to(Status.FAILED, finished_at=at, reason=fields["reason"])

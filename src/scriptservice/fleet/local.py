@@ -1,4 +1,4 @@
-"""This machine's keeper: requests over the inherited socket, the journal from the disk."""
+"""The connection to this machine's keeper: frames on the inherited socket, the journal on disk."""
 
 import asyncio
 import itertools
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from scriptservice.fleet.transport import Held, HostState
+from scriptservice.fleet.transport import HeldCommands, HostState
 from scriptservice.protocol.frames import (
     PROTOCOL_VERSION,
     Frame,
@@ -26,20 +26,20 @@ HELD_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The keeper's first words.
+    """The keeper's first frame.
 
     Attributes:
-        identity: which keeper it is.
+        identity: identity of the keeper.
         pid: its process id.
         journal: id of its journal.
-        directory: where the journal is.
-        first: the first position it still holds.
-        end: how far it reaches.
-        recorded: how far a server has said it is stored.
-        capacity: how many scripts can run at once.
+        directory: directory of the journal.
+        first: first position that the journal still has.
+        end: position up to which the journal reaches.
+        recorded: position up to which a server has said that the journal is stored.
+        capacity: number of scripts that can run at the same time.
         first_start: whether no child of this keeper has worked yet.
-        starts: how many children it has started, this one included.
-        notes: what it mended at its start.
+        starts: number of children that it has started, including this one.
+        notes: what it repaired at its start.
     """
 
     identity: str
@@ -56,7 +56,7 @@ class Hello:
 
     @classmethod
     def from_frame(cls, frame: Frame) -> "Hello":
-        """Return what a ``hello`` frame says."""
+        """Return the contents of a ``hello`` frame."""
         values = {name: frame[name] for name in cls.__dataclass_fields__}
         return cls(**{**values, "notes": tuple(frame["notes"])})
 
@@ -65,11 +65,11 @@ class LocalKeeper(asyncio.Protocol):
     """The `Transport` to the keeper whose child this process is.
 
     Args:
-        host: this machine's name among hosts.
+        host: name of this host.
         on_shutdown: called when the keeper begins to shut down.
         on_finish: called with the journal's last position when all scripts have ended.
-        on_retire: called when another server is to take this one's place.
-        on_gone: called when the keeper is dead: this process has to end too.
+        on_retire: called when another server will replace this one.
+        on_gone: called when the keeper is dead: this process must end too.
     """
 
     def __init__(
@@ -89,29 +89,33 @@ class LocalKeeper(asyncio.Protocol):
         self._frames = FrameBuffer()
         self._transport: asyncio.Transport | None = None
         self._reader: JournalReader | None = None
-        self._pings: dict[int, asyncio.Future[HostState]] = {}
+        self._state_answers: dict[int, asyncio.Future[HostState]] = {}
         self._numbers = itertools.count()
-        self._holding: asyncio.Future[Held] | None = None
+        self._held_answer: asyncio.Future[HeldCommands] | None = None
         self._unsent: list[bytes] = []
         self._grown = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
-        self._greeted: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
+        self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self.end = 0
         self.identity = ""
         self.journal = ""
         self.capacity = 0
 
     async def connect(self, keeper: socket.socket) -> None:
-        """Take over the inherited socket."""
+        """Use the inherited socket.
+
+        Args:
+            keeper: the socket that is connected to the keeper.
+        """
         keeper.setblocking(False)  # noqa: FBT003
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=keeper)
 
-    async def greeted(self) -> Hello:
-        """Wait for the keeper's first words; for a successor, until it is its turn."""
-        return await self._greeted
+    async def wait_for_hello(self) -> Hello:
+        """Wait for the keeper's first frame; a successor gets it when its turn comes."""
+        return await self._hello
 
-    # asyncio's side
+    # Callbacks of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -137,41 +141,45 @@ class LocalKeeper(asyncio.Protocol):
     def _received(self, frame: Frame) -> None:
         match frame["type"]:
             case "end":
-                self._published(frame["position"])
+                self._journal_grew_to(frame["position"])
             case "hello":
-                self._greet(Hello.from_frame(frame))
+                self._accept_hello(Hello.from_frame(frame))
                 if frame["shutting_down"]:
                     self._on_shutdown()
             case "pong":
-                if (waiting := self._pings.pop(frame["number"], None)) and not waiting.done():
+                if (
+                    waiting := self._state_answers.pop(frame["number"], None)
+                ) and not waiting.done():
                     waiting.set_result(_state(frame))
             case "held":
-                self._published(frame["end"])
-                if self._holding is not None and not self._holding.done():
-                    self._holding.set_result(Held(frozenset(frame["ids"]), frame["end"]))
+                self._journal_grew_to(frame["end"])
+                if self._held_answer is not None and not self._held_answer.done():
+                    self._held_answer.set_result(
+                        HeldCommands(frozenset(frame["ids"]), frame["end"])
+                    )
             case "retire":
                 self._on_retire()
             case "shutdown":
                 self._on_shutdown()
             case "finish":
-                self._published(frame["position"])
+                self._journal_grew_to(frame["position"])
                 self._on_finish(frame["position"])
 
-    def _greet(self, hello: Hello) -> None:
+    def _accept_hello(self, hello: Hello) -> None:
         self.identity = hello.identity
         self.journal = hello.journal
         self.capacity = hello.capacity
         self._reader = JournalReader(hello.directory)
-        self._published(hello.end)
-        self._greeted.set_result(hello)
+        self._journal_grew_to(hello.end)
+        self._hello.set_result(hello)
 
-    def _published(self, end: int) -> None:
+    def _journal_grew_to(self, end: int) -> None:
         if end > self.end:
             self.end = end
             self._grown.set()
 
     def _send(self, frame: Frame) -> None:
-        """Send a frame, together with the others of this turn of the loop."""
+        """Send a frame, along with all others of this iteration of the event loop."""
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
         self._unsent.append(encode(frame))
@@ -181,66 +189,66 @@ class LocalKeeper(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
-    def prepared(self, release: str) -> None:
-        """Tell the keeper that this child can take the place of another, and how it speaks."""
+    def send_prepared(self, release: str) -> None:
+        """Tell the keeper that this child can replace another, and which protocol it uses."""
         self._send({"type": "prepared", "protocol": PROTOCOL_VERSION, "release": release})
 
-    def ready(self) -> None:
+    def send_ready(self) -> None:
         """Tell the keeper that this child works."""
         self._send({"type": "ready"})
 
-    def waiting(self, reason: str) -> None:
-        """Tell the keeper that this child answers, though it cannot work yet, and why."""
+    def send_waiting(self, reason: str) -> None:
+        """Tell the keeper that this child answers but cannot work yet, and why."""
         self._send({"type": "waiting", "reason": reason})
 
-    async def fatal(self, message: str) -> None:
-        """Tell the keeper why this child cannot work; return once the kernel has all of it.
+    async def send_fatal(self, message: str) -> None:
+        """Tell the keeper why this child cannot work; return when the kernel has all of it.
 
-        What a process has written to a socket is read by the other side also when it is dead. This
-        is the last that is said: the link is closed.
+        The keeper can read what was written to the socket even after this process is dead. This
+        is the last frame: the connection is closed.
         """
         self._send({"type": "fatal", "message": message})
         self._flush()
         sent = asyncio.Event()
         self._on_gone = sent.set
         if self._transport is not None:
-            # The transport is lost when all that was written to it is sent, or the keeper is dead.
+            # The connection is lost when everything is sent, or the keeper is dead.
             self._transport.close()
             await sent.wait()
 
-    async def drained(self) -> None:
-        """See `Transport.drained`."""
+    async def drain(self) -> None:
+        """See `Transport.drain`."""
         await self._drained.wait()
 
-    # The transport's side
+    # Methods of `Transport`
 
     def spawn(self, spec: SpawnSpec) -> None:
         """See `Transport.spawn`."""
         self._send(spec.to_frame())
 
-    def adopted(self) -> None:
-        """See `Transport.adopted`."""
+    def finish_adoption(self) -> None:
+        """See `Transport.finish_adoption`."""
         self._send({"type": "adopted"})
 
-    def stop(self, command: str, signal: str, grace_seconds: float) -> None:
+    def stop(self, command_id: str, signal: str, grace_seconds: float) -> None:
         """See `Transport.stop`."""
-        self._send(stop_frame(command, signal, grace_seconds))
+        self._send(stop_frame(command_id, signal, grace_seconds))
 
-    def expire(self, command: str) -> None:
+    def expire(self, command_id: str) -> None:
         """See `Transport.expire`."""
-        self._send({"type": "expire", "id": command})
+        self._send({"type": "expire", "id": command_id})
 
-    def recorded(self, position: int) -> None:
-        """See `Transport.recorded`."""
+    def acknowledge(self, position: int) -> None:
+        """See `Transport.acknowledge`."""
         self._send(recorded_frame(position))
 
     def read(self, position: int, max_bytes: int) -> tuple[list[Record], int]:
         """See `Transport.read`."""
-        assert self._reader is not None  # noqa: S101 - the keeper has greeted before
+        assert self._reader is not None  # noqa: S101 - the first frame has come before
         return self._reader.read(position, self.end, max_bytes)
 
-    async def grown(self, position: int) -> None:
-        """See `Transport.grown`."""
+    async def wait_for_growth(self, position: int) -> None:
+        """See `Transport.wait_for_growth`."""
         while self.end <= position:
             self._grown.clear()
             await self._grown.wait()
@@ -249,23 +257,23 @@ class LocalKeeper(asyncio.Protocol):
         """See `Transport.state`."""
         number = next(self._numbers)
         answer: asyncio.Future[HostState] = asyncio.get_running_loop().create_future()
-        self._pings[number] = answer
+        self._state_answers[number] = answer
         self._send({"type": "ping", "number": number})
         try:
             async with asyncio.timeout(STATE_SECONDS):
                 return await answer
         finally:
-            self._pings.pop(number, None)
+            self._state_answers.pop(number, None)
 
-    async def held(self) -> Held:
-        """See `Transport.held`."""
-        self._holding = asyncio.get_running_loop().create_future()
+    async def held_commands(self) -> HeldCommands:
+        """See `Transport.held_commands`."""
+        self._held_answer = asyncio.get_running_loop().create_future()
         self._send({"type": "held"})
         async with asyncio.timeout(HELD_SECONDS):
-            return await self._holding
+            return await self._held_answer
 
 
 def _state(frame: Frame) -> HostState:
-    # During an upgrade the keeper is still of the release before, and may say less.
+    # During an upgrade the keeper may be of an earlier release and report fewer values.
     values = {name: frame[name] for name in HostState.__dataclass_fields__ if name in frame}
     return HostState(**{**values, "strays": tuple(frame["strays"])})

@@ -1,4 +1,4 @@
-"""What the fleet tells of once it is stored, to whoever wakes followers, counts or logs."""
+"""Notifications of changes that were just stored, for followers, metrics and the log."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,18 +7,18 @@ from uuid import UUID
 from scriptservice.model import Outcome, Status
 
 
-class Step(NamedTuple):
-    """A command's change of status, just stored; a replay of the journal does not tell it again.
+class StatusChange(NamedTuple):
+    """A change of a command's status that was just stored; a replay does not notify again.
 
     Attributes:
-        command: its id.
-        status: what it became.
-        outcome: all that is known of its run now, which may be later than this step.
-        created_at: microseconds since 1970 UTC; None where nobody looked.
-        sent_at: when it was sent to its keeper, likewise; None if another server did.
+        command_id: id of the command.
+        status: its new status.
+        outcome: all that is known about its run now, which may be later than this change.
+        created_at: time of submission, in microseconds since 1970 UTC; None if not looked up.
+        sent_at: when it was sent to its keeper, likewise; None if another server sent it.
     """
 
-    command: UUID
+    command_id: UUID
     status: Status
     outcome: Outcome
     created_at: int | None = None
@@ -26,21 +26,21 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """What has just been stored.
+class StoredChanges:
+    """Changes that were just stored in one transaction.
 
     Attributes:
-        changed: commands with new output or another status.
-        ended: those of them that are final now, or were given back by their keeper.
-        given_back: those that wait again, or were stopped while they were given back.
-        steps: all changes of status, of each command in order.
-        stdout_bytes: how much new output.
-        stderr_bytes: likewise.
+        changed: ids of commands with new output or a new status.
+        ended: ids of those that are final now, or were given back by their keeper.
+        given_back: ids of those that were given back: they wait again or became stopped.
+        status_changes: all changes of status, in order for each command.
+        stdout_bytes: amount of new output on stdout.
+        stderr_bytes: amount of new output on stderr.
     """
 
     changed: frozenset[UUID]
     ended: frozenset[UUID]
     given_back: frozenset[UUID]
-    steps: tuple[Step, ...] = ()
+    status_changes: tuple[StatusChange, ...] = ()
     stdout_bytes: int = 0
     stderr_bytes: int = 0

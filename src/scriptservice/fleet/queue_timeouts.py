@@ -1,7 +1,7 @@
-"""Queue time-outs: they end commands that have waited for longer than they may.
+"""Queue time-outs: they end commands that have waited too long.
 
-The dispatcher's; wherever a command is when its time is over, it ends if it has not been started:
-in the database while it waits there, by the keeper once it was sent.
+The dispatcher owns them. Wherever a command is when its time is over, it ends if it has not
+started: a command in the database ends there, a command that was sent is ended by the keeper.
 """
 
 import asyncio
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from uuid import UUID
 
-from scriptservice.fleet.notifications import Step
-from scriptservice.model import NOTHING_KNOWN, Outcome, Status
+from scriptservice.fleet.notifications import StatusChange
+from scriptservice.model import UNKNOWN_OUTCOME, Outcome, Status
 from scriptservice.protocol.clock import now_us
 from scriptservice.store.queries import dispatching
 from scriptservice.store.until_stored import until_stored
@@ -19,41 +19,44 @@ from scriptservice.store.writer import Writer
 FOREVER_SECONDS = 1e9
 
 
-class Place(Enum):
+class CommandLocation(Enum):
     """Where a command is, as far as its dispatcher knows."""
 
     WAITING = auto()
-    """In the database; or it has ended."""
+    """It waits in the database, or has ended."""
     MARKING = auto()
-    """It is being marked for the keeper, and then sent."""
+    """It is being marked for the keeper, and is sent after that."""
     SENT = auto()
+    """It was sent to the keeper."""
 
 
-def ended_step(command: UUID, ending: dispatching.Ending, known: Outcome = NOTHING_KNOWN) -> Step:
-    """Return the news that a command was ended in the database."""
+def ending_change(
+    command_id: UUID, ending: dispatching.Ending, known: Outcome = UNKNOWN_OUTCOME
+) -> StatusChange:
+    """Return the notification of a command that was ended in the database."""
     outcome = known._replace(finished_at=ending.at, reason=ending.reason)
-    return Step(command, ending.status, outcome)
+    return StatusChange(command_id, ending.status, outcome)
 
 
-class Expiry:
+class QueueTimeouts:
     """The queue time-outs of one dispatcher.
 
     Args:
-        writer: ends what waits in the database.
-        place: says where a command is.
-        expire: tells the keeper; without effect there on what has started.
-        on_ended: told of each command that was ended in the database.
+        writer: ends commands that wait in the database.
+        locate: returns where a command is.
+        expire: tells the keeper that a command's time is over; no effect on a started command.
+        on_ended: called for each command that was ended in the database.
     """
 
     def __init__(
         self,
         writer: Writer,
-        place: Callable[[UUID], Place],
+        locate: Callable[[UUID], CommandLocation],
         expire: Callable[[UUID], None],
-        on_ended: Callable[[Step], None],
+        on_ended: Callable[[StatusChange], None],
     ) -> None:
         self._writer = writer
-        self._place = place
+        self._locate = locate
         self._expire = expire
         self._on_ended = on_ended
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
@@ -61,59 +64,59 @@ class Expiry:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(
-        self, command: UUID, number: int, created_at: int, timeout_seconds: float | None
+        self, command_id: UUID, number: int, created_at: int, timeout_seconds: float | None
     ) -> None:
-        """End a command if it has not started in time; again without effect.
+        """End a command if it does not start in time; no effect if it is watched already.
 
         Args:
-            command: its id.
+            command_id: id of the command.
             number: its internal number.
-            created_at: when it was submitted, in microseconds since 1970.
+            created_at: time of submission, in microseconds since 1970 UTC.
             timeout_seconds: counted from then; None for no time-out.
         """
-        if timeout_seconds is None or command in self._timers:
+        if timeout_seconds is None or command_id in self._timers:
             return
-        # Counted by the monotonic clock from here on, so that setting the clock changes nothing.
+        # From here on the monotonic clock counts, so that setting the clock changes nothing.
         delay = max(0.0, timeout_seconds - max(0, now_us() - created_at) / 1e6)
         if delay > FOREVER_SECONDS:
             return
         loop = asyncio.get_running_loop()
-        self._timers[command] = loop.call_later(delay, self._due, command, number)
+        self._timers[command_id] = loop.call_later(delay, self._due, command_id, number)
 
-    def is_over(self, command: UUID) -> bool:
-        """Whether a command's time is over and nothing has come of it yet."""
-        return command in self._over
+    def is_over(self, command_id: UUID) -> bool:
+        """Return whether a command's time is over, but neither database nor keeper ended it yet."""
+        return command_id in self._over
 
     def marked(self, commands: set[UUID]) -> None:
-        """Commands were marked and sent, or not; who was told that its time is over, knows."""
+        """Forget the expiry of commands that were sent, or not: the keeper has been told."""
         self._over -= commands
 
-    def forget(self, command: UUID) -> None:
-        """A command has ended, or was given back."""
-        if timer := self._timers.pop(command, None):
+    def forget(self, command_id: UUID) -> None:
+        """Stop watching a command that has ended or was given back."""
+        if timer := self._timers.pop(command_id, None):
             timer.cancel()
 
-    def _due(self, command: UUID, number: int) -> None:
-        self._timers.pop(command, None)
-        if self._place(command) is Place.SENT:
-            self._expire(command)
+    def _due(self, command_id: UUID, number: int) -> None:
+        self._timers.pop(command_id, None)
+        if self._locate(command_id) is CommandLocation.SENT:
+            self._expire(command_id)
             return
-        self._over.add(command)
-        task = asyncio.get_running_loop().create_task(self._end(command, number))
+        self._over.add(command_id)
+        task = asyncio.get_running_loop().create_task(self._end(command_id, number))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _end(self, command: UUID, number: int) -> None:
+    async def _end(self, command_id: UUID, number: int) -> None:
         reason = "it waited longer than its queue time-out"
         ending = dispatching.Ending(number, Status.TIMED_OUT, reason, now_us())
         ended = await until_stored(
             lambda: self._writer.submit(dispatching.end_unstarted, ending), "queue_timeout_waits"
         )
-        place = self._place(command)
-        if not ended and place is Place.MARKING:
-            return  # it is told together with being sent
-        self._over.discard(command)
+        location = self._locate(command_id)
+        if not ended and location is CommandLocation.MARKING:
+            return  # the dispatcher tells the keeper when it sends the command
+        self._over.discard(command_id)
         if ended:
-            self._on_ended(ended_step(command, ending))
-        elif place is Place.SENT:  # on its way to the keeper just then
-            self._expire(command)
+            self._on_ended(ending_change(command_id, ending))
+        elif location is CommandLocation.SENT:  # it was sent during the transaction
+            self._expire(command_id)

@@ -1,8 +1,8 @@
-"""The recorder: brings home what became of commands, from a keeper's journal into the store.
+"""The recorder: stores what a keeper's journal says about commands.
 
-It reads from the stored position on and stores output, changes and the new position in one
-transaction, so that after any crash it goes on exactly where the store is. Only then does it let
-the keeper drop what it read, and tell those who follow.
+It reads from the stored position on, and stores output, changes and the new position in one
+transaction, so that after any crash it continues exactly where the database is. Only then does it
+let the keeper drop what it read, and notify followers.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from uuid import UUID
 
 import structlog
 
-from scriptservice.fleet.journal_folding import Batch, Live, apply
-from scriptservice.fleet.notifications import Recorded, Step
+from scriptservice.fleet.journal_folding import RecordBatch, TrackedCommand, apply_record
+from scriptservice.fleet.notifications import StatusChange, StoredChanges
 from scriptservice.fleet.transport import Transport
 from scriptservice.model import Command, Status
 from scriptservice.protocol.clock import now_us
@@ -22,26 +22,33 @@ from scriptservice.protocol.journal_format import Kind, Record
 from scriptservice.protocol.journal_reader import JournalDamagedError, JournalGapError
 from scriptservice.store.queries import dispatching
 from scriptservice.store.queries.journal_changes import (
-    NEVER_STARTED,
-    Change,
-    Recording,
-    RecordingConflictError,
-    record,
+    CommandChange,
+    JournalChanges,
+    StatusConflictError,
+    store_journal_changes,
 )
 from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 
 READ_BYTES = 2 << 20
-AT_ONCE_BYTES = 64 << 10
-AT_ONCE_RECORDS = 256
+"""Size of a read on a thread."""
+
+DIRECT_READ_BYTES = 64 << 10
+"""Size of a read in the event loop."""
+
+DIRECT_RECORDS = 256
+"""The most records that are folded in the event loop; more are folded on a thread."""
+
 RETRY_SECONDS = 0.5
 CONFLICTS = 5
+"""Number of conflicts after which records that do not fit a command's status are skipped."""
+
 MANY = 4
 PACE_SECONDS = 0.005
-"""While this many commands have news at once, they are recorded no more often than this.
+"""Minimum time between two transactions while at least `MANY` commands have new records.
 
-Each transaction has a price, whatever is in it. A script that prints alone is recorded at once.
+Each transaction has a fixed cost. A script that is the only one to print is stored at once.
 """
 
 EVENT = "recording_waits"
@@ -50,21 +57,21 @@ log = structlog.get_logger()
 
 
 class Recorder:
-    """Records one keeper's journal.
+    """Stores one keeper's journal.
 
     Args:
-        transport: to that keeper.
-        writer: for storing.
-        reader: for looking up commands it does not know.
-        position: how far the journal is stored.
-        on_recorded: told after each commit what is new.
+        transport: connection to that keeper.
+        writer: stores the changes.
+        reader: looks up unknown commands.
+        position: position up to which the journal is stored.
+        on_stored: called after each commit with the changes.
 
     Attributes:
-        position: how far the journal is stored.
-        catches_up: whether what cannot be read is passed over: as long as nobody counts on what
-            the journal has told. Later it is an error, and the next server has to find out from
-            the keeper what the journal does not tell.
-        waiting_for_store: why the store takes nothing now, None while it does.
+        position: position up to which the journal is stored.
+        skip_unreadable: whether unreadable parts of the journal are skipped. That is so during a
+            start, while nobody relies on the journal. Later such a part is an error: the next
+            server must ask the keeper for what the journal does not say.
+        waiting_for_store: why the database takes nothing now; None while it does.
     """
 
     def __init__(
@@ -74,26 +81,26 @@ class Recorder:
         reader: Reader,
         *,
         position: int,
-        on_recorded: Callable[[Recorded], None],
+        on_stored: Callable[[StoredChanges], None],
     ) -> None:
         self._transport = transport
         self._writer = writer
         self._reader = reader
-        self._on_recorded = on_recorded
-        self._live: dict[bytes, Live] = {}
+        self._on_stored = on_stored
+        self._commands: dict[bytes, TrackedCommand] = {}
         self._advanced = asyncio.Event()
         self._oldest_at: int | None = None
         self._ahead: asyncio.Task[tuple[list[Record], int]] | None = None
         self.waiting_for_store: str | None = None
         self.position = position
-        self.catches_up = True
+        self.skip_unreadable = True
 
     def expect(self, command: Command) -> None:
-        """Learn of a command that is about to be sent, so that it need not be looked up."""
-        # What the journal has told already is newer than what was read of the command.
-        self._live.setdefault(
+        """Register a command that is about to be sent, so that it need not be looked up."""
+        # What was read from the journal already is newer than this command.
+        self._commands.setdefault(
             command.id.bytes,
-            Live(
+            TrackedCommand(
                 command.number,
                 command.id,
                 command.status,
@@ -106,219 +113,229 @@ class Recorder:
 
     @property
     def lag_bytes(self) -> int:
-        """How much of the journal is published and not stored."""
+        """Size of the part of the journal that is published and not stored."""
         return max(0, self._transport.end - self.position)
 
     @property
     def lag_seconds(self) -> float:
-        """How old the oldest record is that is not stored, 0 if there is none."""
+        """Age of the oldest record that is not stored; 0 if there is none."""
         if self._oldest_at is None:
             return 0.0
         return max(0, now_us() - self._oldest_at) / 1e6
 
     async def run(self) -> None:
-        """Record until cancelled.
+        """Store the journal until cancelled.
 
         Raises:
-            JournalGapError: a part of the journal is missing, and it does not catch up any more.
-            JournalDamagedError: a part cannot be read, likewise.
+            JournalGapError: a part of the journal is missing, and `skip_unreadable` is False.
+            JournalDamagedError: a part of the journal is damaged, likewise.
         """
         clock = asyncio.get_running_loop().time
-        # What an earlier server had stored and not said any more; if nothing follows in the
-        # journal, nobody else would say it, and its segments would stay. Stored once more: what
-        # it wrote may have been read here from memory, and not be on the disk.
-        await self._record([], self.position)
+        # An earlier server may have stored this position without acknowledging it. If nothing
+        # follows in the journal, nobody else would acknowledge it, and its segments would stay.
+        # It is stored once more, because what was read here may come from the database's memory
+        # and not be on its disk yet.
+        await self._store_and_acknowledge([], self.position)
         while True:
-            await self._transport.grown(self.position)
+            await self._transport.wait_for_growth(self.position)
             began = clock()
-            if await self._step() >= MANY:
+            if await self._store_next() >= MANY:
                 await asyncio.sleep(max(0.0, began + PACE_SECONDS - clock()))
 
-    async def caught_up(self, position: int) -> None:
-        """Return once the journal is stored up to a position."""
+    async def wait_until_stored(self, position: int) -> None:
+        """Return when the journal is stored up to a position."""
         while self.position < position:
             self._advanced.clear()
             await self._advanced.wait()
 
-    async def _step(self) -> int:
-        """Record what there is; return how many commands had news."""
+    async def _store_next(self) -> int:
+        """Store the next records; return the number of commands that they changed."""
         try:
-            entries, after = await self._read()
+            records, after = await self._read()
         except JournalGapError as error:
             log.error("journal_gap", position=self.position, first=error.first)
-            if not self.catches_up:
+            if not self.skip_unreadable:
                 raise
-            entries, after = [], error.first
+            records, after = [], error.first
         except JournalDamagedError as error:
             log.error("journal_damaged", position=error.position, next=error.next)
-            if not self.catches_up:
+            if not self.skip_unreadable:
                 raise
-            entries, after = [], error.next
+            records, after = [], error.next
         except OSError as error:
             log.error("journal_unreadable", position=self.position, error=str(error))
             if self._oldest_at is None:
-                self._oldest_at = now_us()  # it is no younger, and nobody can tell
+                self._oldest_at = now_us()  # the record's own time cannot be read
             await asyncio.sleep(RETRY_SECONDS)
             return 0
         reached("recorder.read")
-        return await self._record(entries, after)
+        return await self._store_and_acknowledge(records, after)
 
-    async def _record(self, entries: list[Record], after: int) -> int:
-        """Store records, and say so; return of how many commands they were."""
-        batch, stopped = await self._store(entries, after)
+    async def _store_and_acknowledge(self, records: list[Record], after: int) -> int:
+        """Store records, acknowledge and publish them; return the number of changed commands."""
+        batch, stopped = await self._store(records, after)
         reached("recorder.stored")
         self.position = after
         if self._ahead is None:
-            self._oldest_at = None  # what follows is read before anyone can look
-        self._transport.recorded(after)
+            self._oldest_at = None  # the next read sets it before anyone can look
+        self._transport.acknowledge(after)
         reached("recorder.acknowledged")
         self._advanced.set()
-        self._on_recorded(self._settle(batch, stopped))
+        self._on_stored(self._finish_batch(batch, stopped))
         return len(batch.touched)
 
     async def _read(self) -> tuple[list[Record], int]:
-        """Return the next records: a few at once, many by way of a thread.
+        """Return the next records and their end; read a few directly, many on a thread.
 
-        Handing work to a thread and back costs more than reading what a few scripts say.
+        Handing work to a thread and back costs more than reading the output of a few scripts.
         """
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
-            entries, after = await ahead
-            if entries:
-                self._oldest_at = entries[0].time_us
-            return entries, after
-        entries, after = self._transport.read(self.position, AT_ONCE_BYTES)
-        if entries:
-            self._oldest_at = entries[0].time_us
-        if after - self.position < AT_ONCE_BYTES // 2:
-            return entries, after
+            records, after = await ahead
+            if records:
+                self._oldest_at = records[0].time_us
+            return records, after
+        records, after = self._transport.read(self.position, DIRECT_READ_BYTES)
+        if records:
+            self._oldest_at = records[0].time_us
+        if after - self.position < DIRECT_READ_BYTES // 2:
+            return records, after
         return await asyncio.to_thread(self._transport.read, self.position, READ_BYTES)
 
     def _read_ahead(self, position: int) -> None:
-        """Read on while what was read is stored, if there is so much that it takes long."""
-        if self._ahead is None and self._transport.end - position >= AT_ONCE_BYTES:
+        """Start to read the next records during a transaction, if there are many."""
+        if self._ahead is None and self._transport.end - position >= DIRECT_READ_BYTES:
             reading = asyncio.to_thread(self._transport.read, position, READ_BYTES)
             self._ahead = asyncio.create_task(reading)
 
-    async def _store(self, entries: list[Record], after: int) -> tuple[Batch, set[int]]:
-        """Fold and store records, however often that has to be tried.
+    async def _store(self, records: list[Record], after: int) -> tuple[RecordBatch, set[int]]:
+        """Fold and store records; retry until the database takes them.
 
         Returns:
-            What was stored, and which commands were given back and are stopped.
+            The stored batch, and the numbers of commands that were given back and became stopped.
         """
         conflicts = 0
         while True:
-            fold_and_store = partial(
-                self._fold_and_store, entries, after, lenient=conflicts >= CONFLICTS
+            apply_and_store = partial(
+                self._apply_and_store, records, after, lenient=conflicts >= CONFLICTS
             )
             try:
-                return await until_stored(fold_and_store, EVENT, on_waiting=self._waits)
-            except RecordingConflictError as error:
+                return await until_stored(apply_and_store, EVENT, on_waiting=self._waits)
+            except StatusConflictError as error:
                 conflicts += 1
                 log.warning("recording_conflict", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS / 10)
 
-    async def _fold_and_store(
-        self, entries: list[Record], after: int, *, lenient: bool
-    ) -> tuple[Batch, set[int]]:
-        await self._look_up({entry.command_id for entry in entries})
-        batch = Batch(self._live, lenient=lenient)
+    async def _apply_and_store(
+        self, records: list[Record], after: int, *, lenient: bool
+    ) -> tuple[RecordBatch, set[int]]:
+        await self._look_up({record.command_id for record in records})
+        batch = RecordBatch(self._commands, lenient=lenient)
         try:
-            if len(entries) <= AT_ONCE_RECORDS:
-                self._fold(batch, entries)
+            if len(records) <= DIRECT_RECORDS:
+                self._apply(batch, records)
             else:
-                await asyncio.to_thread(self._fold, batch, entries)
-            stored = self._writer.submit(record, self._recording(batch, after))
+                await asyncio.to_thread(self._apply, batch, records)
+            stored = self._writer.submit(
+                store_journal_changes, self._changes_to_store(batch, after)
+            )
             self._read_ahead(after)
             return batch, await stored
-        except RecordingConflictError:
-            # What the store says counts: forget what was thought of these, and look again.
-            for command in batch.touched:
-                self._live.pop(command, None)
+        except StatusConflictError:
+            # The database decides: forget these commands, and look them up again.
+            for command_id in batch.touched:
+                self._commands.pop(command_id, None)
             raise
 
     def _waits(self, reason: str | None) -> None:
         self.waiting_for_store = reason
 
     async def _look_up(self, ids: Iterable[bytes]) -> None:
-        unknown = [command for command in ids if command not in self._live]
+        unknown = [command_id for command_id in ids if command_id not in self._commands]
         for start in range(0, len(unknown), 500):
             part = unknown[start : start + 500]
-            found = await self._find([UUID(bytes=command) for command in part])
+            found = await self._find([UUID(bytes=command_id) for command_id in part])
             for row in found:
                 if not row.status.final:
-                    self._live[row.id.bytes] = Live(
+                    self._commands[row.id.bytes] = TrackedCommand(
                         row.number, row.id, row.status, row.status, row.outcome, row.created_at
                     )
 
     async def _find(self, ids: list[UUID]) -> list[dispatching.OpenCommand]:
-        return await until_stored(lambda: self._reader.run(dispatching.by_ids, ids), EVENT)
+        return await until_stored(lambda: self._reader.run(dispatching.find_by_ids, ids), EVENT)
 
-    def _fold(self, batch: Batch, entries: list[Record]) -> None:
-        for entry in entries:
-            live = batch.command(entry.command_id)
-            if live is None or live.status.final:
+    def _apply(self, batch: RecordBatch, records: list[Record]) -> None:
+        for record in records:
+            command = batch.command(record.command_id)
+            if command is None or command.status.final:
                 continue
-            if entry.kind == Kind.OUTPUT:
-                batch.add_output(entry.command_id, live, entry)
+            if record.kind == Kind.OUTPUT:
+                batch.add_output(record.command_id, command, record)
                 continue
             try:
-                apply(live, entry)
-            except RecordingConflictError as error:
+                apply_record(command, record)
+            except StatusConflictError as error:
                 if not batch.lenient:
                     raise
-                # One impossible record must not keep all that follow from being stored.
-                log.error("record_skipped", kind=entry.kind.name, error=str(error))
+                # One record that does not fit must not keep all later ones from being stored.
+                log.error("record_skipped", kind=record.kind.name, error=str(error))
         batch.close_chunks()
 
-    def _recording(self, batch: Batch, after: int) -> Recording:
-        return Recording(
+    def _changes_to_store(self, batch: RecordBatch, after: int) -> JournalChanges:
+        return JournalChanges(
             host=self._transport.host,
             journal=self._transport.journal,
             begin=self.position,
             position=after,
             chunks=batch.chunks,
             changes=[
-                Change(live.number, live.stored, live.status, live.outcome, live.given_back_at)
-                for live in batch.touched.values()
+                CommandChange(
+                    command.number,
+                    command.stored_status,
+                    command.status,
+                    command.outcome,
+                    command.given_back_at,
+                )
+                for command in batch.touched.values()
             ],
         )
 
-    def _settle(self, batch: Batch, stopped: set[int]) -> Recorded:
-        """Make the batch's view of its commands the recorder's own."""
+    def _finish_batch(self, batch: RecordBatch, stopped: set[int]) -> StoredChanges:
+        """Take over the batch's commands after the commit; return the changes to publish."""
         ended: set[UUID] = set()
         given_back: set[UUID] = set()
-        steps: list[Step] = []
-        for command, live in batch.touched.items():
-            live.stored = live.status
-            steps += live.told()
-            if live.status.final:
-                ended.add(live.id)
-            if live.given_back_at is not None:
-                given_back.add(live.id)
-                if live.number in stopped:
-                    steps.append(
-                        Step(
-                            live.id,
+        status_changes: list[StatusChange] = []
+        for command_id, command in batch.touched.items():
+            command.stored_status = command.status
+            status_changes += command.take_status_changes()
+            if command.status.final:
+                ended.add(command.id)
+            if command.given_back_at is not None:
+                given_back.add(command.id)
+                if command.number in stopped:
+                    status_changes.append(
+                        StatusChange(
+                            command.id,
                             Status.STOPPED,
-                            live.outcome._replace(
-                                reason=NEVER_STARTED, finished_at=live.given_back_at
+                            command.outcome._replace(
+                                reason=dispatching.STOPPED_BEFORE_START,
+                                finished_at=command.given_back_at,
                             ),
                         )
                     )
-            if live.status.final or live.given_back_at is not None:
-                del self._live[command]
+            if command.status.final or command.given_back_at is not None:
+                del self._commands[command_id]
             else:
-                self._live[command] = live
-        changed = frozenset(live.id for live in batch.touched.values())
+                self._commands[command_id] = command
+        changed = frozenset(command.id for command in batch.touched.values())
         stored_bytes = [0, 0, 0]
         for chunk in batch.chunks:
             stored_bytes[chunk.stream] += len(chunk.data)
-        return Recorded(
+        return StoredChanges(
             changed,
             ended=frozenset(ended | given_back),
             given_back=frozenset(given_back),
-            steps=tuple(steps),
+            status_changes=tuple(status_changes),
             stdout_bytes=stored_bytes[1],
             stderr_bytes=stored_bytes[2],
         )

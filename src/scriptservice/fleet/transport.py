@@ -1,25 +1,26 @@
-"""The seam between the server and a host's keeper: few verbs, the same near and far."""
+"""The interface between the server and a host's keeper, the same for a near or remote keeper."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
+from scriptservice.model import Command
 from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Record
 
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """What a keeper says of itself now.
+    """The state that a keeper reports.
 
     Attributes:
         tree_kill: ``cgroup`` or ``walk``.
-        running: scripts that have not been closed.
-        waiting: scripts it has been given and not started.
-        full: whether output or records wait for room.
-        unrecorded_bytes: journal that is not yet in the database.
-        strays: process ids of orphans that nobody can attribute.
-        spawn: how it starts scripts: ``clone``, ``launcher`` or ``fork``, as every keeper did
-            that does not say it.
+        running: number of scripts that have started and not been closed.
+        waiting: number of scripts that it was sent and has not started.
+        full: whether output or journal records wait for free disk space.
+        unrecorded_bytes: size of the journal that is not yet stored in the database.
+        strays: process ids of orphans that belong to no known command.
+        spawn: how it starts scripts: ``clone``, ``launcher`` or ``fork``. A keeper of an earlier
+            release does not report it and uses ``fork``.
     """
 
     tree_kill: str
@@ -32,12 +33,12 @@ class HostState:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What a keeper has.
+class HeldCommands:
+    """The commands that a keeper holds.
 
     Attributes:
-        commands: ids of those that it has started and whose end is not in its journal.
-        end: how far the journal reached then.
+        commands: ids of the commands that it has started and whose end is not in its journal.
+        end: end of its journal at that time.
     """
 
     commands: frozenset[str]
@@ -45,14 +46,14 @@ class Held:
 
 
 class Transport(Protocol):
-    """One host's keeper.
+    """The connection to one host's keeper.
 
     Attributes:
-        host: its name.
-        identity: of the keeper; another one after its death.
+        host: name of the host.
+        identity: identity of the keeper; a new keeper has another one.
         journal: id of its journal.
-        capacity: how many scripts it can run at once.
-        end: how far its journal is known to reach.
+        capacity: number of scripts that it can run at the same time.
+        end: position up to which its journal is known to reach.
     """
 
     host: str
@@ -62,44 +63,71 @@ class Transport(Protocol):
     end: int
 
     def spawn(self, spec: SpawnSpec) -> None:
-        """Ask for a script to be run; the journal tells what came of it."""
+        """Ask the keeper to run a script; the journal says what became of it."""
 
-    async def drained(self) -> None:
-        """Wait until little of what is to be said waits to be sent."""
+    async def drain(self) -> None:
+        """Wait until most of the frames that were sent have left the buffer."""
 
-    def adopted(self) -> None:
-        """Say that nothing that an earlier server sent will be sent again."""
+    def finish_adoption(self) -> None:
+        """Tell the keeper that no command of an earlier server will be sent again."""
 
-    def stop(self, command: str, signal: str, grace_seconds: float) -> None:
-        """Ask for a command to be stopped; without effect when it is not there."""
+    def stop(self, command_id: str, signal: str, grace_seconds: float) -> None:
+        """Ask the keeper to stop a command; no effect if the keeper does not have it."""
 
-    def expire(self, command: str) -> None:
-        """Say that a command's queue time-out has passed; without effect once it has started."""
+    def expire(self, command_id: str) -> None:
+        """Tell the keeper that a queue time-out has passed; no effect on a started command."""
 
-    def recorded(self, position: int) -> None:
-        """Say that the journal is stored up to a position."""
+    def acknowledge(self, position: int) -> None:
+        """Tell the keeper that the journal is stored up to a position."""
 
     def read(self, position: int, max_bytes: int) -> tuple[list[Record], int]:
-        """Return journal records from a position on; blocks, for a thread.
+        """Return journal records from a position on; blocks, so call it on a thread.
+
+        Args:
+            position: position of the first record.
+            max_bytes: approximate size of the records to read.
+
+        Returns:
+            The records, and the position after the last one.
 
         Raises:
             JournalGapError: the journal begins later.
-            JournalDamagedError: what stands there is not what was written.
+            JournalDamagedError: the bytes at the position are not what the keeper wrote.
         """
 
-    async def grown(self, position: int) -> None:
-        """Return once the journal reaches beyond a position."""
+    async def wait_for_growth(self, position: int) -> None:
+        """Return when the journal reaches beyond a position."""
 
     async def state(self) -> HostState:
-        """Ask how it is.
+        """Ask the keeper for its state.
 
         Raises:
-            TimeoutError: it does not answer.
+            TimeoutError: the keeper does not answer.
         """
 
-    async def held(self) -> Held:
-        """Ask which commands it has.
+    async def held_commands(self) -> HeldCommands:
+        """Ask the keeper which commands it holds.
 
         Raises:
-            TimeoutError: it does not answer.
+            TimeoutError: the keeper does not answer.
         """
+
+
+def spawn_spec(command: Command) -> SpawnSpec:
+    """Return the part of a command that the keeper needs."""
+    submission = command.submission
+    trace = {} if command.traceparent is None else {"TRACEPARENT": command.traceparent}
+    return SpawnSpec(
+        id=str(command.id),
+        script=submission.script,
+        interpreter=list(submission.interpreter),
+        args=list(submission.args),
+        env={**trace, **submission.env},
+        stdin=submission.stdin,
+        working_directory=submission.working_directory,
+        timeout_seconds=submission.timeout_seconds,
+        grace_seconds=submission.grace_seconds,
+        leftover_seconds=submission.leftover_seconds,
+        output_limit_bytes=submission.output_limit_bytes,
+        on_output_limit=submission.on_output_limit.value,
+    )

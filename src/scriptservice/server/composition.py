@@ -16,7 +16,7 @@ from scriptservice.errors import ConfigurationError, StoreError
 from scriptservice.fleet.adoption import adopt_all
 from scriptservice.fleet.dispatcher import Dispatcher
 from scriptservice.fleet.local import Hello, LocalKeeper
-from scriptservice.fleet.notifications import Recorded, Step
+from scriptservice.fleet.notifications import StatusChange, StoredChanges
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.fault_points import reached
@@ -40,15 +40,15 @@ from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.host_info import HostInfo
 from scriptservice.server.telemetry.prometheus import Metrics
 from scriptservice.server.telemetry.server_log import CommandLog
-from scriptservice.store.continuity import Continuity
 from scriptservice.store.database.connect import connect_database
 from scriptservice.store.database.engine import Database
 from scriptservice.store.queries import commands as command_store
-from scriptservice.store.queries import dispatching, requests
+from scriptservice.store.queries import deletions, dispatching
 from scriptservice.store.queries import sessions as session_store
-from scriptservice.store.queries.idempotency import forget_old_requests
+from scriptservice.store.queries.idempotency import delete_old_requests
 from scriptservice.store.queries.journal_changes import OtherDatabaseError
 from scriptservice.store.reader import Reader
+from scriptservice.store.reconnect_check import ReconnectCheck
 from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 from scriptservice.version import __version__
@@ -179,7 +179,7 @@ class Server:
             self._writer,
             self._reader,
             position=position,
-            on_recorded=self._recorded,
+            on_stored=self._recorded,
         )
         self._dispatcher = Dispatcher(
             self._keeper,
@@ -191,7 +191,7 @@ class Server:
             on_stored=self._command_log.stored,
             on_ended=self._ended,
         )
-        self._continuity = Continuity(
+        self._continuity = ReconnectCheck(
             self._hello.journal,
             self._hello.identity,
             acknowledged=lambda: self._recorder.position,
@@ -246,19 +246,19 @@ class Server:
         held: frozenset[str] | None = None
         end = self._hello.end
         try:
-            found = await self._keeper.held()
+            found = await self._keeper.held_commands()
             held, end = found.commands, max(end, found.end)
         except TimeoutError:
             log.warning("adoption_waits", error="the keeper does not say what it has")
-        await self._recorder.caught_up(end)
+        await self._recorder.wait_until_stored(end)
         # From here on, a part of the journal that cannot be read ends this server. The next server
         # learns from the keeper what became of its commands before it sends any of them again.
-        self._recorder.catches_up = False
+        self._recorder.skip_unreadable = False
         await adopt_all(self._reader, self._dispatcher, held)
         self._run(self._dispatcher.run())
         # Removals that an earlier server did not complete.
         deleted = await until_stored(
-            lambda: self._reader.run(requests.deleted_numbers), "removal_waits"
+            lambda: self._reader.run(deletions.deleted_numbers), "removal_waits"
         )
         for number in deleted:
             self._remover.remove(number)
@@ -267,21 +267,21 @@ class Server:
         """Remove old Idempotency-Keys every hour, until cancelled."""
         while True:
             with suppress(StoreError):  # the next round removes them
-                await self._writer.submit(forget_old_requests, now_us())
+                await self._writer.submit(delete_old_requests, now_us())
             await asyncio.sleep(FORGET_SECONDS)
 
     # Callbacks
 
-    def _recorded(self, recorded: Recorded) -> None:
-        ended: dict[UUID, Step | None] = dict.fromkeys(recorded.ended)
-        ended |= {step.command: step for step in recorded.steps if step.status.final}
+    def _recorded(self, recorded: StoredChanges) -> None:
+        ended: dict[UUID, StatusChange | None] = dict.fromkeys(recorded.ended)
+        ended |= {step.command_id: step for step in recorded.status_changes if step.status.final}
         self.notifier.notify(recorded.changed, ended=ended)
-        self._dispatcher.recorded(recorded)
+        self._dispatcher.changes_stored(recorded)
         self._metrics.recorded(recorded)
         self._command_log.recorded(recorded)
 
-    def _ended(self, step: Step) -> None:
-        self.notifier.notify([step.command])
+    def _ended(self, step: StatusChange) -> None:
+        self.notifier.notify([step.command_id])
         self._metrics.status_changed(step)
         self._command_log.status_changed(step)
 
@@ -304,9 +304,10 @@ class Server:
         Args:
             position: the journal's last position.
         """
-        await self._recorder.caught_up(position)
+        await self._recorder.wait_until_stored(position)
         try:
-            await self._writer.submit(dispatching.unmark, self._hello.identity)
+            requeue = dispatching.Requeue(self._hello.identity, now_us())
+            await self._writer.submit(dispatching.requeue_unstarted, requeue)
         except StoreError as error:
             # Commands that were marked but never reached the keeper become lost; there are few.
             log.warning("unmark_failed", error=str(error))

@@ -214,12 +214,12 @@ class _ServerProcess:
             prepared: Database | None = None
             if passive:
                 prepared = await prepare(self._config, web.config)
-                self._link.prepared(__version__)
-            hello = await self._link.greeted()
+                self._link.send_prepared(__version__)
+            hello = await self._link.wait_for_hello()
             server = Server(self._config, self._link, hello)
             serving = await self._start(server, web)
         except ConfigurationError as error:
-            await self._link.fatal(str(error))
+            await self._link.send_fatal(str(error))
             return _CONFIGURATION_EXIT
         except StoreError as error:
             log.warning("start_failed", error=str(error), cause=cause_of(error))
@@ -276,7 +276,7 @@ class _ServerProcess:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        self._link.ready()
+        self._link.send_ready()
         if hello.first_start:
             code = server.sign_in_code.issue() if self._config.sign_in_link else None
             _announce(self._listener, server.new_token, code)
@@ -285,7 +285,7 @@ class _ServerProcess:
         if reason != self._wait_reason:
             self._wait_reason = reason
             log.warning("start_waits", reason=reason)
-            self._link.waiting(reason)
+            self._link.send_waiting(reason)
         self._start_waits.set()
 
     def _shutting_down(self) -> None:

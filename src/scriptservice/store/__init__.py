@@ -1,6 +1,6 @@
-"""The store: the database, which is the authority on commands, their output and who may ask.
+"""The store: the database, which is the authority on commands, output, tokens and sessions.
 
-``tables`` says what is kept, ``engine`` opens a database, ``writer`` is the one thread that
-changes it, ``reader`` the small pool that reads. ``commands``, ``output``, ``recording``, ``hosts``
-and ``tokens`` are the statements, the same for every database, as plain functions of a connection.
+``database`` opens a database and keeps its schema up to date. ``writer`` is the one thread that
+changes it; ``reader`` has the threads that read it. ``queries`` has the statements, the same for
+every database, as plain functions of a connection.
 """

@@ -1,8 +1,8 @@
 """The threads that read the database: a pool for reads by key, and one thread for scans.
 
-A read by key costs the same whatever the database holds. A scan may go through everything; it has
-a thread and a connection of its own, works for a bounded time, and waits its turn. So whatever is
-searched for, a read by key never waits for a scan.
+A read by key costs the same whatever the database holds. A scan may go through everything: it has
+a thread and a connection of its own, works for a bounded time, and waits for its turn. Therefore a
+read by key never waits for a scan.
 """
 
 import asyncio
@@ -30,36 +30,37 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 SCAN_SECONDS = 0.25
-"""How long a scan works before it answers with what it has found, at most."""
+"""The longest time that a scan works before it answers with what it has found."""
 
 CROWDED_SCAN_SECONDS = 0.05
-"""The same, at least: with many waiting, each works for less, so that nobody waits for long."""
+"""The shortest such time: the more scans wait, the shorter each works, so that none waits long."""
 
 
-SCAN_REST = 1.0
-"""Seconds that a scan rests for each that it works: half a core is left to the others."""
+SCAN_REST_RATIO = 1.0
+"""Seconds of rest for each second of a scan's work, which leaves half a core to others."""
 
-SCAN_NICE = 5
-"""How much nicer than the others the scan's thread is: on busy cores it gets a third of their time.
+SCAN_NICENESS = 5
+"""Nice value of the scan's thread relative to the others: on busy cores it gets a third of their
+time.
 
-Not more: it holds the interpreter's lock now and then, and while busy scripts keep it from a core
-the event loop waits for that lock.
+A larger value would hurt: the scan holds the interpreter's lock now and then, and while busy
+scripts keep it from a core the event loop waits for that lock.
 """
 
 
 class Reader:
-    """Runs reading functions of ``commands``, ``output`` and the rest.
+    """Runs the reading functions of ``store.queries``.
 
     Args:
-        database: what it reads.
+        database: the database to read.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._patience_seconds = database.patience_seconds
+        self._timeout_seconds = database.read_timeout_seconds
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._scanners = ThreadPoolExecutor(
-            SCANNERS, thread_name_prefix="scanner", initializer=_be_nice
+            SCANNERS, thread_name_prefix="scanner", initializer=_lower_priority
         )
         self._scanning = asyncio.Semaphore(SCANNERS)
         self._wanted_scans = 0
@@ -71,11 +72,16 @@ class Reader:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Result:
-        """Call a function with a connection in a transaction that sees one moment.
+        """Call a function with a connection, in a transaction that sees one consistent snapshot.
+
+        Args:
+            function: called on a reader's thread with the connection and the other arguments.
+            args: further arguments of the function.
+            kwargs: likewise.
 
         Raises:
             StoreUnavailableError: the database does not answer.
-            SQLAlchemyError: what it was asked makes no sense to it: a bug of ours.
+            SQLAlchemyError: the statement is wrong, which is a bug of this program.
         """
         engine = self._database.reading
         work = asyncio.get_running_loop().run_in_executor(
@@ -90,25 +96,25 @@ class Reader:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Result:
-        """Call a function that may have to go through everything, once it is its turn.
+        """Call a function that may have to read everything, when it is its turn.
 
-        A caller that is cancelled gives up its turn; a scan that it has begun ends at once.
+        A caller that is cancelled gives up its turn; if its scan is running, the scan ends at once.
 
         Args:
-            function: called with a connection and a time slice, which tells it when to stop.
-            args: of the function.
-            kwargs: of the function.
+            function: called with a connection and a time slice that tells it when to stop.
+            args: further arguments of the function.
+            kwargs: likewise.
 
         Raises:
             StoreUnavailableError: the database does not answer.
-            SQLAlchemyError: what it was asked makes no sense to it: a bug of ours.
+            SQLAlchemyError: the statement is wrong, which is a bug of this program.
         """
         self._wanted_scans += 1
         try:
             async with self._scanning:
                 seconds = max(CROWDED_SCAN_SECONDS, SCAN_SECONDS / self._wanted_scans)
                 return await self._scan_for(
-                    TimeSlice(seconds, SCAN_REST),
+                    TimeSlice(seconds, SCAN_REST_RATIO),
                     lambda connection, time_slice: function(
                         connection, time_slice, *args, **kwargs
                     ),
@@ -127,7 +133,7 @@ class Reader:
             return await self._answered(work)
         finally:
             self._slices.discard(time_slice)
-            # If the caller has gone, the thread is free in a moment: the next scan waits for it.
+            # If the caller is gone, this frees the thread at once for the next scan.
             time_slice.end()
 
     def _scan(
@@ -144,38 +150,38 @@ class Reader:
         return _read(self._database.scanning, interruptible)
 
     async def _answered(self, work: "asyncio.Future[Result]") -> Result:
-        if self._patience_seconds is None:
+        if self._timeout_seconds is None:
             return await work
         try:
-            async with asyncio.timeout(self._patience_seconds):
+            async with asyncio.timeout(self._timeout_seconds):
                 return await work
         except TimeoutError as error:
             message = "cannot read: the database does not answer now"
             raise StoreUnavailableError(message) from error
 
     def close(self) -> None:
-        """End the threads after what they are at; scans at once."""
+        """End the threads: readers after their current work, scans at once."""
         for time_slice in self._slices:
             time_slice.end()
         for pool in (self._readers, self._scanners):
-            pool.shutdown(wait=self._patience_seconds is None, cancel_futures=True)
+            pool.shutdown(wait=self._timeout_seconds is None, cancel_futures=True)
 
 
-def _be_nice() -> None:
-    """Let this thread, and no other, give way to others where there are too few cores."""
+def _lower_priority() -> None:
+    """Lower the priority of this thread only."""
     thread = threading.get_native_id()  # on Linux each thread has a priority of its own
-    os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + SCAN_NICE)
+    os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + SCAN_NICENESS)
 
 
 def _read(engine: Engine, function: Callable[[Connection], Result]) -> Result:
-    """Call a function; once more if only an idle connection had broken."""
+    """Call a function; call it again if only an idle connection had broken."""
     for last_try in (False, True):
         try:
-            # Nothing is to be committed: the transaction that begins here is rolled back.
+            # There is nothing to commit: the transaction that begins here is rolled back.
             with engine.connect() as connection:
                 return function(connection)
         except SQLAlchemyError as error:
-            if not _is_its_own(error):
+            if not _is_database_failure(error):
                 raise
             if last_try or not is_disconnected(error):
                 message = "cannot read: the database does not answer now"
@@ -183,8 +189,8 @@ def _read(engine: Engine, function: Callable[[Connection], Result]) -> Result:
     raise AssertionError
 
 
-def _is_its_own(error: SQLAlchemyError) -> bool:
-    """Whether an error is the database's, and not of what it was asked."""
+def _is_database_failure(error: SQLAlchemyError) -> bool:
+    """Return whether the database failed, and not the statement."""
     if isinstance(error, DataError | IntegrityError | ProgrammingError):
         return is_disconnected(error)
     return isinstance(error, DBAPIError | PoolTimeoutError)

@@ -1,6 +1,6 @@
-"""Goes on trying while the database is away: the one loop for whatever has to be done in the end.
+"""Retries work of the service until the database takes it: the one retry loop for that purpose.
 
-What a client asks for is answered with 503 instead; this is for the service's own work.
+It is for the service's own work. A client's request is answered with 503 instead.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from scriptservice.store.writer import cause_of
 Result = TypeVar("Result")
 
 AGAIN_SECONDS = 0.5
-"""How long to wait before the database is tried again."""
+"""Pause between two tries."""
 
 log = structlog.get_logger()
 
@@ -28,22 +28,22 @@ async def until_stored(
     on_waiting: Callable[[str | None], None] = lambda reason: None,  # noqa: ARG005
     again_seconds: float = AGAIN_SECONDS,
 ) -> Result:
-    """Do some work with the database, again and again until the database does it.
+    """Repeat some work until the database does it.
 
-    A cancellation ends it, in the work as in a pause.
+    Cancelling the caller ends it, during the work and during a pause.
 
     Args:
-        work: called for each try; safe to be done again.
-        event: logged when a try fails, once for each reason; None to log nothing.
-        unless: asked after each failure whether to give up, such as at a shutdown.
-        on_waiting: told why the work waits, after each failure, and None at the end.
-        again_seconds: between two tries.
+        work: called for each try; must be safe to repeat.
+        event: name of the log event for a failed try, logged once for each cause; None for no log.
+        unless: called after each failure; True gives up, such as at a shutdown.
+        on_waiting: called with the reason after each failure, and with None at the end.
+        again_seconds: pause between two tries.
 
     Returns:
-        What the work returned.
+        The result of ``work``.
 
     Raises:
-        StoreError: of the last try, if it was given up.
+        StoreError: the error of the last try, if ``unless`` gave up.
     """
     logged: str | None = None
     while True:

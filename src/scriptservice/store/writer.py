@@ -1,14 +1,14 @@
-"""The one thread that changes the database: it commits for everyone who waits, at once.
+"""The one thread that changes the database, with group commits for all callers.
 
-A job is a function of a connection and a list of items, with an item of its own. Whatever has
-been handed in while the last transaction was committed goes into the next one; jobs of the same
-function that follow each other are called once, with all their items. If a transaction fails,
-each of its jobs is tried alone, so that nobody suffers from another's fault.
+A job is a function of a connection and a list of items; each caller hands in a job and one item.
+Jobs that arrive during a transaction go into the next one. Adjacent jobs of the same function are
+called once with all their items. If a transaction fails, each of its jobs is tried alone, so that
+one caller's error does not affect the others.
 
-A connection can break while a commit is under way, and then nobody knows what became of it. Such
-a transaction is done again, however long the database is away: every job finds out by ids and
-positions what it has done already. So what was stored is known to be stored before anything else
-is, and whoever waits for it is told.
+A connection can break during a commit; then nobody knows whether it was committed. Such a
+transaction is repeated, however long the database is away: every job finds out by ids and
+positions what it has done already. Therefore its result is known before anything else is stored,
+and its callers learn of it.
 """
 
 import asyncio
@@ -34,23 +34,23 @@ from scriptservice.store.database.engine import (
     Database,
     is_disconnected,
     is_full,
-    write_nothing,
-    write_something,
+    probe_write,
+    write_unchanged,
 )
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Job = Callable[[Connection, list[Item]], list[Result]]
 
-BATCH = 500
-PATIENCE_SECONDS = 10.0
+MAX_BATCH_ITEMS = 500
+TIMEOUT_SECONDS = 10.0
 RETRY_SECONDS = 0.5
 
 log = structlog.get_logger()
 
 
-_OF_THE_JOB = (IntegrityError, DataError, ProgrammingError)
-"""Errors that would come again, however often it is tried."""
+_JOB_ERRORS = (IntegrityError, DataError, ProgrammingError)
+"""Errors of the job itself, which no repetition avoids."""
 
 
 class _Entry(NamedTuple):
@@ -60,22 +60,23 @@ class _Entry(NamedTuple):
 
 
 class _InDoubtError(Exception):
-    """The connection broke while a commit was under way."""
+    """The connection broke during a commit, so its outcome is unknown."""
 
 
 class Writer:
     """Runs jobs in group commits, on a thread of its own.
 
     Args:
-        database: what it writes to.
-        loop: where the callers wait.
-        on_committed: told on the writer's thread of each transaction: its items, its seconds.
+        database: the database to write to.
+        loop: event loop of the callers.
+        on_committed: called on the writer's thread after each transaction, with the number of its
+            items and its duration in seconds.
         on_connected: called on the writer's thread with each new connection, before any job.
-        reached: called on the writer's thread with ``writer.begun``, ``.written`` and
-            ``.committed`` when a transaction is so far; for tests that end the process there.
+        reached: called on the writer's thread with ``writer.begun``, ``writer.written`` and
+            ``writer.committed`` at these points of a transaction; for fault tests.
 
     Attributes:
-        unavailable: why the database takes no writes now, for the log; None while it does.
+        unavailable_reason: why the database takes no writes now, for the log; None while it does.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Writer:
     ) -> None:
         self._engine = database.writing
         self._loop = loop
-        self._keeps_session = database.writes_by_session
+        self._keeps_session = database.write_lock_in_session
         self._on_committed = on_committed
         self._on_connected = on_connected
         self._reached = reached
@@ -96,7 +97,7 @@ class Writer:
         self._entries: deque[_Entry] = deque()
         self._wake = threading.Condition()
         self._stopping = False
-        self.unavailable: str | None = None
+        self.unavailable_reason: str | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -104,14 +105,14 @@ class Writer:
         """Run a job in the next transaction.
 
         Args:
-            job: called on the writer's thread with a connection and the items of all callers
-                that are batched; returns a result for each. It may be called again, even after
-                what it did was committed.
-            item: this caller's.
+            job: called on the writer's thread with a connection and the items of all callers in
+                the batch; returns one result for each item. It may be called again, even after
+                its changes were committed.
+            item: this caller's item.
 
         Returns:
-            This caller's result, once it is committed. Awaiting it raises what the job raised,
-            `StorageFullError` or `StoreUnavailableError`.
+            A future of this caller's result, which is set after the commit. It raises the job's
+            error, `StorageFullError` or `StoreUnavailableError`.
         """
         future: asyncio.Future[Result] = self._loop.create_future()
         with self._wake:
@@ -119,19 +120,19 @@ class Writer:
             self._wake.notify()
         return future
 
-    async def patiently(self, future: "asyncio.Future[Result]") -> Result:
-        """Wait for a job, but not for a database that is away.
+    async def wait_with_timeout(self, future: "asyncio.Future[Result]") -> Result:
+        """Wait for a job for at most `TIMEOUT_SECONDS`.
 
         Args:
-            future: what `submit` returned. It goes on if the caller is cancelled.
+            future: the result of `submit`. It stays valid if the caller is cancelled.
 
         Raises:
-            StoreUnavailableError: it took too long. If the job had not begun it never will;
-                else what becomes of it is in the future.
+            StoreUnavailableError: it took too long. A job that had not begun is withdrawn; the
+                future of any other job still gets its result.
         """
-        # What `asyncio.timeout` around `asyncio.shield` does, at a quarter of the price.
+        # Like `asyncio.timeout` around `asyncio.shield`, at a quarter of the cost.
         answered = self._loop.create_future()
-        late = self._loop.call_later(PATIENCE_SECONDS, _wake, answered)
+        late = self._loop.call_later(TIMEOUT_SECONDS, _wake, answered)
         future.add_done_callback(lambda _: _wake(answered))
         try:
             await answered
@@ -146,11 +147,11 @@ class Writer:
         raise StoreUnavailableError(message)
 
     async def run(self, job: "Job[Item, Result]", item: Item) -> Result:
-        """Submit a job and wait for it `patiently`."""
-        return await self.patiently(self.submit(job, item))
+        """Submit a job and wait for it as `wait_with_timeout` does."""
+        return await self.wait_with_timeout(self.submit(job, item))
 
     def _withdraw(self, future: "asyncio.Future[Any]") -> bool:
-        """Take back a job that has not begun; return whether that was so."""
+        """Withdraw a job that has not begun; return False if it has."""
         with self._wake:
             for entry in self._entries:
                 if entry.future is future:
@@ -160,11 +161,11 @@ class Writer:
                 return False
         message = "cannot store: the database does not answer now"
         future.set_exception(StoreUnavailableError(message))
-        future.exception()  # its callbacks know; nobody else may be there to see it
+        future.exception()  # marks it as retrieved: only its callbacks may need it
         return True
 
     async def close(self) -> None:
-        """Commit what was handed in, then end the thread."""
+        """Commit all submitted jobs, then end the thread."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -179,39 +180,39 @@ class Writer:
         self._disconnect()
 
     def _next_batch(self) -> list[_Entry]:
-        """Wait for jobs; return some, or none at the end."""
+        """Wait for jobs; return a batch, or an empty one at the end."""
         while True:
             with self._wake:
                 if not self._entries and not self._stopping:
-                    self._wake.wait(None if self.unavailable is None else RETRY_SECONDS)
+                    self._wake.wait(None if self.unavailable_reason is None else RETRY_SECONDS)
                 if self._entries or self._stopping:
-                    count = min(BATCH, len(self._entries))
+                    count = min(MAX_BATCH_ITEMS, len(self._entries))
                     return [self._entries.popleft() for _ in range(count)]
-            if self.unavailable is not None:
-                # Nobody writes, so nobody would find out that it is back.
+            if self.unavailable_reason is not None:
+                # While nobody submits a job, only a probe finds out that the database is back.
                 self._probe()
 
     def _probe(self) -> None:
         try:
-            self._transaction([_Entry(write_nothing, None, self._loop.create_future())])
-        except Exception as error:  # noqa: BLE001 - it is told to whoever asks
+            self._transaction([_Entry(probe_write, None, self._loop.create_future())])
+        except Exception as error:  # noqa: BLE001 - kept as `unavailable_reason`
             self._failed(error, lost=self._connection_lost(error))
 
     def _commit(self, batch: list[_Entry]) -> list[Any]:
-        """Return a result or an exception for each entry."""
+        """Commit a batch; return a result or an exception for each entry."""
         try:
             return self._transaction_again(batch)
         except _InDoubtError:
-            return self._settle(batch)
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            return self._retry_in_doubt(batch)
+        except Exception as error:  # noqa: BLE001 - handed to the callers
             lost = self._connection_lost(error)
             self._failed(error, lost=lost)
             if lost or len(batch) == 1:
-                return [_translated(error)] * len(batch)
+                return [_translate(error)] * len(batch)
         return [self._commit([entry])[0] for entry in batch]
 
     def _transaction_again(self, batch: list[_Entry]) -> list[Any]:
-        """Run a transaction; once more if only an idle connection had broken."""
+        """Run a transaction; run it again if only an idle connection had broken."""
         was_connected = self._connection is not None
         try:
             return self._transaction(batch)
@@ -233,7 +234,7 @@ class Writer:
             self._connection = connection
         return self._connection
 
-    def _transaction(self, batch: list[_Entry], *, settling: bool = False) -> list[Any]:
+    def _transaction(self, batch: list[_Entry], *, in_doubt: bool = False) -> list[Any]:
         connection = self._connected()
         results: list[Any] = []
         began = time.perf_counter()
@@ -241,8 +242,8 @@ class Writer:
             self._reached("writer.begun")
             for job, entries in groupby(batch, key=lambda entry: entry.job):
                 results += job(connection, [entry.item for entry in entries])
-            if settling:
-                write_something(connection)
+            if in_doubt:
+                write_unchanged(connection)
             self._reached("writer.written")
             try:
                 transaction.commit()
@@ -251,52 +252,55 @@ class Writer:
                     raise _InDoubtError from error
                 raise
         self._reached("writer.committed")
-        if self.unavailable is not None:
+        if self.unavailable_reason is not None:
             log.info("store_available")
-            self.unavailable = None
+            self.unavailable_reason = None
         self._on_committed(len(batch), time.perf_counter() - began)
         return results
 
-    def _settle(self, batch: list[_Entry]) -> list[Any]:
-        """Do again what may have been done, until it is known to be done.
+    def _retry_in_doubt(self, batch: list[_Entry]) -> list[Any]:
+        """Repeat a transaction that may have been committed, until its outcome is known.
 
-        Whatever the database says meanwhile (away, full, locked) is waited for: only an error of
-        the job itself ends it.
+        Only an error of the job itself ends this. Any other state of the database (away, full,
+        locked) is waited for.
         """
         self._disconnect()
         while True:
             try:
-                return self._transaction(batch, settling=True)
-            except Exception as error:  # noqa: BLE001 - handed to whoever waits
-                own = not isinstance(error, SQLAlchemyError | _InDoubtError | StoreUnavailableError)
-                own = own or isinstance(error, _OF_THE_JOB)
-                self._failed(error, lost=not own)
-                if own and len(batch) == 1:
-                    return [_translated(error)]
-                if self._given_up():
-                    message = "cannot say whether it was stored: the server ends"
+                return self._transaction(batch, in_doubt=True)
+            except Exception as error:  # noqa: BLE001 - handed to the callers
+                is_job_error = not isinstance(
+                    error, SQLAlchemyError | _InDoubtError | StoreUnavailableError
+                )
+                is_job_error = is_job_error or isinstance(error, _JOB_ERRORS)
+                self._failed(error, lost=not is_job_error)
+                if is_job_error and len(batch) == 1:
+                    return [_translate(error)]
+                if self._wait_before_retry():
+                    message = "cannot say whether it was stored: the server is ending"
                     return [StoreUnavailableError(message)] * len(batch)
-            if own:
+            if is_job_error:
                 break
-        return [self._settle([entry])[0] for entry in batch]
+        return [self._retry_in_doubt([entry])[0] for entry in batch]
 
-    def _given_up(self) -> bool:
-        """Wait a moment; return whether the server ends."""
+    def _wait_before_retry(self) -> bool:
+        """Wait before the next try; return whether the server is ending."""
         with self._wake:
             return self._wake.wait_for(lambda: self._stopping, RETRY_SECONDS)
 
     def _connection_lost(self, error: Exception) -> bool:
-        """Whether an error is the connection's: the next job would meet it as well."""
+        """Return whether the connection is lost, so that the next job would fail as well."""
         return self._connection is None or is_disconnected(error)
 
     def _failed(self, error: Exception, *, lost: bool) -> None:
-        translated = _translated(error)
-        if isinstance(translated, StoreUnavailableError) and not isinstance(error, _OF_THE_JOB):
+        translated = _translate(error)
+        if isinstance(translated, StoreUnavailableError) and not isinstance(error, _JOB_ERRORS):
             reason = cause_of(translated)
-            if reason != self.unavailable:
+            if reason != self.unavailable_reason:
                 log.warning("store_unavailable", reason=reason)
-            self.unavailable = reason
-        # One that works is kept where others could take its place: the transaction is rolled back.
+            self.unavailable_reason = reason
+        # On PostgreSQL the connection holds the right to write. One that still works is kept, so
+        # that no other server can take that right: the transaction is rolled back.
         if lost or not self._keeps_session:
             self._disconnect()
 
@@ -306,7 +310,7 @@ class Writer:
             try:
                 connection.close()
             except SQLAlchemyError:
-                # It is given up in any case; the next transaction opens another.
+                # The connection is given up anyway; the next transaction opens another one.
                 connection.invalidate()
 
 
@@ -316,18 +320,18 @@ def _wake(waiting: "asyncio.Future[None]") -> None:
 
 
 def cause_of(error: BaseException) -> str:
-    """Return what the database itself said, on one line and without statement or values."""
+    """Return the database's own message, on one line and without statement or values."""
     cause = error.__cause__ or error
     if isinstance(cause, _InDoubtError):
         cause = cause.__cause__ or cause
     return " ".join(str(getattr(cause, "orig", None) or cause).split())
 
 
-def _translated(error: Exception) -> Exception:
+def _translate(error: Exception) -> Exception:
     if isinstance(error, DatabaseError) and is_full(error):
         return StorageFullError("cannot store: the disk is full")
     if isinstance(error, SQLAlchemyError | _InDoubtError):
-        wrapped = StoreUnavailableError("cannot store: the database does not take it now")
+        wrapped = StoreUnavailableError("cannot store: the database takes no writes now")
         wrapped.__cause__ = error
         return wrapped
     return error
@@ -335,7 +339,7 @@ def _translated(error: Exception) -> Exception:
 
 def _resolve(batch: list[_Entry], results: list[Any]) -> None:
     for entry, result in zip(batch, results, strict=True):
-        if entry.future.done():  # its caller went away; what it asked for is done all the same
+        if entry.future.done():  # its caller was cancelled; the work is done all the same
             continue
         if isinstance(result, Exception):
             entry.future.set_exception(result)

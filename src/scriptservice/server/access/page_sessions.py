@@ -116,7 +116,7 @@ class PageSessions:
         self,
         tokens: ValidTokens,
         writer: Writer,
-        stored: Iterable[store.Session],
+        stored: Iterable[store.StoredSession],
         clock: Callable[[], int] = now_us,
     ) -> None:
         self._tokens = tokens
@@ -153,7 +153,9 @@ class PageSessions:
         now = self._clock()
         if surplus := self._surplus_sessions(token):
             await self._store(ended=surplus)
-        await self._writer.run(store.add_sessions, store.Session(sha256, token.sha256, now, now))
+        await self._writer.run(
+            store.add_sessions, store.StoredSession(sha256, token.sha256, now, now)
+        )
         self._sessions[sha256] = _SessionState(token.sha256, now, now, now)
         return secret, PageSession(sha256, token, _csrf_token(secret.encode()))
 
@@ -167,7 +169,7 @@ class PageSessions:
 
     async def _store(self, *, ended: list[bytes], used: dict[bytes, int] | None = None) -> None:
         """Store which sessions have ended and when others were used; forget the ended ones."""
-        await self._writer.run(store.note_sessions, store.Noted(used or {}, tuple(ended)))
+        await self._writer.run(store.update_sessions, store.SessionUpdate(used or {}, tuple(ended)))
         for sha256 in ended:
             self._sessions.pop(sha256, None)
 
@@ -178,7 +180,7 @@ class PageSessions:
             StoreError: the end cannot be stored. The session then goes on: the next server would
                 load it again.
         """
-        await self._writer.run(store.end_sessions, session.sha256)
+        await self._writer.run(store.delete_sessions, session.sha256)
         self._sessions.pop(session.sha256, None)
 
     async def run(self) -> None:

@@ -24,17 +24,17 @@ from scriptservice.errors import (
     ValidationError,
 )
 from scriptservice.fleet.dispatcher import Dispatcher
-from scriptservice.fleet.notifications import Step
+from scriptservice.fleet.notifications import StatusChange
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import HostState, Transport
 from scriptservice.ids import new_id, parse_id
-from scriptservice.model import Command, Filter, Origin, RequestKey, Submission
+from scriptservice.model import Command, Filter, IdempotencyKey, Origin, Submission
 from scriptservice.protocol.clock import now_us
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.commands.output_removal import OutputRemover
 from scriptservice.store.queries import commands as command_store
+from scriptservice.store.queries import deletions, stop_requests
 from scriptservice.store.queries import hosts as host_store
-from scriptservice.store.queries import requests
 from scriptservice.store.queries.idempotency import find_request
 from scriptservice.store.queries.listing import listing
 from scriptservice.store.queries.listing.time_slice import TimeSlice
@@ -74,8 +74,8 @@ def _result_of(stored: "asyncio.Future[Result]") -> Result | None:
 
 def _scanned_page(
     connection: Connection, time_slice: TimeSlice, wanted: Filter, limit: int, before: int | None
-) -> listing.Page:
-    return listing.page(connection, wanted, limit, before, time_slice)
+) -> listing.CommandListing:
+    return listing.list_commands(connection, wanted, limit, before, time_slice)
 
 
 class CommandService:
@@ -107,7 +107,7 @@ class CommandService:
         remover: OutputRemover,
         data_dir: str,
         min_free_bytes: int,
-        on_ended: Callable[[Step], None],
+        on_ended: Callable[[StatusChange], None],
         on_deleted: Callable[[UUID], None],
     ) -> None:
         self._reader = reader
@@ -157,9 +157,9 @@ class CommandService:
         stored = await self._dispatcher.submit(new_id(), submission, origin, rerun_of)
         if isinstance(stored, Command):
             return SubmitResult(stored, repeated=False)
-        return await self._repeated(stored.command)
+        return await self._repeated(stored.command_id)
 
-    async def _find_earlier(self, request: RequestKey | None) -> SubmitResult | None:
+    async def _find_earlier(self, request: IdempotencyKey | None) -> SubmitResult | None:
         """Return the command that the same request created earlier, None if it created none.
 
         A repeated request gets its answer even when a new command could not be created now.
@@ -171,7 +171,7 @@ class CommandService:
             return None
         if kept.fingerprint != request.fingerprint:
             raise IdempotencyMismatchError(request.key)
-        return await self._repeated(kept.command)
+        return await self._repeated(kept.command_id)
 
     async def _repeated(self, command_id: UUID) -> SubmitResult:
         try:
@@ -231,14 +231,14 @@ class CommandService:
                 if current.status.final or self._notifier.draining or clock() >= deadline:
                     return current
 
-    async def page(self, wanted: Filter, limit: int, before: int | None) -> listing.Page:
-        """Return commands, newest first; see `listing.page`.
+    async def page(self, wanted: Filter, limit: int, before: int | None) -> listing.CommandListing:
+        """Return commands, newest first; see `listing.list_commands`.
 
         A page that may have to examine every command is read as a scan. It ends after a bounded
         time, possibly without an item, and the next page continues from there.
         """
         if listing.is_cheap(wanted):
-            return await self._reader.run(listing.page, wanted, limit, before)
+            return await self._reader.run(listing.list_commands, wanted, limit, before)
         return await self._reader.scan(_scanned_page, wanted, limit, before)
 
     async def stop(self, command_id: str, signal: str, grace_seconds: float | None) -> Command:
@@ -256,25 +256,25 @@ class CommandService:
             UnknownCommandError: there is no command with this id.
             AlreadyFinishedError: the command has ended.
         """
-        request = requests.StopRequest(
+        request = stop_requests.StopRequest(
             parse_command_id(command_id), signal, grace_seconds, now_us()
         )
-        stored = self._writer.submit(requests.request_stop, request)
+        stored = self._writer.submit(stop_requests.request_stop, request)
         # A callback, because this coroutine may be cancelled before the request is stored.
         stored.add_done_callback(lambda _: self._stop_stored(stored, request))
-        result = await self._writer.patiently(stored)
+        result = await self._writer.wait_with_timeout(stored)
         if isinstance(result, Exception):
             raise result
         return result
 
     def _stop_stored(
-        self, stored: "asyncio.Future[requests.StopResult]", request: requests.StopRequest
+        self, stored: "asyncio.Future[stop_requests.StopResult]", request: stop_requests.StopRequest
     ) -> None:
         result = _result_of(stored)
         if not isinstance(result, Command):
             return
         if result.status.final:
-            self._on_ended(Step(result.id, result.status, result.outcome))
+            self._on_ended(StatusChange(result.id, result.status, result.outcome))
             return
         grace = request.grace_seconds
         if grace is None:
@@ -303,15 +303,15 @@ class CommandService:
             UnknownCommandError: there is no command with this id.
             NotFinishedError: the command has not ended.
         """
-        deletion = requests.Deletion(parse_command_id(command_id), now_us())
-        stored = self._writer.submit(requests.mark_deleted, deletion)
+        deletion = deletions.Deletion(parse_command_id(command_id), now_us())
+        stored = self._writer.submit(deletions.mark_deleted, deletion)
         stored.add_done_callback(lambda _: self._deletion_stored(stored, deletion))
-        result = await self._writer.patiently(stored)
+        result = await self._writer.wait_with_timeout(stored)
         if isinstance(result, Exception):
             raise result
 
     def _deletion_stored(
-        self, stored: "asyncio.Future[requests.DeletionResult]", deletion: requests.Deletion
+        self, stored: "asyncio.Future[deletions.DeletionResult]", deletion: deletions.Deletion
     ) -> None:
         result = _result_of(stored)
         if isinstance(result, int):
@@ -320,7 +320,7 @@ class CommandService:
 
     # Hosts and health
 
-    async def hosts(self) -> list[host_store.Host]:
+    async def hosts(self) -> list[host_store.StoredHost]:
         """Return all hosts."""
         return await self._reader.run(host_store.all_hosts)
 
@@ -328,7 +328,7 @@ class CommandService:
         """Wait until the buffer of the connection to the keeper is nearly empty, at most 10 s."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SEND_SECONDS):
-                await self._transport.drained()
+                await self._transport.drain()
 
     async def host_state(self) -> HostState:
         """Return the state of this machine's keeper.
@@ -341,7 +341,7 @@ class CommandService:
     @property
     def takes_no_writes(self) -> bool:
         """Whether the database refused the last attempt to write."""
-        return self._writer.unavailable is not None
+        return self._writer.unavailable_reason is not None
 
     @property
     def recording_waits(self) -> str | None:

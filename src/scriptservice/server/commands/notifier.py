@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from uuid import UUID
 
-from scriptservice.fleet.notifications import Step
+from scriptservice.fleet.notifications import StatusChange
 
 
 class FollowerKind(StrEnum):
@@ -28,7 +28,7 @@ class Subscription(asyncio.Event):
         end: the command's last step, if the last notification was its end and knew the step.
     """
 
-    end: Step | None = None
+    end: StatusChange | None = None
 
 
 class Notifier:
@@ -71,7 +71,10 @@ class Notifier:
                 del self._subscriptions[command_id]
 
     def notify(
-        self, command_ids: Iterable[UUID], *, ended: Mapping[UUID, Step | None] | None = None
+        self,
+        command_ids: Iterable[UUID],
+        *,
+        ended: Mapping[UUID, StatusChange | None] | None = None,
     ) -> None:
         """Wake the subscribers of commands.
 

@@ -3,7 +3,7 @@
 import asyncio
 from functools import partial
 
-from scriptservice.store.queries import requests
+from scriptservice.store.queries import deletions
 from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 
@@ -33,6 +33,6 @@ class OutputRemover:
         """Remove scheduled commands until cancelled."""
         while True:
             number = await self._numbers.get()
-            step = partial(self._writer.submit, requests.remove_some, number)
+            step = partial(self._writer.submit, deletions.remove_some, number)
             while not await until_stored(step, "removal_waits", again_seconds=PAUSE_SECONDS):
                 pass

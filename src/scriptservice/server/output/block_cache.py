@@ -176,7 +176,7 @@ class BlockCache:
 
 def _block(connection: Connection, key: _Key, start: int, changes: int) -> _Block:
     command_id, stream, number = key
-    extent = command_store.extent(connection, command_id)
+    extent = command_store.find_extent(connection, command_id)
     size = extent.size(stream)
     end = min(size, (number + 1) * BLOCK_BYTES)
     data = output_store.read(connection, extent.number, stream, start, end)

@@ -81,7 +81,7 @@ class EventStreams:
             ValidationError: the position lies beyond the command's output.
         """
         identifier = parse_command_id(command_id)
-        extent = await self._reader.run(command_store.extent, identifier)
+        extent = await self._reader.run(command_store.find_extent, identifier)
         if after > extent.stdout_bytes + extent.stderr_bytes:
             raise ValidationError(FieldError(field, "lies beyond the output"))
         return self._frames(identifier, after)
@@ -214,7 +214,7 @@ async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
 def _read_update(
     connection: Connection, command_id: UUID, status: Status | None, position: int
 ) -> _Update:
-    extent = command_store.extent(connection, command_id)
+    extent = command_store.find_extent(connection, command_id)
     end = extent.stdout_bytes + extent.stderr_bytes
     chunks = output_store.chunks(connection, extent.number, position, position + READ_BYTES)
     read_to = chunks[-1].position + len(chunks[-1].data) if chunks else position

@@ -31,7 +31,7 @@ class OutputRange:
         size: size in bytes of the stream when the range was requested.
     """
 
-    extent: command_store.Extent
+    extent: command_store.OutputExtent
     stream: Stream
     start: int
     end: int | None
@@ -66,7 +66,7 @@ class OutputService:
         Raises:
             UnknownCommandError: there is no command with this id.
         """
-        extent = await self._reader.run(command_store.extent, parse_command_id(command_id))
+        extent = await self._reader.run(command_store.find_extent, parse_command_id(command_id))
         end = None if limit is None else offset + limit
         return OutputRange(extent, stream, offset, end, extent.size(stream))
 
@@ -78,7 +78,7 @@ class OutputService:
         Raises:
             UnknownCommandError: there is no command with this id.
         """
-        extent = await self._reader.run(command_store.extent, parse_command_id(command_id))
+        extent = await self._reader.run(command_store.find_extent, parse_command_id(command_id))
         size = extent.size(stream)
         start = max(0, size - count)
         if lines:

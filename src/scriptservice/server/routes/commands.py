@@ -12,7 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scriptservice.errors import FieldError, ValidationError
-from scriptservice.model import Command, Filter, Origin, RequestKey, Submission, parse_traceparent
+from scriptservice.model import (
+    Command,
+    Filter,
+    IdempotencyKey,
+    Origin,
+    Submission,
+    parse_traceparent,
+)
 from scriptservice.server.commands.command_service import SubmitResult
 from scriptservice.server.http.command_json import command_view, to_json
 from scriptservice.server.http.problem_responses import ProblemError
@@ -129,7 +136,7 @@ def _origin(call: Call[Any, Any], raw: bytes) -> Origin:
     return Origin(call.token_name, _request_key(call, raw), trace)
 
 
-def _request_key(call: Call[Any, Any], raw: bytes) -> RequestKey | None:
+def _request_key(call: Call[Any, Any], raw: bytes) -> IdempotencyKey | None:
     """Return what identifies a request with an Idempotency-Key; None if it has no such key.
 
     Two requests are the same if their method, path, query without ``wait``, content type and body
@@ -152,7 +159,7 @@ def _request_key(call: Call[Any, Any], raw: bytes) -> RequestKey | None:
     said = repr((request.method, request.url.path, pairs, request.headers.get("content-type", "")))
     fingerprint = hashlib.sha256(said.encode() + b"\0")
     fingerprint.update(raw)
-    return RequestKey(call.token_name, given[0], fingerprint.digest())
+    return IdempotencyKey(call.token_name, given[0], fingerprint.digest())
 
 
 async def _submitted_response(

@@ -19,7 +19,7 @@ from scriptservice.errors import (
 from scriptservice.fleet.local import Hello
 from scriptservice.protocol.clock import now_us
 from scriptservice.server.startup.server_config import ServerConfig
-from scriptservice.store.database.engine import Database, write_nothing
+from scriptservice.store.database.engine import Database, probe_write
 from scriptservice.store.database.schema import prepare_schema
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import hosts as host_store
@@ -84,7 +84,7 @@ class DatabaseStartup:
             await self._report_silence(
                 asyncio.to_thread(prepare_schema, self._database, migrate=self._config.migrate)
             )
-            if self._database.writes_by_session:
+            if self._database.write_lock_in_session:
                 await self._become_writer()
         except StoreUnavailableError as error:
             self._report_unavailable(error)
@@ -108,7 +108,7 @@ class DatabaseStartup:
                     raise ConfigurationError(message) from error
                 self._on_waiting("making sure that no other server writes to this database")
                 await asyncio.sleep(AGAIN_SECONDS)
-        await self._report_silence(self._writer.submit(write_nothing, None))
+        await self._report_silence(self._writer.submit(probe_write, None))
 
     def _check_no_writer(self) -> None:
         self._database.writing.connect().close()
@@ -164,7 +164,7 @@ class DatabaseStartup:
             if start_queued:
                 detail += ", but queued ones start"
             log.warning("restored", detail=detail)
-        host = host_store.Host(
+        host = host_store.StoredHost(
             name=self._config.host_name,
             identity=hello.identity,
             journal=hello.journal,
@@ -176,11 +176,11 @@ class DatabaseStartup:
         unchanged = known is not None and replace(known, last_seen_at=host.last_seen_at) == host
         if restored or not unchanged:
             # A plain restart writes nothing here, so reads work even while writes do not.
-            taking = host_store.Taking(host, restored, start_queued)
-            await self._write_until_stored(host_store.take_host, taking)
+            taking = host_store.HostTakeover(host, restored, start_queued)
+            await self._write_until_stored(host_store.take_over_host, taking)
         return position
 
-    async def _is_restored(self, known: host_store.Host | None, place: str) -> bool:
+    async def _is_restored(self, known: host_store.StoredHost | None, place: str) -> bool:
         """Return whether the database is a copy, or older than what this host has done."""
         hello = self._hello
         if known is None:

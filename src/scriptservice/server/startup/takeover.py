@@ -10,7 +10,7 @@ import uvicorn
 
 from scriptservice.server.commands.notifier import Notifier
 from scriptservice.server.startup.server_config import ServerConfig
-from scriptservice.store.database.connect import connect_database_for_looking
+from scriptservice.store.database.connect import connect_database_read_only
 from scriptservice.store.database.engine import Database
 from scriptservice.store.database.schema import check_schema
 
@@ -36,7 +36,7 @@ async def prepare(config: ServerConfig, web: uvicorn.Config) -> Database:
         StoreUnavailableError: the database does not answer now.
     """
     web.load()
-    database = connect_database_for_looking(config.database)
+    database = connect_database_read_only(config.database)
     await asyncio.to_thread(check_schema, database, migrate=config.migrate)
     return database
 

@@ -23,7 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scriptservice.fleet.notifications import Recorded, Step
+from scriptservice.fleet.notifications import StatusChange, StoredChanges
 from scriptservice.model import FINAL, Status
 from scriptservice.server.telemetry.gauges import GaugeValues
 
@@ -112,16 +112,16 @@ class Metrics:
 
     # Events
 
-    def recorded(self, recorded: Recorded) -> None:
+    def recorded(self, recorded: StoredChanges) -> None:
         """A part of the journal was stored."""
         if recorded.stdout_bytes:
             self._stdout_bytes.inc(recorded.stdout_bytes)
         if recorded.stderr_bytes:
             self._stderr_bytes.inc(recorded.stderr_bytes)
-        for step in recorded.steps:
+        for step in recorded.status_changes:
             self.status_changed(step)
 
-    def status_changed(self, step: Step) -> None:
+    def status_changed(self, step: StatusChange) -> None:
         """A command's status changed."""
         outcome = step.outcome
         if step.status is Status.RUNNING:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 
-from scriptservice.fleet.notifications import Recorded, Step
+from scriptservice.fleet.notifications import StatusChange, StoredChanges
 from scriptservice.model import Command, Status
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.log_lines import LogLineHandler, LogWriter
@@ -90,18 +90,20 @@ class CommandLog:
         """A command was submitted."""
         self._log("info", "command_queued", command.id, {})
 
-    def recorded(self, recorded: Recorded) -> None:
+    def recorded(self, recorded: StoredChanges) -> None:
         """A part of the journal was stored."""
-        for step in recorded.steps:
+        for step in recorded.status_changes:
             self.status_changed(step)
-        for command_id in recorded.given_back - {step.command for step in recorded.steps}:
+        for command_id in recorded.given_back - {
+            step.command_id for step in recorded.status_changes
+        }:
             self._log("info", "command_given_back", command_id, {})
 
-    def status_changed(self, step: Step) -> None:
+    def status_changed(self, step: StatusChange) -> None:
         """A command's status changed."""
         status = step.status
         fields = _end_fields(step) if status.final else {}
-        self._log(_LEVELS[status], f"command_{status}", step.command, fields)
+        self._log(_LEVELS[status], f"command_{status}", step.command_id, fields)
 
     def deleted(self, command_id: UUID) -> None:
         """A command was deleted."""
@@ -120,7 +122,7 @@ class CommandLog:
         self._lines.write(now_us(), lines)
 
 
-def _end_fields(step: Step) -> dict[str, Any]:
+def _end_fields(step: StatusChange) -> dict[str, Any]:
     """Return how a command ended, without anything that quotes the submission."""
     outcome = step.outcome
     reason, seconds = outcome.reason, None

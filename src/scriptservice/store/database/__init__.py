@@ -1,1 +1,1 @@
-"""The database itself: engines, schema, migrations, backup; what is peculiar to each kind."""
+"""The database itself: engines, schema, migrations and backup, for SQLite and PostgreSQL."""

@@ -1,8 +1,8 @@
-"""A consistent copy of a SQLite database that is in use.
+"""Makes a consistent copy of a SQLite database that is in use.
 
-The copy is of one moment: the reading transaction that pins it lasts until the copy is whole.
-Writers go on meanwhile, as SQLite's write-ahead log allows; the log grows by what they write. The
-copy is made in small steps with pauses, so that the disk is theirs as well.
+The copy is a snapshot: a reading transaction pins it until the copy is complete. Writers continue
+meanwhile, as SQLite's write-ahead log allows; the log grows by what they write. The copy is made
+in small steps with pauses, so that the writers get their share of the disk.
 """
 
 import contextlib
@@ -16,16 +16,19 @@ from scriptservice.errors import ConfigurationError
 
 STEP_PAGES = 256
 PAUSE_SHARE = 0.25
-"""How long it pauses, of the time that a step took."""
+"""Length of a pause, as a share of the time that the step took."""
 
 
 def back_up(source: str, target: str, on_progress: Callable[[int, int], None]) -> int:
-    """Copy a database into a file, all or nothing; return the copy's size in bytes.
+    """Copy a database into a file, all or nothing.
 
     Args:
         source: path of the database.
-        target: path of the copy; what is there is replaced once the copy is whole and synced.
-        on_progress: told after each step how many bytes are copied, and of how many.
+        target: path of the copy; an existing file is replaced once the copy is complete and synced.
+        on_progress: called after each step with the number of bytes copied and their total.
+
+    Returns:
+        The size of the copy in bytes.
 
     Raises:
         ConfigurationError: there is no such database, the target is that database, or the copy
@@ -43,15 +46,15 @@ def back_up(source: str, target: str, on_progress: Callable[[int, int], None]) -
 
 
 def _refuse_itself(source: str, target: str) -> None:
-    """Refuse a target that is the database, or one of the files that SQLite keeps beside it.
+    """Refuse a target that is the database or one of the files that SQLite keeps beside it.
 
     Raises:
-        ConfigurationError: it is one of them, by whatever name.
+        ConfigurationError: the target is one of these files, by whatever name.
     """
-    database = os.path.realpath(source)  # SQLite puts its files where a link leads
+    database = os.path.realpath(source)  # SQLite keeps its files beside the target of a link
     for suffix in ("", "-wal", "-shm", "-journal"):
         own = database + suffix
-        same = os.path.realpath(target) == own  # also if it is not there at the moment
+        same = os.path.realpath(target) == own  # even if it does not exist now
         with contextlib.suppress(FileNotFoundError):
             same = same or os.path.samefile(own, target)
         if same:
@@ -61,8 +64,8 @@ def _refuse_itself(source: str, target: str) -> None:
 
 def _copy_whole(source: str, target: str, on_progress: Callable[[int, int], None]) -> int:
     directory, name = os.path.split(os.path.abspath(target))
-    # A name of its own: another backup to this file may be under way, or have been killed.
-    # It holds what scripts print: nobody else may read it, whatever the umask.
+    # A unique name: another backup to this file may be running, or may have been killed.
+    # The file contains the output of scripts: nobody else may read it, whatever the umask.
     descriptor, partial = tempfile.mkstemp(".partial", f"{name}.", directory)
     try:
         try:
@@ -95,11 +98,11 @@ def _copy(source: str, target: str, on_progress: Callable[[int, int], None]) -> 
         )
         write = stack.enter_context(contextlib.closing(sqlite3.connect(target)))
         read.isolation_level = None
-        # Without a pinned moment each commit of the server would start the copy anew.
+        # Without the snapshot each commit of the server would restart the copy.
         read.execute("BEGIN")
         read.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (page_bytes,) = read.execute("PRAGMA page_size").fetchone()
-        write.execute("PRAGMA synchronous=OFF")  # it is synced as a whole
+        write.execute("PRAGMA synchronous=OFF")  # the whole file is synced at the end
         read.backup(write, pages=STEP_PAGES, progress=step_done, sleep=0)
 
 

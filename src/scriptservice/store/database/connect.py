@@ -1,17 +1,17 @@
-"""Opens a database: which kind a URL means, and its schema."""
+"""Opens the database that a URL names, SQLite or PostgreSQL, and prepares its schema."""
 
 from scriptservice.errors import ConfigurationError
 from scriptservice.store.database.engine import Database
 
 
 def connect_database(url: str) -> Database:
-    """Return a database, not yet looked at: nothing connects before it is used.
+    """Return a database; it is not contacted before its first use.
 
     Args:
-        url: ``sqlite:///PATH`` or ``postgresql://USER@HOST/NAME``, with libpq's parameters.
+        url: ``sqlite:///PATH``, or ``postgresql://USER@HOST/NAME`` with parameters of libpq.
 
     Raises:
-        ConfigurationError: it is neither, or a SQLite file that cannot be had.
+        ConfigurationError: the URL is neither, or the SQLite file cannot be opened or created.
     """
     scheme = url.partition(":")[0]
     if scheme == "sqlite" and url.startswith("sqlite:///"):
@@ -26,11 +26,11 @@ def connect_database(url: str) -> Database:
     raise ConfigurationError(message)
 
 
-def connect_database_for_looking(url: str) -> Database:
-    """Return a database of which only `Database.reading` is to be used.
+def connect_database_read_only(url: str) -> Database:
+    """Return a database of which only `Database.reading` may be used.
 
-    A SQLite file is opened such that it is never made, changed or, as the last to close it,
-    checkpointed: its writer may be about to do that.
+    A SQLite file is opened such that it is never created, changed or, when the last connection
+    closes, checkpointed: its writer may be about to do that.
 
     Args:
         url: see `connect_database`.
@@ -39,22 +39,22 @@ def connect_database_for_looking(url: str) -> Database:
         ConfigurationError: see `connect_database`.
     """
     if url.startswith("sqlite:///"):
-        from scriptservice.store.database.sqlite import look_at_sqlite
+        from scriptservice.store.database.sqlite import connect_sqlite_read_only
 
-        return look_at_sqlite(url.removeprefix("sqlite:///"))
+        return connect_sqlite_read_only(url.removeprefix("sqlite:///"))
     return connect_database(url)
 
 
 def open_database(url: str, *, migrate: bool = False) -> Database:
-    """Open a database and see to its schema.
+    """Open a database and prepare its schema.
 
     Args:
         url: see `connect_database`.
-        migrate: bring the schema up to date where that is not done unasked.
+        migrate: migrate the schema even where that is not automatic.
 
     Raises:
-        ConfigurationError: it cannot be used as it is, and waiting does not help.
-        StoreUnavailableError: it does not answer now.
+        ConfigurationError: the database cannot be used as it is, and waiting does not help.
+        StoreUnavailableError: the database does not answer now.
     """
     from scriptservice.store.database.schema import prepare_schema
 

@@ -1,6 +1,6 @@
-"""A database as the store uses it: its engines, whichever kind it is.
+"""A database as the store uses it: its SQLAlchemy engines, whichever kind of database it is.
 
-``sqlite`` and ``postgresql`` make it and know what is peculiar to each; everything else of the
+`sqlite` and `postgresql` create it and handle what is peculiar to each. Everything else of the
 store runs the same statements on both.
 """
 
@@ -12,30 +12,30 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 READERS = 4
-"""How many connections read at once."""
+"""Number of connections that read at the same time."""
 
 SCANNERS = 1
-"""How many scans work at once; the others wait their turn, which a time slice makes short."""
+"""Number of scans that work at the same time; time slices keep the wait for a turn short."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A database, as the store uses it.
+    """A database and its engines.
 
     Attributes:
-        name: what messages call it: a path, or a URL without what may be secret.
+        name: its name in messages: a path, or a URL without anything that may be secret.
         writing: one connection at a time, in transactions that exclude other writers. On
-            PostgreSQL whoever is connected holds the right to write until that connection ends.
-        reading: up to `READERS` connections, each transaction sees one moment.
-        scanning: the same for reads that may go through everything: up to `SCANNERS` connections,
-            so that these never keep others from reading.
-        migrating: connections for changing the schema while others read and write.
-        migrates_itself: whether `connect.open_database` changed its schema without being asked.
-        patience_seconds: after which a reader is told that there is no answer; None for never.
-        writes_by_session: whether the right to write is the connection's, so that one that still
-            works is not to be given up.
-        interrupt: ends the statement that a driver's connection runs, on any thread; None where
-            that takes a connection of its own.
+            PostgreSQL a connection holds the right to write until it ends.
+        reading: up to `READERS` connections; each transaction sees one snapshot.
+        scanning: the same for reads that may go through everything, with `SCANNERS` connections
+            of their own, so that scans never keep other readers waiting.
+        migrating: connections that change the schema while others read and write.
+        auto_migrate: whether `connect.open_database` migrates the schema without being told to.
+        read_timeout_seconds: time after which a read fails; None for no limit.
+        write_lock_in_session: whether a connection holds the right to write, so that one that
+            still works must be kept.
+        interrupt: ends the statement that a driver's connection runs, on any thread; None if
+            that needs another connection.
     """
 
     name: str
@@ -43,29 +43,29 @@ class Database:
     reading: Engine
     scanning: Engine
     migrating: Engine
-    migrates_itself: bool
-    patience_seconds: float | None = None
-    writes_by_session: bool = False
+    auto_migrate: bool
+    read_timeout_seconds: float | None = None
+    write_lock_in_session: bool = False
     interrupt: Callable[[Any], None] | None = None
 
     def close(self) -> None:
-        """Close all connections but those that are in use."""
+        """Close all connections that are not in use."""
         for engine in (self.reading, self.scanning, self.writing, self.migrating):
             engine.dispose()
 
 
 def is_full(error: DatabaseError) -> bool:
-    """Whether a database error says that the disk under a SQLite file is full."""
+    """Return whether an error means that the disk under a SQLite file is full."""
     return "database or disk is full" in str(error.orig)
 
 
 def is_disconnected(error: BaseException) -> bool:
-    """Whether an error says that the connection to the database is gone."""
+    """Return whether an error means that the connection to the database is lost."""
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
-def write_nothing(connection: Connection, items: list[None]) -> list[None]:
-    """Find out whether a database takes writes, without changing anything; a writer's job."""
+def probe_write(connection: Connection, items: list[None]) -> list[None]:
+    """Test whether the database takes writes, without changing anything; a job of the writer."""
     from scriptservice.store.database.tables import hosts
 
     statement = hosts.update().where(hosts.c.name.is_(None)).values(version="")
@@ -73,11 +73,11 @@ def write_nothing(connection: Connection, items: list[None]) -> list[None]:
     return items
 
 
-def write_something(connection: Connection) -> None:
-    """Let a transaction be one that writes, though it changes nothing.
+def write_unchanged(connection: Connection) -> None:
+    """Make a transaction a writing one without changing data.
 
-    Its commit is then behind all earlier ones in the log, also where that is replicated: what is
-    on a standby when it returns includes what an earlier, broken session committed.
+    Its commit then follows all earlier commits in the log, even if the log is replicated: when it
+    returns, a standby has everything that an earlier, broken session committed.
     """
     from scriptservice.store.database.tables import hosts
 

@@ -1,7 +1,8 @@
-"""What is peculiar to PostgreSQL: connections that break, and that only one server may write.
+"""PostgreSQL: connections that can break, and a lock by which only one server writes.
 
-The right to write is an advisory lock of the writer's session. It ends with that session, so a
-new connection that has it knows that whatever an earlier one had sent is committed or is not.
+The right to write is an advisory lock of the writer's session, and ends with that session.
+Therefore, when a new connection gets the lock, everything that an earlier one had sent is either
+committed or never will be.
 """
 
 import time
@@ -14,14 +15,14 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from scriptservice.errors import ConfigurationError, OtherWriterError
 from scriptservice.store.database.engine import READERS, SCANNERS, Database
-from scriptservice.store.database.url import parse_address, shown_address
+from scriptservice.store.database.postgresql_url import parse_url, redacted_url
 
-PATIENCE_SECONDS = 10.0
+READ_TIMEOUT_SECONDS = 10.0
 LOCK_SECONDS = 5.0
 _LOCK_STEP_SECONDS = 0.05
 
-# Of the tables, whatever the search path calls their schema; and of the database, where there may
-# be no tables yet.
+# The writer's lock belongs to the tables, whatever the search path calls their schema. The
+# migration's lock belongs to the database, where there may be no tables yet.
 WRITER_LOCK: Final = (
     "(hashtext('scriptservice writer')::bigint << 32) | 'commands'::regclass::oid::bigint"
 )
@@ -31,7 +32,7 @@ _PARAMETERS = {
     "application_name": "scriptservice",
     "client_encoding": "utf8",
     "connect_timeout": "5",
-    # A host that vanished is noticed within half a minute, whoever waits for whom.
+    # Both sides notice within half a minute that the other one has vanished.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -40,7 +41,7 @@ _PARAMETERS = {
 
 
 _SESSION: tuple[LiteralString, ...] = (
-    # The same seen from the server, so that a dead writer's session, and its lock, do not stay.
+    # The same limits on the database's side, so that a dead writer's session and lock end.
     "SET tcp_keepalives_idle = 10",
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 3",
@@ -49,38 +50,42 @@ _SESSION: tuple[LiteralString, ...] = (
 
 
 def connect_postgresql(url: str) -> Database:
-    """Return the database that a URL names; nothing connects yet.
+    """Return the database that a URL names; it is not contacted yet.
 
     Args:
-        url: ``postgresql://USER@HOST/NAME``; what it says of libpq's parameters counts. Where
-            several hosts are named the one that takes writes is used.
+        url: ``postgresql://USER@HOST/NAME``; its libpq parameters override the defaults here. If
+            it names several hosts, the one that takes writes is used.
 
     Raises:
-        ConfigurationError: it is no URL.
+        ConfigurationError: the URL is invalid.
     """
-    given = parse_address(url)
-    writing = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
-    # Not a standby: who is woken by a commit reads what was committed.
-    primary = _with(given, "primary")
+    address = parse_url(url)
+    writing = create_engine(
+        _with_parameters(address, "read-write"), poolclass=NullPool, hide_parameters=True
+    )
+    # Not a standby: a reader that a commit wakes must see that commit.
+    primary = _with_parameters(address, "primary")
     reading, scanning = _reading_engine(primary, READERS), _reading_engine(primary, SCANNERS)
-    migrating = create_engine(_with(given, "read-write"), poolclass=NullPool, hide_parameters=True)
-    event.listen(writing, "connect", _become_writer)
+    migrating = create_engine(
+        _with_parameters(address, "read-write"), poolclass=NullPool, hide_parameters=True
+    )
+    event.listen(writing, "connect", _take_writer_lock)
     for engine in (writing, reading, scanning, migrating):
-        event.listen(engine, "handle_error", _name_no_values)
+        event.listen(engine, "handle_error", _remove_values)
     return Database(
-        shown_address(given),
+        redacted_url(address),
         writing,
         reading,
         scanning,
         migrating,
-        migrates_itself=False,
-        patience_seconds=PATIENCE_SECONDS,
-        writes_by_session=True,
+        auto_migrate=False,
+        read_timeout_seconds=READ_TIMEOUT_SECONDS,
+        write_lock_in_session=True,
     )
 
 
 def _reading_engine(url: URL, connections: int) -> Engine:
-    """Return up to so many connections that only read, each transaction at one moment."""
+    """Return an engine of read-only connections whose transactions see one snapshot each."""
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -90,19 +95,19 @@ def _reading_engine(url: URL, connections: int) -> Engine:
         execution_options={"postgresql_readonly": True},
         hide_parameters=True,
     )
-    event.listen(engine, "connect", _answer_in_time(PATIENCE_SECONDS))
+    event.listen(engine, "connect", _set_statement_timeout(READ_TIMEOUT_SECONDS))
     return engine
 
 
-def _with(url: URL, session: str) -> URL:
-    """Return a URL with our parameters, as far as it does not say otherwise itself."""
+def _with_parameters(url: URL, session: str) -> URL:
+    """Return a URL with default parameters for those that it does not set itself."""
     ours = {**_PARAMETERS, "target_session_attrs": session}
     missing = {name: value for name, value in ours.items() if name not in url.query}
     return url.set(drivername="postgresql+psycopg").update_query_dict(missing)
 
 
-def _name_no_values(context: ExceptionContext) -> None:
-    """Take the details out of an error: they show values, which are what scripts print."""
+def _remove_values(context: ExceptionContext) -> None:
+    """Remove details from an error: they quote values, such as the output of scripts."""
     error, shown = context.original_exception, context.sqlalchemy_exception
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     if primary is None:
@@ -113,10 +118,10 @@ def _name_no_values(context: ExceptionContext) -> None:
 
 
 def refuse_other_encodings(connection: Connection, name: str) -> None:
-    """Refuse a database that would not take every script.
+    """Refuse a database that could not store every script.
 
     Raises:
-        ConfigurationError: its encoding is not UTF8.
+        ConfigurationError: the encoding of the database is not UTF8.
     """
     encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
     if encoding != "UTF8":
@@ -124,31 +129,31 @@ def refuse_other_encodings(connection: Connection, name: str) -> None:
         raise ConfigurationError(message)
 
 
-def _become_writer(connection: "psycopg.Connection[Any]", _: Any) -> None:
-    """Take the right to write, and let commits be durable.
+def _take_writer_lock(connection: "psycopg.Connection[Any]", _: Any) -> None:
+    """Take the writer's lock, and make commits durable.
 
     Raises:
-        OtherWriterError: another session has it and keeps it.
+        OtherWriterError: another session holds the lock and keeps it.
     """
     deadline = time.monotonic() + LOCK_SECONDS
     connection.autocommit = True
-    # Not as libpq's `options`: poolers refuse those.
+    # Not as libpq's `options`, which connection poolers refuse.
     for setting in _SESSION:
         connection.execute(setting)
-    while not _ask(connection, f"SELECT pg_try_advisory_lock({WRITER_LOCK})"):
+    while not _query_value(connection, f"SELECT pg_try_advisory_lock({WRITER_LOCK})"):
         if time.monotonic() > deadline:
             message = "cannot write: another server writes to this database"
             raise OtherWriterError(message)
-        # A session of ours that has just broken may take a moment to be gone.
+        # The session of this server's broken connection may take a moment to end.
         time.sleep(_LOCK_STEP_SECONDS)
-    if _ask(connection, "SELECT current_setting('synchronous_commit')") == "off":
-        # What is answered with 201 is on the disk; a default of the role does not change that.
+    if _query_value(connection, "SELECT current_setting('synchronous_commit')") == "off":
+        # A command answered with 201 must be on disk, whatever the role's default is.
         connection.execute("SET synchronous_commit = on")
     connection.autocommit = False
 
 
-def _answer_in_time(seconds: float) -> Callable[["psycopg.Connection[Any]", Any], None]:
-    """Return what lets a connection give up a statement for which nobody waits any more."""
+def _set_statement_timeout(seconds: float) -> Callable[["psycopg.Connection[Any]", Any], None]:
+    """Return a listener that sets a connection's ``statement_timeout``."""
 
     def limit(connection: "psycopg.Connection[Any]", _: Any) -> None:
         connection.autocommit = True
@@ -159,6 +164,6 @@ def _answer_in_time(seconds: float) -> Callable[["psycopg.Connection[Any]", Any]
     return limit
 
 
-def _ask(connection: "psycopg.Connection[Any]", query: LiteralString) -> Any:
+def _query_value(connection: "psycopg.Connection[Any]", query: LiteralString) -> Any:
     row = connection.execute(query).fetchone()
     return None if row is None else row[0]

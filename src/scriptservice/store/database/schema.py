@@ -1,4 +1,4 @@
-"""A database's schema: which it is, whether this release can use it, and bringing it up to date."""
+"""The schema of a database: its revision, whether this release can use it, and its migration."""
 
 import sqlite3
 import time
@@ -12,17 +12,17 @@ from scriptservice.errors import ConfigurationError, StoreUnavailableError, Tabl
 from scriptservice.store.database.engine import Database
 
 SCHEMA = "0006"
-"""The schema this release writes: the newest revision of ``migrations``."""
+"""The schema of this release: the newest revision in ``migrations``."""
 
 LOCK_MILLISECONDS = 2000
 PAUSE_SECONDS = 1.0
 
 _IN_USE = ("55P03", "40P01")
-"""SQLSTATEs: a lock was not to be had in time, or two waited for each other."""
+"""SQLSTATEs: a lock was not available in time, or a deadlock was detected."""
 
 
 def schema_of(engine: Engine) -> str | None:
-    """Return the revision of a database's schema, None for an empty database."""
+    """Return the revision of a database's schema, or None for an empty database."""
     with engine.connect() as connection:
         return _schema_of(connection)
 
@@ -34,64 +34,64 @@ def _schema_of(connection: Connection) -> str | None:
 
 
 def prepare_schema(database: Database, *, migrate: bool) -> None:
-    """See to it that a database has the schema of this release.
+    """Make sure that a database has the schema of this release, and migrate it if necessary.
 
     Args:
-        database: connected to as need be.
-        migrate: change its schema where that is not done unasked.
+        database: the database; it is contacted as necessary.
+        migrate: migrate even where that is not automatic.
 
     Raises:
-        ConfigurationError: its schema is newer, or older and not to be changed; or it is none of
-            ours.
-        TablesInUseError: its tables are kept by somebody, and another try may do.
-        StoreUnavailableError: it does not answer now.
+        ConfigurationError: the schema is newer than this release's, or unknown, or older and may
+            not be migrated.
+        TablesInUseError: another client locks the tables; a later try may succeed.
+        StoreUnavailableError: the database does not answer now.
     """
-    with _said(database):
+    with _translated_errors(database):
         with database.migrating.connect() as connection:
             if connection.dialect.name == "postgresql":
                 from scriptservice.store.database.postgresql import refuse_other_encodings
 
                 refuse_other_encodings(connection, database.name)
             current = _schema_of(connection)
-        if _must_change(database, current, migrate=migrate):
+        if _needs_migration(database, current, migrate=migrate):
             _upgrade(database)
 
 
 def check_schema(database: Database, *, migrate: bool) -> None:
-    """See whether `prepare_schema` could do its work, and change nothing.
+    """Check whether `prepare_schema` could do its work, without changing anything.
 
     Args:
-        database: of which only `Database.reading` is used.
-        migrate: whether a schema may be changed that is not changed unasked.
+        database: the database; only `Database.reading` is used.
+        migrate: whether migration is allowed where it is not automatic.
 
     Raises:
         ConfigurationError: see `prepare_schema`.
-        StoreUnavailableError: it does not answer now.
+        StoreUnavailableError: the database does not answer now.
     """
-    with _said(database), database.reading.connect() as connection:
+    with _translated_errors(database), database.reading.connect() as connection:
         if connection.dialect.name == "postgresql":
             from scriptservice.store.database.postgresql import refuse_other_encodings
 
             refuse_other_encodings(connection, database.name)
         current = _schema_of(connection)
-    _must_change(database, current, migrate=migrate)
+    _needs_migration(database, current, migrate=migrate)
 
 
 def migrate_schema(database: Database, on_waiting: Callable[[str], None]) -> tuple[str | None, str]:
-    """Bring a database's schema up to date, however long somebody keeps its tables.
+    """Migrate a database, and wait as long as another client locks its tables.
 
     Args:
-        database: connected to as need be.
-        on_waiting: told why, each time that the tables cannot be had.
+        database: the database; it is contacted as necessary.
+        on_waiting: called with the reason each time the tables are locked.
 
     Returns:
         The revisions before and after.
 
     Raises:
-        ConfigurationError: its schema is newer than this release's.
-        StoreUnavailableError: it does not answer now.
+        ConfigurationError: the schema is newer than this release's.
+        StoreUnavailableError: the database does not answer now.
     """
-    with _said(database):
+    with _translated_errors(database):
         before = schema_of(database.migrating)
     while True:
         try:
@@ -103,17 +103,17 @@ def migrate_schema(database: Database, on_waiting: Callable[[str], None]) -> tup
             return before, SCHEMA
 
 
-def _must_change(database: Database, current: str | None, *, migrate: bool) -> bool:
-    """Return whether a schema is to be changed.
+def _needs_migration(database: Database, current: str | None, *, migrate: bool) -> bool:
+    """Return whether a schema must be migrated.
 
     Raises:
-        ConfigurationError: it is newer, or older and not to be changed.
+        ConfigurationError: it is newer than this release's, or older and may not be migrated.
     """
     if current == SCHEMA:
         return False
     if current is not None:
         _refuse_newer(database, current)
-    if not (migrate or database.migrates_itself):
+    if not (migrate or database.auto_migrate):
         has = "it is empty" if current is None else f"its schema is {current}, not {SCHEMA}"
         message = (
             f"cannot use database {database.name}: {has}; "
@@ -124,37 +124,37 @@ def _must_change(database: Database, current: str | None, *, migrate: bool) -> b
 
 
 def _upgrade(database: Database) -> None:
-    """Change the schema, or give up soon where somebody keeps the tables.
+    """Migrate the schema, but give up soon if another client locks the tables.
 
     Raises:
-        TablesInUseError: somebody does; nothing is changed.
+        TablesInUseError: another client does; nothing was changed.
     """
     from scriptservice.store.database.migrations import upgrade
 
     try:
         with database.migrating.begin() as connection:
             if connection.dialect.name == "postgresql":
-                _take_turns(connection)
+                _lock_for_migration(connection)
             upgrade(connection)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) not in _IN_USE:
             raise
         message = (
-            f"cannot change the schema of database {database.name} now: somebody keeps its "
+            f"cannot change the schema of database {database.name} now: another client locks its "
             "tables, such as a pg_dump"
         )
         raise TablesInUseError(message) from error
 
 
-def _take_turns(connection: Connection) -> None:
-    """Let no one else migrate meanwhile, and let no one else wait for long.
+def _lock_for_migration(connection: Connection) -> None:
+    """Take the migration's lock, and bound the wait for the locks of tables.
 
-    A lock that waits behind a dump makes every later reader and writer of the table wait as well.
+    A lock that waits behind a dump makes every later reader and writer of that table wait too.
     """
     from scriptservice.store.database.postgresql import MIGRATION_LOCK
 
-    # Several servers may start at once; the second finds that there is nothing to do. Nobody
-    # waits for whoever stands in line here.
+    # Several servers may start at the same time; the second one then has nothing to migrate. This
+    # lock needs no time limit, because no reader or writer ever waits for it.
     connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
@@ -172,14 +172,14 @@ def _refuse_newer(database: Database, current: str) -> None:
 
 
 @contextmanager
-def _said(database: Database) -> Iterator[None]:
-    """Say in our words why a database cannot be used."""
+def _translated_errors(database: Database) -> Iterator[None]:
+    """Translate errors of the driver into errors that say why the database cannot be used."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         cause = " ".join(str(getattr(error, "orig", None) or error).split())
         message = f"cannot open database {database.name}: {cause}"
-        if database.migrates_itself:
+        if database.auto_migrate:
             raise ConfigurationError(message) from error
-        # Started again, given its password, made writable: a server far away may come to itself.
+        # A server elsewhere may become usable again: restarted, given a password, made writable.
         raise StoreUnavailableError(message) from error

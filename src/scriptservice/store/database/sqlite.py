@@ -1,4 +1,4 @@
-"""What is peculiar to SQLite: one file, one writer who locks at once, settings by connection."""
+"""SQLite: one file, one writer that locks at the start of a transaction, pragmas by connection."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from scriptservice.store.database.engine import READERS, SCANNERS, Database
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=OFF",  # rows go in order by one writer; checks would cost each chunk
+    "PRAGMA foreign_keys=OFF",  # one writer inserts rows in order; checks would cost for each chunk
     "PRAGMA cache_size=-8192",  # 8 MiB for each of six connections at most
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=67108864",
@@ -29,26 +29,26 @@ def sqlite_url(path: str) -> str:
 
 
 def connect_sqlite(path: str) -> Database:
-    """Return the database in a file; it is made if it is not there.
+    """Return the database in a file, which is created if it does not exist.
 
     Raises:
-        ConfigurationError: it cannot be opened or made.
+        ConfigurationError: the file cannot be opened or created.
     """
     try:
-        _make(path)
+        _create_file(path)
     except OSError as error:
         message = f"cannot open database {path}: {error}"
         raise ConfigurationError(message) from error
     connect = {"check_same_thread": False, "timeout": 30, "isolation_level": None}
     url = sqlite_url(path)
-    # What scripts print is a parameter of statements, and errors show those.
+    # The output of scripts is a parameter of statements, and errors would show parameters.
     shared: dict[str, Any] = {"connect_args": connect, "hide_parameters": True}
     writing = create_engine(url, poolclass=NullPool, **shared)
     reading = create_engine(url, poolclass=QueuePool, pool_size=READERS, max_overflow=0, **shared)
     scanning = create_engine(url, poolclass=QueuePool, pool_size=SCANNERS, max_overflow=0, **shared)
     for engine in (writing, reading, scanning):
         event.listen(engine, "connect", _set_pragmas)
-    # Python's own transaction handling would begin too late and, for reads, not at all.
+    # The driver's own transaction handling would begin too late and, for reads, not at all.
     event.listen(writing, "begin", _begin("BEGIN IMMEDIATE"))
     for engine in (reading, scanning):
         event.listen(engine, "begin", _begin("BEGIN"))
@@ -58,18 +58,18 @@ def connect_sqlite(path: str) -> Database:
         reading,
         scanning,
         migrating=writing,
-        migrates_itself=True,
+        auto_migrate=True,
         interrupt=sqlite3.Connection.interrupt,
     )
 
 
-def _make(path: str) -> None:
-    """Make the file if it is not there; nobody else may read what scripts print.
+def _create_file(path: str) -> None:
+    """Create the file if it does not exist; nobody else may read the output of scripts in it.
 
-    A file that is there is not opened here: this process may have a connection to it, and closing
-    any descriptor of a file ends all locks that a process has on it (POSIX). The next connection
-    that another process closed would then take itself for the last, and remove the log of
-    transactions from under this one: what was committed afterwards would be lost.
+    An existing file is not opened here. This process may have a connection to it, and closing any
+    descriptor of a file releases all locks that the process holds on it (POSIX). When another
+    process then closed its connection, it would take itself for the last one and remove the
+    write-ahead log that this process still uses: everything committed afterwards would be lost.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -82,11 +82,12 @@ def _make(path: str) -> None:
         os.close(descriptor)
 
 
-def look_at_sqlite(path: str) -> Database:
-    """Return the database in a file that is there, for reading alone.
+def connect_sqlite_read_only(path: str) -> Database:
+    """Return the database in an existing file, for reading only.
 
-    Its connection stays open once it was used. While it is, the file is never without one, so the
-    next writer finds the log and its index there: on a full disk it could not make them.
+    Its connection stays open after the first use. Until it closes, the file always has a
+    connection, so the next writer finds the write-ahead log and its index: on a full disk it could
+    not create them.
     """
     address = f"file:{quote(path)}?mode=ro"
     engine = create_engine(
@@ -97,7 +98,7 @@ def look_at_sqlite(path: str) -> Database:
         creator=lambda: sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False),
         hide_parameters=True,
     )
-    return Database(path, engine, engine, engine, migrating=engine, migrates_itself=True)
+    return Database(path, engine, engine, engine, migrating=engine, auto_migrate=True)
 
 
 def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:

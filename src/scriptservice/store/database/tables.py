@@ -1,7 +1,7 @@
-"""What the database keeps. Times are microseconds since 1970 UTC, sizes bytes.
+"""The tables of the database. Times are microseconds since 1970 UTC, sizes are bytes.
 
-``commands`` holds what changes while a command runs and what lists filter by; what was submitted
-and may be large stands in ``inputs``, so that a change of status never rewrites a script.
+``commands`` holds what changes while a command runs and what lists filter by. ``inputs`` holds
+what was submitted and may be large, so that a change of status never rewrites a script.
 """
 
 from typing import Any
@@ -61,14 +61,14 @@ commands = Table(
     Column("user_seconds", Float),
     Column("system_seconds", Float),
     Column("max_rss_bytes", BigInteger),
-    # a deleted command is gone for everyone at once; its output is removed bit by bit
+    # a deleted command is hidden at once; its output is removed step by step
     Column("deleted_at", BigInteger),
 )
 Index("commands_by_status", commands.c.status, commands.c.number)
 
 
 class id_end(FunctionElement[str]):  # noqa: N801 - a function of SQL
-    """The last `ID_END_DIGITS` hexadecimal digits of an id, by which people know commands."""
+    """The last `ID_END_DIGITS` hexadecimal digits of an id, which the list shows of it."""
 
     inherit_cache = True
     type = Text()
@@ -77,7 +77,7 @@ class id_end(FunctionElement[str]):  # noqa: N801 - a function of SQL
 @compiles(id_end, "sqlite")
 def _sqlite_id_end(element: Any, compiler: Any, **more: Any) -> str:
     (column,) = element.clauses
-    return f"substr({compiler.process(column, **more)}, 25)"  # an id is 32 digits there
+    return f"substr({compiler.process(column, **more)}, 25)"  # SQLite stores an id as 32 digits
 
 
 @compiles(id_end, "postgresql")
@@ -91,8 +91,8 @@ Index("commands_by_host", commands.c.host, commands.c.number)
 Index("commands_by_time", commands.c.created_at)
 Index(
     "commands_waiting",
-    # One value in all of it, and yet a column: SQLite takes the index of statuses for better than
-    # one without a column that is compared, and sorts.
+    # The column has the same value in the whole index, and yet it must be here. Without a column
+    # that is compared, SQLite prefers the index of statuses, and sorts.
     commands.c.status,
     commands.c.priority.desc(),
     commands.c.number,
@@ -123,7 +123,7 @@ inputs = Table(
     Column("on_output_limit", String(10), nullable=False),
     Column("requested_host", String(255)),
     Column("stdin_bytes", Integer, nullable=False),
-    # last: what follows a large value in a row costs to reach
+    # last: columns after a large value of a row are expensive to reach
     Column("script", Text, nullable=False),
     Column("stdin", LargeBinary),
     Column("traceparent", String(255)),

@@ -1,1 +1,1 @@
-"""The tables' statements, one module for each noun."""
+"""SQL statements as plain functions of a connection, one module for each noun."""

@@ -1,4 +1,4 @@
-"""Commands as rows: which columns make one, and how one is read from them."""
+"""The columns that make up a command, and the conversion of a row to a `Command`."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ THERE = commands.c.deleted_at.is_(None)
 
 
 def command_of(row: Row[Any]) -> Command:
-    """Return the command of a row of `WHOLE`, `WITHOUT_SCRIPT` or `ITEM`."""
+    """Return the command of a row that has the columns of `WHOLE`, `WITHOUT_SCRIPT` or `ITEM`."""
     values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
     stdin = values.get("stdin")
     submission = Submission(

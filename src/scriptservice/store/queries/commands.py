@@ -1,4 +1,4 @@
-"""Commands in the database: stored, and found again.
+"""Storing new commands and finding stored ones.
 
 `Inserter` is a job of the writer; the functions are for readers.
 """
@@ -19,6 +19,7 @@ from scriptservice.model import (
     Stream,
     Submission,
 )
+from scriptservice.store.database.prepared_statement import PreparedStatement
 from scriptservice.store.database.tables import commands, inputs, labels
 from scriptservice.store.queries.command_rows import (
     JOINED,
@@ -27,25 +28,25 @@ from scriptservice.store.queries.command_rows import (
     WITHOUT_SCRIPT,
     command_of,
 )
-from scriptservice.store.queries.idempotency import KeptRequest, find_request, keep_requests
-from scriptservice.store.queries.prepared import Prepared
+from scriptservice.store.queries.idempotency import StoredRequest, find_request, store_requests
 
-SEEN = 1000
-"""How many ids `Inserter` remembers: more than one transaction holds."""
+REMEMBERED_IDS = 1000
+"""Number of ids that `Inserter` remembers: more than one transaction holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewCommand:
-    """A command about to be stored.
+    """A command that is about to be stored.
 
     Attributes:
         id: its id.
-        submission: what was asked for.
-        origin: where it comes from.
-        created_at: microseconds since 1970 UTC.
-        rerun_of: what it repeats.
-        host: where it will run, if that is decided.
-        dispatched_to: the keeper that will get it right after the commit, None to queue it.
+        submission: what was submitted.
+        origin: where the submission comes from.
+        created_at: time of submission, in microseconds since 1970 UTC.
+        rerun_of: id of the command that it repeats, or None.
+        host: host where it must run or will run; None if that is not decided.
+        dispatched_to: identity of the keeper that gets it right after the commit; None if the
+            command is queued.
     """
 
     id: UUID
@@ -56,8 +57,8 @@ class NewCommand:
     host: str | None
     dispatched_to: str | None
 
-    def stored(self, number: int) -> Command:
-        """Return the command as it stands in the database under a number."""
+    def to_command(self, number: int) -> Command:
+        """Return the command as the database stores it under a number."""
         stdin = self.submission.stdin
         return Command(
             number=number,
@@ -74,35 +75,35 @@ class NewCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class Repeated:
-    """A request that has been here before; nothing was stored for it.
+class RepeatedRequest:
+    """A request that was handled before; nothing was stored for it now.
 
     Attributes:
-        command: what it made then; that may be deleted meanwhile.
+        command_id: id of the command that it created then, which may have been deleted since.
     """
 
-    command: UUID
+    command_id: UUID
 
 
 def next_number(connection: Connection) -> int:
-    """Return the number that the next command gets."""
+    """Return the number that the next new command gets."""
     return int(connection.execute(select(func.max(commands.c.number))).scalar() or 0) + 1
 
 
 class Inserter:
-    """The writer's job that stores new commands; it counts their numbers itself.
+    """The writer's job that stores new commands and counts their numbers itself.
 
-    There is one, since there is one writer: asking the database for each number would cost more
-    than storing the command.
+    There is only one inserter, because there is only one writer. Asking the database for each
+    number would cost more than storing the command.
 
     Args:
-        number: the next one; read before anything could have been removed by this server.
+        number: number of the next command; read before this server can have removed commands.
     """
 
     def __init__(self, number: int) -> None:
         self._next = number
-        # The ids it was called with last. It is called with one of them again if a transaction
-        # failed, and only then may that command be there already.
+        # The ids of the latest calls. An id comes again only after a transaction has failed, and
+        # only then the command may be stored already.
         self._seen: dict[UUID, None] = {}
 
     @property
@@ -112,19 +113,19 @@ class Inserter:
 
     def __call__(
         self, connection: Connection, items: list[NewCommand]
-    ) -> list[Command | Repeated | IdempotencyMismatchError]:
-        """Store commands, but none twice whose request has been here before.
+    ) -> list[Command | RepeatedRequest | IdempotencyMismatchError]:
+        """Store commands, except those whose request was handled before.
 
         Returns:
-            The commands with their numbers, in the order of submission; or what they repeat; or
-            that their key belongs to a request that says something else.
+            For each item, in order: the stored command; the command that an earlier request with
+            the same key created; or an error if the key belongs to a different request.
         """
-        results: list[Command | Repeated | IdempotencyMismatchError | None] = []
-        made: dict[tuple[str, str], KeptRequest] = {}
+        results: list[Command | RepeatedRequest | IdempotencyMismatchError | None] = []
+        made: dict[tuple[str, str], StoredRequest] = {}
         new: list[NewCommand] = []
-        there = self._stored_before(connection, items)
+        stored_before = self._stored_before(connection, items)
         for item in items:
-            results.append(there.get(item.id) or _repeats(connection, item, made))
+            results.append(stored_before.get(item.id) or _repeated(connection, item, made))
             if results[-1] is None:
                 new.append(item)
         stored = iter(self._store(connection, new) if new else [])
@@ -133,10 +134,10 @@ class Inserter:
     def _stored_before(
         self, connection: Connection, items: list[NewCommand]
     ) -> dict[UUID, Command]:
-        """Return those that an earlier call has stored, of which nobody heard."""
+        """Return the commands that an earlier call committed without learning of it."""
         again = [item for item in items if item.id in self._seen]
         self._seen.update((item.id, None) for item in items)
-        while len(self._seen) > SEEN:
+        while len(self._seen) > REMEMBERED_IDS:
             del self._seen[next(iter(self._seen))]
         if not again:
             return {}
@@ -144,10 +145,10 @@ class Inserter:
             commands.c.id.in_([item.id for item in again])
         )
         numbers = {row.id: row.number for row in connection.execute(query)}
-        return {item.id: item.stored(numbers[item.id]) for item in again if item.id in numbers}
+        return {item.id: item.to_command(numbers[item.id]) for item in again if item.id in numbers}
 
     def _store(self, connection: Connection, items: list[NewCommand]) -> list[Command]:
-        stored = [item.stored(number) for number, item in enumerate(items, self._next)]
+        stored = [item.to_command(number) for number, item in enumerate(items, self._next)]
         self._next += len(items)
         _INSERT.execute(connection, [_row(*pair) for pair in zip(items, stored, strict=True)])
         _INSERT_INPUT.execute(connection, [_input_row(command) for command in stored])
@@ -164,25 +165,25 @@ class Inserter:
             if item.origin.request is not None
         ]
         if requests:
-            keep_requests(connection, requests)
+            store_requests(connection, requests)
         return stored
 
 
-def _repeats(
-    connection: Connection, item: NewCommand, made: dict[tuple[str, str], KeptRequest]
-) -> Repeated | IdempotencyMismatchError | None:
-    """Return what an item repeats, of earlier transactions or of this one; note it if it is new."""
+def _repeated(
+    connection: Connection, item: NewCommand, made: dict[tuple[str, str], StoredRequest]
+) -> RepeatedRequest | IdempotencyMismatchError | None:
+    """Return what an item repeats, in earlier transactions or in this one; note a new item."""
     request = item.origin.request
     if request is None:
         return None
     name = (request.token, request.key)
-    kept = made.get(name) or find_request(connection, request, item.created_at)
-    if kept is None:
-        made[name] = KeptRequest(request.fingerprint, item.id)
+    stored = made.get(name) or find_request(connection, request, item.created_at)
+    if stored is None:
+        made[name] = StoredRequest(request.fingerprint, item.id)
         return None
-    if kept.fingerprint != request.fingerprint:
+    if stored.fingerprint != request.fingerprint:
         return IdempotencyMismatchError(request.key)
-    return Repeated(kept.command)
+    return RepeatedRequest(stored.command_id)
 
 
 def _row(item: NewCommand, command: Command) -> dict[str, Any]:
@@ -206,29 +207,29 @@ def _row(item: NewCommand, command: Command) -> dict[str, Any]:
 
 
 def _input_row(command: Command) -> dict[str, Any]:
-    asked = command.submission
+    submission = command.submission
     return {
         "number": command.number,
-        "interpreter": _json(list(asked.interpreter)),
-        "args": _json(list(asked.args)),
-        "env": _json(asked.env),
-        "labels": _json(asked.labels),
-        "working_directory": asked.working_directory,
-        "timeout_seconds": asked.timeout_seconds,
-        "queue_timeout_seconds": asked.queue_timeout_seconds,
-        "grace_seconds": asked.grace_seconds,
-        "leftover_seconds": asked.leftover_seconds,
-        "output_limit_bytes": asked.output_limit_bytes,
-        "on_output_limit": asked.on_output_limit.value,
-        "requested_host": asked.host,
+        "interpreter": _json(list(submission.interpreter)),
+        "args": _json(list(submission.args)),
+        "env": _json(submission.env),
+        "labels": _json(submission.labels),
+        "working_directory": submission.working_directory,
+        "timeout_seconds": submission.timeout_seconds,
+        "queue_timeout_seconds": submission.queue_timeout_seconds,
+        "grace_seconds": submission.grace_seconds,
+        "leftover_seconds": submission.leftover_seconds,
+        "output_limit_bytes": submission.output_limit_bytes,
+        "on_output_limit": submission.on_output_limit.value,
+        "requested_host": submission.host,
         "stdin_bytes": command.stdin_bytes,
-        "script": asked.script,
-        "stdin": None if asked.stdin is None else asked.stdin.encode(),
+        "script": submission.script,
+        "stdin": None if submission.stdin is None else submission.stdin.encode(),
         "traceparent": command.traceparent,
     }
 
 
-_INSERT = Prepared(
+_INSERT = PreparedStatement(
     insert(commands),
     (
         "number", "id", "status", "name", "script_preview", "host", "priority", "created_by",
@@ -236,45 +237,45 @@ _INSERT = Prepared(
         "stderr_bytes", "discarded_bytes",
     ),
 )  # fmt: skip
-_INSERT_INPUT = Prepared(insert(inputs), inputs.columns.keys())
+_INSERT_INPUT = PreparedStatement(insert(inputs), inputs.columns.keys())
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def find(connection: Connection, command: UUID) -> Command:
-    """Return a command, whole.
+def find(connection: Connection, command_id: UUID) -> Command:
+    """Return a command with all its fields.
 
     Raises:
-        UnknownCommandError: there is none of that id.
+        UnknownCommandError: no command has this id.
     """
-    query = select(*WHOLE).select_from(JOINED).where(commands.c.id == command, THERE)
+    query = select(*WHOLE).select_from(JOINED).where(commands.c.id == command_id, THERE)
     row = connection.execute(query).one_or_none()
     if row is None:
-        raise UnknownCommandError(command)
+        raise UnknownCommandError(command_id)
     return command_of(row)
 
 
-def find_without_script(connection: Connection, command: UUID) -> Command:
-    """Return a command as events have it: without its script, which may be large.
+def find_without_script(connection: Connection, command_id: UUID) -> Command:
+    """Return a command without its script, which may be large; events show it like this.
 
     Raises:
-        UnknownCommandError: there is none of that id.
+        UnknownCommandError: no command has this id.
     """
-    query = select(*WITHOUT_SCRIPT).select_from(JOINED).where(commands.c.id == command, THERE)
+    query = select(*WITHOUT_SCRIPT).select_from(JOINED).where(commands.c.id == command_id, THERE)
     row = connection.execute(query).one_or_none()
     if row is None:
-        raise UnknownCommandError(command)
+        raise UnknownCommandError(command_id)
     return command_of(row)
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class OutputExtent:
     """How much output a command has, and whether more can come.
 
     Attributes:
-        number: the command's.
-        status: how far the command is.
-        stdout_bytes: stored so far.
-        stderr_bytes: stored so far.
+        number: number of the command.
+        status: status of the command.
+        stdout_bytes: stored output of stdout.
+        stderr_bytes: stored output of stderr.
     """
 
     number: int
@@ -284,11 +285,11 @@ class Extent:
 
     @property
     def finished(self) -> bool:
-        """Whether its status is final."""
+        """Whether the command's status is final, so that no more output comes."""
         return self.status.final
 
     def size(self, stream: Stream) -> int:
-        """Return how many bytes of a stream, or of both, are stored."""
+        """Return the stored bytes of a stream, or of both streams for `Stream.MERGED`."""
         match stream:
             case Stream.STDOUT:
                 return self.stdout_bytes
@@ -298,16 +299,16 @@ class Extent:
                 return self.stdout_bytes + self.stderr_bytes
 
 
-def extent(connection: Connection, command: UUID) -> Extent:
+def find_extent(connection: Connection, command_id: UUID) -> OutputExtent:
     """Return how much output a command has.
 
     Raises:
-        UnknownCommandError: there is none of that id.
+        UnknownCommandError: no command has this id.
     """
     query = select(
         commands.c.number, commands.c.status, commands.c.stdout_bytes, commands.c.stderr_bytes
-    ).where(commands.c.id == command, THERE)
+    ).where(commands.c.id == command_id, THERE)
     row = connection.execute(query).one_or_none()
     if row is None:
-        raise UnknownCommandError(command)
-    return Extent(row.number, Status(row.status), row.stdout_bytes, row.stderr_bytes)
+        raise UnknownCommandError(command_id)
+    return OutputExtent(row.number, Status(row.status), row.stdout_bytes, row.stderr_bytes)

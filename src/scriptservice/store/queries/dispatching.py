@@ -1,10 +1,9 @@
-"""Which commands go where: waiting, marked, open, and those that end without a journal's word.
+"""Dispatching: queued commands, dispatch marks, open commands, and endings without a journal.
 
 Functions that take a list of items are jobs of the writer; the others are for readers. Every
-change of status is one UPDATE guarded by the statuses it may come from.
+change of status is one UPDATE that is guarded by the statuses from which it is allowed.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,25 +20,28 @@ from sqlalchemy import (
     update,
 )
 
-from scriptservice.model import OPEN, Command, Outcome, Status, sources
+from scriptservice.model import OPEN, Command, Outcome, Status, predecessors
 from scriptservice.store.database.tables import commands, inputs
 from scriptservice.store.queries.command_rows import JOINED, OUTCOME, THERE, WHOLE, command_of
 
-_WAITS = (
-    # In the statement's text: with a parameter SQLite cannot know that the index of what waits
-    # covers it, and would sort the whole queue for a few of it.
+STOPPED_BEFORE_START = "stopped before it started"
+"""The reason of a stopped command that never ran."""
+
+_IS_WAITING = (
+    # A literal in the statement's text: with a parameter SQLite could not know that the partial
+    # index `commands_waiting` covers the condition, and would sort the whole queue for a few rows.
     commands.c.status == literal(Status.QUEUED.value, literal_execute=True),
     commands.c.dispatched_to.is_(None),
 )
 
 
-def waiting(connection: Connection, host: str, limit: int) -> list[Command]:
-    """Return queued commands that were sent nowhere, in the order in which they are to start."""
+def waiting_commands(connection: Connection, host: str, limit: int) -> list[Command]:
+    """Return queued commands without a dispatch mark, in the order in which they should start."""
     query = (
         select(*WHOLE)
         .select_from(JOINED)
         .where(
-            *_WAITS,
+            *_IS_WAITING,
             commands.c.stop_signal.is_(None),
             inputs.c.requested_host.is_(None) | (inputs.c.requested_host == host),
             THERE,
@@ -50,33 +52,39 @@ def waiting(connection: Connection, host: str, limit: int) -> list[Command]:
     return [command_of(row) for row in connection.execute(query)]
 
 
-COUNTED = 100_000
-"""So many that wait are counted, and no more: a scrape must not read through millions."""
+MAX_COUNTED = 100_000
+"""The most queued commands that are counted, so that a scrape never reads through millions."""
 
 
 def count_waiting(connection: Connection) -> int:
-    """Return how many commands wait in the database, at most `COUNTED`.
+    """Return how many commands wait in the database, at most `MAX_COUNTED`.
 
-    By an index of statuses: 40 to 60 ms for 100,000 that wait, 2 ms for 300 among 300,000 others.
+    Uses an index of statuses: 40 to 60 ms for 100,000 that wait, 2 ms for 300 among 300,000 others.
     """
-    some = select(commands.c.number).where(*_WAITS).limit(COUNTED).subquery()
+    some = select(commands.c.number).where(*_IS_WAITING).limit(MAX_COUNTED).subquery()
     return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """The mark that a command goes to a keeper."""
+class DispatchMark:
+    """The dispatch mark: a command goes to a keeper.
+
+    Attributes:
+        number: number of the command.
+        host: name of the keeper's host.
+        keeper: identity of the keeper.
+    """
 
     number: int
     host: str
     keeper: str
 
 
-def mark_dispatched(connection: Connection, items: list[Mark]) -> list[bool]:
-    """Mark queued commands as going to a keeper; return which are now marked as going there.
+def mark_dispatched(connection: Connection, items: list[DispatchMark]) -> list[bool]:
+    """Mark queued commands as going to a keeper; return for each whether it has the mark now.
 
-    One that has this mark already got it from a commit that nobody heard of: commands with a mark
-    are not picked. The keeper would refuse an id twice.
+    A command that has this mark already got it from a commit whose answer was lost, because
+    marked commands are not picked again. The keeper would refuse an id that it has seen.
     """
     statement = (
         update(commands)
@@ -99,18 +107,18 @@ def mark_dispatched(connection: Connection, items: list[Mark]) -> list[bool]:
 
 @dataclass(frozen=True, slots=True)
 class OpenCommand:
-    """A command that is not final, as the fleet needs it.
+    """A command as the fleet needs it, usually one whose status is not final.
 
     Attributes:
-        number: the command's.
-        id: likewise.
-        status: likewise.
-        outcome: what is recorded so far.
-        dispatched_to: the keeper it was sent to, None if it waits.
-        stop_signal: what it is to be stopped with, None if nobody asked.
-        stop_grace_seconds: the grace that goes with it.
+        number: its number.
+        id: its id.
+        status: its status.
+        outcome: what is stored about its run so far.
+        dispatched_to: identity of the keeper that it was sent to; None if it is waiting.
+        stop_signal: signal of a requested stop; None if no stop was requested.
+        stop_grace_seconds: grace period of that stop.
         created_at: microseconds since 1970 UTC.
-        queue_timeout_seconds: how long it may wait.
+        queue_timeout_seconds: how long it may wait, or None.
     """
 
     number: int
@@ -153,82 +161,84 @@ def _open_command(row: Row[Any]) -> OpenCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a page of open commands begins: behind a number, among those of one status."""
+class PageStart:
+    """Where a page of open commands begins: after a number, among commands of one status."""
 
     status: Status
     number: int
 
 
-FIRST = Place(Status.QUEUED, 0)
-PAGE = 5000
-"""Short enough a read: 12 ms for those that just wait, 0.3 s on a busy machine if all were sent."""
+FIRST_PAGE = PageStart(Status.QUEUED, 0)
+PAGE_COMMANDS = 5000
+"""The size of a page of open commands: a read takes 12 ms if all of them are just waiting, 0.3 s on
+a busy machine if all of them were dispatched.
+"""
 
-_FORWARD = (Status.QUEUED, Status.RUNNING, Status.STOPPING)
-"""The open statuses in the order in which a command may have them."""
+_OPEN_STATUSES = (Status.QUEUED, Status.RUNNING, Status.STOPPING)
+"""The open statuses in the order in which a command goes through them."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenPage:
-    """Some of the commands that are not final.
+    """A page of commands that are not final.
 
     Attributes:
-        commands: those of them that were sent somewhere, or that have a queue time-out.
-        following: where the next page begins; None behind the last.
+        commands: those that were dispatched or have a queue time-out.
+        next_start: where the next page begins; None after the last page.
     """
 
     commands: list[OpenCommand]
-    following: Place | None
+    next_start: PageStart | None
 
 
-def open_commands(connection: Connection, place: Place) -> OpenPage:
-    """Return the next commands that are not final, but for those that just wait.
+def open_commands(connection: Connection, start: PageStart) -> OpenPage:
+    """Return a page of commands that are not final, without those that are just waiting.
 
-    Whoever reads page by page from `FIRST` on misses none that was open at the beginning and is
-    so at the end: commands go through their statuses in the order in which they are read. One
-    that goes on meanwhile may come twice.
+    Reading all pages from `FIRST_PAGE` on misses no command that is open throughout: the statuses
+    are read in the order in which commands go through them. A command whose status changes
+    meanwhile may come twice.
     """
     some = (
         select(commands.c.number)
-        .where(commands.c.status == place.status.value, commands.c.number > place.number)
+        .where(commands.c.status == start.status.value, commands.c.number > start.number)
         .order_by(commands.c.number)
-        .limit(PAGE)
+        .limit(PAGE_COMMANDS)
     )
     numbers = list(connection.execute(some).scalars())
-    if len(numbers) == PAGE:
-        following: Place | None = Place(place.status, numbers[-1])
+    if len(numbers) == PAGE_COMMANDS:
+        next_start: PageStart | None = PageStart(start.status, numbers[-1])
     else:
-        later = _FORWARD[_FORWARD.index(place.status) + 1 :]
-        following = Place(later[0], 0) if later else None
+        later = _OPEN_STATUSES[_OPEN_STATUSES.index(start.status) + 1 :]
+        next_start = PageStart(later[0], 0) if later else None
     if not numbers:
-        return OpenPage([], following)
+        return OpenPage([], next_start)
     query = (
         select(*_OPEN_COLUMNS)
         .select_from(JOINED)
         .where(
-            commands.c.status == place.status.value,
-            commands.c.number > place.number,
+            commands.c.status == start.status.value,
+            commands.c.number > start.number,
             commands.c.number <= numbers[-1],
             commands.c.dispatched_to.is_not(None) | inputs.c.queue_timeout_seconds.is_not(None),
         )
         .order_by(commands.c.number)
     )
-    return OpenPage([_open_command(row) for row in connection.execute(query)], following)
+    return OpenPage([_open_command(row) for row in connection.execute(query)], next_start)
 
 
-def by_ids(connection: Connection, ids: Sequence[UUID]) -> list[OpenCommand]:
-    """Return those of these commands that exist, whatever their status."""
+def find_by_ids(connection: Connection, ids: Sequence[UUID]) -> list[OpenCommand]:
+    """Return the commands that have these ids, whatever their status."""
     query = select(*_OPEN_COLUMNS).select_from(JOINED).where(commands.c.id.in_(ids))
     return [_open_command(row) for row in connection.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A queued command that ends without having started, or one that nobody can know of.
+    """The end of a command that never started, or whose end nobody observed.
 
     Attributes:
-        number: the command's.
-        status: its final one.
+        number: number of the command.
+        status: its final status.
         reason: one plain sentence.
         at: microseconds since 1970 UTC.
     """
@@ -240,26 +250,26 @@ class Ending:
 
 
 def end_unstarted(connection: Connection, items: list[Ending]) -> list[bool]:
-    """End queued commands that were sent nowhere; return which this did."""
+    """End queued commands without a dispatch mark; return for each whether this ended it."""
     waits = (commands.c.status == Status.QUEUED.value) & commands.c.dispatched_to.is_(None)
     return [_end(connection, item, waits) for item in items]
 
 
 def end_unknown(connection: Connection, items: list[Ending]) -> list[bool]:
-    """End commands of whose end there is no record, as lost or by their exit.
+    """End commands whose end is not in a journal, as lost or by their recorded exit.
 
     Returns:
-        Which of them this did; the others had ended.
+        For each whether this ended it; False if it had ended before.
     """
     return [_end(connection, item, _may_become(item.status)) for item in items]
 
 
 def _may_become(after: Status) -> ColumnElement[bool]:
-    return commands.c.status.in_([status.value for status in sources(after)])
+    return commands.c.status.in_([status.value for status in predecessors(after)])
 
 
 def _end(connection: Connection, item: Ending, allowed: ColumnElement[bool]) -> bool:
-    """Give a command its final status where that is allowed, or was done by this very item."""
+    """Set a final status where it is allowed, or where this same item has set it already."""
     done = (commands.c.status == item.status.value) & (commands.c.finished_at == item.at)
     ended = connection.execute(
         update(commands)
@@ -270,19 +280,20 @@ def _end(connection: Connection, item: Ending, allowed: ColumnElement[bool]) -> 
 
 
 RESTORED = "restored"
-"""``dispatched_to`` of what an older database may not start: it may have run already."""
+"""``dispatched_to`` of open commands in a restored database: they may have run already."""
 
 
 def mark_restored(connection: Connection, keeper: str, *, start_queued: bool) -> None:
-    """Mark all that is open as sent to nobody who could tell, but what a keeper runs now.
+    """Mark open commands as `RESTORED`, except those that the keeper runs now.
 
-    In the transaction that takes the host over, so that no death in between lets it start.
+    This happens in the transaction that takes over the host, so that no crash in between lets
+    such a command start.
 
     Args:
-        connection: to write to.
-        keeper: its identity.
-        start_queued: let what was waiting, and sent nowhere when the copy was made, wait on:
-            whoever says so knows that it has not run since.
+        connection: connection to write to.
+        keeper: identity of the keeper.
+        start_queued: let commands wait on that were queued, and not dispatched, when the copy was
+            made: the administrator knows that they have not run since.
     """
     mine = func.coalesce(commands.c.dispatched_to, "") == keeper
     goes_on = (commands.c.status != Status.QUEUED.value) & mine
@@ -296,19 +307,30 @@ def mark_restored(connection: Connection, keeper: str, *, start_queued: bool) ->
     )
 
 
-def unmark(connection: Connection, items: list[str]) -> list[int]:
-    """Let commands wait again that a keeper, which ends in order, will never start.
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """The return to the queue of what a keeper, which ends in order, will never start.
 
-    Args:
-        connection: to write to.
-        items: identities of such keepers.
+    Attributes:
+        keeper: identity of the keeper.
+        at: microseconds since 1970 UTC.
+    """
+
+    keeper: str
+    at: int
+
+
+def requeue_unstarted(connection: Connection, items: list[Requeue]) -> list[int]:
+    """Return commands to the queue that their keepers will never start.
+
+    A command whose stop was requested becomes stopped instead.
 
     Returns:
-        How many wait again, for each.
+        For each keeper the number of commands that wait again.
     """
     counts = []
-    for keeper in items:
-        mine = (commands.c.status == Status.QUEUED.value, commands.c.dispatched_to == keeper)
+    for item in items:
+        mine = (commands.c.status == Status.QUEUED.value, commands.c.dispatched_to == item.keeper)
         again = update(commands).where(*mine, commands.c.stop_signal.is_(None))
         counts.append(connection.execute(again.values(dispatched_to=None)).rowcount)
         connection.execute(
@@ -316,8 +338,8 @@ def unmark(connection: Connection, items: list[str]) -> list[int]:
             .where(*mine)
             .values(
                 status=Status.STOPPED.value,
-                reason="stopped before it started",
-                finished_at=time.time_ns() // 1000,
+                reason=STOPPED_BEFORE_START,
+                finished_at=item.at,
             )
         )
     return counts

@@ -1,48 +1,48 @@
-"""Idempotency-Keys in the database: which request made which command, for a day."""
+"""Idempotency keys: which request created which command, kept for a day."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, insert, select
 
-from scriptservice.model import RequestKey
+from scriptservice.model import IdempotencyKey
 from scriptservice.store.database.tables import idempotency_keys as keys
 
-KEPT_MICROSECONDS = 24 * 3600 * 1_000_000
+RETENTION_MICROSECONDS = 24 * 3600 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class KeptRequest:
-    """What is kept of such a request.
+class StoredRequest:
+    """An earlier request with an idempotency key.
 
     Attributes:
-        fingerprint: SHA-256 of what it said.
-        command: what it made; that may be deleted meanwhile.
+        fingerprint: SHA-256 of the request's content.
+        command_id: id of the command that it created, which may have been deleted since.
     """
 
     fingerprint: bytes
-    command: UUID
+    command_id: UUID
 
 
-def find_request(connection: Connection, request: RequestKey, at: int) -> KeptRequest | None:
-    """Return the request that had this key within the last day, None if there was none.
+def find_request(connection: Connection, request: IdempotencyKey, at: int) -> StoredRequest | None:
+    """Return the request that had this key within the last day, or None.
 
     Args:
-        connection: to read from.
-        request: the one that came now.
-        at: when, microseconds since 1970 UTC.
+        connection: connection to read from.
+        request: key of the current request.
+        at: time of the current request, in microseconds since 1970 UTC.
     """
     query = select(keys.c.fingerprint, keys.c.command).where(
         keys.c.token == request.token,
         keys.c.key == request.key,
-        keys.c.created_at > at - KEPT_MICROSECONDS,
+        keys.c.created_at > at - RETENTION_MICROSECONDS,
     )
     row = connection.execute(query).one_or_none()
-    return None if row is None else KeptRequest(row.fingerprint, row.command)
+    return None if row is None else StoredRequest(row.fingerprint, row.command)
 
 
-def keep_requests(connection: Connection, made: list[tuple[RequestKey, UUID, int]]) -> None:
-    """Keep which requests made which commands, and when, with the commands themselves."""
+def store_requests(connection: Connection, made: list[tuple[IdempotencyKey, UUID, int]]) -> None:
+    """Store which requests created which commands, and when, along with the commands."""
     for request, _, _ in made:
         connection.execute(
             delete(keys).where(keys.c.token == request.token, keys.c.key == request.key)
@@ -60,19 +60,19 @@ def keep_requests(connection: Connection, made: list[tuple[RequestKey, UUID, int
     connection.execute(insert(keys), rows)
 
 
-def forget_old_requests(connection: Connection, items: list[int]) -> list[int]:
+def delete_old_requests(connection: Connection, items: list[int]) -> list[int]:
     """Remove keys older than a day.
 
     Args:
-        connection: to write to.
-        items: what time it is, microseconds since 1970 UTC.
+        connection: connection to write to.
+        items: the current time of each caller, in microseconds since 1970 UTC.
 
     Returns:
-        How many, for each.
+        For each item the number of removed keys.
     """
     return [
         connection.execute(
-            delete(keys).where(keys.c.created_at <= now - KEPT_MICROSECONDS)
+            delete(keys).where(keys.c.created_at <= now - RETENTION_MICROSECONDS)
         ).rowcount
         for now in items
     ]

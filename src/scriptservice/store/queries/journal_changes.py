@@ -1,7 +1,7 @@
-"""What the recorder writes: output, changes of commands and how far the journal is recorded.
+"""Storing what the recorder read from a journal: output, changes of commands and the position.
 
-All of it is one item of one job, so that it stands in one transaction: a replay after a crash
-finds either everything or nothing of it.
+All of it is one item of one job, so it is stored in one transaction: after a crash, a replay finds
+either everything or nothing.
 """
 
 from dataclasses import dataclass, field
@@ -10,28 +10,29 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from scriptservice.model import Outcome, Status
+from scriptservice.store.database.prepared_statement import PreparedStatement
 from scriptservice.store.database.tables import commands, hosts, output
-from scriptservice.store.queries.prepared import Prepared
+from scriptservice.store.queries.dispatching import STOPPED_BEFORE_START
 
 
-class RecordingConflictError(Exception):
-    """A command is not what the recorder took it for; nothing of the batch was written."""
+class StatusConflictError(Exception):
+    """A command's status is not the one that the recorder expects; nothing was stored."""
 
 
 class OtherDatabaseError(Exception):
-    """The database is not where this recorder left it: an older one, as after a failover."""
+    """The database is not the one that this server used before, or is an older copy of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Output to be stored.
+    """A contiguous piece of one stream's output.
 
     Attributes:
-        number: the command's.
+        number: number of the command.
         position: offset of its first byte in the merged output.
-        stream: 1 stdout, 2 stderr.
+        stream: 1 for stdout, 2 for stderr.
         stream_offset: offset of its first byte in that stream.
-        time: when its first byte was read, microseconds since 1970 UTC.
+        time: when its first byte was read, in microseconds since 1970 UTC.
         data: the bytes.
     """
 
@@ -44,16 +45,17 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What became of a command.
+class CommandChange:
+    """A change of a command, from the keeper's journal.
 
     Attributes:
-        number: the command's.
+        number: number of the command.
         before: its status in the database.
-        after: its status from now on, reached by allowed steps.
-        outcome: all that is known of its run.
-        given_back_at: when its keeper gave it back unstarted, microseconds since 1970 UTC: it
-            waits again, or is stopped if someone asked for that meanwhile.
+        after: its new status, which it reached by allowed transitions.
+        outcome: all that is known about its run.
+        given_back_at: when its keeper gave it back without starting it, in microseconds since
+            1970 UTC; None if it did not. The command waits again, or becomes stopped if a stop
+            was requested meanwhile.
     """
 
     number: int
@@ -64,16 +66,16 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class JournalChanges:
     """A part of a host's journal, ready to be stored.
 
     Attributes:
-        host: whose.
-        journal: the journal's id.
-        begin: how far it was recorded before.
-        position: how far it is recorded with this.
-        chunks: output.
-        changes: at most one of each command.
+        host: name of the host.
+        journal: id of the journal.
+        begin: position up to which the journal was stored before.
+        position: position up to which it is stored with this part.
+        chunks: new output.
+        changes: at most one for each command.
     """
 
     host: str
@@ -81,13 +83,13 @@ class Recording:
     begin: int
     position: int
     chunks: list[Chunk] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
+    changes: list[CommandChange] = field(default_factory=list)
 
 
 _OUTCOME_NAMES = Outcome._fields
 _NEW_NAMES = [f"new_{name}" for name in _OUTCOME_NAMES]
-_INSERT_CHUNK = Prepared(insert(output), Chunk.__slots__)
-_CHANGE = Prepared(
+_INSERT_CHUNK = PreparedStatement(insert(output), Chunk.__slots__)
+_UPDATE_COMMAND = PreparedStatement(
     update(commands)
     .where(
         commands.c.number == bindparam("the_number"),
@@ -97,26 +99,25 @@ _CHANGE = Prepared(
         status=bindparam("after"), **{name: bindparam(f"new_{name}") for name in _OUTCOME_NAMES}
     ),
 )
-_GIVEN_BACK = (
+_IS_GIVEN_BACK = (
     commands.c.number == bindparam("the_number"),
     commands.c.status == Status.QUEUED.value,
 )
-_WAITS_AGAIN = (
+_REQUEUE = (
     update(commands)
-    .where(*_GIVEN_BACK, commands.c.stop_signal.is_(None))
+    .where(*_IS_GIVEN_BACK, commands.c.stop_signal.is_(None))
     .values(dispatched_to=None)
 )
-NEVER_STARTED = "stopped before it started"
-_NEVER_STARTS = (
+_STOP_GIVEN_BACK = (
     update(commands)
-    .where(*_GIVEN_BACK, commands.c.stop_signal.is_not(None))
+    .where(*_IS_GIVEN_BACK, commands.c.stop_signal.is_not(None))
     .values(
         status=Status.STOPPED.value,
-        reason=NEVER_STARTED,
+        reason=STOPPED_BEFORE_START,
         finished_at=bindparam("at"),
     )
 )
-_POSITION = Prepared(
+_UPDATE_POSITION = PreparedStatement(
     update(hosts)
     .where(
         hosts.c.name == bindparam("the_name"),
@@ -127,47 +128,47 @@ _POSITION = Prepared(
 )
 
 
-def record(connection: Connection, items: list[Recording]) -> list[set[int]]:
-    """Store parts of journals, each whole or, with an exception, nothing of the transaction.
+def store_journal_changes(connection: Connection, items: list[JournalChanges]) -> list[set[int]]:
+    """Store parts of journals; an exception rolls back the whole transaction.
 
-    A part that is stored already stays as it is.
+    A part that is stored already is not stored again.
 
     Returns:
-        For each the numbers of commands that were given back and are stopped, not waiting.
+        For each part the numbers of commands that were given back and became stopped.
 
     Raises:
-        RecordingConflictError: a command's status is not the one the recorder knew.
-        OtherDatabaseError: the part before it is not stored.
+        StatusConflictError: a command's status is not the one that the recorder expects.
+        OtherDatabaseError: the journal is not stored up to the part's beginning.
     """
-    return [_record(connection, item) for item in items]
+    return [_store(connection, item) for item in items]
 
 
-def _record(connection: Connection, item: Recording) -> set[int]:
+def _store(connection: Connection, item: JournalChanges) -> set[int]:
     if _advance(connection, item):
         _write(connection, item)
     given_back = {change.number: change.given_back_at for change in item.changes}
-    return _stopped(connection, {n: at for n, at in given_back.items() if at is not None})
+    return _stopped_numbers(connection, {n: at for n, at in given_back.items() if at is not None})
 
 
-def _write(connection: Connection, item: Recording) -> None:
+def _write(connection: Connection, item: JournalChanges) -> None:
     if item.chunks:
         _INSERT_CHUNK.execute(connection, [_chunk_row(chunk) for chunk in item.chunks])
     changed = [change for change in item.changes if change.given_back_at is None]
     if changed:
-        done = _CHANGE.execute(connection, [_change_row(change) for change in changed])
+        done = _UPDATE_COMMAND.execute(connection, [_change_row(change) for change in changed])
         if done != len(changed):
-            message = f"{len(changed)} commands were to change, {done} did"
-            raise RecordingConflictError(message)
+            message = f"cannot change {len(changed)} commands: only {done} have the expected status"
+            raise StatusConflictError(message)
     for change in item.changes:
         if change.given_back_at is not None:
-            connection.execute(_WAITS_AGAIN, {"the_number": change.number})
+            connection.execute(_REQUEUE, {"the_number": change.number})
             connection.execute(
-                _NEVER_STARTS, {"the_number": change.number, "at": change.given_back_at}
+                _STOP_GIVEN_BACK, {"the_number": change.number, "at": change.given_back_at}
             )
 
 
-def _stopped(connection: Connection, given_back: dict[int, int]) -> set[int]:
-    """Return which of the commands that were given back at these times do not wait again."""
+def _stopped_numbers(connection: Connection, given_back: dict[int, int]) -> set[int]:
+    """Return which commands became stopped at the times at which they were given back."""
     if not given_back:
         return set()
     query = select(commands.c.number, commands.c.finished_at).where(
@@ -178,11 +179,11 @@ def _stopped(connection: Connection, given_back: dict[int, int]) -> set[int]:
     }
 
 
-def _advance(connection: Connection, item: Recording) -> bool:
-    """Note how far a journal is recorded; return False if it was so already.
+def _advance(connection: Connection, item: JournalChanges) -> bool:
+    """Store the new position of a journal; return False if it was stored already.
 
     Raises:
-        OtherDatabaseError: the part before is not stored.
+        OtherDatabaseError: the journal is not stored up to the part's beginning.
     """
     values = {
         "the_name": item.host,
@@ -190,7 +191,7 @@ def _advance(connection: Connection, item: Recording) -> bool:
         "old_position": item.begin,
         "new_position": item.position,
     }
-    if _POSITION.execute(connection, [values]) == 1:
+    if _UPDATE_POSITION.execute(connection, [values]) == 1:
         return True
     query = select(hosts.c.journal_position).where(
         hosts.c.name == item.host, hosts.c.journal == item.journal
@@ -198,7 +199,7 @@ def _advance(connection: Connection, item: Recording) -> bool:
     stored: int | None = connection.execute(query).scalar()
     if stored == item.position:
         return False
-    message = f"cannot record from {item.begin} on: the database has recorded up to {stored}"
+    message = f"cannot store the journal from {item.begin} on: it is stored up to {stored}"
     raise OtherDatabaseError(message)
 
 
@@ -206,7 +207,7 @@ def _chunk_row(chunk: Chunk) -> dict[str, Any]:
     return {name: getattr(chunk, name) for name in Chunk.__slots__}
 
 
-def _change_row(change: Change) -> dict[str, Any]:
+def _change_row(change: CommandChange) -> dict[str, Any]:
     values = dict(zip(_NEW_NAMES, change.outcome, strict=True))
     values["the_number"] = change.number
     values["before"] = change.before.value

@@ -1,6 +1,6 @@
-"""Output in the database: chunks by position, read by offset of either stream or of both.
+"""Output: stored as chunks by position, read by offset of either stream or of both.
 
-A chunk is one stream and one contiguous range of positions, at most `CHUNK_BYTES` long.
+A chunk is a contiguous range of one stream, at most `CHUNK_BYTES` long.
 """
 
 from dataclasses import dataclass
@@ -25,14 +25,15 @@ def read(connection: Connection, number: int, stream: Stream, start: int, end: i
     """Return the bytes of a range of one stream, or of both in the order they were read.
 
     Args:
-        connection: to read from.
-        number: the command's.
-        stream: whose offsets are meant.
-        start: the first byte's offset.
-        end: the offset behind the last byte.
+        connection: connection to read from.
+        number: number of the command.
+        stream: the stream that the offsets count.
+        start: offset of the first byte.
+        end: offset behind the last byte.
 
     Returns:
-        As much of the range as is stored, from its start on; the caller bounds its size.
+        The stored bytes from ``start`` on; fewer than asked for if the rest is not stored. The
+        caller bounds the size.
     """
     if end <= start:
         return b""
@@ -46,7 +47,7 @@ def read(connection: Connection, number: int, stream: Stream, start: int, end: i
     at = start
     for offset, data in connection.execute(query):
         if offset > at:
-            break  # what would follow is not stored; bytes after a gap are other bytes
+            break  # the bytes before this chunk are not stored
         part = data[at - offset : end - offset]
         parts.append(part)
         at += len(part)
@@ -54,16 +55,16 @@ def read(connection: Connection, number: int, stream: Stream, start: int, end: i
 
 
 def chunks(connection: Connection, number: int, start: int, end: int) -> list[Chunk]:
-    """Return the chunks of both streams in a range of positions, cut to it.
+    """Return the chunks of both streams in a range of positions, cut to the range.
 
     Args:
-        connection: to read from.
-        number: the command's.
-        start: the first byte's position.
-        end: the position behind the last byte; the caller bounds what lies between.
+        connection: connection to read from.
+        number: number of the command.
+        start: position of the first byte.
+        end: position behind the last byte; the caller bounds the size of the range.
 
     Returns:
-        In order and without gaps, from the start on.
+        The chunks from ``start`` on, in order and without gaps.
     """
     mine = output.c.number == number
     first = select(func.max(output.c.position)).where(mine, output.c.position <= start)
@@ -87,17 +88,17 @@ def chunks(connection: Connection, number: int, start: int, end: int) -> list[Ch
 
 @dataclass(slots=True)
 class LastLines:
-    """Looks for the offset at which the last lines of a stream begin, a part of it at a time.
+    """Searches backwards for the offset at which the last lines of a stream begin.
 
-    There may be a gigabyte to look through: each `step` reads at most a megabyte, so that whoever
-    calls it can let others read in between.
+    There may be a gigabyte to search: each `step` reads at most a megabyte, so that the caller can
+    let other work run in between.
 
     Attributes:
-        number: the command's.
-        stream: whose lines.
-        at: how far it has looked, from the end; the offset behind the last byte at first.
-        wanted: how many lines are to be found still; an unfinished last line is one.
-        start: where they begin, once that is known.
+        number: number of the command.
+        stream: the stream to search.
+        at: offset down to which it has searched; at first the offset behind the last byte.
+        wanted: number of lines still to find; an unfinished last line counts.
+        start: offset at which the lines begin, None until it is found.
     """
 
     number: int
@@ -108,14 +109,14 @@ class LastLines:
     _step_bytes: int = 0
 
     def step(self, connection: Connection) -> None:
-        """Look through a further part."""
+        """Search a further part."""
         if self.wanted == 0 or self.at == 0:
             self.start = self.at
             return
         if self._step_bytes == 0:
             self._step_bytes = _LOOK_BACK_BYTES
             if read(connection, self.number, self.stream, self.at - 1, self.at) == b"\n":
-                self.wanted += 1  # that one ends the last line; it does not begin another
+                self.wanted += 1  # that newline ends the last line and does not begin another
         start = max(0, self.at - self._step_bytes)
         data = read(connection, self.number, self.stream, start, self.at)
         found = data.count(b"\n")

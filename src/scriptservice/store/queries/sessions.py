@@ -1,7 +1,7 @@
-"""Sessions in the database: who is signed in to the page, and since when.
+"""Sessions: who is signed in to the web page.
 
-Only what a cookie hashes to is kept, and the hash of the token that signed in. The server has all
-of them in memory and asks the database only when it starts.
+Only hashes are stored: of a session's cookie and of the token that signed in. The server keeps all
+sessions in memory and reads them from the database only when it starts.
 """
 
 from collections.abc import Iterable
@@ -13,14 +13,14 @@ from scriptservice.store.database.tables import sessions
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """What is kept of a session.
+class StoredSession:
+    """A session as the database stores it.
 
     Attributes:
-        sha256: of the secret in its cookie.
-        token_sha256: of the token that signed in; without that token the session is over.
+        sha256: SHA-256 of the secret in its cookie.
+        token_sha256: SHA-256 of the token that signed in; the session ends with that token.
         created_at: microseconds since 1970 UTC.
-        used_at: when it was last used, as far as it was noted.
+        used_at: the last use that was stored, likewise.
     """
 
     sha256: bytes
@@ -30,57 +30,57 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
-    """What happened to sessions since that was last noted.
+class SessionUpdate:
+    """Changes of sessions since the last update.
 
     Attributes:
-        used: when each was last used, by its ``sha256``.
-        over: ``sha256`` of those that have ended.
+        used_at: time of the last use in microseconds since 1970 UTC, by ``sha256``.
+        ended: ``sha256`` of sessions that have ended.
     """
 
-    used: dict[bytes, int]
-    over: tuple[bytes, ...]
+    used_at: dict[bytes, int]
+    ended: tuple[bytes, ...]
 
 
-def all_sessions(connection: Connection) -> list[Session]:
-    """Return all sessions, also those that have been idle for too long."""
-    return [Session(*row) for row in connection.execute(select(sessions))]
+def all_sessions(connection: Connection) -> list[StoredSession]:
+    """Return all sessions, including those that have been idle for too long."""
+    return [StoredSession(*row) for row in connection.execute(select(sessions))]
 
 
-def add_sessions(connection: Connection, items: list[Session]) -> list[None]:
-    """Store new sessions; again does nothing more."""
+def add_sessions(connection: Connection, items: list[StoredSession]) -> list[None]:
+    """Store new sessions; may be repeated."""
     _remove(connection, [session.sha256 for session in items])
-    rows = [{name: getattr(session, name) for name in Session.__slots__} for session in items]
+    rows = [{name: getattr(session, name) for name in StoredSession.__slots__} for session in items]
     connection.execute(insert(sessions), rows)
     return [None] * len(items)
 
 
-def end_sessions(connection: Connection, items: list[bytes]) -> list[None]:
+def delete_sessions(connection: Connection, items: list[bytes]) -> list[None]:
     """Remove sessions, by their ``sha256``."""
     _remove(connection, items)
     return [None] * len(items)
 
 
-def note_sessions(connection: Connection, items: list[Noted]) -> list[None]:
-    """Store when sessions were last used; remove those that are over."""
+def update_sessions(connection: Connection, items: list[SessionUpdate]) -> list[None]:
+    """Store when sessions were last used, and remove those that have ended."""
     statement = (
         update(sessions)
         .where(sessions.c.sha256 == bindparam("which"))
         .values(used_at=bindparam("at"))
     )
     for item in items:
-        _remove(connection, item.over)
-        if item.used:
-            rows = [{"which": sha256, "at": at} for sha256, at in item.used.items()]
+        _remove(connection, item.ended)
+        if item.used_at:
+            rows = [{"which": sha256, "at": at} for sha256, at in item.used_at.items()]
             connection.execute(statement, rows)
     return [None] * len(items)
 
 
-def forget_all_sessions(connection: Connection) -> None:
+def delete_all_sessions(connection: Connection) -> None:
     """Remove every session."""
     connection.execute(delete(sessions))
 
 
-def _remove(connection: Connection, gone: Iterable[bytes]) -> None:
-    for sha256 in gone:
+def _remove(connection: Connection, ended: Iterable[bytes]) -> None:
+    for sha256 in ended:
         connection.execute(delete(sessions).where(sessions.c.sha256 == sha256))

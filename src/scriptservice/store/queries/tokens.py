@@ -1,4 +1,4 @@
-"""Tokens: who may ask. Only their SHA-256 is kept; a token is random enough to need no salt."""
+"""API tokens. Only their SHA-256 is stored; a token is random enough to need no salt."""
 
 import hashlib
 import secrets
@@ -13,12 +13,12 @@ PREFIX = "ss_"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is kept of a token.
+    """A token as the database stores it.
 
     Attributes:
-        name: whose it is; ``created_by`` of what is submitted with it.
-        scope: read, run or admin.
-        sha256: of its text.
+        name: name of its owner; becomes ``created_by`` of commands submitted with it.
+        scope: ``read``, ``run`` or ``admin``.
+        sha256: SHA-256 of its text.
         created_at: microseconds since 1970 UTC.
     """
 
@@ -29,12 +29,12 @@ class Token:
 
 
 def new_token_text() -> str:
-    """Return the text of a new token: 256 random bits."""
+    """Return the text of a new token, which has 256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def digest(text: str) -> bytes:
-    """Return what is kept of a token's text."""
+    """Return the SHA-256 of a token's text."""
     return hashlib.sha256(text.encode()).digest()
 
 
@@ -44,7 +44,7 @@ def all_tokens(connection: Connection) -> list[Token]:
 
 
 def add_token(connection: Connection, items: list[Token]) -> list[None]:
-    """Store new tokens, in place of those of the same names."""
+    """Store tokens in place of those with the same names."""
     for token in items:
         connection.execute(delete(tokens).where(tokens.c.name == token.name))
         values = {name: getattr(token, name) for name in Token.__slots__}

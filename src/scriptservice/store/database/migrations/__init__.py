@@ -1,4 +1,4 @@
-"""The chain of migrations, one for every database, and how it is applied."""
+"""The chain of migrations, the same for both kinds of database, and the code that applies it."""
 
 import os
 
@@ -21,7 +21,7 @@ def known_revisions() -> set[str]:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring a database to the newest revision, in the transaction that is open."""
+    """Migrate a database to the newest revision, within the open transaction."""
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

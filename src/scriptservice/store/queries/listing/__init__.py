@@ -1,1 +1,1 @@
-"""Lists of commands: filters, and scans in slices that each cost little."""
+"""Lists of commands: filters, and scans that work in bounded slices of time."""

@@ -1,6 +1,6 @@
-"""Filters of lists as SQL: which of them an index gives in order, and how the others are looked up.
+"""Filters of lists as SQL conditions: the one that leads a walk, and those that are looked up.
 
-Nothing here reads the database; `listing` does, with what this makes.
+Nothing here reads the database. `listing` and `walks` run what this module builds.
 """
 
 from collections.abc import Iterator
@@ -26,39 +26,39 @@ from scriptservice.store.queries.command_rows import JOINED
 
 Condition = ColumnElement[bool]
 
-MOST_LABELS = 64
-"""How many labels a command has at most: with more, none can have them all."""
+MAX_LABELS = 64
+"""The most labels that a command can have; a filter with more labels matches nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lead:
-    """The filter down which a walk goes, or none for all commands.
+class LeadingFilter:
+    """The filter whose index a walk follows, or no filter for all commands.
 
     Attributes:
-        source: what is read: commands with their inputs, and the labels where one leads.
-        order: the column with the commands' numbers that the index has in order.
-        conditions: let through what the filter does.
-        streams: the same as conditions of which an index answers each in the order of the
-            numbers. Empty where no index has it in that order.
-        counted: selects the numbers that the filter lets through, in any order.
+        source: the tables to read: commands with their inputs, and labels if a label leads.
+        order: the column of command numbers that the index keeps in order.
+        conditions: the conditions of this filter.
+        ordered_parts: the same conditions as alternatives, each of which an index answers in the
+            order of numbers. Empty if no index has that order.
+        numbers: selects the numbers of all matching commands, in any order.
         rest: the other filters.
     """
 
     source: FromClause
     order: ColumnElement[int]
     conditions: tuple[Condition, ...]
-    streams: tuple[tuple[Condition, ...], ...]
-    counted: Select[Any]
+    ordered_parts: tuple[tuple[Condition, ...], ...]
+    numbers: Select[Any]
     rest: Filter
 
 
-def leads_of(wanted: Filter) -> Iterator[Lead]:
-    """Yield each filter that could lead; none if all commands have to be gone through."""
+def leading_filters(wanted: Filter) -> Iterator[LeadingFilter]:
+    """Yield each filter that could lead a walk; none if a walk must read all commands."""
     number = commands.c.number
     for pair in dict.fromkeys(wanted.labels):
         has = (labels.c.key == pair[0], labels.c.value == pair[1])
         others = tuple(other for other in wanted.labels if other != pair)
-        yield Lead(
+        yield LeadingFilter(
             labels.join(JOINED, labels.c.number == number),
             labels.c.number,
             has,
@@ -79,31 +79,34 @@ def leads_of(wanted: Filter) -> Iterator[Lead]:
         yield _of_commands(tuple(_times(wanted, commands.c.created_at)), (), rest)
 
 
-def all_commands(wanted: Filter) -> Lead:
-    """Return what leads where no filter does: the commands themselves."""
+def unfiltered(wanted: Filter) -> LeadingFilter:
+    """Return the leading filter of a walk over all commands."""
     return _of_commands((), ((),), wanted)
 
 
 def _of_commands(
     conditions: tuple[Condition, ...], streams: tuple[tuple[Condition, ...], ...], rest: Filter
-) -> Lead:
+) -> LeadingFilter:
     number = commands.c.number
-    return Lead(JOINED, number, conditions, streams, select(number).where(*conditions), rest)
+    return LeadingFilter(
+        JOINED, number, conditions, streams, select(number).where(*conditions), rest
+    )
 
 
 def id_candidates(part: str, before: int | None, limit: int) -> list[Select[Any]]:
-    """Return what selects the newest commands whose ids may begin or end with a text.
+    """Return statements that select the newest commands whose ids may begin or end with a text.
 
     Args:
-        part: of the text of ids, in lower case, at least as long as `ID_END_DIGITS`.
+        part: part of an id's text, in lower case, at least as long as `ID_END_DIGITS`.
         before: only smaller numbers; None for all.
-        limit: at most so many from each.
+        limit: maximum number of rows for each statement.
 
     Returns:
-        Selects of numbers and ids; of the ids only the last `ID_END_DIGITS` digits are compared.
+        Statements that select numbers and ids. They compare only the last `ID_END_DIGITS` digits
+        of the end of an id, so the caller must check the whole text.
     """
-    # An expression, so that a database uses the index of ids and not that of numbers, in whose
-    # order it would go through everything.
+    # An expression, so that the database uses the index of ids. With the index of numbers, in
+    # whose order the rows are wanted, it would go through everything.
     number = commands.c.number + literal_column("0")
     older = [] if before is None else [number < before]
     conditions: list[Condition] = []
@@ -121,26 +124,26 @@ def id_candidates(part: str, before: int | None, limit: int) -> list[Select[Any]
 
 
 def matches_nothing(wanted: Filter) -> bool:
-    """Whether no command can have all labels: a key has one value, and there are not so many."""
+    """Return whether no command can match: a key has one value, and labels are limited."""
     pairs = set(wanted.labels)
-    return len(pairs) > MOST_LABELS or len({key for key, _ in pairs}) < len(pairs)
+    return len(pairs) > MAX_LABELS or len({key for key, _ in pairs}) < len(pairs)
 
 
-def looked_up(rest: Filter) -> Iterator[Condition]:
-    """Yield the conditions of filters that do not lead; no index but that of labels is used.
+def remaining_conditions(rest: Filter) -> Iterator[Condition]:
+    """Yield the conditions of filters that do not lead; they use no index except that of labels.
 
-    A database that took another index than that of the filter that leads would go through what
-    lies between two numbers there, which may be everything.
+    If the database used another index than that of the leading filter, it would go through all
+    rows of that index between two numbers, which may be everything.
     """
     for key, value in dict.fromkeys(rest.labels):
-        other = labels.alias()  # the list itself may be read from the labels
+        other = labels.alias()  # the leading filter may read from `labels` itself
         yield exists().where(
             other.c.key == key, other.c.value == value, other.c.number == commands.c.number
         )
     if rest.statuses:
-        yield _aside(commands.c.status).in_([status.value for status in rest.statuses])
+        yield _without_index(commands.c.status).in_([status.value for status in rest.statuses])
     if rest.host is not None:
-        yield _aside(commands.c.host) == rest.host
+        yield _without_index(commands.c.host) == rest.host
     yield from _times(rest, commands.c.created_at + literal_column("0"))
     if rest.text is not None:
         needle = _lower_ascii(rest.text)
@@ -149,8 +152,8 @@ def looked_up(rest: Filter) -> Iterator[Condition]:
         )
 
 
-def _aside(column: ColumnElement[str]) -> ColumnElement[str]:
-    """Return a text column as an expression that no index has."""
+def _without_index(column: ColumnElement[str]) -> ColumnElement[str]:
+    """Return a text column as an expression that no index contains."""
     return column.concat(literal_column("''"))
 
 
@@ -162,7 +165,7 @@ def _times(wanted: Filter, created_at: ColumnElement[int]) -> Iterator[Condition
 
 
 class contains_ascii_lower(FunctionElement[bool]):  # noqa: N801 - a function of SQL
-    """Whether a text, its ASCII letters in lower case, has a part; NULL has none."""
+    """Whether a text, with its ASCII letters in lower case, contains a part; NULL does not."""
 
     inherit_cache = True
     type = Boolean()
@@ -171,7 +174,7 @@ class contains_ascii_lower(FunctionElement[bool]):  # noqa: N801 - a function of
 @compiles(contains_ascii_lower, "sqlite")
 def _sqlite_contains(element: Any, compiler: Any, **more: Any) -> str:
     text, part = (compiler.process(clause, **more) for clause in element.clauses)
-    return f"(instr(lower({text}), {part}) > 0)"  # its lower() knows ASCII letters only
+    return f"(instr(lower({text}), {part}) > 0)"  # SQLite's lower() changes only ASCII letters
 
 
 @compiles(contains_ascii_lower, "postgresql")

@@ -1,10 +1,10 @@
-"""Lists of commands: every filter, newest first, in steps that each cost little.
+"""Lists of commands: all filters, newest first, in steps of bounded cost.
 
-A list with one filter goes down that filter's index and stops at the limit of the page: the first
-page costs what the last one does. With several filters one of them *leads*: the walk goes down its
-index, and the others are looked up for each command that it meets. That may be a long walk to few
-commands, so it is made in windows of so many commands as take `time_slice.STEP_SECONDS`, and ends
-with its time slice wherever it is then: the page is short, and the next one goes on from there.
+A list with one filter follows that filter's index and stops when the page is full: the first page
+costs as much as the last one. With several filters one of them *leads*: a walk follows its index
+and looks up the others for each command that it meets. The walk may be long and find little.
+Therefore it reads windows of numbers, each sized to take `time_slice.STEP_SECONDS`, and ends when
+its time slice is over. The page is then short, and the next page continues from there.
 """
 
 from dataclasses import dataclass
@@ -16,27 +16,31 @@ from sqlalchemy import Connection, Select, select, union_all
 from scriptservice.model import Command, Filter
 from scriptservice.store.queries.command_rows import ITEM, THERE, command_of
 from scriptservice.store.queries.listing.filters import (
-    Lead,
-    all_commands,
-    leads_of,
+    LeadingFilter,
+    leading_filters,
     matches_nothing,
+    unfiltered,
 )
-from scriptservice.store.queries.listing.time_slice import STEP_SECONDS, TimeSlice, giving_way
-from scriptservice.store.queries.listing.walks import Window, walk
+from scriptservice.store.queries.listing.time_slice import (
+    STEP_SECONDS,
+    TimeSlice,
+    release_gil_between,
+)
+from scriptservice.store.queries.listing.walks import NumberWindow, walk
 
 FIRST_WINDOW = 64
-"""Commands of a walk's first window: what they cost tells how many the next may have."""
+"""Number of commands in a walk's first window; its cost determines the size of the next one."""
 
 LARGEST_WINDOW = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class CommandListing:
     """One page of a list.
 
     Attributes:
-        items: the commands, newest first, as lists have them; perhaps none.
-        before: the next page has those with a smaller number; None if there are no more.
+        items: the commands, newest first, with the fields that lists show; may be empty.
+        before: the next page has commands with smaller numbers than this; None on the last page.
     """
 
     items: list[Command]
@@ -44,9 +48,9 @@ class Page:
 
 
 def is_cheap(wanted: Filter) -> bool:
-    """Whether a page costs the same however many commands there are.
+    """Return whether a page costs the same however many commands there are.
 
-    It has no filter, or one that an index answers alone.
+    That is so without a filter, and with one filter that an index answers alone.
     """
     if wanted.text is not None or _has_times(wanted):
         return False
@@ -58,63 +62,66 @@ def _has_times(wanted: Filter) -> bool:
     return wanted.created_after is not None or wanted.created_before is not None
 
 
-def page(
+def list_commands(
     connection: Connection,
     wanted: Filter,
     limit: int,
     before: int | None,
     time_slice: TimeSlice | None = None,
-) -> Page:
-    """Return commands, newest first, without their scripts, arguments and environments.
+) -> CommandListing:
+    """Return a page of commands, newest first, without their scripts, arguments and environments.
 
     Args:
-        connection: to read from.
-        wanted: which.
-        limit: at most so many.
-        before: only those with a smaller number; None from the newest on.
-        time_slice: ends the page before it is full; None for no end.
+        connection: connection to read from.
+        wanted: the filter.
+        limit: maximum number of commands.
+        before: only commands with smaller numbers; None to begin with the newest.
+        time_slice: bounds the work, which may end the page before it is full; None for no bound.
+
+    Raises:
+        StoreUnavailableError: the time slice was ended, because its caller is gone.
     """
     if matches_nothing(wanted):
-        return Page([], None)
+        return CommandListing([], None)
     if is_cheap(wanted) and wanted.id_part is None:
-        return _cut(_one_filter(connection, wanted, limit + 1, before), limit, None)
-    return _in_steps(connection, wanted, limit, before, time_slice or TimeSlice())
+        return _page_of(_one_filter(connection, wanted, limit + 1, before), limit, None)
+    return _walk_in_steps(connection, wanted, limit, before, time_slice or TimeSlice())
 
 
-def _in_steps(
+def _walk_in_steps(
     connection: Connection, wanted: Filter, limit: int, before: int | None, time_slice: TimeSlice
-) -> Page:
+) -> CommandListing:
     found: list[Command] = []
     size = FIRST_WINDOW
     began = perf_counter()
-    going = walk(connection, wanted, before)
+    commands_walk = walk(connection, wanted, before)
     while True:
-        window = going.window(connection, size)
-        # One more than the page has tells whether another page follows.
+        window = commands_walk.window(connection, size)
+        # One command more than the page holds tells whether another page follows.
         found += _read(connection, window, limit + 1 - len(found))
         if len(found) > limit or window.last:
-            return _cut(found, limit, None)
+            return _page_of(found, limit, None)
         took = max(perf_counter() - began, 1e-6)
-        if not time_slice.worked(took):
-            return _cut(found, limit, window.low)
+        if not time_slice.spend(took):
+            return _page_of(found, limit, window.low)
         size = _next_size(size, took, time_slice.left_seconds)
         began = perf_counter()
 
 
 def _next_size(size: int, took: float, left_seconds: float) -> int:
-    """Return how many commands the next window may have, to take a step and fit into the slice."""
+    """Return the size of the next window, so that it takes one step and fits into the slice."""
     wanted = min(STEP_SECONDS, left_seconds) / took
     return max(1, min(LARGEST_WINDOW, int(size * min(8.0, wanted))))
 
 
-def _cut(found: list[Command], limit: int, before: int | None) -> Page:
-    """Return a page of what was found, which may be one command more than the page has."""
+def _page_of(found: list[Command], limit: int, before: int | None) -> CommandListing:
+    """Return a page of the commands found, which may be one more than the page holds."""
     if len(found) > limit:
-        return Page(found[:limit], found[limit - 1].number)
-    return Page(found, before)
+        return CommandListing(found[:limit], found[limit - 1].number)
+    return CommandListing(found, before)
 
 
-def _read(connection: Connection, window: Window, limit: int) -> list[Command]:
+def _read(connection: Connection, window: NumberWindow, limit: int) -> list[Command]:
     query: Select[Any] = (
         select(*ITEM)
         .select_from(window.source)
@@ -122,36 +129,37 @@ def _read(connection: Connection, window: Window, limit: int) -> list[Command]:
         .order_by(window.order.desc())
         .limit(limit)
     )
-    return [command_of(row) for row in giving_way(connection.execute(query))]
+    return [command_of(row) for row in release_gil_between(connection.execute(query))]
 
 
 def _one_filter(
     connection: Connection, wanted: Filter, limit: int, before: int | None
 ) -> list[Command]:
-    lead = next(leads_of(wanted), None) or all_commands(wanted)
+    lead = next(leading_filters(wanted), None) or unfiltered(wanted)
     older = [] if before is None else [lead.order < before]
-    window = Window(lead.source, lead.order, [*lead.conditions, *older], 0, last=True)
-    if len(lead.streams) > 1:
+    window = NumberWindow(lead.source, lead.order, [*lead.conditions, *older], 0, last=True)
+    if len(lead.ordered_parts) > 1:
         numbers = _newest_of_each(connection, lead, limit, before)
-        window = Window(lead.source, lead.order, [lead.order.in_(numbers)], 0, last=True)
+        window = NumberWindow(lead.source, lead.order, [lead.order.in_(numbers)], 0, last=True)
     return _read(connection, window, limit)
 
 
 def _newest_of_each(
-    connection: Connection, lead: Lead, limit: int, before: int | None
+    connection: Connection, lead: LeadingFilter, limit: int, before: int | None
 ) -> list[int]:
-    """Return the numbers of a page of several statuses, from the newest of each.
+    """Return the numbers of a page of several statuses, merged from the newest of each.
 
-    The index has those of one status in order. With several at once a database would sort all.
+    The index has the commands of one status in order. For several statuses in one query the
+    database would sort all of them.
     """
     older = [] if before is None else [lead.order < before]
     each = [
         select(lead.order)
-        .where(*stream, *older, THERE)
+        .where(*part, *older, THERE)
         .order_by(lead.order.desc())
         .limit(limit)
         .subquery()
-        for stream in lead.streams
+        for part in lead.ordered_parts
     ]
     every = union_all(*(select(some.c.number) for some in each)).subquery()
     newest = select(every.c.number).order_by(every.c.number.desc()).limit(limit)

@@ -1,7 +1,7 @@
-"""Walks down the numbers of commands, newest first, in windows whose size is chosen on the way.
+"""Walks through the numbers of commands, newest first, in windows of adjustable size.
 
-A window is told by conditions; `listing` reads it. Which filter leads a walk is decided once, by
-counting what each lets through.
+A walk describes each window by its conditions, and `listing` reads it. At its beginning a walk
+chooses the leading filter by counting how many commands each filter matches.
 """
 
 from collections.abc import Iterable
@@ -15,30 +15,30 @@ from scriptservice.store.database.tables import commands
 from scriptservice.store.queries.command_rows import JOINED
 from scriptservice.store.queries.listing.filters import (
     Condition,
-    Lead,
-    all_commands,
+    LeadingFilter,
     id_candidates,
-    leads_of,
-    looked_up,
+    leading_filters,
+    remaining_conditions,
+    unfiltered,
 )
 
-COUNTED = 2000
-"""So many that a filter lets through are counted, to see which filter lets through fewest."""
+MAX_COUNTED = 2000
+"""The most matches of a filter that are counted, to find the filter with the fewest."""
 
-LONGEST_LIST = 500
-"""How many numbers one statement names."""
+MAX_LISTED = 500
+"""The most numbers that one statement lists."""
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """A part of a walk.
+class NumberWindow:
+    """A part of a walk: a range or a list of numbers.
 
     Attributes:
-        source: what is read.
-        order: the column of it that has the commands' numbers.
-        conditions: let through the commands of this part and no others.
-        low: nothing below this number has been looked at.
-        last: whether nothing is below it.
+        source: the tables to read.
+        order: the column of ``source`` that has the commands' numbers.
+        conditions: match exactly the wanted commands of this part.
+        low: lower bound of this part; smaller numbers have not been looked at.
+        last: whether no commands are left below ``low``.
     """
 
     source: FromClause
@@ -49,87 +49,94 @@ class Window:
 
 
 class Walk(Protocol):
-    """Goes down the commands that a filter lets through."""
+    """A walk through the commands that match a filter."""
 
-    def window(self, connection: Connection, size: int) -> Window:
-        """Return the next part, with about so many commands to look at."""
+    def window(self, connection: Connection, size: int) -> NumberWindow:
+        """Return the next part.
+
+        Args:
+            connection: connection to read from.
+            size: approximate number of commands to look at.
+        """
 
 
 def walk(connection: Connection, wanted: Filter, before: int | None) -> Walk:
-    """Return the walk that a filter needs, from a number on down.
+    """Return the walk for a filter.
 
     Args:
-        connection: to count with.
+        connection: connection to count with.
         wanted: the filter.
-        before: only smaller numbers; None from the newest on.
+        before: only smaller numbers; None to begin with the newest.
     """
     if wanted.id_part is not None:
         return _IdWalk(wanted.id_part, wanted, before)
-    lead, numbers = leading(connection, wanted)
+    lead, numbers = choose_leading_filter(connection, wanted)
     if numbers is not None:
         older = sorted((each for each in numbers if before is None or each < before), reverse=True)
         return _ListWalk(lead.rest, older)
     return _IndexWalk(lead, before)
 
 
-def leading(connection: Connection, wanted: Filter) -> tuple[Lead, list[int] | None]:
-    """Return the filter that lets through fewest, and the numbers where no index has their order.
+def choose_leading_filter(
+    connection: Connection, wanted: Filter
+) -> tuple[LeadingFilter, list[int] | None]:
+    """Return the filter that matches fewest, and its numbers if no index has them in order.
 
-    The others are looked up for each command: a common label would be gone through to its end
-    for the few commands that run.
+    The other filters are looked up for each command. If a common label led, the walk would go
+    through all its commands to find the few that are running.
     """
-    leads = list(leads_of(wanted))
-    if len(leads) == 1 and leads[0].streams:
+    leads = list(leading_filters(wanted))
+    if len(leads) == 1 and leads[0].ordered_parts:
         return leads[0], None
-    best, fewest, numbers = all_commands(wanted), COUNTED + 1, None
+    best, fewest, numbers = unfiltered(wanted), MAX_COUNTED + 1, None
     for lead in leads:
         found = _some_numbers(connection, lead)
-        # Without an order in an index, all have to be known.
-        if len(found) < fewest and (lead.streams or len(found) < COUNTED):
-            best, fewest, numbers = lead, len(found), None if lead.streams else found
+        # If no index has them in order, all numbers must be known.
+        if len(found) < fewest and (lead.ordered_parts or len(found) < MAX_COUNTED):
+            best, fewest, numbers = lead, len(found), None if lead.ordered_parts else found
     return best, numbers
 
 
-def _some_numbers(connection: Connection, lead: Lead) -> list[int]:
-    return list(connection.execute(lead.counted.limit(COUNTED)).scalars())
+def _some_numbers(connection: Connection, lead: LeadingFilter) -> list[int]:
+    return list(connection.execute(lead.numbers.limit(MAX_COUNTED)).scalars())
 
 
 class _IndexWalk:
-    """Down the index of a filter, or of all numbers.
+    """A walk along the index of a filter, or along all numbers.
 
     Args:
-        lead: the filter.
-        before: only smaller numbers; None from the newest on.
+        lead: the leading filter.
+        before: only smaller numbers; None to begin with the newest.
     """
 
-    def __init__(self, lead: Lead, before: int | None) -> None:
+    def __init__(self, lead: LeadingFilter, before: int | None) -> None:
         self._lead = lead
         self._before = before
 
-    def window(self, connection: Connection, size: int) -> Window:
+    def window(self, connection: Connection, size: int) -> NumberWindow:
         """See `Walk`."""
         lead, order = self._lead, self._lead.order
-        if lead.streams == ((),):
+        if lead.ordered_parts == ((),):
             low = self._newest(connection) - size
         else:
-            # With several streams each has at most so many in the window.
-            low = max(self._last_of(connection, stream, size) for stream in lead.streams)
-        conditions = [*looked_up(lead.rest), order >= low]
+            # With several parts the window holds at most `size` commands of each.
+            low = max(self._last_of(connection, part, size) for part in lead.ordered_parts)
+        conditions = [*remaining_conditions(lead.rest), order >= low]
         if self._before is not None:
             conditions.append(order < self._before)
         conditions += lead.conditions
         self._before = low
-        return Window(lead.source, order, conditions, low, last=low <= 1)
+        return NumberWindow(lead.source, order, conditions, low, last=low <= 1)
 
     def _newest(self, connection: Connection) -> int:
         if self._before is None:
             self._before = (connection.execute(_NEWEST).scalar() or 0) + 1
         return self._before
 
-    def _last_of(self, connection: Connection, stream: Iterable[Condition], size: int) -> int:
-        """Return the number of the last of the next so many commands of a stream, 0 if fewer."""
+    def _last_of(self, connection: Connection, part: Iterable[Condition], size: int) -> int:
+        """Return the number of the ``size``-th next command of a part, or 0 if it has fewer."""
         order = self._lead.order
-        query: Select[Any] = select(order).where(*stream)
+        query: Select[Any] = select(order).where(*part)
         if self._before is not None:
             query = query.where(order < self._before)
         query = query.order_by(order.desc()).offset(size - 1).limit(1)
@@ -140,34 +147,34 @@ _NEWEST = select(func.max(commands.c.number))
 
 
 class _ListWalk:
-    """Over numbers that are known.
+    """A walk through a list of numbers.
 
     Args:
-        rest: what is looked up.
-        numbers: all of them, the largest first.
+        rest: the filters to look up.
+        numbers: all numbers, the largest first.
     """
 
     def __init__(self, rest: Filter, numbers: list[int]) -> None:
         self._rest = rest
         self._numbers = numbers
 
-    def window(self, connection: Connection, size: int) -> Window:  # noqa: ARG002
+    def window(self, connection: Connection, size: int) -> NumberWindow:  # noqa: ARG002
         """See `Walk`."""
-        some = self._numbers[: min(size, LONGEST_LIST)]
+        some = self._numbers[: min(size, MAX_LISTED)]
         self._numbers = self._numbers[len(some) :]
-        return _named(self._rest, some, last=not self._numbers)
+        return _window_of_numbers(self._rest, some, last=not self._numbers)
 
 
 class _IdWalk:
-    """Over commands whose ids begin or end with a text.
+    """A walk through commands whose ids begin or end with a text.
 
-    There are few as a rule. An id begins with its time, so eight characters of its beginning are
-    what was made in a minute.
+    Usually they are few. An id begins with its time, so the first eight characters match the
+    commands of about one minute.
 
     Args:
         part: the text.
-        rest: what is looked up.
-        before: only smaller numbers; None from the newest on.
+        rest: the filters to look up.
+        before: only smaller numbers; None to begin with the newest.
     """
 
     def __init__(self, part: str, rest: Filter, before: int | None) -> None:
@@ -175,9 +182,9 @@ class _IdWalk:
         self._rest = rest
         self._before = before
 
-    def window(self, connection: Connection, size: int) -> Window:
+    def window(self, connection: Connection, size: int) -> NumberWindow:
         """See `Walk`."""
-        size = min(size, LONGEST_LIST)
+        size = min(size, MAX_LISTED)
         found: set[int] = set()
         seen: list[int] = []
         for candidates in id_candidates(self._part, self._before, size):
@@ -185,18 +192,20 @@ class _IdWalk:
             found |= {row.number for row in rows if self._has_part(str(row.id))}
             if len(rows) == size:
                 seen.append(rows[-1].number)
-        # Of what was cut off at different places only that counts which is above both.
+        # Each query may be cut off at another number; only numbers above both are complete.
         low = max(seen, default=0)
         some = sorted((number for number in found if number >= low), reverse=True)
         self._before = low
-        window = _named(self._rest, some, last=not seen)
-        return Window(window.source, window.order, window.conditions, low, window.last)
+        window = _window_of_numbers(self._rest, some, last=not seen)
+        return NumberWindow(window.source, window.order, window.conditions, low, window.last)
 
     def _has_part(self, text: str) -> bool:
         return text.startswith(self._part) or text.endswith(self._part)
 
 
-def _named(rest: Filter, numbers: list[int], *, last: bool) -> Window:
+def _window_of_numbers(rest: Filter, numbers: list[int], *, last: bool) -> NumberWindow:
     number = commands.c.number
     low = numbers[-1] if numbers else 0
-    return Window(JOINED, number, [number.in_(numbers), *looked_up(rest)], low, last)
+    return NumberWindow(
+        JOINED, number, [number.in_(numbers), *remaining_conditions(rest)], low, last
+    )

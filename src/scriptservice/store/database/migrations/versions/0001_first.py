@@ -22,7 +22,7 @@ def _number(*, key: bool = True) -> sa.Column[int]:
 
 
 def upgrade() -> None:
-    """Make all tables."""
+    """Create all tables."""
     _commands()
     op.create_table(
         "inputs",

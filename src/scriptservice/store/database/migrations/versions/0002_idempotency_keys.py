@@ -1,4 +1,4 @@
-"""Idempotency-Keys: which request made which command.
+"""Idempotency keys: which request created which command.
 
 Revision ID: 0002
 Revises: 0001
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "idempotency_keys",
         sa.Column("token", sa.String(255), primary_key=True),

@@ -1,4 +1,4 @@
-"""Who is signed in to the web page: sessions, by what their cookies hash to.
+"""Sessions of the web page, by the hashes of their cookies.
 
 Revision ID: 0004
 Revises: 0003
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the table; the release before does not know it."""
+    """Create the table; the previous release does not know it."""
     op.create_table(
         "sessions",
         sa.Column("sha256", sa.LargeBinary, primary_key=True),

@@ -1,4 +1,4 @@
-"""The index of what waits gives it in order, and is used: SQLite passed over it for another.
+"""The index of waiting commands gets a column so that SQLite uses it, and returns them in order.
 
 Revision ID: 0005
 Revises: 0004
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the index anew; the release before asks for the same rows and never used it."""
+    """Recreate the index; the previous release queries the same rows and never used it."""
     op.drop_index("commands_waiting", "commands")
     waiting = sa.text("status = 'queued' AND dispatched_to IS NULL")
     op.create_index(

@@ -1,4 +1,4 @@
-"""Commands are found by the end of their id, which is what lists show of it.
+"""An index of the ends of ids, which the list shows, to find commands by them.
 
 Revision ID: 0006
 Revises: 0005
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the index; the release before keeps it up to date without knowing of it."""
+    """Create the index; the previous release updates it without knowing of it."""
     sqlite = op.get_bind().dialect.name == "sqlite"
     end = "substr(id, 25)" if sqlite else '"right"(id::text, 8)'
     op.create_index("commands_by_id_end", "commands", [sa.text(end)])

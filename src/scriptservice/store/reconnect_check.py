@@ -1,7 +1,8 @@
-"""Whether a database to which the writer has connected anew is the one it was connected to before.
+"""Checks after each reconnect of the writer that the database is still the one it used before.
 
-After a failover it may lack the last commits; after a mishap another server may have written to it.
-A server that went on would run again what it has forgotten, or count on numbers that are taken.
+After a failover the database may lack the last commits. After a mistake of an administrator
+another server may have written to it. If this server went on, it would run forgotten commands
+again, or use numbers that are taken.
 """
 
 from collections.abc import Callable
@@ -13,15 +14,15 @@ from scriptservice.store.queries.commands import next_number
 from scriptservice.store.queries.journal_changes import OtherDatabaseError
 
 
-class Continuity:
-    """Checks each new connection of the writer.
+class ReconnectCheck:
+    """Checks each new connection of the writer; called with that connection.
 
     Args:
         journal: id of this host's journal.
-        identity: of its keeper.
-        acknowledged: returns up to where the keeper was told that its journal is stored; what
-            it may forget, the database must have.
-        number: returns the number that the next new command gets.
+        identity: identity of this host's keeper.
+        acknowledged: returns the position up to which the keeper was told that its journal is
+            stored. The keeper may have dropped that part, so the database must have it.
+        number: returns the number of the next new command.
     """
 
     def __init__(
@@ -37,10 +38,10 @@ class Continuity:
         self._number = number
 
     def __call__(self, connection: Connection) -> None:
-        """Compare a database with what is known of it.
+        """Compare the database with what this server knows of it.
 
         Raises:
-            OtherDatabaseError: it is another one, or an older one.
+            OtherDatabaseError: it is another database, or an older copy.
         """
         query = select(hosts.c.identity, hosts.c.journal_position).where(
             hosts.c.journal == self._journal
@@ -52,8 +53,8 @@ class Continuity:
         known = self._acknowledged()
         if row.journal_position < known:
             message = (
-                f"cannot go on: the database has recorded up to {row.journal_position}, and had "
-                f"up to {known}"
+                f"cannot go on: the database has the journal up to {row.journal_position}, and had "
+                f"it up to {known}"
             )
             raise OtherDatabaseError(message)
         if next_number(connection) > self._number():
