@@ -21,7 +21,7 @@ async def send_fatal(ours: socket.socket, waiting: asyncio.Event, go_on: asyncio
     for _ in range(2000):  # More than a socket buffers.
         link.stop("x" * 1000, "SIGTERM", 1)
     await asyncio.sleep(0)
-    sending = asyncio.create_task(link.fatal(MESSAGE))
+    sending = asyncio.create_task(link.send_fatal(MESSAGE))
     for _ in range(20):
         await asyncio.sleep(0)
     assert not sending.done(), "the keeper has read nothing yet"
@@ -61,7 +61,7 @@ async def send_to_dead_keeper() -> None:
     )
     await link.connect(ours)
     keeper.close()
-    await link.fatal(MESSAGE)
+    await link.send_fatal(MESSAGE)
 
 
 def test_a_dead_keeper_does_not_delay_the_server() -> None:
