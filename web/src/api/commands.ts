@@ -1,5 +1,5 @@
 /** The service's verbs. Each throws what `send` throws. */
-import { randomKey } from '../lib/random';
+import { randomKey } from './random';
 import { getJson, send } from './client';
 import { Problem, Unreachable } from './problem';
 import type { Command, CommandPage, HostList, Status, SubmitBody } from './types';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { follow } from '../output/follow';
+import { follow } from './follow';
 import { events } from './events';
 import { Unreachable } from './problem';
 

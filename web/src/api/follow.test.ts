@@ -1,9 +1,9 @@
 import { type Server, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test, vi } from 'vitest';
-import { readRange } from '../api/events';
-import { Problem } from '../api/problem';
-import type { Chunk } from './chunks';
+import { readRange } from './events';
+import { Problem } from './problem';
+import type { Chunk } from '../output/chunks';
 import { follow } from './follow';
 
 /** A service whose connections break: real HTTP, cut anywhere, also in the middle of an event. */

@@ -1,9 +1,9 @@
 /** Follows one command to its end over lost connections and restarts: every byte once. */
-import { type StreamEvent, events } from '../api/events';
-import { Problem, isPassing, messageOf } from '../api/problem';
-import { backoff } from '../lib/list';
-import { sleep } from '../lib/sleep';
-import { endOf } from './chunks';
+import { type StreamEvent, events } from './events';
+import { Problem, isPassing, messageOf } from './problem';
+import { backoff } from '../commands/merge';
+import { sleep } from './retry';
+import { endOf } from '../output/chunks';
 
 export interface Follower {
   /** may take its time: nothing more is read until then */

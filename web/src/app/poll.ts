@@ -1,8 +1,8 @@
 /** Asks again and again while somebody looks: about once a second, rarely when hidden or away. */
 import { isPassing, messageOf } from '../api/problem';
 import { back, lost } from './connection.svelte';
-import { backoff } from './list';
-import { sleep } from './sleep';
+import { backoff } from '../commands/merge';
+import { sleep } from '../api/retry';
 
 const HIDDEN_FACTOR = 20;
 

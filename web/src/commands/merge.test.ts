@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { CommandItem } from '../api/types';
-import { backoff, merge } from './list';
-import { columns } from './summary';
+import { backoff, merge } from './merge';
+import { columns } from './histogram';
 
 const of = (...ids: string[]) => ids.map((id) => ({ id, status: 'old' }));
 const now = (...ids: string[]) => ids.map((id) => ({ id, status: 'new' }));

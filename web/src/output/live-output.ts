@@ -6,10 +6,10 @@ import { outputSize } from '../api/commands';
 import type { StreamEvent } from '../api/events';
 import { messageOf } from '../api/problem';
 import type { CommandEvent } from '../api/types';
-import { back, lost } from '../lib/connection.svelte';
-import { sleep } from '../lib/sleep';
+import { back, lost } from '../app/connection.svelte';
+import { sleep } from '../api/retry';
 import { type Chunk, OutputWindow } from './chunks';
-import { follow } from './follow';
+import { follow } from '../api/follow';
 
 /** A part: what is read at once, and what is kept of a tail that has grown too long. */
 export const PART_BYTES = 256 << 10;

@@ -6,9 +6,9 @@
  */
 import { events, readRange } from '../api/events';
 import { isPassing } from '../api/problem';
-import { sleep } from '../lib/sleep';
+import { sleep } from '../api/retry';
 import type { Chunk } from './chunks';
-import type { Screen } from './screen';
+import type { Screen } from './terminal/screen';
 
 export const SPEEDS = [0.5, 1, 2, 5, 20, 100];
 

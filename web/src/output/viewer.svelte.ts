@@ -8,14 +8,14 @@
 import { readRange } from '../api/events';
 import { isPassing, messageOf } from '../api/problem';
 import type { CommandEvent, StreamName } from '../api/types';
-import { back, lost } from '../lib/connection.svelte';
-import { sleep } from '../lib/sleep';
+import { back, lost } from '../app/connection.svelte';
+import { sleep } from '../api/retry';
 import { type Chunk, OutputWindow, after } from './chunks';
-import { matches } from './palette';
+import { matches } from './terminal/palette';
 import { Replay } from './replay.svelte';
-import { type Line, type Screen, capacity } from './screen';
-import { Stage } from './stage';
-import { PART_BYTES, Tail } from './tail';
+import { type Line, type Screen, capacity } from './terminal/screen';
+import { Stage } from './terminal/double-buffer';
+import { PART_BYTES, Tail } from './live-output';
 
 const WINDOW_BYTES = 6 << 20;
 const AHEAD_BYTES = 192 << 10;

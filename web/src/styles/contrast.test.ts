@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { ITheme } from '@xterm/xterm';
 import { expect, test } from 'vitest';
-import { DARK, LIGHT } from '../output/palette';
+import { DARK, LIGHT } from '../output/terminal/palette';
 
 function luminance(colour: string): number {
   const [red, green, blue] = [1, 3, 5].map((at) => {

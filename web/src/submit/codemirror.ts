@@ -11,7 +11,7 @@ import {
   lineNumbers,
   placeholder,
 } from '@codemirror/view';
-import { bash, colours } from './highlight';
+import { bash, colours } from '../ui/highlight';
 
 const look = EditorView.theme({
   '&': { fontSize: '13px', backgroundColor: 'transparent', color: 'var(--text)', height: '100%' },

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-import { beyondRun, curl, run } from './snippets';
+import { beyondRun, curl, run } from './command-line';
 import { quote } from './quote';
 
 /** What a real bash makes of a line that prints its words, each ended by NUL. */

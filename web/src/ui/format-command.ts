@@ -1,6 +1,6 @@
 /** What is said of a command, in the words of the contract. */
 import type { CommandFacts, Status } from '../api/types';
-import { duration, moment } from './time';
+import { duration, moment } from './format';
 
 export function statusWord(status: Status): string {
   return status === 'timed_out' ? 'timed out' : status;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { size } from './size';
-import { absolute, ago, clock, duration, lineTime, moment } from './time';
+import { absolute, ago, clock, duration, lineTime, moment } from './format';
 
 test.each([
   [0, '00:00'],

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import type { StreamName } from '../api/types';
+import type { StreamName } from '../../api/types';
 import { Sanitizer } from './sanitize';
-import { OutputText } from './text';
+import { OutputText } from './decode';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const chunk = (data: Uint8Array, stream: StreamName = 'stdout') => ({ position: 0, stream, time: 0, bytes: data });

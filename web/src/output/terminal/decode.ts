@@ -2,8 +2,8 @@
  * Chunks as text for a terminal: each stream is decoded and made safe on its own, so that a
  * character or a sequence of one that is cut in two is whole again, whatever the other wrote between.
  */
-import type { StreamName } from '../api/types';
-import type { Chunk } from './chunks';
+import type { StreamName } from '../../api/types';
+import type { Chunk } from '../chunks';
 import { Sanitizer } from './sanitize';
 
 class StreamText {

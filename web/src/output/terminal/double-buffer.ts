@@ -4,8 +4,8 @@
  * Another width, filter or part of the output is a new terminal: the old one stays until the new
  * one is complete, so that nothing flickers.
  */
-import type { StreamName } from '../api/types';
-import type { Chunk } from './chunks';
+import type { StreamName } from '../../api/types';
+import type { Chunk } from '../chunks';
 import { DARK, LIGHT } from './palette';
 import { Screen } from './screen';
 

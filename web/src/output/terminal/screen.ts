@@ -6,9 +6,9 @@
  */
 import { type ISearchOptions, SearchAddon } from '@xterm/addon-search';
 import { type IMarker, type ITheme, Terminal } from '@xterm/xterm';
-import type { StreamName } from '../api/types';
-import { type Chunk, NEWLINE } from './chunks';
-import { OutputText } from './text';
+import type { StreamName } from '../../api/types';
+import { type Chunk, NEWLINE } from '../chunks';
+import { OutputText } from './decode';
 
 export interface ScreenOptions {
   cols: number;
