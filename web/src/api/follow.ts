@@ -1,56 +1,56 @@
-/** Follows one command to its end over lost connections and restarts: every byte once. */
-import { type StreamEvent, events } from './events';
-import { Problem, isPassing, messageOf } from './problem';
-import { backoff } from '../commands/merge';
-import { sleep } from './retry';
-import { endOf } from '../output/chunks';
+/** Follows one command to its end, over lost connections and restarts, with every byte once. */
+import { type StreamEvent, streamEvents } from './events';
+import { Problem, isTemporary, messageOf } from './problem';
+import { retryDelay, sleep } from './retry';
+import { endOf } from './types';
 
-export interface Follower {
-  /** may take its time: nothing more is read until then */
+export interface FollowListener {
+  /** Nothing more is read until the returned promise settles. */
   event(event: StreamEvent): Promise<void> | void;
-  /** @param since - when it was lost, in milliseconds since 1970 */
-  lost(why: string, since: number): void;
-  back(): void;
+  /** @param since - when the connection was lost, in milliseconds since 1970 */
+  lost(reason: string, since: number): void;
+  restored(): void;
 }
 
 /**
- * Follow from a position on until the command's end or until aborted.
+ * Follow a command from a position until its end or until the signal is aborted.
  *
- * @throws Problem: the service said no for good (deleted, signed out).
+ * @throws Problem: the service refused for good, because the command was deleted or the session
+ * has ended.
  */
 export async function follow(
   id: string,
   from: number,
-  follower: Follower,
+  listener: FollowListener,
   signal: AbortSignal,
 ): Promise<void> {
   let position = from;
   let failures = 0;
-  let since = 0;
+  let lostSince = 0;
   while (!signal.aborted) {
     try {
-      for await (const event of events(id, position, signal)) {
-        if (failures) follower.back();
+      for await (const event of streamEvents(id, position, signal)) {
+        if (failures) listener.restored();
         failures = 0;
         if (event.kind === 'output') {
           if (event.chunk.position !== position) {
-            throw new Error(`cannot go on at ${position}: it went on at ${event.chunk.position}`);
+            throw new Error(`cannot continue at ${position}: the next output is at ${event.chunk.position}`);
           }
           position = endOf(event.chunk);
         }
-        await follower.event(event);
+        await listener.event(event);
         if (event.kind === 'end') return;
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (!isPassing(error) && !(error instanceof TypeError)) {
+      if (!isTemporary(error) && !(error instanceof TypeError)) {
         if (error instanceof Problem) throw error;
         console.error(error);
       }
-      if (failures++ === 0) since = Date.now();
-      // A single break is mended within a blink, and nobody needs to be told.
-      if (failures > 1) follower.lost(messageOf(error), since);
-      await sleep(failures === 1 ? 200 : backoff(failures - 1, 1000), signal);
+      if (failures++ === 0) lostSince = Date.now();
+      // The first retry usually succeeds after 200 ms, so the first failure is not reported.
+      if (failures > 1) listener.lost(messageOf(error), lostSince);
+      await sleep(failures === 1 ? 200 : retryDelay(failures - 1, 1000), signal);
     }
   }
 }

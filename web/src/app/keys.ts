@@ -1,9 +1,9 @@
-/** Keys without a modifier, while nobody types. Pages bring theirs and take them with them. */
+/** Keyboard shortcuts. They work while the focus is in no text field and no dialog is open. */
 export type Keys = Record<string, (event: KeyboardEvent) => void>;
 
 const stack: Keys[] = [];
 
-/** Add keys; return what removes them. The last added are asked first. */
+/** Add shortcuts and return a function that removes them. The newest shortcut for a key wins. */
 export function addKeys(keys: Keys): () => void {
   stack.push(keys);
   return () => {
@@ -13,7 +13,7 @@ export function addKeys(keys: Keys): () => void {
 
 function isTyping(target: EventTarget | null): boolean {
   if (!(target instanceof HTMLElement)) return false;
-  // The terminal's own text area takes no text.
+  // The terminal has a text area, but it accepts no input.
   if (target.closest('.screen')) return false;
   return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
 }
@@ -28,8 +28,8 @@ export function handleKey(event: KeyboardEvent): void {
 }
 
 function press(key: string, event: KeyboardEvent): void {
-  const found = stack.findLast((keys) => keys[key])?.[key];
-  if (!found) return;
+  const action = stack.findLast((keys) => keys[key])?.[key];
+  if (!action) return;
   event.preventDefault();
-  found(event);
+  action(event);
 }

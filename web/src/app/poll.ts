@@ -1,63 +1,65 @@
-/** Asks again and again while somebody looks: about once a second, rarely when hidden or away. */
-import { isPassing, messageOf } from '../api/problem';
-import { back, lost } from './connection.svelte';
-import { backoff } from '../commands/merge';
-import { sleep } from '../api/retry';
+/** Sends a request at intervals: less often while the tab is hidden or the service fails. */
+import { isTemporary, messageOf } from '../api/problem';
+import { retryDelay, sleep } from '../api/retry';
+import { reportLost, reportRestored } from './connection.svelte';
 
 const HIDDEN_FACTOR = 20;
 
-export interface Poll {
-  /** ask now */
+export interface Poller {
+  /** Send the next request now. */
   wake(): void;
   stop(): void;
 }
 
 /**
- * @param who - names it in the connection line.
- * @param ask - fails with a Problem or Unreachable; the first is told to `refused`.
+ * Start to poll.
+ *
+ * @param source - names this poller in the connection banner.
+ * @param request - rejects with a Problem or Unreachable.
+ * @param onRefused - called with errors that are not temporary. Polling goes on.
  */
-export function poll(
-  who: string,
+export function startPolling(
+  source: string,
   milliseconds: number,
-  ask: (signal: AbortSignal) => Promise<void>,
-  refused: (error: unknown) => void,
-): Poll {
-  const ended = new AbortController();
-  let nap = new AbortController();
-  const wake = () => nap.abort();
-  const seen = () => {
+  request: (signal: AbortSignal) => Promise<void>,
+  onRefused: (error: unknown) => void,
+): Poller {
+  const stopped = new AbortController();
+  let wait = new AbortController();
+  const wake = () => wait.abort();
+  const onVisibilityChange = () => {
     if (!document.hidden) wake();
   };
-  document.addEventListener('visibilitychange', seen);
+  document.addEventListener('visibilitychange', onVisibilityChange);
 
   async function run(): Promise<void> {
     let failures = 0;
-    while (!ended.signal.aborted) {
-      nap = new AbortController();
+    while (!stopped.signal.aborted) {
+      wait = new AbortController();
       try {
-        await ask(ended.signal);
+        await request(stopped.signal);
         failures = 0;
-        back(who);
+        reportRestored(source);
       } catch (error) {
-        if (ended.signal.aborted) return;
+        if (stopped.signal.aborted) return;
         failures++;
-        if (isPassing(error)) lost(who, messageOf(error));
+        if (isTemporary(error)) reportLost(source, messageOf(error));
         else {
-          back(who);
-          refused(error);
+          reportRestored(source);
+          onRefused(error);
         }
       }
-      const usual = document.hidden ? milliseconds * HIDDEN_FACTOR : milliseconds;
-      await sleep(backoff(failures, usual), AbortSignal.any([nap.signal, ended.signal]));
+      const interval = document.hidden ? milliseconds * HIDDEN_FACTOR : milliseconds;
+      await sleep(retryDelay(failures, interval), AbortSignal.any([wait.signal, stopped.signal]));
     }
   }
   void run();
   return {
     wake,
     stop() {
-      ended.abort();
-      back(who);
-      document.removeEventListener('visibilitychange', seen);
+      stopped.abort();
+      reportRestored(source);
+      document.removeEventListener('visibilitychange', onVisibilityChange);
     },
   };
 }

@@ -1,30 +1,30 @@
-/** Light or dark: as the system says, until the reader says otherwise. Kept in this browser. */
+/** Light or dark: the system's setting, unless the reader chooses. The browser stores the choice. */
 type Choice = 'system' | 'light' | 'dark';
-type Terminal = 'dark' | 'page';
+type TerminalChoice = 'dark' | 'page';
 
 const system = matchMedia('(prefers-color-scheme: dark)');
 let systemDark = $state(system.matches);
 system.addEventListener('change', () => (systemDark = system.matches));
 
-function stored(key: string): string | null {
+function load(key: string): string | null {
   try {
     return localStorage.getItem(key);
   } catch {
-    return null; // Refused by the browser: then it holds as long as the page.
+    return null; // The browser denies storage: the choice lasts as long as the page.
   }
 }
 
-function keep(key: string, value: string): void {
+function save(key: string, value: string): void {
   try {
     localStorage.setItem(key, value);
   } catch {
-    // As above.
+    // See load().
   }
 }
 
-const known = stored('theme');
-let choice = $state<Choice>(known === 'light' || known === 'dark' ? known : 'system');
-let terminal = $state<Terminal>(stored('terminal') === 'page' ? 'page' : 'dark');
+const saved = load('theme');
+let choice = $state<Choice>(saved === 'light' || saved === 'dark' ? saved : 'system');
+let terminal = $state<TerminalChoice>(load('terminal') === 'page' ? 'page' : 'dark');
 
 function apply(): void {
   if (choice === 'system') delete document.documentElement.dataset.theme;
@@ -38,12 +38,12 @@ export const theme = {
   },
   toggle(): void {
     const next = this.dark ? 'light' : 'dark';
-    // Back to what the system says is following it again.
+    // Choosing the system's colours means to follow the system again.
     choice = next === (systemDark ? 'dark' : 'light') ? 'system' : next;
-    keep('theme', choice);
+    save('theme', choice);
     apply();
   },
-  /** The terminal is dark unless it is to be like the page. */
+  /** The terminal is dark, unless the reader chose the page's colours for it. */
   get terminalDark(): boolean {
     return terminal === 'dark' || this.dark;
   },
@@ -52,6 +52,6 @@ export const theme = {
   },
   toggleTerminal(): void {
     terminal = terminal === 'dark' ? 'page' : 'dark';
-    keep('terminal', terminal);
+    save('terminal', terminal);
   },
 };

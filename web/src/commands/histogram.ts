@@ -1,7 +1,7 @@
-/** The last hour as columns of a chart. Pure. */
+/** Counts recent commands by time and status, for the chart above the list. */
 import type { CommandItem, Status } from '../api/types';
 
-/** What is told apart in the chart, from the bottom up. */
+/** The groups of statuses that the chart shows, from the bottom up. */
 export const GROUPS = ['succeeded', 'failed', 'stopped', 'lost', 'running', 'queued'] as const;
 export type Group = (typeof GROUPS)[number];
 
@@ -12,7 +12,7 @@ export function groupOf(status: Status): Group {
 }
 
 export interface Column {
-  /** when it begins, in milliseconds since 1970 */
+  /** start of the column in milliseconds since 1970 */
   from: number;
   to: number;
   counts: Record<Group, number>;
@@ -20,26 +20,28 @@ export interface Column {
 }
 
 /**
- * Count commands by when they were created.
+ * Count commands by the time they were created.
  *
- * @param now - end of the last column.
+ * @param now - end of the last column, in milliseconds since 1970.
+ * @param minutes - time that all columns cover.
+ * @param columnMinutes - time that one column covers.
  */
-export function columns(items: CommandItem[], now: number, minutes: number, each: number): Column[] {
-  const width = each * 60_000;
-  const count = Math.ceil(minutes / each);
-  // Columns stand still: they begin at whole multiples, and the last one fills.
-  const last = Math.floor(now / width) * width;
-  const found: Column[] = Array.from({ length: count }, (_, index) => {
-    const from = last - (count - 1 - index) * width;
+export function histogram(items: CommandItem[], now: number, minutes: number, columnMinutes: number): Column[] {
+  const width = columnMinutes * 60_000;
+  const count = Math.ceil(minutes / columnMinutes);
+  // Columns start at whole multiples of their width, so that they do not move as time passes.
+  const lastStart = Math.floor(now / width) * width;
+  const columns: Column[] = Array.from({ length: count }, (_, index) => {
+    const from = lastStart - (count - 1 - index) * width;
     const counts = Object.fromEntries(GROUPS.map((group) => [group, 0])) as Record<Group, number>;
     return { from, to: from + width, counts, total: 0 };
   });
   for (const item of items) {
-    const index = Math.floor((Date.parse(item.created_at) - found[0]!.from) / width);
-    const column = found[index];
+    const index = Math.floor((Date.parse(item.created_at) - columns[0]!.from) / width);
+    const column = columns[index];
     if (!column) continue;
     column.counts[groupOf(item.status)]++;
     column.total++;
   }
-  return found;
+  return columns;
 }

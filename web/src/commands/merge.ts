@@ -1,36 +1,32 @@
-/** How what is shown of a list becomes what the service says now, without moving under a pointer. */
+/** Merges the list that is shown with the service's newest page of it. */
 
-interface Item {
+interface Identified {
   id: string;
 }
 
 export interface Merged<T> {
   items: T[];
-  /** new ones that are not shown yet */
-  waiting: number;
-  /** ids that are shown although the service's page has them no more */
-  gone: string[];
+  /** number of new items that are not shown yet */
+  hidden: number;
+  /** ids that are still shown but no longer on the service's page */
+  removed: string[];
 }
 
 /**
- * Merge the page the service has now into the one that is shown.
+ * Merge the items that are shown with the service's page.
  *
  * @param shown - in order.
- * @param fresh - in order; replaces what is shown where ids are equal.
- * @param hold - whether places must not move: what is new waits, what went stays.
+ * @param page - in order. Its items replace shown items with the same id.
+ * @param keepPositions - whether rows must stay where they are, because the pointer is over them:
+ * new items are then counted instead of shown, and removed items stay.
  */
-export function merge<T extends Item>(shown: T[], fresh: T[], hold: boolean): Merged<T> {
-  if (!hold || shown.length === 0) return { items: fresh, waiting: 0, gone: [] };
-  const now = new Map(fresh.map((item) => [item.id, item]));
-  const known = new Set(shown.map((item) => item.id));
+export function mergeItems<T extends Identified>(shown: T[], page: T[], keepPositions: boolean): Merged<T> {
+  if (!keepPositions || shown.length === 0) return { items: page, hidden: 0, removed: [] };
+  const pageById = new Map(page.map((item) => [item.id, item]));
+  const shownIds = new Set(shown.map((item) => item.id));
   return {
-    items: shown.map((item) => now.get(item.id) ?? item),
-    waiting: fresh.filter((item) => !known.has(item.id)).length,
-    gone: shown.filter((item) => !now.has(item.id)).map((item) => item.id),
+    items: shown.map((item) => pageById.get(item.id) ?? item),
+    hidden: page.filter((item) => !shownIds.has(item.id)).length,
+    removed: shown.filter((item) => !pageById.has(item.id)).map((item) => item.id),
   };
-}
-
-/** How long to wait after so many failures in a row, in milliseconds. */
-export function backoff(failures: number, usual: number): number {
-  return failures === 0 ? usual : Math.min(15_000, Math.max(usual, 500 * 2 ** failures));
 }

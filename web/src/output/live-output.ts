@@ -1,106 +1,106 @@
 /**
- * The newest output of a command: one stream that always runs at its end, and a bounded memory of
- * what came by it.
+ * The newest output of a command: follows the end of the output and keeps its last bytes.
  */
-import { outputSize } from '../api/commands';
+import { getOutputSize } from '../api/commands';
 import type { StreamEvent } from '../api/events';
-import { messageOf } from '../api/problem';
-import type { CommandEvent } from '../api/types';
-import { back, lost } from '../app/connection.svelte';
-import { sleep } from '../api/retry';
-import { type Chunk, OutputWindow } from './chunks';
 import { follow } from '../api/follow';
+import { messageOf } from '../api/problem';
+import { sleep } from '../api/retry';
+import type { Chunk, CommandEvent } from '../api/types';
+import { reportLost, reportRestored } from '../app/connection.svelte';
+import { OutputWindow } from './chunks';
 
-/** A part: what is read at once, and what is kept of a tail that has grown too long. */
+/** How much output is read at a time, and how much is kept when more than MAX_BYTES has come. */
 export const PART_BYTES = 256 << 10;
-const TAIL_BYTES = 1 << 20;
-const LAG_BYTES = 8 << 20;
-const LAG_SECONDS = 2;
+const MAX_BYTES = 1 << 20;
+/** Output is skipped when the reader is this far behind. Checked every LAG_CHECK_SECONDS. */
+const MAX_LAG_BYTES = 8 << 20;
+const LAG_CHECK_SECONDS = 2;
 
-export interface TailReader {
-  /** How the command is now; `ended` with the last of it. */
-  command(command: CommandEvent, ended: boolean): void;
-  /** More was printed. What comes next is read when this is done. */
-  output(news: Chunk): Promise<void>;
-  /** More is printed than can be read: from one position to another it is passed over. */
-  passesOver(from: number, to: number, size: number): void;
-  /** It cannot go on. */
-  fails(why: string): void;
+export interface LiveOutputListener {
+  /** The command has changed. With `ended`, nothing more comes. */
+  commandChanged(command: CommandEvent, ended: boolean): void;
+  /** New output has come. Nothing more is read until the returned promise settles. */
+  outputAdded(added: Chunk): Promise<void>;
+  /** The command prints faster than the page reads: the output between two positions was skipped. */
+  outputSkipped(from: number, to: number, size: number): void;
+  /** Following has failed for good. */
+  failed(reason: string): void;
 }
 
-export class Tail {
+export class LiveOutput {
   #window = new OutputWindow(0);
   #complete = false;
   #received = 0;
-  #live = new AbortController();
+  #following = new AbortController();
   readonly #id: string;
-  readonly #reader: TailReader;
+  readonly #listener: LiveOutputListener;
 
-  constructor(id: string, reader: TailReader) {
+  constructor(id: string, listener: LiveOutputListener) {
     this.#id = id;
-    this.#reader = reader;
+    this.#listener = listener;
   }
 
-  /** The newest bytes. */
+  /** The newest output. */
   get window(): OutputWindow {
     return this.#window;
   }
 
-  /** Follow from a position on, and forget what was before. */
+  /** Follow from a position on, and drop all earlier output. */
   follow(from: number): void {
-    this.#live.abort();
-    this.#live = new AbortController();
-    const { signal } = this.#live;
+    this.#following.abort();
+    this.#following = new AbortController();
+    const { signal } = this.#following;
     this.#window = new OutputWindow(from);
     follow(
       this.#id,
       from,
       {
-        event: (event) => this.#event(event, signal),
-        lost: (why, since) => lost('stream', why, since),
-        back: () => back('stream'),
+        event: (event) => this.#handleEvent(event, signal),
+        lost: (reason, since) => reportLost('stream', reason, since),
+        restored: () => reportRestored('stream'),
       },
       signal,
     )
       .catch((error: unknown) => {
-        if (!signal.aborted) this.#reader.fails(messageOf(error));
+        if (!signal.aborted) this.#listener.failed(messageOf(error));
       })
-      .finally(() => back('stream'));
-    void this.#keepUp(signal);
+      .finally(() => reportRestored('stream'));
+    void this.#skipWhenBehind(signal);
   }
 
-  async #event(event: StreamEvent, signal: AbortSignal): Promise<void> {
+  async #handleEvent(event: StreamEvent, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
     if (event.kind !== 'output') {
       if (event.kind === 'end') this.#complete = true;
-      return this.#reader.command(event.command, event.kind === 'end');
+      return this.#listener.commandChanged(event.command, event.kind === 'end');
     }
-    const news = this.#window.append(event.chunk);
-    if (!news) return;
-    this.#received += news.bytes.length;
+    const added = this.#window.append(event.chunk);
+    if (!added) return;
+    this.#received += added.bytes.length;
     const { end } = this.#window;
-    if (this.#window.bytes > TAIL_BYTES) this.#window.dropBefore(end - PART_BYTES);
-    await this.#reader.output(news);
+    if (this.#window.bytes > MAX_BYTES) this.#window.dropBefore(end - PART_BYTES);
+    await this.#listener.outputAdded(added);
   }
 
-  /** Where more is printed than can be shown, go on at the end rather than fall behind. */
-  async #keepUp(signal: AbortSignal): Promise<void> {
+  /** Skip to the end of the output when the page falls too far behind. */
+  async #skipWhenBehind(signal: AbortSignal): Promise<void> {
     while (!signal.aborted && !this.#complete) {
       this.#received = 0;
-      await sleep(LAG_SECONDS * 1000, signal);
+      await sleep(LAG_CHECK_SECONDS * 1000, signal);
       if (this.#complete || signal.aborted || this.#received < PART_BYTES) continue;
-      const size = await outputSize(this.#id, signal).catch(() => 0);
+      const size = await getOutputSize(this.#id, signal).catch(() => 0);
       const { end } = this.#window;
-      if (signal.aborted || size - end < LAG_BYTES) continue;
+      if (signal.aborted || size - end < MAX_LAG_BYTES) continue;
       const at = size - PART_BYTES;
       this.follow(at);
-      this.#reader.passesOver(end, at, size);
+      this.#listener.outputSkipped(end, at, size);
       return;
     }
   }
 
   close(): void {
-    this.#live.abort();
-    back('stream');
+    this.#following.abort();
+    reportRestored('stream');
   }
 }

@@ -1,4 +1,4 @@
-/** The editor for scripts: CodeMirror with what bash needs and no more. */
+/** The script editor: CodeMirror with the extensions that editing bash needs. */
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
 import { bracketMatching, indentOnInput, indentUnit, syntaxHighlighting } from '@codemirror/language';
 import { EditorState } from '@codemirror/state';
@@ -13,7 +13,7 @@ import {
 } from '@codemirror/view';
 import { bash, colours } from '../ui/highlight';
 
-const look = EditorView.theme({
+const theme = EditorView.theme({
   '&': { fontSize: '13px', backgroundColor: 'transparent', color: 'var(--text)', height: '100%' },
   '&.cm-focused': { outline: 'none' },
   '.cm-scroller': { fontFamily: 'var(--mono)', lineHeight: '20px' },
@@ -35,7 +35,7 @@ export interface Editor {
   destroy(): void;
 }
 
-export function create(
+export function createEditor(
   parent: HTMLElement,
   text: string,
   on: { change: (text: string) => void; submit: () => void; leave: () => void },
@@ -47,7 +47,7 @@ export function create(
       extensions: [
         keymap.of([
           { key: 'Mod-Enter', run: () => (on.submit(), true) },
-          // Tab indents, so there is another way out for those who have only the keyboard.
+          // Tab indents, so keyboard users need another key to leave the editor.
           { key: 'Escape', run: () => (on.leave(), true) },
           indentWithTab,
           ...defaultKeymap,
@@ -64,7 +64,7 @@ export function create(
         placeholder('#!/usr/bin/env bash\n\nWrite a script, or drop a file here.'),
         bash,
         syntaxHighlighting(colours),
-        look,
+        theme,
         EditorView.contentAttributes.of({ 'aria-label': 'Script', 'aria-describedby': 'editor-hint' }),
         EditorView.updateListener.of((update) => {
           if (update.docChanged) on.change(update.state.doc.toString());

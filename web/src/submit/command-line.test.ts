@@ -1,9 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-import { beyondRun, curl, run } from './command-line';
-import { quote } from './quote';
+import { curlLine, quote, runLine, unsupportedByRun } from './command-line';
 
-/** What a real bash makes of a line that prints its words, each ended by NUL. */
+/** Return the words that a real bash reads from a line. */
 function words(line: string): string[] {
   const out = execFileSync('bash', ['-c', `printf '%s\\0' ${line}`], { encoding: 'utf8' });
   return out.split('\0').slice(0, -1);
@@ -29,24 +28,23 @@ const AWKWARD = [
   "mixed '\x07' \\n",
 ];
 
-test.each(AWKWARD)('bash reads %j as it was', (text) => {
+test.each(AWKWARD)('bash reads %j unchanged', (text) => {
   expect(words(quote(text))).toEqual([text]);
 });
 
-test.each(['a\tb', 'a\nb', '\x1b'])('a terminal swallows nothing of %j', (text) => {
-  // eslint-disable-next-line no-control-regex
+test.each(['a\tb', 'a\nb', '\x1b'])('a terminal drops nothing of %j', (text) => {
   expect(quote(text)).not.toMatch(/[\x00-\x09\x0b-\x1f]/);
 });
 
 const BODY = { script: `@echo "it's $1"\nprintf '%s\\n' \\ü\n`, labels: { team: 'a b' }, args: ["'", ''], priority: 3 };
-const curled = (body: typeof BODY) =>
-  words(curl('http://127.0.0.1:8000', body).replace('$SCRIPTSERVICE_TOKEN', 'ss_x'));
+const curlWords = (body: typeof BODY) =>
+  words(curlLine('http://127.0.0.1:8000', body).replace('$SCRIPTSERVICE_TOKEN', 'ss_x'));
 
-test('a line for curl carries the script unchanged and the fields beside it', () => {
-  const made = curled(BODY);
-  expect(made).toContain('Authorization: Bearer ss_x');
-  expect(made.slice(-3)).toEqual(['Content-Type: text/plain', '--data-raw', BODY.script]);
-  expect([...new URL(made[1]!).searchParams]).toEqual([
+test('a curl line has the script unchanged and the fields in its query', () => {
+  const found = curlWords(BODY);
+  expect(found).toContain('Authorization: Bearer ss_x');
+  expect(found.slice(-3)).toEqual(['Content-Type: text/plain', '--data-raw', BODY.script]);
+  expect([...new URL(found[1]!).searchParams]).toEqual([
     ['label', 'team=a b'],
     ['arg', "'"],
     ['arg', ''],
@@ -56,21 +54,21 @@ test('a line for curl carries the script unchanged and the fields beside it', ()
 
 test('fields that are too long for an address are sent as JSON', () => {
   const long = { ...BODY, args: ['x'.repeat(5000)] };
-  const made = curled(long);
-  expect(made[1]).toBe('http://127.0.0.1:8000/v1/commands');
-  expect(JSON.parse(made.at(-1)!)).toEqual(long);
+  const found = curlWords(long);
+  expect(found[1]).toBe('http://127.0.0.1:8000/v1/commands');
+  expect(JSON.parse(found.at(-1)!)).toEqual(long);
 });
 
-test('a line for the command line has options, then script, then arguments', () => {
+test('a scriptservice run line has options, then the script, then arguments', () => {
   const body = { script: '-x\necho "$1"', name: "it's", env: { A: '$B' }, args: ['--', '-v'], timeout_seconds: 1.5 };
-  const made = words(run('http://h:1', body));
-  expect(made).toEqual(
+  const found = words(runLine('http://h:1', body));
+  expect(found).toEqual(
     ['scriptservice', 'run', '--url', 'http://h:1', '--name', "it's", '--env', 'A=$B'].concat(
       ['--timeout', '1.5', '--', '-x\necho "$1"', '--', '-v'],
     ),
   );
 });
 
-test('what the command line has no option for is named', () => {
-  expect(beyondRun({ script: 'x', name: 'n', priority: 3, stdin: 'y' })).toEqual(['priority', 'stdin']);
+test('fields without an option of scriptservice run are named', () => {
+  expect(unsupportedByRun({ script: 'x', name: 'n', priority: 3, stdin: 'y' })).toEqual(['priority', 'stdin']);
 });

@@ -1,17 +1,17 @@
 import { expect, test } from 'vitest';
 import type { Command } from '../api/types';
-import { bodyOf, duplicates, emptyForm, fieldOf, formOf } from './form';
+import { duplicateKeys, emptyForm, formFieldOf, toForm, toSubmitBody } from './form';
 
-test('only what is filled in is sent', () => {
-  expect(bodyOf({ ...emptyForm(), script: 'true' })).toEqual({ script: 'true' });
+test('only fields that are filled in are sent', () => {
+  expect(toSubmitBody({ ...emptyForm(), script: 'true' })).toEqual({ script: 'true' });
 });
 
-test('numbers are sent as numbers, and what is none as it was typed', () => {
+test('numbers are sent as numbers, other text as typed', () => {
   const form = { ...emptyForm(), script: 'x', timeout_seconds: ' 1.5 ', priority: '-3', grace_seconds: 'ten' };
-  expect(bodyOf(form)).toEqual({ script: 'x', timeout_seconds: 1.5, priority: -3, grace_seconds: 'ten' });
+  expect(toSubmitBody(form)).toEqual({ script: 'x', timeout_seconds: 1.5, priority: -3, grace_seconds: 'ten' });
 });
 
-test('edit and run submits the same again', () => {
+test('edit and run submits the same command again', () => {
   const command = {
     script: 'echo "$1"',
     name: 'n',
@@ -29,7 +29,7 @@ test('edit and run submits the same again', () => {
     priority: 0,
     host: 'alpha',
   } as unknown as Command;
-  expect(bodyOf(formOf(command))).toEqual({
+  expect(toSubmitBody(toForm(command))).toEqual({
     script: 'echo "$1"',
     name: 'n',
     labels: { team: 'db' },
@@ -43,8 +43,8 @@ test('edit and run submits the same again', () => {
   });
 });
 
-test('errors and doubles are found at their field', () => {
-  expect(fieldOf('labels.team')).toBe('labels');
-  expect(fieldOf('script')).toBe('script');
-  expect(duplicates([{ key: 'a', value: '1' }, { key: 'a', value: '2' }, { key: '', value: '' }])).toEqual(['a']);
+test('errors belong to fields, and duplicate keys are found', () => {
+  expect(formFieldOf('labels.team')).toBe('labels');
+  expect(formFieldOf('script')).toBe('script');
+  expect(duplicateKeys([{ key: 'a', value: '1' }, { key: 'a', value: '2' }, { key: '', value: '' }])).toEqual(['a']);
 });

@@ -1,7 +1,7 @@
-/** The form of a new command: texts as one types them, and the submission they stand for. */
+/** The form of a new command: its fields as typed, and their conversion from and to the API. */
 import type { Command, SubmitBody } from '../api/types';
 
-export interface Pair {
+export interface KeyValue {
   key: string;
   value: string;
 }
@@ -9,9 +9,9 @@ export interface Pair {
 export interface Form {
   script: string;
   name: string;
-  labels: Pair[];
+  labels: KeyValue[];
   args: string[];
-  env: Pair[];
+  env: KeyValue[];
   stdin: string;
   interpreter: string[];
   working_directory: string;
@@ -56,11 +56,11 @@ const NUMBERS = [
 ] as const;
 
 /**
- * Return what is to be submitted: only what was filled in, so that the service's defaults hold.
+ * Return the request body: only the fields that were filled in, so that the service's defaults apply.
  *
- * A number that is none is sent as it was typed: the service says what is wrong with it.
+ * A number field that holds no number is sent as typed; the service's message says what is wrong.
  */
-export function bodyOf(form: Form): SubmitBody {
+export function toSubmitBody(form: Form): SubmitBody {
   const body: SubmitBody = { script: form.script };
   if (form.name) body.name = form.name;
   const labels = form.labels.filter((pair) => pair.key || pair.value);
@@ -82,21 +82,21 @@ export function bodyOf(form: Form): SubmitBody {
   return body;
 }
 
-const pairs = (found: Record<string, string>): Pair[] =>
-  Object.entries(found).map(([key, value]) => ({ key, value }));
+const toPairs = (values: Record<string, string>): KeyValue[] =>
+  Object.entries(values).map(([key, value]) => ({ key, value }));
 
-/** Return a form that would submit a command again; its standard input is not known any more. */
-export function formOf(command: Command): Form {
+/** Return a form that submits a command again. The service does not return standard input. */
+export function toForm(command: Command): Form {
   const text = (value: number | null): string => (value === null ? '' : String(value));
-  const usual = command.interpreter.length === 1 && command.interpreter[0] === '/bin/bash';
-  // A script that begins with #! is run as that line says; only another choice is worth a field.
-  const interpreter = usual || command.script.startsWith('#!') ? [] : command.interpreter;
+  const isDefault = command.interpreter.length === 1 && command.interpreter[0] === '/bin/bash';
+  // The service follows a script's #! line, so only another interpreter needs a field.
+  const interpreter = isDefault || command.script.startsWith('#!') ? [] : command.interpreter;
   return {
     script: command.script,
     name: command.name ?? '',
-    labels: pairs(command.labels),
+    labels: toPairs(command.labels),
     args: [...command.args],
-    env: pairs(command.env),
+    env: toPairs(command.env),
     stdin: '',
     interpreter: [...interpreter],
     working_directory: command.working_directory ?? '',
@@ -107,17 +107,18 @@ export function formOf(command: Command): Form {
     output_limit_bytes: text(command.output_limit_bytes),
     on_output_limit: command.on_output_limit,
     priority: command.priority === 0 ? '' : text(command.priority),
-    // The host it ran on is not one it was asked to run on: the service chooses again.
+    // The command ran on this host, but nobody may have chosen it. The service chooses again.
     host: '',
   };
 }
 
-/** Return the field of the form that a field of a 422 belongs to: `labels.team` is in `labels`. */
-export function fieldOf(path: string): string {
+/** Return the form's field for the field path of a 422 error: `labels` for `labels.team`. */
+export function formFieldOf(path: string): string {
   return path.split('.')[0] ?? path;
 }
 
-export function duplicates(found: Pair[]): string[] {
-  const keys = found.filter((pair) => pair.key).map((pair) => pair.key);
+/** Return the keys that occur more than once. */
+export function duplicateKeys(pairs: KeyValue[]): string[] {
+  const keys = pairs.filter((pair) => pair.key).map((pair) => pair.key);
   return [...new Set(keys.filter((key, index) => keys.indexOf(key) !== index))];
 }

@@ -1,28 +1,33 @@
-/** Svelte attachment: take the focus when it appears, text selected. */
-export function focused(element: HTMLElement): void {
+/** Svelte attachments: behaviour that is added to an element with `{@attach …}`. */
+import type { Attachment } from 'svelte/attachments';
+
+/** Focus the element when it appears, and select its text. */
+export function focusOnMount(element: HTMLElement): void {
   element.focus();
   if (element instanceof HTMLInputElement) element.select();
 }
 
-/** Svelte attachment: call back on Escape and on a press outside of an element. */
-import type { Attachment } from 'svelte/attachments';
-
+/**
+ * Close an open element on Escape and on a click outside of it.
+ *
+ * @param close - called with true after Escape, which should return the focus to the opener.
+ */
 export function dismissible(close: (byKey: boolean) => void): Attachment<HTMLElement> {
   return (element) => {
-    const press = (event: PointerEvent) => {
+    const onPointerDown = (event: PointerEvent) => {
       if (!element.contains(event.target as Node)) close(false);
     };
-    const key = (event: KeyboardEvent) => {
+    const onKeyDown = (event: KeyboardEvent) => {
       if (event.key !== 'Escape') return;
       event.preventDefault();
       event.stopPropagation();
       close(true);
     };
-    document.addEventListener('pointerdown', press, true);
-    element.addEventListener('keydown', key);
+    document.addEventListener('pointerdown', onPointerDown, true);
+    element.addEventListener('keydown', onKeyDown);
     return () => {
-      document.removeEventListener('pointerdown', press, true);
-      element.removeEventListener('keydown', key);
+      document.removeEventListener('pointerdown', onPointerDown, true);
+      element.removeEventListener('keydown', onKeyDown);
     };
   };
 }

@@ -1,13 +1,17 @@
-/** The present, ticking once a second for whatever shows it. */
-let now = $state(Date.now());
+/** The time that the page shows: updated once a second while the tab is visible. */
+let current = $state(Date.now());
 
 setInterval(() => {
-  if (!document.hidden) now = Date.now();
+  if (!document.hidden) current = Date.now();
 }, 1000);
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden) now = Date.now();
+  if (!document.hidden) current = Date.now();
 });
 
-export function present(): number {
-  return now;
+/** Return the current time in milliseconds since 1970. What uses it is redrawn each second. */
+export function now(): number {
+  return current;
 }
+
+/** Whether the whole page shows exact times in UTC instead of the reader's time zone. */
+export const timeZone = $state({ utc: false });

@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
-import { size } from './size';
-import { absolute, ago, clock, duration, lineTime, moment } from './format';
+import { formatAgo, formatBytes, formatDateTime, formatDuration, formatElapsed, formatTimeOfDay, parseTime } from './format';
 
 test.each([
   [0, '00:00'],
@@ -8,7 +7,7 @@ test.each([
   [3_734_000, '1:02:14'],
   [90_061_000, '1 d 01:01:01'],
   [-5, '00:00'],
-])('%i ms runs as %s', (ms, text) => expect(clock(ms)).toBe(text));
+])('%i ms elapsed is %s', (ms, text) => expect(formatElapsed(ms)).toBe(text));
 
 test.each([
   [0, '0 ms'],
@@ -21,7 +20,7 @@ test.each([
   [250_000, '4 min 10 s'],
   [7_500_000, '2 h 5 min'],
   [200_000_000, '2 d 7 h'],
-])('%i ms took %s', (ms, text) => expect(duration(ms)).toBe(text));
+])('a duration of %i ms is %s', (ms, text) => expect(formatDuration(ms)).toBe(text));
 
 test.each([
   [3_000, 'just now'],
@@ -29,13 +28,13 @@ test.each([
   [200_000, '3 min ago'],
   [7_300_000, '2 h ago'],
   [500_000_000, '5 d ago'],
-])('%i ms is %s', (ms, text) => expect(ago(ms)).toBe(text));
+])('%i ms ago is %s', (ms, text) => expect(formatAgo(ms)).toBe(text));
 
-test('a moment is told in UTC on demand', () => {
+test('times can be shown in UTC', () => {
   const time = Date.parse('2026-11-23T16:20:00.131007Z');
-  expect(absolute(time, true)).toBe('2026-11-23 16:20:00 UTC');
-  expect(lineTime(time, true)).toBe('16:20:00.131');
-  expect(moment(null)).toBeNull();
+  expect(formatDateTime(time, true)).toBe('2026-11-23 16:20:00 UTC');
+  expect(formatTimeOfDay(time, true)).toBe('16:20:00.131');
+  expect(parseTime(null)).toBeNull();
 });
 
 test.each([
@@ -46,4 +45,4 @@ test.each([
   [999_700, '1.0 MB'],
   [1_073_741_824, '1.1 GB'],
   [340_000_000, '340 MB'],
-])('%i bytes are %s', (bytes, text) => expect(size(bytes)).toBe(text));
+])('%i bytes are %s', (bytes, text) => expect(formatBytes(bytes)).toBe(text));

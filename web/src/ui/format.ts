@@ -1,19 +1,19 @@
-/** Times and durations for people. Pure: the present is an argument. */
+/** Times, durations and sizes as text. */
 
-const two = (value: number): string => String(value).padStart(2, '0');
+const twoDigits = (value: number): string => String(value).padStart(2, '0');
 
-/** Return a duration that runs: `02:14`, `1:02:14`, `3 d 01:02:14`. */
-export function clock(milliseconds: number): string {
+/** Return a duration that is still running: `02:14`, `1:02:14`, `3 d 01:02:14`. */
+export function formatElapsed(milliseconds: number): string {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));
   const days = Math.floor(seconds / 86_400);
   const hours = Math.floor(seconds / 3600) % 24;
-  const rest = `${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
-  if (days) return `${days} d ${two(hours)}:${rest}`;
+  const rest = `${twoDigits(Math.floor(seconds / 60) % 60)}:${twoDigits(seconds % 60)}`;
+  if (days) return `${days} d ${twoDigits(hours)}:${rest}`;
   return hours ? `${hours}:${rest}` : rest;
 }
 
-/** Return a duration that is over: `41 s`, `1.2 s`, `340 ms`, `4 min 10 s`, `2 h 5 min`. */
-export function duration(milliseconds: number): string {
+/** Return a finished duration: `41 s`, `1.2 s`, `340 ms`, `4 min 10 s`, `2 h 5 min`. */
+export function formatDuration(milliseconds: number): string {
   const ms = Math.max(0, milliseconds);
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 9950) return `${(ms / 1000).toFixed(1)} s`;
@@ -27,7 +27,7 @@ export function duration(milliseconds: number): string {
 }
 
 /** Return how long ago something was: `just now`, `3 min ago`, `2 h ago`, `5 d ago`. */
-export function ago(milliseconds: number): string {
+export function formatAgo(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000);
   if (seconds < 10) return 'just now';
   if (seconds < 60) return `${Math.floor(seconds / 10) * 10} s ago`;
@@ -38,8 +38,8 @@ export function ago(milliseconds: number): string {
   return `${Math.floor(hours / 24)} d ago`;
 }
 
-/** Return a moment as date and time, in the reader's zone or UTC. */
-export function absolute(time: number, utc = false): string {
+/** Return date, time and zone, in the reader's time zone or UTC. `time` is in ms since 1970. */
+export function formatDateTime(time: number, utc = false): string {
   const at = new Date(time);
   const zone = utc ? { timeZone: 'UTC' } : {};
   const text = at.toLocaleString('sv-SE', {
@@ -55,16 +55,29 @@ export function absolute(time: number, utc = false): string {
   return `${text} ${name}`.trim();
 }
 
-/** Return the time of day of a line of output, to the millisecond. */
-export function lineTime(time: number, utc = false): string {
+/** Return the time of day to the millisecond, in the reader's time zone or UTC. */
+export function formatTimeOfDay(time: number, utc = false): string {
   const at = new Date(time);
   const [hours, minutes, seconds, ms] = utc
     ? [at.getUTCHours(), at.getUTCMinutes(), at.getUTCSeconds(), at.getUTCMilliseconds()]
     : [at.getHours(), at.getMinutes(), at.getSeconds(), at.getMilliseconds()];
-  return `${two(hours)}:${two(minutes)}:${two(seconds)}.${String(ms).padStart(3, '0')}`;
+  return `${twoDigits(hours)}:${twoDigits(minutes)}:${twoDigits(seconds)}.${String(ms).padStart(3, '0')}`;
 }
 
-/** Return the time of an RFC 3339 text in milliseconds since 1970; null stays null. */
-export function moment(text: string | null): number | null {
+/** Return an RFC 3339 time in milliseconds since 1970; null stays null. */
+export function parseTime(text: string | null): number | null {
   return text === null ? null : Date.parse(text);
+}
+
+/** Return a size in decimal units: `0 B`, `812 B`, `48.2 MB`. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  const units = ['kB', 'MB', 'GB', 'TB', 'PB'];
+  let value = bytes;
+  let unit = '';
+  for (unit of units) {
+    value /= 1000;
+    if (value < 999.5) break;
+  }
+  return `${value < 99.95 ? value.toFixed(1) : Math.round(value)} ${unit}`;
 }

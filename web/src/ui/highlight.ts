@@ -1,4 +1,4 @@
-/** Bash with colours, loaded only when a script is looked at or written. */
+/** Syntax highlighting for bash. Loaded only when a script is shown or edited. */
 import { HighlightStyle, StreamLanguage } from '@codemirror/language';
 import { shell } from '@codemirror/legacy-modes/mode/shell';
 import { highlightCode, tags } from '@lezer/highlight';
@@ -14,8 +14,8 @@ export const colours = HighlightStyle.define([
   { tag: [tags.standard(tags.variableName), tags.attributeName], color: 'var(--code-builtin)' },
 ]);
 
-/** Draw a script into an element, as text: nothing in it is taken for markup. */
-export function draw(element: HTMLElement, script: string): void {
+/** Show a highlighted script in an element. The script is added as text, never as markup. */
+export function showHighlighted(element: HTMLElement, script: string): void {
   const style = colours.module;
   if (style && !document.getElementById('code-colours')) {
     const sheet = document.createElement('style');
@@ -23,19 +23,19 @@ export function draw(element: HTMLElement, script: string): void {
     sheet.textContent = style.getRules();
     document.head.append(sheet);
   }
-  const parts = document.createDocumentFragment();
+  const fragment = document.createDocumentFragment();
   highlightCode(
     script,
     bash.parser.parse(script),
     colours,
     (text, classes) => {
-      if (!classes) return parts.append(text);
+      if (!classes) return fragment.append(text);
       const span = document.createElement('span');
       span.className = classes;
       span.textContent = text;
-      parts.append(span);
+      fragment.append(span);
     },
-    () => parts.append('\n'),
+    () => fragment.append('\n'),
   );
-  element.replaceChildren(parts);
+  element.replaceChildren(fragment);
 }

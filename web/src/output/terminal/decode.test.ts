@@ -1,23 +1,23 @@
 import { expect, test } from 'vitest';
 import type { StreamName } from '../../api/types';
+import { OutputDecoder } from './decode';
 import { Sanitizer } from './sanitize';
-import { OutputText } from './decode';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const chunk = (data: Uint8Array, stream: StreamName = 'stdout') => ({ position: 0, stream, time: 0, bytes: data });
 
-test('characters are whole wherever a range is cut, also with the other stream between', () => {
+test('characters are complete wherever the output is cut, also with the other stream in between', () => {
   const data = bytes('a ü € 🎉 z');
   for (let cut = 0; cut <= data.length; cut++) {
-    const text = new OutputText();
+    const text = new OutputDecoder();
     const first = text.push(chunk(data.subarray(0, cut)));
     text.push(chunk(bytes('✕'), 'stderr'));
     expect(first + text.push(chunk(data.subarray(cut)))).toBe('a ü € 🎉 z');
   }
 });
 
-test('what is not UTF-8 is shown as such and does no harm', () => {
-  expect(new OutputText().push(chunk(new Uint8Array([65, 0xff, 0x9b, 0, 7, 66, 10])))).toBe('A��B\n');
+test('bytes that are not UTF-8 become replacement characters', () => {
+  expect(new OutputDecoder().push(chunk(new Uint8Array([65, 0xff, 0x9b, 0, 7, 66, 10])))).toBe('A��B\n');
 });
 
 test.each([
@@ -25,7 +25,7 @@ test.each([
   ['a progress bar', '10%\r\x1b[K20%\b'],
   ['cursor up and erase', '\x1b[2A\x1b[2K\x1b[J'],
   ['hidden cursor', '\x1b[?25l'],
-])('%s are drawn', (_, text) => expect(new Sanitizer().push(text)).toBe(text));
+])('%s: kept', (_, text) => expect(new Sanitizer().push(text)).toBe(text));
 
 test.each([
   ['a title', 'a\x1b]0;owned\x07b', 'ab'],
@@ -41,7 +41,7 @@ test.each([
   ['charsets', 'a\x1b(0b', 'ab'],
 ])('%s: dropped', (_, text, left) => expect(new Sanitizer().push(text)).toBe(left));
 
-test('a sequence is the same wherever it is cut', () => {
+test('a sequence has the same result wherever it is cut', () => {
   const text = 'x\x1b[31mred\x1b]0;t\x07\x1b[0m\x1b[6ny';
   for (let cut = 0; cut <= text.length; cut++) {
     const sanitizer = new Sanitizer();
@@ -49,15 +49,15 @@ test('a sequence is the same wherever it is cut', () => {
   }
 });
 
-test('a sequence that never ends swallows neither the next line nor a long rest', () => {
+test('a sequence that never ends hides neither the next line nor a long rest', () => {
   expect(new Sanitizer().push('a\x1b]0;never\nb')).toBe('a\nb');
   expect(new Sanitizer().push(`\x1bP${'x'.repeat(9000)}`).length).toBeGreaterThan(4000);
 });
 
-test('every newline stays one newline, whatever stands around it', () => {
+test('every newline stays one newline, whatever is around it', () => {
   const random = Uint8Array.from({ length: 200_000 }, (_, index) => (index * 7919 + (index >> 3) * 31) % 256);
   const count = (text: string) => text.split('\n').length;
-  const shown = new OutputText().push(chunk(random));
+  const shown = new OutputDecoder().push(chunk(random));
   expect(count(shown)).toBe(random.filter((byte) => byte === 10).length + 1);
 });
 
@@ -67,7 +67,7 @@ test.each([
   ['L', '64'],
   ['M', '64'],
   ['b', '512'],
-])('what is done again and again is bounded: %s', (final, most) => {
+])('repeat counts are bounded: %s', (final, most) => {
   expect(new Sanitizer().push(`a\x1b[2147483647${final}`)).toBe(`a\x1b[${most}${final}`);
   expect(new Sanitizer().push(`a\x1b[3${final}`)).toBe(`a\x1b[3${final}`);
   expect(new Sanitizer().push(`a\x1b[${final}`)).toBe(`a\x1b[${final}`);

@@ -1,12 +1,11 @@
 /**
- * Chunks as text for a terminal: each stream is decoded and made safe on its own, so that a
- * character or a sequence of one that is cut in two is whole again, whatever the other wrote between.
+ * Decodes chunks to text for the terminal. Each stream has its own decoder and sanitizer, so that a
+ * character or an escape sequence is put together again when the other stream wrote in between.
  */
-import type { StreamName } from '../../api/types';
-import type { Chunk } from '../chunks';
+import type { Chunk, StreamName } from '../../api/types';
 import { Sanitizer } from './sanitize';
 
-class StreamText {
+class StreamDecoder {
   readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   readonly #sanitizer = new Sanitizer();
 
@@ -15,10 +14,10 @@ class StreamText {
   }
 }
 
-export class OutputText {
-  readonly #streams: Record<StreamName, StreamText> = {
-    stdout: new StreamText(),
-    stderr: new StreamText(),
+export class OutputDecoder {
+  readonly #streams: Record<StreamName, StreamDecoder> = {
+    stdout: new StreamDecoder(),
+    stderr: new StreamDecoder(),
   };
 
   push(chunk: Chunk): string {

@@ -1,99 +1,98 @@
 /**
- * The terminal that is on the screen, and the one that is drawn out of sight to take its place.
+ * Double buffering for the terminal: the screen that is shown, and the one that replaces it.
  *
- * Another width, filter or part of the output is a new terminal: the old one stays until the new
- * one is complete, so that nothing flickers.
+ * A new width, filter or part of the output needs a new screen. The old one stays visible until the
+ * new one is complete, so that nothing flickers.
  */
-import type { StreamName } from '../../api/types';
-import type { Chunk } from '../chunks';
+import type { Chunk, StreamName } from '../../api/types';
 import { DARK, LIGHT } from './palette';
 import { Screen } from './screen';
 
-const WIDEST_COLS = 1000;
+const MAX_COLS = 1000;
 const SCROLLBAR_PX = 14;
-/** Size of a character before one was seen. */
-const CELL_PX = { width: 7.8, height: 18 };
+/** Size of a character until the first one was drawn and measured. */
+const DEFAULT_CELL_PX = { width: 7.8, height: 18 };
 
-/** How the output is shown. */
-export interface Look {
+/** How a screen shows the output. */
+export interface DisplayOptions {
   wrap: boolean;
   dark: boolean;
   stream: StreamName | null;
   readAloud: boolean;
 }
 
-export class Stage {
-  /** what is on the screen */
+export class DoubleBuffer {
+  /** the screen that is shown */
   current: Screen | null = null;
   #next: Screen | null = null;
   #closed = false;
   readonly #host: HTMLElement;
-  readonly #look: () => Look;
-  readonly #shown: (screen: Screen) => void;
+  readonly #options: () => DisplayOptions;
+  readonly #onShown: (screen: Screen) => void;
 
   /**
-   * @param look - says how the next one is to look.
-   * @param shown - told at once when another one is on the screen.
+   * @param options - returns how the next screen shows the output.
+   * @param onShown - called when another screen is shown.
    */
-  constructor(host: HTMLElement, look: () => Look, shown: (screen: Screen) => void) {
+  constructor(host: HTMLElement, options: () => DisplayOptions, onShown: (screen: Screen) => void) {
     this.#host = host;
-    this.#look = look;
-    this.#shown = shown;
+    this.#options = options;
+    this.#onShown = onShown;
   }
 
-  /** How many characters a line has. */
+  /** The number of characters in a line. */
   get cols(): number {
-    const cell = this.current?.cellWidth || this.#next?.cellWidth || CELL_PX.width;
-    const fitting = Math.max(20, Math.floor((this.#host.clientWidth - SCROLLBAR_PX - 8) / cell));
-    if (this.#look().wrap) return fitting;
-    const longest = Math.max(this.current?.longest ?? 0, fitting);
-    return Math.min(WIDEST_COLS, longest === fitting ? fitting : longest + 1);
+    const cell = this.current?.cellWidth || this.#next?.cellWidth || DEFAULT_CELL_PX.width;
+    const fittingCols = Math.max(20, Math.floor((this.#host.clientWidth - SCROLLBAR_PX - 8) / cell));
+    if (this.#options().wrap) return fittingCols;
+    const longest = Math.max(this.current?.longest ?? 0, fittingCols);
+    return Math.min(MAX_COLS, longest === fittingCols ? fittingCols : longest + 1);
   }
 
-  /** How many lines fit. */
+  /** The number of lines that fit. */
   get rows(): number {
-    const cell = this.current?.cellHeight || this.#next?.cellHeight || CELL_PX.height;
-    // Without wrapping a scroll bar lies under the rows.
-    const bar = this.#look().wrap ? 0 : SCROLLBAR_PX;
+    const cell = this.current?.cellHeight || this.#next?.cellHeight || DEFAULT_CELL_PX.height;
+    // Without wrapping there is a scroll bar under the rows.
+    const bar = this.#options().wrap ? 0 : SCROLLBAR_PX;
     return Math.max(4, Math.floor((this.#host.clientHeight - bar) / cell));
   }
 
-  /** Write to what is on the screen, and to what is to follow it. */
+  /** Write to the screen that is shown and to the one that replaces it. */
   write(chunk: Chunk): void {
     this.current?.write(chunk);
     this.#next?.write(chunk);
   }
 
   /**
-   * Draw chunks on a new screen and show it.
+   * Draw chunks on a new screen and show it when it is complete.
    *
-   * @param place - scrolls the new one, knowing the old one.
-   * @returns null when another wish came meanwhile.
+   * @param scroll - scrolls the new screen before it is shown.
+   * @returns null if another call replaced this one meanwhile.
    */
   async draw(
     chunks: Chunk[],
-    place: (next: Screen, old: Screen | null) => void,
+    scroll: (next: Screen, old: Screen | null) => void,
   ): Promise<Screen | null> {
     this.#next?.dispose();
     this.#next = null;
-    const screen = this.#make();
+    const screen = this.#createScreen();
     this.#next = screen;
     screen.element.classList.add('preparing');
     for (const chunk of chunks) screen.write(chunk);
-    await screen.drawn();
+    await screen.waitUntilDrawn();
     if (this.#next !== screen || this.#closed) return null;
     this.#next = null;
     const old = this.current;
-    place(screen, old);
+    scroll(screen, old);
     this.current = screen;
     screen.element.classList.remove('preparing');
     old?.dispose();
-    this.#shown(screen);
+    this.#onShown(screen);
     return screen;
   }
 
-  #make(): Screen {
-    const { dark, stream, readAloud } = this.#look();
+  #createScreen(): Screen {
+    const { dark, stream, readAloud } = this.#options();
     const options = {
       cols: this.cols,
       rows: this.rows,
@@ -103,7 +102,7 @@ export class Stage {
     };
     const screen = new Screen(this.#host, options);
     if (this.current || this.#next) return screen;
-    // The first one tells how large a character is.
+    // Only a real screen shows how large a character is.
     this.#next = screen;
     const { cols, rows } = this;
     this.#next = null;
@@ -112,9 +111,9 @@ export class Stage {
     return new Screen(this.#host, { ...options, cols, rows });
   }
 
-  /** Change the colours; returns whether one that was being drawn had to be dropped for it. */
-  repaint(): boolean {
-    if (this.current) this.current.terminal.options.theme = this.#look().dark ? DARK : LIGHT;
+  /** Apply the colours. Return whether a screen that was being drawn was dropped. */
+  updateColours(): boolean {
+    if (this.current) this.current.terminal.options.theme = this.#options().dark ? DARK : LIGHT;
     const dropped = this.#next !== null;
     this.#next?.dispose();
     this.#next = null;

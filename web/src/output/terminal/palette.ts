@@ -1,4 +1,4 @@
-/** ANSI colours for the terminal: each at least 4.5:1 on its background. */
+/** ANSI colours for the terminal. Each has a contrast of at least 4.5:1 on its background. */
 import type { ISearchOptions } from '@xterm/addon-search';
 import type { ITheme } from '@xterm/xterm';
 
@@ -54,8 +54,8 @@ export const LIGHT: ITheme = {
   scrollbarSliderActiveBackground: '#00000059',
 };
 
-/** Colours of what was found by searching, and of the one of it that is gone to. */
-export function matches(dark: boolean): NonNullable<ISearchOptions['decorations']> {
+/** Return the colours of search matches and of the current match. */
+export function matchColours(dark: boolean): NonNullable<ISearchOptions['decorations']> {
   return {
     matchBackground: dark ? '#4a4317' : '#fdf0b5',
     matchOverviewRuler: '#b58a00',

@@ -1,50 +1,55 @@
 /**
- * One terminal that shows a range of output, and knows where each of its lines came from.
+ * One terminal that shows a range of output and knows the position of each of its lines.
  *
- * A screen only grows at its end. For anything else (earlier output, another filter, another width)
- * a new one is made beside it and takes its place when it is ready, so that nothing flickers.
+ * A screen only grows at its end. Anything else, such as earlier output, another filter or another
+ * width, needs a new screen, which `DoubleBuffer` draws out of sight and then shows.
  */
 import { type ISearchOptions, SearchAddon } from '@xterm/addon-search';
 import { type IMarker, type ITheme, Terminal } from '@xterm/xterm';
-import type { StreamName } from '../../api/types';
-import { type Chunk, NEWLINE } from '../chunks';
-import { OutputText } from './decode';
+import { type Chunk, type StreamName, endOf } from '../../api/types';
+import { NEWLINE } from '../chunks';
+import { OutputDecoder } from './decode';
 
 export interface ScreenOptions {
   cols: number;
   rows: number;
   theme: ITheme;
-  /** what is shown; null: both streams */
+  /** the stream that is shown; null: both */
   stream: StreamName | null;
   readAloud: boolean;
 }
 
-/** Where a row of the terminal came from. */
-export interface Line {
+/** The output that a row of the terminal shows. */
+export interface RowOrigin {
   position: number;
   time: number;
-  /** whether any of it is stderr */
+  /** whether any of the row is stderr */
   stderr: boolean;
 }
 
-interface Mark extends Line {
+/** Origin of the output from one row to the next mark. */
+interface Mark extends RowOrigin {
+  /** counted from the first row that the terminal ever had */
   row: number;
+  /** whether nothing was written to the row yet */
   empty: boolean;
 }
 
 export const FONT =
   'ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
-export const MOST_LINES = 20_000;
-/** A cell takes 12 bytes: this many lines times columns are about 50 MB. */
-const MOST_CELLS = 4_200_000;
-/** What is given to the terminal at once: it parses this in a few milliseconds. */
+export const MAX_LINES = 20_000;
+/** Lines times columns. A cell takes 12 bytes, so this is about 50 MB. */
+const MAX_CELLS = 4_200_000;
+/** How much the terminal gets in one write. It parses this in a few milliseconds. */
 const PIECE_BYTES = 16 << 10;
+/** How much output the terminal may hold unparsed. */
 const FRAME_BYTES = 64 << 10;
+/** After this many rows a new anchor is set. */
 const RENEW_ROWS = 500;
 
-/** Return how many lines a terminal of some width may keep. */
-export function capacity(cols: number): number {
-  return Math.max(1000, Math.min(MOST_LINES, Math.floor(MOST_CELLS / cols)));
+/** Return how many lines a terminal of this width may keep. */
+export function maxLines(cols: number): number {
+  return Math.max(1000, Math.min(MAX_LINES, Math.floor(MAX_CELLS / cols)));
 }
 
 export class Screen {
@@ -55,24 +60,25 @@ export class Screen {
   /** the longest line so far, in characters */
   longest = 0;
 
-  readonly #text = new OutputText();
+  readonly #decoder = new OutputDecoder();
   #queue: Chunk[] = [];
-  /** bytes that were written, given to the terminal, and parsed by it, since the beginning */
+  /** total bytes that were queued, passed to the terminal, and parsed by it */
   #written = 0;
-  #given = 0;
+  #sent = 0;
   #parsed = 0;
-  #waiting: (() => void)[] = [];
+  #waiters: (() => void)[] = [];
   #scheduled = false;
-  #gone = false;
+  #disposed = false;
 
-  /** Marks of rows in order; rows count from the first that ever was. */
+  /** in the order of their rows */
   #marks: Mark[] = [];
+  /** a marker of the terminal, and its row as counted from the first row ever */
   #anchor: { marker: IMarker; row: number } | null = null;
-  /** positions behind the newlines of the piece that is being parsed */
-  #feeds: number[] = [];
-  #feed = 0;
-  #current: Chunk | null = null;
-  #width = 0;
+  /** positions after the newlines of the chunk that the terminal parses now */
+  #newlineEnds: number[] = [];
+  #nextNewline = 0;
+  #parsedChunk: Chunk | null = null;
+  #lineLength = 0;
 
   constructor(host: HTMLElement, options: ScreenOptions) {
     this.options = options;
@@ -82,7 +88,7 @@ export class Screen {
     this.terminal = new Terminal({
       cols: options.cols,
       rows: options.rows,
-      scrollback: capacity(options.cols),
+      scrollback: maxLines(options.cols),
       theme: options.theme,
       fontFamily: FONT,
       fontSize: 13,
@@ -102,17 +108,17 @@ export class Screen {
     });
     this.terminal.loadAddon(this.search);
     this.terminal.open(this.element);
-    // No key is for the terminal: it has nobody to send it to.
+    // The terminal must handle no keys, because nothing reads its input.
     this.terminal.attachCustomKeyEventHandler(() => false);
-    this.terminal.onLineFeed(() => this.#lineFed());
+    this.terminal.onLineFeed(() => this.#handleNewline());
   }
 
   dispose(): void {
-    this.#gone = true;
+    this.#disposed = true;
     this.#queue = [];
     this.terminal.dispose();
     this.element.remove();
-    this.#release();
+    this.#wakeWaiters();
   }
 
   // Writing
@@ -127,72 +133,73 @@ export class Screen {
     this.#schedule();
   }
 
-  /** Wait until less than so many bytes wait to be drawn. */
-  async below(bytes: number): Promise<void> {
-    while (!this.#gone && this.#written - this.#parsed > bytes) await this.#progress();
+  /** Wait until at most this many bytes wait to be drawn. */
+  async waitForBacklog(bytes: number): Promise<void> {
+    while (!this.#disposed && this.#written - this.#parsed > bytes) await this.#waitForProgress();
   }
 
-  /** Wait until all that was written until now is in the terminal; more may follow. */
-  async drawn(): Promise<void> {
+  /** Wait until the terminal has parsed everything written before this call. */
+  async waitUntilDrawn(): Promise<void> {
     const written = this.#written;
-    while (!this.#gone && this.#parsed < written) await this.#progress();
+    while (!this.#disposed && this.#parsed < written) await this.#waitForProgress();
   }
 
-  #progress(): Promise<void> {
-    return new Promise((resolve) => this.#waiting.push(resolve));
+  #waitForProgress(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#gone || !this.#queue.length) return;
+    if (this.#scheduled || this.#disposed || !this.#queue.length) return;
     this.#scheduled = true;
-    const give = () => {
+    const send = () => {
       this.#scheduled = false;
-      this.#give();
+      this.#sendQueue();
     };
-    // Frames do not come while the tab is hidden.
-    if (document.hidden) setTimeout(give, 50);
-    else requestAnimationFrame(give);
+    // A hidden tab gets no animation frames.
+    if (document.hidden) setTimeout(send, 50);
+    else requestAnimationFrame(send);
   }
 
-  #give(): void {
+  #sendQueue(): void {
     let count = 0;
-    while (count < this.#queue.length && this.#given - this.#parsed < FRAME_BYTES) {
+    while (count < this.#queue.length && this.#sent - this.#parsed < FRAME_BYTES) {
       const chunk = this.#queue[count++]!;
-      this.#given += chunk.bytes.length;
-      const text = this.#text.push(chunk);
+      this.#sent += chunk.bytes.length;
+      const text = this.#decoder.push(chunk);
       this.#measure(text);
-      // An empty write in front: its callback runs right before this chunk is parsed.
-      this.terminal.write('', () => this.#begin(chunk));
+      // The callback of this empty write runs right before the terminal parses the chunk.
+      this.terminal.write('', () => this.#startChunk(chunk));
       this.terminal.write(text, () => {
         this.#parsed += chunk.bytes.length;
-        if (this.#parsed < this.#given) return;
-        this.#release();
+        if (this.#parsed < this.#sent) return;
+        this.#wakeWaiters();
         this.#schedule();
       });
     }
     this.#queue = this.#queue.slice(count);
   }
 
-  #release(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
+  #wakeWaiters(): void {
+    const waiting = this.#waiters;
+    this.#waiters = [];
     for (const resolve of waiting) resolve();
   }
 
   #measure(text: string): void {
-    let begin = 0;
-    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', begin)) {
-      this.#width += end - begin;
-      if (this.#width > this.longest) this.longest = this.#width;
-      this.#width = 0;
-      begin = end + 1;
+    let start = 0;
+    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', start)) {
+      this.#lineLength += end - start;
+      if (this.#lineLength > this.longest) this.longest = this.#lineLength;
+      this.#lineLength = 0;
+      start = end + 1;
     }
-    this.#width += text.length - begin;
-    if (this.#width > this.longest) this.longest = this.#width;
+    this.#lineLength += text.length - start;
+    if (this.#lineLength > this.longest) this.longest = this.#lineLength;
   }
 
   // Rows and positions
 
+  /** How many rows have left the terminal at the top. */
   get #trimmed(): number {
     return this.#anchor ? this.#anchor.row - this.#anchor.marker.line : 0;
   }
@@ -201,7 +208,7 @@ export class Screen {
     const { baseY, cursorY } = this.terminal.buffer.active;
     const row = baseY + cursorY + this.#trimmed;
     if (!this.#anchor || row - this.#anchor.row > RENEW_ROWS) {
-      // Lines leave at the top without a word; a marker knows by how many all have moved.
+      // The terminal does not report lines that leave at the top. A marker's line shows the shift.
       const marker = this.terminal.registerMarker(0);
       this.#anchor?.marker.dispose();
       this.#anchor = { marker, row };
@@ -209,19 +216,19 @@ export class Screen {
     return row;
   }
 
-  #begin(chunk: Chunk): void {
-    if (this.#gone) return;
-    this.#current = chunk;
-    this.#feeds = [];
-    this.#feed = 0;
+  #startChunk(chunk: Chunk): void {
+    if (this.#disposed) return;
+    this.#parsedChunk = chunk;
+    this.#newlineEnds = [];
+    this.#nextNewline = 0;
     for (let at = chunk.bytes.indexOf(NEWLINE); at >= 0; at = chunk.bytes.indexOf(NEWLINE, at + 1)) {
-      this.#feeds.push(chunk.position + at + 1);
+      this.#newlineEnds.push(chunk.position + at + 1);
     }
     const stderr = chunk.stream === 'stderr';
     const row = this.#cursorRow();
     const mark = this.#markAt(row);
     if (!mark || mark.row < row) {
-      this.#mark({ row, position: chunk.position, time: chunk.time, stderr, empty: false });
+      this.#addMark({ row, position: chunk.position, time: chunk.time, stderr, empty: false });
     } else if (mark.empty) {
       Object.assign(mark, { position: chunk.position, time: chunk.time, stderr, empty: false });
     } else {
@@ -229,26 +236,26 @@ export class Screen {
     }
   }
 
-  #lineFed(): void {
-    const chunk = this.#current;
-    const position = this.#feeds[this.#feed++];
+  #handleNewline(): void {
+    const chunk = this.#parsedChunk;
+    const position = this.#newlineEnds[this.#nextNewline++];
     if (!chunk || position === undefined) return;
     const row = this.#cursorRow();
-    const more = position < chunk.position + chunk.bytes.length;
-    const stderr = more && chunk.stream === 'stderr';
+    const hasMore = position < endOf(chunk);
+    const stderr = hasMore && chunk.stream === 'stderr';
     const known = this.#markAt(row);
-    // A line that is drawn over keeps where it came from.
+    // A line that is overwritten keeps its origin.
     if (known?.row === row) known.stderr ||= stderr;
-    else this.#mark({ row, position, time: chunk.time, stderr, empty: !more });
+    else this.#addMark({ row, position, time: chunk.time, stderr, empty: !hasMore });
   }
 
-  #mark(mark: Mark): void {
+  #addMark(mark: Mark): void {
     const last = this.#marks.at(-1);
     if (!last || mark.row > last.row) this.#marks.push(mark);
-    // A quarter more than there are rows: then what is trimmed is dropped at once.
-    if (this.#marks.length > capacity(this.options.cols) * 1.25) {
+    // Dropping the marks of trimmed rows in batches of a quarter keeps this cheap.
+    if (this.#marks.length > maxLines(this.options.cols) * 1.25) {
       const trimmed = this.#trimmed;
-      const first = this.#marks.findIndex((found) => found.row >= trimmed);
+      const first = this.#marks.findIndex((other) => other.row >= trimmed);
       if (first > 0) this.#marks = this.#marks.slice(first);
     }
   }
@@ -266,11 +273,10 @@ export class Screen {
   }
 
   /**
-   * Return where a row of the buffer came from; null where nothing was written.
-   *
-   * @param row - as the terminal counts now.
+   * Return the origin of a row of the terminal's buffer, or null if nothing was written to it.
+   * `first` tells whether the row is the first of its line.
    */
-  line(row: number): (Line & { first: boolean }) | null {
+  originOf(row: number): (RowOrigin & { first: boolean }) | null {
     const absolute = row + this.#trimmed;
     const mark = this.#markAt(absolute);
     if (!mark || (mark.empty && absolute >= mark.row)) return null;
@@ -279,28 +285,28 @@ export class Screen {
     return { ...mark, first: mark.row === absolute };
   }
 
-  /** Return the first line that begins on the screen, and on which of its rows. */
-  topLine(): (Line & { y: number }) | null {
+  /** Return the first line that starts in the viewport, and its row `y` in the viewport. */
+  topLine(): (RowOrigin & { y: number }) | null {
     const { viewportY } = this.terminal.buffer.active;
     for (let y = 0; y < this.terminal.rows; y++) {
-      const line = this.line(viewportY + y);
-      if (line?.first) return { ...line, y };
+      const origin = this.originOf(viewportY + y);
+      if (origin?.first) return { ...origin, y };
     }
     return null;
   }
 
-  /** Return the row, as the terminal counts now, of the line that holds a position. */
+  /** Return the row of the terminal's buffer where the line with this position starts. */
   rowOf(position: number): number {
-    const mark = this.#holding(position);
+    const mark = this.#markHolding(position);
     return mark ? Math.max(0, mark.row - this.#trimmed) : 0;
   }
 
-  /** Return where the line that holds a position begins. */
+  /** Return the position where the line with this position starts. */
   lineStart(position: number): number {
-    return this.#holding(position)?.position ?? position;
+    return this.#markHolding(position)?.position ?? position;
   }
 
-  #holding(position: number): Mark | null {
+  #markHolding(position: number): Mark | null {
     let low = 0;
     let high = this.#marks.length;
     while (low < high) {
@@ -311,13 +317,13 @@ export class Screen {
     return this.#marks[low - 1] ?? this.#marks[0] ?? null;
   }
 
-  /** Return the position of the first row that is still there. */
+  /** The position of the first row that the terminal still has. */
   get firstPosition(): number | null {
     const mark = this.#markAt(this.#trimmed) ?? this.#marks[0];
     return mark?.position ?? null;
   }
 
-  // Looking
+  // Viewport and search
 
   get atEnd(): boolean {
     const { viewportY, baseY } = this.terminal.buffer.active;
