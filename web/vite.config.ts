@@ -1,7 +1,7 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 
-// The service to develop against; its page is replaced by Vite's, the rest is its own.
+// `npm run dev` serves the page from Vite and forwards API requests to this service.
 const service = process.env.SCRIPTSERVICE_URL ?? 'http://127.0.0.1:8000';
 
 export default defineConfig({
@@ -10,7 +10,7 @@ export default defineConfig({
     outDir: '../src/scriptservice/ui',
     emptyOutDir: true,
     target: 'es2022',
-    // The policy of the page allows no inline script and no data: font or script.
+    // The content security policy allows no inline scripts and no data: URLs for scripts or fonts.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 900,

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+import scriptservice
 from scriptservice.server.application import build_router
 from scriptservice.server.http import response_headers
 from scriptservice.server.http.head_requests import HeadAsGet
@@ -224,6 +225,7 @@ def anonymous(service: Service) -> Iterator[httpx.Client]:
 @ON_SQLITE
 def test_the_service_serves_what_is_built(anonymous: httpx.Client) -> None:
     built = Path(package_directory())
+    assert built == Path(scriptservice.__file__).parent / "ui"
     page = PageFiles(str(built))
     for path in PATHS:
         response = anonymous.get(path)

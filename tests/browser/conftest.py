@@ -1,4 +1,4 @@
-"""A real Chromium against the real service, with the page as it is built and shipped."""
+"""Fixtures for tests in a real Chromium against the real service and the built page."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from support.service import Service
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 FLAGS = [
-    # The tests may run as root, for whom Chromium has no sandbox of its own.
+    # The tests may run as root, and Chromium's sandbox does not work as root.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -27,39 +27,39 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser, and the page as it is now: ``scripts/test`` has built it before.
+    """Build the page if its sources changed, and start a browser.
 
-    Not for longer than a module: its driver keeps an event loop running in this thread, and other
-    suites have loops of their own.
+    The scope is a module, because Playwright keeps an event loop running in this thread and other
+    suites need loops of their own.
     """
     require("browser")
     subprocess.run([str(SCRIPTS / "build-page")], check=True, timeout=600)
-    found = subprocess.run(
+    located = subprocess.run(
         [str(SCRIPTS / "browser")], check=True, capture_output=True, text=True, timeout=600
     )
-    with sync_playwright() as running:
-        launched = running.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS)
-        yield launched
-        launched.close()
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=located.stdout.strip(), args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
 def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
-    """Opens windows on the service, or on another; they are closed, and judged, after the test."""
+    """A function that opens a window on a service. After the test each is checked and closed."""
     opened: list[Visitor] = []
 
-    def open_window(at: Service = service, **options: Any) -> Visitor:
-        opened.append(Visitor(browser, at, **options))
+    def open_window(target: Service = service, **options: Any) -> Visitor:
+        opened.append(Visitor(browser, target, **options))
         return opened[-1]
 
     yield open_window
-    for each in opened:
-        each.close()
+    for visitor in opened:
+        visitor.close()
 
 
 @pytest.fixture(scope="module")
 def window(browser: Browser, service: Service) -> Iterator[Visitor]:
-    """A window where somebody has signed in: a new one costs more than most tests."""
+    """A signed-in window, shared by a module: opening one takes longer than most tests."""
     opened = Visitor(browser, service).sign_in()
     yield opened
     opened.close()
@@ -67,6 +67,6 @@ def window(browser: Browser, service: Service) -> Iterator[Visitor]:
 
 @pytest.fixture
 def visitor(window: Visitor) -> Iterator[Visitor]:
-    """Somebody who has signed in; the window is empty, and is judged after the test."""
+    """The signed-in window, reset and checked after the test."""
     yield window
     window.leave()

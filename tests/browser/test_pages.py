@@ -1,4 +1,4 @@
-"""The pages as people use them: sign in, submit, find, stop, run again; by mouse and by keys."""
+"""The pages as people use them: sign in, submit, find, stop and rerun, by mouse and keyboard."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from support.service import Service, eventually
 
 
 def items_of(service: Service, **query: str) -> list[dict[str, Any]]:
-    """Return the commands that a list has; the service knows those of other tests as well."""
+    """Return the commands that match a query. The service also has those of other tests."""
     found: list[dict[str, Any]] = service.client.get("/v1/commands", params=query).json()["items"]
     return found
 
@@ -25,7 +25,7 @@ def test_signing_in_and_out(service: Service, visit: Callable[..., Visitor]) -> 
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_be_visible()
     visitor.sign_in()
-    # Nothing that a script could read says who it is.
+    # Scripts cannot read the token or the session from any storage.
     stored = page.evaluate(
         "JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}])"
     )
@@ -34,7 +34,7 @@ def test_signing_in_and_out(service: Service, visit: Callable[..., Visitor]) -> 
     (cookie,) = visitor.context.cookies()
     assert cookie["httpOnly"]
     assert cookie["sameSite"] == "Strict"
-    # It outlives the server.
+    # The session survives a restart of the server.
     service.kill_server()
     service.wait_until_serving()
     page.reload()
@@ -45,9 +45,7 @@ def test_signing_in_and_out(service: Service, visit: Callable[..., Visitor]) -> 
     expect(page.get_by_label("Token")).to_be_visible()
 
 
-def test_the_link_that_serve_prints_works_once(
-    own_service: Service, visit: Callable[..., Visitor]
-) -> None:
+def test_the_sign_in_link_works_once(own_service: Service, visit: Callable[..., Visitor]) -> None:
     printed = own_service.output
     found = eventually(lambda: re.search(r"http://\S+/#code=\S+", printed()), "the link")
     visitor = visit(own_service)
@@ -55,12 +53,12 @@ def test_the_link_that_serve_prints_works_once(
     expect(visitor.page.get_by_role("button", name="Sign out")).to_be_visible()
     assert "code" not in visitor.page.url
     with visitor.signed_out():
-        visitor.page.goto("about:blank")  # from there it is loaded anew
+        visitor.page.goto("about:blank")  # so that the link loads the page again
         visitor.page.goto(found.group())
         expect(visitor.page.get_by_label("Token")).to_be_visible()
 
 
-def test_the_first_steps_are_taught_and_what_is_new_appears(
+def test_an_empty_list_shows_how_to_start_and_new_commands_appear(
     own_service: Service, visit: Callable[..., Visitor]
 ) -> None:
     page = visit(own_service).sign_in().page
@@ -69,7 +67,7 @@ def test_the_first_steps_are_taught_and_what_is_new_appears(
     row = page.locator(f"[data-id='{command['id']}']")
     expect(row.get_by_role("link", name="long one")).to_be_visible()
     expect(row).to_contain_text("running")
-    # Stop asks once, in place.
+    # Stop asks for confirmation in the row.
     row.get_by_role("button", name="Stop long one").click()
     row.get_by_label("SIGTERM now, SIGKILL after").fill("5")
     row.get_by_role("button", name="Stop", exact=True).click()
@@ -79,28 +77,30 @@ def test_the_first_steps_are_taught_and_what_is_new_appears(
     expect(page.get_by_role("link", name="long one")).to_have_count(2)
 
 
-def test_a_rerun_whose_answer_was_lost_is_one_command(service: Service, visitor: Visitor) -> None:
+def test_a_rerun_with_a_lost_response_creates_one_command(
+    service: Service, visitor: Visitor
+) -> None:
     page = visitor.page
     command = service.run("true", name="once", labels={"about": "answers"})
     page.goto(f"/commands/{command['id']}")
 
-    def lose_the_answer(route: Route) -> None:
+    def lose_response(route: Route) -> None:
         assert route.fetch().status == 201
         route.abort()
 
-    page.route("**/rerun", lose_the_answer)
-    again = page.get_by_role("button", name="Rerun")
-    again.click()
+    page.route("**/rerun", lose_response)
+    rerun = page.get_by_role("button", name="Rerun")
+    rerun.click()
     expect(page.get_by_text("Cannot rerun")).to_be_visible()
-    again.click()
-    expect(again).to_be_enabled()
+    rerun.click()
+    expect(rerun).to_be_enabled()
     page.unroute("**/rerun")
-    again.click()
+    rerun.click()
     page.wait_for_url(lambda url: command["id"] not in url)
     assert len(items_of(service, label="about=answers")) == 2
-    # It was answered: the next one is another.
+    # After a response, the next click creates another command.
     page.goto(f"/commands/{command['id']}")
-    again.click()
+    rerun.click()
     page.wait_for_url(lambda url: command["id"] not in url)
     assert len(items_of(service, label="about=answers")) == 3
 
@@ -113,7 +113,7 @@ def test_a_new_command_from_the_form(service: Service, visitor: Visitor) -> None
     editor.click()
     page.keyboard.insert_text('echo "$1 $PLACE"; exit 3')
     page.get_by_label("Name", exact=True).fill("from the form")
-    page.get_by_role("button", name="Argument").click()
+    page.get_by_role("button", name="Add argument").click()
     page.get_by_label(re.compile(r"\$1|Argument 1")).fill("it's $HOME")
     page.get_by_label("NAME 1").fill("PLACE")
     page.get_by_label("value 1").last.fill("here")
@@ -147,11 +147,11 @@ def test_filters_are_in_the_address(service: Service, visitor: Visitor) -> None:
     expect(page.locator(f"[data-id='{good}']")).to_have_count(0)
 
 
-EACH_PAGE = 50
+PAGE_SIZE = 50
 
 
 def test_pages_of_the_list(service: Service, visitor: Visitor) -> None:
-    count = 2 * EACH_PAGE + 1
+    count = 2 * PAGE_SIZE + 1
     for number in range(count):
         service.submit("true", name=f"number {number:03d}", labels={"list": "long"})
     page = visitor.page
@@ -161,7 +161,7 @@ def test_pages_of_the_list(service: Service, visitor: Visitor) -> None:
     while True:
         rows = page.locator("[data-id]")
         expect(rows.first).to_be_visible()
-        seen += rows.evaluate_all("(all) => all.map((each) => each.dataset.id)")
+        seen += rows.evaluate_all("(rows) => rows.map((row) => row.dataset.id)")
         older = page.get_by_role("button", name="Older →")
         if older.is_disabled():
             break
@@ -196,7 +196,7 @@ def test_the_keyboard_reaches_everything(service: Service, visitor: Visitor) -> 
     page.keyboard.press("Control+k")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.type("key second")
-    # Faster than the answer: what was typed counts, not what is still shown.
+    # Enter comes before the results, so the typed text counts and not what is still shown.
     page.keyboard.press("Enter")
     visitor.wait_for_row("second")
 
@@ -206,10 +206,10 @@ HOSTILE = (
 )
 
 
-def test_what_people_write_does_nothing(service: Service, visitor: Visitor) -> None:
+def test_text_from_commands_is_never_executed(service: Service, visitor: Visitor) -> None:
     script = (
         f"# {HOSTILE}\ncat <<'END'\n{HOSTILE}\nEND\n"
-        # A title, the clipboard, a link, a question that a terminal would answer, a bell.
+        # A title, the clipboard, a link, queries that a terminal would answer, a bell.
         r"printf '\033]0;hacked\007\033]52;c;aGFja2Vk\007\033]8;;javascript:window.hacked=1\007link"
         r"\033]8;;\007\033[c\033[6n\033[5n\007\nend\n'"
     )
@@ -227,12 +227,13 @@ def test_what_people_write_does_nothing(service: Service, visitor: Visitor) -> N
         page.get_by_text(name, exact=True).first.click()
     page.wait_for_timeout(300)
     assert page.evaluate("window.hacked") is None
-    assert page.title().startswith(HOSTILE)  # it is text, and not what the output asks for
+    # The title is the command's name as text, and not the title that the output sets.
+    assert page.title().startswith(HOSTILE)
     assert page.url.startswith(service.url)
 
 
-def test_output_that_asks_for_work_without_end(service: Service, visitor: Visitor) -> None:
-    """A terminal does as it is told: two billion times, if nobody bounds it."""
+def test_huge_repeat_counts_do_not_block_the_page(service: Service, visitor: Visitor) -> None:
+    """A terminal would repeat a sequence two billion times if the page did not limit counts."""
     script = (
         r"printf 'x\033[2147483647S\033[2147483647Ty\033[2147483647b"
         r"z\033[2147483647L\033[2147483647M\nend\n'"
@@ -250,7 +251,7 @@ def test_output_that_asks_for_work_without_end(service: Service, visitor: Visito
         pytest.param(375, "light", marks=pytest.mark.long),
     ],
 )
-def test_nobody_is_shut_out(
+def test_pages_are_accessible(
     service: Service, visitor: Visitor, width: int, scheme: Literal["light", "dark"]
 ) -> None:
     service.run("echo fine; echo not >&2; exit 3", name="failed one", labels={"team": "db"})
@@ -263,14 +264,14 @@ def test_nobody_is_shut_out(
         assert visitor.serious_faults() == []
     for path, there in (
         ("/", "running one"),
-        ("/?q=nothing-like-this", "No command matches."),
-        ("/new", "The same from a terminal"),
+        ("/?q=nothing-like-this", "No commands match the filters."),
+        ("/new", "Run it from a terminal"),
         (f"/commands/{running}", "there"),
         ("/hosts", "keeper"),
     ):
         visitor.page.goto(path)
         expect(visitor.page.get_by_text(there).first).to_be_visible()
         assert visitor.serious_faults() == []
-        # Nothing is wider than the window.
+        # The page is not wider than the window.
         wide = visitor.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
+import scriptservice
 from scriptservice.keeper.spawn import launcher
 from scriptservice.keeper.tree.cgroup import CgroupTree
 
 PREFIX = "needs_"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-PAGE = Path(launcher.__file__).parents[1] / "ui" / "index.html"
+PAGE = Path(scriptservice.__file__).parent / "ui" / "index.html"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-// Writes src/api/schema.d.ts from the service's OpenAPI document; with --check compares instead.
-// The document comes from a file given as argument, else from the Python side of this checkout.
+// Writes src/api/schema.d.ts from the service's OpenAPI document. With --check it only compares.
+// The document is the file given as an argument, or is made by the Python code of this checkout.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import openapiTS, { astToString } from 'openapi-typescript';
@@ -19,12 +19,12 @@ const document = file
   ? readFileSync(file, 'utf8')
   : execFileSync(python, ['-c', DOCUMENT], { encoding: 'utf8', maxBuffer: 1 << 26 });
 
-const written = `/* Made by \`npm run types\` from the service's OpenAPI document; not by hand. */\n${astToString(
+const generated = `/* Made by \`npm run types\` from the service's OpenAPI document; not by hand. */\n${astToString(
   await openapiTS(JSON.parse(document), { alphabetize: true, defaultNonNullable: false }),
 )}`;
 if (!check) {
-  writeFileSync(target, written);
-} else if (readFileSync(target, 'utf8') !== written) {
-  console.error('src/api/schema.d.ts is not what the service describes: run npm run types');
+  writeFileSync(target, generated);
+} else if (readFileSync(target, 'utf8') !== generated) {
+  console.error('src/api/schema.d.ts does not match the service: run `npm run types`');
   process.exit(1);
 }

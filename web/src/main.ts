@@ -1,6 +1,6 @@
 import { mount } from 'svelte';
-import App from './App.svelte';
-import './lib/theme.svelte';
+import App from './app/App.svelte';
+import './app/theme.svelte';
 import './styles/tokens.css';
 import './styles/base.css';
 

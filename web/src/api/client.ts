@@ -1,46 +1,46 @@
-/** One request to the service: headers, errors, and the session it belongs to. */
-import { Problem, Unreachable, problemOf } from './problem';
-import { csrfHeader, refresh, signedOut } from './session.svelte';
+/** Sends one request to the service: adds the headers and turns failures into errors. */
+import { Problem, Unreachable, errorFromResponse } from './problem';
+import { csrfHeader, endSession, refreshSession } from './session.svelte';
 
-export interface Options {
+export interface RequestOptions {
   method?: 'GET' | 'HEAD' | 'POST' | 'DELETE';
   headers?: Record<string, string>;
   json?: unknown;
   signal?: AbortSignal | undefined;
-  /** null: as long as it takes */
+  /** null: no timeout */
   timeoutSeconds?: number | null;
 }
 
-const TIMEOUT_SECONDS = 20;
+const DEFAULT_TIMEOUT_SECONDS = 20;
 
 /**
- * Send a request.
+ * Send a request and return the response, whose status is 2xx.
  *
- * @throws Problem: the service said no. Unreachable: it did not answer. What the signal was aborted
- * with, when it was.
+ * @throws Problem: the service refused the request. Unreachable: the service did not respond. The
+ * signal's reason: the signal was aborted.
  */
-export async function send(path: string, options: Options = {}): Promise<Response> {
-  const response = await once(path, options);
+export async function send(path: string, options: RequestOptions = {}): Promise<Response> {
+  const response = await sendOnce(path, options);
   if (response.ok) return response;
-  const problem = await problemOf(response);
-  if (problem instanceof Problem && problem.status === 401) {
-    signedOut('You were signed out: the session has ended.');
+  const error = await errorFromResponse(response);
+  if (error instanceof Problem && error.status === 401) {
+    endSession('Your session has ended. Sign in again.');
   }
-  const changes = options.method === 'POST' || options.method === 'DELETE';
-  if (changes && problem instanceof Problem && problem.kind === 'forbidden') {
-    // The CSRF token is only in memory: another tab may have signed in anew.
-    const before = csrfHeader()['X-CSRF-Token'];
-    await refresh();
-    if (csrfHeader()['X-CSRF-Token'] !== before) {
-      const again = await once(path, options);
-      if (again.ok) return again;
-      throw await problemOf(again);
+  const changesState = options.method === 'POST' || options.method === 'DELETE';
+  if (changesState && error instanceof Problem && error.kind === 'forbidden') {
+    // The CSRF token is only in memory, and another tab may have started a new session.
+    const oldToken = csrfHeader()['X-CSRF-Token'];
+    await refreshSession();
+    if (csrfHeader()['X-CSRF-Token'] !== oldToken) {
+      const secondResponse = await sendOnce(path, options);
+      if (secondResponse.ok) return secondResponse;
+      throw await errorFromResponse(secondResponse);
     }
   }
-  throw problem;
+  throw error;
 }
 
-async function once(path: string, options: Options): Promise<Response> {
+async function sendOnce(path: string, options: RequestOptions): Promise<Response> {
   const method = options.method ?? 'GET';
   const headers: Record<string, string> = { ...options.headers };
   let body: string | null = null;
@@ -49,7 +49,7 @@ async function once(path: string, options: Options): Promise<Response> {
     body = JSON.stringify(options.json);
   }
   if (method === 'POST' || method === 'DELETE') Object.assign(headers, csrfHeader());
-  const seconds = options.timeoutSeconds === undefined ? TIMEOUT_SECONDS : options.timeoutSeconds;
+  const seconds = options.timeoutSeconds === undefined ? DEFAULT_TIMEOUT_SECONDS : options.timeoutSeconds;
   const signals = [
     ...(options.signal ? [options.signal] : []),
     ...(seconds === null ? [] : [AbortSignal.timeout(seconds * 1000)]),
@@ -68,6 +68,7 @@ async function once(path: string, options: Options): Promise<Response> {
   }
 }
 
+/** Send a GET request and return the JSON of its response. Throws what `send` throws. */
 export async function getJson<T>(path: string, signal?: AbortSignal): Promise<T> {
   const response = await send(path, { signal });
   try {

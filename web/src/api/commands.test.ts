@@ -1,13 +1,13 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { rerun } from './commands';
+import { rerunCommand } from './commands';
 import { Problem, Unreachable } from './problem';
 
 afterEach(() => void vi.unstubAllGlobals());
 
 let keys: string[] = [];
 
-/** @param answer - of each request from now on; null: none comes. */
-function answering(answer: (key: string) => Promise<Response>): void {
+/** @param answer - the response to each request from now on. */
+function respondWith(answer: (key: string) => Promise<Response>): void {
   keys = [];
   vi.stubGlobal('fetch', (_: string, init: RequestInit) => {
     const key = (init.headers as Record<string, string>)['Idempotency-Key']!;
@@ -16,13 +16,13 @@ function answering(answer: (key: string) => Promise<Response>): void {
   });
 }
 
-const made = async (key: string) => new Response(JSON.stringify({ id: `made by ${key}` }), { status: 201 });
+const created = async (key: string) => new Response(JSON.stringify({ id: `created by ${key}` }), { status: 201 });
 const lost = async () => Promise.reject(new TypeError('network error'));
 
-test('clicks before the answer are one wish', async () => {
+test('clicks before the response create one command', async () => {
   const answers: (() => void)[] = [];
-  answering((key) => new Promise((resolve) => answers.push(() => resolve(made(key)))));
-  const clicks = [rerun('a'), rerun('a'), rerun('other')];
+  respondWith((key) => new Promise((resolve) => answers.push(() => resolve(created(key)))));
+  const clicks = [rerunCommand('a'), rerunCommand('a'), rerunCommand('other')];
   await vi.waitFor(() => expect(answers).toHaveLength(3));
   answers.forEach((answer) => answer());
   const [first, second, other] = await Promise.all(clicks);
@@ -30,48 +30,48 @@ test('clicks before the answer are one wish', async () => {
   expect(other!.id).not.toBe(first!.id);
 });
 
-test('a click after a lost answer is the same wish, one after the answer is a new one', async () => {
-  answering(lost);
-  await expect(rerun('b')).rejects.toBeInstanceOf(Unreachable);
+test('a click after a lost response sends the same key, a click after a response sends a new one', async () => {
+  respondWith(lost);
+  await expect(rerunCommand('b')).rejects.toBeInstanceOf(Unreachable);
   const [key] = keys;
-  answering(async () => new Response('{"id": "cut', { status: 201 }));
-  await expect(rerun('b')).rejects.toBeInstanceOf(Unreachable);
+  respondWith(async () => new Response('{"id": "cut', { status: 201 }));
+  await expect(rerunCommand('b')).rejects.toBeInstanceOf(Unreachable);
   expect(keys).toEqual([key]);
-  answering(async () => new Response('', { status: 503 }));
-  await expect(rerun('b')).rejects.toBeInstanceOf(Unreachable);
+  respondWith(async () => new Response('', { status: 503 }));
+  await expect(rerunCommand('b')).rejects.toBeInstanceOf(Unreachable);
   expect(keys).toEqual([key]);
-  answering(made);
-  await rerun('b');
-  await rerun('b');
+  respondWith(created);
+  await rerunCommand('b');
+  await rerunCommand('b');
   expect(keys[0]).toBe(key);
   expect(keys[1]).not.toBe(key);
 });
 
-test('a late answer of the first click does not end the wish of a later one', async () => {
+test('a late response to the first click does not forget the key of a later click', async () => {
   let answerFirst!: () => void;
-  answering((key) => new Promise((resolve) => (answerFirst = () => resolve(made(key)))));
-  const first = rerun('c');
+  respondWith((key) => new Promise((resolve) => (answerFirst = () => resolve(created(key)))));
+  const first = rerunCommand('c');
   await vi.waitFor(() => expect(keys).toHaveLength(1));
   const [firstKey] = keys;
-  answering(made);
-  await rerun('c');
+  respondWith(created);
+  await rerunCommand('c');
   expect(keys).toEqual([firstKey]);
-  answering(lost);
-  await expect(rerun('c')).rejects.toBeInstanceOf(Unreachable);
+  respondWith(lost);
+  await expect(rerunCommand('c')).rejects.toBeInstanceOf(Unreachable);
   const [newKey] = keys;
   expect(newKey).not.toBe(firstKey);
   answerFirst();
   await first;
-  answering(made);
-  await rerun('c');
+  respondWith(created);
+  await rerunCommand('c');
   expect(keys).toEqual([newKey]);
 });
 
-test('a refusal ends the wish', async () => {
-  answering(async () => new Response('', { status: 410 }));
-  await expect(rerun('d')).rejects.toBeInstanceOf(Problem);
+test('a refusal forgets the key', async () => {
+  respondWith(async () => new Response('', { status: 410 }));
+  await expect(rerunCommand('d')).rejects.toBeInstanceOf(Problem);
   const [key] = keys;
-  answering(made);
-  await rerun('d');
+  respondWith(created);
+  await rerunCommand('d');
   expect(keys[0]).not.toBe(key);
 });

@@ -1,10 +1,9 @@
-/** The service's verbs. Each throws what `send` throws. */
-import { randomKey } from '../lib/random';
+/** The service's operations as functions. Each throws what `send` throws. */
 import { getJson, send } from './client';
 import { Problem, Unreachable } from './problem';
-import type { Command, CommandPage, HostList, Status, SubmitBody } from './types';
+import type { Command, CommandList, HostList, Status, SubmitBody } from './types';
 
-/** Which commands to list; what is empty does not filter. */
+/** Which commands to list. An empty field does not filter. */
 export interface ListFilter {
   status: Status[];
   label: string[];
@@ -34,92 +33,102 @@ export function listQuery(filter: Partial<ListFilter>): URLSearchParams {
   return query;
 }
 
-/** How many short answers one page is put together from at most. */
-const MOST_ANSWERS = 20;
+/** How many responses one page is put together from at most. */
+const MAX_RESPONSES = 20;
 
 /**
- * Return a page. A search that goes through very much answers after a moment, with few items or
- * none and a cursor: it is asked to go on until the page is full.
+ * Return one page of commands.
+ *
+ * A search over many commands responds early, with few items or none and a cursor. This function
+ * continues from the cursor until the page is full.
  */
-export async function list(
+export async function listCommands(
   filter: Partial<ListFilter>,
   page: { limit?: number; cursor?: string | null } = {},
   signal?: AbortSignal,
-): Promise<CommandPage> {
+): Promise<CommandList> {
   const query = listQuery(filter);
-  const found: CommandPage = { items: [], next_cursor: page.cursor ?? null };
-  for (let answers = 0; answers < MOST_ANSWERS; answers++) {
-    if (page.limit) query.set('limit', String(page.limit - found.items.length));
-    if (found.next_cursor) query.set('cursor', found.next_cursor);
-    const answer: CommandPage = await getJson(`/v1/commands?${query}`, signal);
-    found.items.push(...answer.items);
-    found.next_cursor = answer.next_cursor;
-    if (!found.next_cursor || found.items.length >= (page.limit ?? 1)) break;
+  const result: CommandList = { items: [], next_cursor: page.cursor ?? null };
+  for (let count = 0; count < MAX_RESPONSES; count++) {
+    if (page.limit) query.set('limit', String(page.limit - result.items.length));
+    if (result.next_cursor) query.set('cursor', result.next_cursor);
+    const response: CommandList = await getJson(`/v1/commands?${query}`, signal);
+    result.items.push(...response.items);
+    result.next_cursor = response.next_cursor;
+    if (!result.next_cursor || result.items.length >= (page.limit ?? 1)) break;
   }
-  return found;
+  return result;
 }
 
-export function get(id: string, signal?: AbortSignal): Promise<Command> {
+export function getCommand(id: string, signal?: AbortSignal): Promise<Command> {
   return getJson(`/v1/commands/${encodeURIComponent(id)}`, signal);
 }
 
-async function command(response: Response): Promise<Command> {
+async function readCommand(response: Response): Promise<Command> {
   try {
     return (await response.json()) as Command;
   } catch {
-    throw new Unreachable('The answer was cut off.');
+    throw new Unreachable('The response was incomplete.');
   }
 }
 
-/**
- * @param key - names the wish: sent again after a lost answer it makes nothing new.
- */
-export async function submit(body: SubmitBody, key: string): Promise<Command> {
-  const headers = { 'Idempotency-Key': key };
-  return command(await send('/v1/commands', { method: 'POST', json: body, headers }));
+/** Return a random idempotency key. `crypto.randomUUID` is missing on pages served over plain http. */
+export function newIdempotencyKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** Keys of reruns that were sent and not answered yet, by command. */
-const unanswered = new Map<string, string>();
+/**
+ * @param key - the idempotency key. Sent again after a lost response, it creates no second command.
+ */
+export async function submitCommand(body: SubmitBody, key: string): Promise<Command> {
+  const headers = { 'Idempotency-Key': key };
+  return readCommand(await send('/v1/commands', { method: 'POST', json: body, headers }));
+}
+
+/** Idempotency keys of reruns whose response has not arrived, by command id. */
+const pendingReruns = new Map<string, string>();
 
 /**
- * Submit a command again. Until the service has answered, a further call for the same command is
- * the same wish: it has the same key and makes nothing new.
+ * Submit a command again. Until the service has responded, further calls for the same command send
+ * the same idempotency key, so they create no second command.
  */
-export async function rerun(id: string): Promise<Command> {
-  const key = unanswered.get(id) ?? randomKey();
-  unanswered.set(id, key);
-  const answered = () => {
-    if (unanswered.get(id) === key) unanswered.delete(id);
+export async function rerunCommand(id: string): Promise<Command> {
+  const key = pendingReruns.get(id) ?? newIdempotencyKey();
+  pendingReruns.set(id, key);
+  const forgetKey = () => {
+    if (pendingReruns.get(id) === key) pendingReruns.delete(id);
   };
   try {
     const headers = { 'Idempotency-Key': key };
-    const made = await command(await send(`/v1/commands/${id}/rerun`, { method: 'POST', headers }));
-    answered();
-    return made;
+    const created = await readCommand(
+      await send(`/v1/commands/${id}/rerun`, { method: 'POST', headers }),
+    );
+    forgetKey();
+    return created;
   } catch (error) {
-    // After a failure of the service nobody knows whether the command was stored.
-    if (error instanceof Problem && error.status < 500) answered();
+    // After a 5xx response the command may or may not have been stored.
+    if (error instanceof Problem && error.status < 500) forgetKey();
     throw error;
   }
 }
 
-/** @param graceSeconds - null: the command's own; 0 kills at once. */
-export async function stop(id: string, graceSeconds: number | null): Promise<Command> {
+/** @param graceSeconds - null: the command's own grace period; 0: kill at once. */
+export async function stopCommand(id: string, graceSeconds: number | null): Promise<Command> {
   const json = graceSeconds === null ? {} : { grace_seconds: graceSeconds };
-  return command(await send(`/v1/commands/${id}/stop`, { method: 'POST', json }));
+  return readCommand(await send(`/v1/commands/${id}/stop`, { method: 'POST', json }));
 }
 
-export async function remove(id: string): Promise<void> {
+export async function deleteCommand(id: string): Promise<void> {
   await send(`/v1/commands/${id}`, { method: 'DELETE' });
 }
 
-export function hosts(signal?: AbortSignal): Promise<HostList> {
+export function listHosts(signal?: AbortSignal): Promise<HostList> {
   return getJson('/v1/hosts', signal);
 }
 
-/** Return how many bytes of output the service has, without any of them. */
-export async function outputSize(id: string, signal?: AbortSignal): Promise<number> {
+/** Return how many bytes of output the service has, without reading them. */
+export async function getOutputSize(id: string, signal?: AbortSignal): Promise<number> {
   const response = await send(`/v1/commands/${id}/output?limit=0`, { method: 'HEAD', signal });
   return Number(response.headers.get('output-size') ?? 0);
 }

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { follow } from '../output/follow';
-import { events } from './events';
+import { streamEvents } from './events';
+import { follow } from './follow';
 import { Unreachable } from './problem';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -11,8 +11,8 @@ afterEach(() => {
 
 type Fetch = (path: string, init: RequestInit) => Promise<Response>;
 
-/** A connection that is open and silent: only the client ends it. */
-const never: Fetch = (_, { signal }) =>
+/** A connection that stays open and silent until the client aborts it. */
+const silent: Fetch = (_, { signal }) =>
   new Promise((_, reject) => signal!.addEventListener('abort', () => reject(signal!.reason as Error)));
 
 const END = 'event: end\ndata: {"status":"succeeded"}\n\n';
@@ -21,18 +21,18 @@ function stream(text: string, headers = { 'content-type': 'text/event-stream' })
   return new Response(text, { headers });
 }
 
-/** @param answers - what each request in turn meets; the last one meets the rest too. */
-function answering(...answers: Fetch[]): { count: number } {
-  const asked = { count: 0 };
+/** @param responses - one for each request in turn; the last one also serves all later requests. */
+function respondWith(...responses: Fetch[]): { count: number } {
+  const requests = { count: 0 };
   vi.stubGlobal('fetch', (path: string, init: RequestInit) =>
-    answers[Math.min(asked.count++, answers.length - 1)]!(path, init),
+    responses[Math.min(requests.count++, responses.length - 1)]!(path, init),
   );
-  return asked;
+  return requests;
 }
 
-test('a request that is never answered is lost after the silence', async () => {
-  answering(never);
-  const first = events('id', 0, new AbortController().signal).next();
+test('a request without a response fails after the silence limit', async () => {
+  respondWith(silent);
+  const first = streamEvents('id', 0, new AbortController().signal).next();
   const lost = expect(first).rejects.toBeInstanceOf(Unreachable);
   let settled = false;
   first.catch(() => undefined).finally(() => (settled = true));
@@ -43,28 +43,28 @@ test('a request that is never answered is lost after the silence', async () => {
   await lost;
 });
 
-test('a request that is never answered is sent again', async () => {
-  const asked = answering(never, never, async () => stream(END));
+test('a request without a response is sent again', async () => {
+  const requests = respondWith(silent, silent, async () => stream(END));
   const seen: string[] = [];
-  const told: string[] = [];
+  const reports: string[] = [];
   const done = follow(
     'id',
     0,
     {
       event: (event) => void seen.push(event.kind),
-      lost: () => told.push('lost'),
-      back: () => told.push('back'),
+      lost: () => reports.push('lost'),
+      restored: () => reports.push('restored'),
     },
     new AbortController().signal,
   );
   await vi.advanceTimersByTimeAsync(60_000);
-  expect([asked.count, seen, told]).toEqual([3, ['end'], ['lost', 'back']]);
+  expect([requests.count, seen, reports]).toEqual([3, ['end'], ['lost', 'restored']]);
   await done;
 });
 
-test('a stream that falls silent is lost, one that speaks is not', async () => {
+test('a stream that falls silent fails, a stream with comments does not', async () => {
   let feed!: ReadableStreamDefaultController<Uint8Array>;
-  answering(async (_, { signal }) => {
+  respondWith(async (_, { signal }) => {
     const body = new ReadableStream<Uint8Array>({
       start(controller) {
         feed = controller;
@@ -74,7 +74,7 @@ test('a stream that falls silent is lost, one that speaks is not', async () => {
     return new Response(body);
   });
   let settled = false;
-  const first = events('id', 0, new AbortController().signal).next();
+  const first = streamEvents('id', 0, new AbortController().signal).next();
   const lost = expect(first).rejects.toBeInstanceOf(Unreachable);
   first.catch(() => undefined).finally(() => (settled = true));
   for (let comments = 0; comments < 8; comments++) {
@@ -86,14 +86,14 @@ test('a stream that falls silent is lost, one that speaks is not', async () => {
   await lost;
 });
 
-test('no timer is left behind by an answer, a refusal or a caller that goes', async () => {
-  answering(async () => stream(END));
-  for await (const event of events('id', 0, new AbortController().signal)) expect(event.kind).toBe('end');
-  answering(async () => new Response('', { status: 404 }));
-  await expect(events('id', 0, new AbortController().signal).next()).rejects.toThrow('404');
-  answering(never);
+test('no timer is left after a response, a refusal or an abort', async () => {
+  respondWith(async () => stream(END));
+  for await (const event of streamEvents('id', 0, new AbortController().signal)) expect(event.kind).toBe('end');
+  respondWith(async () => new Response('', { status: 404 }));
+  await expect(streamEvents('id', 0, new AbortController().signal).next()).rejects.toThrow('404');
+  respondWith(silent);
   const gone = new AbortController();
-  const waiting = expect(events('id', 0, gone.signal).next()).rejects.toThrow('gone');
+  const waiting = expect(streamEvents('id', 0, gone.signal).next()).rejects.toThrow('gone');
   gone.abort(new Error('gone'));
   await waiting;
   expect(vi.getTimerCount()).toBe(0);

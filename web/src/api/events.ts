@@ -1,23 +1,22 @@
 /**
- * A command's event stream, read with fetch rather than EventSource: it shows the HTTP status of a
- * failure, and a reader who is slow slows the service down instead of filling the tab's memory.
+ * Reads a command's event stream. It uses fetch and not EventSource: fetch shows the HTTP status of
+ * a failure, and a slow reader slows the service down instead of filling the tab's memory.
  */
-import type { Chunk } from '../output/chunks';
 import { send } from './client';
 import { Unreachable } from './problem';
-import { EventParser } from './sse';
-import type { CommandEvent, OutputEvent } from './types';
+import { EventStreamParser } from './sse';
+import type { Chunk, CommandEvent, OutputEvent } from './types';
 
 export type StreamEvent =
   | { kind: 'status'; command: CommandEvent }
   | { kind: 'output'; chunk: Chunk }
   | { kind: 'end'; command: CommandEvent };
 
-/** The service says something every 15 s. After this, a request or a stream is taken for dead. */
+/** The service sends something every 15 s. After this silence the connection counts as lost. */
 const SILENCE_SECONDS = 20;
 
-/** Return the bytes an output event stands for. */
-export function chunkOf(data: OutputEvent): Chunk {
+/** Return the chunk in an output event. */
+export function toChunk(data: OutputEvent): Chunk {
   return {
     position: data.position,
     stream: data.stream,
@@ -30,26 +29,27 @@ export function chunkOf(data: OutputEvent): Chunk {
 }
 
 /**
- * Yield a command's events from a position on, until its end or until the connection is lost.
+ * Yield a command's events from a position until the `end` event.
  *
- * @param after - position of the first byte that is wanted.
- * @throws Unreachable: it was lost before the end. Problem: the service said no.
+ * @param after - position of the first byte of output to read.
+ * @throws Unreachable: the connection was lost before the end. Problem: the service refused the
+ * request. The signal's reason: the signal was aborted.
  */
-export async function* events(
+export async function* streamEvents(
   id: string,
   after: number,
   signal: AbortSignal,
 ): AsyncGenerator<StreamEvent> {
   const silence = new AbortController();
-  const either = AbortSignal.any([signal, silence.signal]);
+  const abortOrSilence = AbortSignal.any([signal, silence.signal]);
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const expectSomething = () => {
+  const restartTimer = () => {
     clearTimeout(timer);
     timer = setTimeout(() => silence.abort(), SILENCE_SECONDS * 1000);
   };
-  expectSomething();
+  restartTimer();
   const response = await send(`/v1/commands/${encodeURIComponent(id)}/events?after=${after}`, {
-    signal: either,
+    signal: abortOrSilence,
     headers: { Accept: 'text/event-stream' },
     timeoutSeconds: null,
   })
@@ -58,15 +58,15 @@ export async function* events(
     })
     .finally(() => clearTimeout(timer));
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
-  const parser = new EventParser();
+  const parser = new EventStreamParser();
   try {
     for (;;) {
-      expectSomething();
-      const piece = await reader.read();
+      restartTimer();
+      const read = await reader.read();
       clearTimeout(timer);
-      if (piece.done) throw new Unreachable('The connection was closed.');
-      for (const found of parser.push(piece.value)) {
-        const event = streamEvent(found.event, found.data);
+      if (read.done) throw new Unreachable('The connection was closed.');
+      for (const message of parser.push(read.value)) {
+        const event = parseEvent(message.event, message.data);
         if (event) yield event;
         if (event?.kind === 'end') return;
       }
@@ -82,8 +82,8 @@ export async function* events(
   }
 }
 
-function streamEvent(name: string, data: string): StreamEvent | null {
-  if (name === 'output') return { kind: 'output', chunk: chunkOf(JSON.parse(data) as OutputEvent) };
+function parseEvent(name: string, data: string): StreamEvent | null {
+  if (name === 'output') return { kind: 'output', chunk: toChunk(JSON.parse(data) as OutputEvent) };
   if (name === 'status' || name === 'end') {
     return { kind: name, command: JSON.parse(data) as CommandEvent };
   }
@@ -91,9 +91,10 @@ function streamEvent(name: string, data: string): StreamEvent | null {
 }
 
 /**
- * Return the chunks of a range of positions, with their times; what there is of it.
+ * Return the chunks of a range of positions, with their times.
  *
- * @param to - position behind the last byte that is wanted; must be stored already.
+ * @param to - position after the last byte to read. The service must have stored the range already;
+ * otherwise this waits for it, and returns less if the output ends earlier.
  */
 export async function readRange(
   id: string,
@@ -103,7 +104,7 @@ export async function readRange(
 ): Promise<Chunk[]> {
   const chunks: Chunk[] = [];
   if (from >= to) return chunks;
-  for await (const event of events(id, from, signal)) {
+  for await (const event of streamEvents(id, from, signal)) {
     if (event.kind !== 'output') continue;
     const { chunk } = event;
     const end = chunk.position + chunk.bytes.length;

@@ -1,5 +1,25 @@
 /* Made by `npm run types` from the service's OpenAPI document; not by hand. */
 export interface paths {
+    "/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Page
+         * @description Return the web page.
+         */
+        get: operations["get_page__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/docs": {
         parameters: {
             query?: never;
@@ -551,7 +571,7 @@ export interface components {
         };
         /**
          * FieldProblem
-         * @description What is wrong with one field.
+         * @description An error in one field.
          */
         FieldProblem: {
             /** Field */
@@ -760,7 +780,7 @@ export interface components {
         };
         /**
          * SignIn
-         * @description Who wants to sign in: either a token or the code of a sign-in link.
+         * @description A sign-in: either a token, or the code of a sign-in link.
          */
         SignInBody: {
             /**
@@ -784,7 +804,7 @@ export interface components {
         Status: "queued" | "running" | "stopping" | "succeeded" | "failed" | "stopped" | "timed_out" | "lost";
         /**
          * Stop
-         * @description How a command is to be stopped.
+         * @description How to stop a command.
          */
         StopBody: {
             /**
@@ -802,7 +822,7 @@ export interface components {
         };
         /**
          * Submit
-         * @description A script and how it is to be run.
+         * @description A script and how to run it.
          * @example {
          *       "labels": {
          *         "team": "db"
@@ -914,7 +934,7 @@ export interface components {
         };
         /**
          * Usage
-         * @description What a command has used; null until it exits.
+         * @description The resources that a command has used; null until it exits.
          */
         Usage: {
             /** Max Rss Bytes */
@@ -933,6 +953,88 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    get_page__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description the page has not changed */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This is not for you */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service does not have this name */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service cannot store or read now */
+            503: {
+                headers: {
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     docs_docs_get: {
         parameters: {
             query?: never;
@@ -948,7 +1050,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
                     "text/html": string;
                 };
             };
@@ -981,6 +1082,15 @@ export interface operations {
             };
             /** @description The request says something that cannot be */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1063,6 +1173,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The service failed */
             500: {
                 headers: {
@@ -1099,7 +1218,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
                     "application/openmetrics-text": string;
                     "text/plain": string;
                 };
@@ -1143,6 +1261,15 @@ export interface operations {
             };
             /** @description The request says something that cannot be */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1225,6 +1352,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The service failed */
             500: {
                 headers: {
@@ -1293,6 +1429,15 @@ export interface operations {
             };
             /** @description The request says something that cannot be */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1397,6 +1542,15 @@ export interface operations {
             };
             /** @description The request says something that cannot be */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1562,6 +1716,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The service failed */
             500: {
                 headers: {
@@ -1663,6 +1826,15 @@ export interface operations {
             };
             /** @description The request says something that cannot be */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1773,6 +1945,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The service failed */
             500: {
                 headers: {
@@ -1806,7 +1987,7 @@ export interface operations {
     get_events_v1_commands__command_id__events_get: {
         parameters: {
             query?: {
-                /** @description position in the merged output; Last-Event-ID beats it */
+                /** @description position in the merged output; Last-Event-ID has precedence */
                 after?: number;
             };
             header?: {
@@ -1826,7 +2007,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
                     "text/event-stream": unknown;
                 };
             };
@@ -1878,6 +2058,15 @@ export interface operations {
             };
             /** @description The request says something that cannot be */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1941,7 +2130,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
                     "application/octet-stream": string;
                     "text/plain; charset=utf-8": string;
                 };
@@ -2022,6 +2210,15 @@ export interface operations {
             };
             /** @description The request says something that cannot be */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2146,6 +2343,15 @@ export interface operations {
             };
             /** @description The request says something that cannot be */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2289,6 +2495,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The service failed */
             500: {
                 headers: {
@@ -2383,6 +2598,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The service failed */
             500: {
                 headers: {
@@ -2461,6 +2685,15 @@ export interface operations {
             };
             /** @description The request says something that cannot be */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2586,6 +2819,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The service failed */
             500: {
                 headers: {
@@ -2672,6 +2914,15 @@ export interface operations {
             };
             /** @description The request says something that cannot be */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,10 +1,10 @@
 /**
- * Who is signed in. The token itself is never kept: the service answers with a cookie that scripts
- * cannot read, and with a CSRF token that lives in memory only.
+ * The session of the person at the page. The page never keeps the token: the service sets a cookie
+ * that scripts cannot read, and returns a CSRF token that the page keeps in memory only.
  */
-import { Problem, Unreachable, isPassing, problemOf } from './problem';
+import { Problem, Unreachable, errorFromResponse, isTemporary } from './problem';
 
-interface Session {
+interface SessionBody {
   name: string;
   scope: string;
   csrf_token: string;
@@ -13,17 +13,17 @@ interface Session {
 const PATH = '/v1/session';
 
 export const session = $state<{
-  /** unknown until the service was asked */
-  state: 'unknown' | 'out' | 'in';
+  /** unknown until the service has responded */
+  state: 'unknown' | 'signed-out' | 'signed-in';
   name: string;
   scope: string;
-  /** why one has to sign in (again); empty at first */
-  why: string;
-}>({ state: 'unknown', name: '', scope: '', why: '' });
+  /** why the session ended; empty if there was none */
+  endReason: string;
+}>({ state: 'unknown', name: '', scope: '', endReason: '' });
 
 let csrfToken = '';
 
-/** The header that makes a request ours, for methods that change something. */
+/** Return the header that every request that changes something needs. */
 export function csrfHeader(): Record<string, string> {
   return csrfToken ? { 'X-CSRF-Token': csrfToken } : {};
 }
@@ -36,22 +36,22 @@ export function mayDelete(): boolean {
   return session.scope === 'admin';
 }
 
-function signedIn(found: Session): void {
-  csrfToken = found.csrf_token;
-  session.name = found.name;
-  session.scope = found.scope;
-  session.why = '';
-  session.state = 'in';
+function startSession(body: SessionBody): void {
+  csrfToken = body.csrf_token;
+  session.name = body.name;
+  session.scope = body.scope;
+  session.endReason = '';
+  session.state = 'signed-in';
 }
 
-/** Any request found that the session is over. */
-export function signedOut(why: string): void {
+/** Forget the session: the person signed out, or a request got 401. */
+export function endSession(reason: string): void {
   csrfToken = '';
-  session.state = 'out';
-  session.why = why;
+  session.state = 'signed-out';
+  session.endReason = reason;
 }
 
-async function ask(init: RequestInit): Promise<Response> {
+async function request(init: RequestInit): Promise<Response> {
   try {
     return await fetch(PATH, { ...init, signal: AbortSignal.timeout(15_000) });
   } catch {
@@ -59,74 +59,74 @@ async function ask(init: RequestInit): Promise<Response> {
   }
 }
 
-/** Take the one-time code out of the address, at once, so that it is in no history. */
-function codeFromAddress(): string | null {
-  const found = /^#code=(.+)$/.exec(location.hash);
-  if (!found?.[1]) return null;
+/** Remove the one-time code from the address at once, so that no history keeps it, and return it. */
+function takeCodeFromAddress(): string | null {
+  const match = /^#code=(.+)$/.exec(location.hash);
+  if (!match?.[1]) return null;
   history.replaceState(history.state, '', location.pathname + location.search);
   try {
-    return decodeURIComponent(found[1]);
+    return decodeURIComponent(match[1]);
   } catch {
-    return found[1]; // no code of ours; the service says so
+    return match[1]; // Not a valid code; the service refuses it with a message.
   }
 }
 
-/** A code that the service has not answered to yet: the next try takes it again. */
+/** A one-time code for which the service has not responded yet. The next attempt sends it again. */
 let pendingCode: string | null = null;
 
 /**
- * Find out who is signed in, by a one-time code in the address or by the cookie.
+ * Sign in with the one-time code in the address, or find the session of the cookie.
  *
- * @throws Unreachable: the service does not answer. Problem: it cannot now.
+ * @throws Unreachable: the service does not respond. Problem: the service cannot check it now.
  */
-export async function begin(): Promise<void> {
-  pendingCode = codeFromAddress() ?? pendingCode;
+export async function restoreSession(): Promise<void> {
+  pendingCode = takeCodeFromAddress() ?? pendingCode;
   if (pendingCode) {
     try {
       await signIn({ code: pendingCode });
       pendingCode = null;
       return;
     } catch (error) {
-      if (isPassing(error)) throw error; // the link is as good as before
+      if (isTemporary(error)) throw error; // The code is still unused.
       pendingCode = null;
-      await refresh();
-      if (session.state !== 'in') {
-        signedOut('This sign-in link was used already or is too old. Sign in with a token instead.');
+      await refreshSession();
+      if (session.state !== 'signed-in') {
+        endSession('This sign-in link has expired or was already used. Sign in with a token.');
       }
       return;
     }
   }
-  await refresh();
+  await refreshSession();
 }
 
-/** Ask who is signed in by the cookie; also for a new CSRF token after the service was restarted. */
-export async function refresh(): Promise<void> {
-  const response = await ask({});
-  if (response.ok) return signedIn((await response.json()) as Session);
-  const problem = await problemOf(response);
-  if (problem instanceof Unreachable) throw problem;
-  signedOut('');
+/** Read the session of the cookie. Also gets a new CSRF token after the service has restarted. */
+export async function refreshSession(): Promise<void> {
+  const response = await request({});
+  if (response.ok) return startSession((await response.json()) as SessionBody);
+  const error = await errorFromResponse(response);
+  if (error instanceof Unreachable) throw error;
+  endSession('');
 }
 
-/** @throws Problem: the service does not know it. Unreachable: it does not answer. */
-export async function signIn(by: { token: string } | { code: string }): Promise<void> {
-  const response = await ask({
+/** @throws Problem: the token or code is invalid. Unreachable: the service does not respond. */
+export async function signIn(credentials: { token: string } | { code: string }): Promise<void> {
+  const response = await request({
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify(by),
+    body: JSON.stringify(credentials),
   });
-  if (!response.ok) throw await problemOf(response);
-  signedIn((await response.json()) as Session);
+  if (!response.ok) throw await errorFromResponse(response);
+  startSession((await response.json()) as SessionBody);
 }
 
 export async function signOut(): Promise<void> {
-  const response = await ask({ method: 'DELETE', headers: csrfHeader() });
+  const response = await request({ method: 'DELETE', headers: csrfHeader() });
   if (!response.ok && response.status !== 401) {
-    const problem = await problemOf(response);
-    if (problem instanceof Problem && problem.status === 403) {
-      await refresh();
-      await ask({ method: 'DELETE', headers: csrfHeader() });
-    } else throw problem;
+    const error = await errorFromResponse(response);
+    if (error instanceof Problem && error.status === 403) {
+      await refreshSession();
+      await request({ method: 'DELETE', headers: csrfHeader() });
+    } else throw error;
   }
-  signedOut('');
+  endSession('');
 }

@@ -1,4 +1,4 @@
-/** Server-Sent Events: text in, events out. Pure; fed in pieces cut anywhere. */
+/** Parses Server-Sent Events. */
 
 export interface ServerEvent {
   id: string;
@@ -6,31 +6,32 @@ export interface ServerEvent {
   data: string;
 }
 
-export class EventParser {
+/** Parses an event stream that arrives in pieces, which may be cut anywhere. */
+export class EventStreamParser {
   #rest = '';
   #id = '';
   #event = '';
   #data: string[] = [];
 
-  /** Return the events that a piece completes. Comments and unknown fields are skipped. */
+  /** Return the events that this piece completes. Comments and unknown fields are skipped. */
   push(piece: string): ServerEvent[] {
-    const found: ServerEvent[] = [];
+    const events: ServerEvent[] = [];
     const text = this.#rest + piece;
     let begin = 0;
     for (;;) {
       const end = text.indexOf('\n', begin);
       if (end < 0) break;
-      this.#line(text.slice(begin, text[end - 1] === '\r' ? end - 1 : end), found);
+      this.#parseLine(text.slice(begin, text[end - 1] === '\r' ? end - 1 : end), events);
       begin = end + 1;
     }
     this.#rest = text.slice(begin);
-    return found;
+    return events;
   }
 
-  #line(line: string, found: ServerEvent[]): void {
+  #parseLine(line: string, events: ServerEvent[]): void {
     if (line === '') {
       if (this.#data.length) {
-        found.push({ id: this.#id, event: this.#event || 'message', data: this.#data.join('\n') });
+        events.push({ id: this.#id, event: this.#event || 'message', data: this.#data.join('\n') });
       }
       this.#event = '';
       this.#data = [];

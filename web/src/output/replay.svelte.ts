@@ -1,51 +1,52 @@
 /**
- * Plays a finished command again in its own time.
+ * Replays a finished command with its recorded timing.
  *
- * Output is read from the service as it is needed and no faster, so that memory does not grow with
- * the output. Times are those at which the service read the output.
+ * Output is read from the service only as fast as it is shown, so that memory use does not grow with
+ * the output. The times are those at which the service read the output.
  */
-import { events, readRange } from '../api/events';
-import { isPassing } from '../api/problem';
-import { sleep } from '../lib/sleep';
-import type { Chunk } from './chunks';
-import type { Screen } from './screen';
+import { readRange, streamEvents } from '../api/events';
+import { isTemporary } from '../api/problem';
+import { sleep } from '../api/retry';
+import { type Chunk, endOf } from '../api/types';
+import type { Screen } from './terminal/screen';
 
 export const SPEEDS = [0.5, 1, 2, 5, 20, 100];
 
+/** Output before the start position that is shown at once. */
 const CONTEXT_BYTES = 64 << 10;
-const NEAR_BYTES = 32 << 10;
-const PAUSE_MS = 2000;
+/** How exactly a time is mapped to a position. */
+const SEEK_BYTES = 32 << 10;
+/** Longer pauses are skipped, up to this long before the next output. */
+const MIN_PAUSE_MS = 2000;
 const LEAD_MS = 400;
-const AHEAD_BYTES = 256 << 10;
+const MAX_BACKLOG_BYTES = 256 << 10;
 
-export interface Stage {
-  /** a new screen that shows these chunks and stands at its end */
-  fresh(chunks: Chunk[], signal: AbortSignal): Promise<Screen>;
-}
+/** Shows these chunks on a new screen, scrolled to its end, and returns the screen. */
+export type ShowScreen = (chunks: Chunk[], signal: AbortSignal) => Promise<Screen>;
 
 export class Replay {
   playing = $state(true);
   speed = $state(1);
   skipPauses = $state(true);
-  /** where we are, in milliseconds since the start */
-  at = $state(0);
+  /** current time, in milliseconds since the start of the command */
+  time = $state(0);
   readonly duration: number;
-  /** position up to which output is shown */
+  /** position after the output that is shown */
   position = $state(0);
 
   readonly #id: string;
   readonly #size: number;
-  readonly #begin: number;
-  readonly #stage: Stage;
+  readonly #startedAt: number;
+  readonly #showScreen: ShowScreen;
   #run = new AbortController();
-  #next: Chunk | null = null;
+  #pendingChunk: Chunk | null = null;
 
-  constructor(id: string, size: number, begin: number, end: number, stage: Stage) {
+  constructor(id: string, size: number, startedAt: number, finishedAt: number, showScreen: ShowScreen) {
     this.#id = id;
     this.#size = size;
-    this.#begin = begin;
-    this.duration = Math.max(1, end - begin);
-    this.#stage = stage;
+    this.#startedAt = startedAt;
+    this.duration = Math.max(1, finishedAt - startedAt);
+    this.#showScreen = showScreen;
   }
 
   close(): void {
@@ -53,7 +54,7 @@ export class Replay {
   }
 
   toggle(): void {
-    if (!this.playing && this.at >= this.duration) {
+    if (!this.playing && this.time >= this.duration) {
       this.playing = true;
       this.seek(0);
     } else this.playing = !this.playing;
@@ -63,81 +64,81 @@ export class Replay {
     this.#run.abort();
     const run = new AbortController();
     this.#run = run;
-    this.at = Math.min(this.duration, Math.max(0, milliseconds));
-    this.#next = null;
+    this.time = Math.min(this.duration, Math.max(0, milliseconds));
+    this.#pendingChunk = null;
     void this.#play(run.signal);
-    this.#tick(run.signal);
+    this.#runClock(run.signal);
   }
 
   async #play(signal: AbortSignal): Promise<void> {
     let from: number | null = null;
     while (!signal.aborted) {
       try {
-        from ??= await this.#positionAt(this.#begin + this.at, signal);
+        from ??= await this.#positionAt(this.#startedAt + this.time, signal);
         const context = await readRange(this.#id, Math.max(0, from - CONTEXT_BYTES), from, signal);
-        const screen = await this.#stage.fresh(context, signal);
+        const screen = await this.#showScreen(context, signal);
         this.position = from;
-        for await (const event of events(this.#id, from, signal)) {
+        for await (const event of streamEvents(this.#id, from, signal)) {
           if (event.kind === 'end') return;
           if (event.kind !== 'output') continue;
-          await this.#due(event.chunk, signal);
+          await this.#waitUntilDue(event.chunk, signal);
           if (signal.aborted) return;
           screen.write(event.chunk);
-          from = this.position = event.chunk.position + event.chunk.bytes.length;
-          await screen.below(AHEAD_BYTES);
+          from = this.position = endOf(event.chunk);
+          await screen.waitForBacklog(MAX_BACKLOG_BYTES);
         }
       } catch (error) {
         if (signal.aborted) return;
-        if (!isPassing(error)) throw error;
+        if (!isTemporary(error)) throw error;
         await sleep(1000, signal);
       }
     }
   }
 
-  async #due(chunk: Chunk, signal: AbortSignal): Promise<void> {
-    this.#next = chunk;
-    while (!signal.aborted && chunk.time - this.#begin > this.at) await sleep(16, signal);
-    this.#next = null;
+  async #waitUntilDue(chunk: Chunk, signal: AbortSignal): Promise<void> {
+    this.#pendingChunk = chunk;
+    while (!signal.aborted && chunk.time - this.#startedAt > this.time) await sleep(16, signal);
+    this.#pendingChunk = null;
   }
 
-  #tick(signal: AbortSignal): void {
-    let last = performance.now();
-    const step = (time: number) => {
+  #runClock(signal: AbortSignal): void {
+    let lastFrame = performance.now();
+    const step = (frame: number) => {
       if (signal.aborted) return;
-      // A hidden tab gets no frames: it goes on where it was.
-      if (this.playing) this.#advance(Math.min(250, time - last) * this.speed);
-      last = time;
+      // A hidden tab gets no frames. The limit lets the replay go on where it was.
+      if (this.playing) this.#advance(Math.min(250, frame - lastFrame) * this.speed);
+      lastFrame = frame;
       requestAnimationFrame(step);
     };
     requestAnimationFrame(step);
   }
 
-  #advance(by: number): void {
-    const due = this.#next ? this.#next.time - this.#begin : null;
-    let at = this.at + Math.max(0, by);
-    if (this.skipPauses && due !== null && due - at > PAUSE_MS) at = due - LEAD_MS;
-    // While the next output is still on its way, time stands at the end of what is known.
-    if (this.position < this.#size && due === null) at = Math.min(at, this.duration - 1);
-    this.at = Math.min(at, this.duration);
-    if (this.at >= this.duration) this.playing = false;
+  #advance(milliseconds: number): void {
+    const dueAt = this.#pendingChunk ? this.#pendingChunk.time - this.#startedAt : null;
+    let time = this.time + Math.max(0, milliseconds);
+    if (this.skipPauses && dueAt !== null && dueAt - time > MIN_PAUSE_MS) time = dueAt - LEAD_MS;
+    // While the next output has not arrived, the replay must not finish.
+    if (this.position < this.#size && dueAt === null) time = Math.min(time, this.duration - 1);
+    this.time = Math.min(time, this.duration);
+    if (this.time >= this.duration) this.playing = false;
   }
 
-  /** Find a position whose output was read at a time or before, by halving. */
+  /** Return a position whose output was read at this time or shortly before. A binary search. */
   async #positionAt(time: number, signal: AbortSignal): Promise<number> {
     let low = 0;
     let high = this.#size;
-    if (time <= this.#begin) return 0;
-    while (high - low > NEAR_BYTES) {
+    if (time <= this.#startedAt) return 0;
+    while (high - low > SEEK_BYTES) {
       const middle = Math.floor((low + high) / 2);
-      const chunk = await this.#first(middle, signal);
+      const chunk = await this.#firstChunk(middle, signal);
       if (chunk && chunk.time <= time) low = middle;
       else high = middle;
     }
     return low;
   }
 
-  async #first(position: number, signal: AbortSignal): Promise<Chunk | null> {
-    for await (const event of events(this.#id, position, signal)) {
+  async #firstChunk(position: number, signal: AbortSignal): Promise<Chunk | null> {
+    for await (const event of streamEvents(this.#id, position, signal)) {
       if (event.kind === 'output') return event.chunk;
     }
     return null;

@@ -1,29 +1,31 @@
 /**
  * What a reader sees of one command's output, and the ways to move in it.
  *
- * The tail (`tail.ts`) has the newest bytes. The window is what is on the screen (`stage.ts`):
- * attached to the tail it grows with it, elsewhere it stands still and its neighbours are read from
- * the service by range.
+ * `LiveOutput` has the newest bytes. The window is the range on the screen. Attached to the live
+ * output, the window grows with it. Elsewhere it stands still, and earlier and later output is read
+ * from the service by range.
  */
 import { readRange } from '../api/events';
-import { isPassing, messageOf } from '../api/problem';
-import type { CommandEvent, StreamName } from '../api/types';
-import { back, lost } from '../lib/connection.svelte';
-import { sleep } from '../lib/sleep';
-import { type Chunk, OutputWindow, after } from './chunks';
-import { matches } from './palette';
+import { isTemporary, messageOf } from '../api/problem';
+import { sleep } from '../api/retry';
+import type { Chunk, CommandEvent, StreamName } from '../api/types';
+import { reportLost, reportRestored } from '../app/connection.svelte';
+import { OutputWindow, partFrom } from './chunks';
+import { LiveOutput, PART_BYTES } from './live-output';
 import { Replay } from './replay.svelte';
-import { type Line, type Screen, capacity } from './screen';
-import { Stage } from './stage';
-import { PART_BYTES, Tail } from './tail';
+import { DoubleBuffer } from './terminal/double-buffer';
+import { matchColours } from './terminal/palette';
+import { maxLines, type RowOrigin, type Screen } from './terminal/screen';
 
-const WINDOW_BYTES = 6 << 20;
-const AHEAD_BYTES = 192 << 10;
-/** Parts that are searched for output of the one stream that is shown. */
-const PARTS_OF_A_STREAM = 16;
+const MAX_WINDOW_BYTES = 6 << 20;
+/** Reading pauses while more than this waits to be drawn. */
+const MAX_BACKLOG_BYTES = 192 << 10;
+/** How many parts are read at most to find output of the stream that is shown. */
+const MAX_PARTS_OF_STREAM = 16;
+/** Within this distance the first whole line is looked for. */
 const FIRST_LINE_BYTES = 16 << 10;
 
-export interface GutterRow extends Line {
+export interface GutterRow extends RowOrigin {
   y: number;
   first: boolean;
 }
@@ -33,45 +35,46 @@ export class Viewer {
   wrap = $state(true);
   readAloud = $state(false);
   following = $state(true);
-  /** bytes of output that are known of */
+  /** total bytes of output, as far as known */
   size = $state(0);
   complete = $state(false);
-  /** whether the window grows together with the tail */
+  /** whether the window grows with the live output */
   attached = $state(true);
-  /** whether the last line of all output is on the screen */
+  /** whether the end of all output is visible */
   atEnd = $state(true);
   loading = $state(false);
-  trouble = $state('');
-  /** bytes that were passed over to keep up */
+  errorText = $state('');
+  /** bytes that were skipped to keep up with the command */
   skipped = $state(0);
+  /** position of the line that a link marks */
   target = $state<number | null>(null);
   rows = $state.raw<GutterRow[]>([]);
   cellHeight = $state(0);
-  /** range that is on the terminal */
+  /** range of positions that the terminal has */
   first = $state(0);
   last = $state(0);
-  found = $state<{ index: number; count: number } | null>(null);
+  matches = $state<{ index: number; count: number } | null>(null);
   replay = $state.raw<Replay | null>(null);
 
   readonly id: string;
-  readonly #onCommand: (command: CommandEvent) => void;
-  readonly #ended = new AbortController();
+  readonly #onCommandChanged: (command: CommandEvent) => void;
+  readonly #closed = new AbortController();
   readonly #resize: ResizeObserver;
-  readonly #stage: Stage;
-  readonly #newest: Tail;
+  readonly #screens: DoubleBuffer;
+  readonly #live: LiveOutput;
   #window = new OutputWindow(0);
   #moving = new AbortController();
   #dark = true;
   #refreshing = false;
   #lastY = 0;
-  #needle = '';
-  /** where the first whole line begins; null until it is known */
+  #searchText = '';
+  /** where the first whole line starts; null until known */
   #shownFrom: number | null = null;
 
-  constructor(id: string, host: HTMLElement, onCommand: (command: CommandEvent) => void) {
+  constructor(id: string, host: HTMLElement, onCommandChanged: (command: CommandEvent) => void) {
     this.id = id;
-    this.#onCommand = onCommand;
-    this.#stage = new Stage(
+    this.#onCommandChanged = onCommandChanged;
+    this.#screens = new DoubleBuffer(
       host,
       () => ({
         wrap: this.wrap,
@@ -79,13 +82,13 @@ export class Viewer {
         stream: this.stream,
         readAloud: this.readAloud,
       }),
-      (screen) => this.#shown(screen),
+      (screen) => this.#screenShown(screen),
     );
-    this.#newest = new Tail(id, {
-      command: (command, ended) => this.#heard(command, ended),
-      output: (news) => this.#printed(news),
-      passesOver: (from, to, size) => this.#passedOver(from, to, size),
-      fails: (why) => (this.trouble = why),
+    this.#live = new LiveOutput(id, {
+      commandChanged: (command, ended) => this.#commandChanged(command, ended),
+      outputAdded: (added) => this.#outputAdded(added),
+      outputSkipped: (from, to, size) => this.#outputSkipped(from, to, size),
+      failed: (reason) => (this.errorText = reason),
     });
     let timer: ReturnType<typeof setTimeout> | undefined;
     this.#resize = new ResizeObserver(() => {
@@ -96,73 +99,73 @@ export class Viewer {
   }
 
   get #screen(): Screen | null {
-    return this.#stage.current;
+    return this.#screens.current;
   }
 
-  get #tail(): OutputWindow {
-    return this.#newest.window;
+  get #liveWindow(): OutputWindow {
+    return this.#live.window;
   }
 
   /**
-   * Begin: show the end, or the line of a position, and follow.
+   * Show the end of the output, or the line with a position, and follow the command.
    *
-   * @param size - bytes of output there were a moment ago.
+   * @param size - bytes of output that the command had when it was loaded.
    */
   open(size: number, position: number | null, dark: boolean): void {
     this.#dark = dark;
     this.size = size;
     const start = Math.max(0, size - PART_BYTES);
-    this.#newest.follow(start);
+    this.#live.follow(start);
     if (position !== null && position < start) {
       this.attached = false;
       void this.toPosition(position);
     } else {
       this.#window = new OutputWindow(start);
-      if (position !== null) this.#goTo(position);
+      if (position !== null) this.#setTarget(position);
       if (position === null) void this.#rebuild('end');
-      else void this.#arrive(position);
+      else void this.#scrollWhenRead(position);
     }
   }
 
-  /** Go to a position near the end as soon as it has been read. */
-  async #arrive(position: number): Promise<void> {
+  /** Scroll to a position near the end as soon as it has been read. */
+  async #scrollWhenRead(position: number): Promise<void> {
     this.following = false;
     await this.#rebuild('same');
-    while (!this.#ended.signal.aborted && this.target === position) {
-      await this.#screen?.drawn();
-      if (this.#window.end > position || this.complete) return this.#scrollTo(position, true);
-      await sleep(50, this.#ended.signal);
+    while (!this.#closed.signal.aborted && this.target === position) {
+      await this.#screen?.waitUntilDrawn();
+      if (this.#window.end > position || this.complete) return this.#scrollToPosition(position, true);
+      await sleep(50, this.#closed.signal);
     }
   }
 
   close(): void {
-    this.#ended.abort();
-    this.#newest.close();
+    this.#closed.abort();
+    this.#live.close();
     this.#moving.abort();
     this.replay?.close();
     this.#resize.disconnect();
-    this.#stage.close();
+    this.#screens.close();
   }
 
-  // What the tail tells
+  // Live output
 
-  #heard(command: CommandEvent, ended: boolean): void {
+  #commandChanged(command: CommandEvent, ended: boolean): void {
     if (ended) {
       this.complete = true;
       if (this.attached && !this.replay) this.#write(null);
     }
-    this.#onCommand(command);
+    this.#onCommandChanged(command);
   }
 
-  async #printed(news: Chunk): Promise<void> {
-    this.size = Math.max(this.size, this.#tail.end);
+  async #outputAdded(added: Chunk): Promise<void> {
+    this.size = Math.max(this.size, this.#liveWindow.end);
     if (!this.attached || this.replay) return;
-    this.#append(news);
+    this.#append(added);
     // A terminal that cannot keep up slows the reading down, and with it the service.
-    await this.#screen?.below(AHEAD_BYTES);
+    await this.#screen?.waitForBacklog(MAX_BACKLOG_BYTES);
   }
 
-  #passedOver(from: number, to: number, size: number): void {
+  #outputSkipped(from: number, to: number, size: number): void {
     this.size = size;
     if (this.attached && this.following && !this.replay) {
       this.skipped += to - from;
@@ -172,37 +175,42 @@ export class Viewer {
   }
 
   #append(chunk: Chunk): void {
-    const news = this.#window.append(chunk);
-    if (!news) return;
-    this.#write(news);
+    const added = this.#window.append(chunk);
+    if (!added) return;
+    this.#write(added);
     const screen = this.#screen;
     if (!screen) return;
     const { baseY, viewportY } = screen.terminal.buffer.active;
-    // Who reads further up must not lose the place: then it stops growing instead.
-    if (!this.following && baseY - viewportY > capacity(screen.options.cols) / 2) {
+    // A growing window would push a reader's lines out at the top, so it stops growing.
+    if (!this.following && baseY - viewportY > maxLines(screen.options.cols) / 2) {
       this.attached = false;
     }
-    if (this.#window.bytes > WINDOW_BYTES) this.#forget();
+    if (this.#window.bytes > MAX_WINDOW_BYTES) this.#dropTrimmed();
   }
 
-  /** Write to the screen, beginning with a whole line where the window begins in the middle. */
+  /**
+   * Write to the screen, starting with a whole line. Until the first whole line is known, nothing is
+   * written.
+   *
+   * @param chunk - null: write what waits, because the output is complete.
+   */
   #write(chunk: Chunk | null): void {
-    const begun = this.#shownFrom !== null;
-    if (!begun) {
-      const from = this.#window.firstLine(FIRST_LINE_BYTES);
-      const near = from === this.#window.start && from > 0 && this.#window.bytes < FIRST_LINE_BYTES;
-      if (near && !this.complete) return;
+    const started = this.#shownFrom !== null;
+    if (!started) {
+      const from = this.#window.firstWholeLine(FIRST_LINE_BYTES);
+      const unknown = from === this.#window.start && from > 0 && this.#window.bytes < FIRST_LINE_BYTES;
+      if (unknown && !this.complete) return;
       this.#shownFrom = from;
     }
-    for (const part of begun ? (chunk ? [chunk] : []) : this.#window.chunks) {
-      const shown = after(part, this.#shownFrom ?? 0);
+    for (const part of started ? (chunk ? [chunk] : []) : this.#window.chunks) {
+      const shown = partFrom(part, this.#shownFrom ?? 0);
       if (!shown) continue;
-      this.#stage.write(shown);
+      this.#screens.write(shown);
     }
   }
 
-  /** Drop what the terminal does not hold any more. */
-  #forget(): void {
+  /** Drop the output that has left the terminal at the top. */
+  #dropTrimmed(): void {
     const first = this.#screen?.firstPosition;
     if (first != null) this.#window.dropBefore(Math.min(first, this.#window.end));
   }
@@ -210,69 +218,69 @@ export class Viewer {
   // Moving
 
   async toEnd(): Promise<void> {
-    this.#goTo(null);
-    if (this.attached && this.#window.end >= this.#tail.end) {
+    this.#setTarget(null);
+    if (this.attached && this.#window.end >= this.#liveWindow.end) {
       this.#screen?.terminal.scrollToBottom();
       this.following = true;
       return this.#refresh();
     }
     this.#moving.abort();
-    this.#window = new OutputWindow(this.#tail.start);
-    for (const chunk of this.#tail.chunks) this.#window.append(chunk);
+    this.#window = new OutputWindow(this.#liveWindow.start);
+    for (const chunk of this.#liveWindow.chunks) this.#window.append(chunk);
     this.attached = true;
     await this.#rebuild('end');
   }
 
   async toStart(): Promise<void> {
-    this.#goTo(null);
-    await this.#show(0, false);
+    this.#setTarget(null);
+    await this.#showPosition(0, false);
   }
 
-  /** Show the line of a position and mark it. */
+  /** Show the line with a position and mark it. */
   async toPosition(position: number): Promise<void> {
-    this.#goTo(position);
-    await this.#show(position, true);
+    this.#setTarget(position);
+    await this.#showPosition(position, true);
   }
 
-  /** Show a position without marking it: the scrubber. */
+  /** Show a position without marking its line. */
   async seek(position: number): Promise<void> {
-    this.#goTo(null);
-    await this.#show(position, false);
+    this.#setTarget(null);
+    await this.#showPosition(position, false);
   }
 
-  #goTo(target: number | null): void {
+  #setTarget(target: number | null): void {
     this.target = target;
     this.following = target === null && this.following;
   }
 
-  async #show(position: number, centred: boolean): Promise<void> {
+  async #showPosition(position: number, centred: boolean): Promise<void> {
     const at = Math.max(0, Math.min(position, this.size));
     this.following = false;
-    const held = this.#screen && at >= this.first && at < this.last;
-    if (held) return this.#scrollTo(at, centred);
-    await this.#move(async (signal) => {
+    const isLoaded = this.#screen && at >= this.first && at < this.last;
+    if (isLoaded) return this.#scrollToPosition(at, centred);
+    await this.#runExclusive(async (signal) => {
       const from = Math.max(0, at - PART_BYTES / 2);
       const to = Math.min(this.size, at + PART_BYTES);
       const chunks = await readRange(this.id, from, to, signal);
       const shown = new OutputWindow(from);
       for (const chunk of chunks) shown.append(chunk);
-      if (shown.end < this.#tail.start) shown.dropUnfinishedLine();
+      if (shown.end < this.#liveWindow.start) shown.dropUnfinishedLine();
       this.#window = shown;
       this.attached = false;
       this.#clip(at);
-      this.#join();
+      this.#joinLive();
       await this.#rebuild(at, centred);
     });
   }
 
-  /** Read what comes before, keeping the line at the top where it is. */
-  async earlier(): Promise<void> {
+  /** Read the output before the window. The top line stays where it is. */
+  async loadEarlier(): Promise<void> {
     const screen = this.#screen;
     if (!screen || this.loading || this.replay || this.first <= 0) return;
-    await this.#move(async (signal) => {
+    await this.#runExclusive(async (signal) => {
       const top = this.rows.find((row) => row.first)?.position ?? this.first;
-      this.#forget();
-      for (let part = 0; part < (this.stream ? PARTS_OF_A_STREAM : 1); part++) {
+      this.#dropTrimmed();
+      for (let part = 0; part < (this.stream ? MAX_PARTS_OF_STREAM : 1); part++) {
         const start = this.#window.start;
         const chunks = await readRange(this.id, Math.max(0, start - PART_BYTES), start, signal);
         this.#window.prepend(chunks);
@@ -283,44 +291,44 @@ export class Viewer {
     });
   }
 
-  /** Read what comes behind, where the window does not reach the end. */
-  async later(): Promise<void> {
+  /** Read the output after the window, if the window does not reach the end. */
+  async loadLater(): Promise<void> {
     if (this.attached || this.loading || this.replay || !this.#screen) return;
-    if (this.#join()) return;
-    await this.#move(async (signal) => {
-      // A terminal that stands at its end follows what is written: then it must not.
-      const held = this.#screen?.atEnd === true;
-      if (held) this.#screen?.terminal.scrollLines(-1);
+    if (this.#joinLive()) return;
+    await this.#runExclusive(async (signal) => {
+      // A terminal that is scrolled to its end would follow what is written to it.
+      const wasAtEnd = this.#screen?.atEnd === true;
+      if (wasAtEnd) this.#screen?.terminal.scrollLines(-1);
       const { end } = this.#window;
-      const to = Math.min(end + PART_BYTES, this.#tail.start);
+      const to = Math.min(end + PART_BYTES, this.#liveWindow.start);
       const more = new OutputWindow(end);
       for (const chunk of await readRange(this.id, end, to, signal)) more.append(chunk);
-      if (to < this.#tail.start) more.dropUnfinishedLine();
+      if (to < this.#liveWindow.start) more.dropUnfinishedLine();
       for (const chunk of more.chunks) this.#append(chunk);
-      this.#join();
-      this.#forget();
-      await this.#screen?.drawn();
-      if (held) this.#screen?.terminal.scrollLines(1);
+      this.#joinLive();
+      this.#dropTrimmed();
+      await this.#screen?.waitUntilDrawn();
+      if (wasAtEnd) this.#screen?.terminal.scrollLines(1);
     });
   }
 
-  /** Grow together with the tail if the window reaches it. */
-  #join(): boolean {
-    if (this.#window.end < this.#tail.start) return false;
+  /** Attach the window to the live output, if they touch. Return whether they do. */
+  #joinLive(): boolean {
+    if (this.#window.end < this.#liveWindow.start) return false;
     this.attached = true;
-    for (const chunk of this.#tail.chunks) this.#append(chunk);
+    for (const chunk of this.#liveWindow.chunks) this.#append(chunk);
     return true;
   }
 
-  /** Keep no more around a position than a terminal holds without dropping its first lines. */
+  /** Limit the window around a position to what a terminal holds without dropping lines. */
   #clip(position: number): void {
-    const lines = capacity(this.#stage.cols);
+    const lines = maxLines(this.#screens.cols);
     const above = new OutputWindow(this.#window.start);
     for (const chunk of this.#window.chunks) {
       if (chunk.position < position) above.append(chunk);
     }
-    this.#window.dropBefore(above.backward(lines / 2));
-    const end = Math.min(this.#window.forward(position, lines / 4), position + 4 * PART_BYTES);
+    this.#window.dropBefore(above.startOfLastLines(lines / 2));
+    const end = Math.min(this.#window.skipLines(position, lines / 4), position + 4 * PART_BYTES);
     if (end < this.#window.end) {
       this.#window.dropFrom(end);
       this.#window.dropUnfinishedLine();
@@ -328,37 +336,37 @@ export class Viewer {
     }
   }
 
-  /** Do one thing at a time; the newest wish wins. */
-  async #move(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  /** Run one move at a time, with retries. A new move aborts the one before. */
+  async #runExclusive(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
     this.#moving.abort();
-    const moving = new AbortController();
-    this.#moving = moving;
+    const move = new AbortController();
+    this.#moving = move;
     this.loading = true;
     try {
       for (;;) {
         try {
-          await work(moving.signal);
-          back('range');
+          await work(move.signal);
+          reportRestored('range');
           return;
         } catch (error) {
-          if (moving.signal.aborted) return;
-          if (!isPassing(error)) throw error;
-          lost('range', messageOf(error));
-          await sleep(1000, moving.signal);
+          if (move.signal.aborted) return;
+          if (!isTemporary(error)) throw error;
+          reportLost('range', messageOf(error));
+          await sleep(1000, move.signal);
         }
       }
     } catch (error) {
-      this.trouble = messageOf(error);
+      this.errorText = messageOf(error);
     } finally {
-      if (this.#moving === moving) this.loading = false;
-      back('range');
+      if (this.#moving === move) this.loading = false;
+      reportRestored('range');
     }
   }
 
-  #scrollTo(position: number, centred: boolean): void {
+  #scrollToPosition(position: number, centred: boolean): void {
     const screen = this.#screen;
     if (!screen) return;
-    scrollTo(screen, position, centred);
+    scrollToPosition(screen, position, centred);
     if (this.target === position) this.target = screen.lineStart(position);
     this.#lastY = screen.terminal.buffer.active.viewportY;
     this.#refresh();
@@ -366,7 +374,7 @@ export class Viewer {
 
   scrollLines(lines: number): void {
     this.#screen?.terminal.scrollLines(lines);
-    if (lines < 0 && this.#screen?.atStart) void this.earlier();
+    if (lines < 0 && this.#screen?.atStart) void this.loadEarlier();
   }
 
   scrollPages(pages: number): void {
@@ -383,17 +391,18 @@ export class Viewer {
   // Screens
 
   /**
-   * Draw the window on a new screen, then put that in the place of the old one.
+   * Draw the window on a new screen and replace the old one with it.
    *
-   * @param place - the end, a position that is to be at the top (or near the middle), or where the
-   * reader is by then.
+   * @param place - where the new screen is scrolled: to the end, to the same line as the old one, or
+   * to a position.
+   * @param centred - whether the position is shown near the middle instead of at the top.
    */
   async #rebuild(place: 'end' | 'same' | number, centred = false): Promise<void> {
-    if (place === 'end') this.#window.dropBefore(this.#window.backward(capacity(this.#stage.cols)));
-    const from = this.#window.firstLine(FIRST_LINE_BYTES);
-    const chunks = this.#window.chunks.flatMap((chunk) => after(chunk, from) ?? []);
+    if (place === 'end') this.#window.dropBefore(this.#window.startOfLastLines(maxLines(this.#screens.cols)));
+    const from = this.#window.firstWholeLine(FIRST_LINE_BYTES);
+    const chunks = this.#window.chunks.flatMap((chunk) => partFrom(chunk, from) ?? []);
     this.#shownFrom = chunks.length ? from : null;
-    const screen = await this.#stage.draw(chunks, (next, old) => {
+    const screen = await this.#screens.draw(chunks, (next, old) => {
       if (place === 'end') {
         next.terminal.scrollToBottom();
         this.following = true;
@@ -401,29 +410,28 @@ export class Viewer {
         const top = old?.topLine();
         if (top) next.terminal.scrollToLine(Math.max(0, next.rowOf(top.position) - top.y));
       } else {
-        scrollTo(next, place, centred);
+        scrollToPosition(next, place, centred);
         if (this.target === place) this.target = next.lineStart(place);
       }
     });
-    if (screen && !this.wrap && this.#stage.cols > screen.options.cols) void this.#rebuild('same');
+    if (screen && !this.wrap && this.#screens.cols > screen.options.cols) void this.#rebuild('same');
   }
 
-  /** Another screen is shown. */
-  #shown(screen: Screen): void {
+  #screenShown(screen: Screen): void {
     this.#lastY = screen.terminal.buffer.active.viewportY;
     screen.terminal.onRender(() => this.#scheduleRefresh());
     screen.terminal.onScroll(() => this.#scheduleRefresh());
     screen.search.onDidChangeResults((results) => {
-      this.found = { index: results.resultIndex, count: results.resultCount };
+      this.matches = { index: results.resultIndex, count: results.resultCount };
     });
-    if (this.#needle) this.find(this.#needle, true, true);
+    if (this.#searchText) this.find(this.#searchText, true, true);
     this.#refresh();
   }
 
-  /** Draw again at the same place: another width, filter or colour. */
+  /** Draw the window again at the same line, after the width, the filter or the colours changed. */
   redraw(): void {
     if (!this.#screen || this.replay) {
-      this.replay?.seek(this.replay.at);
+      this.replay?.seek(this.replay.time);
       return;
     }
     void this.#rebuild(this.following ? 'end' : 'same');
@@ -432,8 +440,8 @@ export class Viewer {
   setDark(dark: boolean): void {
     if (this.#dark === dark) return;
     this.#dark = dark;
-    if (!this.#stage.repaint()) return;
-    // What was being drawn may have been the first.
+    if (!this.#screens.updateColours()) return;
+    // The screen that was dropped may have been the first one.
     if (this.#screen || this.replay) this.redraw();
     else void this.#rebuild(this.following ? 'end' : 'same');
   }
@@ -457,8 +465,8 @@ export class Viewer {
   #fit(): void {
     const screen = this.#screen;
     if (!screen) return;
-    const cols = this.#stage.cols;
-    const rows = this.#stage.rows;
+    const cols = this.#screens.cols;
+    const rows = this.#screens.rows;
     if (cols !== screen.options.cols) return this.redraw();
     if (rows !== screen.terminal.rows) {
       screen.terminal.resize(cols, rows);
@@ -476,15 +484,15 @@ export class Viewer {
     });
   }
 
-  /** Tell what is on the screen now. */
+  /** Update the state that components show from the screen. */
   #refresh(): void {
     const screen = this.#screen;
-    if (!screen || this.#ended.signal.aborted) return;
+    if (!screen || this.#closed.signal.aborted) return;
     const { viewportY } = screen.terminal.buffer.active;
     const rows: GutterRow[] = [];
     for (let y = 0; y < screen.terminal.rows; y++) {
-      const line = screen.line(viewportY + y);
-      if (line) rows.push({ ...line, y });
+      const origin = screen.originOf(viewportY + y);
+      if (origin) rows.push({ ...origin, y });
     }
     this.rows = rows;
     this.cellHeight = screen.cellHeight;
@@ -492,51 +500,48 @@ export class Viewer {
     this.last = this.#window.end;
     this.atEnd = screen.atEnd && this.attached;
     if (this.replay) return;
-    const by = viewportY - this.#lastY;
+    const scrolledBy = viewportY - this.#lastY;
     this.#lastY = viewportY;
     if (!screen.atEnd) this.following = false;
     else if (this.attached && this.target === null) this.following = true;
-    // What comes next is read before one is there.
+    // Load more before the reader reaches the end of the window.
     const { baseY } = screen.terminal.buffer.active;
-    if (by > 0 && baseY - viewportY < screen.terminal.rows) void this.later();
-    if (by < 0 && viewportY < screen.terminal.rows) void this.earlier();
+    if (scrolledBy > 0 && baseY - viewportY < screen.terminal.rows) void this.loadLater();
+    if (scrolledBy < 0 && viewportY < screen.terminal.rows) void this.loadEarlier();
   }
 
-  // Searching
+  // Search
 
   find(text: string, forward: boolean, incremental = false): void {
-    this.#needle = text;
+    this.#searchText = text;
     const screen = this.#screen;
     if (!screen) return;
     if (!text) {
       screen.search.clearDecorations();
       screen.terminal.clearSelection();
-      this.found = null;
+      this.matches = null;
       return;
     }
-    screen.find(text, forward, { incremental, decorations: matches(this.#dark) });
+    screen.find(text, forward, { incremental, decorations: matchColours(this.#dark) });
   }
 
-  // Replaying
+  // Replay
 
-  startReplay(begin: number, end: number): void {
+  startReplay(startedAt: number, finishedAt: number): void {
     if (this.replay) return;
     this.#moving.abort();
-    this.#goTo(null);
+    this.#setTarget(null);
     this.following = false;
-    const replay = new Replay(this.id, this.size, begin, end, {
-      fresh: async (chunks, signal) => {
-        const first = chunks[0];
-        const window = new OutputWindow(first?.position ?? 0);
-        for (const chunk of chunks) window.append(chunk);
-        const from = window.firstLine();
-        const screen = await this.#stage.draw(
-          chunks.flatMap((chunk) => after(chunk, from) ?? []),
-          (next) => next.terminal.scrollToBottom(),
-        );
-        if (!screen || signal.aborted) throw new DOMException('another wish came', 'AbortError');
-        return screen;
-      },
+    const replay = new Replay(this.id, this.size, startedAt, finishedAt, async (chunks, signal) => {
+      const window = new OutputWindow(chunks[0]?.position ?? 0);
+      for (const chunk of chunks) window.append(chunk);
+      const from = window.firstWholeLine();
+      const screen = await this.#screens.draw(
+        chunks.flatMap((chunk) => partFrom(chunk, from) ?? []),
+        (next) => next.terminal.scrollToBottom(),
+      );
+      if (!screen || signal.aborted) throw new DOMException('replaced by a newer screen', 'AbortError');
+      return screen;
     });
     this.replay = replay;
     replay.seek(0);
@@ -550,8 +555,8 @@ export class Viewer {
   }
 }
 
-/** Scroll to the line of a position: to the top, or a little above the middle. */
-function scrollTo(screen: Screen, position: number, centred: boolean): void {
+/** Scroll the line with a position to the top, or to a third of the height if centred. */
+function scrollToPosition(screen: Screen, position: number, centred: boolean): void {
   const offset = centred ? Math.floor(screen.terminal.rows / 3) : 0;
   screen.terminal.scrollToLine(Math.max(0, screen.rowOf(position) - offset));
 }

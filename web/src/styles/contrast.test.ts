@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { ITheme } from '@xterm/xterm';
 import { expect, test } from 'vitest';
-import { DARK, LIGHT } from '../output/palette';
+import { DARK, LIGHT } from '../output/terminal/palette';
 
 function luminance(colour: string): number {
   const [red, green, blue] = [1, 3, 5].map((at) => {
@@ -30,15 +30,15 @@ const TEXT = ['text', 'muted', 'accent', 'danger', 'running', 'queued', 'succeed
 );
 const GROUNDS = ['ground', 'surface', 'raised'];
 
-test('dark is the same, whoever asks for it', () => expect([...system]).toEqual([...dark]));
+test('the dark colours are the same for the system and for the reader', () => expect([...system]).toEqual([...dark]));
 
 for (const [name, theme] of [['light', light], ['dark', dark]] as const) {
-  test.each(TEXT)(`%s can be read in ${name}`, (token) => {
+  test.each(TEXT)(`%s is readable in ${name}`, (token) => {
     for (const ground of GROUNDS) {
       expect(contrast(theme.get(token)!, theme.get(ground)!), `on ${ground}`).toBeGreaterThanOrEqual(4.5);
     }
   });
-  test(`buttons, rows and borders of fields in ${name}`, () => {
+  test(`buttons, rows and field borders are visible in ${name}`, () => {
     const of = (one: string, other: string) => contrast(theme.get(one)!, theme.get(other)!);
     expect(of('on-accent', 'accent')).toBeGreaterThanOrEqual(4.5);
     expect(of('on-danger', 'danger')).toBeGreaterThanOrEqual(4.5);
@@ -54,7 +54,7 @@ const COLOURS = ['red', 'green', 'yellow', 'blue', 'magenta', 'cyan', 'white', '
   `bright${name[0]!.toUpperCase()}${name.slice(1)}`,
 ]) as (keyof ITheme)[];
 
-test.each(['foreground' as const, ...COLOURS])('%s can be read in the terminal', (colour) => {
+test.each(['foreground' as const, ...COLOURS])('%s is readable in the terminal', (colour) => {
   for (const theme of [DARK, LIGHT]) {
     expect(contrast(theme[colour] as string, theme.background!)).toBeGreaterThanOrEqual(4.5);
   }

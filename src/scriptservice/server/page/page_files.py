@@ -55,7 +55,8 @@ def is_page_path(path: str) -> bool:
 
 def package_directory() -> str:
     """Return the directory inside the package that the page is built into."""
-    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "ui")
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return os.path.join(package, "ui")
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

@@ -1,0 +1,132 @@
+/**
+ * Makes output safe to show. It lets through text, line ends, and escape sequences that only draw.
+ *
+ * Everything else is dropped because it is not on the lists below: titles, clipboard, links, palette
+ * changes, queries that a terminal would answer, mouse modes, the alternate screen. Every newline
+ * byte stays exactly one newline, even inside a sequence, so that the lines of the input and of the
+ * terminal can be counted the same way.
+ */
+
+/** The final characters of control sequences that only draw. */
+const DRAWING_FINALS = new Set([...'mKABCDEFGHfPX@LMSTdabeu`']);
+const ALLOWED_MODES = /^\?(7|25)(;(7|25))*$/;
+/**
+ * The largest repeat count for sequences that a terminal repeats: scrolling, inserting and deleting
+ * lines, repeating a character. More has no visible effect, and a count of two billion would block
+ * the page for hours.
+ */
+const MAX_COUNTS: Readonly<Record<string, number>> = { S: 64, T: 64, L: 64, M: 64, b: 512 };
+const MAX_SEQUENCE_LENGTH = 256;
+const MAX_STRING_LENGTH = 4096;
+
+type State = 'text' | 'escape' | 'charset' | 'control' | 'string' | 'string-escape';
+
+export class Sanitizer {
+  #state: State = 'text';
+  #sequence = '';
+  #skipped = 0;
+
+  /** Return the text that may be written to a terminal. An unfinished sequence waits for its rest. */
+  push(text: string): string {
+    // Nearly all output is plain text and needs no look at each character.
+    if (this.#state === 'text' && !/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]/.test(text)) return text;
+    let out = '';
+    for (const char of text) out += this.#read(char);
+    return out;
+  }
+
+  #read(char: string): string {
+    if (char === '\n') {
+      this.#state = 'text';
+      return char;
+    }
+    switch (this.#state) {
+      case 'text':
+        return this.#readText(char);
+      case 'escape':
+        return this.#readEscape(char);
+      case 'charset':
+        this.#state = 'text';
+        return '';
+      case 'control':
+        return this.#readControl(char);
+      default:
+        return this.#readString(char);
+    }
+  }
+
+  #readText(char: string): string {
+    const code = char.codePointAt(0)!;
+    if (char === '\x1b') {
+      this.#state = 'escape';
+      return '';
+    }
+    if (code >= 0x20 && code < 0x7f) return char;
+    if (char === '\r' || char === '\t' || char === '\b') return char;
+    // The eight-bit forms of sequences are rare in UTF-8 text and common in binary data.
+    return code < 0xa0 ? '' : char;
+  }
+
+  #readEscape(char: string): string {
+    if (char === '[') {
+      this.#state = 'control';
+      this.#sequence = '';
+      return '';
+    }
+    if (char === ']' || char === 'P' || char === 'X' || char === '^' || char === '_') {
+      this.#state = 'string';
+      this.#skipped = 0;
+      return '';
+    }
+    if (char === '\x1b') return '';
+    if (char >= ' ' && char <= '/') {
+      this.#state = 'charset';
+      return '';
+    }
+    this.#state = 'text';
+    // A reset only resets the colours. It must not clear the output.
+    if (char === 'c') return '\x1b[0m';
+    return char === '7' || char === '8' || char === 'M' ? `\x1b${char}` : '';
+  }
+
+  #readControl(char: string): string {
+    if (char === '\x1b') {
+      this.#state = 'escape';
+      return '';
+    }
+    if (char < ' ') return char === '\r' || char === '\b' || char === '\t' ? char : '';
+    if (char >= '@' && char <= '~') {
+      this.#state = 'text';
+      return this.#isAllowed(this.#sequence, char) ? `\x1b[${limitCount(this.#sequence, char)}${char}` : '';
+    }
+    this.#sequence += char;
+    if (char > '~' || this.#sequence.length > MAX_SEQUENCE_LENGTH) this.#state = 'text';
+    return '';
+  }
+
+  #isAllowed(parameters: string, final: string): boolean {
+    if (final === 'h' || final === 'l') return ALLOWED_MODES.test(parameters);
+    if (!/^[0-9;:]*$/.test(parameters)) return false;
+    // 3J would erase the lines above. 2J is safe: it pushes them up (scrollOnEraseInDisplay).
+    if (final === 'J') return /^[012]?$/.test(parameters);
+    return DRAWING_FINALS.has(final) || (final === 's' && !parameters);
+  }
+
+  #readString(char: string): string {
+    if (this.#state === 'string-escape') {
+      this.#state = char === '\\' ? 'text' : 'string';
+      return char === '\\' ? '' : this.#readString(char);
+    }
+    if (char === '\x07' || char === '\x18' || char === '\x1a') this.#state = 'text';
+    else if (char === '\x1b') this.#state = 'string-escape';
+    // A string that never ends is binary data, or the script died in the middle of it.
+    else if (++this.#skipped > MAX_STRING_LENGTH) this.#state = 'text';
+    return '';
+  }
+}
+
+function limitCount(parameters: string, final: string): string {
+  const max = MAX_COUNTS[final];
+  if (max === undefined) return parameters;
+  return parameters.replace(/^\d+/, (count) => String(Math.min(Number(count), max)));
+}
