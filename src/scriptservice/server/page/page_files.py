@@ -11,6 +11,8 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from scriptservice import version
+
 PAGES = ("/", "/new", "/hosts", "/sign-in")
 COMMAND_PAGE = "/commands/"
 ASSETS = "/assets/"
@@ -55,7 +57,7 @@ def is_page_path(path: str) -> bool:
 
 def package_directory() -> str:
     """Return the directory inside the package that the page is built into."""
-    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "ui")
+    return os.path.join(os.path.dirname(os.path.abspath(version.__file__)), "ui")
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
