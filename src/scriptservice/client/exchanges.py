@@ -1,27 +1,24 @@
-"""What a client does, without input or output: generators of requests that are sent answers.
+"""What each method of a client sends, and what it makes of the answers; no input or output.
 
-`Client` and `AsyncClient` carry the same flows out, so that there is one implementation.
+An exchange is a generator: it yields requests, is sent the answers, and returns the result.
+`Client` and `AsyncClient` carry out the same exchanges, so that each exists once.
 """
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
+from urllib.parse import quote
 
 import httpx2 as httpx
 
-from scriptservice.client.problems import (
-    ConnectionLostError,
-    NotFoundError,
-    UnexpectedAnswerError,
-    error_of,
-)
+from scriptservice.client.problems import NotFoundError, UnexpectedAnswerError, error_of
 from scriptservice.client.retry import Retry, held_seconds
-from scriptservice.client.types import Command, Host
+from scriptservice.client.types import Command, Host, ListFilters, SubmitFields
 
 LONGEST_WAIT_SECONDS = 60
-STREAM_CLOSED = ConnectionLostError("the event stream was closed before its end")
 
 T = TypeVar("T")
 Query = list[tuple[str, str]]
@@ -29,15 +26,15 @@ Query = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to be sent.
+    """A request.
 
     Attributes:
-        method: of HTTP.
+        method: the HTTP method.
         path: below the service's URL.
-        query: pairs.
-        json: the body as an object, None for no body.
-        headers: more than the client always sends.
-        wait_seconds: how long the service may hold the answer.
+        query: pairs of name and value.
+        json: the body as an object; None for no body.
+        headers: besides those that the client always sends.
+        wait_seconds: how long the service may hold the answer back.
     """
 
     method: str
@@ -50,15 +47,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that came, whatever it says.
+    """An answer, whether it grants the request or not.
 
     Attributes:
-        url: what was asked.
-        status: of HTTP.
+        url: of the request.
+        status: the HTTP status.
         content_type: of the body.
-        headers: in lower case.
+        headers: by name in lower case.
         body: the bytes.
-        tries: how often the request had to be sent.
+        tries: how many times the request was sent.
     """
 
     url: str
@@ -72,7 +69,7 @@ class Answer:
         """Return the answer if it has one of these statuses.
 
         Raises:
-            ClientError: it has not; the class says what it is.
+            ClientError: it has another one; see `error_of` for the class.
         """
         if self.status in statuses:
             return self
@@ -82,10 +79,8 @@ class Answer:
         """Return the body as an object.
 
         Raises:
-            UnexpectedAnswerError: it is none.
+            UnexpectedAnswerError: it is not JSON.
         """
-        import json
-
         try:
             return json.loads(self.body)
         except ValueError as error:
@@ -96,33 +91,33 @@ class Answer:
         """Return the command that the body describes.
 
         Raises:
-            UnexpectedAnswerError: it describes none.
+            UnexpectedAnswerError: it does not describe a command.
         """
         return self.read_as("command", Command.from_json)
 
-    def read_as(self, what: str, reading: Callable[[Any], T]) -> T:
+    def read_as(self, what: str, parse: Callable[[Any], T]) -> T:
         """Return what the body describes.
 
         Args:
-            what: that is, for the message.
-            reading: makes it of the body as an object.
+            what: name of the result, for the message.
+            parse: makes the result from the body as an object.
 
         Raises:
-            UnexpectedAnswerError: it describes something else.
+            UnexpectedAnswerError: the body describes something else.
         """
         members = self.json()
         try:
-            return reading(members)
+            return parse(members)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"cannot understand the answer of {self.url}: it is no {what}"
+            message = f"cannot understand the answer of {self.url}: it is not a {what}"
             raise UnexpectedAnswerError(message) from error
 
 
-Flow = Generator[Request, Answer, T]
+Exchange = Generator[Request, Answer, T]
 
 
 def http_arguments(request: Request, retry: Retry) -> dict[str, Any]:
-    """Return the next try of a request as the arguments of either HTTP client's ``request``."""
+    """Return the arguments of httpx's ``request`` for the next try of a request."""
     return {
         "method": request.method,
         "url": request.path,
@@ -133,24 +128,24 @@ def http_arguments(request: Request, retry: Retry) -> dict[str, Any]:
     }
 
 
-def probe_arguments(command: str, retry: Retry) -> dict[str, Any]:
-    """Return the question whether the service is there, as the arguments of ``request``."""
+def probe_arguments(command_id: str, retry: Retry) -> dict[str, Any]:
+    """Return the arguments of httpx's ``request`` that ask whether the service is there."""
     return {
         "method": "GET",
-        "url": _path(command),
+        "url": command_path(command_id),
         "extensions": {"timeout": retry.probe_timeouts()},
     }
 
 
 def answer_of(response: httpx.Response, tries: int) -> Answer:
-    """Return the answer that came.
+    """Return the answer that a response is.
 
     Args:
         response: read to its end.
-        tries: how often the request had to be sent.
+        tries: how many times the request was sent.
 
     Raises:
-        ClientError: the service asks to be asked again.
+        ClientError: the service wants the request to be sent again later.
     """
     answer = Answer(
         url=str(response.url),
@@ -165,32 +160,14 @@ def answer_of(response: httpx.Response, tries: int) -> Answer:
     return answer
 
 
-def is_events(response: httpx.Response) -> bool:
-    """Whether an answer is an event stream, and not a refusal or someone else's page."""
-    content_type = response.headers.get("content-type", "")
-    return response.status_code == 200 and content_type.startswith("text/event-stream")
-
-
-def is_output(response: httpx.Response) -> bool:
-    """Whether an answer is output, and not a refusal or someone else's page."""
-    return response.status_code == 200 and "output-offset" in response.headers
-
-
-def refusal(response: httpx.Response) -> tuple[str, int, str, bytes]:
-    """Return what `error_of` needs of an answer that has been read."""
-    content_type = response.headers.get("content-type", "")
-    return str(response.url), response.status_code, content_type, response.content
-
-
-def new_key() -> str:
+def new_idempotency_key() -> str:
     """Return a new Idempotency-Key."""
     return str(uuid.uuid4())
 
 
-def _path(command: str, rest: str = "") -> str:
-    from urllib.parse import quote
-
-    return f"/v1/commands/{quote(command, safe='')}{rest}"
+def command_path(command_id: str, part: str = "") -> str:
+    """Return the path of a command, or of a part of it such as ``output``."""
+    return f"/v1/commands/{quote(command_id, safe='')}{part and f'/{part}'}"
 
 
 def _wait(seconds: float | None) -> Query:
@@ -198,35 +175,41 @@ def _wait(seconds: float | None) -> Query:
 
 
 def submit(
-    fields: dict[str, Any], wait_seconds: float | None, key: str, silence_seconds: float
-) -> Flow[Command]:
-    """Submit a script; sent again with the same key it is the same command."""
-    request = Request("POST", "/v1/commands", json=fields, headers={"Idempotency-Key": key})
+    script: str,
+    fields: SubmitFields,
+    wait_seconds: float | None,
+    idempotency_key: str | None,
+    silence_seconds: float,
+) -> Exchange[Command]:
+    """Submit a script; a request that is sent again makes no second command."""
+    key = idempotency_key or new_idempotency_key()
+    body = {"script": script, **fields}
+    request = Request("POST", "/v1/commands", json=body, headers={"Idempotency-Key": key})
     return (yield from _held(request, 201, wait_seconds, silence_seconds))
 
 
-def get(command: str, wait_seconds: float | None, silence_seconds: float) -> Flow[Command]:
-    """Get a command, perhaps only when it is finished."""
-    request = Request("GET", _path(command))
+def get(command_id: str, wait_seconds: float | None, silence_seconds: float) -> Exchange[Command]:
+    """Get a command, at once or when it is finished."""
+    request = Request("GET", command_path(command_id))
     return (yield from _held(request, 200, wait_seconds, silence_seconds))
 
 
 def _held(
     request: Request, status: int, wait_seconds: float | None, silence_seconds: float
-) -> Flow[Command]:
+) -> Exchange[Command]:
     """Send a request, wait for the end of its command, and return the command as it is then.
 
-    A held answer is silence, and a dead connection is silent too. So the service holds each
-    answer only for as long as silence means nothing, and is then asked again.
+    While the service holds an answer back it is as silent as a dead connection. So each answer is
+    held only for a time in which silence is no sign of death, and then the service is asked again.
 
     Args:
         request: without ``wait``.
-        status: of the answer.
-        wait_seconds: None not to wait.
+        status: that the answer has.
+        wait_seconds: how long to wait in all; None not to wait.
         silence_seconds: after which a connection is suspected to be dead.
     """
     if wait_seconds is None or not 0 < wait_seconds <= LONGEST_WAIT_SECONDS:
-        answer = yield replace(request, query=_wait(wait_seconds))  # the service judges it
+        answer = yield replace(request, query=_wait(wait_seconds))  # the service checks it
         return answer.expect(status).command()
     deadline = time.monotonic() + wait_seconds
     rest = wait_seconds
@@ -237,23 +220,25 @@ def _held(
         found = answer.expect(status).command()
         now = time.monotonic()
         rest = deadline - now
-        # An earlier answer without an end comes from a service that shuts down.
+        # A service that shuts down answers before the time is over: do not ask it again.
         if found.finished or rest <= 0 or now - asked_at < hold * 0.9:
             return found
-        request, status = Request("GET", _path(found.id)), 200
+        request, status = Request("GET", command_path(found.id)), 200
 
 
-def wait(command: str, timeout_seconds: float | None, silence_seconds: float) -> Flow[Command]:
-    """Get a command once it is finished, or as it is when the time is over."""
+def wait(
+    command_id: str, timeout_seconds: float | None, silence_seconds: float
+) -> Exchange[Command]:
+    """Get a command when it is finished, or as it is when the time is over."""
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     while True:
         rest = LONGEST_WAIT_SECONDS if deadline is None else max(0, deadline - time.monotonic())
-        found = yield from get(command, min(rest, LONGEST_WAIT_SECONDS), silence_seconds)
+        found = yield from get(command_id, min(rest, LONGEST_WAIT_SECONDS), silence_seconds)
         if found.finished or (deadline is not None and time.monotonic() >= deadline):
             return found
 
 
-def page(query: Query) -> Flow[tuple[list[Command], str | None]]:
+def page(query: Query) -> Exchange[tuple[list[Command], str | None]]:
     """Get one page of a list, and the cursor of the next."""
     answer = yield Request("GET", "/v1/commands", query=query)
     return answer.expect(200).read_as("page of commands", _page)
@@ -263,85 +248,81 @@ def _page(members: Any) -> tuple[list[Command], str | None]:
     return [Command.from_json(item) for item in members["items"]], members["next_cursor"]
 
 
-def list_query(
-    *,
-    status: list[str] | None = None,
-    labels: dict[str, str] | None = None,
-    text: str | None = None,
-    host: str | None = None,
-    created_after: str | None = None,
-    created_before: str | None = None,
-    id_part: str | None = None,
-    page_size: int | None = None,
-) -> Query:
-    """Return filters as query parameters."""
-    query: Query = [("status", each) for each in status or []]
-    query += [("label", f"{key}={value}") for key, value in (labels or {}).items()]
+def list_query(**filters: Unpack[ListFilters]) -> Query:
+    """Return filters as query parameters.
+
+    Raises:
+        TypeError: there is no such filter.
+    """
+    unknown = filters.keys() - ListFilters.__annotations__
+    if unknown:
+        message = f"cannot list by {', '.join(sorted(unknown))}: there is no such filter"
+        raise TypeError(message)
+    query: Query = [("status", each) for each in filters.get("status") or []]
+    query += [("label", f"{key}={value}") for key, value in (filters.get("labels") or {}).items()]
     single = {
-        "q": text,
-        "host": host,
-        "created_after": created_after,
-        "created_before": created_before,
-        "id": id_part,
-        "limit": None if page_size is None else str(page_size),
+        "q": filters.get("text"),
+        "host": filters.get("host"),
+        "created_after": filters.get("created_after"),
+        "created_before": filters.get("created_before"),
+        "id": filters.get("id_part"),
+        "limit": filters.get("page_size"),
     }
-    return query + [(name, value) for name, value in single.items() if value is not None]
+    return query + [(name, str(value)) for name, value in single.items() if value is not None]
 
 
-def stop(command: str, signal: str | None, grace_seconds: float | None) -> Flow[Command]:
+def stop(command_id: str, signal: str | None, grace_seconds: float | None) -> Exchange[Command]:
     """Ask for a command to be stopped."""
     body = {"signal": signal, "grace_seconds": grace_seconds}
     answer = yield Request(
         "POST",
-        _path(command, "/stop"),
+        command_path(command_id, "stop"),
         json={name: value for name, value in body.items() if value is not None},
     )
     return answer.expect(202).command()
 
 
 def rerun(
-    command: str, wait_seconds: float | None, key: str, silence_seconds: float
-) -> Flow[Command]:
-    """Submit the same again."""
-    request = Request("POST", _path(command, "/rerun"), headers={"Idempotency-Key": key})
+    command_id: str,
+    wait_seconds: float | None,
+    idempotency_key: str | None,
+    silence_seconds: float,
+) -> Exchange[Command]:
+    """Submit the same again; a request that is sent again makes no second command."""
+    key = idempotency_key or new_idempotency_key()
+    path = command_path(command_id, "rerun")
+    request = Request("POST", path, headers={"Idempotency-Key": key})
     return (yield from _held(request, 201, wait_seconds, silence_seconds))
 
 
-def delete(command: str) -> Flow[None]:
+def delete(command_id: str) -> Exchange[None]:
     """Delete a finished command."""
-    answer = yield Request("DELETE", _path(command))
+    answer = yield Request("DELETE", command_path(command_id))
     try:
         answer.expect(204)
     except NotFoundError:
-        # Sent twice because the first answer was lost: then it is the first that deleted it.
+        # If the request was sent twice, the first one deleted it and only its answer was lost.
         if answer.tries == 1:
             raise
 
 
 def output(
-    command: str,
+    command_id: str,
     stream: str,
     offset: int | None,
     limit: int | None,
     tail: str | None,
-) -> Flow[bytes]:
+) -> Exchange[bytes]:
     """Get output as it is now."""
-    wanted = {"stream": stream, "offset": offset, "limit": limit, "tail": tail}
-    query = [(name, str(value)) for name, value in wanted.items() if value is not None]
-    answer = yield Request("GET", output_path(command), query=query)
+    parameters = {"stream": stream, "offset": offset, "limit": limit, "tail": tail}
+    query = [(name, str(value)) for name, value in parameters.items() if value is not None]
+    answer = yield Request("GET", command_path(command_id, "output"), query=query)
     if "output-offset" not in answer.headers:
-        answer.expect()  # someone else's 200
+        answer.expect()  # also a 200, which is the page of another program
     return answer.expect(200).body
 
 
-def output_query(stream: str, offset: int | None, tail: str | None, *, follow: bool) -> Query:
-    """Return which output is to be streamed as query parameters."""
-    wanted = {"stream": stream, "offset": offset, "tail": tail}
-    query = [(name, str(value)) for name, value in wanted.items() if value is not None]
-    return query + ([("follow", "true")] if follow else [])
-
-
-def hosts() -> Flow[list[Host]]:
+def hosts() -> Exchange[list[Host]]:
     """Get all hosts."""
     answer = yield Request("GET", "/v1/hosts")
     return answer.expect(200).read_as("list of hosts", _hosts)
@@ -352,13 +333,3 @@ def _hosts(members: Any) -> list[Host]:
         Host(item["name"], item["status"], item["running"], item["capacity"], item)
         for item in members["items"]
     ]
-
-
-def events_path(command: str) -> str:
-    """Return the path of a command's event stream."""
-    return _path(command, "/events")
-
-
-def output_path(command: str) -> str:
-    """Return the path of a command's output."""
-    return _path(command, "/output")
