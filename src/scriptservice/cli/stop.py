@@ -1,29 +1,26 @@
-"""``stop``, ``rerun`` and ``delete``: what changes commands."""
+"""``scriptservice stop``: stops commands by id, or all that have a label."""
 
 from typing import Annotated
 
 import typer
 
-from scriptservice.cli.command_ids import SHORT, full_id
+from scriptservice.cli.command_ids import full_id, short_id
+from scriptservice.cli.exit_codes import REFUSED, USAGE, fail
 from scriptservice.cli.options import (
-    NO,
-    USAGE,
     AsJson,
+    CommandIds,
     Label,
     Url,
-    fail,
-    pairs,
+    connect,
+    key_values,
     print_json,
-    service,
 )
 from scriptservice.client import Client
-from scriptservice.client.problems import AlreadyFinishedError, ProblemError
-
-Ids = Annotated[list[str] | None, typer.Argument(help="ids, or their beginnings or ends")]
+from scriptservice.client.problems import AlreadyFinishedError
 
 
 def stop(
-    commands: Ids = None,
+    commands: CommandIds = None,
     signal: Annotated[str | None, typer.Option(help="a name such as TERM")] = None,
     grace: Annotated[
         float | None, typer.Option(help="seconds from the signal to SIGKILL; 0 kills at once")
@@ -37,59 +34,30 @@ def stop(
     if bool(commands) == bool(label) or bool(label) != every:
         raise fail("cannot tell what to stop: give ids, or --label KEY=VALUE with --all", USAGE)
     refused = False
-    with service(url) as client:
-        for command in _ids(client, commands, label):
+    with connect(url) as client:
+        for command_id in _ids(client, commands, label):
             try:
-                found = client.stop(command, signal=signal, grace_seconds=grace)
+                command = client.stop(command_id, signal=signal, grace_seconds=grace)
             except AlreadyFinishedError as error:
-                if not every:  # it ended between the list and the stop: nothing to complain about
+                if not every:  # with --all it ended after it was listed, which is no failure
                     refused = True
                     fail(str(error))
                 continue
             if as_json:
-                print_json(found.raw)
+                print_json(command.raw)
             else:
-                print(f"{found.id[-SHORT:]} {found.status}")
+                print(f"{short_id(command.id)} {command.status}")
     if refused:
-        raise typer.Exit(NO)
+        raise typer.Exit(REFUSED)
 
 
 def _ids(client: Client, commands: list[str] | None, label: list[str] | None) -> list[str]:
+    """Return the ids of the commands to stop."""
     if commands:
-        return [full_id(client, command) for command in commands]
-    open_ones = client.list(
+        return [full_id(client, text) for text in commands]
+    unfinished = client.list(
         status=["queued", "running", "stopping"],
-        labels=pairs("--label", label),
+        labels=key_values("--label", label),
         page_size=1000,
     )
-    return [command.id for command in open_ones]
-
-
-def rerun(
-    command: Annotated[str, typer.Argument(help="an id, or its beginning or end")],
-    as_json: AsJson = False,
-    url: Url = None,
-) -> None:
-    """Submit the same again; prints the new id."""
-    with service(url) as client:
-        found = client.rerun(full_id(client, command))
-    print_json(found.raw) if as_json else print(found.id)
-
-
-def delete(commands: Ids = None, as_json: AsJson = False, url: Url = None) -> None:
-    """Delete finished commands and their output."""
-    if not commands:
-        raise fail("cannot delete nothing: give ids", USAGE)
-    refused = False
-    with service(url) as client:
-        for command in [full_id(client, each) for each in commands]:
-            try:
-                client.delete(command)
-            except ProblemError as error:
-                refused = True
-                fail(str(error))
-                continue
-            if as_json:
-                print_json({"id": command, "deleted": True})
-    if refused:
-        raise typer.Exit(NO)
+    return [command.id for command in unfinished]

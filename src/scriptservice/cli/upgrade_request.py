@@ -6,87 +6,65 @@ import select
 import signal
 import sys
 import time
-from typing import Any
 
-import click
-
-from scriptservice.cli.serve import setting_option
+from scriptservice.cli.exit_codes import INTERRUPTED, fail
+from scriptservice.cli.settings_options import takes_settings
 from scriptservice.errors import ConfigurationError
 from scriptservice.protocol.upgrade_report import UpgradeReport, read_upgrade_report
-from scriptservice.settings import load_settings
+from scriptservice.settings import Settings
 
 WAIT_SECONDS = 300.0
 _STEP_SECONDS = 0.05
-_HELP = (
-    "Let the running service go on as the release that is installed now: its server is replaced "
-    "without breaking a connection, its scripts run on. If the new one cannot, the old one stays."
-)
 
 
-def upgrade(words: list[str]) -> int:
-    """Upgrade the service of a data directory in place; return the exit code.
+@takes_settings("config", "data_dir")
+def upgrade(settings: Settings) -> None:
+    """Let the running service go on as the release that is installed now.
 
-    Args:
-        words: the arguments after the verb.
+    Its server is replaced without breaking a connection, its scripts run on. If the new one
+    cannot, the old one stays.
     """
-
-    def collect(**given: Any) -> dict[str, Any]:
-        return given
-
-    options: list[click.Parameter] = [setting_option(name) for name in ("config", "data_dir")]
-    command = click.Command("upgrade", params=options, callback=collect, help=_HELP)
     try:
-        given = command.main(words, prog_name="scriptservice upgrade", standalone_mode=False)
-        if not isinstance(given, dict):
-            return 0  # help was asked for and shown
-        report = _upgrade(load_settings(given).data_dir)
-    except click.ClickException as error:
-        print(f"scriptservice: {error.format_message()}", file=sys.stderr)
-        return 2
-    except ConfigurationError as error:
-        print(f"scriptservice: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("scriptservice: interrupted; the upgrade goes on", file=sys.stderr)
-        return 130
-    if report.ok:
-        print(report.message)
-        return 0
-    print(f"scriptservice: cannot upgrade: {report.message}", file=sys.stderr)
-    return 1
+        report = _request_upgrade(settings.data_dir)
+    except KeyboardInterrupt as error:
+        raise fail("interrupted; the upgrade goes on", INTERRUPTED) from error
+    if not report.ok:
+        raise fail(f"cannot upgrade: {report.message}")
+    print(report.message)
 
 
-def _upgrade(data_dir: str) -> UpgradeReport:
-    """Ask for an upgrade, and wait for how it went.
+def _request_upgrade(data_dir: str) -> UpgradeReport:
+    """Ask the keeper of a data directory for an upgrade, and wait for the outcome.
 
     Raises:
-        ConfigurationError: there is no keeper, it may not be asked, or it does not say.
+        ConfigurationError: there is no keeper, this user may not signal it, or it reports nothing.
     """
-    pid = _keeper_of(data_dir)
+    pid = _keeper_pid(data_dir)
     try:
-        handle = os.pidfd_open(pid)
+        pidfd = os.pidfd_open(pid)
     except OSError as error:
         message = f"cannot upgrade {data_dir}: process {pid} is gone"
         raise ConfigurationError(message) from error
     try:
-        # The descriptor pins whoever has the id now; only then is it looked at.
-        _must_be_keeper(data_dir, pid)
+        # The descriptor pins the process that has the id now: it is checked after that, so that
+        # the signal cannot reach another process that gets the id later.
+        _check_is_keeper(data_dir, pid)
         try:
             before = read_upgrade_report(data_dir)
-            signal.pidfd_send_signal(handle, signal.SIGHUP)
+            signal.pidfd_send_signal(pidfd, signal.SIGHUP)
         except OSError as error:
             message = f"cannot upgrade {data_dir}: {error.strerror}"
             raise ConfigurationError(message) from error
-        return _wait(data_dir, handle, before)
+        return _wait_for_report(data_dir, pidfd, before)
     finally:
-        os.close(handle)
+        os.close(pidfd)
 
 
-def _keeper_of(data_dir: str) -> int:
+def _keeper_pid(data_dir: str) -> int:
     """Return the id of the process that holds a data directory's lock.
 
     Raises:
-        ConfigurationError: nobody does.
+        ConfigurationError: no process holds it.
     """
     try:
         lock = os.open(os.path.join(data_dir, "lock"), os.O_RDONLY | os.O_CLOEXEC)
@@ -106,12 +84,12 @@ def _keeper_of(data_dir: str) -> int:
     raise ConfigurationError(message)
 
 
-def _must_be_keeper(data_dir: str, pid: int) -> None:
-    """Refuse to signal what is no keeper.
+def _check_is_keeper(data_dir: str, pid: int) -> None:
+    """Refuse to signal a process that is not a keeper.
 
     Raises:
-        ConfigurationError: the lock's process, seen from here, is another program: the service
-            is in a container, say.
+        ConfigurationError: on this machine the process is another program, for example because
+            the service runs in a container.
     """
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -123,22 +101,22 @@ def _must_be_keeper(data_dir: str, pid: int) -> None:
         raise ConfigurationError(message)
 
 
-def _wait(data_dir: str, handle: int, before: UpgradeReport) -> UpgradeReport:
-    """Wait for the first upgrade that began after ``before``, telling its steps."""
+def _wait_for_report(data_dir: str, pidfd: int, before: UpgradeReport) -> UpgradeReport:
+    """Wait for the first upgrade after ``before``; print its steps to stderr."""
     deadline = time.monotonic() + WAIT_SECONDS
-    told = before
-    ended = select.poll()
-    ended.register(handle, select.POLLIN)
+    last = before
+    keeper = select.poll()
+    keeper.register(pidfd, select.POLLIN)
     while time.monotonic() < deadline:
-        gone = ended.poll(_STEP_SECONDS * 1000)
+        ended = keeper.poll(_STEP_SECONDS * 1000)
         report = read_upgrade_report(data_dir)
         if report.number > before.number and report.done:
             return report
-        if gone:
+        if ended:
             message = f"cannot upgrade {data_dir}: the service has ended"
             raise ConfigurationError(message)
-        if report != told:
-            told = report
+        if report != last:
+            last = report
             print(f"{report.message} ...", file=sys.stderr)
     message = f"cannot say how the upgrade went: nothing was heard for {WAIT_SECONDS:g} s"
     raise ConfigurationError(message)
