@@ -40,7 +40,8 @@ def migrate(settings: Settings) -> None:
 
 @takes_settings("config", "data_dir", "database")
 def backup(
-    settings: Settings, file: Annotated[str, typer.Argument(metavar="FILE", show_default=False)]
+    settings: Settings,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="the copy to write")],
 ) -> None:
     """Copy the SQLite database, consistent, into FILE, while the service runs.
 
