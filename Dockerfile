@@ -36,7 +36,7 @@ RUN pip wheel --no-cache-dir --disable-pip-version-check --quiet --no-index --fi
 # scripts that use Python do not find them.
 RUN python -m venv --without-pip /opt/scriptservice \
     && pip --python /opt/scriptservice/bin/python install --no-cache-dir \
-    --disable-pip-version-check --quiet --no-index --find-links /wheels scriptservice
+    --disable-pip-version-check --quiet --no-index --find-links /wheels 'scriptservice[server,postgresql]'
 
 # --- The image ------------------------------------------------------------------------------------
 

@@ -153,7 +153,7 @@ def test_a_database_that_cannot_be_used_is_left_as_it_is(stopped: tuple[Service,
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1:0"),
         (["--host", "no such host"], "cannot listen on no such host:0"),
         (["--port", "65536"], "cannot use setting port"),
-        (["--colour", "red"], "No such option '--colour'"),
+        (["--colour", "red"], "No such option: --colour"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

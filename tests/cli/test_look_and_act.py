@@ -118,16 +118,3 @@ def test_usage_is_2(service: Service) -> None:
         ["list", "--colour"],
     ):
         assert cli(service, *words).returncode == 2, words
-
-
-def test_shell_completion_is_printed(service: Service) -> None:
-    known = {**environment(service), "_SCRIPTSERVICE_COMPLETE": "source_bash"}
-    ended = subprocess.run(
-        [sys.executable, "-m", "scriptservice.cli"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        env=known,
-    )
-    assert "_scriptservice" in ended.stdout

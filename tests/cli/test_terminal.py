@@ -19,15 +19,19 @@ def test_the_elapsed_line_is_drawn_and_taken_away(service: Service) -> None:
     code, seen = terminal.end()
     assert code == 0
     # Erased before the output, which stands alone on its line.
-    assert b"\r\x1b[2Kdone\r\n" in seen
+    assert b"\x1b[1A\x1b[2Kdone\r\n" in seen
     assert shown(seen) == b"done"
+
+
+DRAWN = rb"(?:\x1b\[\?25[lh]|\r\x1b\[2K)*\x1b\[2mrunning \w{8} [0-9:]+\x1b\[0m"
+ERASED = rb"\r\n\x1b\[\?25h\r\x1b\[1A\x1b\[2K"
 
 
 def shown(seen: bytes) -> bytes:
     """Return what stays on a terminal; while a script lasts, a line comes and goes."""
-    assert not re.search(rb"running \w{8} [0-9:]+\x1b\[0m(?!\r\x1b\[2K)", seen)
-    erased = re.sub(rb"\r\x1b\[2K\x1b\[2mrunning \w{8} [0-9:]+\x1b\[0m", b"", seen)
-    return erased.replace(b"\r\x1b[2K", b"").strip()
+    rest = re.sub(rb"(?:%s)+%s" % (DRAWN, ERASED), b"", seen)
+    assert b"running" not in rest
+    return rest.strip()
 
 
 def test_no_elapsed_line_in_a_pipe(service: Service) -> None:

@@ -52,6 +52,16 @@ def test_the_phases_of_a_try_share_its_time() -> None:
     assert timeouts.get("else") is None
 
 
+def test_the_answer_of_a_proxy_comes_before_the_headers() -> None:
+    clock = Clock()
+    timeouts = Retry("u", 60, 20, tunnelled=True, clock=clock).stream_timeouts()
+    clock.now += 5
+    assert timeouts.get("read") == 15  # of the proxy: the tunnel is there
+    clock.now += 5
+    assert timeouts.get("read") == 10  # of the service's headers
+    assert timeouts.get("read") == 20  # of the body
+
+
 def test_silence_is_asked_after_before_it_counts() -> None:
     clock = Clock()
     retry = Retry("u", 7, clock=clock)

@@ -251,15 +251,6 @@ def test_many_are_followed_at_once(service: Service) -> None:
     assert asyncio.run(use()) == [b"%d\n" % number for number in range(20)]
 
 
-def test_both_clients_have_the_same_verbs() -> None:
-    def verbs(kind: type) -> set[str]:
-        return {name for name in vars(kind) if not name.startswith("_")}
-
-    # Reading raw output in pieces is the command line's; follow is how programs do it.
-    assert verbs(Client) - verbs(AsyncClient) == {"stream_output"}
-    assert verbs(AsyncClient) <= verbs(Client)
-
-
 def test_a_command_of_a_newer_service_is_understood(service: Service) -> None:
     answer: dict[str, Any] = service.run("true") | {"limits": {"memory": 1}}
     command = Command.from_json(answer)

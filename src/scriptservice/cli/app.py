@@ -1,38 +1,179 @@
-"""The client verbs as one Typer application; ``main`` imports it only when one is asked for."""
+"""The command line as one Typer application: all verbs are declared here, and none is imported.
 
-from typing import Annotated
+A verb's module is imported when the verb is called, or when a shell completes its options. The
+list of verbs needs none of them, and the client's verbs work where the service is not installed.
+To add a verb, write its function and add a row to `SECTIONS`.
+"""
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from scriptservice.cli import change, run, show
+from scriptservice.cli.exit_codes import USAGE, fail
+from scriptservice.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb of the command line.
+
+    Attributes:
+        name: what the user types.
+        summary: one line for the list of verbs.
+        function: module in this package and function that define the verb: its parameters are the
+            options, its docstring is the help text.
+        needs_server: whether the verb needs the extra ``server``. A usage error of such a verb is
+            one line without a hint at ``--help``, as a service manager's log wants it.
+        no_args_is_help: whether the verb without any argument shows its help text.
+    """
+
+    name: str
+    summary: str
+    function: str
+    needs_server: bool = False
+    no_args_is_help: bool = False
+
+    def load(self) -> TyperCommand:
+        """Import the module of this verb; return the verb as a command."""
+        module, _, name = self.function.partition(".")
+        function = getattr(import_module(f"scriptservice.cli.{module}"), name)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(self.name, no_args_is_help=self.no_args_is_help)(function)
+        command = get_command(single)
+        assert isinstance(command, TyperCommand)  # noqa: S101 - for the type checker
+        return command
+
+
+SECTIONS = (
+    (Verb("serve", "run the service", "serve.serve", needs_server=True),),
+    (
+        Verb(
+            "run",
+            "submit a script, follow it, exit as it does",
+            "run.run",
+            no_args_is_help=True,
+        ),
+        Verb("list", "list commands", "list.list_commands"),
+        Verb("show", "show one command", "show.show", no_args_is_help=True),
+        Verb("logs", "print what a command has printed", "logs.logs", no_args_is_help=True),
+        Verb("stop", "stop commands", "stop.stop", no_args_is_help=True),
+        Verb("rerun", "submit the same again", "rerun.rerun", no_args_is_help=True),
+        Verb("delete", "delete finished commands", "delete.delete", no_args_is_help=True),
+    ),
+    (
+        Verb(
+            "upgrade",
+            "let the running service go on as the installed release",
+            "upgrade_request.upgrade",
+            needs_server=True,
+        ),
+        Verb(
+            "backup",
+            "copy the SQLite database while it is in use",
+            "database.backup",
+            needs_server=True,
+        ),
+        Verb(
+            "migrate",
+            "bring a database to the schema of this release",
+            "database.migrate",
+            needs_server=True,
+        ),
+        Verb("version", "print the version", "main.version"),
+    ),
+)
+"""All verbs, in the order and the groups in which ``--help`` lists them."""
+
+VERBS = tuple(verb for section in SECTIONS for verb in section)
+
+
+def usage() -> str:
+    """Return the list of verbs, as ``--help`` shows it."""
+    sections = ("".join(f"  {verb.name:<10}{verb.summary}\n" for verb in each) for each in SECTIONS)
+    return "\n".join(
+        ["usage: scriptservice VERB ...\n", *sections, "scriptservice VERB --help says more.\n"]
+    )
+
+
+class LazyCommand(TyperCommand):
+    """A verb whose module is imported only when its arguments are parsed."""
+
+    def __init__(self, verb: Verb) -> None:
+        super().__init__(verb.name, short_help=verb.summary, rich_markup_mode=None)
+        self._verb = verb
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        """Import the verb, and parse its arguments; the context's command is the verb."""
+        if not self._verb.needs_server:
+            return self._verb.load().make_context(info_name, args, parent, **extra)
+        from scriptservice.cli.extras import require_server
+
+        try:
+            require_server(self._verb.name)
+        except ConfigurationError as error:
+            if extra.get("resilient_parsing"):  # a shell asks for completions: there are none
+                return super().make_context(info_name, args, parent, **extra)
+            raise fail(str(error)) from error
+        try:
+            return self._verb.load().make_context(info_name, args, parent, **extra)
+        except typer.TyperException as error:
+            raise fail(error.format_message(), USAGE) from error
+
+
+class VerbGroup(TyperGroup):
+    """All verbs; imports none of them to list or to complete their names."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for verb in VERBS:
+            self.add_command(LazyCommand(verb))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - Typer's signature
+        """Write the list of verbs."""
+        formatter.write(usage())
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the verb that the first argument names.
+
+        Raises:
+            typer.Exit: there is no such verb.
+        """
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            error = fail(f"cannot {args[0]}: there is no such verb", USAGE)
+            print(usage(), end="", file=sys.stderr)
+            raise error
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="scriptservice",
-    help="Runs bash scripts, keeps every byte they print, and tells how they ended.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+    cls=VerbGroup,
+    # An unknown option in the place of a verb is reported as an unknown verb.
+    context_settings={"ignore_unknown_options": True},
     rich_markup_mode=None,
 )
-app.command("run", no_args_is_help=True)(run.run)
-app.command("list")(show.list_commands)
-app.command("show", no_args_is_help=True)(show.show)
-app.command("logs", no_args_is_help=True)(show.logs)
-app.command("stop", no_args_is_help=True)(change.stop)
-app.command("rerun", no_args_is_help=True)(change.rerun)
-app.command("delete", no_args_is_help=True)(change.delete)
 
 
-@app.command("serve", context_settings={"ignore_unknown_options": True, "help_option_names": []})
-def serve(words: Annotated[list[str] | None, typer.Argument()] = None) -> None:
-    """Run the service; serve --help lists its settings."""
-    from scriptservice.cli.serve import serve as become_keeper
-
-    raise typer.Exit(become_keeper(words or []))
+@app.callback()
+def _every_verb() -> None:
+    """Make the application a group, though it registers no command of its own."""
 
 
-@app.command("version")
-def version() -> None:
-    """Print the version."""
-    from scriptservice.version import __version__
+def run_verb(words: list[str]) -> int:
+    """Run a verb; return the exit code.
 
-    typer.echo(__version__)
+    Args:
+        words: the verb and its arguments.
+    """
+    try:
+        get_command(app).main(words, prog_name="scriptservice")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0

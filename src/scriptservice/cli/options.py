@@ -1,4 +1,4 @@
-"""What the client verbs have in common: options, the connection, one clear line for an error."""
+"""What the client's verbs share: their options, the connection, and one line for each error."""
 
 import json
 import sys
@@ -8,36 +8,39 @@ from typing import Annotated, Any
 
 import typer
 
+from scriptservice.cli.exit_codes import USAGE, fail
 from scriptservice.client import Client
 from scriptservice.client.problems import ClientError, ProblemError
 
 URL_NAME = "SCRIPTSERVICE_URL"
-TOKEN_NAME = "SCRIPTSERVICE_TOKEN"  # noqa: S105 - its name
+
+RETRY_SECONDS = 300.0
+"""How long a verb that follows goes on while nothing is heard of the service."""
+FIRST_CONTACT_SECONDS = 10.0
+"""How long a verb tries while no connection could be made yet: perhaps no service runs there."""
 
 Url = Annotated[
     str | None,
     typer.Option("--url", envvar=URL_NAME, help="the service; default http://127.0.0.1:8000"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
+Raw = Annotated[bool, typer.Option("--raw", help="let escape sequences through")]
 Label = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="may be repeated")
 ]
-
-NO = 1
-USAGE = 2
-
-
-def fail(message: str, code: int = NO) -> typer.Exit:
-    """Print one line to stderr; return what to raise."""
-    print(f"scriptservice: {message}", file=sys.stderr)
-    return typer.Exit(code)
+CommandId = Annotated[str, typer.Argument(help="an id, or its beginning or end")]
+CommandIds = Annotated[list[str] | None, typer.Argument(help="ids, or their beginnings or ends")]
 
 
-def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+def key_values(option: str, texts: list[str] | None) -> dict[str, str]:
     """Return ``KEY=VALUE`` texts as a dictionary.
 
+    Args:
+        option: the option they were given with, for the message.
+        texts: its values; None where it was not given.
+
     Raises:
-        typer.Exit: one has no ``=``.
+        typer.Exit: a text has no ``=``.
     """
     found = {}
     for text in texts or []:
@@ -56,15 +59,16 @@ def explain(error: ClientError) -> str:
 
 
 @contextmanager
-def service(
+def connect(
     url: str | None, retry_seconds: float = 10, first_contact_seconds: float | None = None
 ) -> Iterator[Client]:
-    """Give a client; what it raises ends the program with one line.
+    """Give a client; an error that it raises ends the program with one line and exit code 1.
 
     Args:
-        url: None for the environment's or the default.
+        url: None for the URL in the environment, or the default.
         retry_seconds: how long to go on while nothing is heard of the service.
-        first_contact_seconds: how long while no connection could be made yet; None for the same.
+        first_contact_seconds: how long to try while no connection could be made yet; None for
+            ``retry_seconds``.
     """
     try:
         with Client(
@@ -78,3 +82,8 @@ def service(
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def print_how_to_go_on(command_id: str) -> None:
+    """Print to stderr how to follow a command whose output this program has left."""
+    print(f"to go on: scriptservice logs -f {command_id}", file=sys.stderr)

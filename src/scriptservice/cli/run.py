@@ -1,4 +1,8 @@
-"""``scriptservice run``: feels like running it here, and closing the laptop loses nothing."""
+"""``scriptservice run``: submits a script and follows it as if it ran here.
+
+The script runs in the service. If this program or the connection ends, the script goes on, and
+``scriptservice logs -f`` shows the rest.
+"""
 
 import os
 import signal
@@ -7,29 +11,42 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from scriptservice.cli import terminal
-from scriptservice.cli.command_ids import SHORT
-from scriptservice.cli.options import USAGE, AsJson, Label, Url, explain, fail, pairs, print_json
-from scriptservice.cli.waiting_line import ElapsedLine
+from scriptservice.cli.command_ids import short_id
+from scriptservice.cli.exit_codes import (
+    BROKEN_PIPE,
+    INTERRUPTED,
+    NOT_RUN,
+    SIGNALLED,
+    TIMED_OUT,
+    USAGE,
+    fail,
+)
+from scriptservice.cli.options import (
+    FIRST_CONTACT_SECONDS,
+    RETRY_SECONDS,
+    AsJson,
+    Label,
+    Raw,
+    Url,
+    explain,
+    key_values,
+    print_how_to_go_on,
+    print_json,
+)
+from scriptservice.cli.progress_line import ElapsedLine
 from scriptservice.client import Chunk, Client, Command
-from scriptservice.client.follow import chunk_json
 from scriptservice.client.problems import ClientError, ConnectionLostError
+from scriptservice.client.streams import chunk_json
+from scriptservice.client.types import SubmitFields
 from scriptservice.model import Status, signal_number
 
-FIRST_CONTACT_SECONDS = 10.0
-"""A service that was never there is told after this; one that was is waited for."""
-RETRY_SECONDS = 300.0
 STOP_SECONDS = 3.0
-
-TIMED_OUT = 124
-NOT_RUN = 125
-SIGNALLED = 128
-INTERRUPTED = 130
-NOBODY_READS = 141
+"""How long a second Ctrl-C waits for the stop that the first one sends."""
 
 
 def run(
@@ -45,7 +62,7 @@ def run(
     ] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds from its start to a stop")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="print only its id")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="let escape sequences through")] = False,
+    raw: Raw = False,
     retry_seconds: Annotated[
         float, typer.Option(min=0, help="seconds to go on while nothing is heard of the service")
     ] = RETRY_SECONDS,
@@ -61,35 +78,38 @@ def run(
     words = list(args or [])
     if file is not None and script is not None:
         words.insert(0, script)  # with -f the first word after -- is an argument already
-    text = _script(file, script)
-    fields: dict[str, Any] = {
-        "name": name,
-        "labels": pairs("--label", label),
-        "env": pairs("--env", env),
-        "args": words,
-        "timeout_seconds": timeout,
-    }
-    given = {key: value for key, value in fields.items() if value not in (None, {}, [])}
+    text = _read_script(file, script)
+    fields: SubmitFields = {}
+    if name is not None:
+        fields["name"] = name
+    if label:
+        fields["labels"] = key_values("--label", label)
+    if env:
+        fields["env"] = key_values("--env", env)
+    if words:
+        fields["args"] = words
+    if timeout is not None:
+        fields["timeout_seconds"] = timeout
     try:
         with Client(
             url, retry_seconds=retry_seconds, first_contact_seconds=FIRST_CONTACT_SECONDS
         ) as client:
-            command = client.submit(text, **given)
+            command = client.submit(text, **fields)
             if detach:
                 print_json(command.raw) if as_json else print(command.id)
                 return
-            code = _Run(client, command, raw=raw, as_json=as_json).to_its_end()
+            code = _FollowedRun(client, command, raw=raw, as_json=as_json).follow_to_end()
     except ClientError as error:
         raise fail(explain(error), NOT_RUN) from error
     raise typer.Exit(code)
 
 
-def say_how_to_go_on(command_id: str) -> None:
-    """Print to stderr how to follow a command that was left."""
-    print(f"to go on: scriptservice logs -f {command_id}", file=sys.stderr)
+def _read_script(file: str | None, script: str | None) -> str:
+    """Return the script's text, from the command line, a file or stdin.
 
-
-def _script(file: str | None, script: str | None) -> str:
+    Raises:
+        typer.Exit: there is no script, or the file cannot be read.
+    """
     if file is None:
         if script is None:
             raise fail("cannot run nothing: give a script, or -f FILE", USAGE)
@@ -107,8 +127,8 @@ def _script(file: str | None, script: str | None) -> str:
         raise fail(f"cannot run {file}: it is not UTF-8", USAGE) from error
 
 
-class _Run:
-    """One command that is followed to its end."""
+class _FollowedRun:
+    """One command, which this program follows to its end."""
 
     def __init__(self, client: Client, command: Command, *, raw: bool, as_json: bool) -> None:
         self._client = client
@@ -117,24 +137,24 @@ class _Run:
         self._sinks = {"stdout": terminal.stdout(raw=raw), "stderr": terminal.stderr(raw=raw)}
         self._interrupts = 0
         self._stopping: threading.Thread | None = None
-        self._line = ElapsedLine(f"running {command.id[-SHORT:]}")
+        self._line = ElapsedLine(f"running {short_id(command.id)}")
 
-    def to_its_end(self) -> int:
-        """Follow it; return the exit code of this program."""
+    def follow_to_end(self) -> int:
+        """Follow the command; return the exit code of this program."""
         try:
             with self._interruptible(), self._line:
                 final = self._follow()
         except KeyboardInterrupt:
-            if self._stopping is not None:  # what the first one asked for is still to be said
+            if self._stopping is not None:  # let the request of the first Ctrl-C go out
                 self._stopping.join(STOP_SECONDS)
-            self._say("left it running", how_to_go_on=True)
+            self._report("left it running", how_to_go_on=True)
             return INTERRUPTED
         except BrokenPipeError:
-            terminal.nobody_reads()
-            self._say("nobody reads its output any more; it goes on", how_to_go_on=True)
-            return NOBODY_READS
+            terminal.discard_stdout()
+            self._report("nobody reads its output any more; it goes on", how_to_go_on=True)
+            return BROKEN_PIPE
         except ConnectionLostError as error:
-            self._say(explain(error), how_to_go_on=True)
+            self._report(explain(error), how_to_go_on=True)
             return NOT_RUN
         if self._as_json:
             print_json(final.raw)
@@ -151,21 +171,21 @@ class _Run:
         return following.command or self._client.get(self._command.id)
 
     def _write(self, chunk: Chunk) -> None:
-        self._line.quiet = True
+        self._line.paused = True
         self._line.clear()
         if self._as_json:
             print_json(chunk_json(chunk))
         else:
             self._sinks[chunk.stream].write(chunk.data)
-        self._line.quiet = not all(sink.at_line_start for sink in self._sinks.values())
+        self._line.paused = not all(sink.at_line_start for sink in self._sinks.values())
 
     def _exit_code(self, command: Command) -> int:
         if command.status is Status.TIMED_OUT and command.started_at is not None:
-            self._say(command.reason or "timed out")
+            self._report(command.reason or "timed out")
             return TIMED_OUT
         never_ran = command.started_at is None
         if command.status is Status.LOST or never_ran:
-            self._say(f"{command.status}: {command.reason or 'it did not run'}")
+            self._report(f"{command.status}: {command.reason or 'it did not run'}")
             return TIMED_OUT if command.status is Status.TIMED_OUT else NOT_RUN
         if command.exit_code is not None:
             return command.exit_code
@@ -173,24 +193,25 @@ class _Run:
             return SIGNALLED + signal_number(command.signal)
         return NOT_RUN
 
-    def _say(self, text: str, *, how_to_go_on: bool = False) -> None:
+    def _report(self, text: str, *, how_to_go_on: bool = False) -> None:
         self._line.clear()
         print(f"scriptservice: {text}", file=sys.stderr)
         if how_to_go_on:
-            say_how_to_go_on(self._command.id)
+            print_how_to_go_on(self._command.id)
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Let the first Ctrl-C stop the command, and the second one leave it."""
+        """Make the first Ctrl-C stop the command, and the second one leave it running."""
 
         def interrupted(*_: object) -> None:
             self._interrupts += 1
             if self._interrupts > 1:
                 raise KeyboardInterrupt
-            # Elsewhere: the signal may have come in the middle of whatever this thread is at.
+            # In another thread: the signal may have interrupted this one anywhere, and the HTTP
+            # client is not reentrant.
             self._stopping = threading.Thread(target=self._stop, daemon=True)
             self._stopping.start()
-            # Last: a second one may follow at once, and ends this handler where it is.
+            # Last: a second Ctrl-C may come at once, and its exception ends this handler.
             os.write(2, b"\nscriptservice: stopping it; Ctrl-C again leaves it\n")
 
         before = signal.signal(signal.SIGINT, interrupted)

@@ -3,45 +3,39 @@
 import os
 import sys
 from dataclasses import asdict
-from typing import Any
 
-import click
-
-from scriptservice.cli.service_environment import Given, read_environment, without_given
-from scriptservice.errors import ConfigurationError
+from scriptservice.cli.extras import require_driver
+from scriptservice.cli.service_environment import (
+    ServiceEnvironment,
+    read_environment,
+    without_service_variables,
+)
+from scriptservice.cli.settings_options import takes_settings
 from scriptservice.keeper.config import KeeperConfig
 from scriptservice.server.startup.server_config import ServerConfig
-from scriptservice.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+from scriptservice.settings import Settings
 
 
-def serve(words: list[str]) -> int:
-    """Become the keeper; return only if that cannot be.
-
-    Args:
-        words: the arguments after the verb.
-    """
-    try:
-        flags = _command().main(words, prog_name="scriptservice serve", standalone_mode=False)
-        if not isinstance(flags, dict):
-            return 0  # help was asked for and shown
-        settings = load_settings(flags)
-        given = read_environment(os.environ, os.getpid())
-    except click.ClickException as error:
-        print(f"scriptservice: {error.format_message()}", file=sys.stderr)
-        return 2
-    except ConfigurationError as error:
-        print(f"scriptservice: {error}", file=sys.stderr)
-        return 1
-    config = keeper_config(settings, given)
+@takes_settings("config", *Settings.model_fields)
+def serve(settings: Settings) -> None:
+    """Run the service. Flags win over the environment, that over the TOML file."""
+    require_driver(settings.database_url)
+    environment = read_environment(os.environ, os.getpid())
+    config = keeper_config(settings, environment)
     descriptor = config.to_descriptor()
-    # The same process from here on, without what parsing needed: the keeper is small.
+    # The process stays the same, without the modules that parsing needed: the keeper is small.
     program = sys.executable
     words = [program, "-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)]
-    return os.execve(program, words, without_given(os.environ))  # noqa: S606 - no shell
+    os.execve(program, words, without_service_variables(os.environ))  # noqa: S606 - no shell
 
 
-def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
-    """Return what the keeper is told, with what it hands on to the server."""
+def keeper_config(settings: Settings, environment: ServiceEnvironment) -> KeeperConfig:
+    """Return the keeper's configuration, which contains the server's.
+
+    Args:
+        settings: of the service.
+        environment: what the service manager and the user set for this process.
+    """
     server = ServerConfig(
         data_dir=settings.data_dir,
         database=settings.database_url,
@@ -55,7 +49,7 @@ def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
         sign_in_link=settings.sign_in_link,
         log_level=settings.log_level,
         log_format=settings.log_format,
-        first_token=given.token,
+        first_token=environment.first_token,
     )
     return KeeperConfig(
         data_dir=settings.data_dir,
@@ -74,50 +68,6 @@ def keeper_config(settings: Settings, given: Given) -> KeeperConfig:
         log_level=settings.log_level,
         log_format=settings.log_format,
         host_name=settings.host_name,
-        notify_socket=given.notify_socket,
-        watchdog_seconds=given.watchdog_seconds,
-    )
-
-
-def setting_option(name: str) -> click.Option:
-    """Return the flag of a setting, or of the file with settings.
-
-    Args:
-        name: of the field of `Settings`, or ``config``.
-    """
-    if name == "config":
-        return click.Option(
-            ["--config"],
-            metavar="FILE",
-            help=f"TOML file with settings [{ENVIRONMENT_PREFIX}CONFIG]",
-        )
-    field = Settings.model_fields[name]
-    default = field.get_default(call_default_factory=True, validated_data={})
-    shown = default if isinstance(default, str) else str(None if default == () else default).lower()
-    text = f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}; default {shown}]"
-    flag = f"--{name.replace('_', '-')}"
-    if field.annotation is bool:
-        return click.Option([f"{flag}/--no-{flag[2:]}", name], help=text, default=None)
-    if name == "allowed_host":
-        return click.Option([flag, name], help=text, metavar="NAME", multiple=True, callback=_some)
-    metavar = "TEXT" if field.annotation is str else "VALUE"
-    return click.Option([flag, name], help=text, metavar=metavar)
-
-
-def _some(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return what a flag that repeats says, None where it was not given at all."""
-    return given or None
-
-
-def _command() -> click.Command:
-    """Return the parser: a flag for every setting, from the settings themselves."""
-
-    def collect(**flags: Any) -> dict[str, Any]:
-        return flags
-
-    return click.Command(
-        "serve",
-        params=[setting_option(name) for name in ("config", *Settings.model_fields)],
-        callback=collect,
-        help="Run the service. Flags win over the environment, that over the TOML file.",
+        notify_socket=environment.notify_socket,
+        watchdog_seconds=environment.watchdog_seconds,
     )

@@ -1,8 +1,8 @@
-"""Bytes of scripts on their way to a person's terminal or into a pipe.
+"""Writes the output of scripts to a terminal, a pipe or a file.
 
-Into a pipe or a file they go as they are. A terminal obeys escape sequences: what a script prints
-could retitle the window, answer for the user, or hide what it did. So there, unless asked for
-``--raw``, control characters are shown and not obeyed.
+A pipe or a file gets the bytes as they are. A terminal obeys escape sequences: a script could
+retitle the window, type an answer for the user, or hide what it did. Therefore control characters
+are made visible on a terminal, unless the user gives ``--raw``.
 """
 
 import codecs
@@ -11,7 +11,7 @@ import re
 import sys
 from typing import BinaryIO
 
-# CSI, OSC and the like, whole; what is left of ESC after this is shown as ^[.
+# Complete sequences: CSI, OSC and their kin. An ESC that remains is shown as ^[.
 _SEQUENCE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-Z\\-~])"
 )
@@ -21,14 +21,20 @@ _KEPT = {"\n", "\r", "\t"}
 
 
 class TerminalText:
-    """Makes one stream's bytes safe for a terminal, whatever pieces they come in."""
+    """Makes the bytes of one stream safe for a terminal, wherever they are cut into pieces."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
 
     def feed(self, data: bytes, *, final: bool = False) -> str:
-        """Return the text of more bytes: no escape sequences, control characters made visible."""
+        """Return the text of further bytes, without escape sequences and with visible controls.
+
+        Args:
+            data: the bytes. A sequence or character that they leave unfinished is kept for the
+                next call.
+            final: there is no next call, so return everything.
+        """
         text = self._rest + self._decoder.decode(data, final)
         self._rest = ""
         text = _SEQUENCE.sub("", text)
@@ -49,11 +55,14 @@ def _visible(character: str) -> str:
 
 
 class Sink:
-    """Where one stream of a script's output goes.
+    """Writes one stream of a script's output.
 
     Args:
         file: stdout or stderr of this process, binary.
         raw: let escape sequences through to a terminal.
+
+    Attributes:
+        at_line_start: nothing has been written yet, or the last byte ended a line.
     """
 
     def __init__(self, file: BinaryIO, *, raw: bool) -> None:
@@ -62,10 +71,14 @@ class Sink:
         self.at_line_start = True
 
     def write(self, data: bytes, *, final: bool = False) -> None:
-        """Write bytes now.
+        """Write bytes, and flush them.
+
+        Args:
+            data: the bytes.
+            final: these are the last ones.
 
         Raises:
-            BrokenPipeError: nobody reads any more.
+            BrokenPipeError: the reader of the pipe has closed it.
         """
         if self._text is not None:
             data = self._text.feed(data, final=final).encode()
@@ -85,7 +98,12 @@ def stderr(*, raw: bool) -> Sink:
     return Sink(sys.stderr.buffer, raw=raw)
 
 
-def nobody_reads() -> None:
-    """Let the interpreter end in silence after a broken pipe."""
+def discard_stdout() -> None:
+    """Redirect stdout to /dev/null after a broken pipe, so that Python's last flush cannot fail."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
+
+
+def printable(text: str) -> str:
+    """Return a text with a space for each character that is not printable."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,4 +1,4 @@
-"""The client: programs and the command line speak with a service through this.
+"""The client: programs and the command line use a service through this package.
 
 ::
 
@@ -6,17 +6,88 @@
 
     with Client() as client:
         result = client.run("make all")
-        print(result.command.exit_code, result.stdout.decode())
+        print(result.exit_code, result.stdout.decode())
 
-``flows`` holds what is done, without input or output; ``sync`` and ``aio`` carry it out over
-httpx2, blocking or not; ``retry`` says how long each try and all of them may take; ``follow`` puts
-streams together again after a break; ``types`` and ``problems`` are what comes back. Nothing of
-server, store or keeper is imported.
+`Client` blocks, `AsyncClient` is for asyncio; both have the same methods. ``exchanges`` holds the
+requests of each method and the reading of the answers, without input or output; ``client`` and
+``async_client`` send them with httpx2. ``connection`` says how to reach the service, ``retry`` how
+long each try and all tries together may take, and ``streams`` puts a stream together again after a
+break. ``types`` and ``problems`` are what comes back. Nothing of the server, the store or the
+keeper is imported.
 """
 
-from scriptservice.client.async_client import AsyncClient
-from scriptservice.client.client import Client
-from scriptservice.client.follow import Chunk
-from scriptservice.client.types import Command, Host, Result
+from scriptservice.client.async_client import AsyncClient, AsyncFollowing
+from scriptservice.client.client import Client, Following
+from scriptservice.client.problems import (
+    AlreadyFinishedError,
+    BadRequestError,
+    ClientError,
+    ConnectionLostError,
+    ForbiddenError,
+    GoneError,
+    HeadersTooLargeError,
+    HostNotAllowedError,
+    IdempotencyMismatchError,
+    InternalError,
+    MethodNotAllowedError,
+    NotFinishedError,
+    NotFoundError,
+    NotInteractiveError,
+    NotRunningError,
+    OffsetMismatchError,
+    ProblemError,
+    RangeNotSatisfiableError,
+    StorageFullError,
+    StoreUnavailableError,
+    TooLargeError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+    UnexpectedAnswerError,
+    UnsupportedMediaTypeError,
+    ValidationProblemError,
+)
+from scriptservice.client.streams import Chunk
+from scriptservice.client.types import Command, Host, ListFilters, Result, SubmitFields
+from scriptservice.errors import ScriptServiceError
+from scriptservice.model import Status
 
-__all__ = ["AsyncClient", "Chunk", "Client", "Command", "Host", "Result"]
+__all__ = [
+    "AlreadyFinishedError",
+    "AsyncClient",
+    "AsyncFollowing",
+    "BadRequestError",
+    "Chunk",
+    "Client",
+    "ClientError",
+    "Command",
+    "ConnectionLostError",
+    "Following",
+    "ForbiddenError",
+    "GoneError",
+    "HeadersTooLargeError",
+    "Host",
+    "HostNotAllowedError",
+    "IdempotencyMismatchError",
+    "InternalError",
+    "ListFilters",
+    "MethodNotAllowedError",
+    "NotFinishedError",
+    "NotFoundError",
+    "NotInteractiveError",
+    "NotRunningError",
+    "OffsetMismatchError",
+    "ProblemError",
+    "RangeNotSatisfiableError",
+    "Result",
+    "ScriptServiceError",
+    "Status",
+    "StorageFullError",
+    "StoreUnavailableError",
+    "SubmitFields",
+    "TooLargeError",
+    "TooManyRequestsError",
+    "UnauthenticatedError",
+    "UnexpectedAnswerError",
+    "UnsupportedMediaTypeError",
+    "ValidationProblemError",
+]

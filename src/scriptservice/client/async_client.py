@@ -1,48 +1,42 @@
-"""The client for asyncio: the same flows, awaited."""
+"""The client for asyncio: the methods of `Client`, awaited."""
 
 import asyncio
 import builtins
-import ssl
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 import httpx2 as httpx
 
-from scriptservice.client import flows
-from scriptservice.client.follow import Chunk, Follower
-from scriptservice.client.problems import ClientError, error_of
-from scriptservice.client.retry import SILENCE_SECONDS, Retry, silence_seconds_of
-from scriptservice.client.service_address import Connection, connection
-from scriptservice.client.types import Command, Host, Result
+from scriptservice.client import exchanges
+from scriptservice.client.connection import Connection
+from scriptservice.client.problems import ClientError, error_of_response
+from scriptservice.client.retry import SILENCE_SECONDS, Retry
+from scriptservice.client.streams import Chunk, EventReader, Followed, OutputReader, StreamReader
+from scriptservice.client.types import Command, Host, ListFilters, Result, SubmitFields
 
 T = TypeVar("T")
 
 
-def _http(
-    connection: Connection, context: ssl.SSLContext, idle_connections: int
-) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        base_url=connection.url,
-        headers=connection.headers,
-        limits=httpx.Limits(max_keepalive_connections=idle_connections),
-        verify=context,
-        trust_env=False,
-    )
-
-
 class AsyncClient:
-    """Speaks with one service from asyncio; verbs and errors are those of `Client`.
+    """Uses one service from asyncio, and goes on through its restarts.
+
+    Methods, arguments and errors are those of `Client`: see there. `follow`, `list` and
+    `stream_output` return asynchronous iterators, the others are awaited. Use the client in one
+    event loop, as an asynchronous context manager, or call `close`.
 
     Args:
-        url: None: ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
-        token: None: ``SCRIPTSERVICE_TOKEN``, else the file ``token`` in the data directory.
-        retry_seconds: see `Client`, as the other times.
+        url: see `Client`, also for the others.
+        token: see `Client`.
+        ca_file: see `Client`.
+        proxy: see `Client`.
+        retry_seconds: see `Client`.
         silence_seconds: see `Client`.
         first_contact_seconds: see `Client`.
 
     Raises:
-        ClientError: the URL or the token is none.
+        ClientError: the URL, the token, the CA file or the proxy cannot be used.
     """
 
     def __init__(
@@ -50,19 +44,25 @@ class AsyncClient:
         url: str | None = None,
         token: str | None = None,
         *,
+        ca_file: str | os.PathLike[str] | None = None,
+        proxy: str | None = None,
         retry_seconds: float = 60,
         silence_seconds: float = SILENCE_SECONDS,
         first_contact_seconds: float | None = None,
     ) -> None:
-        self._connection = connection(url, token)
-        self._retry_seconds = retry_seconds
-        self._silence_seconds = silence_seconds_of(retry_seconds, silence_seconds)
-        self._first_contact_seconds = first_contact_seconds
-        context = httpx.create_ssl_context(trust_env=False)
-        self._http = _http(self._connection, context, idle_connections=20)
-        # A connection that fell silent says nothing of the service, and neither do those that
-        # were opened before it: each further try has a connection of its own.
-        self._http_new = _http(self._connection, context, idle_connections=0)
+        self._connection = Connection(
+            url,
+            token,
+            ca_file=ca_file,
+            proxy=proxy,
+            retry_seconds=retry_seconds,
+            silence_seconds=silence_seconds,
+            first_contact_seconds=first_contact_seconds,
+        )
+        self._http = httpx.AsyncClient(**self._connection.http_options(idle_connections=20))
+        # A connection that fell silent is no evidence about the service, and neither are those
+        # that were opened before it: each further try has a connection of its own.
+        self._http_new = httpx.AsyncClient(**self._connection.http_options(idle_connections=0))
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,52 +82,10 @@ class AsyncClient:
 
     @property
     def url(self) -> str:
-        """The service's URL."""
+        """The service's URL, without a slash at its end."""
         return self._connection.url
 
-    def _retry(self) -> Retry:
-        return Retry(
-            self.url,
-            self._retry_seconds,
-            self._silence_seconds,
-            first_contact_seconds=self._first_contact_seconds,
-        )
-
-    def _connections(self, retry: Retry) -> httpx.AsyncClient:
-        return self._http_new if retry.new_connection else self._http
-
-    async def _do(self, flow: flows.Flow[T]) -> T:
-        try:
-            request = next(flow)
-            while True:
-                request = flow.send(await self._send(request))
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    async def _send(self, request: flows.Request) -> flows.Answer:
-        retry = self._retry()
-        while True:
-            try:
-                http = self._connections(retry)
-                response = await http.request(**flows.http_arguments(request, retry))
-                self._first_contact_seconds = None
-                return flows.answer_of(response, retry.tries + 1)
-            except (httpx.TransportError, ClientError) as error:
-                await asyncio.sleep(retry.pause_or_raise(error))
-
-    async def _probe(self, command: str, retry: Retry) -> None:
-        """Ask on a new connection whether the service is there; note that it answered.
-
-        Raises:
-            ClientError: the service says no, for example because the command was deleted.
-            httpx.TransportError: it does not answer.
-        """
-        response = await self._http_new.request(**flows.probe_arguments(command, retry))
-        flows.answer_of(response, retry.tries + 1).expect(200)
-        retry.answered()
-
-    # Verbs
+    # The life of a command
 
     async def submit(
         self,
@@ -135,102 +93,182 @@ class AsyncClient:
         *,
         wait_seconds: float | None = None,
         idempotency_key: str | None = None,
-        **fields: Any,
+        **fields: Unpack[SubmitFields],
     ) -> Command:
-        """See `Client.submit`."""
-        key = idempotency_key or flows.new_key()
+        """Submit a script; see `Client.submit`."""
+        silence = self._connection.silence_seconds
         return await self._do(
-            flows.submit({"script": script, **fields}, wait_seconds, key, self._silence_seconds)
+            exchanges.submit(script, fields, wait_seconds, idempotency_key, silence)
         )
 
-    async def get(self, command: str, *, wait_seconds: float | None = None) -> Command:
-        """See `Client.get`."""
-        return await self._do(flows.get(command, wait_seconds, self._silence_seconds))
+    async def run(
+        self,
+        script: str,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[SubmitFields],
+    ) -> Result:
+        """Submit a script, and return its outcome with all of its output; see `Client.run`."""
+        command = await self.submit(script, idempotency_key=idempotency_key, **fields)
+        parts: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        async for chunk in self.follow(command.id):
+            parts[chunk.stream].append(chunk.data)
+        found = await self.get(command.id)
+        return Result(found, b"".join(parts["stdout"]), b"".join(parts["stderr"]))
 
-    async def wait(self, command: str, *, timeout_seconds: float | None = None) -> Command:
-        """See `Client.wait`."""
-        return await self._do(flows.wait(command, timeout_seconds, self._silence_seconds))
+    async def get(self, command_id: str, *, wait_seconds: float | None = None) -> Command:
+        """Return a command as it is now; see `Client.get`."""
+        silence = self._connection.silence_seconds
+        return await self._do(exchanges.get(command_id, wait_seconds, silence))
 
-    async def list(self, **filters: Any) -> AsyncIterator[Command]:
-        """See `Client.list`."""
-        query = flows.list_query(**filters)
-        cursor: str | None = ""
-        while cursor is not None:
-            more = [("cursor", cursor)] if cursor else []
-            items, cursor = await self._do(flows.page(query + more))
-            for item in items:
-                yield item
+    async def wait(self, command_id: str, *, timeout_seconds: float | None = None) -> Command:
+        """Wait for a command's end; see `Client.wait`."""
+        silence = self._connection.silence_seconds
+        return await self._do(exchanges.wait(command_id, timeout_seconds, silence))
+
+    def follow(self, command_id: str, *, after: int = 0) -> "AsyncFollowing":
+        """Follow a command's output until it is finished; see `Client.follow`."""
+        reader = EventReader(command_id, after)
+        return AsyncFollowing(self._stream(reader), reader)
 
     async def stop(
-        self, command: str, *, signal: str | None = None, grace_seconds: float | None = None
+        self, command_id: str, *, signal: str | None = None, grace_seconds: float | None = None
     ) -> Command:
-        """See `Client.stop`."""
-        return await self._do(flows.stop(command, signal, grace_seconds))
+        """Ask for a command to be stopped; see `Client.stop`."""
+        return await self._do(exchanges.stop(command_id, signal, grace_seconds))
 
     async def rerun(
         self,
-        command: str,
+        command_id: str,
         *,
         wait_seconds: float | None = None,
         idempotency_key: str | None = None,
     ) -> Command:
-        """See `Client.rerun`."""
-        key = idempotency_key or flows.new_key()
-        return await self._do(flows.rerun(command, wait_seconds, key, self._silence_seconds))
+        """Submit the same script with the same fields again; see `Client.rerun`."""
+        silence = self._connection.silence_seconds
+        return await self._do(exchanges.rerun(command_id, wait_seconds, idempotency_key, silence))
 
-    async def delete(self, command: str) -> None:
-        """See `Client.delete`."""
-        await self._do(flows.delete(command))
+    async def delete(self, command_id: str) -> None:
+        """Delete a finished command and its output; see `Client.delete`."""
+        await self._do(exchanges.delete(command_id))
+
+    # What is stored
+
+    async def list(self, **filters: Unpack[ListFilters]) -> AsyncIterator[Command]:
+        """Yield commands, newest first; see `Client.list`."""
+        query = exchanges.list_query(**filters)
+        cursor: str | None = ""
+        while cursor is not None:
+            more = [("cursor", cursor)] if cursor else []
+            items, cursor = await self._do(exchanges.page(query + more))
+            for item in items:
+                yield item
 
     async def output(
         self,
-        command: str,
+        command_id: str,
         *,
         stream: str = "merged",
         offset: int | None = None,
         limit: int | None = None,
         tail: str | None = None,
     ) -> bytes:
-        """See `Client.output`."""
-        return await self._do(flows.output(command, stream, offset, limit, tail))
+        """Return output as it is now; see `Client.output`."""
+        return await self._do(exchanges.output(command_id, stream, offset, limit, tail))
+
+    def stream_output(
+        self,
+        command_id: str,
+        *,
+        stream: str = "merged",
+        offset: int | None = None,
+        tail: str | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[bytes]:
+        """Yield output in pieces, of which one at a time is in memory; see `Client`."""
+        return self._stream(OutputReader(command_id, stream, offset, tail, follow=follow))
 
     async def hosts(self) -> builtins.list[Host]:
-        """See `Client.hosts`."""
-        return await self._do(flows.hosts())
+        """Return all hosts."""
+        return await self._do(exchanges.hosts())
 
-    async def follow(self, command: str, *, after: int = 0) -> AsyncIterator[Chunk]:
-        """Yield a command's output from a position on, through every break; see `Client.follow`."""
-        follower = Follower(after)
-        retry = self._retry()
-        while not follower.ended:
-            follower.connected()
+    # Requests and streams
+
+    def _connections(self, retry: Retry) -> httpx.AsyncClient:
+        return self._http_new if retry.new_connection else self._http
+
+    async def _do(self, exchange: exchanges.Exchange[T]) -> T:
+        try:
+            request = next(exchange)
+            while True:
+                request = exchange.send(await self._send(request))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _send(self, request: exchanges.Request) -> exchanges.Answer:
+        retry = self._connection.retry()
+        while True:
+            try:
+                http = self._connections(retry)
+                response = await http.request(**exchanges.http_arguments(request, retry))
+                self._connection.answered()
+                return exchanges.answer_of(response, retry.tries + 1)
+            except (httpx.TransportError, ClientError) as error:
+                await asyncio.sleep(retry.pause_or_raise(error))
+
+    async def _stream(self, reader: StreamReader[T]) -> AsyncGenerator[T, None]:
+        retry = self._connection.retry()
+        while not reader.ended:
             try:
                 if retry.silent:
-                    await self._probe(command, retry)
+                    await self._probe(reader.command_id, retry)
+                extensions = {"timeout": retry.stream_timeouts()}
                 async with self._connections(retry).stream(
-                    "GET",
-                    flows.events_path(command),
-                    headers=follower.headers,
-                    extensions={"timeout": retry.stream_timeouts()},
+                    **reader.request(), extensions=extensions
                 ) as response:
-                    if not flows.is_events(response):
+                    if not reader.accepts(response):
                         await response.aread()
-                        raise error_of(*flows.refusal(response))
+                        raise error_of_response(response)
+                    if reader.heard:
+                        retry.heard()
                     async for data in response.aiter_raw():
-                        for chunk in follower.feed(data):
-                            yield chunk
-                        if follower.heard:
-                            retry.answered()
-                if not follower.ended:
-                    raise flows.STREAM_CLOSED
+                        for piece in reader.feed(data):
+                            yield piece
+                        if reader.heard:
+                            retry.answered()  # after the yield: the caller's own time is no silence
+                reader.closed()
             except (httpx.TransportError, ClientError) as error:
                 await asyncio.sleep(retry.stream_failed(error))
 
-    async def run(self, script: str, **fields: Any) -> Result:
-        """See `Client.run`."""
-        command = await self.submit(script, **fields)
-        parts: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-        async for chunk in self.follow(command.id):
-            parts[chunk.stream].append(chunk.data)
-        found = await self.get(command.id)
-        return Result(found, b"".join(parts["stdout"]), b"".join(parts["stderr"]))
+    async def _probe(self, command_id: str, retry: Retry) -> None:
+        """Ask on a new connection whether the service is there.
+
+        Raises:
+            ClientError: the service refuses, for example because the command was deleted.
+            httpx.TransportError: the service does not answer.
+        """
+        response = await self._http_new.request(**exchanges.probe_arguments(command_id, retry))
+        exchanges.answer_of(response, retry.tries + 1).expect(200)
+        retry.answered()
+
+
+class AsyncFollowing(Followed):
+    """An asynchronous iterator over a command's output, through breaks of the connection.
+
+    `AsyncClient.follow` makes it. ``command`` and ``position`` say how far it is.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[Chunk, None], reader: EventReader) -> None:
+        super().__init__(reader)
+        self._chunks = chunks
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        """Close the connection; the iteration ends."""
+        await self._chunks.aclose()

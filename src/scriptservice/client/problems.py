@@ -1,18 +1,43 @@
-"""What can go wrong for a client, one class for each problem type of the contract.
+"""The errors that the clients raise: one tree, all exported by ``scriptservice``.
 
 ::
 
     ScriptServiceError
-    └── ClientError
-        ├── ConnectionLostError      nobody answered for as long as was to be tried
-        ├── UnexpectedAnswerError    somebody answered, and not like a ScriptService
-        └── ProblemError             the service said no; .type, .status, .detail, .errors
-            ├── BadRequestError … StorageFullError (one for each type)
+    └── ClientError                      also: the URL, token, CA file or proxy cannot be used
+        ├── ConnectionLostError          nobody answered in the time there was
+        ├── UnexpectedAnswerError        what answered is not a ScriptService
+        └── ProblemError                 the service refused: .type, .status, .detail, .errors
+            ├── BadRequestError              400  the request cannot be read
+            ├── ValidationProblemError       422  a field has a value that is not taken
+            ├── UnauthenticatedError         401  the token is missing or unknown
+            ├── ForbiddenError               403  the token may not do this
+            ├── NotFoundError                404  there is no such command
+            ├── MethodNotAllowedError        405
+            ├── AlreadyFinishedError         409  the command has ended
+            ├── NotFinishedError             409  the command has not ended
+            ├── NotInteractiveError          409  the command takes no input
+            ├── NotRunningError              409  the command is not running
+            ├── OffsetMismatchError          409  the input does not follow what was accepted
+            ├── GoneError                    410  the command of an Idempotency-Key was deleted
+            ├── TooLargeError                413  the body is too large
+            ├── UnsupportedMediaTypeError    415
+            ├── RangeNotSatisfiableError     416  the range lies outside the output
+            ├── HostNotAllowedError          421  the service does not answer to this host name
+            ├── IdempotencyMismatchError     422  the Idempotency-Key belongs to another request
+            ├── TooManyRequestsError         429  try again later
+            ├── HeadersTooLargeError         431
+            ├── InternalError                500  the service failed; its log has the reason
+            ├── StoreUnavailableError        503  try again later
+            └── StorageFullError             507  the service's disk is full
 
+A type that only a newer service knows is a plain `ProblemError`. The clients themselves try again
+where that helps (no answer, 429, 503), until their ``retry_seconds`` are over.
 """
 
 import json
 from typing import Any
+
+import httpx2 as httpx
 
 from scriptservice.errors import ScriptServiceError
 
@@ -22,26 +47,31 @@ class ClientError(ScriptServiceError):
 
 
 class ConnectionLostError(ClientError):
-    """Nobody answered for as long as was to be tried."""
+    """Nobody answered in the time there was."""
 
 
 class UnexpectedAnswerError(ClientError):
-    """Somebody answered, and not like a ScriptService: a proxy, another service."""
+    """What answered is not a ScriptService, but for example a proxy with a page of its own."""
 
 
 class ProblemError(ClientError):
-    """The service said no.
+    """The service refused.
 
     Attributes:
-        type: the problem's stable relative URI, ``/problems/not-found``.
+        type: the problem's stable relative URI, such as ``/problems/not-found``.
         status: the HTTP status.
-        title: what kind of problem it is.
-        detail: what happened here.
-        errors: for 422: objects with ``field`` and ``message``.
-        members: everything the service said.
+        title: the kind of problem, in words.
+        detail: what happened in this case.
+        errors: with status 422, objects with ``field`` and ``message``.
+        members: the whole problem as the service sent it.
+
+    Args:
+        status: the HTTP status.
+        members: the JSON object.
     """
 
     kind = ""
+    """The last part of ``type`` for which a subclass stands."""
 
     def __init__(self, status: int, members: dict[str, Any]) -> None:
         self.type = str(members.get("type", "about:blank"))
@@ -54,19 +84,19 @@ class ProblemError(ClientError):
 
 
 class BadRequestError(ProblemError):
-    """The request could not be read."""
+    """The request cannot be read."""
 
     kind = "bad-request"
 
 
 class ValidationProblemError(ProblemError):
-    """The request says something that cannot be; ``errors`` says what."""
+    """A field has a value that the service does not take; ``errors`` says which and why."""
 
     kind = "validation"
 
 
 class UnauthenticatedError(ProblemError):
-    """The token is missing or not known."""
+    """The token is missing or unknown."""
 
     kind = "unauthenticated"
 
@@ -78,19 +108,19 @@ class ForbiddenError(ProblemError):
 
 
 class NotFoundError(ProblemError):
-    """There is no such command, or no such route."""
+    """There is no such command, or the URL is not one of a service."""
 
     kind = "not-found"
 
 
 class MethodNotAllowedError(ProblemError):
-    """This method does not work there."""
+    """The URL does not take this HTTP method."""
 
     kind = "method-not-allowed"
 
 
 class AlreadyFinishedError(ProblemError):
-    """The command has ended; ``members["command"]`` is how."""
+    """The command has ended; ``members["command"]`` is the command."""
 
     kind = "already-finished"
 
@@ -108,25 +138,25 @@ class NotInteractiveError(ProblemError):
 
 
 class NotRunningError(ProblemError):
-    """The command does not run."""
+    """The command is not running."""
 
     kind = "not-running"
 
 
 class OffsetMismatchError(ProblemError):
-    """Other input was accepted than the client thinks."""
+    """The input does not follow the input that was accepted before."""
 
     kind = "offset-mismatch"
 
 
 class GoneError(ProblemError):
-    """What was made with this Idempotency-Key has been deleted."""
+    """The command that was made with this Idempotency-Key has been deleted."""
 
     kind = "gone"
 
 
 class TooLargeError(ProblemError):
-    """The request is too large."""
+    """The body of the request is too large."""
 
     kind = "too-large"
 
@@ -138,7 +168,7 @@ class HeadersTooLargeError(ProblemError):
 
 
 class UnsupportedMediaTypeError(ProblemError):
-    """This kind of content is not taken."""
+    """The service does not take this content type."""
 
     kind = "unsupported-media-type"
 
@@ -156,25 +186,25 @@ class HostNotAllowedError(ProblemError):
 
 
 class IdempotencyMismatchError(ProblemError):
-    """Another request was made with this Idempotency-Key."""
+    """The Idempotency-Key belongs to a request that said something else."""
 
     kind = "idempotency-mismatch"
 
 
 class TooManyRequestsError(ProblemError):
-    """Too much at once; worth another try."""
+    """There were too many requests; try again later."""
 
     kind = "too-many-requests"
 
 
 class InternalError(ProblemError):
-    """The service failed; its log says why."""
+    """The service failed; its log has the reason."""
 
     kind = "internal"
 
 
 class StoreUnavailableError(ProblemError):
-    """The service cannot store or read now; worth another try."""
+    """The service cannot store or read at the moment; try again later."""
 
     kind = "store-unavailable"
 
@@ -186,13 +216,14 @@ class StorageFullError(ProblemError):
 
 
 PROBLEMS = {each.kind: each for each in ProblemError.__subclasses__()}
+"""The class of each problem type."""
 
 
 def error_of(url: str, status: int, content_type: str, body: bytes) -> ClientError:
-    """Return the error that an answer is which does not say yes.
+    """Return the error that an answer stands for, which did not grant the request.
 
     Args:
-        url: what was asked.
+        url: of the request.
         status: the HTTP status.
         content_type: of the answer.
         body: of the answer.
@@ -203,9 +234,19 @@ def error_of(url: str, status: int, content_type: str, body: bytes) -> ClientErr
             kind = str(members["type"]).rsplit("/", 1)[-1]
             return PROBLEMS.get(kind, ProblemError)(status, members)
         except (ValueError, KeyError, TypeError):
-            pass  # not what it says it is: told as what it is below
+            pass  # not a problem in spite of its content type: any unexpected answer
     shown = content_type or "no content type"
     return UnexpectedAnswerError(
         f"cannot understand the answer of {url}: status {status}, {shown}; "
         "is it a ScriptService, and nothing in between?"
     )
+
+
+def error_of_response(response: httpx.Response) -> ClientError:
+    """Return the error that a response stands for.
+
+    Args:
+        response: read to its end.
+    """
+    content_type = response.headers.get("content-type", "")
+    return error_of(str(response.url), response.status_code, content_type, response.content)

@@ -2,7 +2,7 @@
 
 One `Retry` belongs to one request or one stream, over all its tries. It reads its own monotonic
 clock, so that a connection that is open and silent ends in time like one that is refused.
-It knows nothing of requests; `sync` and `aio` tell it what happened.
+It knows nothing of requests: `Client` and `AsyncClient` report to it what happened.
 """
 
 import random
@@ -22,17 +22,17 @@ from scriptservice.client.problems import (
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
 SILENCE_SECONDS = 20.0
-"""An event stream brings at least a comment every 15 s. A client that hears nothing for longer
+"""An event stream has a comment at least every 15 s. A client that receives nothing for longer
 asks on another connection whether the service is there."""
 PROBE_SECONDS = 5.0
 """How long the answer to that question may take."""
 
 _LEAST_SILENCE_SECONDS = 5.0
-"""A healthy service may take that long to answer, however impatient the client is."""
+"""A healthy service may take this long to answer, even if the client wants to give up sooner."""
 _LAST_TRY_SECONDS = 2.0
-"""Kept back for a try on a new connection before a client gives up."""
+"""Reserved for a try on a new connection before a client gives up."""
 _HELD_ANSWER_SECONDS = 5.0
-"""How much later than was asked for an answer may come that the service holds (``?wait=``)."""
+"""How long after its ``?wait=`` has passed an answer that the service holds may arrive."""
 
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 _WORTH_ANOTHER_TRY = (ConnectionLostError, StoreUnavailableError, TooManyRequestsError)
@@ -40,26 +40,36 @@ _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
 
 
 def silence_seconds_of(retry_seconds: float, silence_seconds: float) -> float:
-    """Return how long a stream may be silent: short enough to leave time for a last try."""
+    """Return how long a stream may be silent, so that time for a last try remains.
+
+    Args:
+        retry_seconds: after which the client gives up.
+        silence_seconds: the longest silence that the user allows.
+    """
     patience = max(retry_seconds - _LAST_TRY_SECONDS, _LEAST_SILENCE_SECONDS)
     return min(silence_seconds, patience)
 
 
 def held_seconds(silence_seconds: float) -> float:
-    """Return for how long the service may hold an answer, so that longer silence says something."""
+    """Return for how long to let the service hold an answer.
+
+    It is shorter than the silence after which a connection is suspected to be dead.
+    """
     return silence_seconds * 3 / 4
 
 
 class PhaseTimeouts(dict[str, float | None]):
-    """The time-outs of one try as HTTP client options; together they end at one deadline.
+    """The time-outs of one try as httpx takes them, with one deadline for all phases.
 
-    httpcore asks for a phase's time-out when the phase begins: connect, write, then read for the
+    httpcore looks a phase's time-out up when the phase begins: connect, write, then read for the
     headers and read for the body. With fixed numbers the phases would add up.
 
     Args:
         seconds: for everything up to the headers.
         silence_seconds: between two pieces of the body; None for what is left of ``seconds``.
         clock: monotonic seconds.
+        header_reads: how many reads come before the body: one, and one more where a proxy first
+            answers the request for a tunnel.
     """
 
     def __init__(
@@ -67,14 +77,17 @@ class PhaseTimeouts(dict[str, float | None]):
         seconds: float,
         silence_seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        header_reads: int = 1,
     ) -> None:
-        # What an HTTP client reads that copies them: longer in all, and still no hang.
+        # An HTTP client that copies the dictionary gets these: they are longer in sum, but finite.
         connect = min(CONNECT_SECONDS, seconds)
         read = seconds if silence_seconds is None else silence_seconds
         super().__init__(connect=connect, read=read, write=seconds, pool=connect)
         self._silence_seconds = silence_seconds
         self._clock = clock
         self._deadline = clock() + seconds
+        self._header_reads = header_reads
         self._reads = 0
 
     def get(self, key: str, default: float | None = None) -> float | None:  # type: ignore[override]
@@ -84,7 +97,7 @@ class PhaseTimeouts(dict[str, float | None]):
         rest = max(0.01, self._deadline - self._clock())
         if key == "read":
             self._reads += 1
-            if self._reads > 1:
+            if self._reads > self._header_reads:
                 return self._silence_seconds or max(rest, _LAST_TRY_SECONDS)
             return rest
         return min(CONNECT_SECONDS, rest) if key in ("connect", "pool") else rest
@@ -94,16 +107,18 @@ class Retry:
     """How long to go on trying while nobody answers.
 
     Attributes:
-        tries: how often it has failed since the last answer.
-        silent: a stream was silent; the service has to be asked whether it is there.
-        new_connection: a try has failed. An idle connection may be as dead as that one was.
+        tries: how many tries have failed since the last answer.
+        silent: a stream was silent; ask on a new connection whether the service is there.
+        new_connection: a try has failed, so use a new connection: those that are open and idle
+            may be as dead as the one that failed.
 
     Args:
-        url: for the message.
-        seconds: since the service was last heard of, before it is given up.
+        url: of the service, for the message.
+        seconds: how long after the last sign of the service the client gives up.
         silence_seconds: how long a stream may be silent.
-        first_contact_seconds: instead of ``seconds`` while no connection can be made; None where
-            the service has been there.
+        first_contact_seconds: in place of ``seconds`` while no connection can be made; None where
+            the service has answered before.
+        tunnelled: a proxy passes the connection on without reading it (``CONNECT``).
         clock: monotonic seconds.
     """
 
@@ -114,12 +129,14 @@ class Retry:
         silence_seconds: float = SILENCE_SECONDS,
         *,
         first_contact_seconds: float | None = None,
+        tunnelled: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
         self._seconds = seconds
         self._silence_seconds = silence_seconds_of(seconds, silence_seconds)
         self._first_contact_seconds = first_contact_seconds
+        self._header_reads = 2 if tunnelled else 1
         self._clock = clock
         self._heard_at = clock()
         self.tries = 0
@@ -127,12 +144,12 @@ class Retry:
         self.new_connection = False
 
     def heard(self) -> None:
-        """The service was heard of, or nobody listened: the time begins anew."""
+        """Count the time anew: the service gave a sign, or the reader of a stream was busy."""
         self._heard_at = self._clock()
         self._first_contact_seconds = None
 
     def answered(self) -> None:
-        """The service gave what it was asked for: time and pauses begin anew."""
+        """Count time and tries anew: the service gave what it was asked for."""
         self.heard()
         self.tries, self.silent = 0, False
 
@@ -144,7 +161,7 @@ class Retry:
         """
         most = wait_seconds + _HELD_ANSWER_SECONDS if wait_seconds else ANSWER_SECONDS
         if self.tries == 0:
-            # An idle connection is used again. Should it be dead, a new one gets its turn.
+            # The first try may reuse an idle connection. Leave time for a new one if it is dead.
             most = min(most, max(self._seconds - _LAST_TRY_SECONDS, _LEAST_SILENCE_SECONDS))
         return self._timeouts(most)
 
@@ -159,12 +176,21 @@ class Retry:
     def _timeouts(self, most: float, body_seconds: float | None = None) -> PhaseTimeouts:
         patience = max(self._seconds, _LEAST_SILENCE_SECONDS)
         rest = max(patience - (self._clock() - self._heard_at), _LAST_TRY_SECONDS)
-        return PhaseTimeouts(min(most, rest), body_seconds, self._clock)
+        return PhaseTimeouts(
+            min(most, rest), body_seconds, self._clock, header_reads=self._header_reads
+        )
 
     def stream_failed(self, error: Exception) -> float:
-        """Return how many seconds to wait before a stream's next try, as `pause_or_raise` does.
+        """Return how many seconds to wait before a stream's next try.
 
-        Silence alone is no failure: output may be rare. Then the service is asked at once.
+        Silence alone is not a failure, because a script may print rarely: then the wait is 0, and
+        `silent` tells the client to ask whether the service is there.
+
+        Args:
+            error: why the stream broke.
+
+        Raises:
+            ClientError: see `pause_or_raise`.
         """
         if isinstance(error, httpx.ReadTimeout) and not self.silent:
             self.silent = self.new_connection = True
@@ -178,8 +204,8 @@ class Retry:
             error: why the last one failed.
 
         Raises:
-            ClientError: the service said no, and would again.
-            ConnectionLostError: it has been tried for long enough.
+            ClientError: the service refused, and would refuse again.
+            ConnectionLostError: the time is over.
         """
         if isinstance(error, ClientError) and not isinstance(error, _WORTH_ANOTHER_TRY):
             raise error
@@ -192,8 +218,8 @@ class Retry:
         pause = _BACKOFF_SECONDS[min(self.tries, len(_BACKOFF_SECONDS) - 1)]
         self.tries += 1
         self.new_connection = True
-        # Not all clients of a service that comes back in the same moment.
-        return min(pause * random.uniform(0.5, 1.0), rest)  # noqa: S311 - no secret
+        # Random, so that not all clients ask a service that is back at the same moment.
+        return min(pause * random.uniform(0.5, 1.0), rest)  # noqa: S311 - not a secret
 
     def _limit(self, error: Exception) -> float:
         if self._first_contact_seconds is not None and isinstance(error, _NOT_CONNECTED):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scriptservice.cli.main import main
-from scriptservice.cli.service_environment import read_environment, without_given
+from scriptservice.cli.service_environment import read_environment, without_service_variables
 from scriptservice.errors import ConfigurationError
 
 TOKEN = "sixteen-letters!"
@@ -14,7 +14,7 @@ TOKEN = "sixteen-letters!"
 @pytest.mark.parametrize("token", [TOKEN, "x" * 256, "!~" * 8])
 def test_a_token_is_taken(token: str) -> None:
     given = read_environment({"SCRIPTSERVICE_TOKEN": token}, 1)
-    assert given.token == token
+    assert given.first_token == token
     assert token not in repr(given)
 
 
@@ -35,8 +35,8 @@ def test_a_token_that_cannot_be_used_is_refused_and_not_shown(
 
 
 def test_no_token_is_none_nor_is_an_empty_one() -> None:
-    assert read_environment({}, 1).token is None
-    assert read_environment({"SCRIPTSERVICE_TOKEN": ""}, 1).token is None
+    assert read_environment({}, 1).first_token is None
+    assert read_environment({"SCRIPTSERVICE_TOKEN": ""}, 1).first_token is None
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_watchdog_is_that_of_this_process(
 def test_what_was_taken_is_in_no_environment_any_more() -> None:
     taken = dict.fromkeys(["SCRIPTSERVICE_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"])
     environment = dict.fromkeys(taken, "x")
-    assert without_given({**environment, "PATH": "/bin"}) == {"PATH": "/bin"}
+    assert without_service_variables({**environment, "PATH": "/bin"}) == {"PATH": "/bin"}
 
 
 def test_the_document_names_what_is_no_setting() -> None:

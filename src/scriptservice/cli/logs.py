@@ -1,0 +1,91 @@
+"""``scriptservice logs``: prints a command's output, and follows it with ``-f``."""
+
+import base64
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from scriptservice.cli import terminal
+from scriptservice.cli.command_ids import full_id
+from scriptservice.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, NOT_RUN, USAGE, fail
+from scriptservice.cli.options import (
+    FIRST_CONTACT_SECONDS,
+    RETRY_SECONDS,
+    AsJson,
+    CommandId,
+    Raw,
+    Url,
+    connect,
+    explain,
+    print_how_to_go_on,
+    print_json,
+)
+from scriptservice.client.problems import ConnectionLostError
+
+
+def logs(
+    command: CommandId,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="go on until it ends")] = False,
+    tail: Annotated[int | None, typer.Option(min=0, metavar="LINES", help="the last lines")] = None,
+    tail_bytes: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="the last bytes")
+    ] = None,
+    stream: Annotated[str, typer.Option(help="stdout, stderr or merged")] = "merged",
+    raw: Raw = False,
+    retry_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="seconds to go on while nothing is heard of the service; default 300 with -f, "
+            "else 10",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Print what a command has printed.
+
+    With -f, exits 125 if the connection is lost for good.
+    """
+    if tail is not None and tail_bytes is not None:
+        raise fail("cannot use --tail and --tail-bytes together", USAGE)
+    wanted = None if tail is None else f"{tail}l"
+    if tail_bytes is not None:
+        wanted = str(tail_bytes)
+    if retry_seconds is None:
+        retry_seconds = RETRY_SECONDS if follow else FIRST_CONTACT_SECONDS
+    with connect(url, retry_seconds, FIRST_CONTACT_SECONDS) as client:
+        command_id = full_id(client, command)
+        output = client.stream_output(command_id, stream=stream, tail=wanted, follow=follow)
+        try:
+            if as_json:
+                _print_json_lines(stream, output)
+            else:
+                _print(output, raw=raw)
+        except BrokenPipeError as error:
+            terminal.discard_stdout()
+            raise typer.Exit(BROKEN_PIPE) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
+        except ConnectionLostError as error:
+            if not follow:
+                raise
+            lost = fail(explain(error), NOT_RUN)
+            print_how_to_go_on(command_id)
+            raise lost from error
+
+
+def _print(output: Iterator[bytes], *, raw: bool) -> None:
+    sink = terminal.stdout(raw=raw)
+    for data in output:
+        sink.write(data)
+    sink.write(b"", final=True)
+
+
+def _print_json_lines(stream: str, output: Iterator[bytes]) -> None:
+    for data in output:
+        try:
+            print_json({"stream": stream, "text": data.decode()})
+        except UnicodeDecodeError:
+            print_json({"stream": stream, "base64": base64.b64encode(data).decode()})

@@ -1,0 +1,80 @@
+"""Flags from the settings: each setting of the service is declared once, in `Settings`.
+
+The verbs that work on a data directory or a database of this machine use this module.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from scriptservice.cli.exit_codes import fail
+from scriptservice.errors import ConfigurationError, StoreError
+from scriptservice.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+
+Function = Callable[..., None]
+
+
+def takes_settings(*names: str) -> Callable[[Function], Function]:
+    """Return a decorator that gives a verb a flag for each of some settings.
+
+    The decorated function's first parameter receives the settings. The others are parameters of
+    the command line as usual. A `ConfigurationError` or `StoreError` that the function raises ends
+    the program with one line and exit code 1.
+
+    Args:
+        names: fields of `Settings`, and ``config`` for the file with settings.
+    """
+
+    def decorate(function: Function) -> Function:
+        own = list(inspect.signature(function).parameters.values())[1:]
+        parameters = [*own, *(_parameter(name) for name in names)]
+
+        @wraps(function)
+        def verb(**values: Any) -> None:
+            flags = {name: values.pop(name) for name in names}
+            given = {name: flag for name, flag in flags.items() if flag not in (None, [])}
+            try:
+                function(load_settings(given), **values)
+            except (ConfigurationError, StoreError) as error:
+                raise fail(str(error)) from error
+
+        signature = inspect.Signature(
+            [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+        )
+        verb.__signature__ = signature  # type: ignore[attr-defined]
+        verb.__annotations__ = {each.name: each.annotation for each in parameters}
+        return verb
+
+    return decorate
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    """Return the flag of a setting as a parameter that Typer understands; None: not given."""
+    if name == "config":
+        option = typer.Option(
+            "--config",
+            metavar="FILE",
+            help=f"TOML file with settings [{ENVIRONMENT_PREFIX}CONFIG]",
+        )
+        return _optional(name, str, option)
+    field = Settings.model_fields[name]
+    default = field.get_default(call_default_factory=True, validated_data={})
+    shown = default if isinstance(default, str) else str(None if default == () else default).lower()
+    text = f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}; default {shown}]"
+    flag = f"--{name.replace('_', '-')}"
+    if field.annotation is bool:
+        return _optional(name, bool, typer.Option(f"{flag}/--no-{flag[2:]}", help=text))
+    if name == "allowed_host":
+        return _optional(name, list[str], typer.Option(flag, help=text, metavar="NAME"))
+    metavar = "TEXT" if field.annotation is str else "VALUE"
+    return _optional(name, str, typer.Option(flag, help=text, metavar=metavar))
+
+
+def _optional(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )

@@ -1,0 +1,63 @@
+"""``scriptservice stop``: stops commands by id, or all that have a label."""
+
+from typing import Annotated
+
+import typer
+
+from scriptservice.cli.command_ids import full_id, short_id
+from scriptservice.cli.exit_codes import REFUSED, USAGE, fail
+from scriptservice.cli.options import (
+    AsJson,
+    CommandIds,
+    Label,
+    Url,
+    connect,
+    key_values,
+    print_json,
+)
+from scriptservice.client import Client
+from scriptservice.client.problems import AlreadyFinishedError
+
+
+def stop(
+    commands: CommandIds = None,
+    signal: Annotated[str | None, typer.Option(help="a name such as TERM")] = None,
+    grace: Annotated[
+        float | None, typer.Option(help="seconds from the signal to SIGKILL; 0 kills at once")
+    ] = None,
+    label: Label = None,
+    every: Annotated[bool, typer.Option("--all", help="all that have the labels")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Stop commands: signal, grace, SIGKILL of the whole tree."""
+    if bool(commands) == bool(label) or bool(label) != every:
+        raise fail("cannot tell what to stop: give ids, or --label KEY=VALUE with --all", USAGE)
+    refused = False
+    with connect(url) as client:
+        for command_id in _ids(client, commands, label):
+            try:
+                command = client.stop(command_id, signal=signal, grace_seconds=grace)
+            except AlreadyFinishedError as error:
+                if not every:  # with --all it ended after it was listed, which is no failure
+                    refused = True
+                    fail(str(error))
+                continue
+            if as_json:
+                print_json(command.raw)
+            else:
+                print(f"{short_id(command.id)} {command.status}")
+    if refused:
+        raise typer.Exit(REFUSED)
+
+
+def _ids(client: Client, commands: list[str] | None, label: list[str] | None) -> list[str]:
+    """Return the ids of the commands to stop."""
+    if commands:
+        return [full_id(client, text) for text in commands]
+    unfinished = client.list(
+        status=["queued", "running", "stopping"],
+        labels=key_values("--label", label),
+        page_size=1000,
+    )
+    return [command.id for command in unfinished]

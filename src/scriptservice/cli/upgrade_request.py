@@ -1,0 +1,122 @@
+"""``scriptservice upgrade``: asks a running keeper to go on as the code on the disk."""
+
+import fcntl
+import os
+import select
+import signal
+import sys
+import time
+
+from scriptservice.cli.exit_codes import INTERRUPTED, fail
+from scriptservice.cli.settings_options import takes_settings
+from scriptservice.errors import ConfigurationError
+from scriptservice.protocol.upgrade_report import UpgradeReport, read_upgrade_report
+from scriptservice.settings import Settings
+
+WAIT_SECONDS = 300.0
+_STEP_SECONDS = 0.05
+
+
+@takes_settings("config", "data_dir")
+def upgrade(settings: Settings) -> None:
+    """Let the running service go on as the release that is installed now.
+
+    Its server is replaced without breaking a connection, its scripts run on. If the new one
+    cannot, the old one stays.
+    """
+    try:
+        report = _request_upgrade(settings.data_dir)
+    except KeyboardInterrupt as error:
+        raise fail("interrupted; the upgrade goes on", INTERRUPTED) from error
+    if not report.ok:
+        raise fail(f"cannot upgrade: {report.message}")
+    print(report.message)
+
+
+def _request_upgrade(data_dir: str) -> UpgradeReport:
+    """Ask the keeper of a data directory for an upgrade, and wait for the outcome.
+
+    Raises:
+        ConfigurationError: there is no keeper, this user may not signal it, or it reports nothing.
+    """
+    pid = _keeper_pid(data_dir)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError as error:
+        message = f"cannot upgrade {data_dir}: process {pid} is gone"
+        raise ConfigurationError(message) from error
+    try:
+        # The descriptor pins the process that has the id now: it is checked after that, so that
+        # the signal cannot reach another process that gets the id later.
+        _check_is_keeper(data_dir, pid)
+        try:
+            before = read_upgrade_report(data_dir)
+            signal.pidfd_send_signal(pidfd, signal.SIGHUP)
+        except OSError as error:
+            message = f"cannot upgrade {data_dir}: {error.strerror}"
+            raise ConfigurationError(message) from error
+        return _wait_for_report(data_dir, pidfd, before)
+    finally:
+        os.close(pidfd)
+
+
+def _keeper_pid(data_dir: str) -> int:
+    """Return the id of the process that holds a data directory's lock.
+
+    Raises:
+        ConfigurationError: no process holds it.
+    """
+    try:
+        lock = os.open(os.path.join(data_dir, "lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        message = f"cannot upgrade {data_dir}: no service was ever started there"
+        raise ConfigurationError(message) from error
+    except OSError as error:
+        message = f"cannot upgrade {data_dir}: {error.strerror}"
+        raise ConfigurationError(message) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(os.pread(lock, 20, 0) or b"0")
+    finally:
+        os.close(lock)
+    message = f"cannot upgrade {data_dir}: no service runs there"
+    raise ConfigurationError(message)
+
+
+def _check_is_keeper(data_dir: str, pid: int) -> None:
+    """Refuse to signal a process that is not a keeper.
+
+    Raises:
+        ConfigurationError: on this machine the process is another program, for example because
+            the service runs in a container.
+    """
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+    except OSError:
+        words = []
+    if b"scriptservice.keeper" not in words:
+        message = f"cannot upgrade {data_dir}: process {pid} is no keeper of this machine"
+        raise ConfigurationError(message)
+
+
+def _wait_for_report(data_dir: str, pidfd: int, before: UpgradeReport) -> UpgradeReport:
+    """Wait for the first upgrade after ``before``; print its steps to stderr."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    last = before
+    keeper = select.poll()
+    keeper.register(pidfd, select.POLLIN)
+    while time.monotonic() < deadline:
+        ended = keeper.poll(_STEP_SECONDS * 1000)
+        report = read_upgrade_report(data_dir)
+        if report.number > before.number and report.done:
+            return report
+        if ended:
+            message = f"cannot upgrade {data_dir}: the service has ended"
+            raise ConfigurationError(message)
+        if report != last:
+            last = report
+            print(f"{report.message} ...", file=sys.stderr)
+    message = f"cannot say how the upgrade went: nothing was heard for {WAIT_SECONDS:g} s"
+    raise ConfigurationError(message)

@@ -1,0 +1,150 @@
+"""How both clients reach a service: its URL, the token, TLS, a proxy, and their patience."""
+
+import os
+import re
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2 as httpx
+
+from scriptservice.client.problems import ClientError
+from scriptservice.client.retry import Retry, silence_seconds_of
+from scriptservice.paths import default_data_dir
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+_TOKEN = re.compile(r"[!-~]+")
+
+
+class Connection:
+    """How to reach a service, and how long to try.
+
+    Arguments that are None come from the environment, where a variable is named.
+
+    Args:
+        url: ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
+        token: ``SCRIPTSERVICE_TOKEN``, else the file ``token`` in the data directory.
+        ca_file: ``SCRIPTSERVICE_CA_FILE``, else the certificates that this machine trusts.
+        proxy: ``SCRIPTSERVICE_PROXY``, else no proxy.
+        retry_seconds: see `Retry`.
+        silence_seconds: see `Retry`.
+        first_contact_seconds: see `Retry`.
+
+    Attributes:
+        url: of the service, without a slash at its end.
+        token: None to send requests without one.
+        silence_seconds: how long a stream may be silent; see `silence_seconds_of`.
+
+    Raises:
+        ClientError: one of them cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        token: str | None,
+        *,
+        ca_file: str | os.PathLike[str] | None,
+        proxy: str | None,
+        retry_seconds: float,
+        silence_seconds: float,
+        first_contact_seconds: float | None,
+    ) -> None:
+        self.url = _checked_url(url or os.environ.get("SCRIPTSERVICE_URL") or DEFAULT_URL)
+        self.token = _checked_token(token or os.environ.get("SCRIPTSERVICE_TOKEN") or _token_file())
+        self._ssl_context = _ssl_context(ca_file or os.environ.get("SCRIPTSERVICE_CA_FILE") or None)
+        proxy = proxy or os.environ.get("SCRIPTSERVICE_PROXY") or None
+        self._proxy = _proxy(proxy, self._ssl_context)
+        self._retry_seconds = retry_seconds
+        self.silence_seconds = silence_seconds_of(retry_seconds, silence_seconds)
+        self._first_contact_seconds = first_contact_seconds
+
+    def http_options(self, *, idle_connections: int) -> dict[str, Any]:
+        """Return the arguments of either HTTP client's constructor.
+
+        Args:
+            idle_connections: how many connections to keep open for later requests.
+        """
+        headers = {"User-Agent": "scriptservice-client"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        return {
+            "base_url": self.url,
+            "headers": headers,
+            "limits": httpx.Limits(max_keepalive_connections=idle_connections),
+            "verify": self._ssl_context,
+            "proxy": self._proxy,
+            "trust_env": False,
+        }
+
+    def retry(self) -> Retry:
+        """Return how long to try the next request or stream."""
+        return Retry(
+            self.url,
+            self._retry_seconds,
+            self.silence_seconds,
+            first_contact_seconds=self._first_contact_seconds,
+            tunnelled=self._proxy is not None and self.url.startswith("https:"),
+        )
+
+    def answered(self) -> None:
+        """The service has answered a request: from now on it is known to exist."""
+        self._first_contact_seconds = None
+
+
+def _checked_url(url: str) -> str:
+    if not _is_http_url(url):
+        message = f"cannot use {url}: it is not a URL such as {DEFAULT_URL}"
+        raise ClientError(message)
+    return url.rstrip("/")
+
+
+def _is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Reading the port checks it: urlsplit alone accepts any text there.
+        usable = parts.scheme in ("http", "https") and parts.port != 0 and bool(parts.hostname)
+        return usable and bool(httpx.URL(url).host)
+    except (ValueError, httpx.InvalidURL):
+        return False
+
+
+def _checked_token(token: str | None) -> str | None:
+    if token is not None and not _TOKEN.fullmatch(token):
+        message = "cannot use the token: it has characters that no token has"
+        raise ClientError(message)
+    return token
+
+
+def _token_file() -> str | None:
+    """Return the token in the data directory; None where there is none that this user can read."""
+    directory = os.environ.get("SCRIPTSERVICE_DATA_DIR") or default_data_dir(
+        os.environ, os.geteuid()
+    )
+    try:
+        with open(os.path.join(directory, "token"), encoding="utf-8") as file:
+            return file.read().strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _ssl_context(ca_file: str | os.PathLike[str] | None) -> ssl.SSLContext:
+    if ca_file is None:
+        return httpx.create_ssl_context(trust_env=False)
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        reason = error.strerror if isinstance(error, FileNotFoundError) else error
+        message = f"cannot use CA file {os.fspath(ca_file)}: {reason}"
+        raise ClientError(message) from error
+
+
+def _proxy(url: str | None, ssl_context: ssl.SSLContext) -> httpx.Proxy | None:
+    if url is None:
+        return None
+    if not _is_http_url(url):
+        # The URL may have a password, which does not belong into a message.
+        message = "cannot use the proxy: its URL must begin with http:// or https:// and a host"
+        raise ClientError(message)
+    return httpx.Proxy(url, ssl_context=ssl_context if url.startswith("https:") else None)

@@ -1,0 +1,335 @@
+"""What each method of a client sends, and what it makes of the answers; no input or output.
+
+An exchange is a generator: it yields requests, is sent the answers, and returns the result.
+`Client` and `AsyncClient` carry out the same exchanges, so that each exists once.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, Unpack
+from urllib.parse import quote
+
+import httpx2 as httpx
+
+from scriptservice.client.problems import NotFoundError, UnexpectedAnswerError, error_of
+from scriptservice.client.retry import Retry, held_seconds
+from scriptservice.client.types import Command, Host, ListFilters, SubmitFields
+
+LONGEST_WAIT_SECONDS = 60
+
+T = TypeVar("T")
+Query = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request.
+
+    Attributes:
+        method: the HTTP method.
+        path: below the service's URL.
+        query: pairs of name and value.
+        json: the body as an object; None for no body.
+        headers: besides those that the client always sends.
+        wait_seconds: how long the service may hold the answer back.
+    """
+
+    method: str
+    path: str
+    query: Query = field(default_factory=list)
+    json: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    wait_seconds: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, whether it grants the request or not.
+
+    Attributes:
+        url: of the request.
+        status: the HTTP status.
+        content_type: of the body.
+        headers: by name in lower case.
+        body: the bytes.
+        tries: how many times the request was sent.
+    """
+
+    url: str
+    status: int
+    content_type: str
+    headers: dict[str, str]
+    body: bytes
+    tries: int
+
+    def expect(self, *statuses: int) -> "Answer":
+        """Return the answer if it has one of these statuses.
+
+        Raises:
+            ClientError: it has another one; see `error_of` for the class.
+        """
+        if self.status in statuses:
+            return self
+        raise error_of(self.url, self.status, self.content_type, self.body)
+
+    def json(self) -> Any:
+        """Return the body as an object.
+
+        Raises:
+            UnexpectedAnswerError: it is not JSON.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            message = f"cannot understand the answer of {self.url}: it is not JSON"
+            raise UnexpectedAnswerError(message) from error
+
+    def command(self) -> Command:
+        """Return the command that the body describes.
+
+        Raises:
+            UnexpectedAnswerError: it does not describe a command.
+        """
+        return self.read_as("command", Command.from_json)
+
+    def read_as(self, what: str, parse: Callable[[Any], T]) -> T:
+        """Return what the body describes.
+
+        Args:
+            what: name of the result, for the message.
+            parse: makes the result from the body as an object.
+
+        Raises:
+            UnexpectedAnswerError: the body describes something else.
+        """
+        members = self.json()
+        try:
+            return parse(members)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            message = f"cannot understand the answer of {self.url}: it is not a {what}"
+            raise UnexpectedAnswerError(message) from error
+
+
+Exchange = Generator[Request, Answer, T]
+
+
+def http_arguments(request: Request, retry: Retry) -> dict[str, Any]:
+    """Return the arguments of httpx's ``request`` for the next try of a request."""
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": httpx.QueryParams(tuple(request.query)) if request.query else None,
+        "json": request.json,
+        "headers": request.headers,
+        "extensions": {"timeout": retry.request_timeouts(request.wait_seconds)},
+    }
+
+
+def probe_arguments(command_id: str, retry: Retry) -> dict[str, Any]:
+    """Return the arguments of httpx's ``request`` that ask whether the service is there."""
+    return {
+        "method": "GET",
+        "url": command_path(command_id),
+        "extensions": {"timeout": retry.probe_timeouts()},
+    }
+
+
+def answer_of(response: httpx.Response, tries: int) -> Answer:
+    """Return the answer that a response is.
+
+    Args:
+        response: read to its end.
+        tries: how many times the request was sent.
+
+    Raises:
+        ClientError: the service wants the request to be sent again later.
+    """
+    answer = Answer(
+        url=str(response.url),
+        status=response.status_code,
+        content_type=response.headers.get("content-type", ""),
+        headers=dict(response.headers),
+        body=response.content,
+        tries=tries,
+    )
+    if answer.status in (429, 503):
+        answer.expect()
+    return answer
+
+
+def new_idempotency_key() -> str:
+    """Return a new Idempotency-Key."""
+    return str(uuid.uuid4())
+
+
+def command_path(command_id: str, part: str = "") -> str:
+    """Return the path of a command, or of a part of it such as ``output``."""
+    return f"/v1/commands/{quote(command_id, safe='')}{part and f'/{part}'}"
+
+
+def _wait(seconds: float | None) -> Query:
+    return [] if seconds is None else [("wait", str(seconds))]
+
+
+def submit(
+    script: str,
+    fields: SubmitFields,
+    wait_seconds: float | None,
+    idempotency_key: str | None,
+    silence_seconds: float,
+) -> Exchange[Command]:
+    """Submit a script; a request that is sent again makes no second command."""
+    key = idempotency_key or new_idempotency_key()
+    body = {"script": script, **fields}
+    request = Request("POST", "/v1/commands", json=body, headers={"Idempotency-Key": key})
+    return (yield from _held(request, 201, wait_seconds, silence_seconds))
+
+
+def get(command_id: str, wait_seconds: float | None, silence_seconds: float) -> Exchange[Command]:
+    """Get a command, at once or when it is finished."""
+    request = Request("GET", command_path(command_id))
+    return (yield from _held(request, 200, wait_seconds, silence_seconds))
+
+
+def _held(
+    request: Request, status: int, wait_seconds: float | None, silence_seconds: float
+) -> Exchange[Command]:
+    """Send a request, wait for the end of its command, and return the command as it is then.
+
+    While the service holds an answer back it is as silent as a dead connection. So each answer is
+    held only for a time in which silence is no sign of death, and then the service is asked again.
+
+    Args:
+        request: without ``wait``.
+        status: that the answer has.
+        wait_seconds: how long to wait in all; None not to wait.
+        silence_seconds: after which a connection is suspected to be dead.
+    """
+    if wait_seconds is None or not 0 < wait_seconds <= LONGEST_WAIT_SECONDS:
+        answer = yield replace(request, query=_wait(wait_seconds))  # the service checks it
+        return answer.expect(status).command()
+    deadline = time.monotonic() + wait_seconds
+    rest = wait_seconds
+    while True:
+        hold = min(rest, held_seconds(silence_seconds))
+        asked_at = time.monotonic()
+        answer = yield replace(request, query=_wait(hold), wait_seconds=hold)
+        found = answer.expect(status).command()
+        now = time.monotonic()
+        rest = deadline - now
+        # A service that shuts down answers before the time is over: do not ask it again.
+        if found.finished or rest <= 0 or now - asked_at < hold * 0.9:
+            return found
+        request, status = Request("GET", command_path(found.id)), 200
+
+
+def wait(
+    command_id: str, timeout_seconds: float | None, silence_seconds: float
+) -> Exchange[Command]:
+    """Get a command when it is finished, or as it is when the time is over."""
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while True:
+        rest = LONGEST_WAIT_SECONDS if deadline is None else max(0, deadline - time.monotonic())
+        found = yield from get(command_id, min(rest, LONGEST_WAIT_SECONDS), silence_seconds)
+        if found.finished or (deadline is not None and time.monotonic() >= deadline):
+            return found
+
+
+def page(query: Query) -> Exchange[tuple[list[Command], str | None]]:
+    """Get one page of a list, and the cursor of the next."""
+    answer = yield Request("GET", "/v1/commands", query=query)
+    return answer.expect(200).read_as("page of commands", _page)
+
+
+def _page(members: Any) -> tuple[list[Command], str | None]:
+    return [Command.from_json(item) for item in members["items"]], members["next_cursor"]
+
+
+def list_query(**filters: Unpack[ListFilters]) -> Query:
+    """Return filters as query parameters.
+
+    Raises:
+        TypeError: there is no such filter.
+    """
+    unknown = filters.keys() - ListFilters.__annotations__
+    if unknown:
+        message = f"cannot list by {', '.join(sorted(unknown))}: there is no such filter"
+        raise TypeError(message)
+    query: Query = [("status", each) for each in filters.get("status") or []]
+    query += [("label", f"{key}={value}") for key, value in (filters.get("labels") or {}).items()]
+    single = {
+        "q": filters.get("text"),
+        "host": filters.get("host"),
+        "created_after": filters.get("created_after"),
+        "created_before": filters.get("created_before"),
+        "id": filters.get("id_part"),
+        "limit": filters.get("page_size"),
+    }
+    return query + [(name, str(value)) for name, value in single.items() if value is not None]
+
+
+def stop(command_id: str, signal: str | None, grace_seconds: float | None) -> Exchange[Command]:
+    """Ask for a command to be stopped."""
+    body = {"signal": signal, "grace_seconds": grace_seconds}
+    answer = yield Request(
+        "POST",
+        command_path(command_id, "stop"),
+        json={name: value for name, value in body.items() if value is not None},
+    )
+    return answer.expect(202).command()
+
+
+def rerun(
+    command_id: str,
+    wait_seconds: float | None,
+    idempotency_key: str | None,
+    silence_seconds: float,
+) -> Exchange[Command]:
+    """Submit the same again; a request that is sent again makes no second command."""
+    key = idempotency_key or new_idempotency_key()
+    path = command_path(command_id, "rerun")
+    request = Request("POST", path, headers={"Idempotency-Key": key})
+    return (yield from _held(request, 201, wait_seconds, silence_seconds))
+
+
+def delete(command_id: str) -> Exchange[None]:
+    """Delete a finished command."""
+    answer = yield Request("DELETE", command_path(command_id))
+    try:
+        answer.expect(204)
+    except NotFoundError:
+        # If the request was sent twice, the first one deleted it and only its answer was lost.
+        if answer.tries == 1:
+            raise
+
+
+def output(
+    command_id: str,
+    stream: str,
+    offset: int | None,
+    limit: int | None,
+    tail: str | None,
+) -> Exchange[bytes]:
+    """Get output as it is now."""
+    parameters = {"stream": stream, "offset": offset, "limit": limit, "tail": tail}
+    query = [(name, str(value)) for name, value in parameters.items() if value is not None]
+    answer = yield Request("GET", command_path(command_id, "output"), query=query)
+    if "output-offset" not in answer.headers:
+        answer.expect()  # also a 200, which is the page of another program
+    return answer.expect(200).body
+
+
+def hosts() -> Exchange[list[Host]]:
+    """Get all hosts."""
+    answer = yield Request("GET", "/v1/hosts")
+    return answer.expect(200).read_as("list of hosts", _hosts)
+
+
+def _hosts(members: Any) -> list[Host]:
+    return [
+        Host(item["name"], item["status"], item["running"], item["capacity"], item)
+        for item in members["items"]
+    ]

@@ -1,0 +1,291 @@
+"""Streams that go on after a break: a reader knows the position up to which it has read.
+
+There is no input or output here. `Client` and `AsyncClient` open a connection with the `request` of
+a reader, feed it the bytes that arrive, and after a break open the next one in the same way.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+import httpx2 as httpx
+
+from scriptservice.client.exchanges import command_path
+from scriptservice.client.problems import ConnectionLostError, UnexpectedAnswerError
+from scriptservice.client.types import Command
+
+Piece_co = TypeVar("Piece_co", covariant=True)
+
+MAX_EVENT_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of output: one stream, one contiguous range.
+
+    Attributes:
+        stream: ``stdout`` or ``stderr``.
+        position: offset of its first byte in the merged output.
+        stream_offset: offset of its first byte in its stream.
+        time: when the keeper read it, UTC.
+        data: the bytes.
+    """
+
+    stream: str
+    position: int
+    stream_offset: int
+    time: datetime
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """The position after its last byte, from which to go on."""
+        return self.position + len(self.data)
+
+
+class EventParser:
+    """Splits an event stream into events, wherever it is cut into pieces."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[str, str]]:
+        """Yield name and data of each event that received bytes complete.
+
+        Raises:
+            UnexpectedAnswerError: an event does not end.
+        """
+        self._rest += data
+        if len(self._rest) > MAX_EVENT_BYTES:
+            message = "cannot understand the event stream: an event does not end"
+            raise UnexpectedAnswerError(message)
+        *frames, self._rest = self._rest.split(b"\n\n")
+        for frame in frames:
+            name, lines = "message", []
+            for line in _text(frame).split("\n"):
+                field, _, value = line.partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "data":
+                    lines.append(value)
+            if lines:
+                yield name, "\n".join(lines)
+
+
+def _text(frame: bytes) -> str:
+    try:
+        return frame.decode()
+    except UnicodeDecodeError as error:
+        message = "cannot understand the event stream: it is not UTF-8"
+        raise UnexpectedAnswerError(message) from error
+
+
+class StreamReader(Protocol[Piece_co]):
+    """Reads one stream of the service, over as many connections as that takes.
+
+    Attributes:
+        command_id: the command that is read.
+        ended: the stream is complete.
+        heard: the current connection has brought something of this command.
+    """
+
+    command_id: str
+    ended: bool
+    heard: bool
+
+    def request(self) -> dict[str, Any]:
+        """Return the arguments of httpx's ``stream`` that open the next connection.
+
+        A reader forgets here what the connection before it has left unfinished.
+        """
+
+    def accepts(self, response: httpx.Response) -> bool:
+        """Return whether this is the stream, and not a refusal or the page of another program.
+
+        Args:
+            response: with its headers; nothing of its body is read yet.
+        """
+
+    def feed(self, data: bytes) -> Iterator[Piece_co]:
+        """Yield what received bytes complete."""
+
+    def closed(self) -> None:
+        """The service has closed the connection in order.
+
+        Raises:
+            ConnectionLostError: the stream has not ended with it.
+        """
+
+
+class EventReader:
+    """Reads the event stream of a command; the pieces are its output.
+
+    Attributes:
+        position: after the last output that was received.
+        command: the command as the last event described it; None before the first.
+
+    Args:
+        command_id: of the command.
+        after: the position at which to begin.
+    """
+
+    def __init__(self, command_id: str, after: int) -> None:
+        self.command_id = command_id
+        self.position = after
+        self.command: Command | None = None
+        self.ended = False
+        self.heard = False
+        self._parser = EventParser()
+
+    def request(self) -> dict[str, Any]:
+        """See `StreamReader.request`."""
+        self.heard = False
+        self._parser = EventParser()
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(self.position)}
+        return {"method": "GET", "url": command_path(self.command_id, "events"), "headers": headers}
+
+    def accepts(self, response: httpx.Response) -> bool:
+        """See `StreamReader.accepts`."""
+        content_type = response.headers.get("content-type", "")
+        return response.status_code == 200 and content_type.startswith("text/event-stream")
+
+    def feed(self, data: bytes) -> Iterator[Chunk]:
+        """Yield the output that received bytes complete; other events change ``command``.
+
+        Raises:
+            UnexpectedAnswerError: this is not an event stream of the service, or it does not go on
+                at the position where the last connection ended.
+        """
+        for name, text in self._parser.feed(data):
+            event = _event(name, text)
+            self.heard = True
+            if isinstance(event, Chunk):
+                if event.position != self.position:
+                    message = (
+                        f"cannot understand the event stream: output at {event.position}, "
+                        f"not at {self.position}"
+                    )
+                    raise UnexpectedAnswerError(message)
+                self.position = event.end
+                yield event
+            elif event is not None:
+                self.command = event
+                self.ended = name == "end"
+
+    def closed(self) -> None:
+        """See `StreamReader.closed`."""
+        if not self.ended:
+            raise ConnectionLostError("the event stream was closed before its end")
+
+
+class OutputReader:
+    """Reads raw output; the pieces are bytes.
+
+    Args:
+        command_id: of the command.
+        stream: stdout, stderr or merged.
+        offset: first byte; None for the beginning, or what ``tail`` says.
+        tail: ``"100"`` for the last bytes, ``"100l"`` for the last lines.
+        follow: go on until the command is finished.
+    """
+
+    def __init__(
+        self, command_id: str, stream: str, offset: int | None, tail: str | None, *, follow: bool
+    ) -> None:
+        self.command_id = command_id
+        self.ended = False
+        self.heard = False
+        self._offset = offset
+        self._tail = tail
+        self._query = [("stream", stream)] + ([("follow", "true")] if follow else [])
+
+    def request(self) -> dict[str, Any]:
+        """See `StreamReader.request`."""
+        self.heard = False
+        begin = {"offset": self._offset, "tail": self._tail}
+        query = [(name, str(value)) for name, value in begin.items() if value is not None]
+        return {
+            "method": "GET",
+            "url": command_path(self.command_id, "output"),
+            "params": httpx.QueryParams((*self._query, *query)),
+        }
+
+    def accepts(self, response: httpx.Response) -> bool:
+        """See `StreamReader.accepts`."""
+        offset = response.headers.get("output-offset", "")
+        if response.status_code != 200 or not offset.isdecimal():
+            return False
+        # From now on the offset is known from which to go on, also if a tail was asked for.
+        self._offset, self._tail = int(offset), None
+        self.heard = True
+        return True
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the bytes."""
+        assert self._offset is not None  # noqa: S101 - since `accepts`
+        self._offset += len(data)
+        yield data
+
+    def closed(self) -> None:
+        """See `StreamReader.closed`: httpx raises an error where a body is cut short."""
+        self.ended = True
+
+
+class Followed:
+    """What `Following` and `AsyncFollowing` know of the command that they follow."""
+
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
+
+    @property
+    def command(self) -> Command | None:
+        """The command as the service described it last; None before the first event."""
+        return self._reader.command
+
+    @property
+    def position(self) -> int:
+        """The position in the merged output after the last chunk."""
+        return self._reader.position
+
+
+def _event(name: str, text: str) -> Chunk | Command | None:
+    """Return what an event says; None for an event that only a newer service has."""
+    try:
+        if name == "output":
+            return _chunk(json.loads(text))
+        return Command.from_json(json.loads(text)) if name in ("status", "end") else None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"cannot understand the event stream: its {name} event is malformed"
+        raise UnexpectedAnswerError(message) from error
+
+
+def _chunk(members: dict[str, Any]) -> Chunk:
+    if "text" in members:
+        data = str(members["text"]).encode()
+    else:
+        data = base64.b64decode(members["base64"], validate=True)
+    return Chunk(
+        stream=members["stream"],
+        position=members["position"],
+        stream_offset=members["stream_offset"],
+        time=datetime.fromisoformat(members["time"]),
+        data=data,
+    )
+
+
+def chunk_json(chunk: Chunk) -> dict[str, Any]:
+    """Return a chunk as the data of an ``output`` event, in which the service sent it."""
+    members: dict[str, Any] = {
+        "stream": chunk.stream,
+        "position": chunk.position,
+        "stream_offset": chunk.stream_offset,
+        "time": chunk.time.isoformat().replace("+00:00", "Z"),
+    }
+    try:
+        members["text"] = chunk.data.decode()
+    except UnicodeDecodeError:
+        members["base64"] = base64.b64encode(chunk.data).decode()
+    return members
