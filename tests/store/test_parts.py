@@ -3,7 +3,7 @@
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,8 @@ from scriptservice.model import Command, Status, Stream
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.output import block_cache as parts_module
 from scriptservice.server.output.block_cache import BlockCache
+from scriptservice.server.output.event_stream import EventStreams
+from scriptservice.server.output.output_service import OutputService
 from scriptservice.store.queries import deletions
 from scriptservice.store.queries.journal_changes import Chunk
 from scriptservice.store.reader import Reader
@@ -235,5 +237,37 @@ def test_a_cancelled_follower_does_not_disturb_the_others(printing: Printing) ->
         tasks[0].cancel()
         for task in tasks[1:]:
             assert (await task).data == b"0123456789"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("kind", ["events", "bytes"])
+def test_the_end_of_a_command_is_sent_though_the_server_ends(printing: Printing, kind: str) -> None:
+    """A read from before the end comes back after the server has begun to end."""
+    printing.print(b"all of it")
+    command_id = str(printing.command.id)
+
+    async def following() -> AsyncIterator[bytes]:
+        if kind == "events":
+            return await EventStreams(printing.reader, printing.feed).stream(command_id, 0, "after")
+        service = OutputService(printing.reader, printing.feed, printing.parts)
+        wanted = await service.range_from(command_id, Stream.MERGED, offset=9, limit=None)
+        return service.follow(command_id, wanted)
+
+    async def scenario() -> None:
+        frames = await following()
+
+        async def rest() -> bytes:
+            return b"".join([frame async for frame in frames])
+
+        with held(printing.store) as (begun, go_on):
+            reading = asyncio.create_task(rest())
+            await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+            printing.end()
+            printing.feed.close()
+            go_on.set()
+            got = await reading
+        # A stream of bytes that is cut raises StreamCutError instead.
+        assert (b"event: end" in got) == (kind == "events")
 
     run(scenario())
