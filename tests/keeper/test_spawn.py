@@ -263,5 +263,6 @@ for name in sorted(set(sys.modules) - before):
     assert found.stdout.split() == ["scriptservice", "scriptservice.version"]
 
 
+@pytest.mark.needs_root  # the keeper shows its memory to nobody else
 def test_the_running_keeper_has_no_other_library_loaded(service: Service) -> None:
     assert "site-packages" not in Path(f"/proc/{keeper_of(service).pid}/maps").read_text()
