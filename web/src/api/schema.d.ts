@@ -798,7 +798,7 @@ export interface components {
         };
         /**
          * Status
-         * @description How far a command is; the last five are final.
+         * @description The status of a command; the last five are final.
          * @enum {string}
          */
         Status: "queued" | "running" | "stopping" | "succeeded" | "failed" | "stopped" | "timed_out" | "lost";
