@@ -167,7 +167,7 @@ def test_the_new_server_dies_when_it_takes_over(
 ) -> None:
     service, before = installed, len(installed.output())
     command = service.submit(SCRIPT)["id"]
-    old = "            hello = await self._link.greeted()\n"
+    old = "            hello = await self._link.wait_for_hello()\n"
     installation.change(
         "server/server_process.py",
         old,
