@@ -1,7 +1,7 @@
 """The keeper's program.
 
-- ``--config-fd N`` starts a keeper; ``scriptservice serve`` executes this.
-- ``--handover-fd N`` continues a keeper after an upgrade; a keeper executes this.
+- ``--config-fd N`` starts a keeper; ``scriptservice serve`` executes it in this form.
+- ``--handover-fd N`` continues a keeper after an upgrade; the keeper executes it in this form.
 - ``--check-handover N`` tells whether this program accepts the state of a keeper.
 """
 
@@ -10,7 +10,7 @@ import sys
 from scriptservice.protocol.prctl import hide_from_ptrace
 
 if __name__ == "__main__":
-    # Before anything secret is in this process.
+    # This comes first, while nothing secret is in the memory of this process.
     hide_from_ptrace()
 
     import os

@@ -16,26 +16,30 @@ class KeeperConfig:
     Attributes:
         data_dir: the data directory, absolute.
         listen_host: address of the listening socket; None for a worker, which has no socket.
-        listen_port: its port; 0 lets the kernel choose.
+        listen_port: port of the listening socket; with 0 the kernel chooses one.
         child_argv: the program of the child and its leading arguments.
         child_config: the child's configuration, which the keeper passes on and does not read.
-        run_as: user name or number for scripts; None for the default of the service's own user.
-        script_uid: numeric user and group for scripts when the service is root and there is no
-            user ``scriptservice``.
+        run_as: name or number of the user that scripts run as; None for the user that
+            `script_user` chooses.
+        script_uid: number of the user and group that scripts run as if ``run_as`` is None, the
+            service runs as root, and there is no user ``scriptservice``.
         no_new_privileges: whether set-uid programs have no effect in scripts.
         use_cgroups: whether to use cgroup2 where it is writable.
-        use_launcher: whether to start scripts by the launcher where it was built.
-        shutdown_grace_seconds: the longest grace of a script at shutdown.
-        spool_limit_bytes: unrecorded journal beyond which output is no longer read.
-        reserve_bytes: free disk space below which output is no longer read.
+        use_launcher: whether to start scripts by what is built from ``launcher/``, if it works.
+        shutdown_grace_seconds: the longest time between the signal of a shutdown and SIGKILL; a
+            command's own grace may be shorter.
+        spool_limit_bytes: no output is read while more than this many bytes of the journal are not
+            yet stored in the database.
+        reserve_bytes: no output is read while the disk has less free space than this.
         path: ``PATH`` of scripts.
         lang: ``LANG`` of scripts.
         log_level: debug, info, warning or error.
         log_format: ``json`` or ``console``.
-        host_name: this machine's name among hosts, for the log.
-        notify_socket: datagram socket of the service manager, None for none.
-        watchdog_seconds: the service manager ends a keeper that sends nothing for this time; None
-            if it does not.
+        host_name: the name of this host, for the log.
+        notify_socket: address of the service manager's datagram socket; None if there is no
+            service manager.
+        watchdog_seconds: the service manager ends a keeper that sends no notification for this
+            time; None if the service manager has no watchdog.
     """
 
     data_dir: str
@@ -60,9 +64,10 @@ class KeeperConfig:
     watchdog_seconds: float | None = None
 
     def to_descriptor(self) -> int:
-        """Return the descriptor of an inheritable file in memory, for `from_descriptor`.
+        """Write the configuration to a file in memory; return its inheritable descriptor.
 
-        The configuration may contain a database password, which a command line would show.
+        `from_descriptor` reads the file. The configuration is not passed on the command line, since
+        it may contain a database password, and every user can see command lines.
         """
         descriptor = os.memfd_create("scriptservice-config", os.MFD_CLOEXEC)
         os.write(descriptor, json.dumps(asdict(self)).encode())

@@ -1,9 +1,9 @@
 """The keeper: builds its parts, and acts on frames, signals and the ends of processes.
 
-A start takes its steps in the order in which a failure does no harm: the data directory and its
-lock, the address, then the journal of the previous keeper, and only then the child. After an
-upgrade the keeper is built from the state that the program before it handed over: the process, its
-children and its descriptors are the same.
+A start takes its steps in an order in which a failure does no harm: first the data directory and
+its lock, then the address, then the journal of the previous keeper, and at last the child. After an
+upgrade the keeper is built from the state that the process's previous program handed over. The
+process, its children and its descriptors stay the same.
 """
 
 import os
@@ -51,7 +51,7 @@ from scriptservice.protocol.prctl import become_subreaper, forbid_new_privileges
 FINISH_STEP_SECONDS = 0.05
 ORPHAN_CHECK_SECONDS = 1.0
 FINISH_SECONDS = 15.0
-"""How long a shutdown waits for the end of the scripts beyond their grace, then for the server."""
+"""A shutdown waits this long for scripts after their grace, then equally long for the server."""
 
 _NO_ID = str(UUID(int=0))
 
@@ -60,8 +60,8 @@ class Keeper:
     """Owns the scripts of one data directory, from start to shutdown.
 
     Args:
-        config: its configuration.
-        state: what the program before this one handed over; None at a start.
+        config: the keeper's configuration.
+        state: what the previous program of this process handed over; None at a start.
 
     Raises:
         StartError: the keeper cannot start. Nothing that matters was started or changed.
@@ -153,9 +153,11 @@ class Keeper:
         stored = self._stored_position_file.read()
         if stored is None:
             self._journal_repaired("ignored the damaged file with the stored position")
-            # Everything before the first segment was stored, or it would not have been dropped.
+            # A segment is only deleted after all of it is stored in the database. So everything
+            # before the first segment that still exists is stored.
             stored = self._writer.first
-        # A power cut may have taken the end of the journal but not this file.
+        # After a power cut the end of the journal may be missing. The position in the file may then
+        # be beyond the present end.
         self._journal.stored_position = min(stored, self._writer.end)
         private = os.path.join(self._config.data_dir, "private")
         for name in os.listdir(private):
@@ -269,8 +271,8 @@ class Keeper:
                 if self._finishing:
                     self._send_finish()
             case "waiting":
-                # The server answers requests, if only with the reason why it waits. That is enough
-                # for the service manager and for an upgrade.
+                # The server waits, but it answers requests, at least with the reason for the wait.
+                # That is enough for the service manager and for an upgrade.
                 self._child_answered(str(frame["reason"]))
             case "adopted":
                 self._ended_ids.child_adopted()
@@ -312,7 +314,8 @@ class Keeper:
     def _journal_stored(self, position: int) -> None:
         reached("acknowledged.told")
         self._journal.stored_up_to(position)
-        # The file is only a hint for the next start: on a full disk its position may be too low.
+        # A failed write does no harm, for example on a full disk: the file is only a hint for the
+        # next start, and its position may be too low.
         with suppress(OSError):
             self._stored_position_file.write(self._journal.stored_position)
         reached("acknowledged.noted")
@@ -321,8 +324,8 @@ class Keeper:
     def _child_cannot_start(self, message: str) -> None:
         logger.error("server_cannot_start", detail=message)
         if not self._child_was_ready and not self._running:
-            # No server has ever worked, so whoever started the service still watches it. An exit
-            # now tells more than restarts without end.
+            # No server has been ready since the start, so the user who started the service is
+            # probably still watching. An exit tells that user more than endless restarts.
             self._child.stop_restarting()
             self._exit_code = 1
             self._loop.stop()
@@ -369,10 +372,13 @@ class Keeper:
         return own | self._reaper.pids | self._child.pids | self._upgrade.pids
 
     def _process_reaped(self, pid: int, status: int, usage: struct_rusage) -> bool:
-        """Pass on a process that was reaped among the orphans, not by its pidfd.
+        """Pass the end of a process on to the part of the keeper that started it.
+
+        The reaper waits for any child. So it may reap a script or the server before the event loop
+        handles the process's pidfd.
 
         Returns:
-            Whether it was one of the keeper's own.
+            Whether the process was that of a script, a server or an upgrade.
         """
         self._start_queue.launches.confirm_process(pid)
         command = self._running_by_pid.get(pid)
@@ -382,7 +388,10 @@ class Keeper:
         return self._child.process_reaped(pid, status) or self._upgrade.process_reaped(pid)
 
     def _kill_unattributed_orphans(self) -> None:
-        """Kill orphans of unknown commands, once no script runs that could have left them."""
+        """Kill the orphans whose command is unknown, but only while no script is running.
+
+        While a script is running, such an orphan may belong to that script.
+        """
         self._loop.after(ORPHAN_CHECK_SECONDS, self._kill_unattributed_orphans)
         if not self._running and not self._start_queue.launches:
             for stat in self._tree.unattributed_orphans():
@@ -399,7 +408,7 @@ class Keeper:
             self._shutdown_requested()
 
     def _shutdown_requested(self) -> None:
-        """Stop all scripts: the first time with their grace, then at once."""
+        """Stop all scripts: with their grace at the first request, at once at any later request."""
         self._shutdown_requests += 1
         grace_seconds = self._config.shutdown_grace_seconds if self._shutdown_requests == 1 else 0
         logger.info("shutting_down", running=len(self._running))
@@ -414,7 +423,7 @@ class Keeper:
         self._finish_if_done()
 
     def _finish_if_done(self) -> None:
-        """Let the server finish once all scripts have ended and the journal has all their ends."""
+        """Ask the server to finish, once all scripts have ended and all ends are in the journal."""
         if self._running or self._finishing:
             return
         if self._journal.full:
@@ -422,7 +431,8 @@ class Keeper:
             return
         self._finishing = True
         self._loop.after(FINISH_SECONDS, self._shutdown_timed_out)
-        # Without effect if the server lives. If it has just died, another one has to finish.
+        # This has no effect while a server is running. If the server has just died, another server
+        # must be started to finish the work.
         self._child.start()
         self._send_finish()
 
@@ -472,7 +482,8 @@ class Keeper:
         for descriptor in state.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
         if self._identity.fields() != state.identity:
-            # It should be the same. The journal and the server know the keeper by the old one.
+            # The process is the same, so its identity should be the same too. The journal and the
+            # server know the keeper by the old identity, so the keeper keeps that one.
             logger.error("keeper_fault", detail="its identity has changed with the upgrade")
             self._identity = Identity.from_fields(state.identity)
         for each in state.commands:
@@ -484,8 +495,8 @@ class Keeper:
         self._child_status = state.child_serves
 
     def _resume(self, state: KeeperState) -> None:
-        """Continue what the program before this one had begun."""
-        # First of all: the program before this one blocked these signals.
+        """Continue the work that the previous program of this process began."""
+        # The previous program blocked these signals before the exec.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         self._child.restore(state.child)
         self._upgrade.restore(state.upgrade)
@@ -494,13 +505,13 @@ class Keeper:
 
 
 def resume(state: KeeperState) -> int:
-    """Run the keeper that another program of this process was until now.
+    """Continue as the keeper that the previous program of this process was, until shutdown.
 
     Args:
-        state: what that program handed over.
+        state: the state that the previous program handed over.
 
     Returns:
-        The exit code, after the shutdown.
+        The exit code.
     """
     return Keeper(KeeperConfig(**state.config), state).run()
 

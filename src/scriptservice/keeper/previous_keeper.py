@@ -1,6 +1,6 @@
-"""What the journal says about the previous keeper: who it was, and which commands it left open.
+"""The previous keeper as the journal describes it: its identity and the commands it left open.
 
-`read_previous_keeper` reads it at a start, and ``recovery`` acts on it.
+At a start ``recovery`` calls `read_previous_keeper`, and then ends these commands.
 """
 
 import os
@@ -24,16 +24,17 @@ class JournaledCommand:
     """A command that had not ended when its keeper died, as the journal knows it.
 
     Attributes:
-        id: its UUID.
-        pid: process id of its script, None if the journal has no start of it.
-        start_ticks: start of that process, in clock ticks from boot.
-        pipes: inode numbers of its stdout and stderr.
-        position: length of its merged output so far, in bytes.
+        id: the command's UUID.
+        pid: process id of the script, None if the journal does not contain the script's start.
+        start_ticks: when that process started, in clock ticks from boot.
+        pipes: inode numbers of the pipes for stdout and stderr.
+        position: length of the merged output in the journal, in bytes.
         output_limit_bytes: how much output is kept, None for all.
-        exited: whether the journal has the exit of the script's own process.
-        cause: of the stop that had begun, None if none had.
-        leftovers_killed: how many, as far as the journal says.
-        discarded_bytes: as far as the journal says.
+        exited: whether the journal contains the exit of the script's own process.
+        cause: why the keeper had begun to stop the script, None if it had not.
+        leftovers_killed: number of background processes that the keeper had signalled after the
+            script's exit, as far as the journal tells.
+        discarded_bytes: how much output the keeper had discarded, as far as the journal tells.
     """
 
     id: str
@@ -48,12 +49,12 @@ class JournaledCommand:
     discarded_bytes: int = 0
 
     def snapshot(self) -> dict[str, Any]:
-        """Return its entry in a SNAPSHOT record, as `RunningCommand.snapshot` does."""
+        """Return the command's entry in a SNAPSHOT record, as `RunningCommand.snapshot` does."""
         return asdict(self)
 
     @classmethod
     def from_snapshot(cls, entry: dict[str, Any]) -> "JournaledCommand":
-        """Return the command of an entry in a SNAPSHOT record."""
+        """Return the command that an entry in a SNAPSHOT record describes."""
         return cls(
             id=entry["id"],
             pid=entry["pid"],
@@ -73,10 +74,11 @@ class PreviousKeeper:
     """The last keeper that wrote the journal.
 
     Attributes:
-        identity: None for a new journal.
-        cgroup: the directory of its cgroups, None if it had none.
-        open: commands that had not ended, by id.
-        salvaged: whether some of these are known only from a damaged part that was set aside.
+        identity: the keeper's identity, None if the journal is new.
+        cgroup: the directory of the keeper's cgroups, None if the keeper used no cgroups.
+        open: the commands that had not ended, by id.
+        salvaged: whether some of these commands are known only from a damaged part of the journal
+            that was set aside.
     """
 
     identity: Identity | None = None
@@ -89,7 +91,7 @@ def read_previous_keeper(directory: str) -> PreviousKeeper:
     """Return what the segments of a repaired journal say about the keeper that wrote them.
 
     Args:
-        directory: of the journal's segments.
+        directory: the directory of the journal's segments.
 
     Raises:
         OSError: a segment cannot be read.
@@ -106,9 +108,14 @@ def read_previous_keeper(directory: str) -> PreviousKeeper:
 
 
 def _salvage(previous: PreviousKeeper, path: str) -> None:
-    """Add the commands that were started behind the damage at which the journal was just cut.
+    """Add the open commands whose start is recorded behind the damage that was just cut off.
 
-    Their processes must be killed. Their output is left unread: nobody can tell what precedes it.
+    Their processes must be killed. The output in their pipes is not read, since nobody can tell
+    which output came before it.
+
+    Args:
+        previous: the keeper to which the commands are added.
+        path: the file with the damaged part; it exists only if there was damage.
     """
     if not os.path.exists(path):
         return
@@ -130,9 +137,9 @@ def _apply(previous: PreviousKeeper, record: Record, length: int) -> None:
     """Apply the next record of the journal.
 
     Args:
-        previous: what the records before it say.
+        previous: the keeper as the records before this one describe it; updated here.
         record: the record.
-        length: of its payload, in bytes.
+        length: the length of the record's payload, in bytes.
     """
     if record.kind == Kind.KEEPER:
         fields = record.fields()

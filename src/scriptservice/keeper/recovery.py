@@ -1,8 +1,9 @@
-"""What a keeper does at its start about the scripts of a previous keeper that died.
+"""Ends the scripts of a previous keeper that died; a keeper does this at its start.
 
-The journal says which commands were open (``previous_keeper``). One walk through /proc finds the
-processes that survived. Output that nobody had read is taken out of their pipes, then they are
-killed, and each open command gets its last record: CLOSED if its exit is in the journal, else LOST.
+The journal tells which commands were open (``previous_keeper``). Walks through /proc find the
+processes that survived. The keeper opens the read ends of their pipes, kills the processes, and
+moves the output that is still in the pipes to the journal. Then each open command gets its last
+record: CLOSED if the command's exit is in the journal, else LOST.
 """
 
 import os
@@ -43,7 +44,7 @@ _QUIET_ROUNDS = 3
 _EXEC_ATTEMPTS = 50
 _EXEC_ATTEMPT_SECONDS = 0.001
 _DRAIN_ROUNDS = 256
-# A process that has not died of SIGKILL by then waits in the kernel for a device.
+# A process that survives SIGKILL for this long is waiting in the kernel for a device.
 _SURVIVORS_SECONDS = 10
 
 
@@ -55,17 +56,17 @@ def recover(
     reserve_bytes: int,
     snapshot: Callable[[], dict[str, Any]],
 ) -> JournalWriter:
-    """Open a repaired journal, and end what the previous keeper left.
+    """Open a repaired journal, and end the commands that the previous keeper left open.
 
-    While the disk is full this waits for room, since nothing new may start before the end of every
-    earlier command is in the journal.
+    While the disk is full, this function waits for room: no script may start before the end of
+    every earlier command is in the journal.
 
     Args:
-        directory: of the journal's segments.
-        identity: of the keeper that runs now.
-        cgroup: the directory of its cgroups, None if it has none.
+        directory: the directory of the journal's segments.
+        identity: the identity of the keeper that runs now.
+        cgroup: the directory of that keeper's cgroups, None if it uses no cgroups.
         reserve_bytes: see `JournalWriter`.
-        snapshot: see `JournalWriter`; first called after the recovery.
+        snapshot: see `JournalWriter`; not called before the recovery is complete.
 
     Returns:
         The journal's writer.
@@ -82,7 +83,8 @@ def recover(
             return snapshot()
         if previous.identity is None:
             return {"identity": identity.fields(), "cgroup": cgroup, "open": []}
-        # If this keeper dies as well, the next one must still find what the dead one left.
+        # If this keeper dies during the recovery, the next keeper must still find the commands
+        # that the previous keeper left open.
         return {
             "identity": previous.identity.fields(),
             "cgroup": previous.cgroup,
@@ -100,8 +102,9 @@ def _recover_when_room(previous: PreviousKeeper, writer: JournalWriter, identity
     while True:
         try:
             if previous.salvaged:
-                # A damaged part is read only while no record stands behind it, so its commands
-                # must be in a snapshot before anything else is appended.
+                # A start reads the damaged part only if the journal still ends where it was cut.
+                # So the commands from that part must be in a snapshot before any other record is
+                # appended.
                 writer.rotate()
                 previous.salvaged = False
             recovery.run()
@@ -113,40 +116,42 @@ def _recover_when_room(previous: PreviousKeeper, writer: JournalWriter, identity
 
 
 class Recovery:
-    """Ends what a dead keeper left.
+    """Ends the commands that a dead keeper left open.
 
     Args:
         previous: the dead keeper, as the journal describes it.
-        writer: the journal, for the rest of the output and the last records.
-        identity: of the keeper that runs now.
+        writer: writes the rest of the output and the last records to the journal.
+        identity: the identity of the keeper that runs now.
     """
 
     def __init__(self, previous: PreviousKeeper, writer: JournalWriter, identity: Identity) -> None:
         self._previous = previous
         self._writer = writer
         self._identity = identity
-        # By inode. These stay open when the disk is full: once a pipe's writers are dead, only
-        # its reader keeps what is in it.
+        # For the inode of each pipe: its command, 1 for stdout or 2 for stderr, and a descriptor of
+        # the read end. While the disk is full these descriptors stay open: after the last process
+        # with the write end has died, the pipe keeps its bytes only as long as it has a reader.
         self._readers: dict[int, tuple[JournaledCommand, int, int]] = {}
 
     def run(self) -> None:
-        """Rescue output, kill survivors, and append how each open command ended.
+        """Kill the surviving processes, rescue their output, and append each command's last record.
 
         Raises:
-            NoRoomError: the disk is full; call again later, nothing is lost.
+            NoRoomError: the disk is full. Nothing is lost; call this method again later.
         """
         dead = self._previous.identity
         if dead is None:
             return
         reached("recovery.read")
         if dead.is_alive():
-            # This is a copy of the directory of a keeper that lives. It owns the scripts.
+            # The previous keeper is alive, so this data directory is a copy of that keeper's
+            # directory. The scripts belong to that keeper.
             self._append_ends("the data directory is a copy: its keeper runs on elsewhere")
             return
         if dead.shares_process_ids(self._identity):
-            # From another pid namespace nobody can tell whether the keeper died, or whether this
-            # directory is a copy and the keeper lives. If the keeper was the first process of its
-            # namespace, all others there died with it.
+            # This is not done for a keeper of another pid namespace. Nobody can tell from here
+            # whether that keeper died, or whether it lives and this directory is a copy. If that
+            # keeper was the first process of its namespace, all others there died with it.
             self._end_survivors()
             if self._previous.cgroup:
                 remove_cgroup(self._previous.cgroup)
@@ -172,10 +177,11 @@ class Recovery:
         self._readers.clear()
 
     def _survivors(self) -> dict[str, dict[int, int]]:
-        """Return the living processes of each open command: process id and start.
+        """Return, by command id, the living processes of each open command with their starts.
 
-        They are known by the script's session, by the command's id in their environment, by
-        cgroup, and by descent from any of these.
+        A process belongs to a command if it is in the session of the command's script, has the
+        command's id in its environment, is in the command's cgroup, or descends from such a
+        process. Its start is given in clock ticks from boot.
         """
         found: dict[str, dict[int, int]] = {}
         for pid in all_pids():
@@ -197,7 +203,8 @@ class Recovery:
         for _ in range(_EXEC_ATTEMPTS):
             if found is not None:
                 break
-            # The process is in the middle of an exec. As a rule it is not one of ours.
+            # The process is in the middle of an exec, so it has no environment for a moment. Most
+            # such processes belong to no script, so the keeper does not wait long for any of them.
             time.sleep(_EXEC_ATTEMPT_SECONDS)
             found = process_environment(pid)
         value = environment_value(found or b"", COMMAND_ID_VARIABLE.encode())
@@ -205,24 +212,25 @@ class Recovery:
         return command_id if command_id in self._previous.open else None
 
     def _command_by_session(self, stat: ProcessStat) -> str | None:
-        """Return the command whose script leads, or led, a process's session."""
+        """Return the id of the command whose script leads, or led, the session of a process."""
         for command in self._previous.open.values():
             if command.pid == stat.session and self._owns_session(command):
                 return command.id
         return None
 
     def _owns_session(self, command: JournaledCommand) -> bool:
-        """Return whether the session and group with the id of a command's script are its own."""
+        """Return whether the session and group with a script's pid belong to that script."""
         dead = self._previous.identity
         if dead is None or command.pid is None or not dead.shares_process_ids(self._identity):
             return False
-        # The kernel does not reuse the id of a session that has members. If the process with this
-        # id is not the script, the script's session had no member left and this is another one.
+        # The kernel does not reuse the id of a session that has members. If another process has the
+        # script's pid now, the script's session had no members left, and any session with this id
+        # is a new one.
         leader = process_stat(command.pid)
         return leader is None or leader.start_ticks == command.start_ticks
 
     def _open_pipes(self, command: JournaledCommand, pid: int) -> None:
-        """Open the read ends of a command's pipes again, through a survivor's descriptors."""
+        """Open the read ends of a command's pipes by way of a surviving process's descriptors."""
         with suppress(OSError), file_access_as_owner(pid):
             for name in os.listdir(f"/proc/{pid}/fd"):
                 path = f"/proc/{pid}/fd/{name}"
@@ -240,8 +248,8 @@ class Recovery:
                 signal_process(pid, start_ticks, signal.SIGKILL)
         for command in self._previous.open.values():
             if command.pid is not None and self._owns_session(command):
-                # The whole group at once: in a chain of processes that fork and exit, each is
-                # gone before it is looked at.
+                # Kill the whole group at once. If each process of a chain forks the next one and
+                # exits, the keeper finds every single process too late.
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(command.pid, signal.SIGKILL)
         if self._previous.cgroup is None:
@@ -250,18 +258,19 @@ class Recovery:
         return all(emptied)
 
     def _drain(self) -> None:
-        """Move what is in the pipes to the journal.
+        """Move the bytes in the pipes to the journal.
 
         Raises:
             NoRoomError: the disk is full.
         """
         for command, stream, descriptor in self._readers.values():
-            # Bounded: a process of somebody else's that still writes must not hold up the start.
+            # The number of rounds is limited. Otherwise a process that belongs to no command and
+            # still writes to the pipe could delay the start for ever.
             for _ in range(_DRAIN_ROUNDS):
                 waiting = bytes_waiting(descriptor)
                 if command.output_limit_bytes is not None:
-                    # Beyond the limit the keeper had discarded some output, so what is in the pipe
-                    # does not follow what is in the journal.
+                    # The dead keeper may have discarded output beyond the limit. So the bytes in
+                    # the pipe beyond the limit do not continue the output in the journal.
                     waiting = min(waiting, command.output_limit_bytes - command.position)
                 if waiting <= 0:
                     break
@@ -274,7 +283,7 @@ class Recovery:
         """Append the last record of each open command.
 
         Args:
-            reason: why a command without an exit is lost; for its reader.
+            reason: why the commands without an exit in the journal are lost, as text for users.
 
         Raises:
             NoRoomError: the disk is full.
@@ -298,7 +307,12 @@ class Recovery:
 
 
 def _add_descendants(members: dict[int, int]) -> None:
-    """Add the living descendants of some processes to them, each with its start."""
+    """Add the living descendants of some processes.
+
+    Args:
+        members: the start of each process by its process id, in clock ticks from boot; the
+            descendants are added here.
+    """
     frontier = list(members)
     while frontier:
         for child in child_pids(frontier.pop()):

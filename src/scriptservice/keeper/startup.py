@@ -1,7 +1,8 @@
-"""Acquires what a keeper needs before it can run; at a start most failures happen here.
+"""Acquires the resources that a keeper needs before it can run.
 
-The order is one in which a failure does no harm: the standard descriptors, the data directory and
-its lock, the user of the scripts, the address, the directories for scripts.
+Most failures of a start happen here. The resources are acquired in an order in which a failure does
+no harm: the standard descriptors, the data directory and its lock, the user of the scripts, the
+address, the directories for scripts.
 """
 
 import fcntl
@@ -24,12 +25,13 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KeeperResources:
-    """What a keeper holds from its start to its end.
+    """The resources that a keeper holds from its start to its end.
 
     Attributes:
-        lock: descriptor of the data directory's lock, held for as long as it is open.
+        lock: descriptor of the data directory's lock file; the keeper has the lock until this
+            descriptor is closed.
         listener: the listening socket, None for a worker.
-        spawner: starts scripts as their user.
+        spawner: starts scripts.
     """
 
     lock: int
@@ -41,7 +43,7 @@ def acquire_resources(config: KeeperConfig) -> KeeperResources:
     """Lock the data directory, bind the address, and make a spawner.
 
     Raises:
-        StartError: one of them failed. Nothing that matters was changed.
+        StartError: one of these steps failed. Nothing that matters was changed.
     """
     lock = _lock_directory(config.data_dir)
     listener: socket.socket | None = None
@@ -78,7 +80,7 @@ def restore_resources(config: KeeperConfig, state: KeeperState) -> KeeperResourc
 
     Args:
         config: the keeper's configuration.
-        state: what that program handed over.
+        state: the state that the previous program handed over.
     """
     user = state.spawner.user
     return KeeperResources(
@@ -96,9 +98,9 @@ def restore_resources(config: KeeperConfig, state: KeeperState) -> KeeperResourc
 
 
 def _refuse_scripts_owner(data_dir: str, user: ScriptUser) -> None:
-    """Refuse a data directory in which the user of scripts could read or rename files.
+    """Refuse a data directory if the user of scripts could read or rename files in it.
 
-    That happens if the service was started as that user before.
+    The directory belongs to that user if the service was once started as that user.
 
     Raises:
         StartError: the directory, or something in it, belongs to that user.
@@ -130,7 +132,7 @@ def _lock_directory(path: str) -> int:
     """
     try:
         os.makedirs(path, mode=0o711, exist_ok=True)
-        os.chmod(path, 0o711)  # noqa: S103 - scripts pass through it to their own
+        os.chmod(path, 0o711)  # noqa: S103 - scripts pass through it to their directories
         lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         message = f"cannot use data directory {path}: {error.strerror}"
@@ -147,7 +149,10 @@ def _lock_directory(path: str) -> int:
 
 
 def open_standard_descriptors() -> None:
-    """Open closed standard streams, so that no other file gets the numbers that the child uses."""
+    """Open /dev/null for each standard stream that is closed.
+
+    Otherwise another file could get one of the numbers 0, 1 and 2, which the child uses.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
         os.set_inheritable(descriptor, True)  # noqa: FBT003
     os.close(descriptor)

@@ -1,10 +1,10 @@
 """The state that a keeper hands to its next program: all of its memory as plain data.
 
-Each part of the keeper with state has a class here, which the part creates (``to_state``) and from
-which it is restored (``restore`` or ``from_state``). Times are those of the monotonic clock, in
-seconds. Descriptors are numbers that stay open across the exec. Bytes are base64. If you add state
-to the keeper, add a field with a default: the files in ``tests/keeper/handovers`` must load for
-ever.
+Each part of the keeper that has state has a class here. The part's ``to_state`` returns an object
+of this class, and its ``restore`` or ``from_state`` takes one. Times are times of the monotonic
+clock, in seconds. The start of a process is in clock ticks from boot. Descriptors are given by
+number, and stay open across the exec. Bytes are in base64. If you add state to the keeper, add a
+field with a default: the files in ``tests/keeper/handovers`` must load for ever.
 """
 
 from dataclasses import dataclass, field
@@ -13,14 +13,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class CommandState:
-    """A running command; see `RunningCommand`, whose fields these are.
+    """A running command; the fields are attributes of `RunningCommand` and `ScriptOutput`.
 
     Attributes:
-        handle: pidfd of the script's own process, None after it was reaped.
-        streams: the pipes that are still read: descriptor and number of the stream.
-        timeout_at: when its time-out is due, None for no time-out.
-        discard_news_at: when the next DISCARDED record is due, None if none is.
-        leftover_pids: processes that it left behind and that were signalled, None if none were.
+        handle: pidfd of the script's own process, None after the process was reaped.
+        streams: the pipes that are still read, each as its descriptor and 1 (stdout) or 2 (stderr).
+        timeout_at: when the command's time-out ends, None if no time-out is pending.
+        discard_news_at: when the next DISCARDED record is due, None if no such record is pending.
+        leftover_pids: ids of the background processes that were signalled after the script's exit,
+            None if no process was signalled.
     """
 
     id: str
@@ -58,13 +59,15 @@ class ChildProcessState:
     """The server's process; see `ChildProcess`.
 
     Attributes:
-        pid: its process id.
-        handle: its pidfd.
-        socket: the keeper's end of the socket to it, None if the process has closed its end.
-        started_at: when it was started, or greeted if it was a successor.
+        pid: the server's process id.
+        handle: the server's pidfd.
+        socket: the keeper's end of the socket to the server, None if the server has closed its end.
+        started_at: when the server was started; for a former successor, when it was greeted.
         received: the beginning of a frame whose rest has not arrived.
-        outgoing: frames that wait to be sent; may begin with the rest of one.
-        latest_end: the frame with the journal's end that follows them, None for none.
+        outgoing: the frames that wait to be sent. The first one may be only the rest of a frame
+            that was sent in part.
+        latest_end: a frame with the journal's end that is sent after ``outgoing``, None if no such
+            frame waits.
     """
 
     pid: int
@@ -81,9 +84,9 @@ class ChildSupervisorState:
     """The server and its restarts; see `ChildSupervisor`.
 
     Attributes:
-        life: the present process, None between two.
-        starts: how many processes were greeted.
-        failures: how many died in a row, for the back-off.
+        life: the server's process, None while no server runs.
+        starts: how many servers were greeted.
+        failures: how many servers died in a row, for the back-off.
     """
 
     life: ChildProcessState | None
@@ -100,7 +103,7 @@ class PendingRecord:
         command: the command's UUID.
         fields: the payload.
         position: length of the command's merged output, in bytes.
-        time_us: when it happened, in microseconds of the Unix epoch.
+        time_us: when the event happened, in microseconds since 1970 UTC.
     """
 
     kind: int
@@ -112,15 +115,15 @@ class PendingRecord:
 
 @dataclass(frozen=True, slots=True)
 class JournalState:
-    """The journal, and the records that wait for it; see `Journal`.
+    """The journal, with the records that are not written to it yet; see `Journal`.
 
     Attributes:
-        journal: its id.
-        end: the position after its last record.
-        recorded: the position up to which it is stored in the database.
-        pending: records that wait for room, oldest first.
-        told_full: whether the log has a warning that there is no room.
-        consumer_acts: whether a server stores the journal at present.
+        journal: the journal's id.
+        end: the journal position after the last record that is written.
+        recorded: the journal position up to which the database has stored the journal.
+        pending: the records that wait for room on the disk, oldest first.
+        told_full: whether the log has a warning about a lack of room that is not over.
+        consumer_acts: whether a server is storing the journal at present.
     """
 
     journal: str
@@ -133,14 +136,15 @@ class JournalState:
 
 @dataclass(frozen=True, slots=True)
 class EndedIdsState:
-    """The ids that are refused a second time; see `EndedIds`.
+    """The ids of ended commands, which are not started again; see `EndedIds`.
 
     Attributes:
-        ids: all of them.
-        written: those whose end is in the journal: its position and the id, in order.
-        unwritten: those whose end waits for room.
-        child_has_adopted: whether the present server has sent all that it had to send again.
-        given_back: those that were not started, so that they may be sent again later.
+        ids: all these ids.
+        written: the ids whose end is in the journal, in order: each as the journal position after
+            that end, and the id.
+        unwritten: the ids whose end waits for room on the disk.
+        child_has_adopted: whether the present server has sent again all commands that it had to.
+        given_back: the ids of commands that were not started and may be sent again later.
     """
 
     ids: list[str]
@@ -157,10 +161,10 @@ class TreeState:
     Attributes:
         mode: ``cgroup`` or ``walk``.
         base: directory of the keeper's cgroup, None in mode ``walk``.
-        before: children from before the keeper's exec: process id and start.
-        seen: by command id, processes of its tree that were seen: process id and start.
-        sessions: by command id, sessions of its tree that were seen.
-        owners: orphans whose command is known: process id, start, command id.
+        before: children that the process had before it became the keeper: process id and start.
+        seen: by command id, the processes that were seen in its tree: process id and start.
+        sessions: by command id, the ids of the sessions that were seen in its tree.
+        owners: the orphans whose command is known: process id, start and command id.
     """
 
     mode: str
@@ -185,14 +189,14 @@ class ScriptUserState:
 
 @dataclass(frozen=True, slots=True)
 class SpawnerState:
-    """What scripts are started with; see `Spawner`.
+    """The user, limits and directory with which scripts are started; see `Spawner`.
 
     Attributes:
-        user: the user of scripts.
-        soft_limit: of descriptors, for scripts.
-        hard_limit: of descriptors.
-        raised: whether the keeper's own soft limit was raised.
-        work: descriptor of the working directory.
+        user: the user that scripts run as.
+        soft_limit: the soft limit of descriptors for scripts.
+        hard_limit: the hard limit of descriptors for scripts.
+        raised: whether the keeper has raised its own soft limit of descriptors.
+        work: descriptor of the working directory that scripts share.
     """
 
     user: ScriptUserState
@@ -207,11 +211,12 @@ class RemovalState:
     """A program that removes a private directory; see `Reaper`.
 
     Attributes:
-        pid: its process id.
-        path: the directory; its name is the command's id.
+        pid: the program's process id.
+        path: the path of the directory; the last part is the command's id.
         uid: the directory's owner.
         gid: the directory's group.
-        turns: the attempts that follow, each as the owner (true) or as the keeper's user.
+        turns: the attempts that follow this one: true for one as the directory's owner, false for
+            one as the keeper's user.
     """
 
     pid: int
@@ -226,8 +231,8 @@ class ServiceManagerState:
     """The notifications to the service manager; see `ServiceManager`.
 
     Attributes:
-        is_ready: whether it was notified that the service is ready.
-        owed: lines that could not be sent yet, by name.
+        is_ready: whether the keeper has told the service manager that the service is ready.
+        owed: the lines that could not be sent yet: the value of each by its name.
     """
 
     is_ready: bool
@@ -239,10 +244,10 @@ class UpgradeState:
     """The upgrade whose last step is this hand-over; see `Upgrade`.
 
     Attributes:
-        number: of the upgrade, counted for each data directory.
-        release: the new release, as its server named it.
-        again: whether another upgrade was requested in the meantime.
-        began_at: when it began.
+        number: the number of the upgrade; a data directory's upgrades are counted from 1.
+        release: the new release, as the new server named it.
+        again: whether another upgrade was requested during this one.
+        began_at: when the upgrade began.
     """
 
     number: int
@@ -257,14 +262,14 @@ class KeeperState:
 
     Attributes:
         config: the fields of `KeeperConfig`.
-        identity: the fields of `Identity`, which stays the same since the process does.
-        lock: descriptor of the data directory's lock.
-        listener: the listening socket, None for none.
+        identity: the fields of `Identity`; they stay the same, since the process does.
+        lock: descriptor of the data directory's lock file.
+        listener: descriptor of the listening socket, None for a worker.
         waiting: the fields of each `SpawnSpec` that waits in the start queue, in order.
-        notes: what was repaired in the journal at the keeper's start.
-        child_was_ready: whether any server has ever been ready.
-        child_serves: the status of the present server, empty if it does not answer yet.
-        signals: numbers of the signals that arrived and were not handled.
+        notes: a sentence for each repair of the journal at the keeper's start.
+        child_was_ready: whether any server of this keeper has ever been ready.
+        child_serves: the status of the present server, empty if that server does not answer yet.
+        signals: numbers of the signals that arrived and were not handled yet.
     """
 
     config: dict[str, Any]
