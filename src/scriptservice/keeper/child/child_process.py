@@ -1,7 +1,8 @@
-"""One process of the keeper's child: its start, the socket to it, and what waits to be sent.
+"""One process that runs as the keeper's child: its start, its socket, and its unsent frames.
 
-Frames to it may be dropped, since the journal has what they say. Frames from it are handled as they
-arrive. The keeper never waits for the process, which exits by itself when the socket closes.
+Frames to the process may be dropped, since the journal contains the same information. Frames from
+the process are handled as they arrive. The keeper never waits for the process. When the socket
+closes, the process exits by itself.
 """
 
 import json
@@ -30,15 +31,15 @@ def start_child(
     """Start the child's program.
 
     Args:
-        config: with the child's program and configuration.
-        listener: the listening socket that the child inherits, None for none.
-        passive: the child prepares only, and touches nothing before the keeper greets it.
+        config: contains the child's program and configuration.
+        listener: the listening socket that the child inherits, None for a worker.
+        passive: whether the child only prepares, and changes nothing before the keeper greets it.
 
     Returns:
-        Its process id, and the keeper's end of the socket to it.
+        The process id, and the keeper's end of the socket to the process.
 
     Raises:
-        OSError: the program does not exist, or a process or descriptor cannot be had now.
+        OSError: the program does not exist, or there is no process or descriptor left.
     """
     keeper_end, child_end = socket.socketpair()
     keeper_end.setblocking(False)  # noqa: FBT003
@@ -59,7 +60,7 @@ def start_child(
     finally:
         child_end.close()
         os.close(memory_file)
-    process.returncode = 0  # Popen must not wait for it: the keeper reaps by pid.
+    process.returncode = 0  # Popen must not wait for the process: the keeper reaps it.
     return process.pid, keeper_end
 
 
@@ -74,16 +75,17 @@ class ChildProcess:
     """One process and the socket to it, from its start until it is reaped.
 
     Args:
-        loop: events.
-        pid: its process id.
+        loop: watches the socket and the pidfd.
+        pid: the process id.
         keeper_end: the keeper's end of the socket.
-        pidfd: of the process; opened here if it is None.
+        pidfd: the pidfd of the process; None to open one here.
         on_frame: called with each frame that the process sends.
-        on_exit: called with this object and the exit code (negative: signal) after the process was
-            reaped.
+        on_exit: called with this object and the exit code (negative: number of the signal that
+            killed the process) after the process was reaped.
 
     Raises:
-        OSError: no pidfd can be had. The socket closes with this object, and that ends the process.
+        OSError: no pidfd can be opened. The socket is then closed together with this object, and
+            so the process exits.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class ChildProcess:
     def send(self, frame: Frame) -> None:
         """Send a frame, now or when the process reads again.
 
-        The frame is dropped if the socket is closed or 1 MiB waits to be sent.
+        The frame is dropped if the socket is closed, or if more than 1 MiB would wait to be sent.
         """
         if self._socket is None:
             return
@@ -129,7 +131,7 @@ class ChildProcess:
         self._flush()
 
     def send_journal_end(self, position: int) -> None:
-        """Send how far the journal reaches; a newer position replaces one that still waits."""
+        """Send the journal's end; a newer position replaces an older one that is not sent yet."""
         if self._socket is None:
             return
         self._latest_end = encode({"type": "end", "position": position})
@@ -197,21 +199,21 @@ class ChildProcess:
             self.process_reaped(status)
 
     def process_reaped(self, status: int) -> None:
-        """Close the socket, and call back.
+        """Receive the last frames, close the socket, and call back.
 
         Args:
             status: the wait status, from ``waitpid``.
         """
         self._loop.unwatch(self._pidfd)
         os.close(self._pidfd)
-        # Frames that it sent before it died count: a request to stop must not be lost.
+        # Handle what the process sent before it died: a request to stop must not be lost.
         while self._receive():
             pass
         self._disconnect()
         self._on_exit(self, os.waitstatus_to_exitcode(status))
 
     def kill(self) -> None:
-        """Send SIGKILL."""
+        """Send SIGKILL to the process."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, 9)
 
@@ -240,7 +242,8 @@ class ChildProcess:
     ) -> "ChildProcess":
         """Return the process that the keeper's previous program handed over."""
         if state.socket is None:
-            # The process has closed its end and was not reaped yet. This socket is at its end too.
+            # The process has closed its end of the socket and was not reaped yet. Use a new socket
+            # whose other end is closed too.
             keeper_end, other_end = socket.socketpair()
             other_end.close()
         else:
@@ -250,11 +253,11 @@ class ChildProcess:
         return process
 
     def restore(self, state: ChildProcessState) -> None:
-        """Take over what had been received and what waits to be sent."""
+        """Take over the half received frame and the frames that wait to be sent."""
         self.started_at = state.started_at
         self._frames.restore(b64decode(state.received))
         if outgoing := b64decode(state.outgoing):
-            # In one piece, since it may begin with the rest of a frame that was half sent.
+            # Keep the bytes in one piece: they may begin with the rest of a half sent frame.
             self._unsent.append(outgoing)
             self._unsent_bytes = len(outgoing)
         if state.latest_end is not None:

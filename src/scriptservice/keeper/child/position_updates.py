@@ -1,8 +1,8 @@
 """Tells the child how far the journal reaches: soon, but not more often than is useful.
 
-Each update wakes the child, which reads, stores and syncs what is new. What it can store in one
-transaction is best announced by one update. The keeper calls this at the end of each batch of its
-event loop.
+Each update wakes the child, which then reads the new records, stores them and syncs the database.
+So one update should announce all records that the child can store in one transaction. The keeper
+calls this module at the end of each batch of its event loop.
 """
 
 import time
@@ -15,18 +15,18 @@ UPDATE_SECONDS = 0.002
 """The shortest time between two updates, on average."""
 
 BURST_SECONDS = 0.004
-"""Updates may be early by this much: enough for the start, output and end of a short script."""
+"""Updates may be this much early, which allows three at once: a script's start, output and end."""
 
 COALESCE_SECONDS = 0.004
-"""How long an update waits if only records are new that others mostly follow: starts and exits.
+"""How long an update waits if all new records are starts and exits, which others mostly follow.
 
-Most scripts are short, so their start, output and end are then announced and stored together. A
-client that waits for the end does not wait for a transaction with the start before it.
+Most scripts are short. Because of this wait, their start, output and end are announced and stored
+together. A client that waits for the end need not wait for an earlier transaction with the start.
 """
 
 
 class JournalEnd(Protocol):
-    """The part of `Journal` that is needed here."""
+    """The part of `Journal` that this module needs."""
 
     @property
     def end(self) -> int: ...  # noqa: D102
@@ -35,12 +35,12 @@ class JournalEnd(Protocol):
 
 
 class PositionUpdates:
-    """Sends the end of the journal.
+    """Sends the position at which the journal ends to the child.
 
     Args:
-        loop: timers.
-        journal: tells where it ends, and where its last record ends that is urgent.
-        send: called with the position.
+        loop: runs the timer.
+        journal: tells where its last record ends, and where its last urgent record ends.
+        send: called with the journal position.
     """
 
     def __init__(self, loop: EventLoop, journal: JournalEnd, send: Callable[[int], None]) -> None:
@@ -53,7 +53,7 @@ class PositionUpdates:
         self._due = False
 
     def batch_ended(self) -> None:
-        """Send the end of the journal if it is new, now or by a timer."""
+        """Send the end of the journal, now or later, if it has moved since the last update."""
         if self._journal.end == self._sent_end:
             self._due = False
             return
@@ -78,4 +78,4 @@ class PositionUpdates:
 
     def _timer_fired(self) -> None:
         self._timer = None
-        self._due = True  # `batch_ended` follows at the end of this batch.
+        self._due = True  # The keeper calls `batch_ended` at the end of this batch.

@@ -1,8 +1,8 @@
-"""Supervises the keeper's child, the server (or the worker): starts it again whenever it dies.
+"""Supervises the keeper's child, the server (or the worker), and restarts it whenever it dies.
 
-During an upgrade two processes run for a while: the one that serves, and a successor that has
-prepared and waits to be greeted. The keeper greets the successor when the other process is gone,
-whatever ended it.
+During an upgrade two processes run for a while: the present child, and a successor that has
+prepared and waits to be greeted. The keeper asks the present child to retire. When that process has
+ended, for whatever reason, the keeper greets the successor.
 """
 
 import socket
@@ -18,20 +18,20 @@ from scriptservice.protocol.frames import Frame
 
 BACKOFF_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 2.0
-"""A child that served for longer resets the back-off."""
+"""After a child that served for at least this long, the back-off starts from its beginning."""
 
 
 class ChildSupervisor:
     """Keeps one child running, and replaces it during an upgrade.
 
     Args:
-        config: with the child's program and configuration.
-        loop: events and timers.
-        listener: the listening socket that the child inherits, None for none.
+        config: contains the child's program and configuration.
+        loop: watches the child, and runs timers.
+        listener: the listening socket that the child inherits, None for a worker.
         hello: returns the first frame for a new child.
         on_frame: called with each frame that the child sends.
-        on_exit: called after the child was reaped, with its exit code (negative: signal) and with
-            whether it had been asked to retire.
+        on_exit: called after the child was reaped, with its exit code (negative: number of the
+            signal that killed it) and with whether the child had been asked to retire.
 
     Attributes:
         starts: how many processes were greeted.
@@ -64,7 +64,7 @@ class ChildSupervisor:
 
     @property
     def pids(self) -> set[int]:
-        """Process ids of the child, its successor, and dropped successors that were not reaped."""
+        """Process ids of the child, its successor, and dropped successors that still run."""
         return {process.pid for process in self._processes()}
 
     def _processes(self) -> list[ChildProcess]:
@@ -73,7 +73,7 @@ class ChildSupervisor:
         ]
 
     def start(self) -> None:
-        """Start the child unless it runs; greet the successor instead if the child has retired."""
+        """Start a child if none runs; if the old one was asked to retire, greet the successor."""
         if not self._may_start or self._process is not None:
             return
         if self._successor is not None and self._retiring:
@@ -105,21 +105,24 @@ class ChildSupervisor:
         self.send(self._hello())
 
     def send(self, frame: Frame) -> None:
-        """See `ChildProcess.send`; dropped while no child runs."""
+        """See `ChildProcess.send`; the frame is dropped while no child runs."""
         if self._process is not None:
             self._process.send(frame)
 
     def send_journal_end(self, position: int) -> None:
-        """See `ChildProcess.send_journal_end`; dropped while no child runs."""
+        """See `ChildProcess.send_journal_end`; the position is dropped while no child runs."""
         if self._process is not None:
             self._process.send_journal_end(position)
 
     def process_reaped(self, pid: int, status: int) -> bool:
-        """Pass on a process that was reaped elsewhere; return whether it was one of these.
+        """Handle the end of a process that the `Reaper` has reaped, if it is one of `pids`.
 
         Args:
-            pid: its process id.
+            pid: the process id.
             status: the wait status, from ``waitpid``.
+
+        Returns:
+            Whether the process is one of `pids`.
         """
         for process in self._processes():
             if process.pid == pid:
@@ -165,14 +168,14 @@ class ChildSupervisor:
     def prepare_successor(
         self, on_frame: Callable[[Frame], None], on_exit: Callable[[int], None]
     ) -> None:
-        """Start a successor, which prepares and waits.
+        """Start a successor, which prepares and then waits to be greeted.
 
         Args:
-            on_frame: called with the frames that it sends before it is greeted.
-            on_exit: called with its exit code if it dies before it is greeted.
+            on_frame: called with the frames that the successor sends before it is greeted.
+            on_exit: called with the successor's exit code if it ends before it is greeted.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the successor cannot be started.
         """
         pid, keeper_end = start_child(self._config, self._listener, passive=True)
         self._on_successor_exit = on_exit
@@ -181,7 +184,7 @@ class ChildSupervisor:
         )
 
     def drop_successor(self) -> None:
-        """Kill the successor; the present child stays."""
+        """Kill the successor; the present child keeps running."""
         if self._successor is not None:
             self._dropped.add(self._successor)
             self._successor.kill()
@@ -191,7 +194,7 @@ class ChildSupervisor:
         """Ask the child to exit, so that the successor can take over.
 
         Returns:
-            Whether no child ran, in which case the successor was greeted at once.
+            True if no child was running, so that the successor was greeted at once; else False.
         """
         self._retiring = True
         if self._process is None:
@@ -211,7 +214,7 @@ class ChildSupervisor:
     def to_state(self) -> ChildSupervisorState:
         """Return the state of this object, for the keeper's next program.
 
-        A hand-over takes place only while there is no successor.
+        The state contains no successor: a hand-over takes place only while there is none.
         """
         return ChildSupervisorState(
             life=None if self._process is None else self._process.to_state(),

@@ -1,7 +1,8 @@
 """A cgroup for each script, in which the kernel keeps the list of its processes.
 
-The list is exact, from before the script's first instruction to the end. The functions also serve
-recovery, which kills what a dead keeper has left in its cgroups.
+The list is exact from before the script's first instruction until its last process has ended.
+``recovery`` uses the functions of this module too: it kills the processes in the cgroups of a dead
+keeper.
 """
 
 import os
@@ -15,7 +16,7 @@ from scriptservice.keeper.upgrade_state import TreeState
 
 
 def own_cgroup() -> str | None:
-    """Return the directory of this process's cgroup2, None where none is mounted."""
+    """Return the directory of this process's cgroup, None if no cgroup2 is mounted for it."""
     path = None
     for line in read_file("/proc/self/cgroup").decode().splitlines():
         number, _, name = line.split(":", 2)
@@ -38,14 +39,14 @@ class CgroupTree:
     """A cgroup for each script, below a cgroup of the keeper; see `ProcessTree`.
 
     Args:
-        base: directory of the keeper's cgroup, which is created here.
+        base: directory of the keeper's cgroup; created here if it does not exist.
     """
 
     mode = "cgroup"
 
     def __init__(self, base: str) -> None:
         self._base = base
-        with suppress(FileExistsError):  # It exists after an upgrade in place.
+        with suppress(FileExistsError):  # The directory exists after an upgrade in place.
             os.mkdir(base)
 
     def to_state(self) -> TreeState:
@@ -57,7 +58,7 @@ class CgroupTree:
         """Return a tree if a trial shows that processes can be put into cgroups here, else None.
 
         Args:
-            name: of the keeper's cgroup.
+            name: name of the keeper's cgroup.
         """
         tree: CgroupTree | None = None
         with suppress(OSError, subprocess.SubprocessError):
@@ -116,7 +117,7 @@ class CgroupTree:
         """See `ProcessTree.refresh`; nothing is cached here."""
 
     def unattributed_orphans(self) -> list[ProcessStat]:
-        """See `ProcessTree.unattributed_orphans`; there are none."""
+        """See `ProcessTree.unattributed_orphans`; every process in a cgroup has a known command."""
         return []
 
     def close(self) -> None:
@@ -125,7 +126,7 @@ class CgroupTree:
 
 
 def is_cgroup_empty(path: str) -> bool:
-    """Return whether a cgroup has no live process in it or below it, or does not exist."""
+    """Return whether no live process is in a cgroup or below it, or the cgroup does not exist."""
     try:
         return b"populated 0" in read_file(f"{path}/cgroup.events")
     except FileNotFoundError:
@@ -133,7 +134,7 @@ def is_cgroup_empty(path: str) -> bool:
 
 
 def cgroup_pids(path: str) -> list[int]:
-    """Return the ids of the processes in a cgroup and below it; none if it does not exist."""
+    """Return the ids of the processes in a cgroup and below it; empty if there is no cgroup."""
     found: list[int] = []
     with ignore_vanished():
         found += map(int, read_file(f"{path}/cgroup.procs").split())
@@ -144,14 +145,16 @@ def cgroup_pids(path: str) -> list[int]:
 
 
 def signal_cgroup(path: str, number: int) -> set[int]:
-    """Signal every process in a cgroup or below it; return their ids."""
+    """Signal every process in a cgroup or below it; return the ids of the signalled ones."""
     signalled: set[int] = set()
     name = os.path.basename(path).encode()
     for pid in cgroup_pids(path):
         with ignore_vanished():
             pidfd = os.pidfd_open(pid)
             try:
-                # The id may have been reused since it was listed, but not while the pidfd is open.
+                # The id may have been reused since it was listed, so check the process's cgroup.
+                # If the id is reused after the pidfd was opened, the pidfd's process has ended, and
+                # the signal reaches no process.
                 if name in read_file(f"/proc/{pid}/cgroup"):
                     signal.pidfd_send_signal(pidfd, number)
                     signalled.add(pid)
@@ -161,15 +164,15 @@ def signal_cgroup(path: str, number: int) -> set[int]:
 
 
 def kill_cgroup(path: str) -> bool:
-    """Kill every process in a cgroup and below it; return whether it is empty."""
+    """Kill every process in a cgroup and below it; return whether the cgroup is empty."""
     try:
         descriptor = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # Before Linux 5.14, or the cgroup does not exist.
+    except FileNotFoundError:  # Linux is older than 5.14, or the cgroup does not exist.
         signal_cgroup(path, signal.SIGKILL)
     else:
         try:
             os.write(descriptor, b"1")
-        except OSError:  # It does not exist, or a script of root made it a threaded one.
+        except OSError:  # The cgroup is gone, or a script as root has made it threaded.
             signal_cgroup(path, signal.SIGKILL)
         finally:
             os.close(descriptor)
@@ -177,8 +180,9 @@ def kill_cgroup(path: str) -> bool:
 
 
 def remove_cgroup(path: str) -> None:
-    """Remove a cgroup and those below it; without effect if a process is left in it."""
-    with suppress(OSError):  # Most have none below them, and looking costs more than removing.
+    """Remove a cgroup and the cgroups below it; one that still has a process stays."""
+    with suppress(OSError):
+        # Most cgroups have no other ones below them, and to try costs less than to look.
         os.rmdir(path)
         return
     with suppress(OSError):

@@ -1,10 +1,10 @@
 """Finds the processes of a script through lists of children, where no cgroup2 is writable.
 
 Orphans become children of the keeper, which is their sub-reaper. The keeper finds the command of an
-orphan by its session and by the variable with the command's id in its environment. An orphan with a
-session of its own and without the variable is unattributed: nobody knows which script left it. In
-the middle of an exec an orphan has no environment for a moment. Until then it may belong to any
-script, so no tree counts as empty.
+orphan by the orphan's session, and by the variable with the command's id in its environment. An
+orphan with a session of its own and without the variable is unattributed: nobody knows which script
+left it. During an exec an orphan has no environment for a moment. Until that moment is over, the
+orphan may belong to any script, so no tree counts as empty.
 """
 
 import os
@@ -28,7 +28,7 @@ from scriptservice.keeper.upgrade_state import TreeState
 
 _QUIET_ROUNDS = 3
 _KILL_SECONDS = 0.02
-# An exec may wait for a processor, or for the disk with the program.
+# An exec may have to wait for a processor, or for the disk that has the program.
 _EXEC_SECONDS = 10.0
 _LIST_ATTEMPTS = 20
 
@@ -44,8 +44,9 @@ class DescentTree:
         own_children: returns the process ids of the keeper's children that are not orphans: its
             server, its helpers and the scripts' own processes.
         roots: returns the scripts that are open.
-        script_uid: the user of scripts; only that user's orphans may be unattributed ones.
-        state: what the keeper's previous program knew; None at a start.
+        script_uid: uid of the user of scripts; orphans of other users are never reported as
+            unattributed.
+        state: the state of the keeper's previous program; None at a start.
     """
 
     mode = "walk"
@@ -69,7 +70,8 @@ class DescentTree:
         self._undecided_since: dict[str, float] = {}
         self._orphans: dict[str | None, list[ProcessStat]] | None = None
         if state is None:
-            # Children from before the exec of the keeper, for example of a shell that became it.
+            # These children are older than the keeper's program. For example, a shell started them
+            # and then became the keeper by an exec.
             self._inherited |= {
                 (pid, stat.start_ticks)
                 for pid in child_pids(self._keeper)
@@ -95,16 +97,17 @@ class DescentTree:
         self._owners = {(pid, start): owner for pid, start, owner in state.owners}
 
     def open_join_file(self, command_id: str) -> None:
-        """See `ProcessTree.open_join_file`; a process joins by being a child."""
+        """See `ProcessTree.open_join_file`; a process need not join, since descent is enough."""
 
     def refresh(self) -> None:
         """See `ProcessTree.refresh`."""
         self._orphans = None
 
     def _orphans_by_command(self) -> dict[str | None, list[ProcessStat]]:
-        """Return the orphans by command id, those of unknown commands under None.
+        """Return the orphans by command id; orphans whose command is unknown are under None.
 
-        They are read once for all commands that end in one batch.
+        The orphans are kept until `refresh`. So /proc is read only once for all commands that end
+        in one batch of events.
         """
         if self._orphans is None:
             orphans: dict[str | None, list[ProcessStat]] = {}
@@ -113,8 +116,9 @@ class DescentTree:
             found: dict[tuple[int, int], str | None] = {}
             for key, stat in living.items():
                 try:
-                    # A command that was found is kept, since the orphan may clear its environment.
-                    # None is not kept: a process seen later may share the orphan's session.
+                    # Once the command of an orphan is known it is kept, since the orphan may clear
+                    # its environment. An unknown command is looked for again each time, since a
+                    # process that is found later may tell whose session the orphan is in.
                     found[key] = self._owners.get(key) or self._owner(stat)
                 except _UndecidedError:
                     undecided[key] = self._undecided.get(key, time.monotonic())
@@ -130,9 +134,10 @@ class DescentTree:
     def _living_orphans(self) -> list[ProcessStat]:
         """Return the keeper's children that are orphans and alive.
 
-        A process that is in the list and found dead may have left children that came to the keeper
-        after the list was read. The dead stay in the list until they are reaped, and nothing is
-        reaped here, so a list is complete if it has no dead process that was not known to be dead.
+        If a process in the list is found dead, its children may have come to the keeper after the
+        list was read. So the list is then read again. Dead processes stay in the list, since they
+        are not reaped meanwhile. A list is complete if each dead process in it was already known to
+        be dead from an earlier list.
         """
         own = self._own_children()
         dead: set[int] = set()
@@ -149,14 +154,19 @@ class DescentTree:
                     living.append(stat)
             if len(dead) == known:
                 return living
-        # They die as fast as they are read. Those that died may have left children to be found.
+        # The orphans die as fast as they are read. Those of the last list that are dead count as
+        # alive, since they may have left children that are not in the list.
         return living + died
 
     def _owner(self, stat: ProcessStat) -> str | None:
-        """Return the command id of an orphan: by session, by what was seen, by its environment.
+        """Return the command id of an orphan, None if the command is unknown.
+
+        The command is found by the orphan's session, by the processes that were seen before, or by
+        the orphan's environment.
 
         Raises:
-            _UndecidedError: the first two do not tell, and the orphan has no environment yet.
+            _UndecidedError: the session and the seen processes do not tell the command, and the
+                orphan has no environment yet.
         """
         roots = list(self._roots())
         for root in roots:
@@ -176,8 +186,9 @@ class DescentTree:
     def _may_have_undecided(self, root: TreeRoot) -> bool:
         """Return whether an orphan without an environment may belong to a tree.
 
-        After `_EXEC_SECONDS` the answer is no, even if other such orphans have come since.
-        Otherwise a script could make one after the other, and no command would ever end.
+        If there was always such an orphan for `_EXEC_SECONDS`, the answer is no, even if it was not
+        always the same one. Otherwise a script could create such orphans one after the other, and
+        no command would ever end.
         """
         if not self._undecided:
             self._undecided_since.pop(root.id, None)
@@ -185,10 +196,10 @@ class DescentTree:
         return not _is_long_ago(self._undecided_since.setdefault(root.id, time.monotonic()))
 
     def _members(self, root: TreeRoot) -> list[ProcessStat]:
-        """Return the live processes of a tree, with the script's own while it lives.
+        """Return the live processes of a tree; the script's own process is one of them.
 
-        An orphan that has died since the list was read is included: its children came to the keeper
-        after that.
+        An orphan that has died since the list of orphans was read is included too. Its children
+        came to the keeper after that, so they are not in the list, and the tree may not be empty.
         """
         found = {stat.pid: stat for stat in self._orphans_by_command().get(root.id, ())}
         frontier = [child for pid in found for child in child_pids(pid)]
@@ -213,7 +224,8 @@ class DescentTree:
     def signal(self, root: TreeRoot, number: int) -> set[int]:
         """See `ProcessTree.signal`."""
         members = self._members(root)
-        # Noted before the signals: a process whose parent dies of one is still known afterwards.
+        # Note the processes before the signals are sent. If a parent dies of its signal, its
+        # children become orphans, and then the keeper still knows to which tree they belong.
         seen = self._seen.setdefault(root.id, {})
         sessions = self._sessions.setdefault(root.id, set())
         for stat in members:
@@ -223,7 +235,7 @@ class DescentTree:
         return {stat.pid for stat in members if signal_process(stat.pid, stat.start_ticks, number)}
 
     def kill(self, root: TreeRoot) -> bool:
-        """See `ProcessTree.kill`; repeats until three rounds find no process, or for 20 ms."""
+        """See `ProcessTree.kill`; ends after three rounds without a process, or after 20 ms."""
         quiet = 0
         deadline = time.monotonic() + _KILL_SECONDS
         while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
@@ -239,7 +251,7 @@ class DescentTree:
         self._sessions.pop(root.id, None)
 
     def unattributed_orphans(self) -> list[ProcessStat]:
-        """See `ProcessTree.unattributed_orphans`; none if descriptors or memory are short."""
+        """See `ProcessTree.unattributed_orphans`; empty while descriptors or memory are short."""
         unknown: list[ProcessStat] = []
         with suppress(OSError):
             unknown = self._orphans_by_command().get(None, [])

@@ -1,7 +1,7 @@
-"""The interface of both ways to find and kill the processes of a script.
+"""The interface of the two modules that find and kill the processes of a script.
 
-``cgroup`` is exact, since the kernel keeps the list. ``descent`` serves where no cgroup2 is
-writable. ``keeper`` chooses one at its start.
+``cgroup`` is exact, since the kernel keeps the list of processes. ``descent`` is used where no
+cgroup2 is writable. ``keeper`` chooses one of them at its start.
 """
 
 from typing import Protocol
@@ -15,8 +15,8 @@ class TreeRoot(Protocol):
 
     Attributes:
         id: the command's UUID.
-        pid: of the script's own process.
-        exited: whether that process was reaped, so that its id may be another process's.
+        pid: id of the script's own process.
+        exited: whether that process was reaped. Its id may then be the id of another process.
     """
 
     @property
@@ -30,29 +30,29 @@ class TreeRoot(Protocol):
 class ProcessTree(Protocol):
     """The processes of all scripts of this keeper, one tree for each script.
 
-    Each method raises an `OSError` if the keeper is short of descriptors or memory: a process that
-    was not looked at does not count as gone.
+    Each method raises an `OSError` if the keeper is short of descriptors or memory. The keeper
+    then cannot look at all processes, and must not take them for ended.
 
     Attributes:
-        mode: ``cgroup`` or ``walk``.
+        mode: how the processes are found: ``cgroup`` or ``walk``.
     """
 
     mode: str
 
     def to_state(self) -> TreeState:
-        """Return all that is known, for the keeper's next program."""
+        """Return all that is known about the trees, for the keeper's next program."""
 
     def open_join_file(self, command_id: str) -> int | None:
         """Return a descriptor to which a starting process writes ``0`` to join the tree.
 
-        The caller closes it. None if a process need not do anything to join.
+        The caller closes the descriptor. The result is None if a process has nothing to do to join.
         """
 
     def is_empty(self, root: TreeRoot) -> bool:
         """Return whether no process of the tree is alive."""
 
     def signal(self, root: TreeRoot, number: int) -> set[int]:
-        """Signal every process of the tree; return their ids."""
+        """Signal every process of the tree; return the ids of the signalled ones."""
 
     def kill(self, root: TreeRoot) -> bool:
         """Send SIGKILL to every process of the tree; return whether the tree is empty."""
@@ -61,10 +61,10 @@ class ProcessTree(Protocol):
         """Drop what is known about an empty tree."""
 
     def refresh(self) -> None:
-        """Discard what was read from /proc; called when it may be out of date."""
+        """Discard what was read from /proc; called whenever processes may have changed."""
 
     def unattributed_orphans(self) -> list[ProcessStat]:
-        """Return the orphans of scripts whose command is unknown."""
+        """Return the processes that scripts left behind and whose command is unknown."""
 
     def close(self) -> None:
-        """Remove what this keeper made in the system; called at its end."""
+        """Remove what the tree has created in the system; called at the keeper's end."""
