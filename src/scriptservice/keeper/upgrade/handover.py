@@ -1,8 +1,9 @@
 """The hand-over: the keeper's state in a file in memory, which the next program reads.
 
-``write_state`` and ``read_state`` are its two ends, ``exec_next_program`` is the exec between them.
-``run_check`` tells whether the next program's code accepts a state, before anything is given up for
-it. The format has a version, and a program accepts a state only if it knows each of its fields.
+The keeper's present program calls ``write_state`` and then ``exec_next_program``. The next program
+calls ``read_state``. Before the exec, another process calls ``run_check``, which tells whether the
+next program's code accepts the state. The format has a version, and a program accepts a state only
+if the program knows each field of the state.
 """
 
 import contextlib
@@ -42,7 +43,7 @@ def decode_state(data: bytes) -> KeeperState:
     """Return the state that `encode_state` of this or an earlier release encoded.
 
     Raises:
-        HandoverError: the data is no hand-over, or one of a release that this one does not know.
+        HandoverError: the data is not a hand-over, or this release does not know its contents.
     """
     try:
         document = json.loads(data)
@@ -61,15 +62,15 @@ def decode_state(data: bytes) -> KeeperState:
 
 
 def _load(hint: Any, value: Any, where: str) -> Any:
-    """Return a decoded value as the type of a hint; dictionaries become dataclasses.
+    """Convert a value to the type that a hint describes; dictionaries become dataclasses.
 
     Args:
-        hint: the type, of those that `KeeperState` uses.
-        value: what `json` decoded.
-        where: the value's path, for messages.
+        hint: the type, one of those that `KeeperState` and the classes of its fields use.
+        value: a value that `json` decoded.
+        where: the path of the value in the hand-over, for messages.
 
     Raises:
-        HandoverError: the value, or a field in it, is not of its type.
+        HandoverError: the value, or a value inside it, has not the type that its hint describes.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     result = _NOT_OF_THAT_TYPE
@@ -113,11 +114,11 @@ def _load_fields(kind: type, value: Any, where: str) -> Any:
 
 
 def check_state(state: KeeperState) -> None:
-    """Build from a state everything that can be built without a side effect.
+    """Check a state: build everything from it that can be built without a side effect.
 
     Raises:
-        ValueError: this release does not know something in the state.
-        TypeError: the same.
+        ValueError: this release does not know a value in the state.
+        TypeError: this release does not know a field in the state, or needs another field.
     """
     KeeperConfig(**state.config)
     Identity(**state.identity)
@@ -134,7 +135,12 @@ def check_state(state: KeeperState) -> None:
 
 
 def write_state(memory: int, state: KeeperState) -> None:
-    """Write a state into an empty file in memory."""
+    """Write a state to a file in memory.
+
+    Args:
+        memory: descriptor of the file, which is empty.
+        state: the keeper's state.
+    """
     rest = memoryview(encode_state(state))
     offset = 0
     while rest:
@@ -143,7 +149,10 @@ def write_state(memory: int, state: KeeperState) -> None:
 
 
 def read_state(memory: int) -> KeeperState:
-    """Read the state that `write_state` wrote.
+    """Return the state that `write_state` wrote to a file in memory.
+
+    Args:
+        memory: descriptor of the file.
 
     Raises:
         HandoverError: see `decode_state`.
@@ -157,20 +166,21 @@ def read_state(memory: int) -> KeeperState:
 
 
 def run_check(memory: int) -> int:
-    """Tell whether this program's code, which has been imported, accepts a state.
+    """Tell whether the code of this program accepts a state.
 
-    This runs in a process of its own. It prints ``loaded``, waits for a byte on stdin that says
-    that the state is written, and prints ``taken`` or the reason why not.
+    This function runs in a process of its own, which has imported that code already. The function
+    prints ``loaded``. Then it waits for a byte on stdin: the keeper sends the byte when the state
+    is written. At last it prints ``taken``, or the reason why the state is not accepted.
 
     Args:
-        memory: descriptor of the file in memory.
+        memory: descriptor of the file in memory that gets the state.
 
     Returns:
         The exit code: 0 if the state is accepted.
     """
     os.write(1, b"loaded\n")
     if not os.read(0, 1):
-        return 1  # The keeper has closed the pipe: it no longer waits for the answer.
+        return 1  # The keeper has closed the pipe, since it needs no answer any more.
     try:
         check_state(read_state(memory))
     except (HandoverError, ValueError, TypeError) as error:
@@ -182,7 +192,7 @@ def run_check(memory: int) -> int:
 
 @contextlib.contextmanager
 def _inherited(descriptors: set[int]) -> Iterator[None]:
-    """Keep descriptors open across an exec in the block; undone if there was none."""
+    """Keep descriptors open across an exec in the block; undo this if the exec fails."""
     kept: list[int] = []
     try:
         for descriptor in descriptors:
@@ -198,15 +208,15 @@ def exec_next_program(memory: int, state: KeeperState) -> None:
     """Execute the program that is on disk, in this process with its children and descriptors.
 
     Args:
-        memory: descriptor of the file in memory with the state.
-        state: the same state, for the descriptors to keep.
+        memory: descriptor of the file in memory that contains the state.
+        state: the same state; its descriptors stay open.
 
     Raises:
-        OSError: the exec failed and nothing has changed.
+        OSError: the exec failed, and nothing has changed.
     """
     program = sys.executable
     arguments = [program, "-I", "-m", "scriptservice.keeper", "--handover-fd", str(memory)]
-    # The number that scripts use stays open too, so that nothing in the next program gets it
-    # before its spawner.
+    # `SCRIPT_DESCRIPTOR` stays open too. Otherwise another file of the next program could get this
+    # number before the next program's spawner reserves it.
     with _inherited(state.descriptors() | {memory, SCRIPT_DESCRIPTOR}):
         os.execv(program, arguments)  # noqa: S606 - no shell

@@ -3,8 +3,9 @@
 1. A successor of the server prepares.
 2. The server retires.
 3. The successor takes over.
-4. A process loads the next keeper's code, and tells whether that accepts the keeper's state.
-5. The keeper executes the next program and hands its state over.
+4. A separate process loads the next keeper's code, and tells whether that code accepts the keeper's
+   state.
+5. The keeper hands its state over to the next program, and executes that program.
 
 If a step fails, the present keeper continues as it is and reports the reason.
 """
@@ -37,7 +38,10 @@ RETIRE_SECONDS = 15.0
 TAKE_OVER_SECONDS = 60.0
 LOAD_SECONDS = 30.0
 CHECK_SECONDS = 5.0
-"""The keeper does nothing else for this time at most; the code was loaded before."""
+"""The longest time that the keeper waits for the check, during which it does nothing else.
+
+The check is quick, since its process has loaded the code before.
+"""
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _SHUTDOWN_SIGNALS = {signal.SIGTERM, signal.SIGINT}
@@ -54,16 +58,18 @@ class _Step(Enum):
 
 
 class Upgrade:
-    """Runs one upgrade at a time, and at most one more that is requested in the meantime.
+    """Runs one upgrade at a time.
+
+    If there are requests during an upgrade, one more upgrade follows it.
 
     Args:
-        data_dir: the directory for the report of each upgrade.
-        loop: events and timers.
-        child: the server.
-        service_manager: gets a notification at the beginning and the end.
-        keeper_state: returns the keeper's state, given the state of this upgrade and the signals
-            that arrived and were not handled.
-        on_signal: handles such a signal if the hand-over fails.
+        data_dir: the data directory, for the report of each upgrade.
+        loop: watches the check process, and runs timers.
+        child: starts the successor of the server, and lets the server retire.
+        service_manager: gets a notification at the beginning and at the end of each upgrade.
+        keeper_state: returns the keeper's state; called with the state of this upgrade and the
+            numbers of the signals that arrived and were not handled yet.
+        on_signal: called with the number of each such signal if the hand-over fails.
     """
 
     def __init__(
@@ -98,11 +104,11 @@ class Upgrade:
 
     @property
     def pids(self) -> set[int]:
-        """Process ids of the upgrade, without the server and its successor."""
+        """The id of the check process if it runs; `ChildSupervisor.pids` has the servers' ids."""
         return set() if self._check is None else {self._check.pid}
 
     def upgrade_requested(self) -> None:
-        """Begin an upgrade; or another one after the present one."""
+        """Begin an upgrade, or let another one follow the present one."""
         if self._stopping:
             return
         if self.active:
@@ -166,12 +172,15 @@ class Upgrade:
             self._fail(f"the new server ended with {code} before it was prepared; the log says why")
 
     def server_retired(self) -> None:
-        """Wait for the next server to take over: the old one has exited."""
+        """Handle the exit of the old server: wait until its successor takes over."""
         if self._step is _Step.RETIRING:
             self._enter(_Step.TAKING_OVER, "the new server takes over", TAKE_OVER_SECONDS)
 
     def server_answered(self) -> None:
-        """Load the next keeper if it was the successor that answered, which the step tells."""
+        """Load the next keeper's code if the server that answered is the successor.
+
+        The step of the upgrade tells whether the answer comes from the successor.
+        """
         if self._step is not _Step.TAKING_OVER:
             return
         self._enter(_Step.LOADING, "the new keeper loads", LOAD_SECONDS)
@@ -194,7 +203,7 @@ class Upgrade:
             self._step = _Step.HANDING_OVER
 
     def batch_ended(self) -> None:
-        """Hand over now if it is time: between two batches no callback is half done."""
+        """Hand over if that is the next step: between two batches no callback is half done."""
         if self._step is _Step.HANDING_OVER:
             self._hand_over()
 
@@ -210,14 +219,14 @@ class Upgrade:
             logger.exception("keeper_fault", detail="the keeper continues")
             reason = f"the keeper cannot be handed over: {error}"
         finally:
-            # Reached only if the exec did not succeed.
+            # This line is only reached if there was no exec or the exec failed.
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._fail(reason)
         for number in signals:
             self._on_signal(number)
 
     def _exec_next(self, signals: set[int]) -> str:
-        """Execute the next program; return the reason if that fails."""
+        """Execute the next program; return the reason why that failed."""
         assert self._check is not None  # noqa: S101 - for the type checker
         state = UpgradeState(
             number=self._number,
@@ -234,7 +243,11 @@ class Upgrade:
         return "the exec returned"
 
     def process_reaped(self, pid: int) -> bool:
-        """Return whether a process that was reaped elsewhere is the check's."""
+        """Handle the end of a process that the `Reaper` has reaped, if it is the check process.
+
+        Returns:
+            Whether it is the check process.
+        """
         if self._check is None or self._check.pid != pid:
             return False
         self._check.process_reaped()
@@ -243,7 +256,7 @@ class Upgrade:
     # The end
 
     def shutdown_started(self) -> None:
-        """Give up the upgrade that is under way, and begin no more."""
+        """Give up the present upgrade, and begin no further upgrade."""
         self._stopping = True
         self._another_requested = False
         if self._step is _Step.PREPARING:
@@ -286,18 +299,18 @@ class Upgrade:
 
 
 class _CheckProcess:
-    """A process that loads the code on disk, and tells whether that accepts the keeper's state.
+    """A process that tells whether the code on disk accepts the keeper's state.
 
-    It runs `scriptservice.keeper.upgrade.handover.run_check`.
+    The process loads that code and calls `scriptservice.keeper.upgrade.handover.run_check`.
 
     Attributes:
-        pid: its process id.
+        pid: the process id.
         memory: descriptor of a file in memory, for the state.
-        reader: descriptor of its output.
-        last_line: the last line of its output.
+        reader: descriptor from which the output of the process is read.
+        last_line: the last line of that output.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(self) -> None:
@@ -314,7 +327,7 @@ class _CheckProcess:
         except OSError:
             os.close(self.memory)
             raise
-        process.returncode = 0  # Popen must not wait for it: it is reaped by pid.
+        process.returncode = 0  # Popen must not wait for the process: `reap` does.
         assert process.stdin is not None  # noqa: S101 - for the type checker
         assert process.stdout is not None  # noqa: S101 - for the type checker
         self.pid = process.pid
@@ -330,7 +343,7 @@ class _CheckProcess:
         return next((line for line in reversed(lines) if line.strip()), "it printed nothing")
 
     def read(self) -> bool:
-        """Read what it has printed; return False at the end of its output."""
+        """Read the output that has arrived; return False at the end of the output."""
         with suppress(BlockingIOError):
             data = os.read(self.reader, _OUTPUT_BYTES)
             self._output = (self._output + data)[-_OUTPUT_BYTES:]
@@ -338,10 +351,12 @@ class _CheckProcess:
         return True
 
     def accepts_state(self, seconds: float) -> bool:
-        """Ask whether it accepts the state that is in memory, and wait for the answer.
+        """Return whether the process accepts the state that was written to `memory`.
+
+        The keeper tells the process that the state is written, and waits for the answer.
 
         Args:
-            seconds: how long to wait.
+            seconds: the longest time to wait; without an answer by then, the result is False.
         """
         deadline = time.monotonic() + seconds
         self._output = b""
@@ -358,7 +373,7 @@ class _CheckProcess:
         return False
 
     def process_reaped(self) -> None:
-        """Note that the process was reaped, so that its id may be another process's."""
+        """Note that the process was reaped: another process may have its id now."""
         self._was_reaped = True
 
     def reap(self) -> None:
