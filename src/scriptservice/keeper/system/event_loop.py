@@ -1,8 +1,8 @@
 """The keeper's event loop: level-triggered epoll, timers and signals.
 
 Callbacks run one after another on the only thread. Unwatch a descriptor before closing it, and
-defer work that opens descriptors to the end of the batch: if a number is closed and reused within
-one batch, an old event reaches the wrong script.
+defer work that opens descriptors to the end of the batch. Otherwise the number of a closed
+descriptor could be reused within one batch, and an old event would reach the wrong script.
 """
 
 import heapq
@@ -26,11 +26,11 @@ WRITABLE = select.EPOLLOUT
 HANGUP = select.EPOLLHUP
 
 _FAULT_SECONDS = 0.01
-_LONGEST_SECONDS = 3600.0  # the kernel counts in milliseconds of 32 bits
+_LONGEST_SECONDS = 3600.0  # The kernel has 32 bits for the milliseconds of a time-out.
 
 
 class Timer:
-    """A callback and the time of `time.monotonic` at which it runs, in seconds."""
+    """A callback, and the time of the monotonic clock at which it runs, in seconds."""
 
     __slots__ = ("callback", "when")
 
@@ -40,7 +40,7 @@ class Timer:
 
     @property
     def due(self) -> float | None:
-        """The time at which it will run, None if it has run or was cancelled."""
+        """The time at which the callback will run, None if it has run or was cancelled."""
         return None if self.callback is None else self.when
 
 
@@ -61,7 +61,7 @@ class EventLoop:
     def watch(self, descriptor: int, callback: ReadyCallback, events: int = READABLE) -> None:
         """Call back with the event mask whenever a descriptor is ready.
 
-        Without effect if the descriptor is watched already.
+        This has no effect if the descriptor is watched already.
 
         Raises:
             OSError: the kernel accepts no more watches, or epoll cannot watch such a descriptor.
@@ -81,7 +81,7 @@ class EventLoop:
             self._epoll.unregister(descriptor)
 
     def at(self, when: float, callback: Callback) -> Timer:
-        """Call back at a time of `time.monotonic`, in seconds."""
+        """Call back at a time of the monotonic clock, in seconds."""
         timer = Timer(when, callback)
         heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
@@ -91,12 +91,13 @@ class EventLoop:
         return self.at(time.monotonic() + seconds, callback)
 
     def cancel(self, timer: Timer | None) -> None:
-        """Cancel a timer; without effect for None, or if it has run or was cancelled."""
+        """Cancel a timer; this has no effect if the timer is None, has run or was cancelled."""
         if timer is None or timer.callback is None:
             return
         timer.callback = None
         self._cancelled += 1
-        # Scripts of milliseconds leave cancelled time-outs of hours behind.
+        # A script that runs for milliseconds may leave a cancelled timer that is due in hours. So
+        # remove the cancelled timers when they are more than half of all.
         if self._cancelled > 1000 and self._cancelled * 2 > len(self._timers):
             self._timers = [entry for entry in self._timers if entry[2].callback]
             heapq.heapify(self._timers)
@@ -111,7 +112,7 @@ class EventLoop:
         self._batch_end_callbacks.append(callback)
 
     def watch_signals(self, numbers: set[int], callback: Callable[[int], None]) -> None:
-        """Call back with the number of each of these signals that arrives."""
+        """Call back with the number of a signal whenever one of these signals arrives."""
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for number in numbers:
             signal.signal(number, lambda *_: None)
@@ -126,13 +127,13 @@ class EventLoop:
         self._signal_pipe = reading
 
     def take_pending_signals(self) -> set[int]:
-        """Take, and return, the signals that arrived and were not passed to the callback yet."""
+        """Return the signals that arrived and were not handled; the callback will not get them."""
         with suppress(BlockingIOError):
             return set(os.read(self._signal_pipe, 4096))
         return set()
 
     def stop(self) -> None:
-        """Return from `run` after the present batch."""
+        """Let `run` return after the present batch."""
         self._running = False
 
     def run(self) -> None:
@@ -174,5 +175,6 @@ def _call(callback: Callback) -> None:
         callback()
     except Exception:  # noqa: BLE001 - one fault must not end all scripts
         logger.exception("keeper_fault", detail="the keeper continues")
-        # A callback that fails in every batch must not use a whole processor.
+        # The pause is for a callback that fails in every batch: without it, the loop would use a
+        # whole processor.
         time.sleep(_FAULT_SECONDS)

@@ -1,7 +1,8 @@
-"""The identity of a keeper, which tells whether this one, a living or a dead one wrote a journal.
+"""The identity of a keeper, which its journal and the database contain.
 
-A keeper is one process from its start to its end; an upgrade in place keeps the process. Two
-identities are the same keeper's only if all their parts are equal.
+The identity tells whether a journal was written by this keeper, by another living keeper or by a
+dead one. A keeper is one process from its start to its end; an upgrade in place keeps the process.
+Two identities belong to the same keeper only if all their parts are equal.
 """
 
 import os
@@ -15,10 +16,10 @@ class Identity:
     """Identifies one keeper process for ever.
 
     Attributes:
-        boot: the kernel's id of the boot.
-        pid_namespace: inode of its pid namespace, within which its process id is valid.
-        pid: its process id.
-        start_ticks: clock ticks from boot to its start.
+        boot: the kernel's random id of the boot.
+        pid_namespace: inode of the keeper's pid namespace, in which ``pid`` is valid.
+        pid: the keeper's process id.
+        start_ticks: when the keeper's process started, in clock ticks from boot.
     """
 
     boot: str
@@ -51,7 +52,7 @@ class Identity:
         )
 
     def fields(self) -> dict[str, str | int]:
-        """Return its parts by name, for a journal record."""
+        """Return the parts of the identity by name, for a journal record."""
         return asdict(self)
 
     @property

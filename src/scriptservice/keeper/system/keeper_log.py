@@ -1,4 +1,4 @@
-"""The keeper's log: the standard library's logging, in the same lines as the server's.
+"""The keeper's log: the standard library's logging, in the format of the server's log.
 
 An event has a name and fields. Never log script text, environment values, stdin or output.
 """
@@ -12,7 +12,7 @@ class KeeperLog:
     """Logs events with fields, as structlog does in the server.
 
     Args:
-        name: of the standard library's logger.
+        name: name of the standard library's logger.
     """
 
     def __init__(self, name: str) -> None:
@@ -23,7 +23,7 @@ class KeeperLog:
         self._logger.info(event, extra={"fields": fields})
 
     def warning(self, event: str, **fields: object) -> None:
-        """Log an event that should not happen and that the keeper copes with."""
+        """Log an event that should not happen but does not stop the keeper."""
         self._logger.warning(event, extra={"fields": fields})
 
     def error(self, event: str, **fields: object) -> None:
@@ -32,7 +32,8 @@ class KeeperLog:
 
     def exception(self, event: str, **fields: object) -> None:
         """Log a failure with the traceback of the current exception."""
-        self._logger.error(event, exc_info=True, extra={"fields": fields})  # noqa: LOG014 - a caller's
+        # Callers call this method while they handle an exception.
+        self._logger.error(event, exc_info=True, extra={"fields": fields})  # noqa: LOG014
 
 
 logger = KeeperLog(KEEPER_LOGGER)
@@ -44,7 +45,7 @@ def start_logging(*, level: str, form: str, host: str) -> None:
     Args:
         level: debug, info, warning or error.
         form: ``json`` or ``console``.
-        host: this machine's name among hosts.
+        host: the name of this host.
     """
     keeper = logging.getLogger(KEEPER_LOGGER)
     keeper.addHandler(LogLineHandler(LogWriter("keeper", host, form)))

@@ -1,6 +1,6 @@
 """Kernel calls that the keeper needs and Python does not offer, and small parts of /proc.
 
-Other modules of the keeper call this one. It knows nothing of scripts or journals.
+Other modules of the keeper call this module, which knows nothing of scripts or journals.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Fields of /proc/<pid>/stat, counted from the one after the name.
+# Indices of fields in /proc/<pid>/stat; the field after the name has the index 0.
 _STATE, _PARENT, _SESSION, _FLAGS, _START_TICKS = 0, 1, 3, 6, 19
 _START_CODE, _ENV_START, _ENV_END = 23, 47, 48
 _DEAD = "ZXx"
@@ -30,16 +30,16 @@ _ZERO = bytes(_INT.size)
 
 
 def bytes_waiting(pipe: int) -> int:
-    """Return how many bytes can be read from a pipe now, without taking any."""
+    """Return how many bytes can be read from a pipe now; none of them is read."""
     return int(_INT.unpack(fcntl.ioctl(pipe, termios.FIONREAD, _ZERO))[0])
 
 
 @contextlib.contextmanager
 def ignore_vanished() -> Iterator[None]:
-    """Leave the block, without an error, if what it looks at cannot be read or has vanished.
+    """Leave the block without an error if it cannot read something, or something has vanished.
 
     Raises:
-        OSError: the keeper is short of descriptors or memory, so nothing is known.
+        OSError: the keeper is short of descriptors or memory, so the block has found out nothing.
     """
     try:
         yield
@@ -49,7 +49,10 @@ def ignore_vanished() -> Iterator[None]:
 
 
 def is_resource_shortage(error: OSError) -> bool:
-    """Return whether an error is a shortage of descriptors or memory, not an answer."""
+    """Return whether an error means a shortage of descriptors or memory.
+
+    Such an error tells nothing about the process or the file that was looked at.
+    """
     return error.errno in _SHORTAGE
 
 
@@ -58,11 +61,12 @@ class ProcessStat:
     """One process as ``/proc/<pid>/stat`` shows it.
 
     Attributes:
-        pid: its process id.
-        state: one letter; ``Z`` and ``X`` are dead.
-        parent: its parent's process id.
-        session: the id of its session.
-        start_ticks: clock ticks from boot to its start; with the pid it identifies a process.
+        pid: the process id.
+        state: the state as one letter; ``Z`` and ``X`` mean that the process is dead.
+        parent: the parent's process id.
+        session: the id of the session.
+        start_ticks: when the process started, in clock ticks from boot. This and the pid together
+            identify a process.
     """
 
     pid: int
@@ -73,7 +77,7 @@ class ProcessStat:
 
     @property
     def dead(self) -> bool:
-        """Whether its first thread has ended; the other threads may still run."""
+        """Whether the first thread of the process has ended; other threads may still run."""
         return self.state in _DEAD
 
 
@@ -118,14 +122,14 @@ def process_stat(pid: int) -> ProcessStat | None:
 
 
 def _stat_fields(path: str) -> list[bytes]:
-    """Return the fields of a stat file after the name; ``_STATE`` and the others are indices."""
+    """Return the fields after the name in a stat file; ``_STATE`` and so on are their indices."""
     text = read_file(path)
     # The name is in parentheses and may itself contain spaces and parentheses.
     return text[text.rindex(b")") + 2 :].split()
 
 
 def child_pids(pid: int) -> list[int]:
-    """Return the ids of the children of all threads of a process; empty if it is gone.
+    """Return the ids of the children of all threads of a process; empty if there is no process.
 
     Raises:
         OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
@@ -142,11 +146,12 @@ def child_pids(pid: int) -> list[int]:
 
 @contextlib.contextmanager
 def file_access_as_owner(pid: int) -> Iterator[None]:
-    """Access files as the owner of a process: its descriptors and environment in /proc.
+    """Access files as the user who owns a process, while the block runs.
 
-    Root may read another user's process only with CAP_SYS_PTRACE, which containers do not have; a
-    process of the same user needs no capability. Only the user of file accesses changes
-    (``setfsuid``), so no other process gains the right to signal or trace the keeper.
+    This gives access to the descriptors and the environment of the process in /proc. Root may read
+    another user's process only with CAP_SYS_PTRACE, which containers do not have; a process of the
+    same user needs no capability. Only the user of file accesses changes (``setfsuid``), so no
+    other process gains the right to signal or trace the keeper.
 
     Raises:
         OSError: the process does not exist.
@@ -155,7 +160,7 @@ def file_access_as_owner(pid: int) -> Iterator[None]:
     if os.geteuid() != 0 or owner.st_uid == 0:
         yield
         return
-    _libc.setfsgid(owner.st_gid)  # First, since only root may change the group.
+    _libc.setfsgid(owner.st_gid)  # The group comes first, since only root may change it.
     _libc.setfsuid(owner.st_uid)
     try:
         yield
@@ -168,9 +173,9 @@ def process_environment(pid: int) -> bytes | None:
     """Return the environment that a process got at its last exec.
 
     Returns:
-        The variables, each ended by a zero byte. Empty if there are none, if the process is gone,
-        or if the keeper may not read them. None in the middle of an exec: the new memory has no
-        environment yet, and nobody can tell whether it will have one.
+        The variables, each ended by a zero byte. Empty if the process has no variables or is gone,
+        or if the keeper may not read them. None if the process is in the middle of an exec: its new
+        memory has no environment yet, and nobody can tell whether it will contain any variables.
 
     Raises:
         OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
@@ -190,12 +195,13 @@ def _environment(pid: int) -> bytes | None:
     in_exec = False
     for _ in range(_ENVIRONMENT_ATTEMPTS):
         found = b""
-        # If the first thread has ended it does not show the memory that the others still use.
+        # A first thread that has ended does not show the memory, although other threads may
+        # still use the memory.
         with contextlib.suppress(ProcessLookupError):
             found = read_file(f"{directory}/environ")
         if found:
             return found
-        # An exec may have been completed between the two reads.
+        # An exec may have been completed between these two reads. Then the loop reads again.
         fields = _stat_fields(f"{directory}/stat")
         if chr(fields[_STATE][0]) in _DEAD:
             others = [thread for thread in os.listdir(f"/proc/{pid}/task") if thread != str(pid)]
@@ -205,13 +211,14 @@ def _environment(pid: int) -> bytes | None:
         elif int(fields[_FLAGS]) & _KERNEL_THREAD or _has_no_environment(fields):
             return b""
         in_exec |= _in_exec(fields)
-    # An environment that exists and cannot be read at any attempt was unmapped.
+    # If the process is not in an exec and no attempt could read its environment, the process has
+    # unmapped the environment.
     return None if in_exec else b""
 
 
 def _in_exec(fields: list[bytes]) -> bool:
-    """Return whether a process is in an exec, by the fields of its stat file."""
-    # An exec sets the start of the code last, after the environment.
+    """Return whether the fields of a stat file show that the process is in an exec."""
+    # An exec sets the start of the code last, after the environment. Until then it is 0.
     return fields[_START_CODE] == b"0"
 
 
@@ -220,9 +227,14 @@ def _has_no_environment(fields: list[bytes]) -> bool:
 
 
 def environment_value(environment: bytes, name: bytes) -> bytes | None:
-    """Return the value of a variable in what `process_environment` returned, None if not set.
+    """Return the value of a variable, None if the environment does not contain the variable.
 
-    While bash reads its variables it overwrites the equals sign of one with a zero byte.
+    While bash starts, it reads the variables one by one. For a moment it replaces the equals sign
+    of the variable that it reads with a zero byte. So both bytes are accepted after the name.
+
+    Args:
+        environment: what `process_environment` returned.
+        name: the name of the variable.
     """
     for separator in (b"=", b"\0"):
         _, found, after = (b"\0" + environment).partition(b"\0" + name + separator)
@@ -235,9 +247,9 @@ def signal_process(pid: int, start_ticks: int, number: int) -> bool:
     """Signal the process with this id and start, never another one that reuses the id.
 
     Args:
-        pid: its process id.
-        start_ticks: its start, see `ProcessStat`.
-        number: of the signal.
+        pid: the process id.
+        start_ticks: the start of the process, see `ProcessStat`.
+        number: the number of the signal.
 
     Returns:
         Whether the process existed.
@@ -252,7 +264,8 @@ def signal_process(pid: int, start_ticks: int, number: int) -> bool:
             raise
         return False
     try:
-        # The id cannot be reused while the pidfd is open, so the start is compared only now.
+        # Compare the start only after the pidfd is open. If the process still has this id now, the
+        # process also had the id when the pidfd was opened, so the pidfd refers to this process.
         stat = process_stat(pid)
         if stat is None or stat.start_ticks != start_ticks:
             return False

@@ -7,7 +7,10 @@ from typing import Any
 
 BACKLOG = 4096
 ADDRESS_IN_USE_SECONDS = 2.0
-"""How long to wait for an address that the server of a just killed keeper may still hold."""
+"""How long to wait for an address that is in use.
+
+The server of a keeper that was just killed may still hold the address.
+"""
 
 
 class ListenError(Exception):
@@ -19,10 +22,10 @@ def listen(host: str, port: int) -> socket.socket:
 
     Args:
         host: a numeric address or a name.
-        port: 0 lets the kernel choose.
+        port: the port number; with 0 the kernel chooses one.
 
     Raises:
-        ListenError: the address is in use, is not one of this machine, or is not permitted.
+        ListenError: the address is in use, does not belong to this machine, or is not permitted.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -40,7 +43,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _bind(listener: socket.socket, address: Any) -> None:
-    """Bind; wait for a short time while the address is in use.
+    """Bind the socket; while the address is in use, try again for a short time.
 
     Raises:
         OSError: the address cannot be bound.

@@ -1,8 +1,8 @@
 """Reaps the orphans that the keeper inherits as sub-reaper, and removes private directories.
 
 Scripts and the server are reaped by pid when their pidfd is ready. The keeper has no pidfd of an
-orphan, so ``SIGCHLD`` leads here, at most once every `REAP_SECONDS`: a wait for any child costs the
-more, the more children there are.
+orphan. So this module waits for any child after a ``SIGCHLD``, but at most once every
+`REAP_SECONDS`, since the cost of such a wait grows with the number of children.
 """
 
 import os
@@ -18,25 +18,27 @@ from scriptservice.keeper.upgrade_state import RemovalState
 
 REAP_SECONDS = 0.05
 
-# Build caches often have directories without write permission, which only root can empty. Others
-# change the modes first; root must not, since a script could replace a file by a link between the
-# look and the change. A directory with the sticky bit can be emptied only by its owner (or with
-# CAP_FOWNER, which the root of a container may lack), so what root leaves is removed as its owner.
+# Build caches often contain directories without write permission. Root can empty these directories
+# directly. Another user must change their modes first. Root must not change modes: a script could
+# replace a file by a link between chmod's look at the file and its change. A directory with the
+# sticky bit can be emptied only by its owner, or with CAP_FOWNER, which root may lack in a
+# container. So if root cannot remove everything, the rest is removed as the owner.
 _REMOVE = 'exec rm -rf --one-file-system -- "$1"'
 _REMOVE_OWN = f'chmod -R u+rwx -- "$1"; {_REMOVE}'
-# Nothing of the keeper's own environment: other processes of the owner can read it.
+# The program does not get the keeper's own environment, since other processes of the directory's
+# owner could read it there.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 ReapedCallback = Callable[[int, int, struct_rusage], bool]
 
 
 class Reaper:
-    """Reaps any child of the keeper.
+    """Reaps every child of the keeper that has exited.
 
     Args:
-        loop: timers.
+        loop: runs the timer.
         on_reaped: called with process id, wait status and resource usage of a reaped child;
-            returns whether the process is known.
+            returns whether the child belongs to another part of the keeper.
     """
 
     def __init__(self, loop: EventLoop, on_reaped: ReapedCallback) -> None:
@@ -51,7 +53,7 @@ class Reaper:
         return set(self._removals)
 
     def child_exited(self) -> None:
-        """Reap soon, together with the children that exit in the meantime."""
+        """Reap the child soon, together with the children that exit in the meantime."""
         if not self._scheduled:
             self._scheduled = True
             self._loop.after(REAP_SECONDS, self._reap)
@@ -66,17 +68,19 @@ class Reaper:
         self._remove(removal.path, removal.owner, removal.attempts, removal.on_removed)
 
     def remove_directory(self, path: str, on_removed: Callable[[], None]) -> None:
-        """Remove a private directory with its content, then call back; the loop does not wait.
+        """Remove a private directory with its content, then call back; this does not wait.
 
-        The callback also follows if some of it cannot be removed: the next start tries again.
+        The callback is called even if a part of the directory cannot be removed. The keeper then
+        tries again at its next start.
         """
         try:
             os.rmdir(path)
         except OSError:
             with suppress(OSError):
                 owner = os.lstat(path)
-                # As the keeper's user; then as the owner, for what only the owner may remove; then
-                # as the keeper's user again, for what only that may.
+                # The first attempt is made as the keeper's user. The second is made as the owner,
+                # for files that only the owner may remove. The third is made as the keeper's user
+                # again, for files that only the keeper's user may remove.
                 attempts = [False, True, False] if os.geteuid() != owner.st_uid else [False]
                 self._remove(path, (owner.st_uid, owner.st_gid), attempts, on_removed)
                 return
@@ -108,7 +112,7 @@ class Reaper:
                 **user,
             )
         except (OSError, subprocess.SubprocessError):
-            on_removed()  # No process can be had; the next start tries again.
+            on_removed()  # The keeper tries again at its next start.
             return
         process.returncode = 0
         self._removals[process.pid] = _Removal(path, owner, later, on_removed)
@@ -126,20 +130,20 @@ class Reaper:
         """Take over the removals of the keeper's previous program.
 
         Args:
-            removals: what that program handed over.
-            on_removed: the callbacks by command id, which is the directory's name.
+            removals: the removals that the previous program handed over.
+            on_removed: the callbacks by command id; a directory is named after its command's id.
         """
         for each in removals:
             callback = on_removed.get(os.path.basename(each.path), _do_nothing)
             owner = (each.uid, each.gid)
             self._removals[each.pid] = _Removal(each.path, owner, each.turns, callback)
-        # The signal of a child that exited during the exec may be lost.
+        # A child may have exited during the exec, and its SIGCHLD may be lost.
         self.child_exited()
 
 
 @dataclass(frozen=True, slots=True)
 class _Removal:
-    """A program that removes a directory, with the attempts and the callback that follow it."""
+    """A running program that removes a directory, and the attempts and the callback after it."""
 
     path: str
     owner: tuple[int, int]
@@ -148,7 +152,7 @@ class _Removal:
 
 
 def _do_nothing() -> None:
-    """Nobody waits for this directory: its command has ended."""
+    """Do nothing: the directory's command has ended already, so nothing waits for the removal."""
 
 
 def _exited_children() -> Iterator[tuple[int, int, struct_rusage]]:

@@ -1,9 +1,10 @@
 """Tells the service manager (systemd) the state of the service: ready, stopping, alive.
 
 This is the protocol of ``sd_notify``: lines in a datagram to a socket that the manager names.
-Nothing here waits and no failure is fatal, so a manager that is gone or slow does not affect
-scripts. Lines that could not be sent go with the next datagram. The watchdog is fed from the
-keeper's event loop and judges that loop alone: a server that hangs is no reason to end the scripts.
+No function of this module waits, and no failure is fatal, so a manager that is gone or slow does
+not affect scripts. Lines that could not be sent are sent with the next datagram. The keeper's event
+loop feeds the watchdog, so the manager ends the service only if that loop hangs. A server that
+hangs is no reason to end the scripts.
 """
 
 import os
@@ -16,7 +17,7 @@ from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.upgrade_state import ServiceManagerState
 
 STATUS_SECONDS = 1.0
-"""The shortest time between two status lines, and between attempts to send what failed."""
+"""The shortest time between two status lines, and between two attempts to send the same lines."""
 
 _LONGEST_STATUS = 300
 
@@ -25,12 +26,12 @@ class ServiceManager:
     """Sends notifications to the service manager.
 
     Args:
-        address: of its datagram socket, a path or an abstract name after ``@``; None if there is no
-            service manager.
+        address: address of the manager's datagram socket: a path, or an abstract name after
+            ``@``; None if there is no service manager.
         watchdog_seconds: the manager ends the service after this time without a notification;
-            None if it does not.
-        loop: timers.
-        status: returns a line about the service for people.
+            None if the manager has no watchdog.
+        loop: runs timers.
+        status: returns one line about the service, for people.
     """
 
     def __init__(
@@ -55,11 +56,11 @@ class ServiceManager:
             self._socket = socket.socket(socket.AF_UNIX, kind)
 
     def to_state(self) -> ServiceManagerState:
-        """Return what was sent and what waits to be sent, for the keeper's next program."""
+        """Return whether READY was sent, and the unsent lines, for the keeper's next program."""
         return ServiceManagerState(is_ready=self._is_ready, owed=dict(self._unsent))
 
     def restore(self, state: ServiceManagerState) -> None:
-        """Take over what the keeper's previous program handed over."""
+        """Take over the state of the keeper's previous program."""
         self._is_ready = state.is_ready
         self._unsent = dict(state.owed)
 
@@ -74,26 +75,29 @@ class ServiceManager:
         self._loop.after(self._watchdog_seconds / 2, self._feed_watchdog)
 
     def notify_ready(self) -> None:
-        """Notify that the service can be used; also ends a reload."""
+        """Tell the manager that the service can be used; this also ends a reload."""
         self._is_ready = True
-        self._unsent.pop("RELOADING", None)  # Both in one datagram would be ambiguous.
+        self._unsent.pop("RELOADING", None)  # A datagram with both would be ambiguous.
         self._sent_status = self._status()
         self._notify(READY="1", STATUS=self._sent_status)
 
     def notify_reloading(self) -> None:
-        """Notify that the service reloads (an upgrade in place); `notify_ready` ends that."""
+        """Tell the manager that the service reloads (an upgrade in place), until `notify_ready`."""
         if self._is_ready:
             self._notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
 
     def notify_stopping(self, seconds: float) -> None:
-        """Notify that the service stops, and ask the manager to wait for a number of seconds."""
+        """Tell the manager that the service stops, and that this may take ``seconds`` seconds."""
         self._unsent.pop("READY", None)
         self._sent_status = self._status()
         extension = str(int(seconds * 1_000_000))
         self._notify(STOPPING="1", EXTEND_TIMEOUT_USEC=extension, STATUS=self._sent_status)
 
     def notify_status(self) -> None:
-        """Send the status line if it has changed; called after every batch, so it must be cheap."""
+        """Send the status line if it has changed.
+
+        The keeper calls this method after every batch of events, so the method must be cheap.
+        """
         if self._socket is None or self._pause_timer is not None:
             return
         status = self._status()
