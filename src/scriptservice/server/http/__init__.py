@@ -1,1 +1,1 @@
-"""HTTP apart from the routes: connections, limits, ASGI layers, errors as answers."""
+"""The HTTP layer below the routes: connections, limits, ASGI layers and error responses."""

@@ -1,10 +1,11 @@
 """A memory budget that all large request bodies share.
 
-If the budget has no room for a body, the body is not read: flow control holds its client back for
-some seconds, then the client gets 503 with Retry-After. First come, first served: a small body
-does not overtake a large one, which might never get room otherwise.
+If the budget has no room for a body, the service does not read the body: flow control holds the
+client back for up to `WAIT_SECONDS`, then the client gets 503 with Retry-After. Bodies get room in
+the order of their arrival. If a small body could overtake a large one, the large body might never
+get room.
 
-A body keeps its share until the request is stored. ``request_limits`` bounds how long a body may
+A body keeps its share until the request is stored. ``request_limits`` says how long a body may
 take to arrive.
 """
 
@@ -18,7 +19,7 @@ BUDGET_BYTES = 32 << 20
 WAIT_SECONDS = 10.0
 
 MAX_WAITING = 64
-"""Each waiting body may hold one read of the event loop in memory, 256 KiB."""
+"""Most bodies that may wait for room. Each may hold one read of the event loop, 256 KiB."""
 
 
 class BodyBudget:
@@ -26,7 +27,7 @@ class BodyBudget:
 
     Args:
         limit: the budget in bytes, at least the size of the largest body.
-        wait_seconds: how long a body waits for room.
+        wait_seconds: longest time that a body waits for room.
     """
 
     def __init__(self, limit: int = BUDGET_BYTES, wait_seconds: float = WAIT_SECONDS) -> None:
@@ -35,13 +36,13 @@ class BodyBudget:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, size: int) -> "BodyShare":
-        """Wait for room and take it.
+        """Wait until the budget has room for a body, and take the room.
 
         Args:
             size: the body's size in bytes.
 
         Raises:
-            ProblemError: there was no room in time, or too many bodies wait.
+            ProblemError: there was no room in time, or too many bodies wait already.
         """
         if self._waiting or size > self._free:
             if len(self._waiting) >= MAX_WAITING:
@@ -67,10 +68,11 @@ class BodyBudget:
     def _leave_queue(self, entry: tuple[int, asyncio.Future[None]]) -> None:
         size, admitted = entry
         if admitted.done():
-            self.give_back(size)  # admitted and cancelled in the same turn of the loop
+            # The body was admitted, and its request was cancelled in the same turn of the loop.
+            self.give_back(size)
         else:
             self._waiting.remove(entry)
-            self._admit()  # a smaller body behind it may fit now
+            self._admit()  # a smaller body behind this one may fit now
 
     def give_back(self, size: int) -> None:
         """Return room to the budget and admit waiting bodies in their order.
@@ -117,6 +119,6 @@ def is_large(size: int) -> bool:
 
 
 def _no_room() -> ProblemError:
-    # The client's reaction is the same as for a busy database, so the problem type is too.
+    # The client must react as it does to a busy database, so the problem type is the same.
     detail = "cannot take so large a body now: others are being read; repeat the request"
     return ProblemError("store-unavailable", detail, headers={"Retry-After": "5"})

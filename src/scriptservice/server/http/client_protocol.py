@@ -1,14 +1,15 @@
 """Uvicorn's HTTP protocol with time-outs and limits for clients.
 
-Uvicorn alone waits for a request for ever and keeps everything that arrives until then. A client
-that connects and sends nothing, sends headers without end, or trickles a body would hold a
-descriptor without needing a token. Followers and requests that wait for an answer are left alone:
-they have sent all that they have to send.
+Uvicorn itself waits for a request without a time-out, and keeps everything that arrives meanwhile.
+So a client without a token could occupy a descriptor: it could send nothing, send headers without
+end, or send a body very slowly. A client that has sent its whole request has no time-out here. It
+waits for the answer, or follows a command.
 
-What arrives is fed to the parser in small pieces, for three reasons. The bytes are counted before
-the parser keeps them: it keeps a header that never ends and reports it only at its end. Requests
-that are sent ahead of their answers wait as bytes instead of parsed requests. And other tasks can
-run between two pieces.
+`ClientProtocol` feeds the input to the parser in small pieces, for three reasons. First, it can
+count the bytes before the parser keeps them: the parser reports a header only when the header is
+complete, and keeps it in memory until then. Second, requests that a client sends before it has the
+answers to earlier requests wait as bytes, and not as parsed requests. Third, other tasks can run
+between two pieces.
 """
 
 import asyncio
@@ -44,24 +45,25 @@ from scriptservice.server.http.write_coalescing import CoalescingTransport
 
 PIECE_BYTES = 1 << 10
 BODY_PIECE_BYTES = 16 << 10
-"""Most bytes that are fed to the parser at once. A KiB may hold dozens of requests or hundreds of
-chunks; in a body of known length there is nothing to parse."""
+"""Most bytes that are fed to the parser at once: `BODY_PIECE_BYTES` within a body of known length,
+where there is nothing to parse, else `PIECE_BYTES`. One KiB may hold dozens of requests or hundreds
+of chunks."""
 
 PIECES_PER_TURN = 4
-"""Further pieces wait until other connections have had their turn."""
+"""Most pieces of a connection in one turn. The rest waits until other connections had a turn."""
 
 REQUESTS_AHEAD = 16
-"""Parsed requests that may wait for the answers to earlier ones; then reading pauses."""
+"""While this many parsed requests wait for answers to earlier requests, reading stays paused."""
 
 LARGE_READ_BYTES = 16 << 10
-"""After a read of this size an unauthenticated client waits for its next turn. No request for a
-page is as long."""
+"""After a read of at least this size, an unauthenticated client is not read until its next turn.
+A request for the web page is always shorter."""
 
 _EMPTY = memoryview(b"")
 
 
 class _RefusedError(Exception):
-    """Ends the parsing of a refused request; the parser raises its own error from this one."""
+    """Ends the parsing of a refused request. The parser raises its own error from this error."""
 
 
 class _Flow(FlowControl):
@@ -78,7 +80,7 @@ class _Flow(FlowControl):
 
     def resume_reading(self) -> None:
         """See `FlowControl`."""
-        # Uvicorn resumes reading with every answer, however many requests wait for theirs.
+        # Uvicorn resumes reading after every answer, even if many requests wait for answers.
         if self.read_paused and len(self._protocol.pipeline) < REQUESTS_AHEAD:
             self.read_paused = False
             self._protocol.flow_changed()
@@ -88,15 +90,15 @@ class ClientProtocol(HttpToolsProtocol):
     """Uvicorn's protocol for one connection, with time-outs and limits.
 
     Args:
-        config: uvicorn's.
-        server_state: uvicorn's.
-        app_state: uvicorn's.
-        _loop: uvicorn's.
+        config: uvicorn's configuration.
+        server_state: uvicorn's state of the server.
+        app_state: uvicorn's state of the application.
+        _loop: the event loop; None for the current one.
         limits: the limits on all connections together.
 
     Attributes:
-        deadline: when the client must have sent the next part of its request, on the monotonic
-            clock in seconds; infinite while the client waits for the service.
+        deadline: time by which the client must have sent the next part of its request, in seconds
+            of the monotonic clock; infinite while the client waits for an answer.
         held_bytes: see `LimitedConnection`.
     """
 
@@ -120,13 +122,13 @@ class ClientProtocol(HttpToolsProtocol):
         self._scheduled = False
         self._resting = False
         self._reading = True
-        # Bytes of input that may still be discarded. Negative: input is parsed.
+        # Number of input bytes that may still be discarded; negative while input is parsed.
         self._discardable = -1
         self._in_head = True
-        self._head_bytes = 0  # fed to the parser since the last request
+        self._head_bytes = 0  # fed to the parser since the end of the last request
         self._parsed_head_bytes = 0
         self._fields = 0
-        self._body_left: int | None = 0  # None: chunked
+        self._body_left: int | None = 0  # None for a chunked body
         self._body_bytes = 0
         self._body_rate_bytes = BODY_RATE_BYTES
         self._framing_bytes = 0
@@ -150,7 +152,7 @@ class ClientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        """See `asyncio.Protocol`; the loop closes the connection next."""
+        """See `asyncio.Protocol`. The event loop then closes the connection."""
         self._coalescing.flush()
         super().eof_received()
 
@@ -161,8 +163,8 @@ class ClientProtocol(HttpToolsProtocol):
             self._discard(len(data))
             return
         if self.timeout_keep_alive_task is not None:
-            # The first byte cancels uvicorn's time-out between requests, but it may belong to an
-            # empty line that begins no request.
+            # The first byte cancels uvicorn's time-out between requests. But this byte may belong
+            # to an empty line, which begins no request, so a deadline is needed here.
             self.deadline = time.monotonic() + HEAD_SECONDS
         self._unparsed = memoryview(data)
         self._feed()
@@ -178,13 +180,13 @@ class ClientProtocol(HttpToolsProtocol):
             self._feed()
 
     def flow_changed(self) -> None:
-        """Uvicorn paused or resumed reading."""
+        """Called when uvicorn pauses or resumes reading."""
         if self._unparsed and not self.flow.read_paused:
             self._schedule()
         self._update_reading()
 
     def _rest_after(self, size: int) -> None:
-        """After a large read of an unauthenticated client, read no more until its next turn."""
+        """After a large read from an unauthenticated client, pause reading until its next turn."""
         if size >= LARGE_READ_BYTES and not self.is_authenticated():
             self._resting = True
             self._schedule()
@@ -196,7 +198,7 @@ class ClientProtocol(HttpToolsProtocol):
             self._limits.schedule(self)
 
     def _update_reading(self) -> None:
-        """Pause or resume the transport, as far as that is needed."""
+        """Pause or resume the transport if its state has to change."""
         wanted = not (self.flow.read_paused or self._unparsed or self._resting)
         if wanted == self._reading or self.transport.is_closing():
             return
@@ -207,7 +209,7 @@ class ClientProtocol(HttpToolsProtocol):
             self.transport.pause_reading()
 
     def _feed(self) -> None:
-        """Feed the parser a few pieces, as long as uvicorn wants more."""
+        """Feed a few pieces to the parser; stop early if uvicorn pauses reading."""
         for _ in range(PIECES_PER_TURN):
             if not self._unparsed or self.flow.read_paused or self.transport.is_closing():
                 break
@@ -222,7 +224,7 @@ class ClientProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._unparsed = _EMPTY
         elif self._unparsed and self.flow.read_paused:
-            # The rest may wait for long, so copy it: a view would keep the parsed bytes too.
+            # The rest may wait for long, so copy it. A view would keep the parsed bytes in memory.
             self._unparsed = memoryview(bytes(self._unparsed))
         self._update_reading()
         head_bytes = self._head_bytes if self._in_head else 0
@@ -250,7 +252,7 @@ class ClientProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Drop what follows a request for another protocol: it is not HTTP."""
+        """Drop the bytes after a request for another protocol, because they are not HTTP."""
         self._unparsed = _EMPTY
         super()._unsupported_upgrade_warning()
 
@@ -294,7 +296,7 @@ class ClientProtocol(HttpToolsProtocol):
         self.deadline = time.monotonic() + BODY_SECONDS
 
     def on_chunk_header(self) -> None:
-        """The size of a chunk arrived. If no byte of the chunk follows, it is the last one."""
+        """The size of a chunk arrived. If no byte of the chunk follows, the chunk is the last."""
         self._last_chunk = True
         self._framing_bytes = 0
 
@@ -320,7 +322,8 @@ class ClientProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._in_head = True
         self._head_bytes = 0
-        # Uvicorn's time-out between requests started with the answer, but later input cancelled it.
+        # If the request was answered before its end, uvicorn started its time-out between requests
+        # with the answer. The rest of the request has cancelled that time-out.
         answered = self.cycle.response_complete
         self.deadline = time.monotonic() + self.timeout_keep_alive if answered else math.inf
 
@@ -337,7 +340,12 @@ class ClientProtocol(HttpToolsProtocol):
         raise _RefusedError
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's
-        """Refuse the request, and close the connection once the client could read the answer."""
+        """Refuse the request, and end the connection.
+
+        The client gets `LINGER_SECONDS` to read the refusal before the connection is closed. No
+        refusal is sent while an earlier request has no answer, or if the answer to this request
+        has begun.
+        """
         self._unparsed = _EMPTY
         self._discardable = LINGER_BYTES
         self.flow.resume_reading()
@@ -345,8 +353,8 @@ class ClientProtocol(HttpToolsProtocol):
         cycle = self.cycle
         answering = cycle is not None and not cycle.response_complete
         if self._in_head and answering:
-            # The client would take the refusal for the answer to an earlier request. Answer the
-            # earlier ones, then close the connection.
+            # An earlier request has no answer yet. The client would mistake the refusal for that
+            # answer. So answer the earlier requests, then close the connection.
             cycle.keep_alive = False
             self.deadline = math.inf
             return
@@ -389,13 +397,13 @@ class ClientProtocol(HttpToolsProtocol):
         """Close the connection if the client has missed its deadline. Called about once a second.
 
         Args:
-            now: the monotonic clock, in seconds.
+            now: time of the monotonic clock, in seconds.
         """
         if self.flow.read_paused:
             # The service is not reading, because an earlier request is being answered.
             self.deadline = max(self.deadline, now + BODY_SECONDS)
         elif now >= self.deadline and not self.transport.is_closing():
             if self.transport.get_write_buffer_size():
-                self.transport.abort()  # the client does not read either
+                self.transport.abort()  # the client does not read its answers either
             else:
                 self.transport.close()

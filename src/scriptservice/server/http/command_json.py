@@ -1,4 +1,4 @@
-"""Commands as JSON, as ``docs/api.md`` shows them. No other module writes a command."""
+"""Encodes commands as JSON, as ``docs/api.md`` shows them. No other module encodes a command."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,14 +7,14 @@ import pydantic_core
 
 from scriptservice.model import Command
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, without +00:00 at the end of its text
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; with a zone, isoformat would add +00:00
 
 
 def time_text(microseconds: int | None) -> str | None:
-    """Return a time as RFC 3339 in UTC with microseconds, None for None.
+    """Return a time as an RFC 3339 text in UTC with microseconds, None for None.
 
     Args:
-        microseconds: since 1970 UTC.
+        microseconds: the time in microseconds since 1970 UTC, or None.
     """
     if microseconds is None:
         return None
@@ -26,8 +26,8 @@ def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
     """Return a command as an object for JSON.
 
     Args:
-        command: the command; one in a list has a preview for its script.
-        item: whether it is one of a list, where args and env are left out.
+        command: the command. In an item of a list, its script is only the preview.
+        item: whether the command is an item of a list. Items have no args and no env.
     """
     asked, outcome = command.submission, command.outcome
     large = {} if item else {"args": list(asked.args), "env": asked.env}
@@ -76,7 +76,7 @@ def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
 
 
 def _number(seconds: float | None) -> float | int | None:
-    """Return whole seconds as an integer: ``3600``, not ``3600.0``."""
+    """Return seconds, as an integer if they are whole: ``3600``, not ``3600.0``."""
     if seconds is None or not float(seconds).is_integer():
         return seconds
     return int(seconds)

@@ -1,8 +1,9 @@
-"""Limits on what all connections use together: their number, and the bytes of unfinished requests.
+"""Limits on all connections together: their number, and the bytes of their unfinished requests.
 
-A connection is authenticated once one of its requests came with a valid token or session. Until
-then it costs an attacker nothing, so the resources of such connections are bounded here: when they
-run out, the oldest unauthenticated connection is closed. Authenticated ones are never closed.
+A connection is authenticated once one of its requests came with a valid token or session. Anyone
+can open unauthenticated connections, so the resources that these connections use are bounded here.
+When the resources run out, the oldest unauthenticated connection is closed. Authenticated
+connections are never closed.
 """
 
 from collections import deque
@@ -16,19 +17,20 @@ UNAUTHENTICATED_BYTES = 16 << 20
 DEFAULT_CONNECTIONS = 10_000
 
 OTHER_DESCRIPTORS = 200
-"""Left for the database, the journal, the keeper and the files of the interpreter."""
+"""Descriptors left for the database, the journal, the keeper and the files of Python."""
 
 TURN_SECONDS = 0.0005
 REST_SECONDS = 0.002
-"""Long input of authenticated connections is read for at most a turn, then the event loop serves
-everything else for as long as a rest. Uvloop's timers have a resolution of one millisecond, so a
-shorter rest would be none."""
+"""Long input of authenticated connections is processed for at most `TURN_SECONDS`. Then the event
+loop serves everything else for `REST_SECONDS`. Uvloop's timers have a resolution of one
+millisecond, so a shorter rest might end at once."""
 
 UNAUTHENTICATED_TURNS = 2
 UNAUTHENTICATED_REST_SECONDS = 0.008
-"""At most this many unauthenticated connections are read in a turn, each with at most one read of
-the loop, 256 KiB. Then all of them rest: 64 MiB a second. They are counted rather than timed,
-since the time of a turn does not include what the loop's read costs.
+"""In a turn, at most this many unauthenticated connections are read, each with at most one read of
+the event loop, 256 KiB. Then all unauthenticated connections rest. Together they can send 64 MiB a
+second. The connections are counted and not timed, because the measured time of a turn does not
+include the reads of the event loop.
 """
 
 
@@ -36,7 +38,7 @@ class LimitedConnection(Protocol):
     """A connection, as `ConnectionLimits` sees it.
 
     Attributes:
-        held_bytes: bytes of an unfinished request; set by `ConnectionLimits`.
+        held_bytes: bytes that are held of an unfinished request; set by `ConnectionLimits`.
     """
 
     held_bytes: int
@@ -45,7 +47,7 @@ class LimitedConnection(Protocol):
         """Return whether a request of this connection came with a valid token or session."""
 
     def waits_for_client(self) -> bool:
-        """Return whether the client has to send something next, instead of being answered."""
+        """Return whether the service waits for the client, and not the client for an answer."""
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -58,12 +60,13 @@ class ConnectionLimits:
     """The connections of a server.
 
     Args:
-        limit: how many there may be.
-        call_later: the event loop's method.
+        limit: maximum number of connections.
+        call_later: the event loop's ``call_later``.
 
     Attributes:
-        on_full: called when no connection can be closed for a new one: accept no more.
-        on_room: called when there is room again.
+        on_full: called when there are too many connections and none can be closed. The server
+            must then accept no more connections.
+        on_room: called when the server may accept connections again.
     """
 
     def __init__(self, limit: int, call_later: Callable[..., object]) -> None:
@@ -71,7 +74,7 @@ class ConnectionLimits:
         self._call_later = call_later
         self._number = 0
         self._full = False
-        # Dictionaries keep the order of insertion: the first is the oldest.
+        # Dictionaries keep the order of insertion, so the first connection is the oldest.
         self._unauthenticated: dict[LimitedConnection, None] = {}
         self._holding: dict[LimitedConnection, None] = {}
         self._held_bytes = 0
@@ -83,7 +86,7 @@ class ConnectionLimits:
         self.on_room: Callable[[], None] = lambda: None
 
     def opened(self, connection: LimitedConnection) -> None:
-        """A connection was opened. If it is one too many, close an unauthenticated one."""
+        """Count a new connection. If there are too many, close an unauthenticated one."""
         self._number += 1
         if (
             self._number > self._limit
@@ -95,12 +98,12 @@ class ConnectionLimits:
         self._unauthenticated[connection] = None
 
     def make_room(self) -> None:
-        """While the server is full, close an unauthenticated connection; call once a second."""
+        """If the server is full, close an unauthenticated connection. Called once a second."""
         if self._full and self._number <= self._limit:
             self._abort_oldest(self._unauthenticated)
 
     def closed(self, connection: LimitedConnection) -> None:
-        """A connection was closed."""
+        """Stop counting a connection that was closed."""
         self._number -= 1
         self._unauthenticated.pop(connection, None)
         self.set_held_bytes(connection, 0)
@@ -109,11 +112,13 @@ class ConnectionLimits:
             self.on_room()
 
     def set_held_bytes(self, connection: LimitedConnection, size: int) -> None:
-        """Set how much a connection holds of an unfinished request; make room if it is too much.
+        """Set how many bytes of an unfinished request a connection holds.
+
+        If all connections together hold too much, close the oldest unauthenticated ones.
 
         Args:
             connection: the connection.
-            size: the bytes held; 0 if the request is complete or refused, or if the connection
+            size: number of bytes; 0 if the request is complete or refused, or if the connection
                 is authenticated.
         """
         if size == connection.held_bytes:
@@ -146,7 +151,7 @@ class ConnectionLimits:
     # Turns
 
     def schedule(self, connection: LimitedConnection) -> None:
-        """Let a connection continue reading when its turn comes: first come, first served."""
+        """Let a connection continue reading when its turn comes, in the order of the calls."""
         if connection.is_authenticated():
             self._scheduled.append(connection)
         else:
@@ -170,10 +175,10 @@ class ConnectionLimits:
 
 
 def connection_limit(configured: int | None, descriptors: int) -> int:
-    """Return how many connections there may be.
+    """Return the maximum number of connections.
 
     Args:
-        configured: the setting, None for the default.
+        configured: the setting ``max_connections``, None for the default.
         descriptors: how many descriptors this process may have.
     """
     possible = max(descriptors - OTHER_DESCRIPTORS, descriptors // 2)

@@ -1,4 +1,4 @@
-"""Answers HEAD on every route for GET: the same response without its body."""
+"""Answers HEAD on every route for GET with the same response, without its body."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,7 +9,8 @@ class HeadAsGet:
     """The ASGI layer that passes HEAD on as GET and drops the body of the response.
 
     Args:
-        app: the next layer. A handler that streams looks for `HEAD_KEY`, to not begin its stream.
+        app: the next layer. For HEAD, the scope has `HEAD_KEY`, so that a handler does not begin
+            a stream.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,4 +1,4 @@
-"""Errors as responses of ``application/problem+json`` (RFC 9457), mapped in one place."""
+"""Maps errors to responses of the type ``application/problem+json`` (RFC 9457)."""
 
 import json
 from typing import Any
@@ -56,19 +56,19 @@ PROBLEM_HEADERS: dict[str, dict[str, Any]] = {
     "too-many-requests": {"Retry-After": {"schema": {"type": "integer"}}},
     "store-unavailable": {"Retry-After": {"schema": {"type": "integer"}}},
 }
-"""By kind of problem, the headers that go with it, as OpenAPI describes them."""
+"""The headers of the responses to each kind of problem, as OpenAPI describes them."""
 
 log = structlog.get_logger()
 
 
 class ProblemError(Exception):
-    """The response is a problem.
+    """Raised to answer a request with a problem.
 
     Args:
-        kind: the last part of its ``type``.
-        detail: what happened here, for a person.
-        headers: more headers of the response.
-        members: more members of the problem.
+        kind: last part of the problem's ``type``, a key of `TITLES`.
+        detail: what happened to this request, for a person.
+        headers: further headers of the response.
+        members: further members of the problem.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ def problem_response(
     """Return the response for a problem.
 
     Args:
-        kind: the last part of its ``type``.
-        detail: what happened here, for a person.
+        kind: last part of the problem's ``type``, a key of `TITLES`.
+        detail: what happened to this request, for a person.
         instance: the path of the request.
-        headers: more headers.
-        members: more members.
+        headers: further headers of the response.
+        members: further members of the problem.
     """
     status, title = TITLES[kind]
     body = {
@@ -108,7 +108,7 @@ def problem_response(
 
 
 def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
-    """Return the problem with which an error of the service is answered."""
+    """Return the problem that answers an error of the service."""
     match error:
         case ProblemError():
             return error
@@ -137,7 +137,7 @@ def _fields(errors: tuple[FieldError, ...]) -> list[dict[str, str]]:
 
 
 def error_response(request: Request, error: Exception) -> Response:
-    """Return the response to a request whose handler raised an error; log an unexpected one."""
+    """Return the response to a request whose handler raised an error; log unexpected errors."""
     path = request.url.path
     if not isinstance(error, ProblemError | ScriptServiceError):
         log.error("request_failed", path=path, exc_info=error)

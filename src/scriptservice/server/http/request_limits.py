@@ -11,38 +11,43 @@ from scriptservice.server.http.problem_responses import problem_response
 from scriptservice.server.http.response_headers import with_defaults
 
 HEAD_SECONDS = 30.0
-"""From the connection, or from the first byte of a further request, to the end of its headers."""
+"""Longest time from the beginning of a connection to the first byte of a request, and from that
+byte to the end of the request's headers."""
 
 HEAD_BYTES = 64 << 10
-"""Size of the request line and the headers, with empty lines before them."""
+"""Largest size of the request line and the headers, including empty lines before them."""
 
 HEAD_FIELDS = 100
-"""Number of headers."""
+"""Largest number of headers."""
 
 BODY_SECONDS = 30.0
-"""From the end of the headers to the end of the body, plus a second for each `BODY_RATE_BYTES`."""
+"""Longest time from the end of the headers to the end of the body. One second is added for each
+`BODY_RATE_BYTES` that arrive."""
 
 BODY_RATE_BYTES = 1024
 
 LARGE_BODY_BYTES = 256 << 10
-"""A longer body has to come faster, since it takes memory that others wait for: `body_budget`."""
+"""Size above which a body is large. A large body has to arrive at `LARGE_BODY_RATE_BYTES` a second,
+because it takes memory that other bodies wait for; see ``body_budget``."""
 
 LARGE_BODY_RATE_BYTES = 128 << 10
 
 FRAMING_BYTES = 16 << 10
-"""Size of the chunk sizes and extensions between two bytes of a chunked body."""
+"""Largest size of all chunk sizes and extensions between two bytes of a chunked body."""
 
 UNREAD_BODY_BYTES = 64 << 20
-"""Size of a body whose request was answered before its end. It is discarded as it comes, so that a
-client that first sends and then reads finds the answer; a longer body is cut off."""
+"""Largest size of a body whose request is answered before the body ends. The rest of the body is
+read and discarded: some clients read the answer only after they have sent everything. If the body
+is larger, the connection is closed."""
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1 << 20
-"""How long, and how much, a client may go on sending after a refusal, for the same reason."""
+"""For how long, and how many bytes, a client may still send after a refusal. These bytes are
+discarded for the same reason as an unread body."""
 
 
 class BadRequest(NamedTuple):
-    """Why a request is refused before it reaches the application: the problem's kind and detail."""
+    """The problem with which a request is refused before it reaches the application."""
 
     kind: str
     detail: str

@@ -1,8 +1,9 @@
-"""Headers of every answer that tell a browser what it may do with it.
+"""Headers of every answer that tell a browser what it may do with the answer.
 
-Uvicorn adds `FIXED` to each answer, its own ones included, at no extra cost: it joins a list of
-default headers anyway. The Content-Security-Policy differs from answer to answer: a route sets it
-if its answer needs permissions, and `DefaultHeaders` adds one without permissions to all others.
+Uvicorn adds `FIXED` to each answer, also to answers that uvicorn makes itself. That costs nothing,
+because uvicorn adds a list of default headers anyway. The Content-Security-Policy is not the same
+for all answers: a route sets a policy if its answer needs permissions, and `DefaultHeaders` adds a
+policy without permissions to all other answers.
 """
 
 import base64
@@ -51,7 +52,8 @@ def _missing(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     if _NAME not in names:
         missing.append(_NOTHING)
     if b"cache-control" not in names:
-        # Caches do not store answers to requests with Authorization, but those with cookies.
+        # Caches do not store the answer to a request with an Authorization header. But without
+        # this header they may store the answer to a request with a cookie.
         missing.append(_NO_STORE)
     return missing
 
@@ -66,7 +68,7 @@ def with_defaults(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes
 
 
 class DefaultHeaders:
-    """The outermost ASGI layer, which adds restrictive headers where an answer sets none.
+    """The outermost ASGI layer. It adds restrictive headers that an answer does not set itself.
 
     By default an answer may load and run nothing, and no cache may store it.
 

@@ -1,4 +1,4 @@
-"""Streamed answers, which end when the client disconnects and never falsely look complete."""
+"""Streamed answers, which end when the client disconnects. A cut answer never looks complete."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ class StreamResponse(Response):
 
     Args:
         content: yields the bytes. If it raises `StreamCutError`, the connection is closed without
-            the last chunk, so that the client does not take the answer for complete.
+            the last chunk, so that the client sees that the answer is not complete.
         status_code: 200 or 206.
         headers: the headers, with Content-Length if the length is known.
         media_type: the media type of the bytes.

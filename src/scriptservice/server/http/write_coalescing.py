@@ -1,9 +1,9 @@
-"""Joins a connection's writes of one turn of the event loop.
+"""Joins the writes to a connection that happen in one turn of the event loop.
 
-Uvicorn writes the head of an answer and then its body: two system calls, two packets, and a client
-that is woken for a head that it cannot use yet. Here a write waits for the end of the turn and is
-sent together with the others. Large writes are sent at once, so that the writer learns through
-flow control that a client does not read.
+Uvicorn writes the head of an answer and then the body. That would cost two system calls and two
+packets, and would wake the client for a head that it cannot use yet. Here a small write waits until
+the end of the turn and is sent together with the other writes of the turn. Large writes are sent at
+once, so that the writer learns through flow control that a client does not read.
 """
 
 import asyncio
@@ -11,17 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 FLUSH_BYTES = 16 << 10
-"""Held writes of this size are sent at once."""
+"""Once the held writes have this size together, they are sent."""
 
 JOIN_BYTES = 1 << 20
-"""Writes of this size are sent one by one: another copy costs more than another system call."""
+"""Held writes that have this size together are sent one by one, because joining them would copy
+them, and that costs more than further system calls."""
 
 
 class CoalescingTransport:
-    """A transport that joins the writes of one turn; everything else goes to the wrapped one.
+    """A transport that joins the writes of one turn. All other calls go to the wrapped transport.
 
     Args:
-        transport: the connection's transport.
+        transport: the wrapped transport.
         call_soon: calls a function in the loop's next turn.
     """
 
@@ -39,7 +40,7 @@ class CoalescingTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send data: at once if much is held, else at the end of this turn."""
+        """Send data: at once if much is held already, else at the end of this turn."""
         if not self._held and len(data) < FLUSH_BYTES:
             self._call_soon(self.flush)
         self._held.append(data)
@@ -48,7 +49,7 @@ class CoalescingTransport:
             self.flush()
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes have not been sent."""
+        """Return how many bytes have not been sent yet."""
         return self._held_bytes + self._transport.get_write_buffer_size()
 
     def write_eof(self) -> None:
@@ -67,7 +68,7 @@ class CoalescingTransport:
         self._transport.abort()
 
     def discard(self) -> None:
-        """Drop the held writes: the connection is lost."""
+        """Drop the held writes without sending them."""
         self._held.clear()
         self._held_bytes = 0
 
