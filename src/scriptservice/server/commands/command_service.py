@@ -1,6 +1,6 @@
 """Operations on commands: submit, read, wait, list, stop, rerun, delete.
 
-The routes decode a request, call this, and respond. Nothing here knows HTTP.
+The routes decode a request, call this module, and respond. This module knows nothing of HTTP.
 """
 
 import asyncio
@@ -42,10 +42,11 @@ from scriptservice.store.reader import Reader
 from scriptservice.store.writer import Writer
 
 FIRST_READ_SECONDS = 0.05
-"""When a request that waits for an end first reads the command.
+"""Time after which a request that waits for a command's end first reads the command.
 
-The read finds an end that came before the request subscribed. That is rare, so it need not happen
-at once: at that moment the script is being started, and the read would nearly always be in vain.
+The command may have ended before the request subscribed, and only this read finds that end. That
+is rare, so the read can come later. A read at once would happen while the script is being started,
+and would nearly always find nothing.
 """
 
 SEND_SECONDS = 10.0
@@ -60,7 +61,7 @@ class SubmitResult:
 
     Attributes:
         command: the command as it is now.
-        repeated: whether an earlier request with the same Idempotency-Key created it.
+        repeated: whether an earlier request with the same Idempotency-Key created the command.
     """
 
     command: Command
@@ -87,10 +88,10 @@ class CommandService:
         dispatcher: stores new commands and sends them to the keeper.
         recorder: knows whether the journal is being stored.
         transport: the connection to this host's keeper.
-        notifier: wakes requests that wait for an end.
+        notifier: wakes requests that wait for a command's end.
         remover: removes the output of deleted commands.
         data_dir: the data directory.
-        min_free_bytes: free space on its disk below which submissions are refused.
+        min_free_bytes: free space on the data directory's disk below which submissions are refused.
         on_ended: called for each command that ends without having been sent to a keeper.
         on_deleted: called for each command that is deleted.
     """
@@ -131,18 +132,18 @@ class CommandService:
         *,
         rerun_of: UUID | None = None,
     ) -> SubmitResult:
-        """Store a command and let it start; it is durable when this returns.
+        """Store a command and let it start. The command is durable when this returns.
 
         Args:
             submission: the command's fields.
-            origin: where the submission comes from. With an Idempotency-Key, the same request
-                again creates no second command.
-            rerun_of: id of the command that this one repeats, None if it repeats none.
+            origin: where the submission comes from. If it has an Idempotency-Key, a repetition of
+                the request creates no second command.
+            rerun_of: id of the command that the new one repeats, None if it repeats no command.
 
         Raises:
             GoneError: the same request created a command that has been deleted.
             IdempotencyMismatchError: a different request used this Idempotency-Key.
-            ValidationError: there is no host of the name asked for.
+            ValidationError: there is no host with the requested name.
             StorageFullError: the disk has less free space than must be kept free.
             StoreUnavailableError: the database does not answer; see `Dispatcher.submit`.
         """
@@ -160,7 +161,7 @@ class CommandService:
         return await self._repeated(stored.command_id)
 
     async def _find_earlier(self, request: IdempotencyKey | None) -> SubmitResult | None:
-        """Return the command that the same request created earlier, None if it created none.
+        """Return the command that the same request created earlier, None if there is none.
 
         A repeated request gets its answer even when a new command could not be created now.
         """
@@ -197,7 +198,7 @@ class CommandService:
         return await self._reader.run(command_store.find, parse_command_id(command_id))
 
     async def wait_until_finished(self, command: Command, seconds: float) -> Command:
-        """Return a command once it is finished, or as it is after some seconds.
+        """Wait for a command's end, but at most some seconds; return the command as it is then.
 
         Args:
             command: the command as it was read last.
@@ -206,8 +207,8 @@ class CommandService:
         try:
             return await self._wait_for_end(command, seconds)
         except (UnknownCommandError, StoreError):
-            # The command is stored, which is what the answer confirms. Its current status cannot
-            # be read, so the answer has the last one.
+            # The answer has to confirm that the command is stored, which it is. The present status
+            # cannot be read, so the answer has the last known one.
             return command
 
     async def _wait_for_end(self, command: Command, seconds: float) -> Command:
@@ -221,33 +222,35 @@ class CommandService:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(min(read_at, deadline)):
                         await subscription.wait()
-                # Clear before reading: a commit after this sets the subscription again.
+                # Clear before reading, so that a commit during the read sets this event again.
                 subscription.clear()
                 read_at = deadline
                 if (end := subscription.end) is not None and command.host is not None:
-                    # Nothing else of the command has changed, so it need not be read.
+                    # Nothing else has changed in the command, so the command need not be read.
                     return replace(command, status=end.status, outcome=end.outcome)
                 current = await self._reader.run(command_store.find, command.id)
                 if current.status.final or self._notifier.draining or clock() >= deadline:
                     return current
 
     async def page(self, wanted: Filter, limit: int, before: int | None) -> listing.CommandListing:
-        """Return commands, newest first; see `listing.list_commands`.
+        """Return a page of commands, newest first; see `listing.list_commands`.
 
-        A page that may have to examine every command is read as a scan. It ends after a bounded
-        time, possibly without an item, and the next page continues from there.
+        If a page may have to examine every command, it is read as a scan. A scan ends after a
+        bounded time, even if it has found no command. The next page continues where the scan
+        ended.
         """
         if listing.is_cheap(wanted):
             return await self._reader.run(listing.list_commands, wanted, limit, before)
         return await self._reader.scan(_scanned_page, wanted, limit, before)
 
     async def stop(self, command_id: str, signal: str, grace_seconds: float | None) -> Command:
-        """Request that a command be stopped; the request is durable when this returns.
+        """Request that a command be stopped. The request is durable when this returns.
 
         Args:
             command_id: the command's id.
-            signal: name of the signal that its process group gets.
-            grace_seconds: time until SIGKILL; None: the command's own ``grace_seconds``.
+            signal: name of the signal that the command's process group gets.
+            grace_seconds: time between the signal and SIGKILL; None for the command's own
+                ``grace_seconds``.
 
         Returns:
             The command as it is now.
@@ -260,7 +263,7 @@ class CommandService:
             parse_command_id(command_id), signal, grace_seconds, now_us()
         )
         stored = self._writer.submit(stop_requests.request_stop, request)
-        # A callback, because this coroutine may be cancelled before the request is stored.
+        # Use a callback, because this coroutine may be cancelled before the request is stored.
         stored.add_done_callback(lambda _: self._stop_stored(stored, request))
         result = await self._writer.wait_with_timeout(stored)
         if isinstance(result, Exception):
@@ -286,7 +289,7 @@ class CommandService:
 
         Raises:
             UnknownCommandError: there is no command with this id.
-            StoreError: nothing is stored.
+            StoreError: the command cannot be read, or the new one cannot be stored; see `submit`.
         """
         try:
             command = await self.get(command_id)
@@ -345,17 +348,17 @@ class CommandService:
 
     @property
     def recording_waits(self) -> str | None:
-        """Why the journal is not being stored now, None while it is."""
+        """The reason why the journal is not being stored now, None while it is being stored."""
         return self._recorder.waiting_for_store
 
     @property
     def running(self) -> int:
-        """The number of commands that the keeper has."""
+        """The number of commands that were sent to the keeper and have not ended."""
         return self._dispatcher.running
 
 
 def parse_command_id(text: str) -> UUID:
-    """Return the command id in a path.
+    """Return the command id that stands in a request's path.
 
     Raises:
         UnknownCommandError: the text is not a valid id, so there is no such command.

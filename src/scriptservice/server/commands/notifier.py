@@ -1,7 +1,7 @@
-"""Wakes requests that follow a command, after a change of it is committed.
+"""Wakes requests that follow a command, after a change of the command is committed.
 
-A notification carries no data: the woken request reads the store. The exception is a command's
-last step, which is small and is passed to the requests that wait for the end.
+A notification carries no data: the woken request reads the store. The exception is the status
+change with which a command ends. It is small, so the requests that wait for the end get it.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from scriptservice.fleet.notifications import StatusChange
 
 
 class FollowerKind(StrEnum):
-    """What a request follows a command for."""
+    """The reason for which a request follows a command."""
 
     OUTPUT = "output"
     EVENTS = "events"
@@ -25,7 +25,8 @@ class Subscription(asyncio.Event):
     """An event that is set when the command changes; the subscriber clears it.
 
     Attributes:
-        end: the command's last step, if the last notification was its end and knew the step.
+        end: the status change with which the command ended, if the last notification had it;
+            else None.
     """
 
     end: StatusChange | None = None
@@ -37,9 +38,9 @@ class Notifier:
     Attributes:
         followers: number of subscriptions, by kind.
         changes: number of notifications so far, for any command.
-        draining: the service is shutting down: followers go on until their commands end, and
-            requests that wait for an end are answered.
-        closing: the server is ending: followers are cut off.
+        draining: whether the service is shutting down. Followers then go on until their commands
+            end, and requests that wait for an end are answered at once.
+        closing: whether the server is ending. Followers are then cut off.
     """
 
     def __init__(self) -> None:
@@ -53,8 +54,8 @@ class Notifier:
     def subscribe(self, command_id: UUID, kind: FollowerKind) -> Iterator[Subscription]:
         """Subscribe to a command's changes for the duration of a ``with`` block.
 
-        A subscription of the kind ``WAIT`` is only set when the command may have ended, or when
-        the notifier drains or closes; the others are set at every change and when it closes.
+        Every subscription is set when its command may have ended, and when the notifier drains or
+        closes. Subscriptions of other kinds than ``WAIT`` are also set at every other change.
         """
         subscription = Subscription()
         if self.closing:
@@ -80,8 +81,8 @@ class Notifier:
 
         Args:
             command_ids: the commands that have changed.
-            ended: those of them that may have ended, each with its last step if that is known.
-                None: any of them may have ended.
+            ended: those commands that may have ended, each with the status change that ended it,
+                or None if that is unknown. If ``ended`` is None, any command may have ended.
         """
         self.changes += 1
         for command_id in command_ids:
@@ -92,11 +93,11 @@ class Notifier:
                     subscription.set()
 
     def drain(self) -> None:
-        """Wake every subscriber: the service is shutting down."""
+        """Wake every subscriber, because the service is shutting down."""
         self.draining = True
         self.notify(list(self._subscriptions))
 
     def close(self) -> None:
-        """Wake every subscriber for the last time: the server is ending."""
+        """Wake every subscriber for the last time, because the server is ending."""
         self.closing = self.draining = True
         self.notify(list(self._subscriptions))

@@ -8,7 +8,7 @@ from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 
 PAUSE_SECONDS = 1.0
-"""Between two tries while the database takes no writes."""
+"""Pause between two tries while the database takes no writes."""
 
 
 class OutputRemover:
@@ -26,6 +26,9 @@ class OutputRemover:
         """Schedule the removal of a command that is marked as deleted.
 
         After a restart the mark is still there, and the removal is scheduled again.
+
+        Args:
+            number: the command's number in the database.
         """
         self._numbers.put_nowait(number)
 
