@@ -1,1 +1,1 @@
-"""The output of commands: ranges of it, following it, and event streams."""
+"""Reads the output of commands: a range, the output as it grows, or an event stream."""

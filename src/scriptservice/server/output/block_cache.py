@@ -1,11 +1,12 @@
 """A cache of recent output, which all followers share.
 
-Output only grows: bytes that are stored at an offset do not change while their command exists. So
-the cache keeps the blocks that were read last, up to a size that depends neither on the amount of
+Output only grows: stored bytes do not change while their command exists, so they can be cached. The
+cache keeps the blocks that were used last, up to a size that depends neither on the amount of
 output nor on the number of followers. A follower whose bytes are cached needs neither a thread nor
-the database. Followers that miss the same block at the same time share one read.
+the database. If several followers need the same missing block at the same time, they share one
+read.
 
-The cache does not know who follows.
+The cache does not know its followers.
 """
 
 import asyncio
@@ -23,19 +24,19 @@ from scriptservice.store.queries import output as output_store
 from scriptservice.store.reader import Reader
 
 READ_BYTES = 64 << 10
-"""Most bytes that one read returns: a slow follower holds them in memory until they are sent."""
+"""Most bytes that one read returns. For a slow client they stay in memory until they are sent."""
 
 BLOCK_BYTES = output_store.CHUNK_BYTES
 """Most bytes that are read from the database at once. A chunk is always read whole."""
 
 CACHE_BYTES = 8 << 20
-"""Size of the cache, over all commands."""
+"""Largest size of the cache, for all commands together."""
 
 _BLOCK_OVERHEAD_BYTES = 1 << 10
-"""Added to each block's size, so that the number of empty blocks is bounded too."""
+"""Bytes added to each block's size, so that the number of empty blocks is bounded too."""
 
 _Key = tuple[UUID, Stream, int]
-"""A command, one of its streams, and the number of a block in it."""
+"""A command, one of its streams, and the number of a block in that stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ class _Block:
 
     Attributes:
         start: offset of the first known byte, which may lie inside the block.
-        data: the bytes from there on.
-        changes: the notifier's ``changes`` when the block was read.
-        finished: whether no output could follow ``data``.
+        data: the known bytes from ``start`` on.
+        changes: the notifier's ``changes`` when the read of the block began.
+        finished: True if no output can follow ``data``.
     """
 
     start: int
@@ -76,7 +77,7 @@ class _Block:
         return len(self.data) + _BLOCK_OVERHEAD_BYTES
 
     def merged_with(self, earlier: "_Block | None") -> "_Block":
-        """Return this block, extended by the earlier known part if the two are contiguous."""
+        """Return this block, with the earlier known part before it if the two are contiguous."""
         if earlier is None or not earlier.start < self.start <= earlier.end:
             return self
         data = earlier.data[: self.start - earlier.start] + self.data
@@ -88,10 +89,10 @@ class BlockCache:
 
     Args:
         reader: reads from the database.
-        notifier: counts the notifications; tells whether a cached end may be out of date.
+        notifier: its count of notifications tells whether output may have been added since a read.
 
     Attributes:
-        cached_bytes: the size of all cached blocks.
+        cached_bytes: the size of all cached blocks together.
     """
 
     def __init__(self, reader: Reader, notifier: Notifier) -> None:
@@ -120,7 +121,7 @@ class BlockCache:
         block = self._blocks.get(key)
         if block is not None and self._covers(block, start):
             self._blocks.move_to_end(key)
-            # A follower that finds everything here never waits: yield to other tasks.
+            # A follower that finds everything in the cache would never let other tasks run.
             await asyncio.sleep(0)
         else:
             block = await self._read_block(key, start)
@@ -129,16 +130,17 @@ class BlockCache:
         return StoredOutput(data, block.finished and start + len(data) == block.end)
 
     def _covers(self, block: _Block, start: int) -> bool:
-        """Return whether a block tells what is stored at an offset, or that nothing is."""
+        """Return whether a block tells what is stored at an offset, or that nothing is there."""
         if block.start <= start < block.end:
             return True
-        # Every commit is followed by a notification. Without one, the block's end is current.
+        # Every commit is followed by a notification. If none came since the block was read, nothing
+        # is stored behind the block's end.
         return start == block.end and (block.finished or block.changes == self._notifier.changes)
 
     async def _read_block(self, key: _Key, start: int) -> _Block:
-        """Return a block from an offset on; share the read with others that want the same."""
-        # Only reads that began after the last notification are shared: an earlier one may not see
-        # that change, and a follower that the notification woke is not woken again.
+        """Return a block from an offset on; callers that want the same block share one read."""
+        # Share only a read that began after the last notification. An earlier read may miss the
+        # change that was notified, and no second notification of that change wakes the follower.
         wanted = (key, start, self._notifier.changes)
         reading = self._reading.get(wanted)
         if reading is None:
@@ -167,7 +169,7 @@ class BlockCache:
             self.cached_bytes -= oldest.size_bytes
 
     def forget(self, command_id: UUID) -> None:
-        """Drop the output of a deleted command: the next read of it raises UnknownCommandError."""
+        """Drop the output of a deleted command. The next read of it raises UnknownCommandError."""
         for key in [key for key in self._blocks if key[0] == command_id]:
             self.cached_bytes -= self._blocks.pop(key).size_bytes
         for wanted in [wanted for wanted in self._reading if wanted[0][0] == command_id]:

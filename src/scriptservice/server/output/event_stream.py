@@ -1,6 +1,6 @@
 """A command's event stream: its status, its output and its end, from any position on.
 
-A follower that is woken reads the store from its position on; nothing is kept for it in memory.
+A follower that is woken reads the store from its position on. No output is kept for it in memory.
 Followers that are at the same position at the same time share one read.
 """
 
@@ -32,18 +32,18 @@ READ_BYTES = 32 << 10
 COMMENT_SECONDS = 15.0
 COALESCE_SECONDS = 0.01
 PAUSE_SECONDS = 0.5
-"""Between two reads while the database does not answer."""
+"""Pause between two reads while the database does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """What is new since a position and a status.
+    """What has changed since a follower's position and status.
 
     Attributes:
         command: the command without its script; None if its status has not changed.
-        final: the command without its script, once it is final and ``chunks`` is the last of its
-            output; else None.
-        chunks: output from the position on, about `READ_BYTES`.
+        final: the command without its script, if its status is final and ``chunks`` reaches the
+            end of its output; else None.
+        chunks: output from the position on, about `READ_BYTES` at most.
         end: position behind all stored output.
         finished: whether the command's status is final.
     """
@@ -73,8 +73,8 @@ class EventStreams:
 
         Args:
             command_id: the command's id.
-            after: the position.
-            field: the parameter or header that gave the position, for the error.
+            after: position in the merged output at which the stream begins.
+            field: name of the parameter or header that gave the position, for the error.
 
         Raises:
             UnknownCommandError: there is no command with this id.
@@ -97,10 +97,11 @@ class EventStreams:
         yield RETRY
         with self._notifier.subscribe(command_id, FollowerKind.EVENTS) as subscription:
             while not follower.ended:
-                # Clear before reading: a commit after this sets the subscription again.
+                # Clear before reading, so that a commit during the read sets this event again.
                 subscription.clear()
-                # Taken before reading as well: what was committed before the server began to end
-                # is still sent, such as the end of a command that the shutdown stopped.
+                # Read this flag before the output. Then everything that was committed before the
+                # server began to end is still sent, such as the end of a command that the shutdown
+                # stopped.
                 closing = self._notifier.closing
                 try:
                     update = await self._read(command_id, follower.status, follower.position)
@@ -122,13 +123,13 @@ class EventStreams:
                     if not follower.held_bytes:
                         yield COMMENT
                 elif data:
-                    # More output is likely to follow at once: send it in fewer, larger events.
+                    # More output will probably follow soon. Wait to send it in fewer events.
                     await asyncio.sleep(COALESCE_SECONDS)
 
     async def _read(self, command_id: UUID, status: Status | None, position: int) -> _Update:
-        """Return what is new; share the read with followers that want the same."""
-        # Only reads that began after the last notification are shared: an earlier one may not see
-        # that change, and a follower that the notification woke is not woken again.
+        """Return what has changed; followers with the same status and position share one read."""
+        # Share only a read that began after the last notification. An earlier read may miss the
+        # change that was notified, and no second notification of that change wakes the follower.
         key = (self._notifier.changes, command_id, status, position)
         reading = self._reading.get(key)
         if reading is None:
@@ -141,16 +142,17 @@ class EventStreams:
 
 
 class _FollowerState:
-    """What one follower has been sent.
+    """What has been sent to one follower.
 
     Args:
         position: position of the first byte that the follower wants.
 
     Attributes:
         position: position behind the output that was sent.
-        status: the status that was sent last, None before the first.
+        status: the status that was sent last, None before the first status event.
         ended: whether the ``end`` event was sent.
-        held_bytes: bytes behind the position that are held back: the beginning of a character.
+        held_bytes: number of bytes behind the position that are held back, because they are only
+            the beginning of a character.
     """
 
     def __init__(self, position: int) -> None:
@@ -162,7 +164,7 @@ class _FollowerState:
         self._clock = asyncio.get_running_loop().time
 
     def advance(self, update: _Update) -> bytes:
-        """Return the frames for an update and move behind them."""
+        """Return the frames for an update, and move the position behind their output."""
         frames: list[bytes] = []
         if update.command is not None and (self.status is None or not update.finished):
             frames.append(command_frame("status", update.command, self.position))
@@ -179,7 +181,7 @@ class _FollowerState:
         return b"".join(frames)
 
     def _may_hold(self, update: _Update) -> bool:
-        """Return whether the beginning of a character may wait for its remaining bytes."""
+        """Return whether an incomplete character at the end may wait for its remaining bytes."""
         chunks = update.chunks
         read_to = chunks[-1].position + len(chunks[-1].data) if chunks else 0
         if read_to < update.end:
@@ -196,7 +198,7 @@ class _FollowerState:
             self._hold_until = self._clock() + ADJACENT_MICROSECONDS / 1e6
 
     def idle_seconds(self) -> float:
-        """Return how long nothing needs to be sent unless the command changes."""
+        """Return for how many seconds nothing needs to be sent if the command does not change."""
         if self._hold_until is None:
             return COMMENT_SECONDS
         return max(0.0, self._hold_until - self._clock())

@@ -1,6 +1,6 @@
 """Reads the output of commands: a range, the last bytes or lines, or the output as it grows.
 
-The routes call this; nothing here knows HTTP. Event streams are made in ``event_stream``.
+The routes call this module, which does not know HTTP. ``event_stream`` makes the event streams.
 """
 
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ class OutputRange:
         extent: how much output there was when the range was requested.
         stream: the stream that the offsets refer to.
         start: offset of the first byte.
-        end: offset behind the last byte; None: the range ends with the command.
+        end: offset behind the last byte; None if the range goes on until the command ends.
         size: size in bytes of the stream when the range was requested.
     """
 
@@ -75,6 +75,12 @@ class OutputService:
     ) -> OutputRange:
         """Return the range of the last bytes or lines of a command's output.
 
+        Args:
+            command_id: the command's id.
+            stream: the stream whose end is wanted.
+            count: number of lines or bytes.
+            lines: whether ``count`` is a number of lines.
+
         Raises:
             UnknownCommandError: there is no command with this id.
         """
@@ -84,16 +90,16 @@ class OutputService:
         if lines:
             last = output_store.LastLines(extent.number, stream, size, count)
             while last.start is None:
-                # Many steps may be needed: queue each one behind other reads.
+                # Many steps may be needed, so each step queues behind other reads.
                 await self._reader.run(last.step)
             start = last.start
         return OutputRange(extent, stream, start, None, size)
 
     async def read(self, wanted: OutputRange) -> AsyncIterator[bytes]:
-        """Yield the bytes of a range that existed when it was requested.
+        """Yield those bytes of a range that were stored when the range was requested.
 
         Raises:
-            StreamCutError: some of these bytes are gone.
+            StreamCutError: some of these bytes have been removed.
         """
         position = wanted.start
         end = wanted.size if wanted.end is None else min(wanted.end, wanted.size)
@@ -120,15 +126,16 @@ class OutputService:
         position = wanted.start
         with self._notifier.subscribe(identifier, FollowerKind.OUTPUT) as subscription:
             while wanted.end is None or position < wanted.end:
-                # Clear before reading: a commit after this sets the subscription again.
+                # Clear before reading, so that a commit during the read sets this event again.
                 subscription.clear()
-                # Taken before reading as well: what was committed before it is still sent.
+                # Read this flag before the output. Then everything that was committed before the
+                # server began to end is still sent.
                 closing = self._notifier.closing
                 end = position + READ_BYTES if wanted.end is None else wanted.end
                 try:
                     output = await until_stored(
                         partial(self._cache.read, identifier, wanted.stream, position, end),
-                        None,  # logged elsewhere once, instead of here for each follower
+                        None,  # the failure is logged once elsewhere, not for each follower
                         unless=lambda: self._notifier.closing,
                     )
                 except (UnknownCommandError, StoreError) as error:

@@ -1,8 +1,8 @@
 """Encodes commands and output as Server-Sent Events.
 
-Pure functions: stored chunks in, bytes out. An output event holds one contiguous range of one
-stream; its id is the position after it. Output that is UTF-8 is sent as text, other output as
-base64.
+The functions are pure: they turn stored chunks into bytes. An output event holds one contiguous
+range of one stream. The event's id is the position behind that range. Output that is UTF-8 is sent
+as text, other output as base64.
 """
 
 import base64
@@ -16,7 +16,7 @@ from scriptservice.store.queries.journal_changes import Chunk
 RETRY = b"retry: 1000\n\n"
 COMMENT = b": still here\n\n"
 ADJACENT_MICROSECONDS = 50_000
-"""Two pieces of one character are joined if they were read within this time of each other."""
+"""Two parts of a character are joined if they were read within this time of each other."""
 
 _STREAM_NAMES = {1: "stdout", 2: "stderr"}
 _MAX_PARTIAL_BYTES = 3
@@ -28,10 +28,10 @@ class OutputFrames:
     """Output, encoded as events.
 
     Attributes:
-        data: the events; may be empty.
+        data: the bytes of the events; may be empty.
         position: position behind the output in ``data``.
-        held_bytes: bytes behind it that were held back, because the rest of their character may
-            still come.
+        held_bytes: number of bytes behind ``position`` that were held back, because the rest of
+            their character may still come.
     """
 
     data: bytes
@@ -58,7 +58,7 @@ def output_frames(chunks: Iterable[Chunk], position: int, *, hold: bool) -> Outp
     Args:
         chunks: stored output in order of position, without gaps, from ``position`` on.
         position: position of the first byte.
-        hold: whether to hold back an incomplete character at the end, because more may come.
+        hold: whether to hold back an incomplete character at the end, because its rest may come.
     """
     pieces = list(_coalesce(chunks))
     held_bytes = _partial_length(pieces[-1].data) if pieces and hold else 0
@@ -72,7 +72,7 @@ def output_frames(chunks: Iterable[Chunk], position: int, *, hold: bool) -> Outp
 
 
 def _coalesce(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Yield chunks; join successive ones of a stream that were read shortly after each other."""
+    """Yield chunks; join successive chunks of a stream that were read within a short time."""
     parts: list[bytes] = []
     first: Chunk | None = None
     last_time = 0
@@ -104,8 +104,9 @@ def _partial_length(data: bytes) -> int:
 def _split_by_encoding(piece: Chunk) -> Iterator[Chunk]:
     """Yield a piece in as few parts as possible, so that its text can be sent as text.
 
-    The end of a character at the piece's beginning and the beginning of one at its end become
-    parts of their own. If what lies between is not UTF-8, the whole piece is one part.
+    A piece may begin with the last bytes of a character, and end with the first bytes of another.
+    These bytes become parts of their own. If the bytes between them are not UTF-8, the whole piece
+    is one part.
     """
     data = piece.data
     begin = 0
