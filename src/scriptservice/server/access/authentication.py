@@ -27,9 +27,10 @@ _MAX_TOKEN_BYTES = 512
 
 
 class TokenCheck:
-    """The ASGI layer that passes on only requests with a valid token or session.
+    """The ASGI layer that refuses requests without a valid token or session, except to open paths.
 
-    It sets ``state.token`` and, unless the request has an Authorization header, ``state.session``.
+    It sets ``state.token``. If the request has no Authorization header, it also sets
+    ``state.session``.
 
     Args:
         app: the next layer.
@@ -57,10 +58,14 @@ class TokenCheck:
         await response(scope, receive, send)
 
     def _authenticate(self, scope: Scope) -> tuple[str, str] | None:
-        """Set the request's token; return the problem's kind and detail if it has none."""
+        """Set ``state.token`` to the token of the request or of its session.
+
+        Returns:
+            None if the request may pass, else the problem's kind and detail.
+        """
         authorization = [value for name, value in scope["headers"] if name == b"authorization"]
         state = scope.setdefault("state", {})
-        # A request with a token is judged by it alone: the browser may add a cookie by itself.
+        # With an Authorization header, cookies are ignored: a browser adds them by itself.
         if authorization:
             token = self._find_token(authorization)
         else:
@@ -86,7 +91,7 @@ class TokenCheck:
 
 
 def is_open(method: str, path: str) -> bool:
-    """Return whether a request needs no authentication: a sign-in, or an open path."""
+    """Return whether a request needs no authentication: a sign-in, or one to an open path."""
     if path == SESSION_PATH:
         return method == "POST"
     return path in OPEN_PATHS or is_page_path(path)

@@ -1,9 +1,10 @@
 """The origin check: refuses requests that a foreign web page made a browser send.
 
-It runs before the token check and before routing, for every method and path. A foreign page can
-make a browser send requests here, but it cannot set the headers Host, Origin and Sec-Fetch-Site.
-The owner of such a page can let a name of theirs point to this machine (DNS rebinding), but that
-name is not one of the service's; and an IP address cannot be such a name.
+The check runs before the token check and before routing, for every method and path. A foreign page
+can make a browser send requests here, but it cannot set the headers Host, Origin and
+Sec-Fetch-Site. The page's owner can make a domain name of their own point to this machine (DNS
+rebinding). The check refuses requests for that name, because it is not a name of the service. It
+accepts requests for any IP address, because DNS rebinding needs a domain name.
 """
 
 import re
@@ -18,21 +19,21 @@ from scriptservice.server.http.problem_responses import problem_response
 
 ANY_HOST = "*"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_MAX_HOST_BYTES = 264  # a name of 255, its port, and brackets
+_MAX_HOST_BYTES = 264  # a name of 255 bytes, a port, and brackets
 _MAX_ORIGIN_BYTES = _MAX_HOST_BYTES + len("https://")
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{0,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/]+)")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _OWN_SITE = (None, b"same-origin", b"none")
-"""Values of Sec-Fetch-Site that do not name another site; None: no such header."""
+"""Values of Sec-Fetch-Site that do not mean another site; None if there is no such header."""
 
 
 class HostName(NamedTuple):
-    """The host of a Host or Origin header, normalized so that two can be compared.
+    """The host of a Host or Origin header, normalized so that two hosts can be compared.
 
     Attributes:
-        name: in lower case, without the root's dot; an IPv6 address in brackets.
-        port: as text; empty if the header has none.
+        name: name in lower case, without a dot at its end; an IPv6 address is in brackets.
+        port: port as text; empty if the header has no port.
         is_address: whether the name is an IP address.
     """
 
@@ -74,17 +75,17 @@ def parse_host(text: str) -> HostName | None:
 
 
 class OriginCheck:
-    """The ASGI layer that refuses requests for another host and from another origin.
+    """The ASGI layer that refuses requests for another host or from another origin.
 
     Args:
         app: the next layer.
-        hosts: names that the service has besides localhost; ``*`` for any.
+        hosts: names that the service has besides localhost; ``*`` allows any name.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self._app = app
         self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
-        # Clients send the same few values again and again. Overlong ones never get here.
+        # Clients send the same few values again and again. Overlong values are refused earlier.
         self._host_refusal = lru_cache(maxsize=256)(self._check_host)
         self._origin_refusal = lru_cache(maxsize=256)(_check_origin)
 
@@ -115,7 +116,7 @@ class OriginCheck:
             if len(origins) > 1 or len(origins[0]) > _MAX_ORIGIN_BYTES:
                 return _OTHER_ORIGIN
             refusal = self._origin_refusal(origins[0], hosts[0])
-        # Any page may link to this service; no foreign page may change anything.
+        # A page of another site may link to this service, but it must not change anything.
         if refusal is None and site not in _OWN_SITE and scope.get("method") not in SAFE_METHODS:
             refusal = _OTHER_SITE
         return refusal
@@ -145,7 +146,8 @@ def _check_origin(origin: bytes, host: bytes) -> Refusal | None:
     match = _ORIGIN.fullmatch(origin.decode("latin-1").lower())
     if match is not None and target is not None:
         scheme, authority = match.groups()
-        # Only a proxy in front of the service knows the scheme; here it is always http.
+        # The service cannot tell whether the browser used http or https, because a proxy in front
+        # of the service may have turned https into http. The scheme in the Origin header tells.
         page = parse_host(authority)
         if page is not None and page.with_port(scheme) == target.with_port(scheme):
             return None

@@ -1,8 +1,9 @@
-"""Sessions of the web page: a cookie takes the place of a token.
+"""Sessions of the web page, in which a cookie takes the place of a token.
 
-The cookie holds 256 random bits. Their hash is in the database and in memory, where requests look
-it up. So a session survives a restart, works while the database is unavailable, and ends for every
-copy of its cookie at once. It also ends when its token does.
+The cookie holds 256 random bits. The hash of these bits is stored in the database and kept in
+memory, and a request needs only the memory. So a session survives a restart, works while the
+database is unavailable, and ends for every copy of its cookie at once. A session also ends when its
+token is no longer valid.
 """
 
 import asyncio
@@ -24,10 +25,10 @@ from scriptservice.store.writer import Writer
 IDLE_SECONDS = 12 * 3600
 LIFE_SECONDS = 7 * 24 * 3600
 STORE_SECONDS = 600.0
-"""How often the times of use are stored."""
+"""Pause after which the times at which sessions were last used are stored again."""
 
 MAX_SESSIONS_PER_TOKEN = 100
-"""One more ends the token's session that was used least recently."""
+"""A further session of the token ends the one that was used least recently."""
 
 COOKIE = "scriptservice_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
@@ -45,7 +46,8 @@ class PageSession:
         sha256: hash of the cookie's secret; identifies the session.
         token: the token that began the session.
         csrf_token: required with every request that changes something. It is derived from the
-            cookie's secret, so it is not stored, and no script can compute it.
+            cookie's secret, so it need not be stored. Scripts in a browser cannot read the cookie,
+            so they cannot compute this token.
     """
 
     sha256: bytes
@@ -57,11 +59,11 @@ def session_secret(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     """Return the secret in a request's session cookie.
 
     Args:
-        headers: the request's headers, as ASGI has them.
+        headers: names and values of the request's headers, as in ASGI.
 
     Returns:
-        The secret. None if there is no session cookie, or if there are several that differ: it is
-        unknown which of them this service has set.
+        The secret; None if there is no valid session cookie, or if there are several that differ.
+        If they differ, it is unknown which cookie this service has set.
     """
     text = b";".join(value for name, value in headers if name == b"cookie")
     found: dict[bytes, set[bytes]] = {}
@@ -69,7 +71,7 @@ def session_secret(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         for part in text.split(b";"):
             name, _, value = part.strip(b" \t").partition(b"=")
             found.setdefault(name, set()).add(value)
-    # Only a page over https can set the secure cookie, so it takes precedence.
+    # Only a page loaded over https can set the secure cookie, so that cookie has precedence.
     values = found.get(SECURE_COOKIE.encode()) or found.get(COOKIE.encode()) or set()
     secret = values.pop() if len(values) == 1 else b""
     return secret if len(secret) == _SECRET_CHARACTERS else None
@@ -79,7 +81,7 @@ def set_cookie(secret: str, *, secure: bool) -> str:
     """Return the value of a Set-Cookie header for the session cookie.
 
     Args:
-        secret: the session's secret; empty removes the cookie.
+        secret: the session's secret; an empty secret removes the cookie.
         secure: whether the page was loaded over https.
     """
     name = SECURE_COOKIE if secure else COOKIE
@@ -93,7 +95,7 @@ class _SessionState:
     token_sha256: bytes
     created_at: int
     used_at: int
-    stored_used_at: int  # used_at as the database has it
+    stored_used_at: int  # the value of used_at in the database
 
     def is_expired(self, now: int) -> bool:
         return (
@@ -109,7 +111,8 @@ class PageSessions:
         tokens: the valid tokens.
         writer: writes to the database.
         stored: the sessions in the database.
-        clock: returns microseconds since 1970 UTC. Stored times outlive a monotonic clock.
+        clock: returns microseconds since 1970 UTC. A monotonic clock does not work, because
+            stored times must stay valid after a restart.
     """
 
     def __init__(
@@ -130,7 +133,7 @@ class PageSessions:
         }
 
     def find(self, secret: bytes) -> PageSession | None:
-        """Return the session with this secret, None if there is none. This counts as a use."""
+        """Return the session with this secret, None if there is none. The call counts as a use."""
         sha256 = hashlib.sha256(secret).digest()
         state = self._sessions.get(sha256)
         now = self._clock()
@@ -160,7 +163,7 @@ class PageSessions:
         return secret, PageSession(sha256, token, _csrf_token(secret.encode()))
 
     def _surplus_sessions(self, token: Token) -> list[bytes]:
-        """Return the ``sha256`` of the token's sessions that have to end before another begins."""
+        """Return the ``sha256`` of each of the token's sessions that must end before a new one."""
         own = [
             sha256 for sha256, state in self._sessions.items() if state.token_sha256 == token.sha256
         ]
@@ -168,7 +171,7 @@ class PageSessions:
         return own[: max(0, len(own) + 1 - MAX_SESSIONS_PER_TOKEN)]
 
     async def _store(self, *, ended: list[bytes], used: dict[bytes, int] | None = None) -> None:
-        """Store which sessions have ended and when others were used; forget the ended ones."""
+        """Store which sessions have ended and when others were last used; forget the ended ones."""
         await self._writer.run(store.update_sessions, store.SessionUpdate(used or {}, tuple(ended)))
         for sha256 in ended:
             self._sessions.pop(sha256, None)
@@ -177,8 +180,8 @@ class PageSessions:
         """End a session, for every copy of its cookie.
 
         Raises:
-            StoreError: the end cannot be stored. The session then goes on: the next server would
-                load it again.
+            StoreError: the end cannot be stored. The session then stays valid, because the next
+                server would load it again.
         """
         await self._writer.run(store.delete_sessions, session.sha256)
         self._sessions.pop(session.sha256, None)
@@ -186,7 +189,7 @@ class PageSessions:
     async def run(self) -> None:
         """Store the times of use and remove expired sessions every ten minutes, until cancelled."""
         while True:
-            with suppress(StoreError):  # the next round stores it
+            with suppress(StoreError):  # the next round tries again
                 await self._store_changes()
             await asyncio.sleep(STORE_SECONDS)
 

@@ -19,10 +19,10 @@ _MAX_ADDRESSES = 10_000
 
 
 class OneTimeCode:
-    """The code of the sign-in link. It is valid once, for `CODE_SECONDS`; only its hash is kept.
+    """The code of the sign-in link. It is valid once, for `CODE_SECONDS`. Only its hash is kept.
 
     Args:
-        clock: returns seconds; monotonic.
+        clock: returns the time of a monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,30 +38,31 @@ class OneTimeCode:
         return text
 
     def use(self, text: str) -> bool:
-        """Return whether this is the code and it is still valid; if so, invalidate it."""
+        """Return whether a text is the valid code. If so, invalidate the code."""
         valid = hmac.compare_digest(self._hash, _hashed(text)) and self._clock() < self._expires_at
         if valid:
             self._hash = b""
         return valid
 
     def restore(self, text: str) -> None:
-        """Make a used code valid again because no session began; it expires when it would have."""
+        """Make a used code valid again, because no session began. Its expiry time is kept."""
         self._hash = _hashed(text)
 
 
 class AttemptLimiter:
     """Limits failed attempts: `MAX_ATTEMPTS` at once, then one every `ATTEMPT_SECONDS`.
 
-    The limit is for each address. Nobody guesses 128 bits; the limit keeps attempts from filling
-    the log and using up the processor.
+    The limit applies to each address separately. It need not prevent guessing, because nobody can
+    guess 128 bits. It keeps attempts from filling the log and using up the processor.
 
     Args:
-        clock: returns seconds; monotonic.
+        clock: returns the time of a monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # Each failure moves its address's time by ATTEMPT_SECONDS; once past, none count.
+        # By address, the time from which no failure counts any more. Each failure of the address
+        # moves this time ATTEMPT_SECONDS further.
         self._clear_at: dict[str, float] = {}
 
     def wait_seconds(self, address: str) -> float:
@@ -74,7 +75,7 @@ class AttemptLimiter:
         now = self._clock()
         clear_at = max(now, self._clear_at.pop(address, now)) + ATTEMPT_SECONDS
         if len(self._clear_at) >= _MAX_ADDRESSES:
-            # Forget the address whose last failure is longest ago.
+            # Forget the address whose last failure is the oldest.
             self._clear_at.pop(next(iter(self._clear_at)))
         self._clear_at[address] = clear_at
 
@@ -113,10 +114,10 @@ class SignIn:
 
         Raises:
             ProblemError: the token or code is wrong, or the address has failed too often.
-            StoreError: the session cannot be stored; the code stays valid.
+            StoreError: the session cannot be stored; a code stays valid.
         """
-        # A right token or code always succeeds, however often the address has failed. Otherwise
-        # one client could lock out everybody who shares its address.
+        # A correct token or code is always accepted, even if the address has failed too often.
+        # Otherwise one client could lock out everybody who shares its address.
         token = self._find_token(token_text, code)
         if token is None:
             wait_seconds = self._limiter.wait_seconds(address)

@@ -17,7 +17,7 @@ class ValidTokens:
         self._by_sha256 = {token.sha256: token for token in tokens}
 
     def find(self, text: str) -> Token | None:
-        """Return the token with this text, None if no valid token has it."""
+        """Return the token with this text, None if no valid token has this text."""
         hashed = digest(text)
         # Compare with every token, each in constant time, so that the time reveals nothing.
         found: Token | None = None
@@ -27,10 +27,10 @@ class ValidTokens:
         return found
 
     def by_sha256(self, sha256: bytes) -> Token | None:
-        """Return the token with this hash, None if it is no longer valid."""
+        """Return the token with this hash, None if no valid token has this hash."""
         return self._by_sha256.get(sha256)
 
     def admin(self) -> Token | None:
-        """Return the oldest token with the scope ``admin``."""
+        """Return the oldest token with the scope ``admin``, None if there is none."""
         admins = [token for token in self._by_sha256.values() if token.scope == "admin"]
         return min(admins, key=lambda token: token.created_at, default=None)
