@@ -1,1 +1,1 @@
-"""The routes, one module for each part of the contract: decode, validate, act, respond."""
+"""The routes, one module for each part of the API. Handlers act on decoded requests."""

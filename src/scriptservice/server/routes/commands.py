@@ -1,4 +1,4 @@
-"""Submitting, listing, stopping, repeating and deleting commands."""
+"""The routes that submit, list, read, stop, repeat and delete commands."""
 
 import asyncio
 import base64
@@ -50,7 +50,7 @@ SCRIPT_TYPES = ("text/x-shellscript", "text/plain")
 IDEMPOTENCY_KEY = "Idempotency-Key"
 TRACEPARENT = "traceparent"
 ITEMS_AT_ONCE = 50
-"""Items of a list that are made into JSON before other requests get a turn: about 2 ms."""
+"""Items of a list that are encoded as JSON before other requests get a turn, after about 2 ms."""
 
 _TEXT_CHARSETS = (None, "utf-8", "utf8", "us-ascii")
 
@@ -79,16 +79,16 @@ async def submit(call: Call[None, None]) -> Response:
         )
         raise ProblemError("unsupported-media-type", detail)
     origin = _origin(call, raw)
-    del raw  # it may have 20 MiB
+    del raw  # the body may have 20 MiB
     submitted = await call.services.commands.submit(submission, origin)
     return await _submitted_response(call, submitted, seconds)
 
 
 def _raw_submission(request: Request, raw: bytes) -> tuple[Submission, float | None]:
-    """Return what a script as the body asks for, with its fields as query parameters.
+    """Decode a submission whose body is the script and whose query has all other fields.
 
     Returns:
-        The submission, and the seconds to wait for the end; None for not at all.
+        The submission, and how many seconds to wait for the command's end; None for no wait.
     """
     fields = single_and_repeated(request.query_params.multi_items())
     for name in ("script", "labels", "args"):
@@ -112,7 +112,7 @@ def _wait_seconds(text: str | None) -> float | None:
     """Return a ``wait`` parameter as seconds, None for None.
 
     Raises:
-        ValidationError: it is not a number from 0 to 60.
+        ValidationError: the text is not a number from 0 to 60.
     """
     try:
         return WaitQuery.model_validate({"wait": text}).wait
@@ -124,27 +124,27 @@ def _origin(call: Call[Any, Any], raw: bytes) -> Origin:
     """Return where a submission comes from.
 
     Args:
-        call: the request that brought it.
-        raw: its body.
+        call: the request that submits a command.
+        raw: the request's body.
 
     Raises:
-        ValidationError: its Idempotency-Key is invalid.
+        ValidationError: the request's Idempotency-Key is invalid.
     """
     given = call.request.headers.getlist(TRACEPARENT)
-    # The standard says to go on without a trace where the header is malformed or repeated.
+    # If the header is malformed or repeated, the standard says to continue without a trace.
     trace = parse_traceparent(given[0]) if len(given) == 1 else None
     return Origin(call.token_name, _request_key(call, raw), trace)
 
 
 def _request_key(call: Call[Any, Any], raw: bytes) -> IdempotencyKey | None:
-    """Return what identifies a request with an Idempotency-Key; None if it has no such key.
+    """Return the Idempotency-Key of a request and its fingerprint, None if there is no such key.
 
-    Two requests are the same if their method, path, query without ``wait``, content type and body
-    are the same.
+    Two requests have the same fingerprint if their method, path, query without ``wait``, content
+    type and body are the same.
 
     Args:
         call: the request.
-        raw: its body.
+        raw: the request's body.
 
     Raises:
         ValidationError: the key is empty, too long or repeated.
@@ -205,14 +205,14 @@ async def list_commands(call: Call[ListQuery, None]) -> Response:
 
 
 async def while_client_stays(request: Request, work: Coroutine[None, None, Result]) -> Result:
-    """Return the result of some work, which is cancelled as soon as the client leaves.
+    """Do some work and return its result; cancel the work as soon as the client leaves.
 
     Args:
-        request: one without a body, or whose body has been read.
-        work: work that may be left undone.
+        request: the client's request. It has no body, or its body has been read.
+        work: the work; cancelling it must be safe.
 
     Raises:
-        ProblemError: the client has left; nobody reads the answer.
+        ProblemError: the client has left. Nobody reads this answer.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_client_left(request))
@@ -232,7 +232,7 @@ async def _client_left(request: Request) -> None:
 
 
 async def _page_json(items: list[Command], cursor: str | None) -> bytes:
-    """Return a page as JSON; other requests get a turn after every few items."""
+    """Return a page as JSON; let other requests run after every `ITEMS_AT_ONCE` items."""
     parts: list[bytes] = []
     for start in range(0, len(items), ITEMS_AT_ONCE):
         if start:
@@ -243,8 +243,9 @@ async def _page_json(items: list[Command], cursor: str | None) -> bytes:
 
 
 def _fingerprint(wanted: Filter) -> str:
-    # Filters without a part of an id have the fingerprint that they had before there were such
-    # parts, so that a client can page through a list across an upgrade.
+    # Earlier releases could not filter by a part of an id. A filter without such a part has the
+    # same fingerprint as in those releases, so that a client can page through a list across an
+    # upgrade.
     text = repr(wanted)
     if wanted.id_part is None:
         text = text.removesuffix(", id_part=None)") + ")"
@@ -257,10 +258,10 @@ def _cursor(number: int, wanted: Filter) -> str:
 
 
 def _cursor_number(cursor: str, wanted: Filter) -> int:
-    """Return the number before which a page begins.
+    """Return the number in a cursor. The page has only commands with smaller numbers.
 
     Raises:
-        ValidationError: it is not a valid cursor, or it belongs to other filters.
+        ValidationError: the text is not a valid cursor, or the cursor belongs to other filters.
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)

@@ -1,7 +1,7 @@
-"""Decodes what a request says: its query and its body, each as its route declares it.
+"""Decodes the query and the body of a request as the route declares them.
 
-A route's declaration has one decoder for the query and one for the body. They validate as well;
-what they refuse is answered with a problem before the handler is called.
+A route's declaration has one decoder for the query and one for the body. The decoders also
+validate. If a decoder refuses a request, the answer is a problem and the handler is not called.
 """
 
 import re
@@ -22,13 +22,13 @@ from scriptservice.server.routes.request_models import field_errors, single_and_
 JSON = "application/json"
 
 JSON_VALUES = 250_000
-"""The most values in a JSON body; that is more words than Linux passes to any program."""
+"""Largest number of values in a JSON body. Linux passes fewer words than that to any program."""
 
 JSON_FIELDS = 1000
-"""The most fields of its outermost object. Each unknown one is an error of some 2 KB."""
+"""Largest number of fields in a body's outermost object. Each unknown one costs about 2 KB."""
 
-# A thousand commas outside of strings. The quantifiers are possessive: the positions to come back
-# to would take more memory than the body.
+# Matches a thousand commas outside of strings. The quantifiers are possessive, because otherwise
+# the positions to which the search could go back would take more memory than the body.
 _THOUSAND_COMMAS = re.compile(
     rb'(?:[^",]*+(?:"(?:[^"\\]++|\\.)*+"?+[^",]*+)*+,){%d}+' % JSON_FIELDS, re.DOTALL
 )
@@ -44,7 +44,7 @@ class QueryDecoder(Protocol[Decoded_co]):
         """Return the decoded query.
 
         Raises:
-            ValidationError: it is invalid.
+            ValidationError: the query is invalid.
         """
 
 
@@ -55,8 +55,8 @@ class BodyDecoder(Protocol[Decoded_co]):
         """Return the decoded body.
 
         Raises:
-            ProblemError: it cannot be read.
-            ValidationError: it is invalid.
+            ProblemError: the body cannot be read.
+            ValidationError: the body is invalid.
         """
 
 
@@ -89,10 +89,10 @@ class NoQuery:
 
 @dataclass(frozen=True, slots=True)
 class UndecodedQuery:
-    """A query that the handler decodes itself, or that is for the page in the browser.
+    """A query that the handler decodes itself, or that only the page in the browser uses.
 
     Attributes:
-        parameters: returns its parameters, for OpenAPI; None if there are none.
+        parameters: returns the query's parameters for OpenAPI; None if the query has none there.
     """
 
     parameters: Callable[[], list[dict[str, Any]]] | None = None
@@ -118,7 +118,7 @@ def decode_query(request: Request, model: type[Model]) -> Model:
 
 
 class NoBody:
-    """No body; what a client sends all the same is not read."""
+    """The decoder of a route without a body. If a client sends a body, the body is not read."""
 
     async def decode(self, request: Request, budget: BodyBudget) -> None:
         """See `BodyDecoder`."""
@@ -129,7 +129,7 @@ class RawBody:
     """A body as bytes.
 
     Attributes:
-        limit_bytes: its largest size.
+        limit_bytes: largest size of the body.
     """
 
     limit_bytes: int
@@ -144,7 +144,7 @@ class UndecodedBody:
     """A body that the handler decodes itself, by its content type.
 
     Attributes:
-        content: by media type, a model or a JSON schema; for OpenAPI.
+        content: for OpenAPI, a model or a JSON schema by media type.
     """
 
     content: Mapping[str, type[BaseModel] | Mapping[str, Any]]
@@ -158,9 +158,10 @@ class JsonBody(Generic[Model]):
     """A JSON body that a model describes.
 
     Attributes:
-        model: describes it.
-        limit_bytes: its largest size.
-        required: whether there has to be a body; without one, the model's defaults apply.
+        model: the model.
+        limit_bytes: largest size of the body.
+        required: whether a request must have a body. If False, the model's defaults apply to a
+            request without a body.
     """
 
     model: type[Model]
@@ -182,7 +183,7 @@ class JsonBody(Generic[Model]):
 
 
 def content_type(request: Request) -> tuple[str, str | None]:
-    """Return the media type of the body, in lower case, and its charset if it has one."""
+    """Return the media type of the body in lower case, and the body's charset or None."""
     media_type, *parameters = request.headers.get("content-type", "").lower().split(";")
     charset = None
     for parameter in parameters:
@@ -193,13 +194,13 @@ def content_type(request: Request) -> tuple[str, str | None]:
 
 
 async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> bytes:
-    """Return the body; a large one waits for room in the budget.
+    """Return the body. A large body first waits for room in the budget.
 
-    The room is given back by `release_body`.
+    `release_body` gives the room back.
 
     Raises:
-        ProblemError: the body has more than ``limit_bytes``, and the rest is not kept; or there
-            was no room for too long; or the client left.
+        ProblemError: the body has more than ``limit_bytes``, the budget had no room in time, or the
+            client left. The rest of a body that is too large is not kept.
     """
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else 0
@@ -207,8 +208,8 @@ async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> b
         raise _too_large(limit_bytes)
     if is_large(size):
         await _take_room(request, budget, size)
-    # BytesIO returns the bytes that were written to it without copying them. A bytearray would be
-    # copied by the parser.
+    # BytesIO returns the bytes that were written to it without copying them. The parser would
+    # copy a bytearray.
     data = BytesIO()
     try:
         async for part in request.stream():
@@ -216,12 +217,12 @@ async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> b
             if size > limit_bytes:
                 raise _too_large(limit_bytes)
             if is_large(size) and _share(request) is None:
-                # The length is not known. Take all that the body may need at once: two bodies
-                # that grew and waited for each other would wait for ever.
+                # The body's length is not known. Take at once all the room that it may need. If
+                # bodies took room in steps, two of them could wait for each other for ever.
                 await _take_room(request, budget, limit_bytes)
             data.write(part)
     except ClientDisconnect as error:
-        # Nobody reads this answer. Half a body is not acted upon.
+        # Nobody reads this answer, but the handler must not act on half a body.
         raise ProblemError("bad-request", "cannot read the request: it ended early") from error
     if (share := _share(request)) is not None:
         share.shrink(data.tell())
@@ -229,8 +230,9 @@ async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> b
 
 
 def _too_large(limit_bytes: int) -> ProblemError:
-    # The connection stays open: uvicorn drops the rest as it comes. If it were closed with bytes
-    # unread it would be reset, and a client that is still sending would lose this answer.
+    # The connection stays open, and uvicorn drops the rest of the body as it arrives. If the
+    # connection were closed with unread bytes, the kernel would reset it, and a client that is
+    # still sending would lose this answer.
     return ProblemError("too-large", f"cannot take a body of more than {limit_bytes} bytes")
 
 
@@ -243,12 +245,12 @@ def _share(request: Request) -> BodyShare | None:
 
 
 def has_room(request: Request) -> bool:
-    """Return whether the request has a large body, which holds room in the budget."""
+    """Return whether the request has a large body, so that it holds room in the budget."""
     return _share(request) is not None
 
 
 def release_body(request: Request) -> None:
-    """Give back the room of a large body, once nothing of it is in memory any more."""
+    """Give back the room of a large body; call this once the body is no longer in memory."""
     if (share := _share(request)) is not None:
         share.release()
 
@@ -257,7 +259,7 @@ def decode_json(raw: bytes, model: type[Model]) -> Model:
     """Return a JSON body as a model.
 
     Raises:
-        ProblemError: it is not JSON, or has too many values.
+        ProblemError: the body is not JSON, or has too many values.
         ValidationError: a field is unknown or invalid.
     """
     _refuse_many_values(raw)
@@ -274,10 +276,10 @@ def _refuse_many_values(raw: bytes) -> None:
     """Refuse JSON whose values would take many times its own size in memory.
 
     Raises:
-        ProblemError: it has more than `JSON_VALUES` values or `JSON_FIELDS` fields.
+        ProblemError: the body has more than `JSON_VALUES` values or `JSON_FIELDS` fields.
     """
     if raw.count(b",") < JSON_FIELDS:
-        return  # nearly every body; commas inside a script are counted as well
+        return  # nearly every body ends here, although commas in strings are counted too
     commas = end = 0
     while (match := _THOUSAND_COMMAS.match(raw, end)) and commas < JSON_VALUES:
         commas, end = commas + JSON_FIELDS, match.end()

@@ -1,4 +1,4 @@
-"""A command's event stream."""
+"""The route of a command's event stream."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,9 +25,10 @@ async def get_events(call: Call[EventsQuery, None]) -> Response:
 
 
 def _position(request: Request, query: EventsQuery) -> tuple[int, str]:
-    """Return the position at which to begin, and the name of the field that says so.
+    """Return the position at which the stream begins, and the name of the field that gave it.
 
-    ``Last-Event-ID``, which a browser sends when a stream broke, has precedence.
+    A browser sends ``Last-Event-ID`` when it reconnects after a broken stream. This header has
+    precedence over the query.
 
     Raises:
         ValidationError: the header is not a position.

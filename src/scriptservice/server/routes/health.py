@@ -1,4 +1,4 @@
-"""Whether the service is up, whether it can do its work, and its contract."""
+"""The routes that tell whether the service is up and ready, and show the OpenAPI document."""
 
 from starlette.responses import Response
 

@@ -1,4 +1,4 @@
-"""The machines that run commands."""
+"""The route that lists the machines that run commands."""
 
 from typing import Any
 

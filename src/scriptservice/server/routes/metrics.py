@@ -1,4 +1,4 @@
-"""Metrics for Prometheus."""
+"""The route of the metrics for Prometheus."""
 
 from starlette.responses import Response
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the declarations of the routes."""
+"""Makes the OpenAPI document from the declarations of the routes."""
 
 import inspect
 import json
@@ -34,7 +34,7 @@ PROBLEMS_OF_ALL = (
     "internal",
     "store-unavailable",
 )
-"""The problems that every route may answer: those of the layers before it, and failures."""
+"""The problems that every route may answer: refusals by the ASGI layers, and failures."""
 
 _REF = "#/components/schemas/{model}"
 _SECURITY: Json = {
@@ -51,7 +51,7 @@ _PATH_PARAMETERS: Json = {"command_id": {"type": "string", "format": "uuid"}}
 
 
 def document(routes: Iterable[Route[Any, Any]]) -> Json:
-    """Return the OpenAPI document of some routes; those without a group are left out."""
+    """Return the OpenAPI document of some routes; routes without a group are left out."""
     models: set[type[BaseModel]] = {CommandEvent, OutputEvent, Problem}
     paths: Json = {}
     for route in routes:
@@ -71,7 +71,7 @@ def document(routes: Iterable[Route[Any, Any]]) -> Json:
 
 
 def _schemas(models: Iterable[type[BaseModel]]) -> Json:
-    """Return the schemas of models and of what they contain, by name."""
+    """Return by name the schemas of models and of the models that they contain."""
     ordered = sorted(models, key=lambda model: model.__name__)
     _, made = models_json_schema([(model, "validation") for model in ordered], ref_template=_REF)
     renamed = re.sub(r"\b([A-Z]\w*)Json\b", r"\1", json.dumps(made["$defs"]))
@@ -79,11 +79,11 @@ def _schemas(models: Iterable[type[BaseModel]]) -> Json:
 
 
 def _operation(route: Route[Any, Any], models: set[type[BaseModel]]) -> Json:
-    """Return what the document says of a route.
+    """Return the OpenAPI operation object of a route.
 
     Args:
         route: the route.
-        models: the models that the operation refers to are added.
+        models: the set to which this function adds the models that the operation refers to.
     """
     name = route.handler.__name__
     body = _body(route, models)
@@ -169,7 +169,7 @@ def _kinds_of_problems(route: Route[Any, Any]) -> set[str]:
 
 
 def _problems(kinds: Iterable[str]) -> Json:
-    """Return the answers for kinds of problems, by status."""
+    """Return by status the answers for some kinds of problems."""
     answers: Json = {}
     for kind in sorted(kinds, key=list(TITLES).index):
         status, title = TITLES[kind]
@@ -198,7 +198,7 @@ def _model_parameters(model: type[BaseModel]) -> list[Json]:
         field.pop("title", None)
         description = field.pop("description", "")
         choices = field.pop("anyOf", None)
-        if choices:  # a parameter is absent rather than null
+        if choices:  # a parameter can be absent, but not null
             field.update(next(choice for choice in choices if choice != {"type": "null"}))
             field.pop("default", None)
         parameters.append(
@@ -208,7 +208,7 @@ def _model_parameters(model: type[BaseModel]) -> list[Json]:
 
 
 def submit_parameters() -> list[Json]:
-    """Return the parameters of a submit: ``wait``, and the fields if the body is the script."""
+    """Return a submission's parameters: ``wait``, and the fields for a body that is the script."""
     names = {"labels": "label", "args": "arg"}
     parameters = _model_parameters(WaitQuery)
     for parameter in _model_parameters(SubmitBody):

@@ -1,4 +1,4 @@
-"""Output as raw bytes: whole, by range, its tail, or live."""
+"""The route of a command's output as raw bytes: all of it, a range, its tail, or live."""
 
 import re
 from contextlib import suppress
@@ -56,7 +56,7 @@ async def get_output(call: Call[OutputQuery, None]) -> Response:
         headers["Content-Length"] = str(length)
     if request.scope.get(HEAD_KEY):
         response = Response(None, status, headers=headers, media_type=media_type)
-        if length is None:  # Starlette set 0, which is not what a follower would get
+        if length is None:  # Starlette has set 0, but a follower may get more
             del response.headers["content-length"]
         return response
     return StreamResponse(content, status_code=status, headers=headers, media_type=media_type)
@@ -66,8 +66,8 @@ async def _window(call: Call[OutputQuery, None]) -> OutputRange:
     """Return the range of output that the query asks for.
 
     Raises:
-        UnknownCommandError: there is no such command.
-        ValidationError: the query asks for a tail and for a range.
+        UnknownCommandError: there is no command with this id.
+        ValidationError: the query asks for both a tail and a range.
     """
     query, outputs = call.query, call.services.outputs
     stream = Stream(query.stream)
@@ -84,7 +84,7 @@ async def _window(call: Call[OutputQuery, None]) -> OutputRange:
 
 
 def _wants_text(accept: str) -> bool:
-    """Whether a client asks for text and does not rather ask for bytes."""
+    """Return whether a client prefers text to bytes, according to its Accept header."""
     best: dict[str, float] = {}
     for part in accept.lower().split(","):
         media_range, *parameters = (piece.strip() for piece in part.split(";"))
@@ -107,7 +107,7 @@ def _range(request: Request, length: int) -> tuple[int, int] | None:
         ProblemError: the range lies outside the output.
     """
     match = _RANGE.fullmatch(request.headers.get("range", ""))
-    if request.scope.get(HEAD_KEY):  # ranges are defined for GET alone
+    if request.scope.get(HEAD_KEY):  # HTTP defines ranges only for GET
         return None
     if match is None or match.groups() == ("", "") or "if-range" in request.headers:
         return None
@@ -131,5 +131,8 @@ def _range(request: Request, length: int) -> tuple[int, int] | None:
 
 
 def _number(digits: str) -> int:
-    """Return a number of any length. Python refuses thousands of digits; no output is that long."""
+    """Return the number that some digits give; only the first 19 significant digits count.
+
+    Python refuses to convert thousands of digits. No output has a size of more than 19 digits.
+    """
     return int(digits.lstrip("0")[:19] or "0")

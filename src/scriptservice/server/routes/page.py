@@ -1,4 +1,4 @@
-"""The web page and its files; they are open to everyone and show nothing that the service keeps."""
+"""The routes of the web page and its files. They need no token and contain no stored data."""
 
 from starlette.responses import Response
 

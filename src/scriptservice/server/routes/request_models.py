@@ -1,4 +1,4 @@
-"""Models of requests: they validate at the edge, and OpenAPI shows their schemas."""
+"""Models of requests. They validate what clients send, and OpenAPI shows their schemas."""
 
 import re
 from datetime import datetime
@@ -21,11 +21,11 @@ SCRIPT_BYTES = 1 << 20
 STDIN_BYTES = 1 << 20
 STRING_BYTES = 128 << 10
 ARGUMENT_BYTES = 1 << 20
-"""The largest size of all arguments and environment variables together, in UTF-8."""
+"""Largest size of all arguments and environment variables together, in UTF-8."""
 LABELS = 64
 JSON_BODY_BYTES = 20 << 20
-"""The largest JSON body. Script, standard input, and arguments with environment have 1 MiB each;
-JSON may write each of their bytes as an escape of six bytes."""
+"""Largest size of a JSON body. The script, the standard input, and the arguments together with the
+environment may have 1 MiB each. JSON may write each byte as an escape sequence of six bytes."""
 
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -101,7 +101,7 @@ class SubmitBody(BaseModel):
         Annotated[list[Annotated[Word, Field(min_length=1)]], Field(min_length=1, fail_fast=True)]
         | None
     ) = Field(None, description="program and arguments; else as the script's #! says, else bash")
-    # fail_fast: the answer names one wrong item, not every one of thousands.
+    # With fail_fast, the answer names one wrong item, and not thousands of them.
     args: Annotated[list[Word], Field(fail_fast=True)] = Field(
         default=[], description="the script's $1 and on"
     )
@@ -182,7 +182,7 @@ class SignInBody(BaseModel):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        # A null for one beside a value for the other is refused as well.
+        # If one of the two has a value, the other must be absent, not null.
         if len(self.model_fields_set) != 1 or self.token == self.code:
             message = "must have either token or code"
             raise ValueError(message)
@@ -276,7 +276,7 @@ class OutputQuery(BaseModel):
 
 
 def field_errors(error: PydanticValidationError) -> ValidationError:
-    """Return the errors that pydantic found as one error, which is answered with 422."""
+    """Return all errors that pydantic found as one error, which is answered with 422."""
     found = []
     for entry in error.errors(include_url=False, include_context=False, include_input=False):
         path = ".".join(str(part)[:80] for part in entry["loc"]) or "body"
@@ -293,10 +293,10 @@ _LISTS = {"status", "label", "env", "arg", "interpreter"}
 
 
 def single_and_repeated(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return query parameters as fields: lists for those that may repeat, else single values.
+    """Return query parameters as fields. A parameter that may repeat becomes a list.
 
     Raises:
-        ValidationError: another parameter is repeated.
+        ValidationError: a parameter that may not repeat is repeated.
     """
     fields: dict[str, Any] = {}
     for name, value in pairs:
@@ -340,7 +340,7 @@ def list_moment(name: str, text: str | None) -> int | None:
     """Return a time of a query as microseconds since 1970 UTC, None for None.
 
     Raises:
-        ValidationError: it is not a time with a zone.
+        ValidationError: the text is not a time with a time zone.
     """
     if text is None:
         return None

@@ -1,7 +1,7 @@
 """Models of responses, for the OpenAPI document.
 
-Responses are not built with these models; tests compare them with the contract and with real
-responses. The document leaves out the ``Json`` at the end of their names.
+The server does not build responses with these models. Tests compare the models with the contract
+and with real responses. The document leaves out the ``Json`` at the end of the models' names.
 """
 
 from typing import Literal

@@ -1,8 +1,8 @@
-"""A route of the API: all that is declared of it, and what its handler is given.
+"""A route of the API: its declaration, and the call that its handler gets.
 
 ``route_table`` declares the routes. Before a handler is called, the query and the body of the
-request are decoded and validated as declared. The handler acts and returns the response; an error
-that it raises is answered as a problem. OpenAPI is made from the same declarations.
+request are decoded and validated as declared. The handler acts and returns the response. If
+the handler raises an error, the answer is a problem. OpenAPI is made from the same declarations.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -41,7 +41,7 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What handlers act on."""
+    """The parts of the server that handlers use."""
 
     commands: CommandService
     outputs: OutputService
@@ -62,7 +62,7 @@ class Call(Generic[Query, Body]):
 
     Attributes:
         request: the request itself.
-        services: what the handler acts on.
+        services: the parts of the server that the handler uses.
         query: the decoded query.
         body: the decoded body.
     """
@@ -79,18 +79,18 @@ class Call(Generic[Query, Body]):
 
     @property
     def token_name(self) -> str:
-        """The name of the token that came with the request, or with which its session began."""
+        """The name of the request's token, or of the token with which its session began."""
         return str(self.request.state.token.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a route answers with one status, for OpenAPI.
+    """A route's answer with one status, as OpenAPI describes it.
 
     Attributes:
         description: what the answer is.
-        content: by media type, a model or a JSON schema.
-        headers: by name, an OpenAPI header object.
+        content: a model or a JSON schema, by media type.
+        headers: OpenAPI header objects, by name of the header.
     """
 
     description: str
@@ -103,16 +103,16 @@ class Route(Generic[Query, Body]):
     """The declaration of a route.
 
     Attributes:
-        method: its HTTP method; a route for GET answers HEAD as well.
-        path: its path, where ``{command_id}`` stands for one segment.
-        access: the scope that it needs. The application is not built with a route that has none.
+        method: the HTTP method. A route for GET also answers HEAD.
+        path: the path, where ``{command_id}`` stands for one segment.
+        access: the scope that the route needs. The application refuses a route with None.
         query: decodes the query.
         body: decodes the body.
         handler: makes the response.
-        answers: by status.
-        problems: the kinds of problems that it answers besides those of every route.
+        answers: the route's answers, by status.
+        problems: the kinds of problems that the route answers besides those of every route.
         parameters: OpenAPI parameters besides those of the path and the query's model.
-        group: its group in the OpenAPI document; without one it is not in the document.
+        group: the route's group in the OpenAPI document; None leaves the route out of the document.
     """
 
     method: str
@@ -131,7 +131,7 @@ class Route(Generic[Query, Body]):
 
         Raises:
             ProblemError: the answer is this problem.
-            ScriptServiceError: see `problem_responses.to_problem` for what is answered.
+            ScriptServiceError: the answer is what `problem_responses.to_problem` returns.
         """
         query = self.query.decode(request)
         body = await self.body.decode(request, services.bodies)

@@ -1,4 +1,4 @@
-"""Signing in to the page, signing out, and who is signed in."""
+"""The routes that sign in to the page, sign out, and tell who is signed in."""
 
 from typing import Any
 
@@ -26,10 +26,11 @@ async def sign_in(call: Call[None, SignInBody]) -> Response:
 
 
 def _came_by_https(request: Request) -> bool:
-    """Return whether the page was loaded over https; a proxy before the service speaks http to it.
+    """Return whether the page was loaded over https.
 
-    The browser's ``Origin`` header tells, which no page can change. The origin check has compared
-    the rest of it.
+    A proxy in front of the service may have turned https into http, so only the browser's
+    ``Origin`` header tells. No page can change this header. The origin check has already compared
+    the header's host and port.
     """
     return request.headers.get("origin", "").lower().startswith("https://")
 
@@ -48,7 +49,7 @@ def _own_session(call: Call[Any, Any]) -> PageSession:
     """Return the session that the request came with.
 
     Raises:
-        ProblemError: the request came with a token.
+        ProblemError: the request came with a token and not with a session.
     """
     session: PageSession | None = getattr(call.request.state, "session", None)
     if session is None:
