@@ -1,1 +1,1 @@
-"""The command line: one module for each group of verbs; ``main`` is where it begins."""
+"""The command line: each verb is a function of a module here; ``main`` is the entry point."""

@@ -1,4 +1,4 @@
-"""``python -m scriptservice.cli``: the command line where its script is not on the path."""
+"""``python -m scriptservice.cli``: for machines where ``scriptservice`` is not on the PATH."""
 
 import sys
 

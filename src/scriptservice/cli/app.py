@@ -1,8 +1,8 @@
-"""The command line as one Typer application: all verbs are declared here, and none is imported.
+"""The command line as one Typer application. It declares all verbs without importing them.
 
-A verb's module is imported when the verb is called, or when a shell completes its options. The
-list of verbs needs none of them, and the client's verbs work where the service is not installed.
-To add a verb, write its function and add a row to `SECTIONS`.
+A verb's module is imported when the verb is called, or when a shell completes the verb's options.
+So the list of verbs imports no verb, and the client's verbs work where the service is not
+installed. To add a verb, write its function and add a row to `SECTIONS`.
 """
 
 import sys
@@ -25,11 +25,11 @@ class Verb:
     Attributes:
         name: what the user types.
         summary: one line for the list of verbs.
-        function: module in this package and function that define the verb: its parameters are the
-            options, its docstring is the help text.
+        function: ``MODULE.FUNCTION`` in this package. The function's parameters are the verb's
+            options, and the function's docstring is the verb's help text.
         needs_server: whether the verb needs the extra ``server``. A usage error of such a verb is
-            one line without a hint at ``--help``, as a service manager's log wants it.
-        no_args_is_help: whether the verb without any argument shows its help text.
+            one line without a hint at ``--help``, because it may go to a service manager's log.
+        no_args_is_help: whether the verb shows its help text when it gets no argument.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Verb:
     no_args_is_help: bool = False
 
     def load(self) -> TyperCommand:
-        """Import the module of this verb; return the verb as a command."""
+        """Import the verb's module, and return the verb as a Typer command."""
         module, _, name = self.function.partition(".")
         function = getattr(import_module(f"scriptservice.cli.{module}"), name)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -110,7 +110,7 @@ class LazyCommand(TyperCommand):
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
     ) -> Any:
-        """Import the verb, and parse its arguments; the context's command is the verb."""
+        """Import the verb and parse its arguments; return the context of the imported verb."""
         if not self._verb.needs_server:
             return self._verb.load().make_context(info_name, args, parent, **extra)
         from scriptservice.cli.extras import require_server
@@ -118,7 +118,7 @@ class LazyCommand(TyperCommand):
         try:
             require_server(self._verb.name)
         except ConfigurationError as error:
-            if extra.get("resilient_parsing"):  # a shell asks for completions: there are none
+            if extra.get("resilient_parsing"):  # a completion: offer nothing
                 return super().make_context(info_name, args, parent, **extra)
             raise fail(str(error)) from error
         try:
@@ -128,7 +128,7 @@ class LazyCommand(TyperCommand):
 
 
 class VerbGroup(TyperGroup):
-    """All verbs; imports none of them to list or to complete their names."""
+    """All verbs. Listing the verbs and completing their names imports no verb."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -155,7 +155,8 @@ class VerbGroup(TyperGroup):
 app = typer.Typer(
     name="scriptservice",
     cls=VerbGroup,
-    # An unknown option in the place of a verb is reported as an unknown verb.
+    # Without this setting Typer would report an unknown option before the verb. With it,
+    # `resolve_command` reports the option as an unknown verb.
     context_settings={"ignore_unknown_options": True},
     rich_markup_mode=None,
 )
@@ -163,11 +164,11 @@ app = typer.Typer(
 
 @app.callback()
 def _every_verb() -> None:
-    """Make the application a group, though it registers no command of its own."""
+    """Make Typer build a group: an application without a command needs a callback for that."""
 
 
 def run_verb(words: list[str]) -> int:
-    """Run a verb; return the exit code.
+    """Run a verb, and return the exit code.
 
     Args:
         words: the verb and its arguments.

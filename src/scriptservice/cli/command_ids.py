@@ -1,4 +1,4 @@
-"""Finds the command that a user means by part of its id: any unique beginning or end."""
+"""Finds a command by a part of its id: the beginning or the end, if only one id matches."""
 
 import re
 from itertools import islice
@@ -8,7 +8,10 @@ from scriptservice.cli.exit_codes import fail
 from scriptservice.client import Client
 
 SHORT_ID_CHARACTERS = 8
-"""Tables show that many characters from the end of an id; the service finds parts of that size."""
+"""How many characters from the end of an id tables show.
+
+The service searches for parts of ids that are at least this long.
+"""
 
 _ID_CHARACTERS = re.compile(r"[0-9a-f-]{1,36}", re.IGNORECASE)
 
@@ -19,14 +22,14 @@ def short_id(command_id: str) -> str:
 
 
 def full_id(client: Client, text: str) -> str:
-    """Return the id that a text names.
+    """Return the whole id of the command that the user named.
 
     Args:
-        client: looks the id up, unless the text is a whole id.
-        text: an id, or the beginning or the end of one.
+        client: searches for the command; not used if the text is a whole id.
+        text: a command's id, or the beginning or the end of an id.
 
     Raises:
-        typer.Exit: no command has such an id, or several have.
+        typer.Exit: no id matches the text, or several ids match.
     """
     part = text.lower()
     if _is_whole(part):
@@ -50,10 +53,10 @@ def _is_whole(text: str) -> bool:
 
 
 def _matching_ids(client: Client, part: str) -> set[str]:
-    """Return the ids that begin or end with a text; at most two of them."""
+    """Return at most two ids that begin or end with a text: two ids mean it is ambiguous."""
     if len(part) >= SHORT_ID_CHARACTERS:
         return {command.id for command in islice(client.list(id_part=part, page_size=2), 2)}
-    # The service does not search for shorter parts, so all commands are listed and compared here.
+    # The service does not search for shorter parts, so compare the ids of all commands here.
     found: set[str] = set()
     for command in client.list(page_size=1000):
         if command.id.endswith(part) or command.id.startswith(part):

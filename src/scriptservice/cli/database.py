@@ -1,4 +1,4 @@
-"""``scriptservice migrate`` and ``scriptservice backup``: the database, worked on by hand."""
+"""``scriptservice migrate`` and ``scriptservice backup``: an operator's work on the database."""
 
 import os
 import sys
@@ -18,9 +18,9 @@ from scriptservice.settings import Settings
 
 @takes_settings("config", "data_dir", "database")
 def migrate(settings: Settings) -> None:
-    """Bring the database to the schema of this release.
+    """Migrate the database to the schema of this release.
 
-    Servers may run meanwhile: the release before works with it.
+    Servers may run meanwhile: the previous release works with the new schema.
     """
     from scriptservice.store.database.connect import connect_database
     from scriptservice.store.database.schema import migrate_schema
@@ -43,9 +43,9 @@ def backup(
     settings: Settings,
     file: Annotated[str, typer.Argument(metavar="FILE", help="the copy to write")],
 ) -> None:
-    """Copy the SQLite database, consistent, into FILE, while the service runs.
+    """Write a consistent copy of the SQLite database to FILE.
 
-    With PostgreSQL use pg_dump.
+    The service may run meanwhile. For PostgreSQL, use pg_dump instead.
     """
     from scriptservice.store.database.backup import back_up
 
@@ -61,7 +61,7 @@ def backup(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Turn Ctrl-C into one line: both verbs change nothing before they have succeeded."""
+    """Report Ctrl-C with one line. An interrupted migration or backup has changed nothing."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -69,7 +69,7 @@ def _interruptible() -> Iterator[None]:
 
 
 class _WaitMessage:
-    """Says once why a migration waits."""
+    """Prints why a migration waits, once for each migration."""
 
     def __init__(self) -> None:
         self._said = False

@@ -1,7 +1,7 @@
-"""Which extras of the package are installed: the client alone needs none of them.
+"""Checks that the package's extras are installed.
 
-``pip install scriptservice`` brings the client and its verbs. The service is the extra ``server``,
-the driver for PostgreSQL the extra ``postgresql``.
+``pip install scriptservice`` installs the client and its verbs. The extra ``server`` adds the
+service, and the extra ``postgresql`` adds the driver for PostgreSQL.
 """
 
 from importlib.util import find_spec
@@ -16,13 +16,14 @@ SERVER_MODULES = (
 
 
 def require_server(verb: str) -> None:
-    """Check that the service is installed, and not only the client.
+    """Check that the extra ``server`` is installed.
 
     Args:
-        verb: what needs the service.
+        verb: name of the verb that needs the service, for the message.
 
     Raises:
-        ConfigurationError: a module is missing. The message names the command that installs it.
+        ConfigurationError: a module is missing. The message names the command that installs the
+            extra.
     """
     missing = next((name for name in SERVER_MODULES if find_spec(name) is None), None)
     if missing:
@@ -34,14 +35,14 @@ def require_server(verb: str) -> None:
 
 
 def require_driver(database_url: str) -> None:
-    """Check that the driver of a database is installed.
+    """Check that the driver for a database is installed.
 
     Args:
         database_url: the database's URL.
 
     Raises:
-        ConfigurationError: the URL is PostgreSQL's, and psycopg is missing. The message names the
-            command that installs it.
+        ConfigurationError: the database is PostgreSQL, and psycopg is missing. The message names
+            the command that installs psycopg.
     """
     if database_url.startswith("postgres") and find_spec("psycopg") is None:
         message = (

@@ -1,4 +1,4 @@
-"""``scriptservice list``: a table for people, tab-separated fields or JSON for programs."""
+"""``scriptservice list``: prints a table on a terminal, else tab-separated fields, or JSON."""
 
 import sys
 from datetime import UTC, datetime
@@ -55,7 +55,7 @@ def list_commands(
 
 
 def _cells(command: Command) -> tuple[str, ...]:
-    """Return what stands in a row, in the order of the titles."""
+    """Return the cells of a command's row, in the order of `_TITLES`."""
     labels = " ".join(f"{key}={value}" for key, value in command.labels.items())
     name = command.name or (command.script_preview or "").strip().partition("\n")[0][:40]
     cells = (

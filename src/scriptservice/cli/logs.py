@@ -44,9 +44,10 @@ def logs(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Print what a command has printed.
+    """Print the output of a command.
 
-    With -f, exits 125 if the connection is lost for good.
+    With -f, follow the output until the command ends. Exit with 125 if the connection is lost and
+    cannot be made again.
     """
     if tail is not None and tail_bytes is not None:
         raise fail("cannot use --tail and --tail-bytes together", USAGE)

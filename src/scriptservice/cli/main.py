@@ -1,4 +1,4 @@
-"""``scriptservice``: where the command line begins."""
+"""The entry point of ``scriptservice``, the command line."""
 
 import sys
 
@@ -6,7 +6,7 @@ from scriptservice.version import __version__
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run the verb that the command line names; return the exit code.
+    """Run the verb that the arguments name; return the exit code.
 
     Args:
         words: the arguments; None for the arguments of this process.

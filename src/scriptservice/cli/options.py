@@ -1,4 +1,4 @@
-"""What the client's verbs share: their options, the connection, and one line for each error."""
+"""Options of the client's verbs, their connection to the service, and their error messages."""
 
 import json
 import sys
@@ -15,9 +15,9 @@ from scriptservice.client.problems import ClientError, ProblemError
 URL_NAME = "SCRIPTSERVICE_URL"
 
 RETRY_SECONDS = 300.0
-"""How long a verb that follows goes on while nothing is heard of the service."""
+"""How long a verb that follows a command tries to reach a service that has stopped answering."""
 FIRST_CONTACT_SECONDS = 10.0
-"""How long a verb tries while no connection could be made yet: perhaps no service runs there."""
+"""How long a verb tries to make its first connection. Perhaps no service runs at that address."""
 
 Url = Annotated[
     str | None,
@@ -36,8 +36,8 @@ def key_values(option: str, texts: list[str] | None) -> dict[str, str]:
     """Return ``KEY=VALUE`` texts as a dictionary.
 
     Args:
-        option: the option they were given with, for the message.
-        texts: its values; None where it was not given.
+        option: the option's name, for the message.
+        texts: the option's values; None if the user did not give the option.
 
     Raises:
         typer.Exit: a text has no ``=``.
@@ -52,7 +52,7 @@ def key_values(option: str, texts: list[str] | None) -> dict[str, str]:
 
 
 def explain(error: ClientError) -> str:
-    """Return what went wrong as one line."""
+    """Return an error's message as one line."""
     if isinstance(error, ProblemError) and error.errors:
         return "; ".join(f"{each['field']}: {each['message']}" for each in error.errors)
     return " ".join(str(error).split())
@@ -62,12 +62,14 @@ def explain(error: ClientError) -> str:
 def connect(
     url: str | None, retry_seconds: float = 10, first_contact_seconds: float | None = None
 ) -> Iterator[Client]:
-    """Give a client; an error that it raises ends the program with one line and exit code 1.
+    """Open a client as a context manager. A `ClientError` in the context ends the program.
+
+    The program then prints one line and exits with code 1.
 
     Args:
-        url: None for the URL in the environment, or the default.
-        retry_seconds: how long to go on while nothing is heard of the service.
-        first_contact_seconds: how long to try while no connection could be made yet; None for
+        url: the service's URL; None for the URL in the environment or else the default.
+        retry_seconds: how long the client tries to reach a service that has stopped answering.
+        first_contact_seconds: how long the client tries to make its first connection; None for
             ``retry_seconds``.
     """
     try:
@@ -85,5 +87,5 @@ def print_json(value: Any) -> None:
 
 
 def print_how_to_go_on(command_id: str) -> None:
-    """Print to stderr how to follow a command whose output this program has left."""
+    """Print to stderr how to see the rest of a command's output after this program has ended."""
     print(f"to go on: scriptservice logs -f {command_id}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Lines on a terminal that show what a verb waits for, drawn by rich and taken away again.
+"""Lines on a terminal that show what a verb waits for. rich draws them and removes them again.
 
-They go to stderr, and only where that is a terminal. rich is imported when the first line is
-drawn: a verb that is quick does not pay for it.
+The lines go to stderr, and only if stderr is a terminal. rich is imported when the first line is
+drawn, so a quick verb does not spend time on the import.
 """
 
 import sys
@@ -34,15 +34,16 @@ def mebibytes(size: int) -> str:
 
 
 class ElapsedLine:
-    """A line with the time that has passed, drawn anew each second while nothing else is printed.
+    """A line with the elapsed time, which is drawn again each second.
 
-    Use it as a context manager. Call `clear` before anything is written to the terminal.
+    Use this class as a context manager. Call `clear` before you write to the terminal.
 
     Args:
-        text: what is waited for.
+        text: what the verb waits for.
 
     Attributes:
-        paused: nothing is drawn while this is true, because the script has left a line unfinished.
+        paused: whether drawing is paused. Set it while the script's last line of output is not
+            complete, because the drawn line would overwrite that output.
     """
 
     def __init__(self, text: str) -> None:
@@ -69,7 +70,7 @@ class ElapsedLine:
         self.clear()
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Remove the line from the terminal."""
         with self._lock:
             live, self._live = self._live, None
             if live is not None:
@@ -97,7 +98,7 @@ class ElapsedLine:
                             redirect_stderr=False,
                         )
                         self._live.start()
-                        # rich hides the cursor, and a program that is killed cannot bring it back.
+                        # rich hides the cursor. If this program is killed, nothing shows it again.
                         console.show_cursor(show=True)
                     elapsed = format_duration(time.monotonic() - self._began)
                     self._live.update(Text(f"{self._text} {elapsed}", style="dim"), refresh=True)
@@ -106,9 +107,9 @@ class ElapsedLine:
 
 
 class CopyProgress:
-    """A line that shows how much of a copy is done, if the copy takes a while.
+    """A line that shows how much of a copy is done, if the copy takes longer than half a second.
 
-    Use it as a context manager.
+    Use this class as a context manager.
     """
 
     def __init__(self) -> None:
@@ -128,11 +129,11 @@ class CopyProgress:
             self._progress.stop()
 
     def show(self, done: int, total: int) -> None:
-        """Show how far the copy is.
+        """Show how much has been copied.
 
         Args:
-            done: bytes copied.
-            total: bytes to copy.
+            done: bytes copied so far.
+            total: bytes of the whole copy.
         """
         if self._progress is None:
             if time.monotonic() < self._shown_from or not sys.stderr.isatty():

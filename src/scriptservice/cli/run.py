@@ -1,7 +1,7 @@
-"""``scriptservice run``: submits a script and follows it as if it ran here.
+"""``scriptservice run``: submits a script and follows it as if it ran in this terminal.
 
-The script runs in the service. If this program or the connection ends, the script goes on, and
-``scriptservice logs -f`` shows the rest.
+The script runs in the service. If this program or the connection ends, the script continues, and
+``scriptservice logs -f`` shows the rest of the output.
 """
 
 import os
@@ -46,7 +46,7 @@ from scriptservice.client.types import SubmitFields
 from scriptservice.model import Status, signal_number
 
 STOP_SECONDS = 3.0
-"""How long a second Ctrl-C waits for the stop that the first one sends."""
+"""How long a second Ctrl-C waits until the stop request of the first Ctrl-C has been sent."""
 
 
 def run(
@@ -69,15 +69,16 @@ def run(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Submit a script, follow it, and exit as it does.
+    """Submit a script, print its output, and exit with its exit code.
 
-    stdout goes to stdout, stderr to stderr. Exits with the script's exit code, 128 + signal, 124
-    timed out, 125 not run, lost, or connection lost. Ctrl-C stops the command; a second one
-    leaves it.
+    The script's stdout goes to stdout, and its stderr goes to stderr. Other exit codes: 128 + N if
+    signal N ended the script, 124 if it timed out, 125 if it did not run, was lost, or the
+    connection was lost. Ctrl-C stops the command. A second Ctrl-C exits without waiting for the
+    command's end.
     """
     words = list(args or [])
     if file is not None and script is not None:
-        words.insert(0, script)  # with -f the first word after -- is an argument already
+        words.insert(0, script)  # with -f, all words are arguments of the script
     text = _read_script(file, script)
     fields: SubmitFields = {}
     if name is not None:
@@ -128,7 +129,7 @@ def _read_script(file: str | None, script: str | None) -> str:
 
 
 class _FollowedRun:
-    """One command, which this program follows to its end."""
+    """A command that this program follows to the command's end."""
 
     def __init__(self, client: Client, command: Command, *, raw: bool, as_json: bool) -> None:
         self._client = client
@@ -140,12 +141,12 @@ class _FollowedRun:
         self._line = ElapsedLine(f"running {short_id(command.id)}")
 
     def follow_to_end(self) -> int:
-        """Follow the command; return the exit code of this program."""
+        """Follow the command to its end; return the exit code of this program."""
         try:
             with self._interruptible(), self._line:
                 final = self._follow()
         except KeyboardInterrupt:
-            if self._stopping is not None:  # let the request of the first Ctrl-C go out
+            if self._stopping is not None:  # let the first Ctrl-C's request be sent
                 self._stopping.join(STOP_SECONDS)
             self._report("left it running", how_to_go_on=True)
             return INTERRUPTED
@@ -201,17 +202,17 @@ class _FollowedRun:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Make the first Ctrl-C stop the command, and the second one leave it running."""
+        """Make the first Ctrl-C stop the command, and the second Ctrl-C end this program."""
 
         def interrupted(*_: object) -> None:
             self._interrupts += 1
             if self._interrupts > 1:
                 raise KeyboardInterrupt
-            # In another thread: the signal may have interrupted this one anywhere, and the HTTP
-            # client is not reentrant.
+            # Send the request in another thread. The signal may have interrupted this thread
+            # inside the HTTP client, which is not reentrant.
             self._stopping = threading.Thread(target=self._stop, daemon=True)
             self._stopping.start()
-            # Last: a second Ctrl-C may come at once, and its exception ends this handler.
+            # Print last: a second Ctrl-C may arrive at once, and its exception ends this handler.
             os.write(2, b"\nscriptservice: stopping it; Ctrl-C again leaves it\n")
 
         before = signal.signal(signal.SIGINT, interrupted)

@@ -1,4 +1,4 @@
-"""``scriptservice serve``: reads the settings, then becomes the keeper."""
+"""``scriptservice serve``: reads the settings, then executes the keeper in the same process."""
 
 import os
 import sys
@@ -18,12 +18,16 @@ from scriptservice.settings import Settings
 
 @takes_settings("config", *Settings.model_fields)
 def serve(settings: Settings) -> None:
-    """Run the service. Flags win over the environment, that over the TOML file."""
+    """Run the service.
+
+    Flags override environment variables, and environment variables override the TOML file.
+    """
     require_driver(settings.database_url)
     environment = read_environment(os.environ, os.getpid())
     config = keeper_config(settings, environment)
     descriptor = config.to_descriptor()
-    # The process stays the same, without the modules that parsing needed: the keeper is small.
+    # Execute the keeper in this process. The modules that parsed the settings leave its memory, so
+    # the keeper stays small.
     program = sys.executable
     words = [program, "-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)]
     os.execve(program, words, without_service_variables(os.environ))  # noqa: S606 - no shell
@@ -33,7 +37,7 @@ def keeper_config(settings: Settings, environment: ServiceEnvironment) -> Keeper
     """Return the keeper's configuration, which contains the server's.
 
     Args:
-        settings: of the service.
+        settings: the service's settings.
         environment: what the service manager and the user set for this process.
     """
     server = ServerConfig(

@@ -1,8 +1,8 @@
-"""Variables that ``serve`` reads beside the settings: the first token, the service manager's.
+"""Environment variables that are not settings: the first token, and the service manager's.
 
-They are not settings: others would see a token on a command line or in a settings file, and the
-service manager sets its variables for this one process. Only ``cli.serve`` calls this module; it
-passes none of these variables on in an environment.
+The token is not a setting, because other users could see it on a command line or in a settings
+file. The service manager sets its variables for this process only. Only ``cli.serve`` calls this
+module, and it removes all these variables from the keeper's environment.
 """
 
 import re
@@ -14,19 +14,21 @@ from scriptservice.errors import ConfigurationError
 TOKEN_NAME = "SCRIPTSERVICE_TOKEN"  # noqa: S105 - the variable's name
 MANAGER_NAMES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
-# A header carries the token: HTTP strips spaces at the ends, and only ASCII is unambiguous there.
+# Clients send the token in a header. HTTP strips spaces at both ends of a header's value, and only
+# ASCII characters have the same bytes with every client.
 _TOKEN = re.compile(r"[\x21-\x7e]{16,256}")
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceEnvironment:
-    """The variables that ``serve`` reads beside the settings.
+    """The values that ``serve`` reads from environment variables besides the settings.
 
     Attributes:
-        first_token: the admin token for a database that has no token yet; None for a random one.
-        notify_socket: datagram socket of the service manager; None where there is none.
-        watchdog_seconds: the service manager ends this process after that much silence; None:
-            never.
+        first_token: the admin token for a database that has no token yet; None for a random token.
+        notify_socket: path of the service manager's datagram socket; None without a service
+            manager.
+        watchdog_seconds: seconds without a notification after which the service manager kills
+            this process; None if it never does.
     """
 
     first_token: str | None = field(repr=False)
@@ -35,14 +37,14 @@ class ServiceEnvironment:
 
 
 def read_environment(environment: Mapping[str, str], pid: int) -> ServiceEnvironment:
-    """Return what an environment says to a process.
+    """Return the values that an environment has for a process.
 
     Args:
-        environment: its variables.
-        pid: of the process. It stays the same when the process becomes the keeper.
+        environment: the environment variables.
+        pid: the process's id, which stays the same when the process executes the keeper.
 
     Raises:
-        ConfigurationError: the token cannot be used.
+        ConfigurationError: the token is too short or too long, or has invalid characters.
     """
     token = environment.get(TOKEN_NAME) or None
     if token is not None and not _TOKEN.fullmatch(token):
@@ -56,13 +58,14 @@ def read_environment(environment: Mapping[str, str], pid: int) -> ServiceEnviron
 
 
 def without_service_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without these variables, for every process from here on."""
+    """Return an environment without the variables that `read_environment` reads."""
     read = {TOKEN_NAME, *MANAGER_NAMES}
     return {name: value for name, value in environment.items() if name not in read}
 
 
 def _watchdog_seconds(environment: Mapping[str, str], pid: int) -> float | None:
-    # A process that another service of the manager started inherits a watchdog that is not its own.
+    # A process may inherit these variables from another service that started it. Then WATCHDOG_PID
+    # names that service's process, and the watchdog does not watch this process.
     if environment.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None
     microseconds = environment.get("WATCHDOG_USEC", "")

@@ -1,6 +1,6 @@
-"""Flags from the settings: each setting of the service is declared once, in `Settings`.
+"""Makes the flags of a verb from `Settings`, which declares each setting of the service once.
 
-The verbs that work on a data directory or a database of this machine use this module.
+The verbs that work on this machine's data directory or on a database use this module.
 """
 
 import inspect
@@ -18,14 +18,14 @@ Function = Callable[..., None]
 
 
 def takes_settings(*names: str) -> Callable[[Function], Function]:
-    """Return a decorator that gives a verb a flag for each of some settings.
+    """Return a decorator that gives a verb a flag for each named setting.
 
-    The decorated function's first parameter receives the settings. The others are parameters of
-    the command line as usual. A `ConfigurationError` or `StoreError` that the function raises ends
-    the program with one line and exit code 1.
+    The decorated function's first parameter receives the settings. Its other parameters are
+    declared with Typer as usual. If the function raises a `ConfigurationError` or a `StoreError`,
+    the program prints one line and exits with code 1.
 
     Args:
-        names: fields of `Settings`, and ``config`` for the file with settings.
+        names: names of fields of `Settings`; ``config`` adds the flag for the settings file.
     """
 
     def decorate(function: Function) -> Function:
@@ -52,7 +52,7 @@ def takes_settings(*names: str) -> Callable[[Function], Function]:
 
 
 def _parameter(name: str) -> inspect.Parameter:
-    """Return the flag of a setting as a parameter that Typer understands; None: not given."""
+    """Return a setting's flag as a parameter for Typer; its value is None if the flag is absent."""
     if name == "config":
         option = typer.Option(
             "--config",

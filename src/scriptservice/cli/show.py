@@ -1,4 +1,4 @@
-"""``scriptservice show``: everything about one command."""
+"""``scriptservice show``: prints all fields of one command."""
 
 import json
 
@@ -8,7 +8,7 @@ from scriptservice.cli.terminal import printable
 
 
 def show(command: CommandId, as_json: AsJson = False, url: Url = None) -> None:
-    """Show one command, whole."""
+    """Show all fields of a command, and its script."""
     with connect(url) as client:
         found = client.get(full_id(client, command))
     if as_json:

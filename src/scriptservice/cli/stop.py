@@ -1,4 +1,4 @@
-"""``scriptservice stop``: stops commands by id, or all that have a label."""
+"""``scriptservice stop``: stops commands by id, or all commands that have a label."""
 
 from typing import Annotated
 
@@ -30,7 +30,11 @@ def stop(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Stop commands: signal, grace, SIGKILL of the whole tree."""
+    """Stop commands.
+
+    The process group of each command gets the signal. Processes of the command that still run
+    after the grace period get SIGKILL.
+    """
     if bool(commands) == bool(label) or bool(label) != every:
         raise fail("cannot tell what to stop: give ids, or --label KEY=VALUE with --all", USAGE)
     refused = False
@@ -39,7 +43,7 @@ def stop(
             try:
                 command = client.stop(command_id, signal=signal, grace_seconds=grace)
             except AlreadyFinishedError as error:
-                if not every:  # with --all it ended after it was listed, which is no failure
+                if not every:  # with --all: the command ended after the list
                     refused = True
                     fail(str(error))
                 continue

@@ -1,8 +1,9 @@
 """Writes the output of scripts to a terminal, a pipe or a file.
 
-A pipe or a file gets the bytes as they are. A terminal obeys escape sequences: a script could
-retitle the window, type an answer for the user, or hide what it did. Therefore control characters
-are made visible on a terminal, unless the user gives ``--raw``.
+A pipe or a file gets the bytes as they are. A terminal obeys escape sequences. With them a script
+could change the window's title, type an answer for the user, or hide what the script did. So on a
+terminal this module removes escape sequences and makes control characters visible, unless the user
+gives ``--raw``.
 """
 
 import codecs
@@ -11,7 +12,7 @@ import re
 import sys
 from typing import BinaryIO
 
-# Complete sequences: CSI, OSC and their kin. An ESC that remains is shown as ^[.
+# This matches complete escape sequences, such as CSI and OSC. `_visible` shows any other ESC as ^[.
 _SEQUENCE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-Z\\-~])"
 )
@@ -21,19 +22,19 @@ _KEPT = {"\n", "\r", "\t"}
 
 
 class TerminalText:
-    """Makes the bytes of one stream safe for a terminal, wherever they are cut into pieces."""
+    """Makes a stream of bytes safe for a terminal. The bytes may be cut into pieces anywhere."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
 
     def feed(self, data: bytes, *, final: bool = False) -> str:
-        """Return the text of further bytes, without escape sequences and with visible controls.
+        """Return further bytes as text, without escape sequences and with visible controls.
 
         Args:
-            data: the bytes. A sequence or character that they leave unfinished is kept for the
-                next call.
-            final: there is no next call, so return everything.
+            data: the bytes. If they end inside an escape sequence or a character, that part is
+                kept for the next call.
+            final: whether this is the last call; then no part is kept.
         """
         text = self._rest + self._decoder.decode(data, final)
         self._rest = ""
@@ -58,11 +59,11 @@ class Sink:
     """Writes one stream of a script's output.
 
     Args:
-        file: stdout or stderr of this process, binary.
-        raw: let escape sequences through to a terminal.
+        file: stdout or stderr of this process, as a binary file.
+        raw: whether escape sequences are passed on to a terminal.
 
     Attributes:
-        at_line_start: nothing has been written yet, or the last byte ended a line.
+        at_line_start: whether the next byte begins a line.
     """
 
     def __init__(self, file: BinaryIO, *, raw: bool) -> None:
@@ -71,14 +72,14 @@ class Sink:
         self.at_line_start = True
 
     def write(self, data: bytes, *, final: bool = False) -> None:
-        """Write bytes, and flush them.
+        """Write bytes, and flush the file.
 
         Args:
             data: the bytes.
-            final: these are the last ones.
+            final: whether these are the last bytes of the stream.
 
         Raises:
-            BrokenPipeError: the reader of the pipe has closed it.
+            BrokenPipeError: the file is a pipe that its reader has closed.
         """
         if self._text is not None:
             data = self._text.feed(data, final=final).encode()
@@ -89,12 +90,12 @@ class Sink:
 
 
 def stdout(*, raw: bool) -> Sink:
-    """Return the sink to this process's stdout."""
+    """Return a sink that writes to this process's stdout."""
     return Sink(sys.stdout.buffer, raw=raw)
 
 
 def stderr(*, raw: bool) -> Sink:
-    """Return the sink to this process's stderr."""
+    """Return a sink that writes to this process's stderr."""
     return Sink(sys.stderr.buffer, raw=raw)
 
 
@@ -105,5 +106,5 @@ def discard_stdout() -> None:
 
 
 def printable(text: str) -> str:
-    """Return a text with a space for each character that is not printable."""
+    """Return a text with each unprintable character replaced by a space."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,4 +1,4 @@
-"""``scriptservice upgrade``: asks a running keeper to go on as the code on the disk."""
+"""``scriptservice upgrade``: asks a running keeper to upgrade to the installed release."""
 
 import fcntl
 import os
@@ -19,10 +19,10 @@ _STEP_SECONDS = 0.05
 
 @takes_settings("config", "data_dir")
 def upgrade(settings: Settings) -> None:
-    """Let the running service go on as the release that is installed now.
+    """Upgrade the running service to the installed release.
 
-    Its server is replaced without breaking a connection, its scripts run on. If the new one
-    cannot, the old one stays.
+    Scripts keep running, and no request fails. If the new release cannot take over, the old
+    release continues.
     """
     try:
         report = _request_upgrade(settings.data_dir)
@@ -34,10 +34,11 @@ def upgrade(settings: Settings) -> None:
 
 
 def _request_upgrade(data_dir: str) -> UpgradeReport:
-    """Ask the keeper of a data directory for an upgrade, and wait for the outcome.
+    """Ask the keeper of a data directory for an upgrade, and wait for the result.
 
     Raises:
-        ConfigurationError: there is no keeper, this user may not signal it, or it reports nothing.
+        ConfigurationError: no keeper runs, this user may not signal the keeper, or the keeper
+            reports no result.
     """
     pid = _keeper_pid(data_dir)
     try:
@@ -46,8 +47,8 @@ def _request_upgrade(data_dir: str) -> UpgradeReport:
         message = f"cannot upgrade {data_dir}: process {pid} is gone"
         raise ConfigurationError(message) from error
     try:
-        # The descriptor pins the process that has the id now: it is checked after that, so that
-        # the signal cannot reach another process that gets the id later.
+        # A pidfd always means the same process. Open it first, then check that the process is the
+        # keeper. So the signal cannot reach another process that gets the same id later.
         _check_is_keeper(data_dir, pid)
         try:
             before = read_upgrade_report(data_dir)
@@ -64,7 +65,7 @@ def _keeper_pid(data_dir: str) -> int:
     """Return the id of the process that holds a data directory's lock.
 
     Raises:
-        ConfigurationError: no process holds it.
+        ConfigurationError: no process holds the lock, or the lock's file cannot be opened.
     """
     try:
         lock = os.open(os.path.join(data_dir, "lock"), os.O_RDONLY | os.O_CLOEXEC)
@@ -88,8 +89,8 @@ def _check_is_keeper(data_dir: str, pid: int) -> None:
     """Refuse to signal a process that is not a keeper.
 
     Raises:
-        ConfigurationError: on this machine the process is another program, for example because
-            the service runs in a container.
+        ConfigurationError: the process with this id is another program. For example, the service
+            runs in a container, where process ids have another meaning.
     """
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -102,7 +103,7 @@ def _check_is_keeper(data_dir: str, pid: int) -> None:
 
 
 def _wait_for_report(data_dir: str, pidfd: int, before: UpgradeReport) -> UpgradeReport:
-    """Wait for the first upgrade after ``before``; print its steps to stderr."""
+    """Wait until an upgrade later than ``before`` is done; print the steps to stderr meanwhile."""
     deadline = time.monotonic() + WAIT_SECONDS
     last = before
     keeper = select.poll()
