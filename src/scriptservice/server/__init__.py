@@ -1,6 +1,7 @@
-"""The server: HTTP on the inherited socket, and the composition of store and fleet.
+"""The server: serves HTTP on the inherited socket, and connects the store and the fleet.
 
-``__main__`` is what the keeper starts; ``app`` brings the parts together. A request goes through
-``auth``, a module of ``routes`` (decode, validate, act, respond), and ``commands``, which acts on
-store and fleet; ``problems`` turns errors into answers.
+The keeper starts ``__main__``, and ``composition`` builds and connects the parts. A request passes
+``access`` (origin and token), then a handler in ``routes`` (decode, validate, act, respond). The
+handler calls ``commands``, which acts on the store and the fleet. ``http.problem_responses`` turns
+errors into answers.
 """

@@ -1,4 +1,4 @@
-"""``python -I -m scriptservice.server``: the keeper's child. Its arguments are descriptors."""
+"""``python -I -m scriptservice.server``: the keeper's child, which gets numbers of descriptors."""
 
 import gc
 import sys
@@ -10,22 +10,24 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 if __name__ == "__main__":
-    # Before anything secret is in this process.
+    # Call this before the process has read anything secret.
     hide_from_ptrace()
     numbers = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))
-    # The keeper's socket tells of its death too, but only once the event loop runs. While the
-    # server is being loaded, it would hold the address that the next keeper needs.
+    # The keeper's socket also reports the keeper's death, but only once the event loop runs.
+    # Without this call, a server that is still being loaded would hold the address that the next
+    # keeper needs.
     die_with_parent(numbers["--keeper-fd"])
-    # structlog imports rich, where it is installed, to draw tracebacks. The log does not use that,
-    # and the import takes a twelfth of the server's start.
+    # If rich is installed, structlog imports it to draw tracebacks. The server's log does not use
+    # rich, and the import takes a twelfth of the server's start.
     sys.modules.setdefault("rich", cast("ModuleType", None))
-    # Loaded modules stay: collecting garbage meanwhile takes an eighth of the time to load them.
+    # Loaded modules stay in memory, so there is little garbage to collect while they are loaded.
+    # The collector would take an eighth of the loading time.
     gc.disable()
     try:
         from scriptservice.server.server_process import main
     except Exception as error:
         if "--passive" in numbers:
-            # The keeper continues with the old server and reports why.
+            # The keeper continues with the old server, and reports this message.
             import socket
 
             from scriptservice.protocol.frames import encode

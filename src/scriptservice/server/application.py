@@ -1,4 +1,4 @@
-"""The HTTP application: all routes, and the layers that a request passes on its way to them."""
+"""The HTTP application: all routes, and the layers that a request passes before its route."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -29,12 +29,12 @@ from scriptservice.server.telemetry.request_meter import RequestMeter
 
 
 def build_application(services: Services, tokens: ValidTokens, hosts: list[str]) -> ASGIApp:
-    """Return the application with its layers, from the outermost: meter, HEAD, origin, token.
+    """Return the application. Its layers from the outermost are: meter, HEAD, origin, token.
 
     Args:
-        services: what the routes act on.
+        services: the services that the routes' handlers use.
         tokens: the valid tokens.
-        hosts: names of the service in requests, besides localhost.
+        hosts: names besides localhost that a request's Host header may contain.
     """
     router = build_router(ROUTES, services)
     checked = TokenCheck(router, tokens, services.sessions)
@@ -44,10 +44,10 @@ def build_application(services: Services, tokens: ValidTokens, hosts: list[str])
 
 
 def build_router(routes: Iterable[Route[Any, Any]], services: Services) -> Router:
-    """Return the router of some routes.
+    """Return a router for these routes.
 
     Raises:
-        ValueError: a route does not say which scope it needs.
+        ValueError: a route does not declare the scope that it needs.
     """
     by_path: dict[str, dict[str, Route[Any, Any]]] = defaultdict(dict)
     for route in routes:
@@ -64,7 +64,7 @@ def build_router(routes: Iterable[Route[Any, Any]], services: Services) -> Route
 
 @cache
 def openapi_document() -> dict[str, Any]:
-    """Return the OpenAPI document of the service; it is made when it is first asked for."""
+    """Return the OpenAPI document of the service. The first call makes the document."""
     return document(ROUTES)
 
 
@@ -72,8 +72,8 @@ class _Path:
     """The routes of one path, as an ASGI application.
 
     Args:
-        routes: by method.
-        services: what they act on.
+        routes: the routes, by HTTP method.
+        services: the services that the routes' handlers use.
     """
 
     def __init__(self, routes: dict[str, Route[Any, Any]], services: Services) -> None:
@@ -87,15 +87,16 @@ class _Path:
         request = Request(scope, receive)
         try:
             try:
-                # Not kept in a variable: the response shows the command, and may be as large as
-                # the body was.
+                # Do not keep the response in a variable. It shows the command, so it may be as
+                # large as the request's body, and would stay in memory until this call returns.
                 await (await self._respond(request))(scope, receive, send)
             except _UnexpectedError as error:
                 await error.response(scope, receive, send)
-                # uvicorn logs it as well, and closes the connection.
+                # uvicorn logs the cause and closes the connection.
                 raise error.cause from None
             if has_room(request):
-                # The frame that is sent to the keeper is as large again.
+                # The frame to the keeper is as large as the body. Release the body's room only
+                # when the frame has left this process's memory, too.
                 await self._services.commands.wait_until_sent()
         finally:
             release_body(request)
@@ -115,11 +116,11 @@ class _Path:
 
 
 class _UnexpectedError(Exception):
-    """A handler failed in a way that the service does not foresee.
+    """A handler raised an exception that is no `ProblemError` and no `ScriptServiceError`.
 
     Args:
-        cause: the error.
-        response: what is answered.
+        cause: the exception.
+        response: the answer to the request.
     """
 
     def __init__(self, cause: Exception, response: Response) -> None:

@@ -54,11 +54,11 @@ from scriptservice.store.writer import Writer
 from scriptservice.version import __version__
 
 REPLAY_SECONDS = 2.0
-"""How long a start waits for the journal to be recorded before it serves."""
+"""How long a starting server waits for the journal to be recorded before it serves requests."""
 
 LOCK_SECONDS = 60.0
 FORGET_SECONDS = 3600.0
-"""How often old Idempotency-Keys are removed."""
+"""Time between two removals of old Idempotency-Keys."""
 
 _OTHER_DATABASE_EXIT = 75
 _FAILED_EXIT = 70
@@ -69,7 +69,7 @@ log = structlog.get_logger()
 def lock_database(data_dir: str) -> int:
     """Wait until no other server uses this data directory; return the lock's descriptor.
 
-    A server that was killed, or whose keeper was killed, may take a moment to exit.
+    The previous server may still be exiting: a killed process takes a moment to exit.
 
     Raises:
         ConfigurationError: another server holds the lock for `LOCK_SECONDS`.
@@ -95,13 +95,13 @@ class Server:
 
     Args:
         config: the server's configuration.
-        keeper: the connection to the keeper, which has sent its greeting.
-        hello: the greeting.
+        keeper: the connection to the keeper.
+        hello: the greeting that the keeper has sent.
 
     Attributes:
         notifier: wakes the requests that follow commands.
-        new_token: text of a random admin token that was made in this start, else None.
-        sign_in_code: the code of the sign-in link.
+        new_token: text of the random admin token that this start made; None if it made none.
+        sign_in_code: the one-time code of the sign-in link.
         host_info: this machine, as ``/v1/hosts`` shows it.
     """
 
@@ -133,7 +133,7 @@ class Server:
         self.host_info = HostInfo(config.host_name, config.max_running, hello.pid)
 
     async def start(self, on_waiting: Callable[[str], None]) -> ASGIApp:
-        """Take over from an earlier server, then return the application.
+        """Take over from the previous server, then return the application.
 
         Args:
             on_waiting: called with the reason whenever the start waits for the database.
@@ -163,13 +163,13 @@ class Server:
         self._run(self._forget_requests())
         self._run(sessions.run())
         self._run(self._take_over())
-        # Nearly every restart records the whole journal within this time, and then answers with
-        # what is true now. Behind a longer journal, serving old data is better than not serving.
+        # Nearly every restart records the whole journal within this time, so the first answers are
+        # up to date. If the journal is longer, old data is better than no answer.
         await asyncio.wait(self._tasks[-1:], timeout=REPLAY_SECONDS)
         return self._build_application(tokens, sessions)
 
     async def _build_fleet(self, position: int) -> None:
-        """Build the recorder and the dispatcher.
+        """Build the recorder, the dispatcher and the check of the writer's reconnects.
 
         Args:
             position: the journal position from which to record.
@@ -233,16 +233,17 @@ class Server:
         self._tasks.append(task)
 
     def _check_continuity(self, connection: Connection) -> None:
-        """End the process if the writer has connected to another database than before."""
+        """End the process if the writer has reconnected to a different database."""
         try:
             self._continuity(connection)
         except OtherDatabaseError as error:
-            # Write nothing to it: the next server checks at its start what this database is.
+            # Write nothing to this database. The next server checks at its start whether the
+            # database was restored.
             log.error("other_database", error=str(error))
             os._exit(_OTHER_DATABASE_EXIT)
 
     async def _take_over(self) -> None:
-        """Record the journal, then adopt the commands that were left open, then dispatch."""
+        """Record the journal, adopt the unfinished commands of earlier servers, then dispatch."""
         held: frozenset[str] | None = None
         end = self._hello.end
         try:
@@ -251,12 +252,12 @@ class Server:
         except TimeoutError:
             log.warning("adoption_waits", error="the keeper does not say what it has")
         await self._recorder.wait_until_stored(end)
-        # From here on, a part of the journal that cannot be read ends this server. The next server
-        # learns from the keeper what became of its commands before it sends any of them again.
+        # From here on, an unreadable part of the journal ends this server. The next server asks the
+        # keeper which commands the keeper has. Only then does it send a command again.
         self._recorder.skip_unreadable = False
         await adopt_all(self._reader, self._dispatcher, held)
         self._run(self._dispatcher.run())
-        # Removals that an earlier server did not complete.
+        # Complete the removals that an earlier server did not complete.
         deleted = await until_stored(
             lambda: self._reader.run(deletions.deleted_numbers), "removal_waits"
         )
@@ -266,7 +267,7 @@ class Server:
     async def _forget_requests(self) -> None:
         """Remove old Idempotency-Keys every hour, until cancelled."""
         while True:
-            with suppress(StoreError):  # the next round removes them
+            with suppress(StoreError):  # the next round removes those keys
                 await self._writer.submit(delete_old_requests, now_us())
             await asyncio.sleep(FORGET_SECONDS)
 
@@ -293,28 +294,31 @@ class Server:
     # The end
 
     def shutting_down(self) -> None:
-        """The keeper began to stop its scripts: start no more commands."""
+        """Start no more commands, because the keeper has begun to stop its scripts."""
         self.host_info.status = "draining"
         self._dispatcher.close()
         self.notifier.drain()
 
     async def finish(self, position: int) -> None:
-        """All scripts have ended: record the rest, and put what never started back into the queue.
+        """Record the rest of the journal, and put commands that never started back into the queue.
+
+        This is called once all scripts have ended.
 
         Args:
-            position: the journal's last position.
+            position: the journal position up to which to record: the end of the journal.
         """
         await self._recorder.wait_until_stored(position)
         try:
             requeue = dispatching.Requeue(self._hello.identity, now_us())
             await self._writer.submit(dispatching.requeue_unstarted, requeue)
         except StoreError as error:
-            # Commands that were marked but never reached the keeper become lost; there are few.
+            # Commands that were marked as sent but never reached the keeper will become lost. Only
+            # a few commands can be in that state.
             log.warning("unmark_failed", error=str(error))
         self.notifier.close()
 
     async def close(self) -> None:
-        """End the background tasks and the database's threads and connections."""
+        """End the background tasks, and close the database's threads and connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -324,7 +328,7 @@ class Server:
 
 
 def _end_if_failed(task: "asyncio.Task[None]") -> None:
-    """End the process if a background task has failed; the keeper starts the next server."""
+    """End the process if a background task has failed. The keeper then starts another server."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("server_failed", exc_info=error)
         os._exit(_FAILED_EXIT)

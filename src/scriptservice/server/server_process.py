@@ -1,4 +1,4 @@
-"""The server's process: from the inherited descriptors to serving, and to an orderly end."""
+"""The server's process: reads its configuration, serves, and ends when the keeper says so."""
 
 import asyncio
 import ctypes
@@ -33,10 +33,10 @@ from scriptservice.store.writer import cause_of
 from scriptservice.version import __version__
 
 CHECK_TICKS = 10
-"""Uvicorn's ticks, ten a second, between two checks of all connections."""
+"""Number of uvicorn's ticks between two checks of all connections. Ten ticks take a second."""
 
 STALL_SECONDS = 2.0
-"""Between two checks there is hardly ever more time, unless this process cannot run."""
+"""Two checks are a second apart. A longer time than this means that the process could not run."""
 
 GRACE_SECONDS = 3
 KEEP_ALIVE_SECONDS = 60
@@ -50,14 +50,14 @@ log = structlog.get_logger()
 
 
 class _UvicornServer(uvicorn.Server):
-    """Uvicorn, except that it leaves signals to the keeper and can pause accepting connections.
+    """A uvicorn server that handles no signals and can stop accepting connections for a while.
 
     Args:
         config: uvicorn's configuration.
         limits: the limits on all connections.
 
     Attributes:
-        is_up: set once the server accepts connections.
+        is_up: event that is set once the server accepts connections.
     """
 
     def __init__(self, config: uvicorn.Config, limits: ConnectionLimits) -> None:
@@ -73,12 +73,13 @@ class _UvicornServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
         self._listeners = sockets or []
-        # Uvicorn closes the sockets that it listens on; the keeper's must stay open.
+        # Uvicorn closes the sockets that it listens on. Give it duplicates, because the keeper's
+        # socket must stay open.
         await super().startup([each.dup() for each in self._listeners])
         self.is_up.set()
 
     def accept_no_more(self) -> None:
-        """Leave new connections to the next server."""
+        """Never resume accepting: from now on, new connections wait for the next server."""
         self._listeners = []
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -87,7 +88,7 @@ class _UvicornServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _stop_accepting(self) -> None:
-        """Leave new connections in the backlog until there is room."""
+        """Leave new connections in the backlog until there is room for them."""
         log.warning("connections_full")
         for server in self.servers:
             server.close()
@@ -111,7 +112,8 @@ class _UvicornServer(uvicorn.Server):
     def _check_deadlines(self) -> None:
         """Close the connections whose clients have missed their deadlines."""
         now = time.monotonic()
-        # If this process was stopped or very busy, it has not read what clients sent meanwhile.
+        # If this process was stopped or very busy, it has not read what clients sent in that time.
+        # Move their deadlines by that time.
         stalled_seconds = max(0.0, now - self._checked_at - STALL_SECONDS)
         self._checked_at = now
         for each in list(self.server_state.connections):
@@ -121,18 +123,21 @@ class _UvicornServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture no signals: the keeper tells the server when to end."""
+        """Capture no signals, because the keeper's socket tells the server when to end."""
         yield
 
 
 def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> int:
-    """Serve until the keeper ends the server or is gone; return the exit code.
+    """Serve until the keeper ends the server; return the exit code.
+
+    If the keeper dies, the process exits at once.
 
     Args:
         keeper: descriptor of the socket to the keeper.
         listener: descriptor of the listening socket.
         config: descriptor of a file with a `ServerConfig` as JSON.
-        passive: prepare, but change nothing before the keeper's greeting.
+        passive: whether this server replaces a running one. It then prepares first, and changes
+            nothing before the keeper's greeting.
     """
     with os.fdopen(config, "rb") as file:
         settings = ServerConfig(**json.load(file))
@@ -149,9 +154,9 @@ def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> i
 
 
 def _raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the hard limit permits: each connection needs one.
+    """Raise the limit of open descriptors to the hard limit: each connection needs a descriptor.
 
-    The server starts no script, which would inherit the limit.
+    Scripts do not inherit this limit, because the keeper starts them, not the server.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -160,11 +165,12 @@ def _raise_descriptor_limit() -> None:
 def _return_freed_memory() -> None:
     """Let the C library return large buffers to the kernel as soon as they are freed.
 
-    By default, each large buffer that is freed raises the size from which buffers are mapped, so
-    the next one comes from the heap. There, later allocations keep it resident: 120 MiB after six
-    bodies of 17 MiB.
+    The C library maps buffers above a threshold. By default, freeing a mapped buffer raises the
+    threshold to the buffer's size, so the next buffer of that size comes from the heap. Later
+    allocations then keep its memory from returning to the kernel. After six request bodies of
+    17 MiB, 120 MiB stayed resident.
     """
-    with suppress(OSError, AttributeError):  # not the GNU library
+    with suppress(OSError, AttributeError):  # another C library than GNU's
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES)
 
 
@@ -176,7 +182,7 @@ def _uvloop() -> asyncio.AbstractEventLoop:
 
 
 class _ServerProcess:
-    """One server, from the keeper's greeting to the end.
+    """Runs one server: connects to the keeper, starts, serves, and ends.
 
     Args:
         config: the server's configuration.
@@ -197,16 +203,16 @@ class _ServerProcess:
             on_shutdown=self._shutting_down,
             on_finish=self._finish,
             on_retire=lambda: self._finish(None),
-            # Without its keeper this server can do nothing; the next keeper starts another one.
+            # Without its keeper this server can do nothing. The next keeper starts another server.
             on_gone=lambda: os._exit(0),
         )
 
     async def run(self, keeper: socket.socket, *, passive: bool) -> int:
-        """Serve to the end; return the exit code.
+        """Serve until the keeper ends the server; return the exit code.
 
         Args:
             keeper: the socket to the keeper.
-            passive: prepare first, and wait for the keeper's greeting.
+            passive: see `main`.
         """
         await self._link.connect(keeper)
         web = _build_uvicorn(self._gate, self._config.max_connections)
@@ -241,13 +247,14 @@ class _ServerProcess:
         return 0
 
     async def _start(self, server: Server, web: _UvicornServer) -> "asyncio.Task[None] | None":
-        """Start to serve; open the gate once the server's parts are there.
+        """Start to serve; open the gate once `Server.start` has returned the application.
 
-        Connections stay in the backlog meanwhile, unless the start has to wait for the database.
+        Until then, connections stay in the backlog. Only if the start has to wait for the
+        database does the closed gate answer them.
 
         Returns:
-            The task that serves. None if the keeper ended the server before it had started:
-            everything that is not recorded is in the journal.
+            The task that serves. None if the keeper ended the server before the server had
+            started. Then nothing is lost, because the journal has all that is not recorded.
 
         Raises:
             ConfigurationError: see `Server.start`.
@@ -267,12 +274,12 @@ class _ServerProcess:
         return serving
 
     def _ready(self, server: Server, hello: Hello) -> None:
-        """Tell the keeper that the server has started; at its first start, print the address."""
+        """Tell the keeper that the server has started. The first server also prints the address."""
         self._server = server
         if self._draining:
             server.shutting_down()
-        # The collector need not look at the objects that exist now, since they live as long as the
-        # process. Requests make few cycles, so it need not run often either.
+        # The objects that exist now live as long as the process, so exclude them from garbage
+        # collection. Requests make few cycles, so a rare collection is enough.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -299,7 +306,7 @@ class _ServerProcess:
 
 
 async def _first(task: "asyncio.Task[Any]", other: Awaitable[Any]) -> None:
-    """Wait until a task or something else is done; do not cancel the task."""
+    """Wait until a task or another awaitable is done. Cancel the awaitable, but not the task."""
     watch = asyncio.ensure_future(other)
     await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
     watch.cancel()
@@ -314,7 +321,7 @@ def _build_uvicorn(gate: StartupGate, max_connections: int | None) -> _UvicornSe
         uvicorn.Config(
             DefaultHeaders(gate),
             headers=FIXED,
-            proxy_headers=False,  # any process on this machine could claim any client address
+            proxy_headers=False,  # else any local process could fake a client's address
             http=cast("type[asyncio.Protocol]", protocol),
             ws="none",
             lifespan="off",
@@ -337,7 +344,7 @@ def _announce(listener: socket.socket, token: str | None, code: str | None) -> N
             f"admin token, shown only now (also in the data directory, file token): {token}"
         )
     if code is not None:
-        # The code follows a #: browsers send that part of an address to no server.
+        # The code follows a "#", because browsers do not send that part of an address.
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         lines.append(
             f"sign in: {_url(reachable, port)}/#code={code} "
@@ -346,7 +353,7 @@ def _announce(listener: socket.socket, token: str | None, code: str | None) -> N
     try:
         os.write(1, ("\n".join(lines) + "\n").encode())
     except OSError:
-        return  # nobody reads stdout; the service works without
+        return  # nobody reads stdout; the service works without it
 
 
 def _url(host: str, port: int) -> str:
