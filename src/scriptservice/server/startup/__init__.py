@@ -1,1 +1,1 @@
-"""How the server starts: its configuration, its database, and the change from one to the next."""
+"""How a server starts: its configuration, its database, and how it replaces another server."""

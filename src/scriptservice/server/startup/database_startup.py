@@ -1,6 +1,7 @@
-"""The database steps of a server's start: wait for it, check it, become its writer, take over.
+"""The steps of a server's start that use the database.
 
-``server.composition`` calls the steps in order. Nothing here knows HTTP.
+The server waits for the database, checks its schema, becomes its only writer, loads the tokens, and
+takes over the host. ``server.composition`` calls the steps in order. No step uses HTTP.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ SILENT_SECONDS = 2.0
 """How long a step may take before the log says that the database does not answer."""
 
 FOREIGN_HOST_SECONDS = 10.0
-"""How long a host that is new to a database makes sure that no other server writes to it."""
+"""How long a host that is new to a database checks that no other server writes to it."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,14 +43,14 @@ log = structlog.get_logger()
 
 
 class DatabaseStartup:
-    """The database steps between a server's start and its work.
+    """The steps of a server's start that use the database.
 
     Args:
         config: the server's configuration.
         hello: the keeper's greeting.
         database: the database.
-        writer: writes to it.
-        reader: reads from it.
+        writer: writes to the database.
+        reader: reads from the database.
         on_waiting: called with the reason whenever the start waits for the database.
     """
 
@@ -71,11 +72,11 @@ class DatabaseStartup:
         self._on_waiting = on_waiting
 
     async def open(self) -> None:
-        """Wait until the database answers, has the right schema, and this server may write to it.
+        """Wait until the database has this release's schema and this server may write to it.
 
         Raises:
-            ConfigurationError: this release cannot use the database as it is, or another server
-                writes to it.
+            ConfigurationError: this release cannot use the database's schema, or another server
+                writes to the database.
         """
         await until_stored(self._try_to_open, None)
 
@@ -91,11 +92,11 @@ class DatabaseStartup:
             raise
 
     async def _become_writer(self) -> None:
-        """Take the right to write; from here on, no write of an earlier server can still arrive.
+        """Take the right to write. After that, no write of an earlier server can still arrive.
 
-        A host that the database does not know takes the right only if nobody writes for a while.
-        If it took the right at once, it could take it from a server that is being restarted, and
-        the commands that run there would be lost.
+        If the database knows other hosts but not this host, first check for a while that no other
+        server writes to the database. Otherwise this host could take the right from a server that
+        is being restarted, and the commands that run on its host would be lost.
         """
         hosts = await self._reader.run(host_store.all_hosts)
         if hosts and not any(host.journal == self._hello.journal for host in hosts):
@@ -114,7 +115,7 @@ class DatabaseStartup:
         self._database.writing.connect().close()
 
     async def _report_silence(self, work: Awaitable[Result]) -> Result:
-        """Wait for a step; report it if the database does not answer in time."""
+        """Wait for a step. Report a step that takes longer than `SILENT_SECONDS`."""
         task = asyncio.ensure_future(work)
         done, _ = await asyncio.wait({task}, timeout=SILENT_SECONDS)
         if not done:
@@ -126,26 +127,29 @@ class DatabaseStartup:
         self._on_waiting(str(error) if cause in str(error) else f"{error}: {cause}")
 
     async def load_tokens(self) -> tuple[list[token_store.Token], str | None]:
-        """Return all tokens, and the text of a new random token that has to be shown.
+        """Return all tokens, and the text of a new random token.
 
-        A database without a token gets the configured first token or a random one; only the
-        latter's text is returned.
+        If the database has no token, store the configured first token or else a random token. The
+        text is None unless a random token was made.
         """
         tokens = await self._reader.run(token_store.all_tokens)
         if tokens:
             return tokens, None
         configured = self._config.first_token
         text = configured or token_store.new_token_text()
-        # Write the file first: a crash in between leaves a file that the next start replaces,
-        # instead of a token that nobody knows.
+        # Write the file before the database. After a crash between the two, the next start replaces
+        # the file. In the other order, the database would have a token that nobody knows.
         _write_token_file(self._config.data_dir, text)
         token = token_store.Token("admin", "admin", token_store.digest(text), now_us())
         await self._write_until_stored(token_store.add_token, token)
-        # Whoever configured a token knows it, so it need not be printed.
+        # The user who configured a token knows it, so do not print it.
         return [token], None if configured else text
 
     async def take_host(self) -> int:
-        """Store which keeper this host has now. If the database was restored, nothing may start.
+        """Store which keeper this host has now.
+
+        In a restored database, commands that are not final become lost. Only with the option
+        ``start_queued`` may the queued commands start.
 
         Returns:
             The journal position from which to record.
@@ -157,7 +161,7 @@ class DatabaseStartup:
         position = hello.first
         if known is not None and known.journal == hello.journal:
             position = max(hello.first, min(known.journal_position, hello.end))
-        # The option holds for the start of the service, not for later restarts of its server.
+        # The option applies to the start of the service, not to later restarts of its server.
         start_queued = self._config.start_queued and hello.first_start
         if restored:
             detail = "this database may be a copy: commands that are not final become lost"
@@ -175,13 +179,14 @@ class DatabaseStartup:
         )
         unchanged = known is not None and replace(known, last_seen_at=host.last_seen_at) == host
         if restored or not unchanged:
-            # A plain restart writes nothing here, so reads work even while writes do not.
+            # A restart without a change skips this write. So the server starts and answers reads
+            # even while the database takes no writes.
             taking = host_store.HostTakeover(host, restored, start_queued)
             await self._write_until_stored(host_store.take_over_host, taking)
         return position
 
     async def _is_restored(self, known: host_store.StoredHost | None, place: str) -> bool:
-        """Return whether the database is a copy, or older than what this host has done."""
+        """Return whether the database is a copy, or an older state of this host's database."""
         hello = self._hello
         if known is None:
             return await self._reader.run(command_store.next_number) > 1
@@ -189,24 +194,25 @@ class DatabaseStartup:
             return True
         if known.journal_position >= hello.recorded:
             return False
-        # The database failed over while this keeper ran. If the keeper's journal reaches back to
-        # the database's position, it holds everything that the database lacks.
+        # The database has lost its last commits. If it failed over while this keeper ran, and the
+        # keeper's journal still reaches back to the database's position, the journal has everything
+        # that the database lacks. Then the database does not count as restored.
         return known.identity != hello.identity or hello.first > known.journal_position
 
     async def _write_until_stored(self, job: Job[Item, Result], item: Item) -> Result:
-        """Write an item; retry for as long as the database takes no writes."""
+        """Write an item; retry until the database takes the write."""
         return await until_stored(lambda: self._writer.submit(job, item), "start_waits")
 
 
 def _place(data_dir: str) -> str:
-    """Return the inode numbers that tell a data directory from a copy of it."""
+    """Return inode numbers as a text; a copy of the data directory has different ones."""
     return "/".join(
         str(os.stat(os.path.join(data_dir, name)).st_ino) for name in ("lock", "journal", "private")
     )
 
 
 def _write_token_file(directory: str, text: str) -> None:
-    """Write a token to the file ``token`` in the data directory, atomically and with mode 0600."""
+    """Write a token to the file ``token`` in a data directory, atomically, with mode 0600."""
     temporary = os.path.join(directory, ".token.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -1,6 +1,7 @@
 """The server's configuration.
 
-The command line fills it in and the keeper passes it on, so this module imports nothing heavy.
+The command line makes a `ServerConfig`, and the keeper passes it on. This module imports nothing
+that is slow to import.
 """
 
 from dataclasses import dataclass, field
@@ -13,17 +14,18 @@ class ServerConfig:
     Attributes:
         data_dir: the data directory.
         database: the database's URL.
-        migrate: whether to migrate the schema of a database that is not migrated by default.
+        migrate: whether to migrate a PostgreSQL database too; SQLite is always migrated.
         start_queued: whether queued commands of a restored database may start.
-        host_name: this machine's name among the hosts.
-        max_running: how many commands may run at once; None: as many as the keeper can run.
+        host_name: this machine's name in the list of hosts.
+        max_running: how many commands may run at once; None for as many as the keeper can run.
         min_free_bytes: free disk space below which submissions are refused.
-        hosts: names of the service in requests, besides localhost: ``--host`` and the allowed ones.
+        hosts: names besides localhost that a request's Host header may contain: those of
+            ``--host`` and ``--allowed-host``.
         sign_in_link: whether each start prints a sign-in link.
         log_level: debug, info, warning or error.
         log_format: json or console.
-        max_connections: how many client connections may be open at once; None: the default.
-        first_token: the admin token for a database that has no token yet; None: a random one.
+        max_connections: how many client connections may be open at once; None for the default.
+        first_token: the admin token for a database that has no token yet; None for a random token.
     """
 
     data_dir: str
@@ -36,7 +38,8 @@ class ServerConfig:
     log_level: str
     log_format: str
     first_token: str | None = field(default=None, repr=False)
-    # Fields that were added later have defaults: a hand-over of an earlier release lacks them.
+    # Fields that were added later have defaults, because a keeper of an earlier release hands over
+    # a configuration without these fields.
     hosts: list[str] = field(default_factory=list)
     sign_in_link: bool = True
     max_connections: int | None = None

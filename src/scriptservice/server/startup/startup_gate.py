@@ -1,7 +1,7 @@
 """Answers requests with 503 until the server has started.
 
-While a server starts, new connections wait in the listening socket's backlog. Only when the
-database is unavailable, which may last long, does the server accept them before it has started.
+While a server starts, new connections wait in the listening socket's backlog. Only if the start has
+to wait for the database does the server accept connections earlier, because that may take long.
 """
 
 from collections.abc import Iterable
@@ -15,13 +15,14 @@ from scriptservice.server.http.problem_responses import RETRY_SECONDS, problem_r
 
 
 class StartupGate:
-    """The ASGI application that uvicorn serves. Once opened, it passes every request on.
+    """The ASGI application that uvicorn serves. Once it is open, it passes every request on.
 
     Args:
-        hosts: names of the service; the origin check also applies while the gate is closed.
+        hosts: names besides localhost that a request's Host header may contain. The closed gate
+            checks the origin itself.
 
     Attributes:
-        is_open: whether requests are passed on.
+        is_open: whether the gate passes requests on.
     """
 
     def __init__(self, hosts: Iterable[str]) -> None:
@@ -29,7 +30,7 @@ class StartupGate:
         self.is_open = False
 
     def open(self, app: ASGIApp) -> None:
-        """Pass requests to an application from now on."""
+        """Pass all further requests to an application."""
         self._app = app
         self.is_open = True
 

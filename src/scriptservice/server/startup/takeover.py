@@ -1,7 +1,7 @@
-"""How one server replaces another: the successor prepares, the serving one retires.
+"""How one server replaces another: the successor prepares, then the present server retires.
 
-Only ``server_process`` calls this. The keeper holds the listening socket, so connections that no
-server accepts meanwhile wait in its backlog.
+Only ``server_process`` calls this module. Between the two servers, new connections wait in the
+backlog of the listening socket, which the keeper holds.
 """
 
 import asyncio
@@ -18,21 +18,22 @@ CONNECTION_CLOSE_SECONDS = 1.0
 """A retiring server sends ``Connection: close`` with every answer for this long, then exits."""
 
 FOLLOWER_SECONDS = 3.0
-"""How long after the start of retirement followers are cut off; the next server serves them."""
+"""A retiring server disconnects followers after this time. They reconnect to the next server."""
 
 
 async def prepare(config: ServerConfig, web: uvicorn.Config) -> Database:
-    """Load everything that serving needs and check the database's schema; change nothing.
+    """Load everything that serving needs, and check the database's schema. Change nothing.
 
     Args:
         config: this server's configuration.
-        web: uvicorn's configuration, which imports its modules late.
+        web: uvicorn's configuration, which imports uvicorn's modules when it is loaded.
 
     Returns:
-        The read-only connection to the database. Close it once this server has opened its own.
+        A read-only connection to the database. Close it once `Server` has opened its own
+        connections.
 
     Raises:
-        ConfigurationError: this release cannot use the database as it is.
+        ConfigurationError: this release cannot use the database's schema.
         StoreUnavailableError: the database does not answer now.
     """
     web.load()
@@ -42,22 +43,24 @@ async def prepare(config: ServerConfig, web: uvicorn.Config) -> Database:
 
 
 async def retire(web: uvicorn.Server, notifier: Notifier, serving: "asyncio.Task[None]") -> None:
-    """Stop serving, and let requests end in order where they can.
+    """Accept no more connections, answer the open requests, then stop serving.
 
     Args:
         web: the uvicorn server.
-        notifier: wakes the followers.
-        serving: the task that serves.
+        notifier: ends the requests that follow commands.
+        serving: the task in which the uvicorn server runs.
     """
     for listener in web.servers:
         listener.close()
-    # Answers read default_headers; once a second uvicorn rebuilds it from encoded_headers.
+    # Answers use default_headers, which uvicorn rebuilds from encoded_headers once a second. So
+    # change both.
     close = (b"connection", b"close")
     web.config.encoded_headers = [*web.config.encoded_headers, close]
     web.server_state.default_headers = [*web.server_state.default_headers, close]
     await asyncio.sleep(CONNECTION_CLOSE_SECONDS)
     web.should_exit = True
-    # Clients that wait for an end get the command as it is then; followers reconnect.
+    # When the notifier closes, clients that wait for a command's end get the command as it is, and
+    # followers reconnect to the next server.
     delay = FOLLOWER_SECONDS - CONNECTION_CLOSE_SECONDS
     asyncio.get_running_loop().call_later(delay, notifier.close)
     await serving
