@@ -1,6 +1,6 @@
-"""The gauges among the metrics: they are read at each scrape and not kept.
+"""The metrics that are gauges. Each scrape reads their values again.
 
-If the database or the keeper does not answer, only their gauges are missing.
+If the database or the keeper does not answer, only the gauges that need its answer are missing.
 """
 
 import asyncio
@@ -15,22 +15,23 @@ from scriptservice.store.queries.dispatching import count_waiting
 from scriptservice.store.reader import Reader
 
 COUNT_SECONDS = 2.0
-"""How long the database may take to count; Prometheus waits ten seconds by default."""
+"""How long a scrape waits for the database's count. Prometheus waits for ten seconds by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaugeValues:
-    """The values of all gauges at one moment. None: the value could not be read.
+    """The values of all gauges at one moment. None means that a value could not be read.
 
     Attributes:
-        queued: commands that wait in the database, up to a number that can be counted quickly.
-        waiting: commands that wait in the keeper.
-        running: scripts that the keeper runs.
-        followers: open requests that follow commands, by kind.
-        lag_bytes: bytes of published journal that are not stored yet.
-        lag_seconds: age of the oldest of these records.
-        spool_bytes: bytes of journal that the keeper does not know to be stored.
-        spool_full: whether scripts that print wait for room.
+        queued: number of commands that wait in the database. `count_waiting` counts only up to a
+            limit, so that it is quick.
+        waiting: number of commands that wait in the keeper.
+        running: number of scripts that the keeper runs.
+        followers: number of open requests that follow commands, by kind.
+        lag_bytes: bytes of published journal that the recorder has not stored yet.
+        lag_seconds: age of the oldest record in that part of the journal.
+        spool_bytes: bytes of journal whose storage no server has confirmed to the keeper yet.
+        spool_full: whether the spool is full, so that scripts wait when they print.
     """
 
     queued: int | None = None
@@ -48,9 +49,9 @@ class Gauges:
 
     Args:
         reader: counts the queued commands.
-        transport: knows the keeper's state.
-        recorder: knows how far behind the journal it is.
-        notifier: knows the followers.
+        transport: returns the keeper's state.
+        recorder: knows how much of the journal is not stored yet.
+        notifier: counts the followers.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class Gauges:
         )
 
     async def _queued(self) -> int | None:
-        # One count at a time: otherwise scrapes could occupy all readers while a database hangs.
+        # Run only one count at a time. While a database hangs, the counts of several scrapes could
+        # otherwise occupy all reader threads.
         if self._counting is None or self._counting.done():
             self._counting = asyncio.create_task(self._count())
         done, _ = await asyncio.wait({self._counting}, timeout=COUNT_SECONDS)
@@ -87,7 +89,7 @@ class Gauges:
         try:
             return await self._reader.run(count_waiting)
         except StoreError:
-            return None  # the gauge is missing then; /readyz and the log give the reason
+            return None  # no gauge; /readyz and the log give the reason
 
     async def _state(self) -> HostState | None:
         try:

@@ -11,8 +11,8 @@ class HostInfo:
     """This machine and the service's processes on it.
 
     Attributes:
-        name: its name among hosts.
-        capacity: how many commands may run at once; None for any number.
+        name: the machine's name in the list of hosts.
+        capacity: how many commands may run at once; None for no limit.
         keeper_pid: the keeper's process id.
         child_pid: the server's process id.
         status: ``up``, or ``draining`` while the service stops.
@@ -25,5 +25,8 @@ class HostInfo:
     status: str = "up"
 
     def last_seen_at(self) -> int:
-        """Return the present time: the keeper's death would end this process as well."""
+        """Return the present time, in microseconds since 1970 UTC.
+
+        The keeper is alive now: if it died, this process would end too.
+        """
         return now_us()

@@ -1,11 +1,11 @@
 """The service's metrics, for Prometheus.
 
-The composition root builds one `Metrics` and passes its methods as callbacks to the parts of the
-server, which know nothing of Prometheus. Counters start at 0 in each server process. A journal
-that is read again after a server's death is not counted twice: callbacks only report changes that
-were just stored.
+``composition`` builds one `Metrics` and passes its methods as callbacks to the other parts of the
+server. Those parts do not import Prometheus. Counters start at 0 in each server process. After a
+server's death, the next server reads a part of the journal again but counts nothing twice, because
+callbacks only report changes that were just stored.
 
-No label value comes from a client, except the names of HTTP's own methods.
+No client can choose a label's value, except among the HTTP methods.
 """
 
 from collections.abc import Iterable, Iterator
@@ -41,16 +41,16 @@ ANSWER_SECONDS = (0.0025, 0.01, 0.05, 0.25, 1, 5)
 
 
 class Metrics:
-    """Counts events and renders all metrics as text.
+    """Counts events, and renders all metrics as text.
 
     Args:
         version: the version of this release.
-        starts: how many servers this keeper has started, this one included.
+        starts: how many servers this keeper has started, including this server.
     """
 
     def __init__(self, version: str, starts: int) -> None:
-        # The _created series would double the number of series, and version 0.0.4 of the format
-        # cannot mark them as what they are.
+        # The _created series would double the number of series. Version 0.0.4 of the format cannot
+        # mark them as creation times, so scrapers would take them for gauges.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._gauges = _GaugeCollector()
@@ -79,7 +79,7 @@ class Metrics:
 
     def _count_commands(self) -> None:
         finished = self._counter("commands_finished", "Commands that became final.", "status")
-        # Looked up once instead of for each command.
+        # Look up the counter of each status once here, instead of for each command.
         self._finished = {status: finished.labels(status.value) for status in sorted(FINAL)}
         self._wait_seconds = self._histogram(
             "command_wait_seconds", "From submission to start.", WAIT_SECONDS
@@ -113,7 +113,7 @@ class Metrics:
     # Events
 
     def recorded(self, recorded: StoredChanges) -> None:
-        """A part of the journal was stored."""
+        """Count the changes of a part of the journal that was just stored."""
         if recorded.stdout_bytes:
             self._stdout_bytes.inc(recorded.stdout_bytes)
         if recorded.stderr_bytes:
@@ -122,7 +122,7 @@ class Metrics:
             self.status_changed(step)
 
     def status_changed(self, step: StatusChange) -> None:
-        """A command's status changed."""
+        """Count a change of a command's status."""
         outcome = step.outcome
         if step.status is Status.RUNNING:
             if outcome.started_at is not None:
@@ -134,19 +134,25 @@ class Metrics:
                 _observe(self._run_seconds, outcome.started_at, outcome.finished_at)
 
     def committed(self, items: int, seconds: float) -> None:
-        """The writer committed a transaction. Called on the writer's thread."""
+        """Count a transaction of the writer. The writer calls this in its own thread.
+
+        Args:
+            items: number of items that the transaction stored.
+            seconds: time from the transaction's begin to its commit.
+        """
         self._items.observe(items)
         self._commit_seconds.observe(seconds)
 
     def answered(self, route: str, method: str, status: int, seconds: float | None) -> None:
-        """The answer to a request started.
+        """Count a request when its answer starts.
 
         Args:
-            route: the route's path, with ``{id}`` for its parameters; ``other`` if there is none.
-            method: the HTTP method, ``other`` for an unknown one.
+            route: the route's path, with ``{id}`` in place of parameters; ``other`` without a
+                route.
+            method: the HTTP method; ``other`` for an unknown method.
             status: the answer's status code.
             seconds: time from the request to the start of its answer; None if the client asked
-                for the answer to be held back.
+                the service to wait before it answers.
         """
         key = (route, method, status)
         bound = self._bound.get(key)
@@ -162,11 +168,11 @@ class Metrics:
     # Rendering
 
     def text(self, gauges: GaugeValues, accept: str) -> tuple[bytes, str]:
-        """Return all metrics in the format that the scraper accepts, and its media type.
+        """Return all metrics in a format that the scraper accepts, and that format's media type.
 
         Args:
-            gauges: the values of the gauges now.
-            accept: the request's Accept header.
+            gauges: the present values of the gauges.
+            accept: the request's Accept header; empty for the default format.
         """
         self._gauges.values = gauges
         try:
@@ -177,13 +183,21 @@ class Metrics:
 
 
 def _observe(histogram: Histogram, from_us: int | None, to_us: int) -> None:
-    """Observe the duration between two times; at least 0, since the clock may be set back."""
+    """Observe the duration between two times.
+
+    The clock may have been set back in between, so a negative duration counts as 0.
+
+    Args:
+        histogram: the histogram that counts the duration.
+        from_us: microseconds since 1970 UTC; None if unknown, then nothing is observed.
+        to_us: microseconds since 1970 UTC.
+    """
     if from_us is not None:
         histogram.observe(max(0, to_us - from_us) / 1e6)
 
 
 class _GaugeCollector(Collector):
-    """Renders the gauges; one that could not be read has no value."""
+    """Renders the gauges. A gauge whose value could not be read gets no sample."""
 
     def __init__(self) -> None:
         self.values = GaugeValues()

@@ -1,8 +1,8 @@
 """The server's log, in the same format as the keeper's.
 
-`start_logging` sends the events of structlog and of the standard library there. `CommandLog`
-writes a line for each change of a command; the composition root passes its methods as callbacks.
-No line contains text from a submission, a script or its output.
+`start_logging` sends the events of structlog and of the standard library to the log. `CommandLog`
+writes a line for each change of a command; ``composition`` passes its methods as callbacks. No line
+contains text from a submission, from a script or from a script's output.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ def start_logging(lines: LogWriter, level: str) -> None:
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[LogLineHandler(lines)])
     logging.captureWarnings(capture=True)
-    # A stream that is cut off on purpose is not an error of the application.
+    # The server sometimes ends a stream on purpose. Uvicorn would log that as an error.
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: "without completing response" not in record.getMessage()
     )
 
 
 class _Renderer:
-    """The last of structlog's processors: formats the event as a line."""
+    """The last of structlog's processors, which formats an event as a line."""
 
     def __init__(self, lines: LogWriter) -> None:
         self._lines = lines
@@ -58,7 +58,7 @@ class _Renderer:
 
 
 class _LineLogger:
-    """The logger that structlog passes the line to."""
+    """The logger to which structlog passes the formatted line."""
 
     def __init__(self, lines: LogWriter) -> None:
         self._lines = lines
@@ -70,10 +70,10 @@ class _LineLogger:
 
 
 class CommandLog:
-    """Logs one line for each change of a command, after it is stored.
+    """Logs one line for each change of a command, after the change is stored.
 
     The lines of one turn of the event loop are written together. If the server is killed, the
-    lines of its last changes may be missing; none is written twice.
+    lines for the last changes may be missing. No line is written twice.
 
     Args:
         lines: formats and writes the lines.
@@ -87,11 +87,11 @@ class CommandLog:
         self._pending: list[bytes] = []
 
     def stored(self, command: Command) -> None:
-        """A command was submitted."""
+        """Log that a command was submitted."""
         self._log("info", "command_queued", command.id, {})
 
     def recorded(self, recorded: StoredChanges) -> None:
-        """A part of the journal was stored."""
+        """Log the changes in a part of the journal that was just stored."""
         for step in recorded.status_changes:
             self.status_changed(step)
         for command_id in recorded.given_back - {
@@ -100,13 +100,13 @@ class CommandLog:
             self._log("info", "command_given_back", command_id, {})
 
     def status_changed(self, step: StatusChange) -> None:
-        """A command's status changed."""
+        """Log a change of a command's status."""
         status = step.status
         fields = _end_fields(step) if status.final else {}
         self._log(_LEVELS[status], f"command_{status}", step.command_id, fields)
 
     def deleted(self, command_id: UUID) -> None:
-        """A command was deleted."""
+        """Log that a command was deleted."""
         self._log("info", "command_deleted", command_id, {})
 
     def _log(self, level: str, event: str, command_id: UUID, fields: dict[str, Any]) -> None:
@@ -123,13 +123,13 @@ class CommandLog:
 
 
 def _end_fields(step: StatusChange) -> dict[str, Any]:
-    """Return how a command ended, without anything that quotes the submission."""
+    """Return the log fields that tell how a command ended, without text from its submission."""
     outcome = step.outcome
     reason, seconds = outcome.reason, None
     if outcome.started_at is not None and outcome.finished_at is not None:
         seconds = max(0, outcome.finished_at - outcome.started_at) / 1e6
     elif step.status is Status.FAILED:
-        # The full reason quotes the command's interpreter or directory.
+        # The stored reason names the interpreter or the directory, which come from the submission.
         reason = "it could not be started"
     return {
         "exit_code": outcome.exit_code,
