@@ -1,4 +1,4 @@
-"""The API documentation as a page, made from the OpenAPI document without any foreign script."""
+"""Makes the page with the API documentation from the OpenAPI document. The page has no script."""
 
 from html import escape
 from typing import Any
@@ -15,7 +15,7 @@ td, th { text-align: left; vertical-align: top; padding: .2rem 1rem .2rem 0; }
 """
 
 POLICY = style_policy(_STYLE)
-"""The page's Content-Security-Policy: it may apply its own style and nothing else."""
+"""The Content-Security-Policy of the page, which allows only the page's own style."""
 
 _METHODS = ("get", "post", "delete")
 

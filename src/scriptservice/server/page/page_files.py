@@ -1,7 +1,7 @@
-"""The files of the built web page, read into memory once at the start.
+"""The files of the built web page, which the server reads into memory when it starts.
 
-A requested name is looked up among the names of these files. No path from a request reaches the
-file system.
+The server looks a requested name up among the names of these files. No path from a request reaches
+the file system.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ in the checkout (it needs npm) and start the service again.</p>
 </body>
 </html>
 """
-"""Shown instead of the page until it is built."""
+"""The document that the server sends if the web page has not been built."""
 
 
 def is_page_path(path: str) -> bool:
@@ -54,7 +54,7 @@ def is_page_path(path: str) -> bool:
 
 
 def package_directory() -> str:
-    """Return the directory inside the package that the page is built into."""
+    """Return the directory of the built page, which is inside the package."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return os.path.join(package, "ui")
 
@@ -70,9 +70,9 @@ class PageFile:
     """One file of the page.
 
     Attributes:
-        media_type: the media type, from the name's extension.
-        content: the bytes.
-        is_compressible: whether it is sent gzipped to clients that accept that.
+        media_type: the media type, which depends on the file name's extension.
+        content: the file's bytes, not compressed.
+        is_compressible: whether clients that accept gzip get the content gzipped.
     """
 
     media_type: str
@@ -82,7 +82,7 @@ class PageFile:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def gzipped(self) -> bytes:
-        """Return the content, gzipped. The first call compresses it, in a thread."""
+        """Return the gzipped content. The first call compresses the content, in a thread."""
         async with self._lock:
             if self._gzipped is None:
                 self._gzipped = await asyncio.to_thread(gzip.compress, self.content, mtime=0)
@@ -93,12 +93,12 @@ class PageFiles:
     """The files of the page.
 
     Args:
-        directory: the build's output: ``index.html`` and ``assets/``. If it does not exist, the
-            page tells how to build it.
+        directory: the directory of the built page, with ``index.html`` and ``assets/``. If it does
+            not exist, ``index`` is `NOT_BUILT`.
 
     Attributes:
-        index: content of the page's document.
-        index_tag: its ETag.
+        index: content of the page's HTML document.
+        index_tag: the ETag of ``index``.
         is_built: whether ``index`` is the built page.
     """
 
@@ -112,7 +112,7 @@ class PageFiles:
             self.is_built = True
             self._read_assets(os.path.join(directory, "assets"))
         except FileNotFoundError:
-            pass  # not built, or a page without assets
+            pass  # the page is not built, or it has no assets
         self.index_tag = f'"{hashlib.sha256(self.index).hexdigest()[:32]}"'
 
     def _read_assets(self, directory: str) -> None:
@@ -130,5 +130,5 @@ class PageFiles:
                 )
 
     def asset(self, name: str) -> PageFile | None:
-        """Return the file in ``assets/`` with exactly this name, None if there is none."""
+        """Return the file in ``assets/`` with exactly this name; None if no file has this name."""
         return self._assets.get(name)
