@@ -54,21 +54,21 @@ SECTIONS = (
     (
         Verb(
             "run",
-            "submit a script, follow it, exit as it does",
+            "run a script on the service, and exit with its exit code",
             "run.run",
             no_args_is_help=True,
         ),
         Verb("list", "list commands", "list.list_commands"),
         Verb("show", "show one command", "show.show", no_args_is_help=True),
-        Verb("logs", "print what a command has printed", "logs.logs", no_args_is_help=True),
+        Verb("logs", "print the output of a command", "logs.logs", no_args_is_help=True),
         Verb("stop", "stop commands", "stop.stop", no_args_is_help=True),
-        Verb("rerun", "submit the same again", "rerun.rerun", no_args_is_help=True),
+        Verb("rerun", "submit a command again", "rerun.rerun", no_args_is_help=True),
         Verb("delete", "delete finished commands", "delete.delete", no_args_is_help=True),
     ),
     (
         Verb(
             "upgrade",
-            "let the running service go on as the installed release",
+            "upgrade the running service to the installed release",
             "upgrade_request.upgrade",
             needs_server=True,
         ),

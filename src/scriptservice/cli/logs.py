@@ -26,7 +26,9 @@ from scriptservice.client.problems import ConnectionLostError
 
 def logs(
     command: CommandId,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="go on until it ends")] = False,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="follow until the command ends")
+    ] = False,
     tail: Annotated[int | None, typer.Option(min=0, metavar="LINES", help="the last lines")] = None,
     tail_bytes: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="the last bytes")
@@ -37,7 +39,7 @@ def logs(
         float | None,
         typer.Option(
             min=0,
-            help="seconds to go on while nothing is heard of the service; default 300 with -f, "
+            help="seconds to keep trying while the service does not answer; default 300 with -f, "
             "else 10",
         ),
     ] = None,

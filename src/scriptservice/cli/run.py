@@ -61,10 +61,10 @@ def run(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="may be repeated")
     ] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds from its start to a stop")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="print only its id")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="print the id and exit")] = False,
     raw: Raw = False,
     retry_seconds: Annotated[
-        float, typer.Option(min=0, help="seconds to go on while nothing is heard of the service")
+        float, typer.Option(min=0, help="seconds to keep trying while the service does not answer")
     ] = RETRY_SECONDS,
     as_json: AsJson = False,
     url: Url = None,
@@ -148,7 +148,7 @@ class _FollowedRun:
         except KeyboardInterrupt:
             if self._stopping is not None:  # let the first Ctrl-C's request be sent
                 self._stopping.join(STOP_SECONDS)
-            self._report("left it running", how_to_go_on=True)
+            self._report("stopped waiting for the command", how_to_go_on=True)
             return INTERRUPTED
         except BrokenPipeError:
             terminal.discard_stdout()
@@ -213,7 +213,10 @@ class _FollowedRun:
             self._stopping = threading.Thread(target=self._stop, daemon=True)
             self._stopping.start()
             # Print last: a second Ctrl-C may arrive at once, and its exception ends this handler.
-            os.write(2, b"\nscriptservice: stopping it; Ctrl-C again leaves it\n")
+            os.write(
+                2,
+                b"\nscriptservice: stopping the command; press Ctrl-C again to stop waiting\n",
+            )
 
         before = signal.signal(signal.SIGINT, interrupted)
         try:

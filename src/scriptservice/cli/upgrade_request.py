@@ -98,7 +98,7 @@ def _check_is_keeper(data_dir: str, pid: int) -> None:
     except OSError:
         words = []
     if b"scriptservice.keeper" not in words:
-        message = f"cannot upgrade {data_dir}: process {pid} is no keeper of this machine"
+        message = f"cannot upgrade {data_dir}: process {pid} is not a keeper of this machine"
         raise ConfigurationError(message)
 
 
