@@ -1,8 +1,8 @@
 """The threads that read the database: a pool for reads by key, and one thread for scans.
 
-A read by key costs the same whatever the database holds. A scan may go through everything: it has
-a thread and a connection of its own, works for a bounded time, and waits for its turn. Therefore a
-read by key never waits for a scan.
+A read by key costs the same however much the database holds. A scan may go through the whole
+database. Scans have a thread and a connection of their own, so a read by key never waits for a
+scan. Each scan waits for its turn and works for a bounded time.
 """
 
 import asyncio
@@ -30,21 +30,23 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 SCAN_SECONDS = 0.25
-"""The longest time that a scan works before it answers with what it has found."""
+"""The longest time that a scan works before it returns what it has found."""
 
 CROWDED_SCAN_SECONDS = 0.05
-"""The shortest such time: the more scans wait, the shorter each works, so that none waits long."""
+"""The working time of a scan when many scans wait. `SCAN_SECONDS` is divided by the number of
+scans, but not below this value, so that no scan waits long for its turn.
+"""
 
 
 SCAN_REST_RATIO = 1.0
-"""Seconds of rest for each second of a scan's work, which leaves half a core to others."""
+"""Seconds that a scan rests for each second of its work; so a scan uses at most half a core."""
 
 SCAN_NICENESS = 5
-"""Nice value of the scan's thread relative to the others: on busy cores it gets a third of their
-time.
+"""Difference between the nice values of the scan's thread and of the other threads: on busy cores
+the scan's thread gets a third of the time that another thread gets.
 
-A larger value would hurt: the scan holds the interpreter's lock now and then, and while busy
-scripts keep it from a core the event loop waits for that lock.
+A larger value would slow down the event loop. Sometimes the scan holds the interpreter's lock while
+busy scripts use all cores. The scan then waits for a core, and the event loop waits for the lock.
 """
 
 
@@ -77,7 +79,10 @@ class Reader:
         Args:
             function: called on a reader's thread with the connection and the other arguments.
             args: further arguments of the function.
-            kwargs: likewise.
+            kwargs: keyword arguments of the function.
+
+        Returns:
+            The result of the function.
 
         Raises:
             StoreUnavailableError: the database does not answer.
@@ -96,14 +101,19 @@ class Reader:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Result:
-        """Call a function that may have to read everything, when it is its turn.
+        """Wait for a turn, then call a function that may have to read the whole database.
 
-        A caller that is cancelled gives up its turn; if its scan is running, the scan ends at once.
+        If the caller is cancelled, it loses its turn; if its scan is running, the scan ends at
+        once.
 
         Args:
-            function: called with a connection and a time slice that tells it when to stop.
+            function: called on the scan's thread with a connection, a time slice that tells the
+                function when to stop, and the other arguments.
             args: further arguments of the function.
-            kwargs: likewise.
+            kwargs: keyword arguments of the function.
+
+        Returns:
+            The result of the function.
 
         Raises:
             StoreUnavailableError: the database does not answer.
@@ -133,7 +143,8 @@ class Reader:
             return await self._answered(work)
         finally:
             self._slices.discard(time_slice)
-            # If the caller is gone, this frees the thread at once for the next scan.
+            # If the caller was cancelled, the scan still runs. This ends the scan, so that its
+            # thread is free for the next one.
             time_slice.end()
 
     def _scan(
@@ -160,7 +171,7 @@ class Reader:
             raise StoreUnavailableError(message) from error
 
     def close(self) -> None:
-        """End the threads: readers after their current work, scans at once."""
+        """End the threads. The readers' threads end after their current work, scans end at once."""
         for time_slice in self._slices:
             time_slice.end()
         for pool in (self._readers, self._scanners):
@@ -168,16 +179,21 @@ class Reader:
 
 
 def _lower_priority() -> None:
-    """Lower the priority of this thread only."""
+    """Lower the priority of the calling thread, but not of the other threads."""
     thread = threading.get_native_id()  # on Linux each thread has a priority of its own
     os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + SCAN_NICENESS)
 
 
 def _read(engine: Engine, function: Callable[[Connection], Result]) -> Result:
-    """Call a function; call it again if only an idle connection had broken."""
+    """Call a function with a connection; call it again if the connection broke while it was idle.
+
+    Raises:
+        StoreUnavailableError: the database does not answer.
+        SQLAlchemyError: the statement is wrong, which is a bug of this program.
+    """
     for last_try in (False, True):
         try:
-            # There is nothing to commit: the transaction that begins here is rolled back.
+            # The function only reads, so the transaction is rolled back at the end.
             with engine.connect() as connection:
                 return function(connection)
         except SQLAlchemyError as error:
@@ -190,7 +206,7 @@ def _read(engine: Engine, function: Callable[[Connection], Result]) -> Result:
 
 
 def _is_database_failure(error: SQLAlchemyError) -> bool:
-    """Return whether the database failed, and not the statement."""
+    """Return whether the database caused the error; False if the statement is wrong."""
     if isinstance(error, DataError | IntegrityError | ProgrammingError):
         return is_disconnected(error)
     return isinstance(error, DBAPIError | PoolTimeoutError)

@@ -1,8 +1,8 @@
-"""Checks after each reconnect of the writer that the database is still the one it used before.
+"""Checks, after each reconnect of the writer, that the database is the one that it used before.
 
 After a failover the database may lack the last commits. After a mistake of an administrator
-another server may have written to it. If this server went on, it would run forgotten commands
-again, or use numbers that are taken.
+another server may have written to the database. If this server went on, it would run commands
+again that the database has lost, or give new commands numbers that already exist.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,15 @@ from scriptservice.store.queries.journal_changes import OtherDatabaseError
 
 
 class ReconnectCheck:
-    """Checks each new connection of the writer; called with that connection.
+    """A callable that checks a new connection of the writer.
 
     Args:
         journal: id of this host's journal.
         identity: identity of this host's keeper.
-        acknowledged: returns the position up to which the keeper was told that its journal is
-            stored. The keeper may have dropped that part, so the database must have it.
-        number: returns the number of the next new command.
+        acknowledged: returns the journal position up to which this server told the keeper that
+            the journal is stored. The keeper may have deleted the journal up to that position, so
+            the database must have it.
+        number: returns the number that this server gives to the next new command.
     """
 
     def __init__(
@@ -38,10 +39,14 @@ class ReconnectCheck:
         self._number = number
 
     def __call__(self, connection: Connection) -> None:
-        """Compare the database with what this server knows of it.
+        """Compare the database with what this server knows about it.
+
+        Args:
+            connection: the new connection of the writer.
 
         Raises:
-            OtherDatabaseError: it is another database, or an older copy.
+            OtherDatabaseError: the connection leads to another database, or to an older copy of
+                the database.
         """
         query = select(hosts.c.identity, hosts.c.journal_position).where(
             hosts.c.journal == self._journal

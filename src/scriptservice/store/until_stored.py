@@ -1,6 +1,7 @@
-"""Retries work of the service until the database takes it: the one retry loop for that purpose.
+"""Retries work of the service until the database accepts it.
 
-It is for the service's own work. A client's request is answered with 503 instead.
+This is the only such retry loop. It is for the service's own work; if the database does not accept
+the work of a client's request, the client gets 503 instead.
 """
 
 import asyncio
@@ -28,15 +29,17 @@ async def until_stored(
     on_waiting: Callable[[str | None], None] = lambda reason: None,  # noqa: ARG005
     again_seconds: float = AGAIN_SECONDS,
 ) -> Result:
-    """Repeat some work until the database does it.
+    """Repeat some work until the database accepts it.
 
-    Cancelling the caller ends it, during the work and during a pause.
+    If the caller is cancelled, the loop ends, both during the work and during a pause.
 
     Args:
         work: called for each try; must be safe to repeat.
-        event: name of the log event for a failed try, logged once for each cause; None for no log.
-        unless: called after each failure; True gives up, such as at a shutdown.
-        on_waiting: called with the reason after each failure, and with None at the end.
+        event: name of the log event for failed tries; None to log nothing. A failure is not logged
+            again while its cause stays the same.
+        unless: called after each failure; if it returns True, for example at a shutdown, the loop
+            gives up.
+        on_waiting: called with the reason after each failure, and with None after the success.
         again_seconds: pause between two tries.
 
     Returns:

@@ -1,14 +1,15 @@
 """The one thread that changes the database, with group commits for all callers.
 
-A job is a function of a connection and a list of items; each caller hands in a job and one item.
-Jobs that arrive during a transaction go into the next one. Adjacent jobs of the same function are
-called once with all their items. If a transaction fails, each of its jobs is tried alone, so that
-one caller's error does not affect the others.
+A job is a function of a connection and a list of items; each caller submits a job and one item.
+Submissions that arrive during a transaction go into the next transaction. If several submissions
+in a row have the same job, the job is called once with all their items. If a transaction fails,
+each of its submissions is tried alone, so that one caller's error does not affect the others.
 
-A connection can break during a commit; then nobody knows whether it was committed. Such a
-transaction is repeated, however long the database is away: every job finds out by ids and
-positions what it has done already. Therefore its result is known before anything else is stored,
-and its callers learn of it.
+If a connection breaks during a commit, nobody knows whether the transaction was committed. The
+writer then repeats the transaction until it succeeds, however long the database is unavailable.
+This is safe, because every job finds out by ids and positions which of its changes are already
+stored. So the result of the transaction is known, and its callers get it, before anything else is
+stored.
 """
 
 import asyncio
@@ -50,7 +51,7 @@ log = structlog.get_logger()
 
 
 _JOB_ERRORS = (IntegrityError, DataError, ProgrammingError)
-"""Errors of the job itself, which no repetition avoids."""
+"""Errors that the job itself causes: the job would fail again each time it is repeated."""
 
 
 class _Entry(NamedTuple):
@@ -60,23 +61,24 @@ class _Entry(NamedTuple):
 
 
 class _InDoubtError(Exception):
-    """The connection broke during a commit, so its outcome is unknown."""
+    """The connection broke during a commit; it is unknown whether the database committed."""
 
 
 class Writer:
-    """Runs jobs in group commits, on a thread of its own.
+    """Runs jobs in group commits on its own thread.
 
     Args:
         database: the database to write to.
         loop: event loop of the callers.
-        on_committed: called on the writer's thread after each transaction, with the number of its
-            items and its duration in seconds.
+        on_committed: called on the writer's thread after each commit, with the number of items in
+            the transaction and the transaction's duration in seconds.
         on_connected: called on the writer's thread with each new connection, before any job.
-        reached: called on the writer's thread with ``writer.begun``, ``writer.written`` and
-            ``writer.committed`` at these points of a transaction; for fault tests.
+        reached: called on the writer's thread with the name of a point when a transaction reaches
+            it: ``writer.begun``, ``writer.written``, ``writer.committed``. Fault tests use it.
 
     Attributes:
-        unavailable_reason: why the database takes no writes now, for the log; None while it does.
+        unavailable_reason: why the database does not accept writes now; None while it accepts
+            writes.
     """
 
     def __init__(
@@ -102,17 +104,18 @@ class Writer:
         self._thread.start()
 
     def submit(self, job: "Job[Item, Result]", item: Item) -> "asyncio.Future[Result]":
-        """Run a job in the next transaction.
+        """Submit a job; the writer runs it in the next transaction.
 
         Args:
             job: called on the writer's thread with a connection and the items of all callers in
-                the batch; returns one result for each item. It may be called again, even after
-                its changes were committed.
+                the batch; returns one result for each item. The writer may call the job again,
+                even after its changes were committed.
             item: this caller's item.
 
         Returns:
-            A future of this caller's result, which is set after the commit. It raises the job's
-            error, `StorageFullError` or `StoreUnavailableError`.
+            A future that gets the result for this caller's item after the commit. If the
+            transaction fails, the future raises the job's error, `StorageFullError` or
+            `StoreUnavailableError`.
         """
         future: asyncio.Future[Result] = self._loop.create_future()
         with self._wake:
@@ -124,13 +127,16 @@ class Writer:
         """Wait for a job for at most `TIMEOUT_SECONDS`.
 
         Args:
-            future: the result of `submit`. It stays valid if the caller is cancelled.
+            future: the future that `submit` returned. It stays valid if the caller is cancelled.
+
+        Returns:
+            The result of the future.
 
         Raises:
-            StoreUnavailableError: it took too long. A job that had not begun is withdrawn; the
-                future of any other job still gets its result.
+            StoreUnavailableError: the job took too long. If the job had not begun, it is
+                withdrawn. Otherwise the job goes on, and its future still gets the result.
         """
-        # Like `asyncio.timeout` around `asyncio.shield`, at a quarter of the cost.
+        # This does the same as `asyncio.timeout` around `asyncio.shield`, at a quarter of the cost.
         answered = self._loop.create_future()
         late = self._loop.call_later(TIMEOUT_SECONDS, _wake, answered)
         future.add_done_callback(lambda _: _wake(answered))
@@ -151,7 +157,7 @@ class Writer:
         return await self.wait_with_timeout(self.submit(job, item))
 
     def _withdraw(self, future: "asyncio.Future[Any]") -> bool:
-        """Withdraw a job that has not begun; return False if it has."""
+        """Withdraw a job that has not begun; return False if the job has begun."""
         with self._wake:
             for entry in self._entries:
                 if entry.future is future:
@@ -161,7 +167,8 @@ class Writer:
                 return False
         message = "cannot store: the database does not answer now"
         future.set_exception(StoreUnavailableError(message))
-        future.exception()  # marks it as retrieved: only its callbacks may need it
+        # Without this call asyncio would log an error if nobody reads the exception.
+        future.exception()
         return True
 
     async def close(self) -> None:
@@ -180,7 +187,7 @@ class Writer:
         self._disconnect()
 
     def _next_batch(self) -> list[_Entry]:
-        """Wait for jobs; return a batch, or an empty one at the end."""
+        """Wait for jobs; return a batch of them, or an empty batch when the writer ends."""
         while True:
             with self._wake:
                 if not self._entries and not self._stopping:
@@ -189,7 +196,8 @@ class Writer:
                     count = min(MAX_BATCH_ITEMS, len(self._entries))
                     return [self._entries.popleft() for _ in range(count)]
             if self.unavailable_reason is not None:
-                # While nobody submits a job, only a probe finds out that the database is back.
+                # While nobody submits a job, only a probe can detect that the database is
+                # available again.
                 self._probe()
 
     def _probe(self) -> None:
@@ -212,7 +220,7 @@ class Writer:
         return [self._commit([entry])[0] for entry in batch]
 
     def _transaction_again(self, batch: list[_Entry]) -> list[Any]:
-        """Run a transaction; run it again if only an idle connection had broken."""
+        """Run a transaction; run it again if the connection broke while it was idle."""
         was_connected = self._connection is not None
         try:
             return self._transaction(batch)
@@ -261,8 +269,12 @@ class Writer:
     def _retry_in_doubt(self, batch: list[_Entry]) -> list[Any]:
         """Repeat a transaction that may have been committed, until its outcome is known.
 
-        Only an error of the job itself ends this. Any other state of the database (away, full,
-        locked) is waited for.
+        If a job itself causes an error, each entry is repeated alone, and the entry with the error
+        gets it. While the database is unavailable, full or locked, the writer waits and tries
+        again, until the server ends.
+
+        Returns:
+            A result or an exception for each entry of the batch.
         """
         self._disconnect()
         while True:
@@ -289,7 +301,7 @@ class Writer:
             return self._wake.wait_for(lambda: self._stopping, RETRY_SECONDS)
 
     def _connection_lost(self, error: Exception) -> bool:
-        """Return whether the connection is lost, so that the next job would fail as well."""
+        """Return whether the connection is lost, so that the next job would fail too."""
         return self._connection is None or is_disconnected(error)
 
     def _failed(self, error: Exception, *, lost: bool) -> None:
@@ -299,8 +311,9 @@ class Writer:
             if reason != self.unavailable_reason:
                 log.warning("store_unavailable", reason=reason)
             self.unavailable_reason = reason
-        # On PostgreSQL the connection holds the right to write. One that still works is kept, so
-        # that no other server can take that right: the transaction is rolled back.
+        # On PostgreSQL the connection holds the right to write. A connection that still works is
+        # kept, because another server could take that right when the connection closes. The failed
+        # transaction is already rolled back.
         if lost or not self._keeps_session:
             self._disconnect()
 
@@ -310,7 +323,7 @@ class Writer:
             try:
                 connection.close()
             except SQLAlchemyError:
-                # The connection is given up anyway; the next transaction opens another one.
+                # The connection is not used again; the next transaction opens another one.
                 connection.invalidate()
 
 
@@ -320,7 +333,7 @@ def _wake(waiting: "asyncio.Future[None]") -> None:
 
 
 def cause_of(error: BaseException) -> str:
-    """Return the database's own message, on one line and without statement or values."""
+    """Return the database's own error message on one line, without the statement and its values."""
     cause = error.__cause__ or error
     if isinstance(cause, _InDoubtError):
         cause = cause.__cause__ or cause
@@ -339,7 +352,7 @@ def _translate(error: Exception) -> Exception:
 
 def _resolve(batch: list[_Entry], results: list[Any]) -> None:
     for entry, result in zip(batch, results, strict=True):
-        if entry.future.done():  # its caller was cancelled; the work is done all the same
+        if entry.future.done():  # the caller was cancelled, so nobody needs the result
             continue
         if isinstance(result, Exception):
             entry.future.set_exception(result)
