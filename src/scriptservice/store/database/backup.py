@@ -1,8 +1,8 @@
 """Makes a consistent copy of a SQLite database that is in use.
 
-The copy is a snapshot: a reading transaction pins it until the copy is complete. Writers continue
-meanwhile, as SQLite's write-ahead log allows; the log grows by what they write. The copy is made
-in small steps with pauses, so that the writers get their share of the disk.
+The copy is a snapshot: a reading transaction keeps the snapshot until the copy is complete.
+SQLite's write-ahead log lets writers continue meanwhile; the log grows by everything that they
+write. The copy is made in small steps with pauses, so that the writers get their share of the disk.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ from scriptservice.errors import ConfigurationError
 
 STEP_PAGES = 256
 PAUSE_SHARE = 0.25
-"""Length of a pause, as a share of the time that the step took."""
+"""Length of the pause after a step, as a share of the time that the step took."""
 
 
 def back_up(source: str, target: str, on_progress: Callable[[int, int], None]) -> int:
-    """Copy a database into a file, all or nothing.
+    """Copy a database into a file. If the copy fails, the target file does not change.
 
     Args:
         source: path of the database.
-        target: path of the copy; an existing file is replaced once the copy is complete and synced.
+        target: path of the copy; an existing file is replaced when the copy is complete and synced.
         on_progress: called after each step with the number of bytes copied and their total.
 
     Returns:
@@ -49,12 +49,13 @@ def _refuse_itself(source: str, target: str) -> None:
     """Refuse a target that is the database or one of the files that SQLite keeps beside it.
 
     Raises:
-        ConfigurationError: the target is one of these files, by whatever name.
+        ConfigurationError: the target is one of these files, possibly through a link.
     """
-    database = os.path.realpath(source)  # SQLite keeps its files beside the target of a link
+    # If the source is a symbolic link, SQLite keeps its files beside the file that the link names.
+    database = os.path.realpath(source)
     for suffix in ("", "-wal", "-shm", "-journal"):
         own = database + suffix
-        same = os.path.realpath(target) == own  # even if it does not exist now
+        same = os.path.realpath(target) == own  # `own` may not exist, but SQLite may create it
         with contextlib.suppress(FileNotFoundError):
             same = same or os.path.samefile(own, target)
         if same:
@@ -64,8 +65,9 @@ def _refuse_itself(source: str, target: str) -> None:
 
 def _copy_whole(source: str, target: str, on_progress: Callable[[int, int], None]) -> int:
     directory, name = os.path.split(os.path.abspath(target))
-    # A unique name: another backup to this file may be running, or may have been killed.
-    # The file contains the output of scripts: nobody else may read it, whatever the umask.
+    # The partial copy gets a unique name, because another backup to the same target may be running
+    # or may have been killed. Its mode is set below whatever the umask is: the copy contains the
+    # output of scripts, and no other user may read that.
     descriptor, partial = tempfile.mkstemp(".partial", f"{name}.", directory)
     try:
         try:
@@ -98,7 +100,8 @@ def _copy(source: str, target: str, on_progress: Callable[[int, int], None]) -> 
         )
         write = stack.enter_context(contextlib.closing(sqlite3.connect(target)))
         read.isolation_level = None
-        # Without the snapshot each commit of the server would restart the copy.
+        # SQLite restarts a backup after each commit of another connection, unless the reading
+        # connection holds a snapshot. The first SELECT of the transaction takes the snapshot.
         read.execute("BEGIN")
         read.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (page_bytes,) = read.execute("PRAGMA page_size").fetchone()

@@ -1,17 +1,18 @@
-"""Opens the database that a URL names, SQLite or PostgreSQL, and prepares its schema."""
+"""Opens the SQLite or PostgreSQL database that a URL names, and prepares its schema."""
 
 from scriptservice.errors import ConfigurationError
 from scriptservice.store.database.engine import Database
 
 
 def connect_database(url: str) -> Database:
-    """Return a database; it is not contacted before its first use.
+    """Return the database that a URL names. A PostgreSQL database is not contacted yet.
 
     Args:
         url: ``sqlite:///PATH``, or ``postgresql://USER@HOST/NAME`` with parameters of libpq.
 
     Raises:
-        ConfigurationError: the URL is neither, or the SQLite file cannot be opened or created.
+        ConfigurationError: the URL has another form, or the SQLite file cannot be opened or
+            created.
     """
     scheme = url.partition(":")[0]
     if scheme == "sqlite" and url.startswith("sqlite:///"):
@@ -27,10 +28,11 @@ def connect_database(url: str) -> Database:
 
 
 def connect_database_read_only(url: str) -> Database:
-    """Return a database of which only `Database.reading` may be used.
+    """Return a database for reading only: the caller may use only its `Database.reading`.
 
-    A SQLite file is opened such that it is never created, changed or, when the last connection
-    closes, checkpointed: its writer may be about to do that.
+    A SQLite file is opened in a mode in which this process never creates or changes it, and does
+    not checkpoint it when the last connection closes. The writer of the file may be about to do
+    these things.
 
     Args:
         url: see `connect_database`.
@@ -50,7 +52,7 @@ def open_database(url: str, *, migrate: bool = False) -> Database:
 
     Args:
         url: see `connect_database`.
-        migrate: migrate the schema even where that is not automatic.
+        migrate: whether to migrate the schema even if `Database.auto_migrate` is not set.
 
     Raises:
         ConfigurationError: the database cannot be used as it is, and waiting does not help.

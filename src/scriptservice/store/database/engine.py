@@ -1,7 +1,7 @@
-"""A database as the store uses it: its SQLAlchemy engines, whichever kind of database it is.
+"""A database as the store uses it: SQLAlchemy engines for SQLite or for PostgreSQL.
 
-`sqlite` and `postgresql` create it and handle what is peculiar to each. Everything else of the
-store runs the same statements on both.
+The modules `sqlite` and `postgresql` create a `Database` and handle what is special about each
+kind. All other modules of the store run the same statements on both kinds.
 """
 
 from collections.abc import Callable
@@ -23,19 +23,25 @@ class Database:
     """A database and its engines.
 
     Attributes:
-        name: its name in messages: a path, or a URL without anything that may be secret.
-        writing: one connection at a time, in transactions that exclude other writers. On
-            PostgreSQL a connection holds the right to write until it ends.
-        reading: up to `READERS` connections; each transaction sees one snapshot.
-        scanning: the same for reads that may go through everything, with `SCANNERS` connections
-            of their own, so that scans never keep other readers waiting.
-        migrating: connections that change the schema while others read and write.
-        auto_migrate: whether `connect.open_database` migrates the schema without being told to.
+        name: name of the database in messages: a path, or a URL without any part that may be
+            secret.
+        writing: engine for the writer, which uses one connection at a time; its transactions
+            exclude other writers. On PostgreSQL the connection holds the right to write until the
+            connection ends.
+        reading: engine for reads by key, with up to `READERS` connections; each transaction sees
+            one snapshot.
+        scanning: engine for reads that may go through the whole database, with up to `SCANNERS`
+            connections, so that other readers never wait for scans; each transaction sees one
+            snapshot.
+        migrating: engine for changes of the schema.
+        auto_migrate: whether `connect.open_database` migrates the schema even if its argument
+            ``migrate`` is False.
         read_timeout_seconds: time after which a read fails; None for no limit.
-        write_lock_in_session: whether a connection holds the right to write, so that one that
-            still works must be kept.
-        interrupt: ends the statement that a driver's connection runs, on any thread; None if
-            that needs another connection.
+        write_lock_in_session: whether the right to write belongs to the writer's connection. If
+            so, the writer keeps a connection that still works after an error.
+        interrupt: called with a connection of the driver, ends the statement that this connection
+            runs; may be called on any thread. None if only another connection could end the
+            statement.
     """
 
     name: str
@@ -65,7 +71,7 @@ def is_disconnected(error: BaseException) -> bool:
 
 
 def probe_write(connection: Connection, items: list[None]) -> list[None]:
-    """Test whether the database takes writes, without changing anything; a job of the writer."""
+    """Test whether the database accepts writes, without changing any row; a job of the writer."""
     from scriptservice.store.database.tables import hosts
 
     statement = hosts.update().where(hosts.c.name.is_(None)).values(version="")
@@ -74,10 +80,11 @@ def probe_write(connection: Connection, items: list[None]) -> list[None]:
 
 
 def write_unchanged(connection: Connection) -> None:
-    """Make a transaction a writing one without changing data.
+    """Make the current transaction write to the log, without changing any value.
 
-    Its commit then follows all earlier commits in the log, even if the log is replicated: when it
-    returns, a standby has everything that an earlier, broken session committed.
+    The commit of this transaction then follows all earlier commits in the database's log. If the
+    log is replicated, a standby has everything that an earlier, broken session committed when this
+    commit returns.
     """
     from scriptservice.store.database.tables import hosts
 

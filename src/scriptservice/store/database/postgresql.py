@@ -1,8 +1,8 @@
-"""PostgreSQL: connections that can break, and a lock by which only one server writes.
+"""PostgreSQL: connections that can break, and a lock that lets only one server write.
 
-The right to write is an advisory lock of the writer's session, and ends with that session.
-Therefore, when a new connection gets the lock, everything that an earlier one had sent is either
-committed or never will be.
+The right to write is an advisory lock of the writer's session. PostgreSQL releases the lock when
+that session ends. Therefore, when a new connection gets the lock, no transaction of an earlier
+connection is still open: each one was either committed or rolled back.
 """
 
 import time
@@ -21,8 +21,9 @@ READ_TIMEOUT_SECONDS = 10.0
 LOCK_SECONDS = 5.0
 _LOCK_STEP_SECONDS = 0.05
 
-# The writer's lock belongs to the tables, whatever the search path calls their schema. The
-# migration's lock belongs to the database, where there may be no tables yet.
+# The writer's lock is made from the object id of the table `commands`. So two servers compete for
+# the lock exactly if they use the same tables, whatever their search paths are. The migration's
+# lock is the same for the whole database, because the tables may not exist yet.
 WRITER_LOCK: Final = (
     "(hashtext('scriptservice writer')::bigint << 32) | 'commands'::regclass::oid::bigint"
 )
@@ -32,7 +33,8 @@ _PARAMETERS = {
     "application_name": "scriptservice",
     "client_encoding": "utf8",
     "connect_timeout": "5",
-    # Both sides notice within half a minute that the other one has vanished.
+    # With these values and `_SESSION`, client and database each detect within half a minute that
+    # the other side has vanished.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -41,7 +43,8 @@ _PARAMETERS = {
 
 
 _SESSION: tuple[LiteralString, ...] = (
-    # The same limits on the database's side, so that a dead writer's session and lock end.
+    # The database's side has the same limits, so that the session and the lock of a writer whose
+    # machine has vanished end soon.
     "SET tcp_keepalives_idle = 10",
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 3",
@@ -50,11 +53,11 @@ _SESSION: tuple[LiteralString, ...] = (
 
 
 def connect_postgresql(url: str) -> Database:
-    """Return the database that a URL names; it is not contacted yet.
+    """Return the database that a URL names, without contacting it yet.
 
     Args:
-        url: ``postgresql://USER@HOST/NAME``; its libpq parameters override the defaults here. If
-            it names several hosts, the one that takes writes is used.
+        url: ``postgresql://USER@HOST/NAME``; its libpq parameters override the defaults of this
+            module. If the URL names several hosts, the host that accepts writes is used.
 
     Raises:
         ConfigurationError: the URL is invalid.
@@ -63,7 +66,7 @@ def connect_postgresql(url: str) -> Database:
     writing = create_engine(
         _with_parameters(address, "read-write"), poolclass=NullPool, hide_parameters=True
     )
-    # Not a standby: a reader that a commit wakes must see that commit.
+    # Readers do not use a standby, because a reader that a commit wakes must see that commit.
     primary = _with_parameters(address, "primary")
     reading, scanning = _reading_engine(primary, READERS), _reading_engine(primary, SCANNERS)
     migrating = create_engine(
@@ -85,7 +88,12 @@ def connect_postgresql(url: str) -> Database:
 
 
 def _reading_engine(url: URL, connections: int) -> Engine:
-    """Return an engine of read-only connections whose transactions see one snapshot each."""
+    """Return an engine of read-only connections; each transaction sees one snapshot.
+
+    Args:
+        url: URL of the database.
+        connections: maximum number of connections.
+    """
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -100,14 +108,19 @@ def _reading_engine(url: URL, connections: int) -> Engine:
 
 
 def _with_parameters(url: URL, session: str) -> URL:
-    """Return a URL with default parameters for those that it does not set itself."""
+    """Return a URL with the default parameters added, except those that the URL sets itself.
+
+    Args:
+        url: URL of the database.
+        session: libpq's ``target_session_attrs``, which selects one of several hosts.
+    """
     ours = {**_PARAMETERS, "target_session_attrs": session}
     missing = {name: value for name, value in ours.items() if name not in url.query}
     return url.set(drivername="postgresql+psycopg").update_query_dict(missing)
 
 
 def _remove_values(context: ExceptionContext) -> None:
-    """Remove details from an error: they quote values, such as the output of scripts."""
+    """Remove the details from an error, because they quote values such as the output of scripts."""
     error, shown = context.original_exception, context.sqlalchemy_exception
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     if primary is None:
@@ -118,7 +131,7 @@ def _remove_values(context: ExceptionContext) -> None:
 
 
 def refuse_other_encodings(connection: Connection, name: str) -> None:
-    """Refuse a database that could not store every script.
+    """Refuse a database whose encoding cannot represent every script.
 
     Raises:
         ConfigurationError: the encoding of the database is not UTF8.
@@ -133,11 +146,11 @@ def _take_writer_lock(connection: "psycopg.Connection[Any]", _: Any) -> None:
     """Take the writer's lock, and make commits durable.
 
     Raises:
-        OtherWriterError: another session holds the lock and keeps it.
+        OtherWriterError: another session still holds the lock after `LOCK_SECONDS`.
     """
     deadline = time.monotonic() + LOCK_SECONDS
     connection.autocommit = True
-    # Not as libpq's `options`, which connection poolers refuse.
+    # These settings are statements, because connection poolers refuse libpq's `options`.
     for setting in _SESSION:
         connection.execute(setting)
     while not _query_value(connection, f"SELECT pg_try_advisory_lock({WRITER_LOCK})"):
@@ -147,7 +160,8 @@ def _take_writer_lock(connection: "psycopg.Connection[Any]", _: Any) -> None:
         # The session of this server's broken connection may take a moment to end.
         time.sleep(_LOCK_STEP_SECONDS)
     if _query_value(connection, "SELECT current_setting('synchronous_commit')") == "off":
-        # A command answered with 201 must be on disk, whatever the role's default is.
+        # The default of this role does not wait for the disk. But when the server answers 201, the
+        # command must be on disk.
         connection.execute("SET synchronous_commit = on")
     connection.autocommit = False
 

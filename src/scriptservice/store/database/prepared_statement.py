@@ -1,8 +1,8 @@
 """Statements that run for every command, compiled once for each dialect.
 
-For each execution SQLAlchemy looks up a statement by its structure and builds a context, some
-40 µs each time. Statements that run for every command go to the driver as text with the values in
-order instead. SQLAlchemy still compiles that text.
+When SQLAlchemy executes a statement object, it looks up the statement by its structure and builds a
+context, which takes about 40 µs. For statements that run for every command, this module lets
+SQLAlchemy compile the text once, and then passes the text and the values directly to the driver.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,11 +14,11 @@ from sqlalchemy.sql.dml import UpdateBase
 
 
 class PreparedStatement:
-    """An INSERT or UPDATE with a parameter for each named value.
+    """An INSERT or UPDATE that has a named parameter for each value.
 
     Args:
         statement: an INSERT without values, or an UPDATE with parameters.
-        columns: for an INSERT, the columns that get values; for an UPDATE, none.
+        columns: for an INSERT, the names of the columns that get values; empty for an UPDATE.
     """
 
     def __init__(self, statement: UpdateBase, columns: Iterable[str] = ()) -> None:
@@ -31,13 +31,14 @@ class PreparedStatement:
 
         Args:
             connection: connection that is in a transaction.
-            rows: all values by name; at least one row.
+            rows: at least one row; each row has a value for every parameter, by the parameter's
+                name.
 
         Returns:
             The total number of rows that were changed.
 
         Raises:
-            SQLAlchemyError: as `Connection.execute` does.
+            SQLAlchemyError: the database refused the statement, or does not answer.
         """
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.name)
@@ -65,7 +66,7 @@ class _CompiledStatement:
                 self._converters.append((place, name, convert))
 
     def values(self, rows: Sequence[dict[str, Any]]) -> Any:
-        """Return rows as the driver expects them: tuples in order, or dictionaries."""
+        """Return rows as the driver expects them: dictionaries, or tuples in parameter order."""
         if self._get_in_order is None:
             return [self._convert_by_name(row) for row in rows] if self._converters else list(rows)
         if not self._converters:

@@ -18,7 +18,7 @@ LOCK_MILLISECONDS = 2000
 PAUSE_SECONDS = 1.0
 
 _IN_USE = ("55P03", "40P01")
-"""SQLSTATEs: a lock was not available in time, or a deadlock was detected."""
+"""SQLSTATEs of two errors: a lock was not available in time, and a deadlock was detected."""
 
 
 def schema_of(engine: Engine) -> str | None:
@@ -34,15 +34,15 @@ def _schema_of(connection: Connection) -> str | None:
 
 
 def prepare_schema(database: Database, *, migrate: bool) -> None:
-    """Make sure that a database has the schema of this release, and migrate it if necessary.
+    """Make sure that a database has the schema of this release; migrate the schema if necessary.
 
     Args:
-        database: the database; it is contacted as necessary.
-        migrate: migrate even where that is not automatic.
+        database: the database; its engine `Database.migrating` is used.
+        migrate: whether to migrate the schema even if `Database.auto_migrate` is not set.
 
     Raises:
-        ConfigurationError: the schema is newer than this release's, or unknown, or older and may
-            not be migrated.
+        ConfigurationError: the schema is unknown or newer than that of this release, or it is older
+            and may not be migrated.
         TablesInUseError: another client locks the tables; a later try may succeed.
         StoreUnavailableError: the database does not answer now.
     """
@@ -62,7 +62,7 @@ def check_schema(database: Database, *, migrate: bool) -> None:
 
     Args:
         database: the database; only `Database.reading` is used.
-        migrate: whether migration is allowed where it is not automatic.
+        migrate: whether the schema may be migrated even if `Database.auto_migrate` is not set.
 
     Raises:
         ConfigurationError: see `prepare_schema`.
@@ -81,14 +81,15 @@ def migrate_schema(database: Database, on_waiting: Callable[[str], None]) -> tup
     """Migrate a database, and wait as long as another client locks its tables.
 
     Args:
-        database: the database; it is contacted as necessary.
+        database: the database; its engine `Database.migrating` is used.
         on_waiting: called with the reason each time the tables are locked.
 
     Returns:
-        The revisions before and after.
+        The revisions before and after the migration; the first one is None if the database was
+        empty.
 
     Raises:
-        ConfigurationError: the schema is newer than this release's.
+        ConfigurationError: the schema is newer than that of this release.
         StoreUnavailableError: the database does not answer now.
     """
     with _translated_errors(database):
@@ -107,7 +108,8 @@ def _needs_migration(database: Database, current: str | None, *, migrate: bool) 
     """Return whether a schema must be migrated.
 
     Raises:
-        ConfigurationError: it is newer than this release's, or older and may not be migrated.
+        ConfigurationError: the schema is newer than that of this release, or it is older and may
+            not be migrated.
     """
     if current == SCHEMA:
         return False
@@ -127,7 +129,7 @@ def _upgrade(database: Database) -> None:
     """Migrate the schema, but give up soon if another client locks the tables.
 
     Raises:
-        TablesInUseError: another client does; nothing was changed.
+        TablesInUseError: another client locks the tables; nothing was changed.
     """
     from scriptservice.store.database.migrations import upgrade
 
@@ -147,14 +149,16 @@ def _upgrade(database: Database) -> None:
 
 
 def _lock_for_migration(connection: Connection) -> None:
-    """Take the migration's lock, and bound the wait for the locks of tables.
+    """Take the migration's lock, and limit the time that the migration waits for locks of tables.
 
-    A lock that waits behind a dump makes every later reader and writer of that table wait too.
+    While the migration waits for a table that a dump has locked, every later reader and writer of
+    that table waits behind the migration. So that wait must be short.
     """
     from scriptservice.store.database.postgresql import MIGRATION_LOCK
 
-    # Several servers may start at the same time; the second one then has nothing to migrate. This
-    # lock needs no time limit, because no reader or writer ever waits for it.
+    # Several servers may start at the same time. Each one but the first waits here, and then has
+    # nothing to migrate. This wait needs no time limit, because no reader or writer waits for this
+    # lock.
     connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
@@ -173,7 +177,12 @@ def _refuse_newer(database: Database, current: str) -> None:
 
 @contextmanager
 def _translated_errors(database: Database) -> Iterator[None]:
-    """Translate errors of the driver into errors that say why the database cannot be used."""
+    """Translate errors of the driver and the system into errors that say what to do next.
+
+    Raises:
+        ConfigurationError: a SQLite database cannot be used.
+        StoreUnavailableError: a PostgreSQL database cannot be used now.
+    """
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
@@ -181,5 +190,6 @@ def _translated_errors(database: Database) -> Iterator[None]:
         message = f"cannot open database {database.name}: {cause}"
         if database.auto_migrate:
             raise ConfigurationError(message) from error
-        # A server elsewhere may become usable again: restarted, given a password, made writable.
+        # The administrator of a PostgreSQL server may make it usable again: by a restart, a
+        # password or the right to write.
         raise StoreUnavailableError(message) from error

@@ -1,4 +1,4 @@
-"""SQLite: one file, one writer that locks at the start of a transaction, pragmas by connection."""
+"""SQLite: one file, a writer that takes the lock when its transaction begins, and the pragmas."""
 
 import errno
 import os
@@ -16,8 +16,10 @@ from scriptservice.store.database.engine import READERS, SCANNERS, Database
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=OFF",  # one writer inserts rows in order; checks would cost for each chunk
-    "PRAGMA cache_size=-8192",  # 8 MiB for each of six connections at most
+    # The writer inserts rows in the right order, so checks of foreign keys would only cost time,
+    # for each chunk of output.
+    "PRAGMA foreign_keys=OFF",
+    "PRAGMA cache_size=-8192",  # 8 MiB for each of at most six connections
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=67108864",
 )
@@ -29,7 +31,7 @@ def sqlite_url(path: str) -> str:
 
 
 def connect_sqlite(path: str) -> Database:
-    """Return the database in a file, which is created if it does not exist.
+    """Return the database in a file; create the file if it does not exist.
 
     Raises:
         ConfigurationError: the file cannot be opened or created.
@@ -41,14 +43,15 @@ def connect_sqlite(path: str) -> Database:
         raise ConfigurationError(message) from error
     connect = {"check_same_thread": False, "timeout": 30, "isolation_level": None}
     url = sqlite_url(path)
-    # The output of scripts is a parameter of statements, and errors would show parameters.
+    # Errors must not show the parameters of a statement, which may be the output of scripts.
     shared: dict[str, Any] = {"connect_args": connect, "hide_parameters": True}
     writing = create_engine(url, poolclass=NullPool, **shared)
     reading = create_engine(url, poolclass=QueuePool, pool_size=READERS, max_overflow=0, **shared)
     scanning = create_engine(url, poolclass=QueuePool, pool_size=SCANNERS, max_overflow=0, **shared)
     for engine in (writing, reading, scanning):
         event.listen(engine, "connect", _set_pragmas)
-    # The driver's own transaction handling would begin too late and, for reads, not at all.
+    # The driver itself would begin a transaction too late for writes, and never for reads. These
+    # listeners begin each transaction explicitly.
     event.listen(writing, "begin", _begin("BEGIN IMMEDIATE"))
     for engine in (reading, scanning):
         event.listen(engine, "begin", _begin("BEGIN"))
@@ -64,12 +67,15 @@ def connect_sqlite(path: str) -> Database:
 
 
 def _create_file(path: str) -> None:
-    """Create the file if it does not exist; nobody else may read the output of scripts in it.
+    """Create the file if it does not exist, and let only its owner read and write it.
 
-    An existing file is not opened here. This process may have a connection to it, and closing any
-    descriptor of a file releases all locks that the process holds on it (POSIX). When another
-    process then closed its connection, it would take itself for the last one and remove the
-    write-ahead log that this process still uses: everything committed afterwards would be lost.
+    The mode protects the output of scripts in the file.
+
+    This function does not open an existing file, because this process may have a connection to that
+    file. When a process closes any descriptor of a file, POSIX releases all locks that the process
+    holds on the file. Another process that then closed its connection would find no locks, take its
+    connection for the last one, and remove the write-ahead log that this process still uses. All
+    commits after that would be lost.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -85,9 +91,9 @@ def _create_file(path: str) -> None:
 def connect_sqlite_read_only(path: str) -> Database:
     """Return the database in an existing file, for reading only.
 
-    Its connection stays open after the first use. Until it closes, the file always has a
-    connection, so the next writer finds the write-ahead log and its index: on a full disk it could
-    not create them.
+    The connection stays open after its first use. SQLite removes the write-ahead log and its index
+    when the last connection to the file closes. While this connection is open, that does not
+    happen, so the next writer finds both files. On a full disk the writer could not create them.
     """
     address = f"file:{quote(path)}?mode=ro"
     engine = create_engine(

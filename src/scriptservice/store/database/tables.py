@@ -1,7 +1,8 @@
 """The tables of the database. Times are microseconds since 1970 UTC, sizes are bytes.
 
-``commands`` holds what changes while a command runs and what lists filter by. ``inputs`` holds
-what was submitted and may be large, so that a change of status never rewrites a script.
+``commands`` holds the fields that change while a command runs, and the fields by which lists
+filter. ``inputs`` holds the submitted fields that may be large, so that a change of a command's
+status never rewrites its script.
 """
 
 from typing import Any
@@ -43,11 +44,12 @@ commands = Table(
     Column("created_by", String(255), nullable=False),
     Column("rerun_of", Uuid),
     Column("created_at", BigInteger, nullable=False),
-    # dispatch: committed before anything is sent, so that nothing can run twice
+    # The dispatch mark and a requested stop. The mark is committed before the command is sent to a
+    # keeper, so that no command can run twice.
     Column("dispatched_to", String(255)),
     Column("stop_signal", String(20)),
     Column("stop_grace_seconds", Float),
-    # outcome, from the keeper's journal
+    # The outcome, from the keeper's journal.
     Column("started_at", BigInteger),
     Column("exited_at", BigInteger),
     Column("finished_at", BigInteger),
@@ -61,14 +63,17 @@ commands = Table(
     Column("user_seconds", Float),
     Column("system_seconds", Float),
     Column("max_rss_bytes", BigInteger),
-    # a deleted command is hidden at once; its output is removed step by step
+    # A deleted command is hidden at once; its output is removed step by step.
     Column("deleted_at", BigInteger),
 )
 Index("commands_by_status", commands.c.status, commands.c.number)
 
 
 class id_end(FunctionElement[str]):  # noqa: N801 - a function of SQL
-    """The last `ID_END_DIGITS` hexadecimal digits of an id, which the list shows of it."""
+    """The last `ID_END_DIGITS` hexadecimal digits of an id; the web page's list shows these digits.
+
+    This is a function of SQL with an index, so that users can find a command by these digits.
+    """
 
     inherit_cache = True
     type = Text()
@@ -91,8 +96,9 @@ Index("commands_by_host", commands.c.host, commands.c.number)
 Index("commands_by_time", commands.c.created_at)
 Index(
     "commands_waiting",
-    # The column has the same value in the whole index, and yet it must be here. Without a column
-    # that is compared, SQLite prefers the index of statuses, and sorts.
+    # The status is the same in all rows of this index, but the column is necessary: queries compare
+    # it. Without a compared column in this index, SQLite would use the index of statuses instead,
+    # and sort the rows.
     commands.c.status,
     commands.c.priority.desc(),
     commands.c.number,
@@ -123,7 +129,8 @@ inputs = Table(
     Column("on_output_limit", String(10), nullable=False),
     Column("requested_host", String(255)),
     Column("stdin_bytes", Integer, nullable=False),
-    # last: columns after a large value of a row are expensive to reach
+    # The large columns come last, because SQLite reads a row from its beginning: a column behind a
+    # large value is expensive to reach.
     Column("script", Text, nullable=False),
     Column("stdin", LargeBinary),
     Column("traceparent", String(255)),

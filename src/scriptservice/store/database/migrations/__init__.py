@@ -21,7 +21,7 @@ def known_revisions() -> set[str]:
 
 
 def upgrade(connection: Connection) -> None:
-    """Migrate a database to the newest revision, within the open transaction."""
+    """Migrate a database to the newest revision, in the connection's open transaction."""
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs the migrations on the connection that ``upgrade`` passes on."""
+"""Alembic's entry point: runs the migrations on the connection that ``upgrade`` gives it."""
 
 from alembic import context
 

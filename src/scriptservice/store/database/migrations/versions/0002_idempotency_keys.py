@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create the table of idempotency keys."""
     op.create_table(
         "idempotency_keys",
         sa.Column("token", sa.String(255), primary_key=True),

@@ -1,4 +1,4 @@
-"""The trace context of a command, as its submitter gave it.
+"""The trace context of a command, as the client that submitted the command sent it.
 
 Revision ID: 0003
 Revises: 0002
@@ -14,5 +14,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; the previous release does not know it and leaves it empty."""
+    """Add the column. The previous release does not know the column, and leaves it empty."""
     op.add_column("inputs", sa.Column("traceparent", sa.String(255)))

@@ -1,4 +1,4 @@
-"""Sessions of the web page, by the hashes of their cookies.
+"""Sessions of the web page; the key of a session is the hash of its cookie.
 
 Revision ID: 0004
 Revises: 0003
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table; the previous release does not know it."""
+    """Create the table of sessions; the previous release does not use it."""
     op.create_table(
         "sessions",
         sa.Column("sha256", sa.LargeBinary, primary_key=True),

@@ -1,4 +1,4 @@
-"""The index of waiting commands gets a column so that SQLite uses it, and returns them in order.
+"""A further column in the index of waiting commands, so that SQLite reads them in order from it.
 
 Revision ID: 0005
 Revises: 0004
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Recreate the index; the previous release queries the same rows and never used it."""
+    """Recreate the index. The previous release can go on: it never used this index."""
     op.drop_index("commands_waiting", "commands")
     waiting = sa.text("status = 'queued' AND dispatched_to IS NULL")
     op.create_index(
