@@ -1,7 +1,7 @@
 """Sessions: who is signed in to the web page.
 
-Only hashes are stored: of a session's cookie and of the token that signed in. The server keeps all
-sessions in memory and reads them from the database only when it starts.
+The database has only the hash of a session's cookie and the hash of the token that signed in. The
+server keeps all sessions in memory and reads them from the database only when it starts.
 """
 
 from collections.abc import Iterable
@@ -17,10 +17,11 @@ class StoredSession:
     """A session as the database stores it.
 
     Attributes:
-        sha256: SHA-256 of the secret in its cookie.
-        token_sha256: SHA-256 of the token that signed in; the session ends with that token.
-        created_at: microseconds since 1970 UTC.
-        used_at: the last use that was stored, likewise.
+        sha256: SHA-256 of the secret in the session's cookie.
+        token_sha256: SHA-256 of the token that signed in; the session ends when that token is
+            removed or replaced.
+        created_at: time of signing in, in microseconds since 1970 UTC.
+        used_at: time of the last stored use, in microseconds since 1970 UTC.
     """
 
     sha256: bytes
@@ -31,11 +32,12 @@ class StoredSession:
 
 @dataclass(frozen=True, slots=True)
 class SessionUpdate:
-    """Changes of sessions since the last update.
+    """Changes of sessions that are not stored yet.
 
     Attributes:
-        used_at: time of the last use in microseconds since 1970 UTC, by ``sha256``.
-        ended: ``sha256`` of sessions that have ended.
+        used_at: for each session that was used, by its ``sha256``, the time of its last use in
+            microseconds since 1970 UTC.
+        ended: ``sha256`` of each session that has ended.
     """
 
     used_at: dict[bytes, int]
@@ -48,7 +50,7 @@ def all_sessions(connection: Connection) -> list[StoredSession]:
 
 
 def add_sessions(connection: Connection, items: list[StoredSession]) -> list[None]:
-    """Store new sessions; may be repeated."""
+    """Store new sessions. The writer may repeat this: a session that is stored is replaced."""
     _remove(connection, [session.sha256 for session in items])
     rows = [{name: getattr(session, name) for name in StoredSession.__slots__} for session in items]
     connection.execute(insert(sessions), rows)
@@ -56,13 +58,13 @@ def add_sessions(connection: Connection, items: list[StoredSession]) -> list[Non
 
 
 def delete_sessions(connection: Connection, items: list[bytes]) -> list[None]:
-    """Remove sessions, by their ``sha256``."""
+    """Remove the sessions that have the given ``sha256``."""
     _remove(connection, items)
     return [None] * len(items)
 
 
 def update_sessions(connection: Connection, items: list[SessionUpdate]) -> list[None]:
-    """Store when sessions were last used, and remove those that have ended."""
+    """Store the last use of each session that was used, and remove the sessions that have ended."""
     statement = (
         update(sessions)
         .where(sessions.c.sha256 == bindparam("which"))

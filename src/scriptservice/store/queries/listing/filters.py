@@ -1,6 +1,7 @@
-"""Filters of lists as SQL conditions: the one that leads a walk, and those that are looked up.
+"""Filters of lists as SQL conditions.
 
-Nothing here reads the database. `listing` and `walks` run what this module builds.
+One filter leads a walk; the other filters are looked up for each command that the walk meets. This
+module only builds conditions and statements. `listing` and `walks` run them.
 """
 
 from collections.abc import Iterator
@@ -32,16 +33,16 @@ MAX_LABELS = 64
 
 @dataclass(frozen=True, slots=True)
 class LeadingFilter:
-    """The filter whose index a walk follows, or no filter for all commands.
+    """The filter whose index a walk follows, or no filter if the walk reads all commands.
 
     Attributes:
         source: the tables to read: commands with their inputs, and labels if a label leads.
-        order: the column of command numbers that the index keeps in order.
-        conditions: the conditions of this filter.
-        ordered_parts: the same conditions as alternatives, each of which an index answers in the
-            order of numbers. Empty if no index has that order.
-        numbers: selects the numbers of all matching commands, in any order.
-        rest: the other filters.
+        order: the column of ``source`` that has the commands' numbers, in the order of the index.
+        conditions: the conditions of the leading filter; empty for all commands.
+        ordered_parts: the same conditions, split into alternatives. For each alternative an index
+            returns the commands in the order of their numbers. Empty if no index can do that.
+        numbers: a statement that selects the numbers of all matching commands, in any order.
+        rest: the filters that do not lead.
     """
 
     source: FromClause
@@ -53,7 +54,7 @@ class LeadingFilter:
 
 
 def leading_filters(wanted: Filter) -> Iterator[LeadingFilter]:
-    """Yield each filter that could lead a walk; none if a walk must read all commands."""
+    """Yield each filter that could lead a walk; yield nothing if a walk must read all commands."""
     number = commands.c.number
     for pair in dict.fromkeys(wanted.labels):
         has = (labels.c.key == pair[0], labels.c.value == pair[1])
@@ -94,19 +95,21 @@ def _of_commands(
 
 
 def id_candidates(part: str, before: int | None, limit: int) -> list[Select[Any]]:
-    """Return statements that select the newest commands whose ids may begin or end with a text.
+    """Return statements that find the newest commands whose ids begin or may end with a text.
 
     Args:
-        part: part of an id's text, in lower case, at least as long as `ID_END_DIGITS`.
-        before: only smaller numbers; None for all.
+        part: the text, in lower case; it has at least `ID_END_DIGITS` characters.
+        before: select only commands with smaller numbers than this; None for all commands.
         limit: maximum number of rows for each statement.
 
     Returns:
-        Statements that select numbers and ids. They compare only the last `ID_END_DIGITS` digits
-        of the end of an id, so the caller must check the whole text.
+        At most two statements that select the numbers and ids of commands: one for ids that begin
+        with the text, one for ids that may end with it. The second statement compares only the last
+        `ID_END_DIGITS` digits of the text, so the caller must compare the whole text with each id.
     """
-    # An expression, so that the database uses the index of ids. With the index of numbers, in
-    # whose order the rows are wanted, it would go through everything.
+    # The rows are sorted by an expression, not by the column itself. For the column the database
+    # might choose the index of numbers, which is already sorted, and go through all commands. For
+    # an expression it uses the index of ids.
     number = commands.c.number + literal_column("0")
     older = [] if before is None else [number < before]
     conditions: list[Condition] = []
@@ -124,16 +127,20 @@ def id_candidates(part: str, before: int | None, limit: int) -> list[Select[Any]
 
 
 def matches_nothing(wanted: Filter) -> bool:
-    """Return whether no command can match: a key has one value, and labels are limited."""
+    """Return whether the labels of a filter are such that no command can match.
+
+    A command has only one value for each key, and at most `MAX_LABELS` labels.
+    """
     pairs = set(wanted.labels)
     return len(pairs) > MAX_LABELS or len({key for key, _ in pairs}) < len(pairs)
 
 
 def remaining_conditions(rest: Filter) -> Iterator[Condition]:
-    """Yield the conditions of filters that do not lead; they use no index except that of labels.
+    """Yield the conditions of filters that do not lead, in a form that uses only labels' indexes.
 
-    If the database used another index than that of the leading filter, it would go through all
-    rows of that index between two numbers, which may be everything.
+    The database should use the index of the leading filter. If it used an index of another filter
+    instead, it would go through all rows of that index between two numbers, which may be all
+    commands.
     """
     for key, value in dict.fromkeys(rest.labels):
         other = labels.alias()  # the leading filter may read from `labels` itself
@@ -153,7 +160,7 @@ def remaining_conditions(rest: Filter) -> Iterator[Condition]:
 
 
 def _without_index(column: ColumnElement[str]) -> ColumnElement[str]:
-    """Return a text column as an expression that no index contains."""
+    """Return an expression that equals a text column, so that the database uses no index for it."""
     return column.concat(literal_column("''"))
 
 
@@ -165,7 +172,11 @@ def _times(wanted: Filter, created_at: ColumnElement[int]) -> Iterator[Condition
 
 
 class contains_ascii_lower(FunctionElement[bool]):  # noqa: N801 - a function of SQL
-    """Whether a text, with its ASCII letters in lower case, contains a part; NULL does not."""
+    """Whether a text contains a part, after its ASCII letters are made lower case.
+
+    This is a function of SQL. Its arguments are the text and the part; the part must have its ASCII
+    letters in lower case. If the text is NULL, the condition does not hold.
+    """
 
     inherit_cache = True
     type = Boolean()

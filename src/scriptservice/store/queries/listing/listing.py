@@ -1,10 +1,11 @@
 """Lists of commands: all filters, newest first, in steps of bounded cost.
 
 A list with one filter follows that filter's index and stops when the page is full: the first page
-costs as much as the last one. With several filters one of them *leads*: a walk follows its index
-and looks up the others for each command that it meets. The walk may be long and find little.
-Therefore it reads windows of numbers, each sized to take `time_slice.STEP_SECONDS`, and ends when
-its time slice is over. The page is then short, and the next page continues from there.
+costs as much as the last one. If there are several filters, one of them *leads*: a walk follows the
+index of the leading filter, and looks up the other filters for each command that it meets. The walk
+may be long and find little. Therefore the walk reads windows of numbers, each sized to take
+`time_slice.STEP_SECONDS`, and ends when its time slice is over. The page then has fewer commands
+than it could hold, and the next page continues where the walk ended.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from scriptservice.store.queries.listing.time_slice import (
 from scriptservice.store.queries.listing.walks import NumberWindow, walk
 
 FIRST_WINDOW = 64
-"""Number of commands in a walk's first window; its cost determines the size of the next one."""
+"""Number of commands in a walk's first window. The time that a window takes determines the size of
+the next window.
+"""
 
 LARGEST_WINDOW = 1 << 20
 
@@ -40,7 +43,8 @@ class CommandListing:
 
     Attributes:
         items: the commands, newest first, with the fields that lists show; may be empty.
-        before: the next page has commands with smaller numbers than this; None on the last page.
+        before: number from which the next page continues: it has only commands with smaller
+            numbers. None if this is the last page.
     """
 
     items: list[Command]
@@ -48,9 +52,9 @@ class CommandListing:
 
 
 def is_cheap(wanted: Filter) -> bool:
-    """Return whether a page costs the same however many commands there are.
+    """Return whether a page costs the same however many commands the database has.
 
-    That is so without a filter, and with one filter that an index answers alone.
+    This is true if there is no filter, or one filter for which an index is enough.
     """
     if wanted.text is not None or _has_times(wanted):
         return False
@@ -75,11 +79,12 @@ def list_commands(
         connection: connection to read from.
         wanted: the filter.
         limit: maximum number of commands.
-        before: only commands with smaller numbers; None to begin with the newest.
-        time_slice: bounds the work, which may end the page before it is full; None for no bound.
+        before: return only commands with smaller numbers than this; None to begin with the newest.
+        time_slice: the time that the work may use; when it is over, the page ends before it is
+            full. None for no limit.
 
     Raises:
-        StoreUnavailableError: the time slice was ended, because its caller is gone.
+        StoreUnavailableError: the time slice was ended, because nobody waits for the page any more.
     """
     if matches_nothing(wanted):
         return CommandListing([], None)
@@ -97,7 +102,7 @@ def _walk_in_steps(
     commands_walk = walk(connection, wanted, before)
     while True:
         window = commands_walk.window(connection, size)
-        # One command more than the page holds tells whether another page follows.
+        # If there is one command more than the page holds, another page follows.
         found += _read(connection, window, limit + 1 - len(found))
         if len(found) > limit or window.last:
             return _page_of(found, limit, None)
@@ -109,13 +114,25 @@ def _walk_in_steps(
 
 
 def _next_size(size: int, took: float, left_seconds: float) -> int:
-    """Return the size of the next window, so that it takes one step and fits into the slice."""
+    """Return the size of the next window, so that the window takes `STEP_SECONDS` or less.
+
+    Args:
+        size: size of the last window.
+        took: seconds that the last window took.
+        left_seconds: time that is left in the time slice; the window should not take longer.
+    """
     wanted = min(STEP_SECONDS, left_seconds) / took
     return max(1, min(LARGEST_WINDOW, int(size * min(8.0, wanted))))
 
 
 def _page_of(found: list[Command], limit: int, before: int | None) -> CommandListing:
-    """Return a page of the commands found, which may be one more than the page holds."""
+    """Return a page of commands.
+
+    Args:
+        found: the commands that were found, newest first; at most one more than ``limit``.
+        limit: maximum number of commands on the page.
+        before: `CommandListing.before` if ``found`` fits on the page.
+    """
     if len(found) > limit:
         return CommandListing(found[:limit], found[limit - 1].number)
     return CommandListing(found, before)
@@ -147,10 +164,10 @@ def _one_filter(
 def _newest_of_each(
     connection: Connection, lead: LeadingFilter, limit: int, before: int | None
 ) -> list[int]:
-    """Return the numbers of a page of several statuses, merged from the newest of each.
+    """Return the numbers of a page for several statuses: the newest of each status, merged.
 
-    The index has the commands of one status in order. For several statuses in one query the
-    database would sort all of them.
+    In the index the commands of one status are in order. If one query selected several statuses,
+    the database would sort all commands that have one of these statuses.
     """
     older = [] if before is None else [lead.order < before]
     each = [

@@ -1,7 +1,7 @@
-"""The time that one scan of the database may use before it answers with what it has found.
+"""The time that one scan of the database may use before it returns what it has found.
 
-A scan works in steps. Between two steps it asks its time slice whether it may continue. If its
-caller gives up, the step under way ends at once.
+A scan works in steps. Between two steps the scan asks its time slice whether it may continue. If
+the scan's caller gives up, the current step ends at once.
 """
 
 import threading
@@ -15,18 +15,23 @@ from scriptservice.errors import StoreUnavailableError
 Row = TypeVar("Row")
 
 STEP_SECONDS = 0.02
-"""How long one step should take: much longer than its fixed cost, much shorter than a slice."""
+"""How long one step of a scan should take: much longer than the fixed cost of a step, and much
+shorter than a time slice.
+"""
 
 ROWS_AT_ONCE = 32
-"""Number of rows converted before other threads get the interpreter: about 1 ms of work."""
+"""Number of rows that are converted before other threads may run: about 1 ms of work."""
 
 
 class TimeSlice:
-    """The time that one scan may use; created by the caller, used on the scan's thread.
+    """The time that one scan may use; the caller creates it, and the scan's thread uses it.
 
     Args:
         seconds: time for work; rests between steps do not count.
-        rest: seconds of rest for each second of work, so that others get the processor.
+        rest: seconds of rest for each second of work, so that other threads get the processor.
+
+    Attributes:
+        left_seconds: time for work that is left.
     """
 
     def __init__(self, seconds: float = float("inf"), rest: float = 0.0) -> None:
@@ -43,7 +48,7 @@ class TimeSlice:
             seconds: duration of the step.
 
         Raises:
-            StoreUnavailableError: the scan was ended, because its caller is gone.
+            StoreUnavailableError: `end` was called, because nobody waits for the scan any more.
         """
         self.left_seconds -= seconds
         if self._rest and self.left_seconds > 0:
@@ -55,11 +60,11 @@ class TimeSlice:
 
     @contextmanager
     def interrupted_by(self, interrupt: Callable[[], None] | None) -> Iterator[None]:
-        """Let `end` call a function during the ``with`` block, and not afterwards.
+        """Let `end` call a function during the ``with`` block, but not after it.
 
         Args:
-            interrupt: ends the statement that the scan's connection runs; safe on any thread.
-                None if there is no such function.
+            interrupt: ends the statement that the scan's connection runs; may be called on any
+                thread. None if there is no such function.
         """
         with self._lock:
             self._interrupt = interrupt
@@ -71,7 +76,7 @@ class TimeSlice:
                 self._interrupt = None
 
     def end(self) -> None:
-        """End the scan, because its caller is gone. Safe on any thread."""
+        """End the scan, because nobody waits for it any more; may be called on any thread."""
         self._ended.set()
         with self._lock:
             if self._interrupt is not None:
@@ -79,11 +84,11 @@ class TimeSlice:
 
 
 def release_gil_between(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield rows, and let other threads run after every few rows.
+    """Yield rows, and let other threads run after every `ROWS_AT_ONCE` rows.
 
-    Converting rows to objects holds the interpreter's lock, which the event loop needs too.
-    Without this pause the event loop would wait 5 ms each time, until the interpreter forces the
-    thread to release the lock.
+    A thread that converts rows to objects holds the interpreter's lock, and the event loop needs
+    that lock too. Without these pauses the event loop would wait 5 ms for the lock each time, until
+    the interpreter forces the thread to release it.
     """
     for count, row in enumerate(rows, 1):
         yield row

@@ -1,7 +1,7 @@
 """Walks through the numbers of commands, newest first, in windows of adjustable size.
 
-A walk describes each window by its conditions, and `listing` reads it. At its beginning a walk
-chooses the leading filter by counting how many commands each filter matches.
+A walk returns the conditions of each window, and `listing` reads the commands of the window. Before
+a walk begins, `walk` counts how many commands each filter matches, to choose the leading filter.
 """
 
 from collections.abc import Iterable
@@ -23,10 +23,10 @@ from scriptservice.store.queries.listing.filters import (
 )
 
 MAX_COUNTED = 2000
-"""The most matches of a filter that are counted, to find the filter with the fewest."""
+"""The most commands that are counted for a filter, to find the filter that matches the fewest."""
 
 MAX_LISTED = 500
-"""The most numbers that one statement lists."""
+"""The most command numbers in the text of one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class NumberWindow:
     Attributes:
         source: the tables to read.
         order: the column of ``source`` that has the commands' numbers.
-        conditions: match exactly the wanted commands of this part.
-        low: lower bound of this part; smaller numbers have not been looked at.
-        last: whether no commands are left below ``low``.
+        conditions: conditions that exactly the wanted commands of this part meet.
+        low: lower bound of this part; the walk has not looked at smaller numbers yet.
+        last: whether this is the last part, because no commands are left below ``low``.
     """
 
     source: FromClause
@@ -52,7 +52,7 @@ class Walk(Protocol):
     """A walk through the commands that match a filter."""
 
     def window(self, connection: Connection, size: int) -> NumberWindow:
-        """Return the next part.
+        """Return the next window.
 
         Args:
             connection: connection to read from.
@@ -64,9 +64,9 @@ def walk(connection: Connection, wanted: Filter, before: int | None) -> Walk:
     """Return the walk for a filter.
 
     Args:
-        connection: connection to count with.
+        connection: connection that is used to count the matches of each filter.
         wanted: the filter.
-        before: only smaller numbers; None to begin with the newest.
+        before: look only at smaller numbers than this; None to begin with the newest.
     """
     if wanted.id_part is not None:
         return _IdWalk(wanted.id_part, wanted, before)
@@ -80,10 +80,16 @@ def walk(connection: Connection, wanted: Filter, before: int | None) -> Walk:
 def choose_leading_filter(
     connection: Connection, wanted: Filter
 ) -> tuple[LeadingFilter, list[int] | None]:
-    """Return the filter that matches fewest, and its numbers if no index has them in order.
+    """Choose the filter that should lead a walk: the one that matches the fewest commands.
 
-    The other filters are looked up for each command. If a common label led, the walk would go
-    through all its commands to find the few that are running.
+    A walk goes through all commands that the leading filter matches, and looks up the other filters
+    for each of them. For example, a list wants the running commands with a common label. If the
+    label led, the walk would go through all commands with that label to find the few running ones.
+
+    Returns:
+        The leading filter, and the numbers of all commands that it matches. The numbers are None if
+        an index has these commands in the order of their numbers, because the walk then follows
+        that index.
     """
     leads = list(leading_filters(wanted))
     if len(leads) == 1 and leads[0].ordered_parts:
@@ -91,7 +97,8 @@ def choose_leading_filter(
     best, fewest, numbers = unfiltered(wanted), MAX_COUNTED + 1, None
     for lead in leads:
         found = _some_numbers(connection, lead)
-        # If no index has them in order, all numbers must be known.
+        # A filter without an ordered index can only lead if all its numbers are known. They are not
+        # all known if counting stopped at `MAX_COUNTED`.
         if len(found) < fewest and (lead.ordered_parts or len(found) < MAX_COUNTED):
             best, fewest, numbers = lead, len(found), None if lead.ordered_parts else found
     return best, numbers
@@ -106,7 +113,7 @@ class _IndexWalk:
 
     Args:
         lead: the leading filter.
-        before: only smaller numbers; None to begin with the newest.
+        before: look only at smaller numbers than this; None to begin with the newest.
     """
 
     def __init__(self, lead: LeadingFilter, before: int | None) -> None:
@@ -119,7 +126,7 @@ class _IndexWalk:
         if lead.ordered_parts == ((),):
             low = self._newest(connection) - size
         else:
-            # With several parts the window holds at most `size` commands of each.
+            # If the filter has several parts, the window has at most `size` commands of each part.
             low = max(self._last_of(connection, part, size) for part in lead.ordered_parts)
         conditions = [*remaining_conditions(lead.rest), order >= low]
         if self._before is not None:
@@ -134,7 +141,7 @@ class _IndexWalk:
         return self._before
 
     def _last_of(self, connection: Connection, part: Iterable[Condition], size: int) -> int:
-        """Return the number of the ``size``-th next command of a part, or 0 if it has fewer."""
+        """Return the number of the ``size``-th command from here in a part; 0 if it has fewer."""
         order = self._lead.order
         query: Select[Any] = select(order).where(*part)
         if self._before is not None:
@@ -150,8 +157,8 @@ class _ListWalk:
     """A walk through a list of numbers.
 
     Args:
-        rest: the filters to look up.
-        numbers: all numbers, the largest first.
+        rest: the filters to look up for each command.
+        numbers: the numbers of all commands that the leading filter matches, the largest first.
     """
 
     def __init__(self, rest: Filter, numbers: list[int]) -> None:
@@ -168,13 +175,13 @@ class _ListWalk:
 class _IdWalk:
     """A walk through commands whose ids begin or end with a text.
 
-    Usually they are few. An id begins with its time, so the first eight characters match the
-    commands of about one minute.
+    Usually only few commands match. An id begins with the time when it was made: all ids with the
+    same first eight characters were made within about one minute.
 
     Args:
         part: the text.
-        rest: the filters to look up.
-        before: only smaller numbers; None to begin with the newest.
+        rest: the filters to look up for each command.
+        before: look only at smaller numbers than this; None to begin with the newest.
     """
 
     def __init__(self, part: str, rest: Filter, before: int | None) -> None:
@@ -192,7 +199,8 @@ class _IdWalk:
             found |= {row.number for row in rows if self._has_part(str(row.id))}
             if len(rows) == size:
                 seen.append(rows[-1].number)
-        # Each query may be cut off at another number; only numbers above both are complete.
+        # Each query that reached its limit has read only the commands down to its last number. So
+        # both results are complete only down to the larger one of these numbers.
         low = max(seen, default=0)
         some = sorted((number for number in found if number >= low), reverse=True)
         self._before = low
