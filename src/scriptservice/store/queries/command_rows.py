@@ -40,7 +40,7 @@ THERE = commands.c.deleted_at.is_(None)
 
 
 def command_of(row: Row[Any]) -> Command:
-    """Return the command of a row that has the columns of `WHOLE`, `WITHOUT_SCRIPT` or `ITEM`."""
+    """Return the command in a row that has the columns of `WHOLE`, `WITHOUT_SCRIPT` or `ITEM`."""
     values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
     stdin = values.get("stdin")
     submission = Submission(

@@ -1,4 +1,4 @@
-"""Storing new commands and finding stored ones.
+"""Stores new commands, and finds stored commands.
 
 `Inserter` is a job of the writer; the functions are for readers.
 """
@@ -31,7 +31,7 @@ from scriptservice.store.queries.command_rows import (
 from scriptservice.store.queries.idempotency import StoredRequest, find_request, store_requests
 
 REMEMBERED_IDS = 1000
-"""Number of ids that `Inserter` remembers: more than one transaction holds."""
+"""Number of ids that `Inserter` remembers: more than the number of commands in a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class NewCommand:
     """A command that is about to be stored.
 
     Attributes:
-        id: its id.
+        id: id of the command.
         submission: what was submitted.
         origin: where the submission comes from.
         created_at: time of submission, in microseconds since 1970 UTC.
-        rerun_of: id of the command that it repeats, or None.
-        host: host where it must run or will run; None if that is not decided.
-        dispatched_to: identity of the keeper that gets it right after the commit; None if the
-            command is queued.
+        rerun_of: id of the command that this command repeats, or None.
+        host: name of the host where the command must run or will run; None if that is not decided.
+        dispatched_to: identity of the keeper that gets the command right after the commit; None if
+            the command first waits in the database.
     """
 
     id: UUID
@@ -79,7 +79,8 @@ class RepeatedRequest:
     """A request that was handled before; nothing was stored for it now.
 
     Attributes:
-        command_id: id of the command that it created then, which may have been deleted since.
+        command_id: id of the command that the request created when it was handled. The command may
+            have been deleted since.
     """
 
     command_id: UUID
@@ -91,19 +92,20 @@ def next_number(connection: Connection) -> int:
 
 
 class Inserter:
-    """The writer's job that stores new commands and counts their numbers itself.
+    """The writer's job that stores new commands and gives them their numbers.
 
-    There is only one inserter, because there is only one writer. Asking the database for each
-    number would cost more than storing the command.
+    The inserter counts the numbers itself: to ask the database for each number would cost more than
+    to store the command. This works because only one server writes, and it has only one inserter.
 
     Args:
-        number: number of the next command; read before this server can have removed commands.
+        number: number of the next command. It must be read before this server removes a command,
+            because `next_number` only sees commands that are not removed.
     """
 
     def __init__(self, number: int) -> None:
         self._next = number
-        # The ids of the latest calls. An id comes again only after a transaction has failed, and
-        # only then the command may be stored already.
+        # The ids of the latest calls. A call gets the same id again only if the first transaction
+        # failed or was in doubt. Only then the database must be asked whether it has the command.
         self._seen: dict[UUID, None] = {}
 
     @property
@@ -117,8 +119,9 @@ class Inserter:
         """Store commands, except those whose request was handled before.
 
         Returns:
-            For each item, in order: the stored command; the command that an earlier request with
-            the same key created; or an error if the key belongs to a different request.
+            One result for each item, in order: the stored command; or, if the request was handled
+            before, the id of the command that it created then; or an error if the idempotency key
+            belongs to a request with other content.
         """
         results: list[Command | RepeatedRequest | IdempotencyMismatchError | None] = []
         made: dict[tuple[str, str], StoredRequest] = {}
@@ -134,7 +137,7 @@ class Inserter:
     def _stored_before(
         self, connection: Connection, items: list[NewCommand]
     ) -> dict[UUID, Command]:
-        """Return the commands that an earlier call committed without learning of it."""
+        """Return the commands that an earlier call stored in a commit whose answer was lost."""
         again = [item for item in items if item.id in self._seen]
         self._seen.update((item.id, None) for item in items)
         while len(self._seen) > REMEMBERED_IDS:
@@ -172,7 +175,14 @@ class Inserter:
 def _repeated(
     connection: Connection, item: NewCommand, made: dict[tuple[str, str], StoredRequest]
 ) -> RepeatedRequest | IdempotencyMismatchError | None:
-    """Return what an item repeats, in earlier transactions or in this one; note a new item."""
+    """Return which earlier request an item repeats, or an error if only the keys are the same.
+
+    Args:
+        connection: connection to read from.
+        item: the item.
+        made: the requests of this transaction, by token and key. If the item repeats no request,
+            its own request is added here and the result is None.
+    """
     request = item.origin.request
     if request is None:
         return None
@@ -255,7 +265,7 @@ def find(connection: Connection, command_id: UUID) -> Command:
 
 
 def find_without_script(connection: Connection, command_id: UUID) -> Command:
-    """Return a command without its script, which may be large; events show it like this.
+    """Return a command as events show it: without its script and stdin, which may be large.
 
     Raises:
         UnknownCommandError: no command has this id.
@@ -274,8 +284,8 @@ class OutputExtent:
     Attributes:
         number: number of the command.
         status: status of the command.
-        stdout_bytes: stored output of stdout.
-        stderr_bytes: stored output of stderr.
+        stdout_bytes: number of bytes of stdout that are stored.
+        stderr_bytes: number of bytes of stderr that are stored.
     """
 
     number: int
@@ -289,7 +299,7 @@ class OutputExtent:
         return self.status.final
 
     def size(self, stream: Stream) -> int:
-        """Return the stored bytes of a stream, or of both streams for `Stream.MERGED`."""
+        """Return how many bytes of a stream are stored; `Stream.MERGED` means both streams."""
         match stream:
             case Stream.STDOUT:
                 return self.stdout_bytes

@@ -1,4 +1,4 @@
-"""Deletions of finished commands: marked at once, then removed a bounded part at a time.
+"""Deletions of finished commands: a command is marked at once, and later removed in bounded parts.
 
 Functions that take a list of items are jobs of the writer.
 """
@@ -33,10 +33,11 @@ DeletionResult = int | NotFinishedError | UnknownCommandError
 
 
 def mark_deleted(connection: Connection, items: list[Deletion]) -> list[DeletionResult]:
-    """Mark finished commands as deleted, which hides them from everyone.
+    """Mark finished commands as deleted, so that no reader finds them any more.
 
     Returns:
-        For each item the number of the deleted command, or why it cannot be deleted.
+        For each item the number of the deleted command, or the reason why the command cannot be
+        deleted.
     """
     results: list[DeletionResult] = []
     for item in items:
@@ -58,7 +59,11 @@ def mark_deleted(connection: Connection, items: list[Deletion]) -> list[Deletion
 
 
 def _deleted_by(connection: Connection, item: Deletion) -> int | None:
-    """Return the command that this same item deleted in a commit whose answer was lost."""
+    """Return the number of the command that this item already deleted, in an earlier commit.
+
+    This happens if the answer to that commit was lost, so that the writer repeats the item. Returns
+    None if the item has not deleted a command.
+    """
     query = select(commands.c.number).where(
         commands.c.id == item.id, commands.c.deleted_at == item.at
     )
@@ -67,13 +72,21 @@ def _deleted_by(connection: Connection, item: Deletion) -> int | None:
 
 
 def deleted_numbers(connection: Connection) -> list[int]:
-    """Return the numbers of commands that are marked as deleted and not yet removed."""
+    """Return the numbers of commands that are marked as deleted but not completely removed yet."""
     query = select(commands.c.number).where(commands.c.deleted_at.is_not(None))
     return list(connection.execute(query).scalars())
 
 
 def remove_some(connection: Connection, items: list[int]) -> list[bool]:
-    """Remove a bounded part of each deleted command; return whether nothing is left of it."""
+    """Remove a bounded part of each deleted command.
+
+    Args:
+        connection: connection to write to.
+        items: numbers of the deleted commands.
+
+    Returns:
+        For each command whether it is now completely removed.
+    """
     return [_remove_some(connection, number) for number in items]
 
 

@@ -1,7 +1,9 @@
-"""Dispatching: queued commands, dispatch marks, open commands, and endings without a journal.
+"""Dispatching: which commands wait, which keeper gets a command, and which commands are open.
 
-Functions that take a list of items are jobs of the writer; the others are for readers. Every
-change of status is one UPDATE that is guarded by the statuses from which it is allowed.
+The module also stores the end of commands whose end is in no journal. Functions that take a list of
+items are jobs of the writer, `mark_restored` is a part of such a job, and the other functions are
+for readers. Every change of a command's status is one UPDATE; its condition lets only commands with
+an allowed earlier status change.
 """
 
 from collections.abc import Sequence
@@ -25,18 +27,25 @@ from scriptservice.store.database.tables import commands, inputs
 from scriptservice.store.queries.command_rows import JOINED, OUTCOME, THERE, WHOLE, command_of
 
 STOPPED_BEFORE_START = "stopped before it started"
-"""The reason of a stopped command that never ran."""
+"""``reason`` of a command that was stopped before it ran."""
 
 _IS_WAITING = (
-    # A literal in the statement's text: with a parameter SQLite could not know that the partial
-    # index `commands_waiting` covers the condition, and would sort the whole queue for a few rows.
+    # The status is a literal in the statement's text. If it were a parameter, SQLite could not know
+    # that the partial index `commands_waiting` covers the condition, and would sort the whole queue
+    # to return a few rows.
     commands.c.status == literal(Status.QUEUED.value, literal_execute=True),
     commands.c.dispatched_to.is_(None),
 )
 
 
 def waiting_commands(connection: Connection, host: str, limit: int) -> list[Command]:
-    """Return queued commands without a dispatch mark, in the order in which they should start."""
+    """Return queued commands without a dispatch mark, in the order in which they should start.
+
+    Args:
+        connection: connection to read from.
+        host: name of the host; commands that must run on another host are left out.
+        limit: maximum number of commands.
+    """
     query = (
         select(*WHOLE)
         .select_from(JOINED)
@@ -53,13 +62,14 @@ def waiting_commands(connection: Connection, host: str, limit: int) -> list[Comm
 
 
 MAX_COUNTED = 100_000
-"""The most queued commands that are counted, so that a scrape never reads through millions."""
+"""The most queued commands that are counted, so that a scrape of metrics never reads millions."""
 
 
 def count_waiting(connection: Connection) -> int:
-    """Return how many commands wait in the database, at most `MAX_COUNTED`.
+    """Return how many commands wait in the database, but at most `MAX_COUNTED`.
 
-    Uses an index of statuses: 40 to 60 ms for 100,000 that wait, 2 ms for 300 among 300,000 others.
+    The query uses an index of statuses. It takes 40 to 60 ms if 100,000 commands wait, and 2 ms if
+    300 commands wait among 300,000 others.
     """
     some = select(commands.c.number).where(*_IS_WAITING).limit(MAX_COUNTED).subquery()
     return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
@@ -67,7 +77,7 @@ def count_waiting(connection: Connection) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DispatchMark:
-    """The dispatch mark: a command goes to a keeper.
+    """The dispatch mark of a command; it says to which keeper the command goes.
 
     Attributes:
         number: number of the command.
@@ -81,10 +91,11 @@ class DispatchMark:
 
 
 def mark_dispatched(connection: Connection, items: list[DispatchMark]) -> list[bool]:
-    """Mark queued commands as going to a keeper; return for each whether it has the mark now.
+    """Store dispatch marks of queued commands; return for each command whether it has its mark.
 
-    A command that has this mark already got it from a commit whose answer was lost, because
-    marked commands are not picked again. The keeper would refuse an id that it has seen.
+    If a command already has this mark, it got the mark in a commit whose answer was lost: the
+    dispatcher does not pick a marked command again. Even if such a command were sent twice, the
+    keeper would refuse its id the second time.
     """
     statement = (
         update(commands)
@@ -107,18 +118,19 @@ def mark_dispatched(connection: Connection, items: list[DispatchMark]) -> list[b
 
 @dataclass(frozen=True, slots=True)
 class OpenCommand:
-    """A command as the fleet needs it, usually one whose status is not final.
+    """The fields of a command that the fleet needs; usually the command's status is not final.
 
     Attributes:
-        number: its number.
-        id: its id.
-        status: its status.
-        outcome: what is stored about its run so far.
-        dispatched_to: identity of the keeper that it was sent to; None if it is waiting.
+        number: number of the command.
+        id: id of the command.
+        status: status of the command.
+        outcome: what is stored about the command's run so far.
+        dispatched_to: identity of the keeper that gets the command; None if the command waits in
+            the database; `RESTORED` in a restored database.
         stop_signal: signal of a requested stop; None if no stop was requested.
-        stop_grace_seconds: grace period of that stop.
-        created_at: microseconds since 1970 UTC.
-        queue_timeout_seconds: how long it may wait, or None.
+        stop_grace_seconds: time between that signal and SIGKILL; None if no stop was requested.
+        created_at: time of submission, in microseconds since 1970 UTC.
+        queue_timeout_seconds: how long the command may wait; None for no limit.
     """
 
     number: int
@@ -162,7 +174,12 @@ def _open_command(row: Row[Any]) -> OpenCommand:
 
 @dataclass(frozen=True, slots=True)
 class PageStart:
-    """Where a page of open commands begins: after a number, among commands of one status."""
+    """Where a page of open commands begins.
+
+    Attributes:
+        status: all commands of the page have this status.
+        number: all commands of the page have larger numbers than this.
+    """
 
     status: Status
     number: int
@@ -170,8 +187,8 @@ class PageStart:
 
 FIRST_PAGE = PageStart(Status.QUEUED, 0)
 PAGE_COMMANDS = 5000
-"""The size of a page of open commands: a read takes 12 ms if all of them are just waiting, 0.3 s on
-a busy machine if all of them were dispatched.
+"""The number of commands that are read for a page of open commands. On a busy machine reading takes
+0.3 s if all of them were dispatched; it takes 12 ms if all of them are just waiting.
 """
 
 _OPEN_STATUSES = (Status.QUEUED, Status.RUNNING, Status.STOPPING)
@@ -183,7 +200,7 @@ class OpenPage:
     """A page of commands that are not final.
 
     Attributes:
-        commands: those that were dispatched or have a queue time-out.
+        commands: the commands of the page that were dispatched or have a queue time-out.
         next_start: where the next page begins; None after the last page.
     """
 
@@ -194,9 +211,9 @@ class OpenPage:
 def open_commands(connection: Connection, start: PageStart) -> OpenPage:
     """Return a page of commands that are not final, without those that are just waiting.
 
-    Reading all pages from `FIRST_PAGE` on misses no command that is open throughout: the statuses
-    are read in the order in which commands go through them. A command whose status changes
-    meanwhile may come twice.
+    The pages from `FIRST_PAGE` on have every command that stays open while they are read, because
+    they are in the order in which a command goes through the statuses. A command whose status
+    changes meanwhile may be on two pages.
     """
     some = (
         select(commands.c.number)
@@ -239,8 +256,8 @@ class Ending:
     Attributes:
         number: number of the command.
         status: its final status.
-        reason: one plain sentence.
-        at: microseconds since 1970 UTC.
+        reason: why the command ended, in one plain sentence.
+        at: time of the end, in microseconds since 1970 UTC.
     """
 
     number: int
@@ -250,16 +267,23 @@ class Ending:
 
 
 def end_unstarted(connection: Connection, items: list[Ending]) -> list[bool]:
-    """End queued commands without a dispatch mark; return for each whether this ended it."""
+    """End queued commands that have no dispatch mark.
+
+    Returns:
+        For each item whether it ended its command; False if the command has a dispatch mark or is
+        not queued any more.
+    """
     waits = (commands.c.status == Status.QUEUED.value) & commands.c.dispatched_to.is_(None)
     return [_end(connection, item, waits) for item in items]
 
 
 def end_unknown(connection: Connection, items: list[Ending]) -> list[bool]:
-    """End commands whose end is not in a journal, as lost or by their recorded exit.
+    """End commands whose end is in no journal.
+
+    Their final status is lost, or follows from their recorded exit.
 
     Returns:
-        For each whether this ended it; False if it had ended before.
+        For each item whether it ended its command; False if the command had ended before.
     """
     return [_end(connection, item, _may_become(item.status)) for item in items]
 
@@ -269,7 +293,14 @@ def _may_become(after: Status) -> ColumnElement[bool]:
 
 
 def _end(connection: Connection, item: Ending, allowed: ColumnElement[bool]) -> bool:
-    """Set a final status where it is allowed, or where this same item has set it already."""
+    """Give a command its final status; return whether the command has the ending of this item.
+
+    Args:
+        connection: connection to write to.
+        item: the ending.
+        allowed: the condition under which the command may get this ending. The result is also True
+            if the same item ended the command before, in a commit whose answer was lost.
+    """
     done = (commands.c.status == item.status.value) & (commands.c.finished_at == item.at)
     ended = connection.execute(
         update(commands)
@@ -280,20 +311,23 @@ def _end(connection: Connection, item: Ending, allowed: ColumnElement[bool]) -> 
 
 
 RESTORED = "restored"
-"""``dispatched_to`` of open commands in a restored database: they may have run already."""
+"""``dispatched_to`` of open commands in a restored database. They may have run already, so they
+must not start again.
+"""
 
 
 def mark_restored(connection: Connection, keeper: str, *, start_queued: bool) -> None:
     """Mark open commands as `RESTORED`, except those that the keeper runs now.
 
-    This happens in the transaction that takes over the host, so that no crash in between lets
-    such a command start.
+    This happens in the same transaction as the takeover of the host. Otherwise a crash between two
+    transactions could let a command start that must not start.
 
     Args:
         connection: connection to write to.
         keeper: identity of the keeper.
-        start_queued: let commands wait on that were queued, and not dispatched, when the copy was
-            made: the administrator knows that they have not run since.
+        start_queued: whether to leave out commands that were queued, and not dispatched, when the
+            backup was made. They then go on waiting. This is right if the administrator knows that
+            they have not run since the backup.
     """
     mine = func.coalesce(commands.c.dispatched_to, "") == keeper
     goes_on = (commands.c.status != Status.QUEUED.value) & mine
@@ -309,11 +343,13 @@ def mark_restored(connection: Connection, keeper: str, *, start_queued: bool) ->
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """The return to the queue of what a keeper, which ends in order, will never start.
+    """A request to return to the queue all commands that a keeper will never start.
+
+    The service makes this request when the keeper ends in an orderly way.
 
     Attributes:
         keeper: identity of the keeper.
-        at: microseconds since 1970 UTC.
+        at: time of the request, in microseconds since 1970 UTC.
     """
 
     keeper: str
@@ -321,12 +357,12 @@ class Requeue:
 
 
 def requeue_unstarted(connection: Connection, items: list[Requeue]) -> list[int]:
-    """Return commands to the queue that their keepers will never start.
+    """Put commands back into the queue that their keepers will never start.
 
-    A command whose stop was requested becomes stopped instead.
+    If a stop of a command was requested, the command becomes stopped instead.
 
     Returns:
-        For each keeper the number of commands that wait again.
+        For each item the number of commands that wait again.
     """
     counts = []
     for item in items:

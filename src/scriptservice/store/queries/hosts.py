@@ -14,13 +14,13 @@ class StoredHost:
     """A machine that runs commands, as the database stores it.
 
     Attributes:
-        name: its name.
-        identity: identity of its keeper.
+        name: name of the host.
+        identity: identity of the host's keeper.
         journal: id of that keeper's journal.
-        journal_position: position up to which the journal is stored.
-        place: a text that distinguishes the data directory from a copy of it.
+        journal_position: journal position up to which the database has the journal.
+        place: a text that differs between the host's data directory and a copy of that directory.
         version: version of the program on the host.
-        last_seen_at: microseconds since 1970 UTC.
+        last_seen_at: when a server stored these values, in microseconds since 1970 UTC.
     """
 
     name: str
@@ -33,9 +33,10 @@ class StoredHost:
 
 
 def find_host(connection: Connection, name: str, journal: str) -> StoredHost | None:
-    """Return a host by its journal or else by its name; None if it is not stored.
+    """Return the host with a journal, or else the host with a name; None if there is neither.
 
-    The journal decides first: a machine, and even more a container, may get another name.
+    The journal has precedence over the name, because a machine, and more often a container, may
+    get another name.
     """
     for mine in (hosts.c.journal == journal, hosts.c.name == name):
         row = connection.execute(select(hosts).where(mine)).one_or_none()
@@ -55,9 +56,9 @@ class HostTakeover:
 
     Attributes:
         host: the host as it is now.
-        restored: whether the database is older than the host's journal, as after a restore from
-            a backup.
-        start_queued: whether commands that were queued in such a database may start.
+        restored: whether the database may be a copy, or older than what the host's keeper has done,
+            for example because the database was restored from a backup.
+        start_queued: whether commands that are queued in a restored database may start.
     """
 
     host: StoredHost
@@ -66,9 +67,9 @@ class HostTakeover:
 
 
 def take_over_host(connection: Connection, items: list[HostTakeover]) -> list[None]:
-    """Store hosts as they are now; in a restored database, keep open commands from starting.
+    """Store hosts as they are now. In a restored database, prevent open commands from starting.
 
-    Sessions of a restored database are deleted, because they may have ended since the backup.
+    All sessions in a restored database are deleted, because they may have ended since the backup.
     """
     for item in items:
         save_host(connection, [item.host])
@@ -79,7 +80,7 @@ def take_over_host(connection: Connection, items: list[HostTakeover]) -> list[No
 
 
 def save_host(connection: Connection, items: list[StoredHost]) -> list[None]:
-    """Store hosts in place of those with the same name or journal."""
+    """Store hosts. A host replaces stored hosts that have the same name or the same journal."""
     for host in items:
         mine = (hosts.c.name == host.name) | (hosts.c.journal == host.journal)
         connection.execute(delete(hosts).where(mine))

@@ -1,4 +1,4 @@
-"""Idempotency keys: which request created which command, kept for a day."""
+"""Idempotency keys: which request created which command. A key is kept for a day."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -17,7 +17,8 @@ class StoredRequest:
 
     Attributes:
         fingerprint: SHA-256 of the request's content.
-        command_id: id of the command that it created, which may have been deleted since.
+        command_id: id of the command that the request created. The command may have been deleted
+            since.
     """
 
     fingerprint: bytes
@@ -25,7 +26,7 @@ class StoredRequest:
 
 
 def find_request(connection: Connection, request: IdempotencyKey, at: int) -> StoredRequest | None:
-    """Return the request that had this key within the last day, or None.
+    """Return the request that had the same key within the last day; None if no request had it.
 
     Args:
         connection: connection to read from.
@@ -42,7 +43,13 @@ def find_request(connection: Connection, request: IdempotencyKey, at: int) -> St
 
 
 def store_requests(connection: Connection, made: list[tuple[IdempotencyKey, UUID, int]]) -> None:
-    """Store which requests created which commands, and when, along with the commands."""
+    """Store which requests created which commands, in the transaction that stores the commands.
+
+    Args:
+        connection: connection to write to.
+        made: for each request its key, the command's id, and the time of the request in
+            microseconds since 1970 UTC.
+    """
     for request, _, _ in made:
         connection.execute(
             delete(keys).where(keys.c.token == request.token, keys.c.key == request.key)
@@ -61,14 +68,14 @@ def store_requests(connection: Connection, made: list[tuple[IdempotencyKey, UUID
 
 
 def delete_old_requests(connection: Connection, items: list[int]) -> list[int]:
-    """Remove keys older than a day.
+    """Remove keys that are older than a day.
 
     Args:
         connection: connection to write to.
         items: the current time of each caller, in microseconds since 1970 UTC.
 
     Returns:
-        For each item the number of removed keys.
+        For each item the number of keys that were removed.
     """
     return [
         connection.execute(

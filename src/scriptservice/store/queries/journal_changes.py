@@ -1,7 +1,7 @@
-"""Storing what the recorder read from a journal: output, changes of commands and the position.
+"""Stores what the recorder read from a journal: output, changes of commands, and the position.
 
-All of it is one item of one job, so it is stored in one transaction: after a crash, a replay finds
-either everything or nothing.
+A part of a journal is one item of one job, so it is stored in one transaction. When a server reads
+the journal again after a crash, the database therefore has either all of that part or nothing.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from scriptservice.store.queries.dispatching import STOPPED_BEFORE_START
 
 
 class StatusConflictError(Exception):
-    """A command's status is not the one that the recorder expects; nothing was stored."""
+    """A command's status is not the status that the recorder expects; nothing was stored."""
 
 
 class OtherDatabaseError(Exception):
@@ -29,10 +29,10 @@ class Chunk:
 
     Attributes:
         number: number of the command.
-        position: offset of its first byte in the merged output.
+        position: offset of the chunk's first byte in the merged output.
         stream: 1 for stdout, 2 for stderr.
-        stream_offset: offset of its first byte in that stream.
-        time: when its first byte was read, in microseconds since 1970 UTC.
+        stream_offset: offset of the chunk's first byte in that stream.
+        time: when the chunk's first byte was read, in microseconds since 1970 UTC.
         data: the bytes.
     """
 
@@ -50,12 +50,12 @@ class CommandChange:
 
     Attributes:
         number: number of the command.
-        before: its status in the database.
-        after: its new status, which it reached by allowed transitions.
-        outcome: all that is known about its run.
-        given_back_at: when its keeper gave it back without starting it, in microseconds since
-            1970 UTC; None if it did not. The command waits again, or becomes stopped if a stop
-            was requested meanwhile.
+        before: status of the command in the database.
+        after: new status of the command; allowed transitions lead from ``before`` to it.
+        outcome: all that is known about the command's run.
+        given_back_at: when the keeper gave the command back without starting it, in microseconds
+            since 1970 UTC; None if the keeper did not give it back. A command that was given back
+            waits again, or becomes stopped if a stop was requested meanwhile.
     """
 
     number: int
@@ -72,10 +72,11 @@ class JournalChanges:
     Attributes:
         host: name of the host.
         journal: id of the journal.
-        begin: position up to which the journal was stored before.
-        position: position up to which it is stored with this part.
+        begin: journal position at which this part begins; the database must have the journal up
+            to it.
+        position: journal position at which this part ends.
         chunks: new output.
-        changes: at most one for each command.
+        changes: changes of commands; at most one change for each command.
     """
 
     host: str
@@ -131,14 +132,15 @@ _UPDATE_POSITION = PreparedStatement(
 def store_journal_changes(connection: Connection, items: list[JournalChanges]) -> list[set[int]]:
     """Store parts of journals; an exception rolls back the whole transaction.
 
-    A part that is stored already is not stored again.
+    A part that is already stored is not stored again.
 
     Returns:
-        For each part the numbers of commands that were given back and became stopped.
+        For each part, the numbers of commands that their keeper gave back and that became stopped.
 
     Raises:
         StatusConflictError: a command's status is not the one that the recorder expects.
-        OtherDatabaseError: the journal is not stored up to the part's beginning.
+        OtherDatabaseError: the database has the journal up to another position than the one at
+            which the part begins.
     """
     return [_store(connection, item) for item in items]
 
@@ -168,7 +170,12 @@ def _write(connection: Connection, item: JournalChanges) -> None:
 
 
 def _stopped_numbers(connection: Connection, given_back: dict[int, int]) -> set[int]:
-    """Return which commands became stopped at the times at which they were given back."""
+    """Return the numbers of commands that became stopped when their keeper gave them back.
+
+    Args:
+        connection: connection to read from.
+        given_back: when each command was given back, by its number.
+    """
     if not given_back:
         return set()
     query = select(commands.c.number, commands.c.finished_at).where(
@@ -180,10 +187,11 @@ def _stopped_numbers(connection: Connection, given_back: dict[int, int]) -> set[
 
 
 def _advance(connection: Connection, item: JournalChanges) -> bool:
-    """Store the new position of a journal; return False if it was stored already.
+    """Store the new position of a journal; return False if that position was already stored.
 
     Raises:
-        OtherDatabaseError: the journal is not stored up to the part's beginning.
+        OtherDatabaseError: the database has the journal up to another position than the one at
+            which the part begins.
     """
     values = {
         "the_name": item.host,

@@ -1,6 +1,8 @@
-"""Output: stored as chunks by position, read by offset of either stream or of both.
+"""The output of commands, which is stored in chunks: functions that read ranges of it.
 
-A chunk is a contiguous range of one stream, at most `CHUNK_BYTES` long.
+A chunk is a contiguous range of one stream, at most `CHUNK_BYTES` long. Its position is the offset
+of its first byte in the merged output, which has the bytes of both streams in the order in which
+the keeper read them. Its stream offset is the offset of that byte in its own stream.
 """
 
 from dataclasses import dataclass
@@ -22,18 +24,18 @@ def _key(stream: Stream) -> Column[int]:
 
 
 def read(connection: Connection, number: int, stream: Stream, start: int, end: int) -> bytes:
-    """Return the bytes of a range of one stream, or of both in the order they were read.
+    """Return the bytes of a range of one stream or of the merged output.
 
     Args:
         connection: connection to read from.
         number: number of the command.
-        stream: the stream that the offsets count.
+        stream: the stream to read; the offsets count the bytes of this stream.
         start: offset of the first byte.
-        end: offset behind the last byte.
+        end: offset behind the last byte; the caller bounds the size of the range.
 
     Returns:
-        The stored bytes from ``start`` on; fewer than asked for if the rest is not stored. The
-        caller bounds the size.
+        The stored bytes from ``start`` on. If a byte of the range is not stored, the result ends
+        before that byte.
     """
     if end <= start:
         return b""
@@ -47,7 +49,7 @@ def read(connection: Connection, number: int, stream: Stream, start: int, end: i
     at = start
     for offset, data in connection.execute(query):
         if offset > at:
-            break  # the bytes before this chunk are not stored
+            break  # the bytes between `at` and this chunk are not stored
         part = data[at - offset : end - offset]
         parts.append(part)
         at += len(part)
@@ -55,7 +57,9 @@ def read(connection: Connection, number: int, stream: Stream, start: int, end: i
 
 
 def chunks(connection: Connection, number: int, start: int, end: int) -> list[Chunk]:
-    """Return the chunks of both streams in a range of positions, cut to the range.
+    """Return the chunks of both streams in a range of positions.
+
+    The first chunk is cut so that it starts at ``start``, and the last so that it stops at ``end``.
 
     Args:
         connection: connection to read from.
@@ -90,15 +94,16 @@ def chunks(connection: Connection, number: int, start: int, end: int) -> list[Ch
 class LastLines:
     """Searches backwards for the offset at which the last lines of a stream begin.
 
-    There may be a gigabyte to search: each `step` reads at most a megabyte, so that the caller can
-    let other work run in between.
+    The search may have to read a gigabyte. Each `step` reads at most a mebibyte, so that the caller
+    can let other work run between two steps.
 
     Attributes:
         number: number of the command.
         stream: the stream to search.
-        at: offset down to which it has searched; at first the offset behind the last byte.
-        wanted: number of lines still to find; an unfinished last line counts.
-        start: offset at which the lines begin, None until it is found.
+        at: offset down to which the stream has been searched; at first the offset behind its last
+            byte.
+        wanted: number of lines still to find; a last line without a newline counts.
+        start: offset at which the last lines begin; None until the search has found it.
     """
 
     number: int
@@ -109,14 +114,14 @@ class LastLines:
     _step_bytes: int = 0
 
     def step(self, connection: Connection) -> None:
-        """Search a further part."""
+        """Search the next part, towards the beginning of the stream."""
         if self.wanted == 0 or self.at == 0:
             self.start = self.at
             return
         if self._step_bytes == 0:
             self._step_bytes = _LOOK_BACK_BYTES
             if read(connection, self.number, self.stream, self.at - 1, self.at) == b"\n":
-                self.wanted += 1  # that newline ends the last line and does not begin another
+                self.wanted += 1  # no line begins after this newline, so it must not count
         start = max(0, self.at - self._step_bytes)
         data = read(connection, self.number, self.stream, start, self.at)
         found = data.count(b"\n")

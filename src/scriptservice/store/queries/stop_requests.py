@@ -18,8 +18,9 @@ class StopRequest:
 
     Attributes:
         id: id of the command.
-        signal: full name of the signal.
-        grace_seconds: time between the signal and SIGKILL; None for the command's own.
+        signal: full name of the signal, such as ``SIGTERM``.
+        grace_seconds: time between the signal and SIGKILL; None for the command's own
+            ``grace_seconds``.
         at: time of the request, in microseconds since 1970 UTC.
     """
 
@@ -34,10 +35,11 @@ StopResult = Command | AlreadyFinishedError | UnknownCommandError
 
 
 def request_stop(connection: Connection, items: list[StopRequest]) -> list[StopResult]:
-    """Store requests to stop; end commands that were not dispatched at once.
+    """Store requests to stop. A command that was not dispatched yet ends at once.
 
     Returns:
-        For each item the command after that, or why it cannot be stopped.
+        For each item the command as it is after the request, or the reason why the command cannot
+        be stopped.
     """
     return [_request_stop(connection, item) for item in items]
 
@@ -49,7 +51,8 @@ def _request_stop(connection: Connection, item: StopRequest) -> StopResult:
         return error
     if command.status.final:
         if command.status is Status.STOPPED and command.outcome.finished_at == item.at:
-            return command  # by this same item, in a commit whose answer was lost
+            # This item already stopped the command, in a commit whose answer was lost.
+            return command
         return AlreadyFinishedError(command)
     ending = Ending(command.number, Status.STOPPED, STOPPED_BEFORE_START, item.at)
     if command.status is not Status.QUEUED or not end_unstarted(connection, [ending])[0]:

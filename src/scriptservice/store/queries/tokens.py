@@ -1,4 +1,4 @@
-"""API tokens. Only their SHA-256 is stored; a token is random enough to need no salt."""
+"""API tokens. The database has only a token's SHA-256; a token is random, so it needs no salt."""
 
 import hashlib
 import secrets
@@ -16,10 +16,11 @@ class Token:
     """A token as the database stores it.
 
     Attributes:
-        name: name of its owner; becomes ``created_by`` of commands submitted with it.
+        name: name of the token's owner; commands that are submitted with the token get this name
+            as their ``created_by``.
         scope: ``read``, ``run`` or ``admin``.
-        sha256: SHA-256 of its text.
-        created_at: microseconds since 1970 UTC.
+        sha256: SHA-256 of the token's text.
+        created_at: time of creation, in microseconds since 1970 UTC.
     """
 
     name: str
@@ -44,7 +45,7 @@ def all_tokens(connection: Connection) -> list[Token]:
 
 
 def add_token(connection: Connection, items: list[Token]) -> list[None]:
-    """Store tokens in place of those with the same names."""
+    """Store tokens. A token replaces a stored token that has the same name."""
     for token in items:
         connection.execute(delete(tokens).where(tokens.c.name == token.name))
         values = {name: getattr(token, name) for name in Token.__slots__}
