@@ -1,1 +1,1 @@
-"""A command in the keeper: waiting to start, starting, running, ended; and its output."""
+"""The life of a command in the keeper (it waits, starts, runs and ends), and its output."""

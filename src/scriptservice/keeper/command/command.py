@@ -1,8 +1,9 @@
 """The life of one script, from its process to its CLOSED record.
 
-Each method that changes the state is named after the event that changes it. The service's promises
-depend on the order at the end: the script's exit is journaled; its process tree is waited for and
-then killed; its output is drained to the last byte; only then is the command closed.
+Each method that changes the state is named after the event that causes the change. The service's
+promises depend on the order in which a command ends: the keeper journals the script's exit, waits
+for the process tree and then kills it, drains the output to the last byte, and closes the command
+last.
 """
 
 import os
@@ -43,7 +44,7 @@ class CommandContext:
         tree: tells which processes belong to which script.
         null: a descriptor of /dev/null, open for writing.
         remove_directory: removes a directory with its content, then calls the callback.
-        closed: called when a command is over.
+        closed: called with a command after its CLOSED record was appended.
     """
 
     loop: EventLoop
@@ -59,14 +60,14 @@ class RunningCommand:
 
     Args:
         spec: the script.
-        spawned: its process and pipes; this object closes their descriptors.
-        context: shared by all commands.
+        spawned: the script's process and pipes; this object closes their descriptors.
+        context: the parts of the keeper that all commands share.
 
     Attributes:
         id: the command's UUID.
-        id_bytes: the same in 16 bytes.
+        id_bytes: the 16 bytes of the UUID.
         pid: the id of the script's own process.
-        started: when it started, in seconds of the monotonic clock.
+        started: when the script started, in seconds of the monotonic clock.
         exited: whether the script's own process was reaped.
     """
 
@@ -114,7 +115,7 @@ class RunningCommand:
             self._timeout_timer = loop.after(spec.timeout_seconds, self._timed_out)
 
     def to_state(self) -> CommandState:
-        """Return the whole state, for the keeper's next program."""
+        """Return the command's whole state, for the keeper's next program."""
         kept = {name.removeprefix("_"): getattr(self, name) for name in _STATE_ATTRIBUTES}
         leftovers = self._leftover_pids
         return CommandState(
@@ -130,15 +131,15 @@ class RunningCommand:
     def from_state(cls, state: CommandState, context: CommandContext) -> "RunningCommand":
         """Return the command that the previous program of the keeper handed over.
 
-        The state does not tell what the command waited for. It is found out again: by reading its
-        pipes, and by looking at its process tree.
+        The state does not tell what the command waited for. The new object finds out again: it
+        reads the pipes and looks at the process tree.
         """
         command = cls.__new__(cls)
         command.restore(state, context)
         return command
 
     def restore(self, state: CommandState, context: CommandContext) -> None:
-        """Set the state that was handed over; called once, instead of ``__init__``."""
+        """Set the state that was handed over; `from_state` calls this instead of ``__init__``."""
         for name in _STATE_ATTRIBUTES:
             setattr(self, name, getattr(state, name.removeprefix("_")))
         loop = context.loop
@@ -186,7 +187,10 @@ class RunningCommand:
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the entry in a SNAPSHOT record, from which a later keeper can end this command."""
+        """Return this command's entry for a SNAPSHOT record.
+
+        If this keeper dies, the next one needs the entry to end the command.
+        """
         return {
             "id": self.id,
             **self._process_fields(),
@@ -197,33 +201,35 @@ class RunningCommand:
             "discarded_bytes": self._output.discarded,
         }
 
-    # Events of its output
+    # Events of the script's output
 
     def output_limit_reached(self) -> None:
-        """Stop the script, since it has printed more than its limit."""
+        """Stop the script, since it has printed more than its output limit."""
         if not self.exited and self._cause is None:
             self.stop("limit", signal.SIGTERM, self._grace_seconds)
 
     def output_progressed(self) -> None:
-        """A pipe has ended, or one that was paused is read again."""
+        """Continue to end the command after a pipe has ended, or is read again after a pause."""
         if self.exited:
             self._advance()
 
     # Ending
 
     def stop(self, cause: str, number: int, grace_seconds: float) -> None:
-        """Stop the script; the cause of the first stop is the one that is stored.
+        """Stop the script; only the cause of the first stop is stored.
 
         Args:
             cause: stop, timeout, limit or shutdown.
-            number: the signal for its process group.
-            grace_seconds: the time until SIGKILL for the whole tree; a later call may shorten it.
+            number: the signal for the script's process group.
+            grace_seconds: the time until the whole tree gets SIGKILL; a later call may shorten the
+                time.
         """
         now = time.monotonic()
         kill_at = now + grace_seconds
         self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
         if self.exited:
-            # The script's own exit decides its status; only the rest of its tree is stopped.
+            # The script's own exit already decides the command's status. Only the rest of the
+            # process tree is stopped.
             self._leftover_at = min(self._leftover_at, now)
             self._advance()
             return
@@ -235,7 +241,7 @@ class RunningCommand:
             reached("stop.recorded")
             if grace_seconds > 0:
                 self._signal_group(number)
-                # A process that was sent SIGSTOP handles the signal only after SIGCONT.
+                # A process that SIGSTOP has stopped handles the signal only after SIGCONT.
                 self._signal_group(signal.SIGCONT)
                 reached("stop.signalled")
         self._context.loop.cancel(self._stop_timer)
@@ -246,7 +252,12 @@ class RunningCommand:
             self._stop_timer = self._context.loop.at(self._kill_at, self._grace_ended)
 
     def shut_down(self, grace_seconds: float) -> None:
-        """Stop the script for a shutdown, with the shorter of this grace and the command's own."""
+        """Stop the script for a shutdown of the service.
+
+        Args:
+            grace_seconds: the shutdown's grace period. If the command's own grace period is
+                shorter, that applies.
+        """
         self.stop("shutdown", signal.SIGTERM, min(grace_seconds, self._grace_seconds))
 
     def _signal_group(self, number: int) -> None:
@@ -271,7 +282,7 @@ class RunningCommand:
             self.reaped(status, usage)
 
     def reaped(self, status: int, usage: struct_rusage) -> None:
-        """The script's own process has ended and was reaped.
+        """Journal the exit of the script's own process and begin to end the command.
 
         Args:
             status: the wait status from ``wait4``.
@@ -282,7 +293,8 @@ class RunningCommand:
         loop.unwatch(self._pidfd)
         os.close(self._pidfd)
         self.exited = True
-        # The keeper may have adopted its orphans after another tree was looked at in this batch.
+        # What the tree remembers may be too old. If another command's tree was looked at earlier
+        # in this batch, the keeper may have become the parent of this script's orphans since then.
         self._context.tree.refresh()
         loop.cancel(self._timeout_timer)
         loop.cancel(self._stop_timer)
@@ -297,15 +309,18 @@ class RunningCommand:
         reached("end.exited")
         self._leftover_at = time.monotonic() + self._leftover_seconds
         if self._kill_at is not None:
-            # The grace of a stop also limits the wait for leftovers and for open pipes.
+            # The grace period of a stop also limits the wait for leftovers and for open pipes.
             self._leftover_at = min(self._leftover_at, self._kill_at)
         self._check_seconds = _FIRST_CHECK_SECONDS
-        # Deferred to the end of the batch: other processes may have ended in it too, and `_advance`
-        # may open descriptors; see `EventLoop` for why that has to wait.
+        # `_advance` may open descriptors, and other processes may have ended in the same batch. The
+        # module `event_loop` says why descriptors may be opened only at the end of a batch.
         loop.defer(self._advance)
 
     def _advance(self) -> None:
-        """Go as far towards the end as is possible now; check again later if that is not all."""
+        """Do as many of the steps to the command's end as are possible now.
+
+        If a step has to wait, a timer or a paused pipe calls this method again.
+        """
         self._context.loop.cancel(self._check_timer)
         self._check_timer = None
         if self._removing:
@@ -329,7 +344,7 @@ class RunningCommand:
                 raise
             if self._check_seconds == _FIRST_CHECK_SECONDS:
                 logger.warning("tree_waits", command_id=self.id, detail=str(error))
-            gone = False  # the processes that were not looked at may be alive
+            gone = False  # a process that could not be looked at may be alive
         if gone:
             self._tree_gone = True
         else:
@@ -356,7 +371,8 @@ class RunningCommand:
             return tree.kill(self)
         if now >= self._leftover_at and not self._termed:
             signalled = tree.signal(self, signal.SIGTERM)
-            # If no process was signalled, it is not known yet which ones belong to this tree.
+            # If no process was signalled, the keeper does not know yet which processes belong to
+            # this tree. SIGTERM is then sent at a later check.
             self._termed = bool(signalled)
             self._count_leftovers(signalled)
             tree.signal(self, signal.SIGCONT)
@@ -389,7 +405,7 @@ class RunningCommand:
             self._context.remove_directory(self._private_directory, self.finish)
 
     def finish(self) -> None:
-        """Append CLOSED; called once, after the private directory is removed if there is one."""
+        """Append CLOSED; called once, after the private directory (if any) was removed."""
         self._output.close()
         fields = {
             "cause": self._cause,

@@ -9,12 +9,13 @@ from scriptservice.keeper.upgrade_state import EndedIdsState
 class EndedIds:
     """Remembers an id for as long as the server may send its command again.
 
-    A server that takes over sends again the commands that were not started according to the
-    database. What it read there may be older than what was stored since. So an id is kept until the
-    command's end is stored and the present server has reported that it has sent all such commands.
+    A server that takes over reads from the database which commands were not started, and sends
+    them again. The previous server may have stored their ends after that read. So an id is kept
+    until two things are true: the command's end is stored in the database, and the present server
+    has reported that it has sent all such commands.
 
     Args:
-        journal: tells how far it is written and how far it is stored.
+        journal: tells how far the journal is written and how far it is stored in the database.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -48,7 +49,7 @@ class EndedIds:
 
     @property
     def unwritten(self) -> list[str]:
-        """The ids of commands whose end is not in the journal yet, for want of room on the disk."""
+        """The ids of commands whose end is not in the journal yet, because the disk is full."""
         return list(self._unwritten)
 
     def was_given_back(self, command_id: str) -> bool:
@@ -59,8 +60,8 @@ class EndedIds:
         """Add a command that has ended.
 
         Args:
-            command_id: its UUID.
-            given_back: whether it was not started and may be sent again later.
+            command_id: the command's UUID.
+            given_back: whether the command was not started and may be sent again later.
         """
         self._ids.add(command_id)
         if given_back:
@@ -71,21 +72,21 @@ class EndedIds:
             self._written.append((self._journal.end, command_id))
 
     def pending_written(self) -> None:
-        """All records that waited for room on the disk are written now."""
+        """Note that all records that waited for room on the disk are now in the journal."""
         self._written += [(self._journal.end, command_id) for command_id in self._unwritten]
         self._unwritten.clear()
 
     def child_adopted(self) -> None:
-        """The server has sent again every command that it had to."""
+        """Note that the server has sent all commands that it had to send again."""
         self._child_has_adopted = True
         self.journal_stored()
 
     def child_gone(self) -> None:
-        """The server has exited, and another one will take over."""
+        """Note that the server has exited; the next server may send commands again."""
         self._child_has_adopted = False
 
     def journal_stored(self) -> None:
-        """More of the journal is stored in the database."""
+        """Forget the ids whose ends are now stored in the database."""
         if not self._child_has_adopted:
             return
         while self._written and self._written[0][0] <= self._journal.stored_position:

@@ -1,9 +1,10 @@
 """The processes that were started and may not have become their scripts yet.
 
-Such a process is on the way to its exec. Meanwhile the keeper starts other scripts: on a busy
-machine it would otherwise wait longer than it works. A stop, a shutdown, an upgrade and the reaping
-of a child need to know whether a process is its script, and wait for it here (`confirm`).
-``start_queue`` owns the launches and is told how each ended.
+Such a process has not done its exec yet. The keeper does not wait for the exec, but starts other
+scripts meanwhile: on a busy machine it would otherwise spend more time waiting than working. A
+stop, a shutdown, an upgrade and the reaping of a child must know whether a process has become its
+script. They wait until that is known, with `confirm`. ``start_queue`` owns the launches and gets
+the outcome of each.
 """
 
 import select
@@ -24,9 +25,9 @@ from scriptservice.protocol.frames import SpawnSpec
 LAUNCH_SECONDS = 30.0
 """A launch that takes longer is killed: a script of the same user may have stopped the process."""
 STOP_SECONDS = 0.2
-"""The same limit when a stop waits for a launch, since the keeper does nothing else then."""
+"""The limit for a launch that a stop waits for. It is short: the keeper does nothing meanwhile."""
 CONFIRM_ALL_SECONDS = 5.0
-"""The same limit for all launches together in `PendingLaunches.confirm_all`."""
+"""The limit for all launches together in `PendingLaunches.confirm_all`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,10 @@ class PendingLaunches:
     """The launches whose outcome is not known yet.
 
     Args:
-        loop: watches the status of each launch.
+        loop: watches the status descriptor of each launch.
         spawner: reads the status.
         on_started: called for each process that has become its script.
-        on_failed: called for each that has not, with the reason.
+        on_failed: called for each process that could not become its script, with the reason.
     """
 
     def __init__(
@@ -65,16 +66,16 @@ class PendingLaunches:
 
     @property
     def command_ids(self) -> set[str]:
-        """The ids of their commands."""
+        """The ids of the commands whose launches are pending."""
         return set(self._launches)
 
     @property
     def pids(self) -> set[int]:
-        """Their process ids."""
+        """The ids of the processes whose launches are pending."""
         return {launch.spawned.pid for launch in self._launches.values()}
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """Return their entries in a SNAPSHOT record; see `RunningCommand.snapshot`."""
+        """Return an entry for a SNAPSHOT record for each launch; see `RunningCommand.snapshot`."""
         entries = []
         for command_id, launch in self._launches.items():
             spawned = launch.spawned
@@ -83,7 +84,10 @@ class PendingLaunches:
         return entries
 
     def add(self, spec: SpawnSpec, spawned: SpawnedProcess) -> None:
-        """Watch a process until its outcome is known, or report it at once if it is."""
+        """Watch a process until its outcome is known.
+
+        If the process has already become its script, `on_started` is called at once.
+        """
         if spawned.status is None:
             self._on_started(spec, spawned)
             return
@@ -92,7 +96,7 @@ class PendingLaunches:
         self._loop.watch(spawned.status, lambda _: self._status_ready(spec.id))
 
     def confirm(self, command_id: str, seconds: float = STOP_SECONDS) -> None:
-        """Wait until the outcome of a launch is known; does nothing if it is not pending.
+        """Wait until the outcome of a command's launch is known; return at once if none is pending.
 
         Args:
             command_id: the command's UUID.
@@ -104,20 +108,20 @@ class PendingLaunches:
         poll = select.poll()
         poll.register(launch.status, select.POLLIN)
         if not poll.poll(seconds * 1000):
-            # Before the exec or after it, the kill closes the status without a report: the script
-            # counts as started, and as ended by the signal.
+            # The kill closes the status pipe without a report, whether the exec has happened or
+            # not. So the script counts as started and ended by SIGKILL.
             _kill(launch.spawned)
         self._status_ready(command_id)
 
     def confirm_process(self, pid: int) -> None:
-        """Do the same for the launch with a process id."""
+        """Wait as `confirm` does for the launch of the process with this id, if it is pending."""
         for command_id, launch in self._launches.items():
             if launch.spawned.pid == pid:
                 self.confirm(command_id)
                 return
 
     def confirm_all(self) -> None:
-        """Do the same for all launches."""
+        """Wait as `confirm` does for all launches, at most `CONFIRM_ALL_SECONDS` in total."""
         deadline = time.monotonic() + CONFIRM_ALL_SECONDS
         for command_id in self.command_ids:
             self.confirm(command_id, max(0, deadline - time.monotonic()))

@@ -1,8 +1,8 @@
-"""The output of one script: its pipes, which are emptied into the journal up to a limit.
+"""The output of one script: moves bytes from the script's pipes to the journal, up to a limit.
 
-The command makes and owns it. A byte is in its pipe or in the journal, never in between. While the
-journal has no room, or while too much earlier output is not yet stored in the database, the bytes
-stay in the pipe, and the script waits as soon as the pipe is full.
+`RunningCommand` makes and owns a `ScriptOutput`. A byte is in its pipe or in the journal, never in
+between. While the journal has no room, or while too much earlier output is not yet stored in the
+database, the bytes stay in the pipe, and the script waits as soon as the pipe is full.
 """
 
 import os
@@ -21,11 +21,15 @@ from scriptservice.protocol.journal_format import Kind
 
 STDOUT, STDERR = 1, 2
 WINDOW_BYTES = 8 << 20
-"""A script may print this much, then it waits until the window before is stored in the database."""
+"""The size of a window of a script's output.
+
+When a window is full, the script's output waits until everything that was in the journal before
+that window is stored in the database.
+"""
 
 _DISCARD_REPORT_SECONDS = 1.0
 _DRAIN_ROUNDS = 256
-"""A drain empties a pipe at most this many times."""
+"""One call of `ScriptOutput.drain` empties a pipe at most this many times."""
 
 
 class OutputOwner(Protocol):
@@ -39,10 +43,10 @@ class OutputOwner(Protocol):
     def exited(self) -> bool: ...  # noqa: D102
 
     def output_limit_reached(self) -> None:
-        """The script has printed more than its limit, for which it must be stopped."""
+        """Stop the script; called when it has printed more than its output limit."""
 
     def output_progressed(self) -> None:
-        """A pipe has ended, or one that was paused is read again."""
+        """Continue; called when a pipe has ended, or is read again after a pause."""
 
 
 class DrainResult(Enum):
@@ -50,16 +54,19 @@ class DrainResult(Enum):
 
     ENDED = auto()
     PAUSED = auto()
-    """A pipe waits for the journal; `OutputOwner.output_progressed` is called when it goes on."""
+    """A pipe waits for the journal.
+
+    When the pipe is read again, `OutputOwner.output_progressed` is called.
+    """
     OPEN = auto()
-    """A process holds a pipe open; try again later."""
+    """A process still has the write end of a pipe open; try again later."""
 
 
 class OutputPipe:
-    """The read end of a pipe of a script.
+    """One of the two pipes to which a script prints.
 
     Attributes:
-        descriptor: the read end.
+        descriptor: the descriptor of the pipe's read end.
         number: 1 stdout, 2 stderr.
     """
 
@@ -71,7 +78,7 @@ class OutputPipe:
         self.number = number
 
     def ready(self, events: int) -> None:
-        """Handle an event: the pipe has bytes, or no process has its write end any more."""
+        """Handle an event: the pipe has bytes, or every process has closed the write end."""
         self._output.pipe_ready(self, events)
 
     def resume(self) -> None:
@@ -80,22 +87,22 @@ class OutputPipe:
 
 
 class ScriptOutput:
-    """The output of one script, both streams.
+    """The output of one script: standard output and standard error.
 
     Args:
         command: the script's command.
         loop: watches the pipes.
         journal: gets the output.
-        null: a descriptor of /dev/null, open for writing; it gets what is discarded.
-        limit_bytes: how much is kept of both streams together, None for all.
-        stop_on_limit: whether to stop the script at the limit; otherwise what it prints beyond the
-            limit is discarded.
+        null: a descriptor of /dev/null, open for writing; discarded output goes there.
+        limit_bytes: how many bytes of both streams together are kept, None for no limit.
+        stop_on_limit: whether to stop the script when it has printed more than the limit. Output
+            beyond the limit is discarded in either case.
         streams: descriptor and number of each pipe; this object closes the descriptors.
 
     Attributes:
-        position: how many bytes of both streams are in the journal.
-        stream_bytes: the same for each stream, by its number.
-        discarded: how many bytes were discarded.
+        position: how many bytes of both streams together are in the journal.
+        stream_bytes: how many bytes of each stream are in the journal, by the stream's number.
+        discarded: how many bytes of both streams together were discarded.
     """
 
     __slots__ = (
@@ -128,7 +135,7 @@ class ScriptOutput:
         self._pipes = [OutputPipe(self, *pipe) for pipe in streams]
 
     def state_fields(self) -> dict[str, Any]:
-        """Return its fields of a `CommandState`."""
+        """Return the fields of a `CommandState` that describe the output."""
         return {
             "limit": self._limit,
             "stop_on_limit": self._stop_on_limit,
@@ -152,7 +159,7 @@ class ScriptOutput:
 
     @property
     def limit_bytes(self) -> int | None:
-        """How much is kept of both streams together, None for all."""
+        """How many bytes of both streams together are kept, None for no limit."""
         return self._limit
 
     def watch(self) -> None:
@@ -161,7 +168,7 @@ class ScriptOutput:
             self._loop.watch(pipe.descriptor, pipe.ready)
 
     def close(self) -> None:
-        """Cancel the pending report of discarded bytes; CLOSED contains their number."""
+        """Cancel the timer for a DISCARDED record; CLOSED contains the final number."""
         self._loop.cancel(self._discard_timer)
 
     def pipe_ready(self, pipe: OutputPipe, events: int) -> None:
@@ -170,12 +177,13 @@ class ScriptOutput:
         if waiting:
             self._move_to_journal(pipe, waiting)
         elif events & HANGUP:
-            # The hang-up came before the pipe was found empty, so no bytes can follow.
+            # The write end was closed before `bytes_waiting` found the pipe empty, so no bytes can
+            # follow.
             self._close_pipe(pipe)
             self._command.output_progressed()
 
     def pipe_resumed(self, pipe: OutputPipe) -> None:
-        """Watch a pipe again that was paused."""
+        """Watch a paused pipe again, unless it was closed meanwhile."""
         if pipe in self._pipes:
             self._loop.watch(pipe.descriptor, pipe.ready)
             self._command.output_progressed()
@@ -202,7 +210,8 @@ class ScriptOutput:
                 self.position,
             )
         except NoRoomError:
-            # Not in epoll meanwhile: a pipe with bytes or without a writer is always ready.
+            # While the pipe waits, epoll must not watch it: a pipe with bytes, or without a writer,
+            # is always ready, so the loop would never sleep.
             self._loop.unwatch(pipe.descriptor)
             journal.wait_for_room(pipe.descriptor, pipe)
             return False
@@ -238,8 +247,8 @@ class ScriptOutput:
         """Read every pipe to its end.
 
         Args:
-            deadline: in seconds of the monotonic clock; after it, an empty pipe is closed even if a
-                process outside the script's tree holds it open.
+            deadline: a time of the monotonic clock, in seconds. After that time a pipe is closed
+                although a process outside the script's tree still has its write end open.
         """
         for pipe in list(self._pipes):
             drained = self._drain_pipe(pipe, deadline)
@@ -258,7 +267,8 @@ class ScriptOutput:
                 return DrainResult.OPEN
             if not self._move_to_journal(pipe, waiting):
                 return DrainResult.PAUSED
-        # The pipe was full many times, and the tree has ended: the writer is outside of it.
+        # The pipe was filled again many times, although all processes of the script's tree have
+        # ended. So the writer is a process outside the tree, which may never stop printing.
         if time.monotonic() >= deadline:
             self._close_pipe(pipe)
             return DrainResult.ENDED

@@ -1,7 +1,8 @@
-"""The scripts that the server has sent and that are not started yet.
+"""The queue of scripts that the server has sent and that are not started yet.
 
-They wait for room on the disk, for descriptors, and for other processes to start: hundreds of
-processes that start at the same time slow each other by a third.
+A script waits for room on the disk, for descriptors, and until fewer other processes are starting.
+The last limit exists because hundreds of processes that start at the same time slow each other by a
+third.
 """
 
 import os
@@ -36,8 +37,8 @@ class StartQueue:
     Args:
         spawner: starts processes.
         context: shared by all running commands.
-        ended_ids: the ids that are not started again.
-        running: the running commands, by id; this class only reads it.
+        ended_ids: the ids of ended commands, which are not started again.
+        running: the running commands, by id; this class does not change the dictionary.
         on_started: called with each command that has started.
 
     Attributes:
@@ -74,9 +75,10 @@ class StartQueue:
         if any(spec.id in ids for ids in known):
             logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
             if spec.id in self._ended_ids and not self._ended_ids.was_given_back(spec.id):
-                # The server has found no record of the command's end. If it has only not read it
-                # yet, that record comes first and counts. If the record is damaged, only this one
-                # ends the command.
+                # The server has found no record of the command's end in the journal. If the server
+                # has not read that record yet, it reads that record before this LOST record, and
+                # the first one counts. If that record is damaged, this LOST record ends the
+                # command.
                 self._context.journal.append(Kind.LOST, spec.id, {"reason": _NO_RECORD})
         elif self._closed:
             self._refuse(spec.id, "the service is shutting down", retry=True)
@@ -84,12 +86,12 @@ class StartQueue:
             self._specs[spec.id] = spec
 
     def stop(self, command_id: str) -> None:
-        """Refuse to start a command, since its client stopped it; ignored if it is not queued."""
+        """Refuse to start a command, since a client stopped it; do nothing if it is not queued."""
         if self._specs.pop(command_id, None):
             self._refuse(command_id, "stopped before it started", retry=False, stopped=True)
 
     def expire(self, command_id: str) -> None:
-        """Refuse to start a command after its queue time-out; ignored if it is not queued."""
+        """Refuse to start a command after its queue time-out; do nothing if it is not queued."""
         if self._specs.pop(command_id, None):
             reason = "it waited longer than its queue time-out"
             self._refuse(command_id, reason, retry=False, timed_out=True)
@@ -113,12 +115,13 @@ class StartQueue:
     ) -> None:
         fields = {"reason": reason, "retry": retry, "stopped": stopped, "timed_out": timed_out}
         self._context.journal.append(Kind.REFUSED, command_id, fields)
-        # An id that may be sent again is added too: before the refusal is stored, the command would
-        # run although the database says that it was refused.
+        # The id is added even if the server may send the command again (`retry`). If the command
+        # were sent and started before its refusal is stored, it would run although the database
+        # would then say that it was refused.
         self._ended_ids.add(command_id, given_back=retry)
 
     def _starting_count(self) -> int:
-        """Return how many processes are starting, so that more would slow them all."""
+        """Return how many processes count as starting; see `STARTING_SECONDS`."""
         started_before = time.monotonic() - STARTING_SECONDS
         just_started = self._just_started
         while just_started and (just_started[0].exited or just_started[0].started < started_before):
@@ -137,7 +140,8 @@ class StartQueue:
             if not self._start(spec):
                 return
         if self._specs and not self._wakeup_set:
-            # The timer's only effect is another batch, after which this method is called.
+            # The timer itself starts no script. It makes the loop run another batch, and the keeper
+            # calls this method after each batch.
             self._wakeup_set = True
             self._context.loop.after(STARTING_SECONDS / 8, self._woke_up)
 
@@ -171,7 +175,8 @@ class StartQueue:
         return True
 
     def _launch_failed(self, spec: SpawnSpec, error: SpawnError) -> None:
-        # The reason may quote what a client submitted, so only the command has it, not the log.
+        # The log does not get the reason, which may quote what a client submitted. The reason is
+        # stored with the command.
         logger.info("command_not_started", command_id=spec.id, retry=error.retry)
         self._context.tree.forget(_NeverStarted(spec.id))
         self._refuse(spec.id, str(error), retry=error.retry)
@@ -187,14 +192,14 @@ class StartQueue:
         return [spec.fields() for spec in self._specs.values()]
 
     def restore(self, waiting: list[dict[str, Any]]) -> None:
-        """Continue with the queue of the previous program."""
+        """Continue with the queue that the keeper's previous program handed over."""
         for fields in waiting:
             spec = SpawnSpec(**fields)
             self._specs[spec.id] = spec
 
 
 class _NeverStarted:
-    """The root of the process tree of a script that was not started."""
+    """The `TreeRoot` of a script that was not started, so that its cgroup can be removed."""
 
     def __init__(self, command_id: str) -> None:
         self.id = command_id
