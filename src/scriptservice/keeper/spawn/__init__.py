@@ -1,1 +1,1 @@
-"""Starting a script's process: the specification, the methods to start one, the files it reads."""
+"""Starts a script's process: its specification, the three methods, its files and its user."""

@@ -1,9 +1,9 @@
 """Starts a process in the keeper's own memory, for scripts of the keeper's own user.
 
-The keeper loads ``clone.so``, which is built from ``launcher/clone.c``. The new process shares the
-keeper's memory until its exec, and nothing else. So a script costs one exec, and the keeper waits
-for none, while it must wait for the launcher's own. See
-docs/adr/0017-scripts-begin-in-the-keepers-memory.md.
+The keeper loads ``clone.so``, which is built from ``launcher/clone.c``. The new process shares only
+the keeper's memory, and only until its exec. This method needs one exec for each script, and the
+keeper does not wait for that exec. The ``launcher`` method needs two, and the keeper must wait for
+the first one, which starts the launcher. See docs/adr/0017-scripts-begin-in-the-keepers-memory.md.
 """
 
 import ctypes
@@ -18,11 +18,11 @@ _LIBRARY = os.path.join(os.path.dirname(__file__), "clone.so")
 _STACK_BYTES = 8192
 _ALIGNMENT_BYTES = 16
 _SPARE_STACKS = 64
-"""How many stacks are kept for the next processes: as many as start at a time."""
+"""At most this many unused stacks are kept: as many as processes may start at a time."""
 
 
 class _Request(ctypes.Structure):
-    """``struct request`` of ``launcher/clone.c``."""
+    """The ``struct request`` of ``launcher/clone.c``; the fields must be the same."""
 
     _fields_ = (
         ("streams", ctypes.c_int * 3),
@@ -47,18 +47,20 @@ class CloneMethod:
 
     Raises:
         OSError: the library does not exist or cannot be loaded.
-        AttributeError: it is another library, or one of another release.
+        AttributeError: the file is another library, or belongs to another release.
     """
 
     name = "clone"
 
     def __init__(self, library: str) -> None:
-        # Not `CDLL`: it would release the GIL for the call, and there is no other thread.
+        # `CDLL` would release the GIL for each call. That is of no use, since the keeper has only
+        # one thread.
         self._begin = ctypes.PyDLL(library).begin_1
         self._begin.argtypes = (ctypes.POINTER(_Request), ctypes.c_void_p)
         self._begin.restype = ctypes.c_long
         self._keeper_pid = os.getpid()
-        # The stack and the request that a process uses until its exec, by its status descriptor.
+        # For each process before its exec: its stack and its request, which must stay in memory
+        # until then. The keys are the status descriptors.
         self._in_use: dict[int, tuple[Any, ...]] = {}
         self._stacks: list[ctypes.Array[ctypes.c_char]] = []
 
@@ -125,7 +127,7 @@ class CloneMethod:
 
 
 def _programs(process: NewProcess) -> list[bytes]:
-    """Return the paths at which a process's program may be, in the order of its ``PATH``."""
+    """Return the paths where the program may be, in the order of the process's ``PATH``."""
     program = process.argv[0]
     if b"/" in program:
         return [program]
@@ -134,7 +136,10 @@ def _programs(process: NewProcess) -> list[bytes]:
 
 
 def _c_strings(values: list[bytes]) -> Any:
-    """Return an array of C strings with a null pointer at its end; it keeps the strings alive."""
+    """Return an array of C strings that ends with a null pointer.
+
+    While the array exists, Python does not free the strings.
+    """
     return (ctypes.c_char_p * (len(values) + 1))(*values)
 
 

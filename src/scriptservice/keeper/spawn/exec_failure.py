@@ -1,8 +1,8 @@
-"""Why a new process did not become its script, as the process itself reports it.
+"""The report of a new process that could not become its script.
 
-It writes the step that failed and the errno to a pipe, its status. An exec closes the pipe, so the
-end of the file without a byte means success. Processes that ``launcher`` and ``cloning`` start have
-such a status; ``spawner`` reads it.
+The process writes two numbers to a pipe, its status pipe: the step that failed and the errno. A
+successful exec closes the pipe, so an end of file without a byte means success. Processes that
+``launcher`` and ``cloning`` start have a status pipe; ``spawner`` reads it.
 """
 
 import errno
@@ -37,9 +37,10 @@ class SpawnStep(IntEnum):
 
 
 def read_failure(status: int) -> tuple[SpawnStep, int] | None:
-    """Return the step at which a process failed and the errno, None if its exec succeeded.
+    """Wait until a process has failed or has done its exec.
 
-    Waits until either has happened.
+    Returns:
+        The step that failed and the errno, None if the exec succeeded.
 
     Args:
         status: the read end of the process's status pipe.
@@ -52,15 +53,17 @@ def read_failure(status: int) -> tuple[SpawnStep, int] | None:
 
 
 def raise_failure(step: SpawnStep, number: int, argv: list[bytes]) -> None:
-    """Raise the exception that a `SpawnMethod.start` that waits for the exec would have raised.
+    """Raise the exception for a reported failure.
+
+    A `SpawnMethod` that waits for the exec raises the same exceptions in `start`.
 
     Args:
         step: the step that failed.
-        number: its errno.
+        number: the errno of that step.
         argv: the process's program and arguments.
 
     Raises:
-        OSError: exec failed or the directory cannot be entered.
+        OSError: the exec failed, or the process could not enter the working directory.
         subprocess.SubprocessError: another step failed.
     """
     why = os.strerror(number)
@@ -73,10 +76,10 @@ def raise_failure(step: SpawnStep, number: int, argv: list[bytes]) -> None:
 
 
 def find_problem(method: SpawnMethod, trial: NewProcess) -> str | None:
-    """Try every step of a method but the exec; return what does not work, None if all do.
+    """Try all steps of a method before the exec; return what does not work, None if all work.
 
     Args:
-        method: one that does not wait for the exec.
+        method: a method that does not wait for the exec.
         trial: a process like that of a script, but with a program that cannot be run.
     """
     try:

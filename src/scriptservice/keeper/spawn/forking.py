@@ -1,8 +1,8 @@
 """Starts a process without the launcher: by vfork where that is possible, else by fork.
 
-It serves where there was no compiler or the launcher does not work. Python's ``Popen`` uses vfork
-if neither user, cgroup nor limits change. Otherwise it forks the whole keeper, and the child makes
-the changes before its exec.
+The keeper uses this method if the launcher does not work, or was not built for want of a compiler.
+Python's ``Popen`` uses vfork if the user, the cgroup and the limits stay the same. Otherwise
+``Popen`` forks the whole keeper, and the child makes the changes before its exec.
 """
 
 import os
@@ -17,8 +17,8 @@ class ForkMethod:
     """Starts processes with ``Popen``.
 
     Args:
-        null: a descriptor of /dev/null; it takes the script's number between two starts, so that
-            no file of the keeper gets that number.
+        null: a descriptor of /dev/null. Between two starts, `SCRIPT_DESCRIPTOR` is a copy of this
+            descriptor, so that no file of the keeper gets that number.
     """
 
     name = "fork"
@@ -40,13 +40,14 @@ class ForkMethod:
                 umask=0o077,
                 start_new_session=True,
                 restore_signals=True,
-                close_fds=False,  # the keeper's all close on exec; searching for others costs time
+                # All descriptors of the keeper close on exec. To search for others costs time.
+                close_fds=False,
                 preexec_fn=_preparation(process),  # noqa: PLW1509 - there is one thread
             )
         finally:
             os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
-        # The keeper reaps by pid. The next Popen would poll one that looks unreaped and take its
-        # status.
+        # The keeper itself reaps this process, by its pid. Without a return code, the next Popen
+        # would poll this process, reap it, and so take its wait status from the keeper.
         started.returncode = 0
         return started.pid, None
 
@@ -55,7 +56,7 @@ class ForkMethod:
 
 
 def _preparation(process: NewProcess) -> Callable[[], None] | None:
-    """Return what the child must do between fork and exec, None for nothing."""
+    """Return a function for the child to call between fork and exec, None if none is needed."""
     user, cgroup, limits = process.user, process.cgroup, process.descriptor_limits
     if cgroup is None and limits is None and not user.changes:
         return None

@@ -1,11 +1,12 @@
 """Starts a process through the launcher, a small static program that execs the interpreter.
 
-It serves scripts of another user than the keeper's, and those of the same user where ``cloning``
-does not work. The launcher's source is ``launcher/launcher.c``. The keeper starts it with
-``posix_spawn``, which shares the keeper's memory until the launcher's exec and so costs the same
-however large the keeper is. The launcher then makes all changes in its own memory, and execs. It
-reports a failure through a pipe that the exec closes, so the keeper does not wait for the exec:
-under load that takes longer than everything else. See docs/adr/0015-launcher.md.
+The keeper uses the launcher if scripts run as another user, or if ``cloning`` does not work. The
+launcher's source is ``launcher/launcher.c``. The keeper starts the launcher with ``posix_spawn``.
+Until the launcher's own exec, the new process shares the keeper's memory, so the cost does not
+depend on the size of that memory. The launcher then makes all changes in its own memory, and execs
+the interpreter. This second exec takes longer under load than all other steps, so the keeper does
+not wait for it: the launcher reports a failure through a pipe, which a successful exec closes. See
+docs/adr/0015-launcher.md.
 """
 
 import errno
@@ -24,8 +25,8 @@ class LauncherMethod:
     """Starts processes through the launcher.
 
     Args:
-        program: a descriptor of the launcher. Not its path: an upgrade replaces the file while the
-            old keeper still needs the launcher that fits its own code.
+        program: a descriptor of the launcher's file. A path would not do: an upgrade replaces the
+            file, and the old keeper still needs the launcher of its own release.
     """
 
     name = "launcher"
@@ -66,7 +67,8 @@ class LauncherMethod:
             os.close(reader)
             if error.errno == errno.E2BIG:
                 raise OSError(error.errno, error.strerror, process.argv[0]) from error
-            # Without the filename, which is the launcher's and would be taken for the script's.
+            # The new exception has no filename. The filename here is the launcher's, and the caller
+            # would take it for the name of the script's program.
             raise OSError(error.errno, error.strerror) from error
         except ValueError:
             os.close(reader)
@@ -76,12 +78,13 @@ class LauncherMethod:
         return pid, reader
 
     def release(self, status: int) -> None:
-        """See `SpawnMethod.release`; the launcher has its own memory."""
+        """See `SpawnMethod.release`; the launcher has its own memory, so nothing is freed."""
 
     def _spawn(self, process: NewProcess, writer: int) -> int:
         stdin, stdout, stderr = process.streams
-        # A dup2 onto the same number keeps a descriptor open across this exec. None of these
-        # numbers is 0, 1, 2 or SCRIPT_DESCRIPTOR: the keeper holds other files there.
+        # A dup2 of a descriptor onto its own number keeps it open across the launcher's exec. No
+        # such descriptor has the number 0, 1, 2 or SCRIPT_DESCRIPTOR, since the keeper has other
+        # files there.
         actions = [
             (_DUP2, stdin, 0),
             (_DUP2, stdout, 1),
@@ -114,5 +117,5 @@ class LauncherMethod:
 
 
 def _unsigned(limit: int) -> int:
-    """Return a limit as an unsigned number; Python has -1 for RLIM_INFINITY."""
+    """Return a limit as an unsigned number; Python represents RLIM_INFINITY by -1."""
     return limit % (1 << 64)

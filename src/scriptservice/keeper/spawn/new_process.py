@@ -1,6 +1,6 @@
-"""The specification of a script's process, and the interface of the methods that start one.
+"""The specification of a script's process, and the interface of the methods to start a process.
 
-``spawner`` makes a `NewProcess`; ``cloning``, ``launcher`` and ``forking`` are the methods.
+``spawner`` makes a `NewProcess`. The methods are ``cloning``, ``launcher`` and ``forking``.
 """
 
 from dataclasses import dataclass
@@ -9,21 +9,22 @@ from typing import Protocol
 from scriptservice.keeper.spawn.script_user import ScriptUser
 
 SCRIPT_DESCRIPTOR = 63
-"""Every script reads itself from this descriptor; its ``$0`` is /dev/fd/63."""
+"""The interpreter reads the script from this descriptor, so a script's ``$0`` is /dev/fd/63."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewProcess:
-    """A process to be started.
+    """The specification of a process that is about to be started.
 
     Attributes:
         argv: program and arguments; a program without a slash is looked up in ``PATH``.
         environment: the complete environment.
         directory: an ``O_PATH`` descriptor of the working directory.
-        script: the descriptor that becomes `SCRIPT_DESCRIPTOR`.
-        streams: the descriptors that become 0, 1 and 2.
+        script: the descriptor of the script's text; the process gets it as `SCRIPT_DESCRIPTOR`.
+        streams: the descriptors that the process gets as 0, 1 and 2.
         user: the user of the process.
-        cgroup: an open ``cgroup.procs``, None for the keeper's own cgroup.
+        cgroup: a descriptor of the ``cgroup.procs`` file of the cgroup that the process enters,
+            None for the keeper's own cgroup.
         descriptor_limits: soft and hard limit of descriptors, None for the keeper's own limits.
     """
 
@@ -41,7 +42,7 @@ class SpawnMethod(Protocol):
     """A method to start a process.
 
     Attributes:
-        name: as ``/readyz`` shows it: ``clone``, ``launcher`` or ``fork``.
+        name: the method's name as ``/readyz`` shows it: ``clone``, ``launcher`` or ``fork``.
     """
 
     name: str
@@ -50,19 +51,20 @@ class SpawnMethod(Protocol):
         """Start a process.
 
         Returns:
-            The process id, and the descriptor from which the result of its exec can be read (see
-            ``exec_failure``); None instead of that if the exec has already succeeded.
+            The process id, and the read end of the process's status pipe (see ``exec_failure``).
+            Instead of the read end, None means that the exec has already succeeded.
 
         Raises:
-            OSError: exec failed (the filename is the program), the directory cannot be entered
-                (the filename is another one), or there is no room for a process.
+            OSError: the exec failed (the exception's filename is the program), the directory could
+                not be entered (the exception has another filename), or there is no room for a
+                process (the exception has no filename).
             subprocess.SubprocessError: another property of the process could not be changed.
             ValueError: an argument or a variable contains a zero byte.
         """
 
     def release(self, status: int) -> None:
-        """Free what a process needed until its exec, or until its end without one.
+        """Free what a process needed before its exec; called after its exec or its end.
 
         Args:
-            status: the descriptor that `start` returned, read to its end.
+            status: the number of the status descriptor that `start` returned.
         """

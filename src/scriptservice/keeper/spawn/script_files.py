@@ -9,13 +9,13 @@ _ALL_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcnt
 
 
 def input_file(content: bytes, directory: str, opened: list[int]) -> int:
-    """Return a descriptor of a nameless file with some content, open for reading from 0.
+    """Make a nameless file and return a descriptor of it, whose file offset is 0.
 
-    Content of more than 64 KiB goes to the disk, if it has room, so that the memory in use does not
-    grow with the size of scripts.
+    If the content is larger than 64 KiB, the file is on the disk, so that large scripts do not fill
+    the memory. If the disk has no room, the file is in memory.
 
     Args:
-        content: the complete content.
+        content: the complete content of the file.
         directory: a directory on the disk.
         opened: every descriptor that the caller must close is added to this list.
     """
@@ -39,7 +39,11 @@ def _disk_file(content: bytes, directory: str, opened: list[int]) -> int:
 
 
 def _write_all(file: int, content: bytes) -> None:
-    """Write by offset, since perl reads a script from the shared file offset, which must stay 0."""
+    """Write content without moving the file offset.
+
+    The script's process shares the offset, and perl begins to read a script there, so the offset
+    must stay 0.
+    """
     rest, offset = memoryview(content), 0
     while offset < len(content):
         offset += os.pwrite(file, rest[offset:], offset)

@@ -16,12 +16,12 @@ class ScriptUser:
     """The user of all scripts of this keeper.
 
     Attributes:
-        uid: user id.
-        gid: group id.
-        groups: supplementary groups.
-        name: for ``USER`` and ``LOGNAME``; the uid if there is no passwd entry.
-        home: the home directory, None if there is none.
-        changes: whether it is another user than the keeper's.
+        uid: the user id.
+        gid: the group id.
+        groups: the ids of the supplementary groups.
+        name: the value of ``USER`` and ``LOGNAME``; the uid if the user has no passwd entry.
+        home: the home directory, None if the user has none or the directory does not exist.
+        changes: whether scripts run as another user than the keeper.
     """
 
     uid: int
@@ -54,12 +54,15 @@ def script_user(run_as: str | None, script_uid: int) -> ScriptUser:
     """Return the user that scripts run as.
 
     Args:
-        run_as: a name or a uid. None means the service's own user; if that is root, the user
-            ``scriptservice``, or ``script_uid`` if that user does not exist.
-        script_uid: the uid of last resort; it needs no passwd entry.
+        run_as: a user name or a uid, None for the default. The default is the service's own user.
+            If the service runs as root, the default is the user ``scriptservice``, or
+            ``script_uid`` if there is no such user.
+        script_uid: the uid to use if the user ``scriptservice`` does not exist; this uid needs no
+            passwd entry.
 
     Raises:
-        UserError: the user does not exist, or it is another user and the service is not root.
+        UserError: the requested user does not exist, or is not the service's own user although the
+            service does not run as root.
     """
     own = os.geteuid()
     if run_as is not None:

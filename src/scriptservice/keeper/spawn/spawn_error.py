@@ -1,4 +1,4 @@
-"""Why a script could not be started, as the command's reason, and whether a retry can help."""
+"""The error for a script that could not be started: the reason, and whether a retry can help."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ class SpawnError(Exception):
     """A script could not be started; the message is the command's reason.
 
     Attributes:
-        retry: whether a later attempt may succeed, since a resource was exhausted.
+        retry: whether a later attempt may succeed, for example because a resource was exhausted.
     """
 
     def __init__(self, reason: str, *, retry: bool) -> None:
@@ -31,13 +31,14 @@ def spawn_error(error: Exception, spec: SpawnSpec) -> SpawnError:
     """Return the `SpawnError` for an exception of a spawn method or of its preparation.
 
     Args:
-        error: see `SpawnMethod.start` for the meaning of an `OSError`'s filename.
-        spec: the script that should have started.
+        error: the exception; `SpawnMethod.start` says what an `OSError`'s filename means.
+        spec: the script that could not be started.
     """
     if isinstance(error, ValueError):
         return SpawnError(f"cannot start the script: {error}", retry=False)
     if not isinstance(error, OSError):
-        # The process could not enter its cgroup or change its user, whatever the script is.
+        # The process could not enter its cgroup or change its user. The script is not the cause, so
+        # a later attempt may succeed.
         return SpawnError(f"cannot prepare the process: {error}", retry=True)
     why = os.strerror(error.errno) if error.errno else str(error)
     if error.filename == spec.interpreter[0].encode():

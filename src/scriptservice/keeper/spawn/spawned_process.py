@@ -1,4 +1,4 @@
-"""A script's process that was started: its ids, its pidfd and its pipes."""
+"""A started process of a script: its ids, its pidfd and its pipes."""
 
 import os
 import signal
@@ -16,15 +16,16 @@ class SpawnedProcess:
     """A process that was started.
 
     Attributes:
-        pid: its process id, which is also its session's and its group's.
-        pidfd: its pidfd.
-        start_ticks: clock ticks from boot to its start.
-        stdout: the read end of the pipe of its standard output.
-        stderr: the read end of the pipe of its standard error.
+        pid: the process id, which is also the id of the process's session and process group.
+        pidfd: a pidfd of the process.
+        start_ticks: the time from boot to the process's start, in clock ticks.
+        stdout: the read end of the pipe for standard output.
+        stderr: the read end of the pipe for standard error.
         pipes: the inode numbers of both pipes.
-        private_directory: the directory to be removed at its end, None if it has none.
+        private_directory: the path of the directory to remove after the script has ended, None if
+            the script has no private directory.
         status: a descriptor that becomes readable once the process has become the script or has
-            failed, for `Spawner.confirm`; None if the process is the script.
+            failed; `Spawner.confirm` reads it. None if the process is already the script.
     """
 
     pid: int
@@ -38,7 +39,7 @@ class SpawnedProcess:
 
 
 def boot_ticks() -> int:
-    """Return the clock ticks from boot to now, the unit of start times in /proc."""
+    """Return the time from boot to now in clock ticks, as /proc gives start times."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // _TICK_NANOSECONDS
 
 
@@ -49,10 +50,19 @@ def identify(
     private: str | None,
     status: int | None,
 ) -> SpawnedProcess:
-    """Open the pidfd of a process that was just started and return the process.
+    """Open the pidfd of a process that was just started, and return its `SpawnedProcess`.
+
+    Args:
+        pid: the process id.
+        start_ticks: the time from boot to the process's start, in clock ticks; None to read it from
+            /proc.
+        readers: the read ends of the pipes for standard output and standard error.
+        private: the path of the private directory, None if the script has none.
+        status: the descriptor that `SpawnMethod.start` returned.
 
     Raises:
-        SpawnError: the pidfd or the start time cannot be had; the process was killed.
+        SpawnError: the pidfd could not be opened or the start time could not be read. The process
+            was killed.
     """
     pidfd = -1
     try:

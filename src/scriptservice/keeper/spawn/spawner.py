@@ -1,8 +1,9 @@
-"""Starts scripts: from a specification to a process with its pipes.
+"""Starts scripts: makes a process with its pipes from a specification.
 
-The spawner prepares everything that a process needs; ``cloning``, ``launcher`` or ``forking``
-starts it, whichever was found to work at the keeper's start. ``keeper.command.start_queue`` calls
-this module, which knows neither the journal nor the event loop.
+The spawner prepares everything that a process needs. One of three methods then starts the process:
+``cloning``, ``launcher`` or ``forking``. At the keeper's start, the spawner chooses the first of
+them that is allowed for the scripts' user and works. ``keeper.command.start_queue`` calls this
+module, which must not know the journal or the event loop.
 """
 
 import errno
@@ -37,8 +38,9 @@ class Spawner:
         user: the user that scripts run as.
         path: the scripts' ``PATH``.
         lang: the scripts' ``LANG``.
-        use_launcher: whether to use what is built from ``launcher/``, if it works.
-        state: the state of the keeper's previous program; None at a start.
+        use_launcher: whether to try the methods that are built from ``launcher/``: ``cloning`` and
+            ``launcher``. If False, ``forking`` is used.
+        state: the spawner's state in the keeper's previous program, None if there was none.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Spawner:
         self._script_limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._raised = False
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        # No other file of the keeper may ever get the number that scripts are given.
+        # No other file of the keeper may ever have the number SCRIPT_DESCRIPTOR.
         os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
         if state is None:
             if not os.path.isdir(self._private):
@@ -66,7 +68,7 @@ class Spawner:
             self._make_work()
             self._work_descriptor = self._open_directory(self._work)
         else:
-            # Not opened again: a script may have changed the directory's mode meanwhile.
+            # The directory is not opened again, since a script may have changed its mode meanwhile.
             self._work_descriptor = state.work
             self._script_limits = (state.soft_limit, state.hard_limit)
             self._raised = state.raised
@@ -79,7 +81,8 @@ class Spawner:
             b"SHELL": b"/bin/bash",
             b"LANG": lang.encode(),
         }
-        # Not part of the state: the launcher and clone.so belong to this release's code.
+        # The method is not handed over to the next program, which may be of another release and
+        # needs the launcher and clone.so of that release.
         found = self._fast_method() if use_launcher else None
         self._method: SpawnMethod = found or ForkMethod(self._null)
 
@@ -104,11 +107,11 @@ class Spawner:
 
     @property
     def method_name(self) -> str:
-        """How scripts are started: ``clone``, ``launcher`` or ``fork``."""
+        """The name of the method that starts scripts: ``clone``, ``launcher`` or ``fork``."""
         return self._method.name
 
     def to_state(self) -> SpawnerState:
-        """Return the state that the keeper's next program cannot find out again."""
+        """Return the state that the keeper's next program cannot find out by itself."""
         user = {**asdict(self._user), "groups": list(self._user.groups)}
         return SpawnerState(
             user=ScriptUserState(**user),
@@ -131,17 +134,17 @@ class Spawner:
 
     @property
     def capacity(self) -> int:
-        """How many scripts can run at a time; each needs three descriptors."""
+        """How many scripts can run at a time; each needs three of the keeper's descriptors."""
         return max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 256) // 3)
 
     def _open_directory(self, path: str) -> int:
         """Open a directory with the rights of the scripts' user.
 
-        Only the effective user changes meanwhile: with another real user, processes of that user
-        could signal the keeper.
+        Meanwhile the keeper changes only its effective user id. If it changed its real user id too,
+        processes of the scripts' user could send it signals.
 
         Raises:
-            OSError: that user cannot enter the directory, or it is not a directory.
+            OSError: the scripts' user cannot enter the directory, or the path is not a directory.
         """
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         if not self._user.changes:
@@ -156,7 +159,8 @@ class Spawner:
             os.setgroups(self._user.groups)
             os.setegid(self._user.gid)
             os.seteuid(self._user.uid)
-            # A trailing dot needs search permission on the directory itself, as chdir does.
+            # To resolve the dot at the end, the kernel checks the search permission of the
+            # directory itself, as it does for chdir.
             return os.open(os.path.join(path, "."), flags)
         finally:
             os.seteuid(0)
@@ -168,13 +172,14 @@ class Spawner:
 
         Args:
             spec: the script.
-            cgroup: an open ``cgroup.procs`` that the process enters, None for none.
+            cgroup: a descriptor of the ``cgroup.procs`` file of the cgroup that the process enters,
+                None for the keeper's own cgroup.
 
         Returns:
-            The process. If it has a status, only `confirm` tells whether the script runs.
+            The process. If its `status` is not None, only `confirm` tells whether the script runs.
 
         Raises:
-            SpawnError: the script does not run, and nothing is left behind.
+            SpawnError: the script does not run; its process, pipes and directory are removed.
         """
         opened: list[int] = []
         private: str | None = None
@@ -223,11 +228,11 @@ class Spawner:
         private: str | None,
         opened: list[int],
     ) -> SpawnedProcess:
-        """Start a process; the last of ``opened`` is the descriptor reserved for its pidfd."""
+        """Start a process; the last item of ``opened`` is the descriptor reserved for its pidfd."""
         before = boot_ticks()
         pid, status = self._method.start(process)
-        # The process began in this tick if the tick is still the same. Otherwise `identify` reads
-        # it from /proc, which is slower.
+        # If the clock tick is still the same, the process began in this tick. Otherwise `identify`
+        # reads the start time from /proc, which is slower.
         start_ticks = before if boot_ticks() == before else None
         os.close(opened.pop())
         try:
@@ -238,14 +243,14 @@ class Spawner:
             raise
 
     def confirm(self, spawned: SpawnedProcess, spec: SpawnSpec) -> None:
-        """Wait until a process has become the script or has failed; closes its status.
+        """Wait until a process has become the script or has failed; close its status descriptor.
 
         Args:
             spawned: the process that `spawn` returned.
             spec: the script that `spawn` was given.
 
         Raises:
-            SpawnError: the script does not run, and nothing is left behind.
+            SpawnError: the script does not run; its process, pipes and directory are removed.
         """
         if spawned.status is None:
             return
@@ -253,7 +258,8 @@ class Spawner:
         if failure is None:
             self._release(spawned.status)
             return
-        with suppress(ProcessLookupError):  # it exits by itself, unless it was sent SIGSTOP
+        # The process exits by itself after its report, unless SIGSTOP has stopped it.
+        with suppress(ProcessLookupError):
             signal.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(spawned.pid, 0)
@@ -267,7 +273,7 @@ class Spawner:
             raise spawn_error(error, spec) from error
 
     def _release(self, status: int | None) -> None:
-        """Close the status of a process that has become the script or has exited."""
+        """Close the status descriptor of a process that has become the script or has exited."""
         if status is not None:
             os.close(status)
             self._method.release(status)
@@ -280,7 +286,10 @@ class Spawner:
         return path
 
     def _directory_for(self, spec: SpawnSpec, private: str | None, opened: list[int]) -> int:
-        """Return an ``O_PATH`` descriptor of the working directory."""
+        """Return an ``O_PATH`` descriptor of a script's working directory.
+
+        A script may have removed the shared directory; it is then made again.
+        """
         wanted = private or spec.working_directory
         if wanted is not None:
             opened.append(self._open_directory(os.path.join(self._work, wanted)))
@@ -292,10 +301,13 @@ class Spawner:
         return self._work_descriptor
 
     def _raise_limit_if_close(self, newest: int) -> None:
-        """Raise the keeper's soft limit of descriptors when the newest one is close to it.
+        """Raise the keeper's soft limit of descriptors when it is nearly reached.
 
-        Until then scripts inherit the limit that the service was started with, and `ForkMethod` can
-        use vfork. Afterwards each child restores that limit before its exec.
+        Before that, scripts inherit the limit that the service was started with, and `ForkMethod`
+        can use vfork. Afterwards, each new process restores that limit before its exec.
+
+        Args:
+            newest: the number of the descriptor that was opened last.
         """
         soft, hard = self._script_limits
         if not self._raised and soft < hard and newest > soft - 64:
@@ -306,7 +318,8 @@ class Spawner:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         opened += (reader, writer)
         if self._user.changes:
-            # A script may open /dev/stdout and /dev/stderr by name, which the owner decides.
+            # A script may open /dev/stdout or /dev/stderr by name. The kernel then checks the
+            # pipe's owner and mode.
             os.fchown(writer, self._user.uid, self._user.gid)
         return reader, writer
 
@@ -329,9 +342,10 @@ def _remove_empty(private: str | None) -> None:
 
 
 def reset_signals() -> None:
-    """Unblock all signals and ignore none, since scripts would inherit what our parent set.
+    """Unblock all signals and restore the default action of ignored ones.
 
-    Python itself ignores SIGPIPE and SIGXFSZ; they stay ignored in the keeper.
+    Otherwise scripts would inherit the blocked and ignored signals of the keeper's parent. Python
+    itself ignores SIGPIPE and SIGXFSZ; they stay ignored in the keeper.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in signal.valid_signals():
