@@ -1,1 +1,1 @@
-"""The keeper's side of the journal: append records, repair its end, wait for room on the disk."""
+"""The keeper's part of the journal: appends records, repairs its end, waits for disk space."""

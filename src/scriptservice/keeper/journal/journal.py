@@ -1,9 +1,9 @@
 """The journal as the rest of the keeper uses it: no event is lost when the disk is full.
 
-While the disk is full, event records wait here in memory, in order, and output waits in its pipe.
-One timer retries for all of them. Output also waits while too much of the journal is not yet stored
-in the database, so that a script that prints faster than the database stores neither fills the disk
-nor delays the output of other scripts.
+While the disk is full, event records wait in memory, in order, and output waits in its pipe. One
+timer tries again for all of them. Output also waits while too much of the journal is not yet stored
+in the database. So a script that prints faster than the database stores does not fill the disk, and
+does not delay the output of other scripts.
 """
 
 from collections import deque
@@ -24,10 +24,10 @@ RECORDER_CHECK_SECONDS = 1.0
 
 
 class PausedReader(Protocol):
-    """A pipe whose output waits until the journal takes it."""
+    """A reader of a pipe that is paused until the journal can take the pipe's output."""
 
     def resume(self) -> None:
-        """Try again; called once for each wait."""
+        """Read the pipe again; called once for each wait."""
 
 
 class Journal:
@@ -36,13 +36,15 @@ class Journal:
     Args:
         writer: writes the journal's files.
         loop: runs the retry timer.
-        spool_limit_bytes: output waits while more than this is not yet stored in the database.
+        spool_limit_bytes: output waits while more bytes of the journal than this are not yet stored
+            in the database.
 
     Attributes:
         stored_position: everything before this journal position is stored in the database.
-        urgent_end: the position after the last record that the child should hear of at once; a
-            start or an exit can wait a little, since another record mostly follows it.
-        on_room: called when there is room again.
+        urgent_end: the journal position after the last urgent record, which the child should read
+            at once. STARTING, STARTED and EXITED records are not urgent, since another record
+            mostly follows soon.
+        on_room: called when the disk has room again.
     """
 
     def __init__(self, writer: JournalWriter, loop: EventLoop, *, spool_limit_bytes: int) -> None:
@@ -61,7 +63,7 @@ class Journal:
         loop.after(RECORDER_CHECK_SECONDS, self._check_recorder)
 
     def to_state(self) -> JournalState:
-        """Return what is not on the disk, for the keeper's next program."""
+        """Return the state that is not on the disk, for the keeper's next program."""
         return JournalState(
             journal=str(self._writer.id),
             end=self._writer.end,
@@ -77,7 +79,8 @@ class Journal:
     def restore(self, state: JournalState) -> None:
         """Continue from the state of the previous program.
 
-        The state does not contain paused output: each pipe is read again, and pauses again.
+        The state does not contain the paused readers. The next program reads each pipe again, and
+        pauses it again if there is still no room.
         """
         self.stored_position = state.recorded
         self._pending.extend(
@@ -91,7 +94,7 @@ class Journal:
 
     @property
     def end(self) -> int:
-        """The journal position after the last record that is written."""
+        """The journal position after the last written record."""
         return self._writer.end
 
     @property
@@ -101,7 +104,7 @@ class Journal:
 
     @property
     def full(self) -> bool:
-        """Whether records or output wait for room on the disk or below the spool limit."""
+        """Whether records or output wait, since the disk is full or the spool limit is exceeded."""
         return bool(self._pending or self._waiting_for_room)
 
     @property
@@ -118,7 +121,7 @@ class Journal:
             fields: the payload.
 
         Raises:
-            NoRoomError: the record was not appended; try again after `on_room`.
+            NoRoomError: the record was not appended; try again when `on_room` is called.
         """
         if self._pending:
             raise NoRoomError(kind.name)
@@ -131,13 +134,13 @@ class Journal:
     def append(
         self, kind: Kind, command_id: str, fields: dict[str, Any], position: int = 0
     ) -> None:
-        """Append a record now or when there is room, with the present time in either case.
+        """Append a record now, or as soon as there is room; the record has the present time.
 
         Args:
             kind: what happened.
             command_id: the command's UUID.
             fields: the payload.
-            position: the command's merged output so far, in bytes.
+            position: the length of the command's merged output so far, in bytes.
         """
         entry = (kind, id_bytes(command_id), fields, position, now_us())
         if not self._pending:
@@ -167,8 +170,8 @@ class Journal:
         """Resume a reader when there is room.
 
         Args:
-            pipe: the descriptor that it reads; `cancel_wait` takes the same.
-            reader: its `resume` is called.
+            pipe: the descriptor that the reader reads; `cancel_wait` takes the same descriptor.
+            reader: the reader whose `resume` is called.
         """
         self._waiting_for_room[pipe] = reader
         self._retry_later()
@@ -176,7 +179,8 @@ class Journal:
     def must_wait_for(self, position: int) -> bool:
         """Return whether output should wait until this journal position is stored.
 
-        Never while no recorder is active: a script must not stop because the server is down.
+        The answer is False while no recorder is active, because a script must not stand still when
+        the server is down.
         """
         return self._recorder_active and self.stored_position < position
 
@@ -185,12 +189,16 @@ class Journal:
         self._waiting_until_stored[pipe] = (position, reader)
 
     def cancel_wait(self, pipe: int) -> None:
-        """Forget a waiting reader, since its descriptor is closed."""
+        """Forget the reader that waits with this descriptor, which is about to be closed."""
         self._waiting_for_room.pop(pipe, None)
         self._waiting_until_stored.pop(pipe, None)
 
     def stored_up_to(self, position: int) -> None:
-        """Drop segments and resume readers: everything before a position is in the database."""
+        """Drop segments and resume readers after the server has stored more of the journal.
+
+        Args:
+            position: everything before this journal position is stored in the database.
+        """
         self.stored_position = max(self.stored_position, min(position, self._writer.end))
         self._recorder_active = self._stored_since_check = True
         self._writer.drop(self.stored_position)
@@ -206,7 +214,10 @@ class Journal:
                     waiting[1].resume()
 
     def recorder_stopped(self) -> None:
-        """Resume every reader that waits for the recorder: scripts must go on without it."""
+        """Resume every reader that waits for the recorder, because scripts must run on without it.
+
+        The recorder is the part of the server that stores the journal in the database.
+        """
         self._recorder_active = False
         waiting, self._waiting_until_stored = self._waiting_until_stored, {}
         for _, reader in waiting.values():

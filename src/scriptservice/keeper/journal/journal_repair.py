@@ -1,4 +1,4 @@
-"""Repairs the journal that an earlier keeper left, and reads it again; called at a start."""
+"""Repairs and reads the journal of an earlier keeper; the keeper calls this at its start."""
 
 import mmap
 import os
@@ -23,10 +23,10 @@ from scriptservice.protocol.journal_format import (
 
 
 def scan(directory: str, base: int) -> Iterator[Record]:
-    """Yield the records of one segment, up to the first one that is not intact.
+    """Yield the records of one segment, up to the first record that is not intact.
 
-    An output record comes without its bytes. The last record may be an output record of which only
-    a part was written; its ``end`` is then where that part ends.
+    An output record is yielded without its bytes. The last record may be an output record of which
+    only a part was written; its ``end`` is then the end of that part.
 
     Args:
         directory: the directory of the segments.
@@ -69,22 +69,22 @@ def output_length(record: Record, start: int) -> int:
 
     Args:
         record: an OUTPUT record.
-        start: the journal position at which it begins.
+        start: the journal position at which the record begins.
     """
     return record.end - start - HEADER_BYTES
 
 
 def repair(directory: str) -> list[str]:
-    """Cut off records that are half written; set aside damaged records and invalid segments.
+    """Cut off half-written records; set aside damaged records and invalid segments.
 
-    Only the last segment is repaired, since only the last one is written to. Damage in an earlier
-    segment stays: the reader reports it and continues with the next segment.
+    Only the last segment is repaired, since the keeper writes only to the last segment. Damage in
+    an earlier segment stays: the reader reports it and continues with the next segment.
 
     Args:
         directory: the directory of the segments.
 
     Returns:
-        A sentence for each repair.
+        A note for the log about each repair.
     """
     notes: list[str] = []
     for base in reversed(segment_bases(directory)):
@@ -93,7 +93,8 @@ def repair(directory: str) -> list[str]:
         try:
             header = read_segment_header(descriptor)
             if header is None and next(scan(directory, base), None) is not None:
-                # The next step needs its records: they tell which scripts may still run.
+                # The keeper needs the records of this segment after the repair: they tell which
+                # scripts may still run.
                 _rewrite_header(directory, descriptor, base)
                 header = read_segment_header(descriptor)
                 notes.append(f"rewrote the header of journal segment {base}")
@@ -110,8 +111,8 @@ def repair(directory: str) -> list[str]:
 def _rewrite_header(directory: str, descriptor: int, base: int) -> None:
     """Write a segment's header again, with the journal id of another segment.
 
-    If there is no other segment, the id comes from the damaged header itself. If that id is wrong,
-    the server takes the database for an older copy and starts no script.
+    If no other segment has a valid header, the id comes from the damaged header itself. If that id
+    is wrong, the server takes the database for an older copy and starts no script.
     """
     journal_id = UUID(bytes=os.pread(descriptor, 16, 8))
     for other in segment_bases(directory):
@@ -142,7 +143,9 @@ def _repair_tail(directory: str, descriptor: int, base: int) -> list[str]:
             end = start + HEADER_BYTES + length
             _shorten_record(descriptor, base, start, last, length)
         else:
-            end = start  # an empty record: output rescued next would have the same position
+            # Drop the record, which has no output left. The next output that is rescued would have
+            # the same position in the command's output.
+            end = start
     if base + size <= end:
         return []
     note = f"cut {base + size - end} bytes off journal segment {base}: "
@@ -157,15 +160,15 @@ def _repair_tail(directory: str, descriptor: int, base: int) -> list[str]:
 def _length_without_zeros(descriptor: int, offset: int, length: int) -> int:
     """Return the length of output without the zeros at its end.
 
-    A power cut can leave a file with its new size but without its new bytes, which read as zeros.
-    Zeros that the script itself printed cannot be told apart; the command's output is reported as
-    incomplete in either case.
+    After a power cut, a file may have its new size but not its new bytes; zeros are then read in
+    place of the bytes. Zeros that the script printed at the end look the same and are cut off too.
+    The command's output is reported as incomplete in either case.
     """
     return len(os.pread(descriptor, length, offset).rstrip(b"\0"))
 
 
 def _is_half_written(descriptor: int, offset: int, size: int) -> bool:
-    """Return whether a record begins here but does not end, or only zeros follow (a power cut)."""
+    """Return whether the rest of a segment is an incomplete record, or zeros after a power cut."""
     raw = os.pread(descriptor, HEADER_BYTES, offset)
     if len(raw) < HEADER_BYTES:
         return True
@@ -177,7 +180,11 @@ def _is_half_written(descriptor: int, offset: int, size: int) -> bool:
 
 
 def _set_aside(directory: str, descriptor: int, base: int, end: int) -> str:
-    """Copy a damaged record and all after it to a file; return the end of the note about it."""
+    """Copy the rest of a segment, from a damaged record on, to a file.
+
+    Returns:
+        The last part of the note for the log.
+    """
     path = damaged_path(directory, end)
     name = os.path.basename(path)
     try:
@@ -198,11 +205,11 @@ def _set_aside(directory: str, descriptor: int, base: int, end: int) -> str:
 
 
 def damaged_path(directory: str, end: int) -> str:
-    """Return the path of the bytes that were set aside when the journal was cut at a position."""
+    """Return the path of the file with the bytes that were cut off at a journal position."""
     return os.path.join(directory, f"{end:020d}.damaged")
 
 
-# In a header: the kind (STARTED or CLOSED), then three bytes that are zero.
+# This matches a part of a record's header: the kind (STARTED or CLOSED) and three zero bytes.
 _MAY_BE_INTACT = re.compile(b"[%c%c]\\0\\0\\0" % (Kind.STARTED, Kind.CLOSED), re.DOTALL)
 _KIND_OFFSET = 8
 _MAX_RECORD_BYTES = HEADER_BYTES + 4096
@@ -212,11 +219,11 @@ _MAX_RECORD_BYTES = HEADER_BYTES + 4096
 def intact_records(path: str) -> Iterator[Record]:
     """Yield the STARTED and CLOSED records that are still intact in a file that was set aside.
 
-    Damage is mostly a few bytes, and the records after it are intact. Only their positions in the
-    journal are not known.
+    Mostly only a few bytes are damaged, and the records after them are intact. But the positions of
+    these records in the journal are not known, so each record's ``end`` is an offset in the file.
 
     Args:
-        path: from `damaged_path`.
+        path: a path that `damaged_path` returned.
     """
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size < HEADER_BYTES:
@@ -231,7 +238,12 @@ def intact_records(path: str) -> Iterator[Record]:
 
 
 def _intact_record(raw: bytes, start: int) -> Record | None:
-    """Return the record with which some bytes begin, None if they are not a record."""
+    """Return the record at the beginning of some bytes, None if no intact record is there.
+
+    Args:
+        raw: the bytes; they may continue after the record.
+        start: the offset of the bytes in their file.
+    """
     if len(raw) < HEADER_BYTES:
         return None
     parsed = parse_header(raw, 0)
@@ -252,7 +264,7 @@ def _intact_record(raw: bytes, start: int) -> Record | None:
 
 
 def _shorten_record(descriptor: int, base: int, start: int, record: Record, length: int) -> None:
-    """Rewrite the header of an output record to have the length of the bytes that arrived."""
+    """Rewrite an output record's header, with the number of bytes that were really written."""
     header = pack_output_header(
         Kind.OUTPUT, record.stream, length, record.time_us, record.position, record.command_id
     )

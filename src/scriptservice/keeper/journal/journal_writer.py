@@ -1,4 +1,4 @@
-"""Writes the journal's files: events from memory, output straight from its pipe."""
+"""Writes the journal's files: events from memory, output directly from its pipe."""
 
 import errno
 import json
@@ -32,19 +32,20 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class NoRoomError(Exception):
-    """The disk has no room now; nothing was taken from a pipe and no record is half written."""
+    """The disk has no room now. No byte was taken from a pipe, and no record is half written."""
 
 
 class JournalWriter:
-    """Appends records to the last segment; only the keeper has a writer, and only one.
+    """Appends records to the last segment; the keeper has exactly one writer, other processes none.
 
     Args:
-        directory: the directory of the segments; call `repair` on it first.
-        reserve_bytes: output is not taken while the disk has less free space than this.
-        snapshot: returns the payload of a SNAPSHOT record: the open commands.
+        directory: the directory of the segments; call `repair` with this directory first.
+        reserve_bytes: no output is moved to the journal while the disk has less free space than
+            this.
+        snapshot: returns the payload of a SNAPSHOT record, which contains the open commands.
 
     Attributes:
-        id: the journal's UUID, from its segments; new if there are none.
+        id: the journal's UUID. It is read from the last segment; without segments it is new.
 
     Raises:
         ValueError: the last segment has no valid header.
@@ -79,10 +80,10 @@ class JournalWriter:
         """Continue exactly where the previous program of this keeper stopped.
 
         Args:
-            end: the journal position after its last record.
+            end: the journal position after the last record of the previous program.
 
         Raises:
-            ValueError: the segment on the disk does not reach to that position.
+            ValueError: the last segment on the disk does not contain that position.
         """
         size = os.fstat(self._file).st_size
         if not SEGMENT_HEADER_BYTES <= end - self._base <= size:
@@ -94,7 +95,7 @@ class JournalWriter:
 
     @property
     def end(self) -> int:
-        """The position after the last record."""
+        """The journal position after the last record."""
         return self._base + self._offset
 
     @property
@@ -103,7 +104,11 @@ class JournalWriter:
         return self._bases[0]
 
     def _create(self, base: int, first_record: bytes) -> int:
-        """Create a segment, whole or not at all; return its descriptor."""
+        """Create a segment with its first record and return its descriptor.
+
+        Raises:
+            NoRoomError: there is no room for the segment; no file is left.
+        """
         path = segment_path(self._directory, base)
         content = segment_header(self.id, base) + first_record
         descriptor = -1
@@ -111,7 +116,8 @@ class JournalWriter:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             if os.pwrite(descriptor, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            # Older segments are dropped later: a power cut must not leave a journal with none.
+            # Sync the new segment. The older ones are deleted later, and after a power cut the
+            # journal must still have a segment.
             os.fsync(descriptor)
             self._sync_directory()
         except OSError as error:
@@ -132,7 +138,7 @@ class JournalWriter:
         """Begin a new segment with a snapshot of the open commands.
 
         Raises:
-            NoRoomError: there is no room for it; the old segment stays in use.
+            NoRoomError: there is no room for the new segment; the old one stays in use.
         """
         reached("journal.rotate")
         base = self.end
@@ -157,10 +163,10 @@ class JournalWriter:
 
         Args:
             kind: what happened.
-            command_id: the command's UUID; zeros for KEEPER.
-            fields: the payload, written as JSON.
-            position: the command's merged output so far, in bytes.
-            time_us: when it happened, microseconds since 1970 UTC.
+            command_id: the command's UUID in 16 bytes; zeros for KEEPER.
+            fields: the payload, which is written as JSON.
+            position: the length of the command's merged output so far, in bytes.
+            time_us: the time of the event, in microseconds since 1970 UTC.
 
         Raises:
             NoRoomError: nothing was written.
@@ -185,16 +191,17 @@ class JournalWriter:
     def splice(self, pipe: int, length: int, command_id: bytes, stream: int, position: int) -> int:
         """Move output that waits in a pipe to the journal.
 
-        The header is written first, with the number of bytes that are known to wait. If the keeper
-        dies between the two steps, the header still tells whose bytes follow it, and `repair`
-        shortens the record to the bytes that arrived.
+        The writer first writes a header with the number of bytes to move, then moves the bytes. If
+        the keeper dies between the two steps or during the second, the header still tells to which
+        command the bytes after it belong. `repair` then shortens the record to the bytes that were
+        moved.
 
         Args:
             pipe: the read end of the pipe.
-            length: how many bytes wait in it, at least one.
-            command_id: the command's UUID.
-            stream: 1 stdout, 2 stderr.
-            position: the command's merged output so far, in bytes.
+            length: how many bytes to move: at least one, at most the number that wait in the pipe.
+            command_id: the command's UUID in 16 bytes.
+            stream: 1 for stdout, 2 for stderr.
+            position: the length of the command's merged output so far, in bytes.
 
         Returns:
             How many bytes were moved; 0 if the script has read its own pipe meanwhile.
@@ -221,7 +228,9 @@ class JournalWriter:
                 flags=os.SPLICE_F_NONBLOCK,
             )
         except BlockingIOError:
-            moved = 0  # a process with the write end can open it for reading and take the bytes
+            # The pipe is empty now: a process that has the write end can open the pipe for reading
+            # and take the bytes.
+            moved = 0
         except OSError as error:
             os.ftruncate(self._file, start)
             if error.errno not in _FULL:
@@ -249,8 +258,9 @@ class JournalWriter:
     def drop(self, stored_position: int) -> None:
         """Delete the segments that end at or before a position.
 
-        A current segment that is stored to its end and larger than 4 MiB is replaced by a new one,
-        so that a quiet service keeps no old output here.
+        The current segment is never deleted. But if it is completely stored and larger than 4 MiB,
+        a new segment is begun, and the old one is deleted. So an idle service does not keep much
+        old output in the journal.
 
         Args:
             stored_position: everything before this journal position is stored in the database.

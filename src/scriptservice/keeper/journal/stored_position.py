@@ -1,9 +1,9 @@
-"""How far the journal is stored in the database, kept on disk for the keeper's next start.
+"""The position up to which the journal is stored in the database, in a file for the next start.
 
-The keeper writes the position to a small file beside the journal whenever its child reports one.
-The file is a hint. A position that is too low only makes the recorder read records again; one that
-is too high would delete records that are not stored. So the file has a checksum, and a damaged file
-counts as no position.
+Whenever the child reports such a position, the keeper writes it to a small file in the journal's
+directory. The file is only a hint. If the position in the file is too low, the recorder merely
+reads some records again. If the position were too high, records that are not stored would be
+deleted. So the file has a checksum, and a position from a damaged file is not used.
 """
 
 import os
@@ -14,7 +14,7 @@ _CHECKSUM_BYTES = 4
 
 
 class StoredPosition:
-    """The file with the position.
+    """The file with the stored position.
 
     Args:
         directory: the journal's directory.
@@ -28,7 +28,7 @@ class StoredPosition:
         """Return the position, 0 if none was ever written, None if the file is damaged."""
         raw = os.pread(self._file, _NUMBER_BYTES + _CHECKSUM_BYTES, 0)
         number = raw[:_NUMBER_BYTES]
-        # An earlier release wrote no checksum.
+        # A file without a checksum comes from an earlier release.
         if len(raw) in (0, _NUMBER_BYTES) or raw[_NUMBER_BYTES:] == _checksum(number):
             return int.from_bytes(number, "little")
         return None
