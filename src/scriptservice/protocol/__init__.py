@@ -1,5 +1,5 @@
 """What crosses between processes: frames, journal records, log lines and reports.
 
-The keeper imports this package, so it uses the standard library only. Every other package may
-import it too; only the command line imports ``keeper``.
+The keeper imports this package, so this package uses only the standard library. All other packages
+may import it too. In contrast, only the command line may import ``keeper``.
 """

@@ -1,12 +1,13 @@
 """Named points at which a test can kill, stop or fail a process of the service.
 
-There is one before and after every step that leaves something half done if the process dies. They
-act only in a process that was started with the variable below, which names a directory of the test.
-A file there with the name of a point holds the action. The first process that reaches the point
-takes the file away, so that the action happens once, and not again in the next process.
+There is a point before and after every step that leaves something half done if the process dies.
+The points act only in a process whose environment has `VARIABLE`, the path of a test's directory.
+To set an action, the test makes a file in that directory. The file's name is the point, and its
+content is the action. The first process that reaches the point takes the file away, so that the
+action happens only once, and not again in the next process.
 
-The variable is read here and not with the settings: tests must also reach the processes of an
-upgrade and code that runs before the configuration is read.
+This module reads the variable itself, instead of the settings, because tests must also reach the
+processes of an upgrade, and code that runs before the configuration is read.
 """
 
 import errno
@@ -44,7 +45,7 @@ KEEPER_POINTS = {
     "recovery.killed": "survivors are killed; the journal does not say so",
     "recovery.told": "the end of one command is in the journal, that of the next is not",
 }
-"""The keeper's points, and the state when the keeper reaches each."""
+"""The keeper's points. The text of each describes the state when the keeper reaches the point."""
 
 SERVER_POINTS = {
     "writer.begun": "a transaction has begun",
@@ -57,7 +58,7 @@ SERVER_POINTS = {
     "recorder.stored": "that part is stored with its position; the keeper has not been told",
     "recorder.acknowledged": "the keeper has been told; the followers have not",
 }
-"""The server's points, and the state when the server reaches each."""
+"""The server's points. The text of each describes the state when the server reaches the point."""
 
 POINTS = KEEPER_POINTS | SERVER_POINTS
 
@@ -76,15 +77,16 @@ def reached(point: str) -> None:
 
 
 def arm(directory: str, point: str, action: str) -> None:
-    """Set the action of a point, to be performed once; called by tests.
+    """Set the action that a point performs once; called by tests.
 
     Args:
         directory: the value of `VARIABLE` in the service's environment.
         point: one of `POINTS`.
-        action: ``kill`` or ``stop`` sends the signal to the process that reaches the point,
-            ``fail NAME`` raises the error of that name in `errno`, and ``pass`` does nothing but
-            show that the point was reached. With a number N after it, the point is passed N times
-            before the action is performed.
+        action: what happens to the process that reaches the point. ``kill`` sends SIGKILL to the
+            process, ``stop`` sends SIGSTOP, and ``fail NAME`` raises an `OSError` with the errno of
+            that name. ``pass`` does nothing, but `pending` then shows that the point was reached. A
+            number N at the end of the action means that the point is passed N times before the
+            action is performed.
 
     Raises:
         KeyError: there is no such point.
@@ -98,7 +100,7 @@ def arm(directory: str, point: str, action: str) -> None:
 
 
 def pending(directory: str, point: str) -> bool:
-    """Return whether an action set with `arm` was not performed yet; called by tests."""
+    """Return whether the action that `arm` has set still waits to be performed; called by tests."""
     return os.path.exists(os.path.join(directory, point))
 
 

@@ -1,14 +1,14 @@
 """The frames of JSON that the keeper and its child, the server, send over their socket pair.
 
-A frame is four bytes of length (little-endian) and a JSON object; its ``type`` is the kind of the
-frame. Frames may be lost when the other side dies; whatever must not be lost is in the journal or
-in the database.
+A frame begins with the length of the rest, in four bytes (little-endian). The rest is a JSON object
+whose ``type`` names the kind of the frame. Frames may be lost when the other side dies, so whatever
+must not be lost is in the journal or in the database.
 
-To the keeper: ``prepared``, ``ready``, ``waiting``, ``fatal``, ``adopted``, ``spawn``, ``stop``,
-``expire``, ``recorded``, ``held``, ``ping``. To the child: ``hello``, ``end``, ``retire``,
-``shutdown``, ``finish``, ``held``, ``pong``. A child that was started as the successor of another
-one sends ``prepared`` with its version of this protocol; the keeper sends it ``hello`` only after
-the predecessor has exited.
+The child sends ``prepared``, ``ready``, ``waiting``, ``fatal``, ``adopted``, ``spawn``, ``stop``,
+``expire``, ``recorded``, ``held`` and ``ping``. The keeper sends ``hello``, ``end``, ``retire``,
+``shutdown``, ``finish``, ``held`` and ``pong``. In an upgrade, the new child is started while the
+old child still runs. The new child then sends ``prepared`` with its version of this protocol, and
+the keeper sends ``hello`` to the new child only after the old child has exited.
 """
 
 import json
@@ -24,7 +24,7 @@ _LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 << 20
 
 PRIVATE_DIRECTORY = "private"
-"""The ``working_directory`` that means a new, empty directory, removed when the script ends."""
+"""The ``working_directory`` of a script that gets a new, empty directory, removed at its end."""
 
 Frame = dict[str, Any]
 
@@ -43,18 +43,18 @@ class FrameBuffer:
 
     @property
     def incomplete(self) -> bytes:
-        """The bytes of the last frame, which has not arrived completely."""
+        """The received bytes of the last frame if it has not arrived completely, else no bytes."""
         return bytes(self._data)
 
     def restore(self, incomplete: bytes) -> None:
-        """Continue after the `incomplete` frame of another buffer."""
+        """Begin with the bytes that another buffer had as `incomplete`."""
         self._data = bytearray(incomplete)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Add received bytes and yield the frames that they complete.
 
         Raises:
-            ValueError: the other side does not speak this protocol.
+            ValueError: the bytes are not frames of this protocol, or a frame is too long.
         """
         self._data += data
         offset = 0
@@ -80,16 +80,17 @@ class SpawnSpec:
     Attributes:
         id: the command's UUID.
         script: the script's text.
-        interpreter: the program and its first arguments; the path of the script follows them.
-        args: the script's arguments, ``$1`` and on.
+        interpreter: the program and its first arguments. The next argument is the script's path.
+        args: the script's arguments, ``$1`` and the following ones.
         env: variables that are added to the clean environment.
         stdin: text for standard input, None for /dev/null.
         working_directory: a path, `PRIVATE_DIRECTORY`, or None for the shared directory.
-        timeout_seconds: counted from the script's start, None for no time-out.
+        timeout_seconds: the time from the script's start until it is stopped, None for no time-out.
         grace_seconds: the time between a stop's signal and SIGKILL for the process tree.
         leftover_seconds: how long background children may run after the script's own end.
-        output_limit_bytes: for both streams together, None for no limit.
-        on_output_limit: ``discard`` the output beyond the limit, or ``stop`` the script.
+        output_limit_bytes: how many bytes of both streams together are kept, None for no limit.
+        on_output_limit: what happens at the limit. With ``discard`` the script runs on and further
+            output is discarded; with ``stop`` the script is stopped.
     """
 
     id: str
@@ -110,7 +111,7 @@ class SpawnSpec:
         return {"type": "spawn", **self.fields()}
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields as a dictionary, for `to_frame` and for a hand-over."""
+        """Return the fields as a dictionary, for a frame or for the keeper's next program."""
         return {name: getattr(self, name) for name in SpawnSpec.__dataclass_fields__}
 
     @classmethod
@@ -130,12 +131,16 @@ def stop_frame(command_id: str, signal: str, grace_seconds: float) -> Frame:
 
     Args:
         command_id: the command's UUID.
-        signal: a name such as ``SIGTERM``.
+        signal: the name of a signal, such as ``SIGTERM``.
         grace_seconds: the time between the signal and SIGKILL for the process tree.
     """
     return {"type": "stop", "id": command_id, "signal": signal, "grace_seconds": grace_seconds}
 
 
 def recorded_frame(position: int) -> Frame:
-    """Return the frame that reports up to which position the journal is stored in the database."""
+    """Return the frame that reports how far the journal is stored in the database.
+
+    Args:
+        position: everything before this journal position is stored.
+    """
     return {"type": "recorded", "position": position}

@@ -1,21 +1,22 @@
-"""The journal's file format: what happened to every script and all that it printed, in one log.
+"""The journal's file format: one log with the events and the output of all scripts.
 
 The keeper appends records (``keeper.journal.journal_writer``), and the server's recorder reads them
-(`JournalReader`). A keeper that starts after another one died repairs the journal and reads it
-again (``keeper.journal.journal_repair``).
+(`JournalReader`). If a keeper dies, the next keeper repairs the journal and reads it again
+(``keeper.journal.journal_repair``).
 
-Output is part of the journal: a header tells which command's bytes follow and how many, then come
-the bytes. ``splice`` moves them from the pipe, so that a byte is in the pipe or in the file and
-never in between. Measured: 5 µs for a small output this way, 30 µs with a spool file for each
-stream.
+Output is part of the journal. The header of an output record tells to which command the bytes after
+it belong, and how many they are. ``splice`` moves the bytes from the pipe to the file, so a byte is
+in the pipe or in the file, never in between. A small output takes 5 µs in this way. With a spool
+file for each stream it took 30 µs.
 
-A position in the journal counts bytes from its beginning, over all segments. A segment file is
-named by the position of its first byte and begins with a header; its records follow each other
-without gaps. A new segment begins with a snapshot of all open commands, so that earlier segments
-can be dropped once they are stored in the database.
+A journal position is a number of bytes from the journal's beginning, counted over all segments. A
+segment file has the position of its first byte as its name. It begins with a header, and its
+records follow without gaps. The first record of a new segment is a snapshot of all open commands,
+so that earlier segments can be deleted once they are stored in the database.
 
-Records are not synced. The page cache survives the death of any process; what a power cut takes is
-covered by the dispatch mark in the database. Only a new segment is synced, when it is created.
+Records are not synced. The page cache survives the death of any process. After a power cut records
+may be missing, but the dispatch mark in the database still tells which commands may have been sent
+to the keeper. Only a new segment is synced, when it is created.
 """
 
 import json
@@ -41,19 +42,22 @@ MAX_RECORD_BYTES = 1 << 30
 
 
 class Kind(IntEnum):
-    """What a record describes; the payload of every kind but OUTPUT is a JSON object.
+    """What a record describes.
 
-    * KEEPER: a keeper began to append; its ``identity`` and ``cgroup``.
+    The payload of an OUTPUT record is the output. The payload of any other record is a JSON object,
+    whose fields are in parentheses here.
+
+    * KEEPER: a keeper began to append (``identity``, ``cgroup``).
     * SNAPSHOT: all commands that are open at the start of a segment.
     * STARTING: a script is about to be spawned.
-    * STARTED: it was spawned; ``pid``, ``start_ticks``, ``pipes``, ``output_limit_bytes``.
-    * REFUSED: it was not spawned; ``reason``, and ``retry``: whether it may be sent again.
+    * STARTED: the script was spawned (``pid``, ``start_ticks``, ``pipes``, ``output_limit_bytes``).
+    * REFUSED: the script was not spawned (``reason``; ``retry``: whether it may be sent again).
     * OUTPUT: bytes of one stream (1 stdout, 2 stderr) at ``position`` of the merged output.
     * DISCARDED: how many bytes beyond the output limit were discarded so far.
-    * STOPPING: a stop began; ``cause`` (stop, timeout, limit, shutdown).
-    * EXITED: the script's own process ended; ``status`` (wait status) and resource usage.
-    * CLOSED: its process tree is gone and its output is complete.
-    * LOST: its keeper died while it ran.
+    * STOPPING: the keeper began to stop the script (``cause``: stop, timeout, limit or shutdown).
+    * EXITED: the script's own process ended (``status``: its wait status; resource usage).
+    * CLOSED: the script's process tree is gone and its output is complete.
+    * LOST: the keeper does not know how the script ended, mostly because a keeper died meanwhile.
     """
 
     KEEPER = 1
@@ -73,15 +77,16 @@ KINDS = {kind.value: kind for kind in Kind}
 
 
 class Record(NamedTuple):
-    """A record as it was read.
+    """A record that was read from the journal.
 
     Attributes:
-        kind: what it describes.
+        kind: what the record describes.
         command_id: the command's UUID in 16 bytes; zeros for KEEPER and SNAPSHOT.
-        stream: 1 stdout, 2 stderr, 0 for every kind but OUTPUT.
-        time_us: when it happened, microseconds since 1970 UTC.
-        position: the command's merged output before this record, in bytes.
-        data: for OUTPUT the bytes (empty if the reader skips them), else JSON.
+        stream: 1 for stdout, 2 for stderr; 0 if the kind is not OUTPUT.
+        time_us: the time of the event, in microseconds since 1970 UTC.
+        position: the length of the command's merged output before this record, in bytes.
+        data: the payload: output if the kind is OUTPUT (empty if the reader skips output), else
+            JSON.
         end: the journal position after the record.
     """
 
@@ -99,7 +104,10 @@ class Record(NamedTuple):
 
 
 def id_bytes(command_id: str) -> bytes:
-    """Return the 16 bytes of a UUID in its usual form; `UUID` takes five times as long."""
+    """Return the 16 bytes of a UUID that is given as text.
+
+    The standard library's `UUID` takes five times as long.
+    """
     return bytes.fromhex(command_id.replace("-", ""))
 
 
@@ -134,12 +142,21 @@ def segment_path(directory: str, base: int) -> str:
 
 
 def segment_bases(directory: str) -> list[int]:
-    """Return the positions at which the segments begin, ascending; other files are ignored."""
+    """Return the positions at which the segments in a directory begin, in ascending order."""
     return sorted(int(name[:20]) for name in os.listdir(directory) if _SEGMENT_NAME.fullmatch(name))
 
 
 class Header(NamedTuple):
-    """The fields of a record's header; see `Record`. ``length``: of the payload, in bytes."""
+    """The fields of a record's header.
+
+    Attributes:
+        kind: see `Record`.
+        stream: see `Record`.
+        length: the length of the payload, in bytes.
+        time_us: see `Record`.
+        position: see `Record`.
+        command_id: see `Record`.
+    """
 
     kind: int
     stream: int
@@ -150,22 +167,32 @@ class Header(NamedTuple):
 
 
 def parse_header(raw: bytes | memoryview, offset: int) -> Header | None:
-    """Return the header at an offset, None if its length, kind or checksum is not valid."""
+    """Return the header at an offset, None if its length, kind or checksum is not valid.
+
+    The checksum is checked only for OUTPUT; `payload_intact` checks that of other kinds.
+    """
     checksum, length, kind, stream, _, time_us, position, command_id = HEADER.unpack_from(
         raw, offset
     )
     body = raw[offset + 4 : offset + HEADER_BYTES]
     if length > MAX_RECORD_BYTES or not Kind.KEEPER <= kind <= Kind.LOST:
         return None
-    # The checksum covers a payload of JSON too, so it cannot be checked here. A payload of output
-    # has no checksum: the kernel moves it, and the keeper never sees the bytes.
+    # If the payload is JSON, the checksum also covers the payload, so it cannot be checked here. If
+    # the payload is output, the checksum covers only the header: the kernel moves the output, and
+    # the keeper never sees the bytes.
     if kind == Kind.OUTPUT and zlib.crc32(body) != checksum:
         return None
     return Header(kind, stream, length, time_us, position, command_id)
 
 
 def payload_intact(raw: bytes | memoryview, offset: int, parsed: Header) -> bool:
-    """Return whether a record with a JSON payload is as it was written; output is not checked."""
+    """Return whether a record's JSON payload is intact; always True for OUTPUT.
+
+    Args:
+        raw: bytes with the complete record.
+        offset: the offset of the record in these bytes.
+        parsed: the record's header.
+    """
     if parsed.kind == Kind.OUTPUT:
         return True
     checksum = int.from_bytes(raw[offset : offset + 4], "little")

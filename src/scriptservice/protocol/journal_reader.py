@@ -17,10 +17,10 @@ from scriptservice.protocol.journal_format import (
 
 
 class JournalGapError(Exception):
-    """The journal no longer holds the position that was asked for.
+    """The journal no longer contains the requested position.
 
     Attributes:
-        first: the first position that it holds.
+        first: the first journal position that can still be read.
     """
 
     def __init__(self, position: int, first: int) -> None:
@@ -29,11 +29,12 @@ class JournalGapError(Exception):
 
 
 class JournalDamagedError(Exception):
-    """A record's checksum does not match.
+    """A record of the journal is damaged: its checksum does not match.
 
     Attributes:
-        position: where the record begins.
-        next: where the next segment begins, or the end of the journal.
+        position: the journal position at which the record begins.
+        next: the journal position at which reading can continue: the beginning of the next segment,
+            or the end of the journal if there is no next segment.
     """
 
     def __init__(self, position: int, next_position: int) -> None:
@@ -45,7 +46,7 @@ class JournalDamagedError(Exception):
 
 
 class JournalReader:
-    """Reads records up to the end that the keeper has published; the recorder owns one.
+    """Reads records up to the end that the keeper has published; the recorder owns a reader.
 
     Args:
         directory: the directory of the segments.
@@ -68,9 +69,9 @@ class JournalReader:
         self._base = base
 
     def _seek(self, position: int) -> int:
-        """Open the segment that holds a position; return the position of the record there.
+        """Open the segment that contains a position; return the position of the record there.
 
-        A segment's base is the position of its header, which is skipped.
+        If the position is the beginning of a segment, the segment's header is skipped.
         """
         bases = segment_bases(self._directory)
         holding = [base for base in bases if base <= position]
@@ -81,26 +82,30 @@ class JournalReader:
         return max(position, self._base + SEGMENT_HEADER_BYTES)
 
     def read(self, position: int, end: int, max_bytes: int) -> tuple[list[Record], int]:
-        """Return the records from a position on.
+        """Return the next records, beginning at a journal position.
 
         Args:
-            position: where to begin: a position from an earlier call, or a segment's base.
-            end: the end that the keeper has published; nothing beyond it is read.
-            max_bytes: about how much to read; a larger record is read whole.
+            position: the journal position of the first record. It is the position that an earlier
+                call returned, or the beginning of a segment.
+            end: the end of the journal that the keeper has published; nothing after it is read.
+            max_bytes: how many bytes to read at most. If the first record is larger, that whole
+                record is read.
 
         Returns:
-            The records, in order, and the position after them; no records only at the end.
+            The records, in order, and the journal position after the last of them. The list is
+            empty only at the end of the journal.
 
         Raises:
-            JournalGapError: the journal does not hold that position.
-            JournalDamagedError: a record's checksum does not match.
+            JournalGapError: the journal no longer contains the position.
+            JournalDamagedError: the checksum of the first record does not match.
             OSError: the segment cannot be read.
         """
         if position >= end:
             return [], position
         raw = memoryview(b"")
         if self._file >= 0 and position > self._base:
-            # The position is nearly always in the open segment; listing the directory costs more.
+            # The position is nearly always in the segment that is already open. To list the
+            # directory, as `_seek` does, costs more.
             raw = self._pread(position, min(max_bytes, end - position))
         if not raw:
             position = self._seek(position)
@@ -119,8 +124,9 @@ class JournalReader:
     def _parse_all(self, raw: memoryview, position: int) -> tuple[list[Record], int]:
         """Return the intact records at the beginning of some bytes, and the offset after them.
 
-        This repeats `parse_header` and `payload_intact` inline. Each command has five records, and
-        with the calls their parsing was a tenth of the server's work for it.
+        This repeats the code of `parse_header` and `payload_intact`. A command has five records.
+        When these functions were called for each record, parsing took a tenth of the server's work
+        for a command.
         """
         records: list[Record] = []
         size = len(raw)

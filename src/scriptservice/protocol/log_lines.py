@@ -1,9 +1,9 @@
 """Formats log lines and writes them to stderr, for the keeper and the server.
 
-Both write to the same stderr, which may be a full pipe, a terminal that is gone, or closed. Neither
-process may wait for a reader or fail without one: a line that cannot be written now is dropped and
-counted. A line is one write, and short enough that the kernel never mixes the bytes of two
-processes in it.
+Both processes write to the same stderr, which may be a full pipe, a terminal that no longer exists,
+or closed. A process must not wait for a reader of its lines, and must not fail because there is no
+reader. So a line that cannot be written now is dropped and counted. Each line is written by one
+system call and is short, so the kernel never mixes lines of the two processes.
 """
 
 import errno
@@ -22,7 +22,7 @@ from typing import Any
 from scriptservice.protocol.clock import now_us
 
 LINE_BYTES = select.PIPE_BUF
-"""A pipe takes a write of at most this length whole or not at all."""
+"""The longest line: a pipe takes a write of up to this length completely or not at all."""
 
 _STDERR = 2
 _NEEDS_NO_QUOTES = re.compile(r"[\w./:+@%-]+", re.ASCII)
@@ -46,7 +46,7 @@ class LogWriter:
     Args:
         component: ``keeper`` or ``server``.
         host: the name of this host.
-        log_format: ``json``, or ``console`` for lines that people read.
+        log_format: ``json`` for lines that programs read, ``console`` for lines that people read.
     """
 
     def __init__(self, component: str, host: str, log_format: str) -> None:
@@ -65,7 +65,8 @@ class LogWriter:
             at_us: when the event happened, microseconds since 1970 UTC.
             level: debug, info, warning or error.
             event: the event's name.
-            fields: its details; a value that JSON does not know is written as its text.
+            fields: the event's details. A value that JSON cannot represent is written as `str`
+                returns it.
         """
         data = self._format(at_us, level, event, fields)
         if len(data) > LINE_BYTES:
@@ -95,11 +96,14 @@ class LogWriter:
         return " ".join(words).encode()
 
     def write(self, at_us: int, lines: Iterable[bytes]) -> None:
-        """Write lines, as many in one write as `LINE_BYTES` allows; drop those without room.
+        """Write lines, and drop the lines for which stderr has no room.
+
+        Each write to stderr contains as many lines as fit into `LINE_BYTES`.
 
         Args:
-            at_us: the present time, for the line that reports how many were dropped before.
-            lines: from `format_line`.
+            at_us: the present time, in microseconds since 1970 UTC. If lines were dropped before,
+                the line that reports their number gets this time.
+            lines: lines that `format_line` returned.
         """
         if self._dropped:
             loss = self.format_line(at_us, "warning", "log_lines_dropped", {"lines": self._dropped})
@@ -133,11 +137,12 @@ class LogWriter:
         """Write without waiting; return how many bytes were written.
 
         Raises:
-            OSError: there is no room now, or no reader.
+            OSError: stderr has no room now, or its other end is closed.
         """
         if self._can_write_nowait:
             try:
-                # Not `select` first: the other process may fill the pipe before the write.
+                # `select` before a usual write would not be safe: the other process may fill the
+                # pipe in between.
                 return os.pwritev(_STDERR, [data], -1, os.RWF_NOWAIT)
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
@@ -151,7 +156,8 @@ class LogWriter:
 def _has_reader() -> bool:
     """Return whether stderr is a pipe or a socket, for which a write may have to wait.
 
-    A file needs no waiting, and some file systems refuse RWF_NOWAIT although they have room.
+    A write to a file does not have to wait, and some file systems refuse a write with RWF_NOWAIT
+    although they have room.
     """
     try:
         mode = os.fstat(_STDERR).st_mode
@@ -166,7 +172,8 @@ def _time_text(at_us: int) -> str:
 
 @lru_cache(maxsize=4)
 def _second_text(seconds: int) -> str:
-    # Formatting this part takes as long as the rest of a line, and many lines share a second.
+    # The text is cached, because formatting it takes as long as formatting the rest of a line, and
+    # many lines belong to the same second.
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
@@ -178,12 +185,12 @@ def _word(value: object) -> str:
 
 
 def _shortened(event: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return an event and fields that fit into a line.
+    """Return an event and its fields, shortened so that they fit into a line.
 
-    A long text keeps its end, which in a trace says the most.
+    Of a long text the end is kept, because the end of a traceback is the most useful part.
     """
     texts = [event, *(value for value in fields.values() if isinstance(value, str))]
-    # A character may take twelve bytes: an escaped surrogate pair.
+    # A character takes up to twelve bytes, since JSON escapes some as a surrogate pair.
     room = (LINE_BYTES - 1024) // (12 * len(texts))
     short = {
         name: value[-room:] if isinstance(value, str) and len(value) > room else value

@@ -1,4 +1,4 @@
-"""Process options of the kernel; the keeper and the server set them before anything else."""
+"""Process options of the kernel, which the keeper and the server set before anything else."""
 
 import ctypes
 import os
@@ -21,9 +21,9 @@ def _prctl(option: int, value: int) -> None:
 
 
 def hide_from_ptrace() -> None:
-    """Keep processes of the same user from reading this one's memory, environment and descriptors.
+    """Hide this process's memory, environment and descriptors from processes of the same user.
 
-    An ``exec`` undoes it, so each of our programs calls this first.
+    An exec resets this option, so each program of the service calls this function first.
     """
     _prctl(_PR_SET_DUMPABLE, 0)
 
@@ -32,7 +32,8 @@ def die_with_parent(link: int) -> None:
     """Have the kernel kill this process as soon as its parent dies.
 
     Args:
-        link: one end of a socket pair that the parent made; the kernel knows who made it.
+        link: a descriptor of one end of a socket pair that the parent made. The kernel tells which
+            process made the pair, and so which process the parent was.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with socket.socket(fileno=os.dup(link)) as end:
@@ -48,5 +49,8 @@ def become_subreaper() -> None:
 
 
 def forbid_new_privileges() -> None:
-    """Take the effect from set-uid programs (sudo, ping), here and in all descendants, for good."""
+    """Keep this process and its descendants from getting more rights by a set-uid program.
+
+    Examples of such programs are sudo and ping. This cannot be undone.
+    """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)

@@ -17,7 +17,7 @@ class UpgradeReport:
     """The state of an upgrade.
 
     Attributes:
-        number: counts the upgrades of a data directory, from 1.
+        number: the number of this upgrade in the data directory; the first upgrade has 1.
         done: whether the upgrade is over.
         ok: whether it succeeded.
         message: one line for the user.
@@ -30,7 +30,7 @@ class UpgradeReport:
 
 
 def write_upgrade_report(data_dir: str, report: UpgradeReport) -> None:
-    """Write the report of an upgrade, unless the disk is full."""
+    """Write the report of an upgrade; if the file cannot be written, do nothing."""
     path = os.path.join(data_dir, _NAME)
     with suppress(OSError):
         descriptor = os.open(
@@ -44,7 +44,7 @@ def write_upgrade_report(data_dir: str, report: UpgradeReport) -> None:
 
 
 def read_upgrade_report(data_dir: str) -> UpgradeReport:
-    """Return the report of the last upgrade; its number is 0 if there was none."""
+    """Return the report of the last upgrade, or a report with the number 0 if there was none."""
     path = os.path.join(data_dir, _NAME)
     with suppress(FileNotFoundError, ValueError, TypeError), open(path, "rb") as file:
         return UpgradeReport(**json.load(file))
