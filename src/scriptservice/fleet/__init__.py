@@ -2,5 +2,5 @@
 
 ``transport`` is the interface to a keeper, ``local`` its implementation for this machine's keeper.
 ``dispatcher`` sends commands to a keeper; ``recorder`` stores what the keeper's journal says about
-them. Both know only the interface.
+the commands. ``dispatcher`` and ``recorder`` use only the interface.
 """

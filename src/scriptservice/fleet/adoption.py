@@ -1,7 +1,7 @@
-"""Adopts the open commands of an earlier server, page by page, however many there are.
+"""Adopts the open commands of an earlier server, one page at a time.
 
-The server calls this at its start, once the journal is stored. The dispatcher decides what happens
-to each command.
+The server calls `adopt_all` at its start, when the journal is stored. The dispatcher decides what
+happens to each command.
 """
 
 from functools import partial
@@ -22,7 +22,7 @@ async def adopt_all(reader: Reader, dispatcher: Dispatcher, held: frozenset[str]
 
     Args:
         reader: reads the open commands.
-        dispatcher: adopts them; it must not have begun to dispatch.
+        dispatcher: adopts the commands; its `Dispatcher.run` must not have been called yet.
         held: ids of the commands that the keeper holds; see `Dispatcher.adopt`.
     """
     place: dispatching.PageStart | None = dispatching.FIRST_PAGE

@@ -1,8 +1,8 @@
 """The dispatcher: sends commands to the keeper, each once, within the limit of running commands.
 
-The database is the queue. If the keeper has room, a new command gets the mark with the keeper's
-identity in the same transaction that stores it; otherwise it waits in the database until another
-command has ended. Nothing is sent before its mark is committed.
+The database is the queue. If the keeper has room, the transaction that stores a new command also
+marks the command with the keeper's identity. Otherwise the command waits in the database until
+another command has ended. No command is sent before its mark is committed.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ MAX_PICKED = 64
 
 
 def _new_command(stored: "asyncio.Future[InsertResult]") -> Command | None:
-    """Return the command that was stored, or None if none was."""
+    """Return the command that was stored, or None if no new command was stored."""
     if stored.exception() is not None:
         return None
     result = stored.result()
@@ -54,7 +54,7 @@ class Dispatcher:
         next_number: number of the next new command.
         max_running: maximum number of running commands; None for the keeper's capacity.
         on_stored: called for each new command.
-        on_ended: called for each command that ended without the keeper.
+        on_ended: called for each command that is ended in the database, without the keeper.
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class Dispatcher:
         return bool(self._paused_until) and asyncio.get_running_loop().time() < self._paused_until
 
     def stop(self, command_id: UUID, signal: str, grace_seconds: float) -> None:
-        """Stop a command that is with the keeper or on its way there.
+        """Stop a command that was sent to the keeper or is about to be sent.
 
         Args:
-            command_id: id of the command; the database has the request already.
+            command_id: id of the command; the requested stop is stored in the database already.
             signal: full name of the signal.
             grace_seconds: time between the signal and SIGKILL of the process tree.
         """
@@ -138,15 +138,15 @@ class Dispatcher:
             command_id: id of the new command.
             submission: what the user submitted.
             origin: where the submission comes from.
-            rerun_of: id of the command that it repeats, or None.
+            rerun_of: id of the command that the new one repeats, or None.
 
         Returns:
             The stored command, or the command that an earlier request with the same key created.
 
         Raises:
             IdempotencyMismatchError: the key belongs to a different request; nothing is stored.
-            StoreUnavailableError: the service is ending, or the database does not answer. If that
-                happened during the commit, the command may be stored, and then it runs.
+            StoreUnavailableError: the service is ending, or the database does not answer. If the
+                database failed during the commit, the command may be stored, and then it runs.
             StorageFullError: nothing is stored.
         """
         if self._closing:
@@ -170,7 +170,7 @@ class Dispatcher:
         if at_once:
             self._reserved += 1
         stored = self._writer.submit(self._insert, new)
-        # A callback, not code after the await: the caller may have been cancelled by then.
+        # A callback runs even if the caller is cancelled; code after the await would not.
         stored.add_done_callback(self._stored_and_marked if at_once else self._stored)
         result = await self._writer.wait_with_timeout(stored)
         if isinstance(result, IdempotencyMismatchError):
@@ -183,7 +183,7 @@ class Dispatcher:
         if command is not None:
             self._on_stored(command)
             self._send(command)
-            # It may have to wait in the keeper for disk space or a descriptor.
+            # The command may have to wait in the keeper for disk space or a file descriptor.
             self._watch(command)
         else:
             self._wake.set()
@@ -208,10 +208,11 @@ class Dispatcher:
         self._transport.spawn(spawn_spec(command))
         reached("dispatch.sent")
         if stop := self._stops.pop(command.id, None):
-            # The stop came between the mark and now, when the keeper did not have the command.
+            # A stop that the keeper gets before the command has no effect. Send the stop again.
             self._transport.stop(str(command.id), *stop)
         if self._queue_timeouts.is_over(command.id):
-            # The time-out passed between the mark and now; this frame follows the command's.
+            # The queue time-out passed before the command was sent. The keeper reads this frame
+            # after the frame of the command.
             self._transport.expire(str(command.id))
 
     # Waiting
@@ -252,8 +253,8 @@ class Dispatcher:
         self._marking |= marking
         futures = [self._writer.submit(dispatching.mark_dispatched, mark) for mark in marks]
         try:
-            # Results are checked one by one: the marks may be in several transactions, of which
-            # one failed.
+            # Each result is checked by itself: the marks may be in several transactions, and only
+            # one of these may have failed.
             results = await asyncio.gather(*futures, return_exceptions=True)
             for command, marked in zip(picked, results, strict=True):
                 if marked is True:
@@ -281,7 +282,7 @@ class Dispatcher:
     # Changes from the recorder
 
     def changes_stored(self, changes: StoredChanges) -> None:
-        """Take note of commands that have ended or were given back."""
+        """Note which commands have ended or were given back by the keeper."""
         if not changes.ended:
             return
         self._sent -= changes.ended
@@ -311,23 +312,25 @@ class Dispatcher:
     async def adopt(
         self, opened: list[dispatching.OpenCommand], held: frozenset[str] | None
     ) -> None:
-        """Adopt some of the commands that another server left; the journal must be stored before.
+        """Adopt some of the open commands of an earlier server. The journal must be stored before.
 
-        A command that is marked for this keeper and not in its journal was never seen by the
-        keeper: it is sent again. A command that is marked for another keeper and in no journal may
-        have run: it is lost.
+        If a command is marked for this keeper but is not in the journal, the keeper never received
+        the command, and it is sent again. If a command is marked for another keeper and is in no
+        journal, the command may have run, and it becomes lost.
 
-        Meanwhile commands go on: since the list was read, this server may have sent one of them,
-        or one may have ended.
+        Commands may change after their list was read: this server may have sent a command of the
+        list, or a command may have ended.
 
         Args:
-            opened: commands that are not final. A command may come again.
-            held: ids of the commands that the keeper holds, asked before the list was read and
-                the journal stored; None if unknown. A started command that the keeper does not
-                hold, and that has not ended by its journal, has lost the record of its end.
+            opened: commands that were not final when the list was read. A command may be passed
+                more than once.
+            held: ids of the commands that the keeper holds; None if unknown. The keeper must be
+                asked before the journal is stored and the list is read. If a started command is
+                not in ``held`` and the journal does not tell its end, the record of its end is
+                missing, and the dispatcher ends the command.
 
         Raises:
-            StoreError: only some are adopted; the call may be repeated.
+            StoreError: only some of the commands are adopted; the call may be repeated.
         """
         for row in opened:
             if row.dispatched_to is None:
@@ -342,15 +345,15 @@ class Dispatcher:
                     await self._adopt_sent(row)
 
     def finish_adoption(self) -> None:
-        """Declare that all commands of another server are adopted."""
+        """Declare that all open commands of an earlier server are adopted."""
         self._ended_before_adoption = None
         self._transport.finish_adoption()
 
     async def _adopt_sent(self, row: dispatching.OpenCommand) -> None:
-        """Adopt a command that another server marked for, or sent to, this keeper."""
+        """Adopt a command that an earlier server marked for this keeper, and may have sent."""
         command = None
         if row.status is Status.QUEUED:
-            with suppress(UnknownCommandError):  # it has ended and was deleted since
+            with suppress(UnknownCommandError):  # it ended and was deleted meanwhile
                 command = await self._reader.run(command_store.find, row.id)
         if row.id in (self._ended_before_adoption or ()):
             return
@@ -364,7 +367,7 @@ class Dispatcher:
     async def _lose(self, row: dispatching.OpenCommand, reason: str) -> None:
         status = Status.LOST
         if row.status is Status.RUNNING and row.outcome.exited_at is not None:
-            # Its own exit is in the journal, and no stop came before: the exit decides.
+            # The journal has the exit of the script, and no stop before it: the exit decides.
             status, why = status_from_exit(row.outcome)
             reason = f"{why}; {INCOMPLETE_REASON}" if why else INCOMPLETE_REASON
         ending = dispatching.Ending(row.number, status, reason, now_us())
@@ -375,7 +378,7 @@ class Dispatcher:
             self._on_ended(ending_change(row.id, ending, row.outcome))
 
     def close(self) -> None:
-        """Send and accept no more commands."""
+        """Stop accepting and sending commands."""
         self._closing = True
 
 

@@ -1,7 +1,7 @@
 """Folds the records of a keeper's journal into changes to store.
 
 A record becomes a transition of a command's status, or a part of a chunk of output. `Recorder`
-reads, stores and notifies; nothing here waits or does I/O.
+reads the journal, stores the changes and notifies; this module neither waits nor does I/O.
 """
 
 import os
@@ -17,7 +17,7 @@ from scriptservice.store.queries.output import CHUNK_BYTES
 
 _INTERRUPTED = "its keeper died before its end was on record; its output may be incomplete"
 INCOMPLETE_REASON = "a part of its record is missing; its output may be incomplete"
-"""Reason of a command for which the journal lacks records."""
+"""The reason of a command if the journal lacks some of its records."""
 
 _AFTER_A_START = (Kind.STOPPING, Kind.DISCARDED, Kind.EXITED, Kind.CLOSED)
 _CAUSES = {
@@ -30,19 +30,21 @@ _CAUSES = {
 
 @dataclass(slots=True)
 class TrackedCommand:
-    """A command that is not final, as far as the journal has been read.
+    """A command that is not final, as the records read so far describe it.
 
     Attributes:
-        number: its number.
-        id: its id.
+        number: internal number of the command.
+        id: id of the command.
         stored_status: its status in the database.
         status: its status according to the records folded so far.
-        outcome: its outcome, likewise.
+        outcome: its outcome according to the records folded so far.
         created_at: time of submission, in microseconds since 1970 UTC.
-        sent_at: when it was sent to its keeper, likewise; None if another server sent it.
-        given_back_at: when its keeper gave it back, likewise; None if it did not.
-        missing_bytes: bytes of output that the journal should have and has not.
-        unpublished: new statuses of which nobody has been notified.
+        sent_at: when this server sent it to the keeper, in microseconds since 1970 UTC; None if
+            another server sent it.
+        given_back_at: when the keeper gave it back, in microseconds since 1970 UTC; None if the
+            keeper did not give it back.
+        missing_bytes: number of bytes of its output that are missing in the journal.
+        unpublished: its new statuses, oldest first, for which no notification was made yet.
     """
 
     number: int
@@ -58,11 +60,11 @@ class TrackedCommand:
 
     @property
     def position(self) -> int:
-        """Size of the merged output that is stored or folded."""
+        """Size in bytes of the merged output that is stored or folded so far."""
         return self.outcome.stdout_bytes + self.outcome.stderr_bytes
 
     def transition_to(self, status: Status, **known: Any) -> None:
-        """Change the status as the transition table allows, and add to the outcome.
+        """Change the status and fields of the outcome, if the transition table allows it.
 
         Args:
             status: the new status, or the current one to change only the outcome.
@@ -81,7 +83,8 @@ class TrackedCommand:
 
     def copy(self) -> "TrackedCommand":
         """Return a copy."""
-        # Not `dataclasses.replace`, which takes five times as long, for each command of a batch.
+        # This runs for each command of a batch, and `dataclasses.replace` takes five times as
+        # long.
         return TrackedCommand(
             self.number,
             self.id,
@@ -96,7 +99,7 @@ class TrackedCommand:
         )
 
     def take_status_changes(self) -> list[StatusChange]:
-        """Return the changes of status since the last call."""
+        """Return the status changes since the last call."""
         statuses, self.unpublished = self.unpublished, ()
         return [
             StatusChange(self.id, status, self.outcome, self.created_at, self.sent_at)
@@ -130,11 +133,11 @@ class RecordBatch:
     """The records of one read, folded into changes to store.
 
     Attributes:
-        commands: commands as they were before these records, by the bytes of their ids.
-        lenient: whether a record that does not fit a command's status is skipped.
-        touched: copies of the commands that these records change.
+        commands: the commands as they were before these records; the keys are the ids' bytes.
+        lenient: whether to skip a record that does not fit its command's status.
+        touched: copies of the commands that these records change, with the same keys.
         chunks: complete chunks of output.
-        open_chunks: chunks to which further output may be appended.
+        open_chunks: the chunks to which more output may be appended, with the same keys.
     """
 
     commands: dict[bytes, TrackedCommand]
@@ -144,7 +147,7 @@ class RecordBatch:
     open_chunks: dict[bytes, _OpenChunk] = field(default_factory=dict)
 
     def command(self, command_id: bytes) -> TrackedCommand | None:
-        """Return this batch's copy of a command; None if the store has no such open command."""
+        """Return this batch's copy of a command; None if the database has no such open command."""
         if command_id in self.touched:
             return self.touched[command_id]
         known = self.commands.get(command_id)
@@ -153,10 +156,10 @@ class RecordBatch:
         return self.touched.setdefault(command_id, known.copy())
 
     def add_output(self, command_id: bytes, command: TrackedCommand, record: Record) -> None:
-        """Append output, and merge it with preceding output of the same stream."""
+        """Append a record's output to the command's open chunk, or begin a new chunk."""
         expected = command.position + command.missing_bytes
         if record.position < expected:
-            return  # it is stored already
+            return  # this output is stored already
         command.missing_bytes += record.position - expected
         size = len(record.data)
         chunk = self.open_chunks.get(command_id)
@@ -194,7 +197,7 @@ def apply_record(command: TrackedCommand, record: Record) -> None:
         StatusConflictError: the record does not fit the command's status.
     """
     if record.kind in _AFTER_A_START and command.status is Status.QUEUED:
-        # The record of its start is missing: it ran, but nobody knows since when.
+        # The record of its start is missing: the command ran, but its start time is unknown.
         command.transition_to(Status.RUNNING)
     match record.kind:
         case Kind.STARTED if command.status is Status.QUEUED:
@@ -232,7 +235,7 @@ def status_from_exit(outcome: Outcome) -> tuple[Status, str | None]:
     """Return the final status and reason of a command that ended by itself.
 
     Args:
-        outcome: its exit code or signal decide; if both are unknown, the command is lost.
+        outcome: its exit code or signal decides; if both are None, the command is lost.
     """
     if outcome.exit_code is None and outcome.signal is None:
         return Status.LOST, None

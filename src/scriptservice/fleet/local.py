@@ -1,4 +1,4 @@
-"""The connection to this machine's keeper: frames on the inherited socket, the journal on disk."""
+"""The connection to this machine's keeper: frames on an inherited socket, and the journal."""
 
 import asyncio
 import itertools
@@ -30,16 +30,16 @@ class Hello:
 
     Attributes:
         identity: identity of the keeper.
-        pid: its process id.
-        journal: id of its journal.
+        pid: process id of the keeper.
+        journal: id of the keeper's journal.
         directory: directory of the journal.
-        first: first position that the journal still has.
-        end: position up to which the journal reaches.
-        recorded: position up to which a server has said that the journal is stored.
+        first: first position that is still in the journal.
+        end: position at which the journal ends.
+        recorded: position up to which the journal is stored, as a server last told the keeper.
         capacity: number of scripts that can run at the same time.
-        first_start: whether no child of this keeper has worked yet.
-        starts: number of children that it has started, including this one.
-        notes: what it repaired at its start.
+        first_start: whether no server that this keeper started has reported that it works.
+        starts: number of servers that the keeper has started, including this one.
+        notes: what the keeper repaired at its start.
     """
 
     identity: str
@@ -62,12 +62,12 @@ class Hello:
 
 
 class LocalKeeper(asyncio.Protocol):
-    """The `Transport` to the keeper whose child this process is.
+    """The `Transport` to the keeper that started this process.
 
     Args:
         host: name of this host.
         on_shutdown: called when the keeper begins to shut down.
-        on_finish: called with the journal's last position when all scripts have ended.
+        on_finish: called when all scripts have ended, with the position at which the journal ends.
         on_retire: called when another server will replace this one.
         on_gone: called when the keeper is dead: this process must end too.
     """
@@ -103,7 +103,7 @@ class LocalKeeper(asyncio.Protocol):
         self.capacity = 0
 
     async def connect(self, keeper: socket.socket) -> None:
-        """Use the inherited socket.
+        """Begin to exchange frames on the inherited socket.
 
         Args:
             keeper: the socket that is connected to the keeper.
@@ -112,7 +112,10 @@ class LocalKeeper(asyncio.Protocol):
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=keeper)
 
     async def wait_for_hello(self) -> Hello:
-        """Wait for the keeper's first frame; a successor gets it when its turn comes."""
+        """Wait for the keeper's first frame, and return it.
+
+        A server that replaces another one gets this frame after the other server has ended.
+        """
         return await self._hello
 
     # Callbacks of asyncio
@@ -179,7 +182,7 @@ class LocalKeeper(asyncio.Protocol):
             self._grown.set()
 
     def _send(self, frame: Frame) -> None:
-        """Send a frame, along with all others of this iteration of the event loop."""
+        """Send a frame; the frames of one iteration of the event loop are written together."""
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
         self._unsent.append(encode(frame))
@@ -190,29 +193,29 @@ class LocalKeeper(asyncio.Protocol):
             self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def send_prepared(self, release: str) -> None:
-        """Tell the keeper that this child can replace another, and which protocol it uses."""
+        """Tell the keeper that this server can replace another one, and its protocol version."""
         self._send({"type": "prepared", "protocol": PROTOCOL_VERSION, "release": release})
 
     def send_ready(self) -> None:
-        """Tell the keeper that this child works."""
+        """Tell the keeper that this server works."""
         self._send({"type": "ready"})
 
     def send_waiting(self, reason: str) -> None:
-        """Tell the keeper that this child answers but cannot work yet, and why."""
+        """Tell the keeper that this server answers clients but cannot work yet, and why."""
         self._send({"type": "waiting", "reason": reason})
 
     async def send_fatal(self, message: str) -> None:
-        """Tell the keeper why this child cannot work; return when the kernel has all of it.
+        """Tell the keeper why this server cannot work; return when the kernel has the frame.
 
-        The keeper can read what was written to the socket even after this process is dead. This
-        is the last frame: the connection is closed.
+        The keeper can read what was written to the socket even after this process is dead. No
+        frame follows: the connection is closed.
         """
         self._send({"type": "fatal", "message": message})
         self._flush()
         sent = asyncio.Event()
         self._on_gone = sent.set
         if self._transport is not None:
-            # The connection is lost when everything is sent, or the keeper is dead.
+            # `connection_lost` is called when everything is sent or the keeper is dead.
             self._transport.close()
             await sent.wait()
 
@@ -244,7 +247,7 @@ class LocalKeeper(asyncio.Protocol):
 
     def read(self, position: int, max_bytes: int) -> tuple[list[Record], int]:
         """See `Transport.read`."""
-        assert self._reader is not None  # noqa: S101 - the first frame has come before
+        assert self._reader is not None  # noqa: S101 - the hello frame came before
         return self._reader.read(position, self.end, max_bytes)
 
     async def wait_for_growth(self, position: int) -> None:

@@ -8,14 +8,17 @@ from scriptservice.model import Outcome, Status
 
 
 class StatusChange(NamedTuple):
-    """A change of a command's status that was just stored; a replay does not notify again.
+    """A change of a command's status that was just stored.
+
+    A journal record that is read again after it was stored causes no second notification.
 
     Attributes:
         command_id: id of the command.
         status: its new status.
-        outcome: all that is known about its run now, which may be later than this change.
-        created_at: time of submission, in microseconds since 1970 UTC; None if not looked up.
-        sent_at: when it was sent to its keeper, likewise; None if another server sent it.
+        outcome: all that is known about its run now, including what happened after this change.
+        created_at: time of submission, in microseconds since 1970 UTC; None if unknown.
+        sent_at: when this server sent it to the keeper, in microseconds since 1970 UTC; None if it
+            was not sent by this server.
     """
 
     command_id: UUID
@@ -31,11 +34,12 @@ class StoredChanges:
 
     Attributes:
         changed: ids of commands with new output or a new status.
-        ended: ids of those that are final now, or were given back by their keeper.
-        given_back: ids of those that were given back: they wait again or became stopped.
-        status_changes: all changes of status, in order for each command.
-        stdout_bytes: amount of new output on stdout.
-        stderr_bytes: amount of new output on stderr.
+        ended: ids of the commands that are final now or were given back by their keeper.
+        given_back: ids of the commands that their keeper gave back. Each of these waits again, or
+            became stopped if a stop was requested.
+        status_changes: all status changes; those of one command are in order.
+        stdout_bytes: size of the new output on stdout.
+        stderr_bytes: size of the new output on stderr.
     """
 
     changed: frozenset[UUID]

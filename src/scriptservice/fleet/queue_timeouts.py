@@ -1,7 +1,7 @@
-"""Queue time-outs: they end commands that have waited too long.
+"""Queue time-outs: they end commands that have waited too long for their start.
 
-The dispatcher owns them. Wherever a command is when its time is over, it ends if it has not
-started: a command in the database ends there, a command that was sent is ended by the keeper.
+The dispatcher owns the queue time-outs. When the time of a command is over and the command has not
+started, it is ended: in the database if it waits there, by the keeper if it was sent already.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ class CommandLocation(Enum):
     """Where a command is, as far as its dispatcher knows."""
 
     WAITING = auto()
-    """It waits in the database, or has ended."""
+    """The command waits in the database, or has ended."""
     MARKING = auto()
-    """It is being marked for the keeper, and is sent after that."""
+    """The command is being marked for the keeper, and is sent after that."""
     SENT = auto()
-    """It was sent to the keeper."""
+    """The command was sent to the keeper."""
 
 
 def ending_change(
@@ -66,17 +66,17 @@ class QueueTimeouts:
     def watch(
         self, command_id: UUID, number: int, created_at: int, timeout_seconds: float | None
     ) -> None:
-        """End a command if it does not start in time; no effect if it is watched already.
+        """End a command if it does not start in time. No effect on a command that is watched.
 
         Args:
             command_id: id of the command.
-            number: its internal number.
+            number: internal number of the command.
             created_at: time of submission, in microseconds since 1970 UTC.
-            timeout_seconds: counted from then; None for no time-out.
+            timeout_seconds: time from submission until the command ends; None for no time-out.
         """
         if timeout_seconds is None or command_id in self._timers:
             return
-        # From here on the monotonic clock counts, so that setting the clock changes nothing.
+        # The timer uses the monotonic clock: it is not affected if the time of day is set later.
         delay = max(0.0, timeout_seconds - max(0, now_us() - created_at) / 1e6)
         if delay > FOREVER_SECONDS:
             return
@@ -84,11 +84,14 @@ class QueueTimeouts:
         self._timers[command_id] = loop.call_later(delay, self._due, command_id, number)
 
     def is_over(self, command_id: UUID) -> bool:
-        """Return whether a command's time is over, but neither database nor keeper ended it yet."""
+        """Return whether a command's time is over but nothing has ended the command yet."""
         return command_id in self._over
 
     def marked(self, commands: set[UUID]) -> None:
-        """Forget the expiry of commands that were sent, or not: the keeper has been told."""
+        """Forget that the time of some commands is over, because their marking is complete.
+
+        The keeper has been told which of the sent commands are over; `_end` ends the others.
+        """
         self._over -= commands
 
     def forget(self, command_id: UUID) -> None:
@@ -118,5 +121,5 @@ class QueueTimeouts:
         self._over.discard(command_id)
         if ended:
             self._on_ended(ending_change(command_id, ending))
-        elif location is CommandLocation.SENT:  # it was sent during the transaction
+        elif location is CommandLocation.SENT:  # the command was sent during the transaction
             self._expire(command_id)

@@ -1,8 +1,9 @@
 """The recorder: stores what a keeper's journal says about commands.
 
-It reads from the stored position on, and stores output, changes and the new position in one
-transaction, so that after any crash it continues exactly where the database is. Only then does it
-let the keeper drop what it read, and notify followers.
+The recorder reads the journal from the stored position on. It stores output, status changes and
+the new position in one transaction, so that after any crash the next recorder continues exactly
+where the database ends. After the commit, the recorder lets the keeper drop the stored part of the
+journal, and notifies followers.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ DIRECT_READ_BYTES = 64 << 10
 """Size of a read in the event loop."""
 
 DIRECT_RECORDS = 256
-"""The most records that are folded in the event loop; more are folded on a thread."""
+"""Up to this number, records are folded in the event loop; more records are folded on a thread."""
 
 RETRY_SECONDS = 0.5
 CONFLICTS = 5
@@ -48,7 +49,7 @@ MANY = 4
 PACE_SECONDS = 0.005
 """Minimum time between two transactions while at least `MANY` commands have new records.
 
-Each transaction has a fixed cost. A script that is the only one to print is stored at once.
+Each transaction has a fixed cost. If fewer commands have new records, these are stored at once.
 """
 
 EVENT = "recording_waits"
@@ -64,14 +65,15 @@ class Recorder:
         writer: stores the changes.
         reader: looks up unknown commands.
         position: position up to which the journal is stored.
-        on_stored: called after each commit with the changes.
+        on_stored: called with the changes after each commit.
 
     Attributes:
         position: position up to which the journal is stored.
-        skip_unreadable: whether unreadable parts of the journal are skipped. That is so during a
-            start, while nobody relies on the journal. Later such a part is an error: the next
-            server must ask the keeper for what the journal does not say.
-        waiting_for_store: why the database takes nothing now; None while it does.
+        skip_unreadable: whether unreadable parts of the journal are skipped. They are skipped
+            while the server starts and nothing relies on the journal yet. Later an unreadable part
+            is an error that ends the server: the next server asks the keeper which commands it
+            holds.
+        waiting_for_store: why the database cannot store changes now; None if it can.
     """
 
     def __init__(
@@ -96,8 +98,8 @@ class Recorder:
         self.skip_unreadable = True
 
     def expect(self, command: Command) -> None:
-        """Register a command that is about to be sent, so that it need not be looked up."""
-        # What was read from the journal already is newer than this command.
+        """Register a command that is about to be sent, so that the recorder need not look it up."""
+        # If the journal already had records of the command, the state after them is newer: keep it.
         self._commands.setdefault(
             command.id.bytes,
             TrackedCommand(
@@ -113,12 +115,12 @@ class Recorder:
 
     @property
     def lag_bytes(self) -> int:
-        """Size of the part of the journal that is published and not stored."""
+        """Size in bytes of the part of the journal that is not stored yet."""
         return max(0, self._transport.end - self.position)
 
     @property
     def lag_seconds(self) -> float:
-        """Age of the oldest record that is not stored; 0 if there is none."""
+        """Age of the oldest record that is not stored; 0 if all records are stored."""
         if self._oldest_at is None:
             return 0.0
         return max(0, now_us() - self._oldest_at) / 1e6
@@ -128,13 +130,14 @@ class Recorder:
 
         Raises:
             JournalGapError: a part of the journal is missing, and `skip_unreadable` is False.
-            JournalDamagedError: a part of the journal is damaged, likewise.
+            JournalDamagedError: a part of the journal is damaged, and `skip_unreadable` is
+                False.
         """
         clock = asyncio.get_running_loop().time
-        # An earlier server may have stored this position without acknowledging it. If nothing
-        # follows in the journal, nobody else would acknowledge it, and its segments would stay.
-        # It is stored once more, because what was read here may come from the database's memory
-        # and not be on its disk yet.
+        # An earlier server may have stored this position without acknowledging it. If the journal
+        # has no later record, no other acknowledgement follows, and the keeper would never drop
+        # the segments before the position. The position is stored once more before it is
+        # acknowledged: the database may have returned it from memory, before it is on disk.
         await self._store_and_acknowledge([], self.position)
         while True:
             await self._transport.wait_for_growth(self.position)
@@ -177,7 +180,7 @@ class Recorder:
         reached("recorder.stored")
         self.position = after
         if self._ahead is None:
-            self._oldest_at = None  # the next read sets it before anyone can look
+            self._oldest_at = None  # the next read, which follows at once, sets it
         self._transport.acknowledge(after)
         reached("recorder.acknowledged")
         self._advanced.set()
@@ -185,9 +188,10 @@ class Recorder:
         return len(batch.touched)
 
     async def _read(self) -> tuple[list[Record], int]:
-        """Return the next records and their end; read a few directly, many on a thread.
+        """Return the next records, and the position after the last one.
 
-        Handing work to a thread and back costs more than reading the output of a few scripts.
+        A small read is done in the event loop: handing it to a thread and back would cost more
+        than reading the output of a few scripts. A large read is done on a thread.
         """
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
@@ -203,7 +207,7 @@ class Recorder:
         return await asyncio.to_thread(self._transport.read, self.position, READ_BYTES)
 
     def _read_ahead(self, position: int) -> None:
-        """Start to read the next records during a transaction, if there are many."""
+        """Start to read the next records while a transaction runs, if there are many."""
         if self._ahead is None and self._transport.end - position >= DIRECT_READ_BYTES:
             reading = asyncio.to_thread(self._transport.read, position, READ_BYTES)
             self._ahead = asyncio.create_task(reading)
@@ -212,7 +216,8 @@ class Recorder:
         """Fold and store records; retry until the database takes them.
 
         Returns:
-            The stored batch, and the numbers of commands that were given back and became stopped.
+            The stored batch, and the numbers of the commands that were given back and
+            became stopped.
         """
         conflicts = 0
         while True:
@@ -242,7 +247,8 @@ class Recorder:
             self._read_ahead(after)
             return batch, await stored
         except StatusConflictError:
-            # The database decides: forget these commands, and look them up again.
+            # A command's status in the database is not the expected one, and the database is right.
+            # Forget these commands; the next try looks them up again.
             for command_id in batch.touched:
                 self._commands.pop(command_id, None)
             raise
@@ -277,7 +283,7 @@ class Recorder:
             except StatusConflictError as error:
                 if not batch.lenient:
                     raise
-                # One record that does not fit must not keep all later ones from being stored.
+                # A record that does not fit must not keep the later records from being stored.
                 log.error("record_skipped", kind=record.kind.name, error=str(error))
         batch.close_chunks()
 
@@ -301,7 +307,7 @@ class Recorder:
         )
 
     def _finish_batch(self, batch: RecordBatch, stopped: set[int]) -> StoredChanges:
-        """Take over the batch's commands after the commit; return the changes to publish."""
+        """Keep the batch's open commands after the commit; return the changes to publish."""
         ended: set[UUID] = set()
         given_back: set[UUID] = set()
         status_changes: list[StatusChange] = []

@@ -1,4 +1,4 @@
-"""The interface between the server and a host's keeper, the same for a near or remote keeper."""
+"""The interface between the server and a host's keeper, on this machine or on another one."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,14 +13,14 @@ class HostState:
     """The state that a keeper reports.
 
     Attributes:
-        tree_kill: ``cgroup`` or ``walk``.
-        running: number of scripts that have started and not been closed.
-        waiting: number of scripts that it was sent and has not started.
+        tree_kill: how the keeper kills all processes of a script, ``cgroup`` or ``walk``.
+        running: number of scripts that have started and whose end is not recorded yet.
+        waiting: number of scripts that were sent to the keeper and have not started.
         full: whether output or journal records wait for free disk space.
         unrecorded_bytes: size of the journal that is not yet stored in the database.
         strays: process ids of orphans that belong to no known command.
-        spawn: how it starts scripts: ``clone``, ``launcher`` or ``fork``. A keeper of an earlier
-            release does not report it and uses ``fork``.
+        spawn: how the keeper starts scripts: ``clone``, ``launcher`` or ``fork``. A keeper of an
+            earlier release does not report this value and uses ``fork``.
     """
 
     tree_kill: str
@@ -37,8 +37,9 @@ class HeldCommands:
     """The commands that a keeper holds.
 
     Attributes:
-        commands: ids of the commands that it has started and whose end is not in its journal.
-        end: end of its journal at that time.
+        commands: ids of the commands that the keeper has started and whose end is not in the
+            journal.
+        end: the end of the keeper's journal when this list was made, as a journal position.
     """
 
     commands: frozenset[str]
@@ -51,9 +52,9 @@ class Transport(Protocol):
     Attributes:
         host: name of the host.
         identity: identity of the keeper; a new keeper has another one.
-        journal: id of its journal.
-        capacity: number of scripts that it can run at the same time.
-        end: position up to which its journal is known to reach.
+        journal: id of the keeper's journal.
+        capacity: number of scripts that the keeper can run at the same time.
+        end: the end of the keeper's journal, as far as this process knows, as a position.
     """
 
     host: str
@@ -63,10 +64,10 @@ class Transport(Protocol):
     end: int
 
     def spawn(self, spec: SpawnSpec) -> None:
-        """Ask the keeper to run a script; the journal says what became of it."""
+        """Ask the keeper to run a script; the journal records what happens to the script."""
 
     async def drain(self) -> None:
-        """Wait until most of the frames that were sent have left the buffer."""
+        """Wait until most of the sent frames have left this process's buffer."""
 
     def finish_adoption(self) -> None:
         """Tell the keeper that no command of an earlier server will be sent again."""
@@ -81,7 +82,9 @@ class Transport(Protocol):
         """Tell the keeper that the journal is stored up to a position."""
 
     def read(self, position: int, max_bytes: int) -> tuple[list[Record], int]:
-        """Return journal records from a position on; blocks, so call it on a thread.
+        """Return the journal's records from a position on.
+
+        The call blocks while it reads, so make large reads on a thread.
 
         Args:
             position: position of the first record.
@@ -91,7 +94,7 @@ class Transport(Protocol):
             The records, and the position after the last one.
 
         Raises:
-            JournalGapError: the journal begins later.
+            JournalGapError: the journal begins after ``position``.
             JournalDamagedError: the bytes at the position are not what the keeper wrote.
         """
 
@@ -106,7 +109,7 @@ class Transport(Protocol):
         """
 
     async def held_commands(self) -> HeldCommands:
-        """Ask the keeper which commands it holds.
+        """Ask the keeper which commands it holds; see `HeldCommands`.
 
         Raises:
             TimeoutError: the keeper does not answer.
