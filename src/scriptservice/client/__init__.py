@@ -8,12 +8,13 @@
         result = client.run("make all")
         print(result.exit_code, result.stdout.decode())
 
-`Client` blocks, `AsyncClient` is for asyncio; both have the same methods. ``exchanges`` holds the
-requests of each method and the reading of the answers, without input or output; ``client`` and
-``async_client`` send them with httpx2. ``connection`` says how to reach the service, ``retry`` how
-long each try and all tries together may take, and ``streams`` puts a stream together again after a
-break. ``types`` and ``problems`` are what comes back. Nothing of the server, the store or the
-keeper is imported.
+`Client` blocks, `AsyncClient` is for asyncio; both have the same methods.
+
+``exchanges`` makes the requests of each method and reads the answers, without input or output;
+``client`` and ``async_client`` send the requests with httpx2. ``connection`` knows how to reach the
+service. ``retry`` decides how long each try and all tries together may take. ``streams`` continues
+a stream after a break of the connection. ``types`` and ``problems`` define what the methods return
+and raise. This package imports nothing of the server, the store or the keeper.
 """
 
 from scriptservice.client.async_client import AsyncClient, AsyncFollowing

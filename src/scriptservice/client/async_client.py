@@ -1,4 +1,4 @@
-"""The client for asyncio: the methods of `Client`, awaited."""
+"""The client for asyncio, with the methods of `Client`."""
 
 import asyncio
 import builtins
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """Uses one service from asyncio, and goes on through its restarts.
+    """Uses one service from asyncio, and continues when the service restarts.
 
-    Methods, arguments and errors are those of `Client`: see there. `follow`, `list` and
-    `stream_output` return asynchronous iterators, the others are awaited. Use the client in one
-    event loop, as an asynchronous context manager, or call `close`.
+    The methods, arguments and errors are those of `Client`. `follow`, `list` and `stream_output`
+    return asynchronous iterators; all other methods must be awaited. Use the client in only one
+    event loop. Use it as an asynchronous context manager, or call `close` at the end.
 
     Args:
-        url: see `Client`, also for the others.
+        url: see `Client`.
         token: see `Client`.
         ca_file: see `Client`.
         proxy: see `Client`.
@@ -60,8 +60,8 @@ class AsyncClient:
             first_contact_seconds=first_contact_seconds,
         )
         self._http = httpx.AsyncClient(**self._connection.http_options(idle_connections=20))
-        # A connection that fell silent is no evidence about the service, and neither are those
-        # that were opened before it: each further try has a connection of its own.
+        # A silent connection may be dead although the service works. The idle connections may be
+        # dead too, so each further try opens a new connection.
         self._http_new = httpx.AsyncClient(**self._connection.http_options(idle_connections=0))
 
     async def __aenter__(self) -> Self:
@@ -122,19 +122,19 @@ class AsyncClient:
         return await self._do(exchanges.get(command_id, wait_seconds, silence))
 
     async def wait(self, command_id: str, *, timeout_seconds: float | None = None) -> Command:
-        """Wait for a command's end; see `Client.wait`."""
+        """Wait until a command has finished; see `Client.wait`."""
         silence = self._connection.silence_seconds
         return await self._do(exchanges.wait(command_id, timeout_seconds, silence))
 
     def follow(self, command_id: str, *, after: int = 0) -> "AsyncFollowing":
-        """Follow a command's output until it is finished; see `Client.follow`."""
+        """Follow a command's output until the command has finished; see `Client.follow`."""
         reader = EventReader(command_id, after)
         return AsyncFollowing(self._stream(reader), reader)
 
     async def stop(
         self, command_id: str, *, signal: str | None = None, grace_seconds: float | None = None
     ) -> Command:
-        """Ask for a command to be stopped; see `Client.stop`."""
+        """Ask the service to stop a command; see `Client.stop`."""
         return await self._do(exchanges.stop(command_id, signal, grace_seconds))
 
     async def rerun(
@@ -173,7 +173,7 @@ class AsyncClient:
         limit: int | None = None,
         tail: str | None = None,
     ) -> bytes:
-        """Return output as it is now; see `Client.output`."""
+        """Return the output of a command so far; see `Client.output`."""
         return await self._do(exchanges.output(command_id, stream, offset, limit, tail))
 
     def stream_output(
@@ -185,7 +185,7 @@ class AsyncClient:
         tail: str | None = None,
         follow: bool = False,
     ) -> AsyncIterator[bytes]:
-        """Yield output in pieces, of which one at a time is in memory; see `Client`."""
+        """Yield the output of a command in pieces; see `Client.stream_output`."""
         return self._stream(OutputReader(command_id, stream, offset, tail, follow=follow))
 
     async def hosts(self) -> builtins.list[Host]:
@@ -236,7 +236,9 @@ class AsyncClient:
                         for piece in reader.feed(data):
                             yield piece
                         if reader.heard:
-                            retry.answered()  # after the yield: the caller's own time is no silence
+                            # The caller may have been busy during the yield. That time does not
+                            # count as silence of the service.
+                            retry.answered()
                 reader.closed()
             except (httpx.TransportError, ClientError) as error:
                 await asyncio.sleep(retry.stream_failed(error))
@@ -254,9 +256,9 @@ class AsyncClient:
 
 
 class AsyncFollowing(Followed):
-    """An asynchronous iterator over a command's output, through breaks of the connection.
+    """An asynchronous iterator over a command's output; it continues after a broken connection.
 
-    `AsyncClient.follow` makes it. ``command`` and ``position`` say how far it is.
+    `AsyncClient.follow` returns it. ``command`` and ``position`` tell how far the output was read.
     """
 
     def __init__(self, chunks: AsyncGenerator[Chunk, None], reader: EventReader) -> None:
@@ -270,5 +272,5 @@ class AsyncFollowing(Followed):
         return await anext(self._chunks)
 
     async def aclose(self) -> None:
-        """Close the connection; the iteration ends."""
+        """Close the connection and end the iteration."""
         await self._chunks.aclose()

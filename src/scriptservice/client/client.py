@@ -20,33 +20,39 @@ T = TypeVar("T")
 
 
 class Client:
-    """Uses one service, and goes on through its restarts.
+    """Uses one service, and continues when the service restarts.
 
     A request that gets no answer is sent again, after growing pauses, for ``retry_seconds``.
-    Submits carry an Idempotency-Key, so that a request that is sent twice makes one command.
-    Use the client as a context manager, or call `close`. Several threads may share it.
+    Each submit has an Idempotency-Key, so a submit that is sent twice makes only one command.
+    Use the client as a context manager, or call `close` at the end. Several threads may share one
+    client.
 
     Args:
-        url: of the service. None: ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
-        token: None: ``SCRIPTSERVICE_TOKEN``, else the file ``token`` in the data directory.
-        ca_file: PEM file with the certificates to trust instead of those of this machine, for a
-            service or a proxy whose certificate a private authority has signed. None:
-            ``SCRIPTSERVICE_CA_FILE``, else those of this machine.
-        proxy: URL of an HTTP proxy, ``http://`` or ``https://``, with user and password if need
-            be. None: ``SCRIPTSERVICE_PROXY``, else none; ``HTTPS_PROXY`` and the like are ignored.
-        retry_seconds: how long to go on after the last sign of the service; 0 to try once. Where
-            a connection is open and silent, less than 5 s counts as 5 s.
+        url: URL of the service; None to use the environment variable ``SCRIPTSERVICE_URL``, or
+            http://127.0.0.1:8000 if the variable is not set.
+        token: access token; None to use ``SCRIPTSERVICE_TOKEN``, or the file ``token`` in the data
+            directory if the variable is not set.
+        ca_file: PEM file with the certificates to trust, instead of those that this machine trusts.
+            It is needed if a private authority has signed the certificate of the service or of the
+            proxy. None to use ``SCRIPTSERVICE_CA_FILE``, or the certificates that this machine
+            trusts if the variable is not set.
+        proxy: URL of an HTTP proxy, ``http://`` or ``https://``, with user and password if the
+            proxy needs them; None to use ``SCRIPTSERVICE_PROXY``, or no proxy if the variable is
+            not set. ``HTTPS_PROXY`` and similar variables are ignored.
+        retry_seconds: how long to try again after the service last sent something; 0 to try once.
+            While a connection is open but silent, a value below 5 counts as 5.
         silence_seconds: how long a stream may be silent before the client asks on a new connection
-            whether the service is there. It is shortened to leave 2 s of ``retry_seconds``.
-        first_contact_seconds: how long to try while no connection could be made yet; None for
-            ``retry_seconds``.
+            whether the service is there. If necessary, the client shortens this time, but
+            not below 5 s, so that 2 s of ``retry_seconds`` remain.
+        first_contact_seconds: how long to try if no connection can be made and the service has
+            never answered this client; None for ``retry_seconds``.
 
     Raises:
         ClientError: the URL, the token, the CA file or the proxy cannot be used.
 
-    All methods raise subclasses of `ClientError`: of `ProblemError` if the service refuses,
-    `ConnectionLostError` if nobody answers in time, and `UnexpectedAnswerError` if what answers is
-    not a ScriptService.
+    All methods raise subclasses of `ClientError`: a `ProblemError` if the service refuses the
+    request, `ConnectionLostError` if nobody answers in time, and `UnexpectedAnswerError` if the
+    answer is not from a ScriptService.
     """
 
     def __init__(
@@ -70,8 +76,8 @@ class Client:
             first_contact_seconds=first_contact_seconds,
         )
         self._http = httpx.Client(**self._connection.http_options(idle_connections=20))
-        # A connection that fell silent is no evidence about the service, and neither are those
-        # that were opened before it: each further try has a connection of its own.
+        # A silent connection may be dead although the service works. The idle connections may be
+        # dead too, so each further try opens a new connection.
         self._http_new = httpx.Client(**self._connection.http_options(idle_connections=0))
 
     def __enter__(self) -> Self:
@@ -108,18 +114,18 @@ class Client:
         """Submit a script; the command is durable when this returns.
 
         Args:
-            script: its text, 1 byte to 1 MiB of UTF-8.
-            wait_seconds: wait up to that long for the command's end, at most 60.
-            idempotency_key: requests with the same key make one command; None for a new key.
-            fields: see `SubmitFields`.
+            script: text of the script, 1 byte to 1 MiB in UTF-8.
+            wait_seconds: how long to wait for the command's end, at most 60; None not to wait.
+            idempotency_key: requests with the same key make only one command; None for a new key.
+            fields: all other fields of the command; see `SubmitFields`.
 
         Returns:
-            The new command, finished or not.
+            The new command. It may be unfinished, even if ``wait_seconds`` is given.
 
         Raises:
-            ValidationProblemError: a field has a value that the service does not take.
+            ValidationProblemError: a field has a value that the service does not accept.
             IdempotencyMismatchError: the key belongs to a different request.
-            GoneError: the command that was made with the key has been deleted.
+            GoneError: the command that was made with this key has been deleted.
             StorageFullError: the service's disk is full.
         """
         silence = self._connection.silence_seconds
@@ -132,9 +138,9 @@ class Client:
         idempotency_key: str | None = None,
         **fields: Unpack[SubmitFields],
     ) -> Result:
-        """Submit a script, follow it to its end, and return its outcome with all of its output.
+        """Submit a script, wait until it has finished, and return the command and all its output.
 
-        All output is held in memory; use `submit` and `follow` if it may be large.
+        All output is held in memory. Use `submit` and `follow` if the output may be large.
 
         Args:
             script: see `submit`.
@@ -148,11 +154,11 @@ class Client:
         return Result(self.get(command.id), b"".join(parts["stdout"]), b"".join(parts["stderr"]))
 
     def get(self, command_id: str, *, wait_seconds: float | None = None) -> Command:
-        """Return a command as it is now.
+        """Return a command as it is now, or wait for its end first.
 
         Args:
-            command_id: its id.
-            wait_seconds: wait up to that long for its end, at most 60.
+            command_id: id of the command.
+            wait_seconds: how long to wait for the command's end, at most 60; None not to wait.
 
         Raises:
             NotFoundError: there is no such command.
@@ -160,14 +166,14 @@ class Client:
         return self._do(exchanges.get(command_id, wait_seconds, self._connection.silence_seconds))
 
     def wait(self, command_id: str, *, timeout_seconds: float | None = None) -> Command:
-        """Wait for a command's end.
+        """Wait until a command has finished.
 
         Args:
-            command_id: its id.
-            timeout_seconds: None to wait without limit.
+            command_id: id of the command.
+            timeout_seconds: how long to wait; None to wait without limit.
 
         Returns:
-            The command in its final status, or as it is after ``timeout_seconds``.
+            The finished command. If ``timeout_seconds`` have passed, the unfinished command.
 
         Raises:
             NotFoundError: there is no such command.
@@ -177,16 +183,17 @@ class Client:
         )
 
     def follow(self, command_id: str, *, after: int = 0) -> "Following":
-        """Follow a command's output: what is there, then what comes, until it is finished.
+        """Follow a command's output until the command has finished.
 
-        Breaks of the connection neither lose nor repeat a byte.
+        The iterator yields the output that is stored, then new output as soon as it is stored. If
+        the connection breaks, no byte is lost or repeated.
 
         Args:
-            command_id: its id.
-            after: the position in the merged output at which to begin.
+            command_id: id of the command.
+            after: the position in the merged output at which to begin, in bytes.
 
         Returns:
-            An iterator of `Chunk`. Its errors are raised by the iteration.
+            An iterator of `Chunk`. Errors are raised by the iteration, not by this call.
         """
         reader = EventReader(command_id, after)
         return Following(self._stream(reader), reader)
@@ -194,12 +201,15 @@ class Client:
     def stop(
         self, command_id: str, *, signal: str | None = None, grace_seconds: float | None = None
     ) -> Command:
-        """Ask for a command to be stopped; use `wait` to wait until nothing of it is left.
+        """Ask the service to stop a command.
+
+        The command may still run when this returns. Use `wait` to wait for its end.
 
         Args:
-            command_id: its id.
-            signal: the first signal, such as ``INT`` or ``SIGINT``; None for SIGTERM.
-            grace_seconds: from that signal to SIGKILL, 0 to 3600; None for the command's own.
+            command_id: id of the command.
+            signal: the first signal to send, such as ``INT`` or ``SIGINT``; None for SIGTERM.
+            grace_seconds: time from that signal to SIGKILL, 0 to 3600; None for the command's own
+                ``grace_seconds``.
 
         Raises:
             AlreadyFinishedError: the command has ended.
@@ -217,7 +227,7 @@ class Client:
         """Submit the same script with the same fields again.
 
         Args:
-            command_id: of the command to repeat.
+            command_id: id of the command to repeat.
             wait_seconds: see `submit`.
             idempotency_key: see `submit`.
 
@@ -231,7 +241,7 @@ class Client:
         """Delete a finished command and its output.
 
         Args:
-            command_id: its id.
+            command_id: id of the command.
 
         Raises:
             NotFinishedError: the command has not ended.
@@ -242,10 +252,10 @@ class Client:
     # What is stored
 
     def list(self, **filters: Unpack[ListFilters]) -> Iterator[Command]:
-        """Yield commands, newest first; further pages are fetched as they are needed.
+        """Yield commands, newest first; the client fetches each page when it is needed.
 
         Args:
-            filters: see `ListFilters`; without any, all commands.
+            filters: see `ListFilters`; without filters, all commands are yielded.
         """
         query = exchanges.list_query(**filters)
         cursor: str | None = ""
@@ -263,13 +273,13 @@ class Client:
         limit: int | None = None,
         tail: str | None = None,
     ) -> bytes:
-        """Return output as it is now.
+        """Return the output of a command that is stored so far.
 
         Args:
-            command_id: its id.
-            stream: stdout, stderr or merged.
-            offset: first byte, counted in that stream.
-            limit: at most that many bytes.
+            command_id: id of the command.
+            stream: ``stdout``, ``stderr`` or ``merged``.
+            offset: offset of the first byte in that stream.
+            limit: maximum number of bytes.
             tail: ``"100"`` for the last 100 bytes, ``"100l"`` for the last 100 lines; not together
                 with ``offset`` or ``limit``.
 
@@ -287,16 +297,17 @@ class Client:
         tail: str | None = None,
         follow: bool = False,
     ) -> Iterator[bytes]:
-        """Yield output in pieces, of which one at a time is in memory.
+        """Yield the output of a command in pieces; only one piece at a time is in memory.
 
-        Breaks of the connection neither lose nor repeat a byte.
+        If the connection breaks, no byte is lost or repeated.
 
         Args:
-            command_id: its id.
-            stream: stdout, stderr or merged.
-            offset: first byte, counted in that stream.
-            tail: ``"100"`` for the last 100 bytes, ``"100l"`` for the last 100 lines.
-            follow: go on until the command is finished.
+            command_id: id of the command.
+            stream: ``stdout``, ``stderr`` or ``merged``.
+            offset: offset of the first byte in that stream.
+            tail: ``"100"`` for the last 100 bytes, ``"100l"`` for the last 100 lines; not together
+                with ``offset``.
+            follow: whether to yield new output until the command has finished.
         """
         return self._stream(OutputReader(command_id, stream, offset, tail, follow=follow))
 
@@ -347,7 +358,9 @@ class Client:
                     for data in response.iter_raw():
                         yield from reader.feed(data)
                         if reader.heard:
-                            retry.answered()  # after the yield: the caller's own time is no silence
+                            # The caller may have been busy during the yield. That time does not
+                            # count as silence of the service.
+                            retry.answered()
                 reader.closed()
             except (httpx.TransportError, ClientError) as error:
                 time.sleep(retry.stream_failed(error))
@@ -365,9 +378,9 @@ class Client:
 
 
 class Following(Followed):
-    """An iterator over a command's output as it comes, through breaks of the connection.
+    """An iterator over a command's output; it continues after a broken connection.
 
-    `Client.follow` makes it. ``command`` and ``position`` say how far it is.
+    `Client.follow` returns it. ``command`` and ``position`` tell how far the output was read.
     """
 
     def __init__(self, chunks: Generator[Chunk, None, None], reader: EventReader) -> None:
@@ -381,5 +394,5 @@ class Following(Followed):
         return next(self._chunks)
 
     def close(self) -> None:
-        """Close the connection; the iteration ends."""
+        """Close the connection and end the iteration."""
         self._chunks.close()

@@ -1,4 +1,4 @@
-"""How both clients reach a service: its URL, the token, TLS, a proxy, and their patience."""
+"""How both clients reach a service: URL, token, TLS and proxy, and how long the clients try."""
 
 import os
 import re
@@ -20,24 +20,26 @@ _TOKEN = re.compile(r"[!-~]+")
 class Connection:
     """How to reach a service, and how long to try.
 
-    Arguments that are None come from the environment, where a variable is named.
+    For an argument that is None, the environment variable named below is used. If the variable is
+    not set either, the default named after it is used.
 
     Args:
-        url: ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
-        token: ``SCRIPTSERVICE_TOKEN``, else the file ``token`` in the data directory.
-        ca_file: ``SCRIPTSERVICE_CA_FILE``, else the certificates that this machine trusts.
-        proxy: ``SCRIPTSERVICE_PROXY``, else no proxy.
+        url: URL of the service; ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
+        token: access token; ``SCRIPTSERVICE_TOKEN``, else the file ``token`` in the data directory.
+        ca_file: PEM file with the certificates to trust; ``SCRIPTSERVICE_CA_FILE``, else the
+            certificates that this machine trusts.
+        proxy: URL of an HTTP proxy; ``SCRIPTSERVICE_PROXY``, else no proxy.
         retry_seconds: see `Retry`.
         silence_seconds: see `Retry`.
         first_contact_seconds: see `Retry`.
 
     Attributes:
-        url: of the service, without a slash at its end.
-        token: None to send requests without one.
+        url: URL of the service, without a slash at its end.
+        token: access token; None to send requests without a token.
         silence_seconds: how long a stream may be silent; see `silence_seconds_of`.
 
     Raises:
-        ClientError: one of them cannot be used.
+        ClientError: the URL, the token, the CA file or the proxy cannot be used.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Connection:
         self._first_contact_seconds = first_contact_seconds
 
     def http_options(self, *, idle_connections: int) -> dict[str, Any]:
-        """Return the arguments of either HTTP client's constructor.
+        """Return the arguments to construct an `httpx.Client` or an `httpx.AsyncClient`.
 
         Args:
             idle_connections: how many connections to keep open for later requests.
@@ -79,7 +81,7 @@ class Connection:
         }
 
     def retry(self) -> Retry:
-        """Return how long to try the next request or stream."""
+        """Return a new `Retry` for the next request or stream."""
         return Retry(
             self.url,
             self._retry_seconds,
@@ -89,7 +91,7 @@ class Connection:
         )
 
     def answered(self) -> None:
-        """The service has answered a request: from now on it is known to exist."""
+        """Note that the service has answered: ``first_contact_seconds`` no longer applies."""
         self._first_contact_seconds = None
 
 
@@ -103,7 +105,7 @@ def _checked_url(url: str) -> str:
 def _is_http_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        # Reading the port checks it: urlsplit alone accepts any text there.
+        # Reading `port` raises ValueError for an invalid port; `urlsplit` itself accepts any text.
         usable = parts.scheme in ("http", "https") and parts.port != 0 and bool(parts.hostname)
         return usable and bool(httpx.URL(url).host)
     except (ValueError, httpx.InvalidURL):
@@ -118,7 +120,7 @@ def _checked_token(token: str | None) -> str | None:
 
 
 def _token_file() -> str | None:
-    """Return the token in the data directory; None where there is none that this user can read."""
+    """Return the token in the data directory; None if this user can read no token there."""
     directory = os.environ.get("SCRIPTSERVICE_DATA_DIR") or default_data_dir(
         os.environ, os.geteuid()
     )
@@ -144,7 +146,7 @@ def _proxy(url: str | None, ssl_context: ssl.SSLContext) -> httpx.Proxy | None:
     if url is None:
         return None
     if not _is_http_url(url):
-        # The URL may have a password, which does not belong into a message.
+        # The message does not quote the URL, because the URL may have a password.
         message = "cannot use the proxy: its URL must begin with http:// or https:// and a host"
         raise ClientError(message)
     return httpx.Proxy(url, ssl_context=ssl_context if url.startswith("https:") else None)

@@ -1,7 +1,8 @@
-"""What each method of a client sends, and what it makes of the answers; no input or output.
+"""The requests that each method of a client sends, and the reading of the answers.
 
-An exchange is a generator: it yields requests, is sent the answers, and returns the result.
-`Client` and `AsyncClient` carry out the same exchanges, so that each exists once.
+An exchange is a generator: it yields requests, is sent the answers, and returns the result. It does
+no input or output. `Client` and `AsyncClient` carry out the same exchanges, so that each exchange
+is written only once.
 """
 
 import json
@@ -26,14 +27,14 @@ Query = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request.
+    """A request to the service.
 
     Attributes:
         method: the HTTP method.
-        path: below the service's URL.
-        query: pairs of name and value.
-        json: the body as an object; None for no body.
-        headers: besides those that the client always sends.
+        path: path of the URL, below the service's URL.
+        query: query parameters, as pairs of name and value.
+        json: the body, as an object to encode as JSON; None for no body.
+        headers: headers to send, besides those that the client always sends.
         wait_seconds: how long the service may hold the answer back.
     """
 
@@ -47,14 +48,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, whether it grants the request or not.
+    """The answer to a request; it may grant or refuse the request.
 
     Attributes:
-        url: of the request.
+        url: URL of the request.
         status: the HTTP status.
-        content_type: of the body.
-        headers: by name in lower case.
-        body: the bytes.
+        content_type: content type of the body; empty if the answer has none.
+        headers: values of the headers; the keys are the names in lower case.
+        body: the bytes of the body.
         tries: how many times the request was sent.
     """
 
@@ -69,17 +70,17 @@ class Answer:
         """Return the answer if it has one of these statuses.
 
         Raises:
-            ClientError: it has another one; see `error_of` for the class.
+            ClientError: the answer has another status; `error_of` says which class is raised.
         """
         if self.status in statuses:
             return self
         raise error_of(self.url, self.status, self.content_type, self.body)
 
     def json(self) -> Any:
-        """Return the body as an object.
+        """Return the object that the body encodes as JSON.
 
         Raises:
-            UnexpectedAnswerError: it is not JSON.
+            UnexpectedAnswerError: the body is not JSON.
         """
         try:
             return json.loads(self.body)
@@ -91,16 +92,16 @@ class Answer:
         """Return the command that the body describes.
 
         Raises:
-            UnexpectedAnswerError: it does not describe a command.
+            UnexpectedAnswerError: the body does not describe a command.
         """
         return self.read_as("command", Command.from_json)
 
     def read_as(self, what: str, parse: Callable[[Any], T]) -> T:
-        """Return what the body describes.
+        """Return the result that the body describes.
 
         Args:
-            what: name of the result, for the message.
-            parse: makes the result from the body as an object.
+            what: name of the result, for the error message.
+            parse: makes the result from the object that the body encodes.
 
         Raises:
             UnexpectedAnswerError: the body describes something else.
@@ -129,7 +130,7 @@ def http_arguments(request: Request, retry: Retry) -> dict[str, Any]:
 
 
 def probe_arguments(command_id: str, retry: Retry) -> dict[str, Any]:
-    """Return the arguments of httpx's ``request`` that ask whether the service is there."""
+    """Return the arguments of httpx's ``request`` to ask whether the service is there."""
     return {
         "method": "GET",
         "url": command_path(command_id),
@@ -138,14 +139,14 @@ def probe_arguments(command_id: str, retry: Retry) -> dict[str, Any]:
 
 
 def answer_of(response: httpx.Response, tries: int) -> Answer:
-    """Return the answer that a response is.
+    """Return a response of httpx as an `Answer`.
 
     Args:
-        response: read to its end.
+        response: the response, with its body read to the end.
         tries: how many times the request was sent.
 
     Raises:
-        ClientError: the service wants the request to be sent again later.
+        ClientError: the service asks to send the request again later (429 or 503).
     """
     answer = Answer(
         url=str(response.url),
@@ -166,7 +167,7 @@ def new_idempotency_key() -> str:
 
 
 def command_path(command_id: str, part: str = "") -> str:
-    """Return the path of a command, or of a part of it such as ``output``."""
+    """Return the URL path of a command, or of a part of a command such as ``output``."""
     return f"/v1/commands/{quote(command_id, safe='')}{part and f'/{part}'}"
 
 
@@ -181,7 +182,7 @@ def submit(
     idempotency_key: str | None,
     silence_seconds: float,
 ) -> Exchange[Command]:
-    """Submit a script; a request that is sent again makes no second command."""
+    """Submit a script; sending the request twice makes only one command."""
     key = idempotency_key or new_idempotency_key()
     body = {"script": script, **fields}
     request = Request("POST", "/v1/commands", json=body, headers={"Idempotency-Key": key})
@@ -189,7 +190,7 @@ def submit(
 
 
 def get(command_id: str, wait_seconds: float | None, silence_seconds: float) -> Exchange[Command]:
-    """Get a command, at once or when it is finished."""
+    """Get a command as it is now, or wait for its end first."""
     request = Request("GET", command_path(command_id))
     return (yield from _held(request, 200, wait_seconds, silence_seconds))
 
@@ -197,19 +198,20 @@ def get(command_id: str, wait_seconds: float | None, silence_seconds: float) -> 
 def _held(
     request: Request, status: int, wait_seconds: float | None, silence_seconds: float
 ) -> Exchange[Command]:
-    """Send a request, wait for the end of its command, and return the command as it is then.
+    """Send a request, wait until its command has finished, and return the command.
 
-    While the service holds an answer back it is as silent as a dead connection. So each answer is
-    held only for a time in which silence is no sign of death, and then the service is asked again.
+    While the service holds an answer back, the connection is as silent as a dead one. So the client
+    lets the service hold each answer for less than ``silence_seconds``, and then asks again.
 
     Args:
-        request: without ``wait``.
-        status: that the answer has.
-        wait_seconds: how long to wait in all; None not to wait.
-        silence_seconds: after which a connection is suspected to be dead.
+        request: the first request, without a ``wait`` parameter.
+        status: the HTTP status that the first answer must have.
+        wait_seconds: how long to wait in all; then the unfinished command is returned. None not
+            to wait.
+        silence_seconds: silence after which a connection is suspected to be dead.
     """
     if wait_seconds is None or not 0 < wait_seconds <= LONGEST_WAIT_SECONDS:
-        answer = yield replace(request, query=_wait(wait_seconds))  # the service checks it
+        answer = yield replace(request, query=_wait(wait_seconds))  # the service checks the value
         return answer.expect(status).command()
     deadline = time.monotonic() + wait_seconds
     rest = wait_seconds
@@ -220,7 +222,7 @@ def _held(
         found = answer.expect(status).command()
         now = time.monotonic()
         rest = deadline - now
-        # A service that shuts down answers before the time is over: do not ask it again.
+        # A service that shuts down answers before `hold` has passed. Do not ask again then.
         if found.finished or rest <= 0 or now - asked_at < hold * 0.9:
             return found
         request, status = Request("GET", command_path(found.id)), 200
@@ -229,7 +231,7 @@ def _held(
 def wait(
     command_id: str, timeout_seconds: float | None, silence_seconds: float
 ) -> Exchange[Command]:
-    """Get a command when it is finished, or as it is when the time is over."""
+    """Wait until a command has finished or the time is over, and return the command."""
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     while True:
         rest = LONGEST_WAIT_SECONDS if deadline is None else max(0, deadline - time.monotonic())
@@ -239,7 +241,7 @@ def wait(
 
 
 def page(query: Query) -> Exchange[tuple[list[Command], str | None]]:
-    """Get one page of a list, and the cursor of the next."""
+    """Get one page of a list, and the cursor of the next page; None after the last page."""
     answer = yield Request("GET", "/v1/commands", query=query)
     return answer.expect(200).read_as("page of commands", _page)
 
@@ -272,7 +274,7 @@ def list_query(**filters: Unpack[ListFilters]) -> Query:
 
 
 def stop(command_id: str, signal: str | None, grace_seconds: float | None) -> Exchange[Command]:
-    """Ask for a command to be stopped."""
+    """Ask the service to stop a command."""
     body = {"signal": signal, "grace_seconds": grace_seconds}
     answer = yield Request(
         "POST",
@@ -288,7 +290,7 @@ def rerun(
     idempotency_key: str | None,
     silence_seconds: float,
 ) -> Exchange[Command]:
-    """Submit the same again; a request that is sent again makes no second command."""
+    """Submit a command's script and fields again; sending the request twice makes one command."""
     key = idempotency_key or new_idempotency_key()
     path = command_path(command_id, "rerun")
     request = Request("POST", path, headers={"Idempotency-Key": key})
@@ -301,7 +303,8 @@ def delete(command_id: str) -> Exchange[None]:
     try:
         answer.expect(204)
     except NotFoundError:
-        # If the request was sent twice, the first one deleted it and only its answer was lost.
+        # If the request was sent more than once, an earlier try may have deleted the command
+        # although its answer was lost.
         if answer.tries == 1:
             raise
 
@@ -313,12 +316,12 @@ def output(
     limit: int | None,
     tail: str | None,
 ) -> Exchange[bytes]:
-    """Get output as it is now."""
+    """Get the output of a command that is stored so far."""
     parameters = {"stream": stream, "offset": offset, "limit": limit, "tail": tail}
     query = [(name, str(value)) for name, value in parameters.items() if value is not None]
     answer = yield Request("GET", command_path(command_id, "output"), query=query)
     if "output-offset" not in answer.headers:
-        answer.expect()  # also a 200, which is the page of another program
+        answer.expect()  # raises even for status 200: another program has answered
     return answer.expect(200).body
 
 

@@ -4,11 +4,11 @@
 
     ScriptServiceError
     └── ClientError                      also: the URL, token, CA file or proxy cannot be used
-        ├── ConnectionLostError          nobody answered in the time there was
-        ├── UnexpectedAnswerError        what answered is not a ScriptService
+        ├── ConnectionLostError          nobody answered in time
+        ├── UnexpectedAnswerError        the answer is not from a ScriptService
         └── ProblemError                 the service refused: .type, .status, .detail, .errors
             ├── BadRequestError              400  the request cannot be read
-            ├── ValidationProblemError       422  a field has a value that is not taken
+            ├── ValidationProblemError       422  a field has a value that is not accepted
             ├── UnauthenticatedError         401  the token is missing or unknown
             ├── ForbiddenError               403  the token may not do this
             ├── NotFoundError                404  there is no such command
@@ -17,12 +17,12 @@
             ├── NotFinishedError             409  the command has not ended
             ├── NotInteractiveError          409  the command takes no input
             ├── NotRunningError              409  the command is not running
-            ├── OffsetMismatchError          409  the input does not follow what was accepted
-            ├── GoneError                    410  the command of an Idempotency-Key was deleted
+            ├── OffsetMismatchError          409  the input does not follow the accepted input
+            ├── GoneError                    410  the command of the Idempotency-Key was deleted
             ├── TooLargeError                413  the body is too large
             ├── UnsupportedMediaTypeError    415
             ├── RangeNotSatisfiableError     416  the range lies outside the output
-            ├── HostNotAllowedError          421  the service does not answer to this host name
+            ├── HostNotAllowedError          421  the service does not accept this host name
             ├── IdempotencyMismatchError     422  the Idempotency-Key belongs to another request
             ├── TooManyRequestsError         429  try again later
             ├── HeadersTooLargeError         431
@@ -30,8 +30,9 @@
             ├── StoreUnavailableError        503  try again later
             └── StorageFullError             507  the service's disk is full
 
-A type that only a newer service knows is a plain `ProblemError`. The clients themselves try again
-where that helps (no answer, 429, 503), until their ``retry_seconds`` are over.
+If the client does not know the type of a problem, it raises a plain `ProblemError`. If nobody
+answers, or the status is 429 or 503, the clients themselves try again until ``retry_seconds`` are
+over.
 """
 
 import json
@@ -43,35 +44,36 @@ from scriptservice.errors import ScriptServiceError
 
 
 class ClientError(ScriptServiceError):
-    """A request did not lead to what was asked for."""
+    """The client cannot do what its caller asked for."""
 
 
 class ConnectionLostError(ClientError):
-    """Nobody answered in the time there was."""
+    """Nobody answered in time."""
 
 
 class UnexpectedAnswerError(ClientError):
-    """What answered is not a ScriptService, but for example a proxy with a page of its own."""
+    """The answer is not from a ScriptService; it may be an error page of a proxy."""
 
 
 class ProblemError(ClientError):
-    """The service refused.
+    """The service refused the request.
 
     Attributes:
         type: the problem's stable relative URI, such as ``/problems/not-found``.
         status: the HTTP status.
         title: the kind of problem, in words.
         detail: what happened in this case.
-        errors: with status 422, objects with ``field`` and ``message``.
-        members: the whole problem as the service sent it.
+        errors: for a `ValidationProblemError`, the invalid fields, as objects with ``field`` and
+            ``message``; else empty.
+        members: the whole JSON object that the service sent.
 
     Args:
         status: the HTTP status.
-        members: the JSON object.
+        members: the JSON object that the service sent.
     """
 
     kind = ""
-    """The last part of ``type`` for which a subclass stands."""
+    """The last part of the ``type`` of the problems that this class is for."""
 
     def __init__(self, status: int, members: dict[str, Any]) -> None:
         self.type = str(members.get("type", "about:blank"))
@@ -90,7 +92,7 @@ class BadRequestError(ProblemError):
 
 
 class ValidationProblemError(ProblemError):
-    """A field has a value that the service does not take; ``errors`` says which and why."""
+    """A field has a value that the service does not accept; ``errors`` names the field and why."""
 
     kind = "validation"
 
@@ -108,7 +110,7 @@ class ForbiddenError(ProblemError):
 
 
 class NotFoundError(ProblemError):
-    """There is no such command, or the URL is not one of a service."""
+    """There is no such command, or the service has nothing at this URL."""
 
     kind = "not-found"
 
@@ -180,19 +182,19 @@ class RangeNotSatisfiableError(ProblemError):
 
 
 class HostNotAllowedError(ProblemError):
-    """The service does not answer to this host name."""
+    """The service does not accept this host name."""
 
     kind = "host-not-allowed"
 
 
 class IdempotencyMismatchError(ProblemError):
-    """The Idempotency-Key belongs to a request that said something else."""
+    """The Idempotency-Key belongs to a request with other content."""
 
     kind = "idempotency-mismatch"
 
 
 class TooManyRequestsError(ProblemError):
-    """There were too many requests; try again later."""
+    """The client sent too many requests; try again later."""
 
     kind = "too-many-requests"
 
@@ -216,17 +218,17 @@ class StorageFullError(ProblemError):
 
 
 PROBLEMS = {each.kind: each for each in ProblemError.__subclasses__()}
-"""The class of each problem type."""
+"""The error class for each problem type; the keys are the last parts of the types."""
 
 
 def error_of(url: str, status: int, content_type: str, body: bytes) -> ClientError:
-    """Return the error that an answer stands for, which did not grant the request.
+    """Return the error for an answer that did not grant the request.
 
     Args:
-        url: of the request.
-        status: the HTTP status.
-        content_type: of the answer.
-        body: of the answer.
+        url: URL of the request.
+        status: the HTTP status of the answer.
+        content_type: content type of the answer.
+        body: body of the answer.
     """
     if content_type.partition(";")[0].strip() == "application/problem+json":
         try:
@@ -234,7 +236,7 @@ def error_of(url: str, status: int, content_type: str, body: bytes) -> ClientErr
             kind = str(members["type"]).rsplit("/", 1)[-1]
             return PROBLEMS.get(kind, ProblemError)(status, members)
         except (ValueError, KeyError, TypeError):
-            pass  # not a problem in spite of its content type: any unexpected answer
+            pass  # the body is not a problem, although the content type says so
     shown = content_type or "no content type"
     return UnexpectedAnswerError(
         f"cannot understand the answer of {url}: status {status}, {shown}; "
@@ -243,10 +245,10 @@ def error_of(url: str, status: int, content_type: str, body: bytes) -> ClientErr
 
 
 def error_of_response(response: httpx.Response) -> ClientError:
-    """Return the error that a response stands for.
+    """Return the error for a response that did not grant the request.
 
     Args:
-        response: read to its end.
+        response: the response, with its body read to the end.
     """
     content_type = response.headers.get("content-type", "")
     return error_of(str(response.url), response.status_code, content_type, response.content)

@@ -1,8 +1,8 @@
-"""How long a client goes on while nobody answers, and how long each try may take.
+"""How long a client tries while nobody answers, and how long each try may take.
 
-One `Retry` belongs to one request or one stream, over all its tries. It reads its own monotonic
-clock, so that a connection that is open and silent ends in time like one that is refused.
-It knows nothing of requests: `Client` and `AsyncClient` report to it what happened.
+One `Retry` belongs to one request or one stream, and serves all its tries. It reads a monotonic
+clock, so that the client gives up in time even if a connection is open but silent. It sends no
+requests: `Client` and `AsyncClient` tell it what happened.
 """
 
 import random
@@ -22,17 +22,17 @@ from scriptservice.client.problems import (
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
 SILENCE_SECONDS = 20.0
-"""An event stream has a comment at least every 15 s. A client that receives nothing for longer
-asks on another connection whether the service is there."""
+"""The service sends something on an event stream at least every 15 s. If a client receives nothing
+for `SILENCE_SECONDS`, it asks on a new connection whether the service is there."""
 PROBE_SECONDS = 5.0
-"""How long the answer to that question may take."""
+"""How long the service may take to answer whether it is there."""
 
 _LEAST_SILENCE_SECONDS = 5.0
 """A healthy service may take this long to answer, even if the client wants to give up sooner."""
 _LAST_TRY_SECONDS = 2.0
 """Reserved for a try on a new connection before a client gives up."""
 _HELD_ANSWER_SECONDS = 5.0
-"""How long after its ``?wait=`` has passed an answer that the service holds may arrive."""
+"""How late a held answer may arrive, counted from the end of the time in ``?wait=``."""
 
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 _WORTH_ANOTHER_TRY = (ConnectionLostError, StoreUnavailableError, TooManyRequestsError)
@@ -43,7 +43,7 @@ def silence_seconds_of(retry_seconds: float, silence_seconds: float) -> float:
     """Return how long a stream may be silent, so that time for a last try remains.
 
     Args:
-        retry_seconds: after which the client gives up.
+        retry_seconds: time after which the client gives up.
         silence_seconds: the longest silence that the user allows.
     """
     patience = max(retry_seconds - _LAST_TRY_SECONDS, _LEAST_SILENCE_SECONDS)
@@ -51,25 +51,27 @@ def silence_seconds_of(retry_seconds: float, silence_seconds: float) -> float:
 
 
 def held_seconds(silence_seconds: float) -> float:
-    """Return for how long to let the service hold an answer.
+    """Return how long the service may hold an answer back.
 
-    It is shorter than the silence after which a connection is suspected to be dead.
+    This time is shorter than the silence after which a connection is suspected to be dead.
     """
     return silence_seconds * 3 / 4
 
 
 class PhaseTimeouts(dict[str, float | None]):
-    """The time-outs of one try as httpx takes them, with one deadline for all phases.
+    """The time-outs of one try, in the form that httpx needs, with one deadline for all phases.
 
-    httpcore looks a phase's time-out up when the phase begins: connect, write, then read for the
-    headers and read for the body. With fixed numbers the phases would add up.
+    httpcore looks up the time-out of a phase when the phase begins. The phases are connect, write,
+    read for the headers, and read for the body. With fixed numbers, a try could last as long as the
+    sum of its phases.
 
     Args:
-        seconds: for everything up to the headers.
-        silence_seconds: between two pieces of the body; None for what is left of ``seconds``.
-        clock: monotonic seconds.
-        header_reads: how many reads come before the body: one, and one more where a proxy first
-            answers the request for a tunnel.
+        seconds: time for everything up to the end of the headers.
+        silence_seconds: longest time between two pieces of the body; None for the rest of
+            ``seconds``.
+        clock: returns the monotonic time in seconds.
+        header_reads: number of reads before the body: 1, or 2 if a proxy first answers the request
+            for a tunnel.
     """
 
     def __init__(
@@ -80,7 +82,8 @@ class PhaseTimeouts(dict[str, float | None]):
         *,
         header_reads: int = 1,
     ) -> None:
-        # An HTTP client that copies the dictionary gets these: they are longer in sum, but finite.
+        # An HTTP client that copies the dictionary uses these values. Their sum is longer than
+        # `seconds`, but finite.
         connect = min(CONNECT_SECONDS, seconds)
         read = seconds if silence_seconds is None else silence_seconds
         super().__init__(connect=connect, read=read, write=seconds, pool=connect)
@@ -104,22 +107,23 @@ class PhaseTimeouts(dict[str, float | None]):
 
 
 class Retry:
-    """How long to go on trying while nobody answers.
+    """Decides how long a client tries while nobody answers.
 
     Attributes:
         tries: how many tries have failed since the last answer.
-        silent: a stream was silent; ask on a new connection whether the service is there.
-        new_connection: a try has failed, so use a new connection: those that are open and idle
-            may be as dead as the one that failed.
+        silent: whether a stream was silent, so that the client must ask on a new connection
+            whether the service is there.
+        new_connection: whether a try has failed, so that the next try needs a new connection. The
+            idle connections may be as dead as the one that failed.
 
     Args:
-        url: of the service, for the message.
-        seconds: how long after the last sign of the service the client gives up.
+        url: URL of the service, for the error message.
+        seconds: time after which the client gives up, counted from the last sign of the service.
         silence_seconds: how long a stream may be silent.
-        first_contact_seconds: in place of ``seconds`` while no connection can be made; None where
-            the service has answered before.
-        tunnelled: a proxy passes the connection on without reading it (``CONNECT``).
-        clock: monotonic seconds.
+        first_contact_seconds: replaces ``seconds``, if it is shorter, while no connection can be
+            made; None if the service has answered before.
+        tunnelled: whether a proxy passes on the bytes without reading them (``CONNECT``).
+        clock: returns the monotonic time in seconds.
     """
 
     def __init__(
@@ -144,12 +148,12 @@ class Retry:
         self.new_connection = False
 
     def heard(self) -> None:
-        """Count the time anew: the service gave a sign, or the reader of a stream was busy."""
+        """Restart the time: the service sent something, or the caller was busy with the output."""
         self._heard_at = self._clock()
         self._first_contact_seconds = None
 
     def answered(self) -> None:
-        """Count time and tries anew: the service gave what it was asked for."""
+        """Restart the time and the count of tries: the service answered or sent data."""
         self.heard()
         self.tries, self.silent = 0, False
 
@@ -157,11 +161,12 @@ class Retry:
         """Return the time-outs of the next try of a request.
 
         Args:
-            wait_seconds: how long the service may hold the answer.
+            wait_seconds: how long the service may hold the answer back.
         """
         most = wait_seconds + _HELD_ANSWER_SECONDS if wait_seconds else ANSWER_SECONDS
         if self.tries == 0:
-            # The first try may reuse an idle connection. Leave time for a new one if it is dead.
+            # The first try may reuse an idle connection, which may be dead. Leave time for a try
+            # on a new connection.
             most = min(most, max(self._seconds - _LAST_TRY_SECONDS, _LEAST_SILENCE_SECONDS))
         return self._timeouts(most)
 
@@ -170,7 +175,7 @@ class Retry:
         return self._timeouts(self._silence_seconds, self._silence_seconds)
 
     def probe_timeouts(self) -> PhaseTimeouts:
-        """Return the time-outs of asking whether the service is there."""
+        """Return the time-outs of the request that asks whether the service is there."""
         return self._timeouts(PROBE_SECONDS)
 
     def _timeouts(self, most: float, body_seconds: float | None = None) -> PhaseTimeouts:
@@ -183,8 +188,8 @@ class Retry:
     def stream_failed(self, error: Exception) -> float:
         """Return how many seconds to wait before a stream's next try.
 
-        Silence alone is not a failure, because a script may print rarely: then the wait is 0, and
-        `silent` tells the client to ask whether the service is there.
+        Silence alone is not a failure, because a script may print rarely. After a silence the wait
+        is 0, and `silent` tells the client to ask whether the service is there.
 
         Args:
             error: why the stream broke.
@@ -201,7 +206,7 @@ class Retry:
         """Return how many seconds to wait before the next try.
 
         Args:
-            error: why the last one failed.
+            error: why the last try failed.
 
         Raises:
             ClientError: the service refused, and would refuse again.
@@ -218,7 +223,8 @@ class Retry:
         pause = _BACKOFF_SECONDS[min(self.tries, len(_BACKOFF_SECONDS) - 1)]
         self.tries += 1
         self.new_connection = True
-        # Random, so that not all clients ask a service that is back at the same moment.
+        # The pause is random. Otherwise all clients would ask a restarted service at the same
+        # moment.
         return min(pause * random.uniform(0.5, 1.0), rest)  # noqa: S311 - not a secret
 
     def _limit(self, error: Exception) -> float:

@@ -1,7 +1,8 @@
-"""Streams that go on after a break: a reader knows the position up to which it has read.
+"""Streams that continue after a break of the connection.
 
-There is no input or output here. `Client` and `AsyncClient` open a connection with the `request` of
-a reader, feed it the bytes that arrive, and after a break open the next one in the same way.
+A reader knows the position up to which it has read; it does no input or output. `Client` and
+`AsyncClient` open a connection with the `request` of a reader, and feed the reader the bytes that
+arrive. After a break they open the next connection in the same way.
 """
 
 import base64
@@ -24,14 +25,14 @@ MAX_EVENT_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of output: one stream, one contiguous range.
+    """A contiguous piece of the output of one stream.
 
     Attributes:
         stream: ``stdout`` or ``stderr``.
-        position: offset of its first byte in the merged output.
-        stream_offset: offset of its first byte in its stream.
-        time: when the keeper read it, UTC.
-        data: the bytes.
+        position: offset of the first byte in the merged output.
+        stream_offset: offset of the first byte in ``stream``.
+        time: when the keeper read this output from the script, in UTC.
+        data: the bytes of the output.
     """
 
     stream: str
@@ -42,21 +43,21 @@ class Chunk:
 
     @property
     def end(self) -> int:
-        """The position after its last byte, from which to go on."""
+        """The position after the last byte, at which the next chunk begins."""
         return self.position + len(self.data)
 
 
 class EventParser:
-    """Splits an event stream into events, wherever it is cut into pieces."""
+    """Splits an event stream into events; the stream may arrive in pieces of any size."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[tuple[str, str]]:
-        """Yield name and data of each event that received bytes complete.
+        """Yield the name and the data of each event that is complete after these bytes.
 
         Raises:
-            UnexpectedAnswerError: an event does not end.
+            UnexpectedAnswerError: an event is longer than `MAX_EVENT_BYTES`, or not UTF-8.
         """
         self._rest += data
         if len(self._rest) > MAX_EVENT_BYTES:
@@ -84,12 +85,12 @@ def _text(frame: bytes) -> str:
 
 
 class StreamReader(Protocol[Piece_co]):
-    """Reads one stream of the service, over as many connections as that takes.
+    """Reads one stream of the service, over several connections if a connection breaks.
 
     Attributes:
-        command_id: the command that is read.
-        ended: the stream is complete.
-        heard: the current connection has brought something of this command.
+        command_id: id of the command whose output is read.
+        ended: whether the stream is complete.
+        heard: whether the current connection has brought something of this stream.
     """
 
     command_id: str
@@ -97,39 +98,39 @@ class StreamReader(Protocol[Piece_co]):
     heard: bool
 
     def request(self) -> dict[str, Any]:
-        """Return the arguments of httpx's ``stream`` that open the next connection.
+        """Return the arguments of httpx's ``stream`` to open the next connection.
 
-        A reader forgets here what the connection before it has left unfinished.
+        The call also drops an incomplete event that the previous connection ended with.
         """
 
     def accepts(self, response: httpx.Response) -> bool:
-        """Return whether this is the stream, and not a refusal or the page of another program.
+        """Return whether a response is the stream, not a refusal or a page of another program.
 
         Args:
-            response: with its headers; nothing of its body is read yet.
+            response: the response, of which only the headers were read.
         """
 
     def feed(self, data: bytes) -> Iterator[Piece_co]:
-        """Yield what received bytes complete."""
+        """Yield the pieces that are complete after these bytes."""
 
     def closed(self) -> None:
-        """The service has closed the connection in order.
+        """Note that the service has closed the connection, without an error.
 
         Raises:
-            ConnectionLostError: the stream has not ended with it.
+            ConnectionLostError: the stream is not complete.
         """
 
 
 class EventReader:
-    """Reads the event stream of a command; the pieces are its output.
+    """Reads the event stream of a command, and yields the output of the command.
 
     Attributes:
-        position: after the last output that was received.
-        command: the command as the last event described it; None before the first.
+        position: position in the merged output after the last chunk that was received.
+        command: the command as the last event described it; None before the first such event.
 
     Args:
-        command_id: of the command.
-        after: the position at which to begin.
+        command_id: id of the command.
+        after: position in the merged output at which to begin.
     """
 
     def __init__(self, command_id: str, after: int) -> None:
@@ -153,11 +154,11 @@ class EventReader:
         return response.status_code == 200 and content_type.startswith("text/event-stream")
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
-        """Yield the output that received bytes complete; other events change ``command``.
+        """Yield the output that is complete after these bytes; other events change ``command``.
 
         Raises:
-            UnexpectedAnswerError: this is not an event stream of the service, or it does not go on
-                at the position where the last connection ended.
+            UnexpectedAnswerError: this is not an event stream of the service, or its output does
+                not continue at ``position``.
         """
         for name, text in self._parser.feed(data):
             event = _event(name, text)
@@ -182,14 +183,14 @@ class EventReader:
 
 
 class OutputReader:
-    """Reads raw output; the pieces are bytes.
+    """Reads the raw output of a command, and yields bytes.
 
     Args:
-        command_id: of the command.
-        stream: stdout, stderr or merged.
-        offset: first byte; None for the beginning, or what ``tail`` says.
-        tail: ``"100"`` for the last bytes, ``"100l"`` for the last lines.
-        follow: go on until the command is finished.
+        command_id: id of the command.
+        stream: ``stdout``, ``stderr`` or ``merged``.
+        offset: offset of the first byte; None to begin where ``tail`` says, or else at 0.
+        tail: ``"100"`` for the last 100 bytes, ``"100l"`` for the last 100 lines, or None.
+        follow: whether to yield new output until the command has finished.
     """
 
     def __init__(
@@ -218,31 +219,32 @@ class OutputReader:
         offset = response.headers.get("output-offset", "")
         if response.status_code != 200 or not offset.isdecimal():
             return False
-        # From now on the offset is known from which to go on, also if a tail was asked for.
+        # The header gives the offset of the first byte, even if a tail was asked for. After a
+        # break, the next request asks for an offset.
         self._offset, self._tail = int(offset), None
         self.heard = True
         return True
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the bytes."""
-        assert self._offset is not None  # noqa: S101 - since `accepts`
+        """Yield the bytes, and count them for the next request."""
+        assert self._offset is not None  # noqa: S101 - set by `accepts`
         self._offset += len(data)
         yield data
 
     def closed(self) -> None:
-        """See `StreamReader.closed`: httpx raises an error where a body is cut short."""
+        """Note that the stream is complete: httpx raises an error if a body is cut short."""
         self.ended = True
 
 
 class Followed:
-    """What `Following` and `AsyncFollowing` know of the command that they follow."""
+    """The properties that `Following` and `AsyncFollowing` have in common."""
 
     def __init__(self, reader: EventReader) -> None:
         self._reader = reader
 
     @property
     def command(self) -> Command | None:
-        """The command as the service described it last; None before the first event."""
+        """The command as the last event described it; None before the first event."""
         return self._reader.command
 
     @property
@@ -252,7 +254,7 @@ class Followed:
 
 
 def _event(name: str, text: str) -> Chunk | Command | None:
-    """Return what an event says; None for an event that only a newer service has."""
+    """Return the chunk or the command in an event; None for an event of an unknown name."""
     try:
         if name == "output":
             return _chunk(json.loads(text))
@@ -277,7 +279,7 @@ def _chunk(members: dict[str, Any]) -> Chunk:
 
 
 def chunk_json(chunk: Chunk) -> dict[str, Any]:
-    """Return a chunk as the data of an ``output`` event, in which the service sent it."""
+    """Return a chunk in the form in which the data of an ``output`` event has it."""
     members: dict[str, Any] = {
         "stream": chunk.stream,
         "position": chunk.position,

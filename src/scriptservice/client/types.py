@@ -1,4 +1,4 @@
-"""What goes to the service and what comes back, typed: names and units are the contract's."""
+"""The types of what a client sends and gets back; names and units are those of the HTTP API."""
 
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -10,26 +10,28 @@ _TIMES = ("created_at", "started_at", "exited_at", "finished_at")
 
 
 class SubmitFields(TypedDict, total=False):
-    """The fields of a submit besides the script; the service's default holds for each left out.
+    """The fields of a submit besides the script. A field that is left out has its default.
 
     Attributes:
         name: a name for people, at most 200 characters.
-        labels: keys and values to find the command again.
-        interpreter: program and leading arguments, in place of the script's ``#!`` line.
-        args: the script's arguments, ``$1`` and on.
-        env: variables that are added to the script's environment.
-        working_directory: a path, or ``"private"`` for an empty directory that is removed at the
-            end. None is ``work/`` in the data directory, which all commands share.
+        labels: keys and values by which the command can be found.
+        interpreter: program and its leading arguments; None for those in the script's ``#!`` line.
+        args: the arguments of the script, beginning with ``$1``.
+        env: variables that are added to the environment of the script.
+        working_directory: a path, or ``"private"`` for an empty directory that is removed when the
+            command ends. None for ``work/`` in the data directory, which all commands share.
         stdin: text for the script's standard input; None for /dev/null.
-        timeout_seconds: the command is stopped that long after its start; None for no limit.
-        queue_timeout_seconds: the command is given up if it has not started by then; None for no
-            limit.
-        grace_seconds: from a stop's signal to SIGKILL, 0 to 3600.
-        leftover_seconds: how long background processes may outlive the script, 0 to 3600.
-        output_limit_bytes: of stdout and stderr together; None for no limit.
-        on_output_limit: beyond the limit, discard output (and count it) or stop the command.
-        priority: -100 to 100. Queued commands with a higher one start first.
-        host: the host that has to run it; None for any.
+        timeout_seconds: time from the start until the command is stopped; None for no limit.
+        queue_timeout_seconds: time from the submit until the command is ended if it has not
+            started; None for no limit.
+        grace_seconds: time from the signal of a stop to SIGKILL, 0 to 3600.
+        leftover_seconds: how long background processes may run after the script has ended, 0 to
+            3600.
+        output_limit_bytes: limit for stdout and stderr together; None for no limit.
+        on_output_limit: ``discard`` to discard (and count) the output beyond the limit, ``stop`` to
+            stop the command.
+        priority: from -100 to 100; queued commands with a higher priority start first.
+        host: name of the host that must run the command; None for any host.
     """
 
     name: str | None
@@ -50,15 +52,16 @@ class SubmitFields(TypedDict, total=False):
 
 
 class ListFilters(TypedDict, total=False):
-    """Which commands to list; all filters that are given must match.
+    """Which commands to list; a command must match all filters that are given.
 
     Attributes:
-        status: any of these statuses.
-        labels: all of these keys and values.
-        text: part of the name or the script, in upper or lower case.
-        host: where the command ran, runs or must run.
-        created_after: RFC 3339, such as ``2026-11-23T16:20:00Z``.
-        created_before: the same.
+        status: the command has one of these statuses.
+        labels: the command has all of these keys and values.
+        text: part of the name or of the script; upper and lower case are the same.
+        host: name of the host where the command ran, runs or must run.
+        created_after: the command was submitted after this time, in the form of RFC 3339, such as
+            ``2026-11-23T16:20:00Z``.
+        created_before: the command was submitted before this time, in the same form.
         id_part: the beginning or the end of the id, at least 8 characters.
         page_size: how many commands to ask for in one request, 1 to 1000.
     """
@@ -75,30 +78,33 @@ class ListFilters(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One run of one script, as the service described it in an answer.
+    """One run of one script, as an answer of the service describes it.
 
     Fields that are not listed here have the meaning of `SubmitFields`.
 
     Attributes:
-        id: its UUID.
-        status: how far it is.
-        script: its text; None in lists and events.
+        id: UUID of the command.
+        status: status of the command at the time of the answer.
+        script: text of the script; None in lists and events.
         script_preview: the first 200 characters of the script, in lists only.
-        args: None in lists, as is ``env``.
-        stdin_bytes: size of the text for its standard input.
-        host: where it ran, runs or must run.
-        created_by: name of the token that submitted it.
-        rerun_of: the id of the command that it repeats.
-        created_at: when it was stored, in UTC as all times.
-        started_at: when its process was there; None where it has not started.
+        args: arguments of the script; None in lists, like ``env``.
+        stdin_bytes: size of the text for standard input.
+        host: name of the host where the command ran, runs or must run.
+        created_by: name of the token that submitted the command.
+        rerun_of: id of the command that this command repeats, or None.
+        created_at: when the command was stored. All times are in UTC.
+        started_at: when the script's process was started; None if it was not started.
         exited_at: when the script's own process ended.
-        finished_at: when its output was complete and its process tree gone.
-        exit_code: of the script's own process; None while it runs, or where a signal ended it.
+        finished_at: when the output was complete and all processes of the command had ended.
+        exit_code: exit code of the script's own process; None while the process runs, or if a
+            signal ended the process.
         signal: name of the signal that ended the script's own process, such as ``SIGKILL``.
-        reason: one sentence on why it ended as it did, where the status alone does not say.
-        leftovers_killed: how many background processes had to be killed.
-        output: ``bytes``, ``stdout_bytes``, ``stderr_bytes``, ``discarded_bytes``.
-        usage: ``user_seconds``, ``system_seconds``, ``max_rss_bytes``; None until it exits.
+        reason: one sentence that explains how the command ended; None if the status says enough.
+        leftovers_killed: number of background processes that had to be killed.
+        output: sizes of the output: ``bytes``, ``stdout_bytes``, ``stderr_bytes``,
+            ``discarded_bytes``.
+        usage: ``user_seconds``, ``system_seconds`` and ``max_rss_bytes`` of the script's processes;
+            each is None until the script exits.
         raw: the whole answer as the service sent it.
     """
 
@@ -145,10 +151,10 @@ class Command:
         """Return the command that an answer describes.
 
         Args:
-            answer: the JSON object. Members that a newer service adds are only in ``raw``.
+            answer: the JSON object. Members that this client does not know are only in ``raw``.
 
         Raises:
-            KeyError, TypeError, ValueError: it does not describe a command.
+            KeyError, TypeError, ValueError: the object does not describe a command.
         """
         known = {field.name for field in fields(cls)} - {"raw"}
         values = {name: value for name, value in answer.items() if name in known}
@@ -161,12 +167,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A command that was followed to its end, with all of its output.
+    """A command that was followed to its end, with all its output.
 
     Attributes:
-        command: in its final status.
-        stdout: all bytes that it wrote there.
-        stderr: all bytes that it wrote there.
+        command: the command in its final status.
+        stdout: all bytes of stdout that the service stored.
+        stderr: all bytes of stderr that the service stored.
     """
 
     command: Command
@@ -175,7 +181,7 @@ class Result:
 
     @property
     def exit_code(self) -> int | None:
-        """The script's exit code; None where a signal ended it or it never ran."""
+        """The script's exit code; None if a signal ended the script or the script never ran."""
         return self.command.exit_code
 
 
@@ -184,10 +190,10 @@ class Host:
     """A machine that runs commands.
 
     Attributes:
-        name: its name.
-        status: up, silent or draining.
-        running: how many commands run there.
-        capacity: how many commands may run there at once; None for no limit.
+        name: name of the host.
+        status: ``up``, ``silent`` or ``draining``.
+        running: number of commands that run on the host.
+        capacity: number of commands that may run on the host at a time; None for no limit.
         raw: the whole answer as the service sent it.
     """
 
