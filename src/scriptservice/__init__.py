@@ -1,18 +1,19 @@
 """ScriptService runs scripts that are sent over HTTP, and keeps every byte that they print.
 
-For programs, this package is the client of the service::
+Programs use the service through the client in this package::
 
     from scriptservice import Client, NotFoundError
 
     with Client() as client:
         result = client.run("make all", timeout_seconds=600)
 
-`AsyncClient` is the same for asyncio. Every error is a `ScriptServiceError`; the tree is drawn in
-``scriptservice.client.problems``.
+`AsyncClient` has the same methods for asyncio. Every error is a `ScriptServiceError`; the docstring
+of ``scriptservice.client.problems`` shows the tree of errors.
 
-The way of a command through the folders: ``server`` takes it, ``store`` makes it durable,
-``fleet`` dispatches it, ``keeper`` runs it and appends what happens to its journal, ``fleet``
-stores that journal in the database, and ``server`` sends it to those who follow.
+A command passes through the folders in this order: ``server`` accepts the command, ``store`` makes
+it durable, and ``fleet`` dispatches it. ``keeper`` runs the command, and records in a journal what
+happens. ``fleet`` stores that journal in the database, and ``server`` sends the changes to the
+clients that follow the command.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the client when a name of it is used: keeper, server and ``version`` need none."""
+    """Import the client only when one of its names is used.
+
+    The keeper, the server and ``scriptservice version`` do not need the client.
+    """
     if name in __all__:
         from scriptservice import client
 

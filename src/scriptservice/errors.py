@@ -8,15 +8,15 @@
     ├── UnknownCommandError    no command has this id
     ├── AlreadyFinishedError   the command has finished; .command
     ├── NotFinishedError       the command has not finished
-    ├── GoneError              the command that a repeated request created has been deleted
+    ├── GoneError              the command that an earlier request created has been deleted
     ├── IdempotencyMismatchError   the Idempotency-Key belongs to a different request
     └── StoreError
         ├── StoreUnavailableError   the database does not answer; a retry may succeed
         │   ├── OtherWriterError    another server writes to the database
         │   └── TablesInUseError    another client locks tables that a migration must change
-        └── StorageFullError        the disk has less free space than it must keep
+        └── StorageFullError        the disk has less free space than must stay free
 
-``server/http/problem_responses.py`` maps them to HTTP, in one place.
+``server/http/problem_responses.py`` maps these errors to HTTP answers.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class ValidationError(ScriptServiceError):
     """A request has invalid fields.
 
     Attributes:
-        errors: at least one invalid field.
+        errors: the invalid fields, at least one.
     """
 
     def __init__(self, *errors: FieldError) -> None:
@@ -86,7 +86,7 @@ class NotFinishedError(ScriptServiceError):
 
 
 class GoneError(ScriptServiceError):
-    """The command that a repeated request created has been deleted."""
+    """The command that an earlier request with this Idempotency-Key created has been deleted."""
 
     def __init__(self, command_id: object) -> None:
         super().__init__(f"cannot find command {command_id} any more: it has been deleted")
@@ -102,7 +102,7 @@ class IdempotencyMismatchError(ScriptServiceError):
 
 
 class StoreError(ScriptServiceError):
-    """The database did not do what was asked of it."""
+    """The database did not carry out a request."""
 
 
 class StoreUnavailableError(StoreError):
@@ -118,4 +118,4 @@ class TablesInUseError(StoreUnavailableError):
 
 
 class StorageFullError(StoreError):
-    """The disk has less free space than it must keep."""
+    """The disk has less free space than the service must keep free."""

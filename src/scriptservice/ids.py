@@ -1,4 +1,4 @@
-"""Ids of commands: UUIDs of version 7, which sort by the time they were made."""
+"""Ids of commands: UUIDs of version 7. They sort by the time at which they were made."""
 
 import re
 from uuid import UUID
@@ -19,17 +19,20 @@ def parse_id(text: str) -> UUID | None:
 
 
 ID_PART_CHARACTERS = 8
-"""The shortest beginning or end of an id by which commands can be found."""
+"""Minimum length of the beginning or end of an id in a search for commands."""
 
 _DASHES = (8, 13, 18, 23)
 _LENGTH = 36
 
 
 def id_range(part: str) -> tuple[UUID, UUID] | None:
-    """Return the first and the last id whose text begins with a part.
+    """Return the lowest and the highest id whose text begins with a part.
 
     Args:
-        part: beginning of an id's text; None is returned if no id can begin with it.
+        part: beginning of an id's text.
+
+    Returns:
+        The two ids, or None if no id can begin with ``part``.
     """
     digits = _digits(part, 0)
     if digits is None:
@@ -38,16 +41,27 @@ def id_range(part: str) -> tuple[UUID, UUID] | None:
 
 
 def id_ending(part: str) -> str | None:
-    """Return the hexadecimal digits of a part with which an id's text may end.
+    """Return the hexadecimal digits of the end of an id's text, in lower case.
 
     Args:
-        part: end of an id's text; None is returned if no id can end with it.
+        part: end of an id's text.
+
+    Returns:
+        The digits, or None if no id can end with ``part``.
     """
     return _digits(part, _LENGTH - len(part))
 
 
 def _digits(part: str, place: int) -> str | None:
-    """Return the digits of a part that starts at a place of an id's text; None if it cannot."""
+    """Return the hexadecimal digits of a part of an id's text, in lower case.
+
+    Args:
+        part: the part of the text.
+        place: index in the id's text at which the part starts.
+
+    Returns:
+        The digits, or None if no id's text can have the part at that place.
+    """
     if not 0 <= place <= _LENGTH - len(part):
         return None
     for at, letter in enumerate(part, place):

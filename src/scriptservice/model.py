@@ -58,7 +58,7 @@ def predecessors(wanted: Status) -> frozenset[Status]:
 
 
 class Stream(StrEnum):
-    """An output stream of a command; ``MERGED`` is both in the order in which they were read."""
+    """An output stream of a command; ``MERGED`` is the output of both in the order of reading."""
 
     STDOUT = "stdout"
     STDERR = "stderr"
@@ -85,7 +85,7 @@ class Submission:
         name: a name for people, or None.
         labels: keys and values by which lists can be filtered.
         args: ``$1`` and the following arguments.
-        env: variables added to the clean environment.
+        env: variables that are added to the clean environment.
         working_directory: a path, ``private``, or None for the shared directory.
         stdin: text for standard input; None for /dev/null.
         timeout_seconds: time from the start until the command is stopped; None for no limit.
@@ -96,7 +96,7 @@ class Submission:
         output_limit_bytes: limit for both streams together; None for no limit.
         on_output_limit: what happens to output beyond the limit.
         priority: from -100 to 100; a higher priority starts first.
-        host: name of the host that must run it; None for any host.
+        host: name of the host that must run the command; None for any host.
     """
 
     script: str
@@ -125,17 +125,18 @@ class Outcome(NamedTuple):
     Attributes:
         started_at: when the script started, in microseconds since 1970 UTC.
         exited_at: when the script's own process ended, likewise.
-        finished_at: when its process tree was gone and its output complete, likewise.
-        exit_code: from the keeper's wait status; excludes ``signal``.
+        finished_at: when all its processes had ended and its output was complete, likewise.
+        exit_code: exit code of the script's own process, from the keeper's wait status; None if a
+            signal ended the process.
         signal: name of the signal that ended the script's own process.
-        reason: one plain sentence.
+        reason: one plain sentence that explains the status.
         leftovers_killed: number of background processes that had to be ended.
-        stdout_bytes: stored output of stdout.
-        stderr_bytes: stored output of stderr.
-        discarded_bytes: output beyond the limit, which was not stored.
+        stdout_bytes: size of the stored output of stdout.
+        stderr_bytes: size of the stored output of stderr.
+        discarded_bytes: size of the output beyond the limit; this output was not stored.
         user_seconds: CPU time in user mode of the script and of the children it waited for.
-        system_seconds: CPU time in the kernel, likewise.
-        max_rss_bytes: the largest resident set size of any of these processes.
+        system_seconds: CPU time of the same processes in the kernel.
+        max_rss_bytes: the largest resident set size that one of these processes had.
     """
 
     started_at: int | None = None
@@ -168,10 +169,10 @@ class Command:
         status: current status.
         host: host where the command ran, runs or must run.
         created_by: name of the token that submitted it.
-        rerun_of: id of the command that it repeats.
+        rerun_of: id of the command that this command repeats, or None.
         created_at: time of submission, in microseconds since 1970 UTC.
         stdin_bytes: size of the text for standard input.
-        traceparent: trace context given by the submitter; None in lists.
+        traceparent: trace context that the client gave, or None; always None in lists.
         outcome: what is known about its run.
     """
 
@@ -189,21 +190,21 @@ class Command:
 
     @property
     def output_bytes(self) -> int:
-        """Stored output of both streams."""
+        """Size of the stored output of both streams."""
         return self.outcome.stdout_bytes + self.outcome.stderr_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which commands a list shows; a command must meet every condition that is given.
+    """The conditions for commands in a list; a command must meet all that are given.
 
     Attributes:
-        statuses: any of these statuses; empty for all.
-        labels: keys and values; a command must have all of them.
-        text: a substring of name or script; ASCII case is ignored.
+        statuses: the command has one of these statuses; empty for any status.
+        labels: the command has all of these keys and values.
+        text: a substring of the name or the script; ASCII upper and lower case are the same.
         host: host where the command ran, runs or must run.
-        created_after: only later times of submission, in microseconds since 1970 UTC.
-        created_before: only earlier times of submission, likewise.
+        created_after: the command was submitted later, in microseconds since 1970 UTC.
+        created_before: the command was submitted earlier, in microseconds since 1970 UTC.
         id_part: beginning or end of the id's text, in lower case, at least 8 characters.
     """
 
@@ -218,10 +219,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """An ``Idempotency-Key``: it names a request, so that the request can be sent again safely.
+    """An ``Idempotency-Key``: a name for a request, so that the request can be sent again safely.
 
     Attributes:
-        token: name of the token of the request; each token has keys of its own.
+        token: name of the request's token; two tokens may use the same key independently.
         key: the key that the client chose.
         fingerprint: SHA-256 of the request's content.
     """
@@ -239,7 +240,7 @@ _TRACEPARENT = re.compile(
 def parse_traceparent(text: str) -> str | None:
     """Return a ``traceparent`` of W3C Trace Context, or None if the text is not a valid one.
 
-    A version later than 00 may have more fields after the four known ones; they are kept.
+    A version after 00 may have more fields after the four known fields. These are kept.
     """
     known = _TRACEPARENT.match(text)
     if known is None or len(text) > TRACEPARENT_CHARACTERS or not text.isascii():
@@ -255,7 +256,7 @@ class Origin:
     """Where a submission comes from.
 
     Attributes:
-        created_by: name of the token.
+        created_by: name of the token of the request.
         request: idempotency key of the request, or None.
         traceparent: trace context that the client gave, or None.
     """
@@ -269,8 +270,8 @@ def script_interpreter(script: str) -> tuple[str, ...]:
     """Return the interpreter that a script's first line names, parsed as Linux parses it.
 
     Everything after the program is one argument: ``#!/usr/bin/env -S python3 -u`` gives
-    ``("/usr/bin/env", "-S python3 -u")``. A script without ``#!``, or with nothing after it,
-    gets bash.
+    ``("/usr/bin/env", "-S python3 -u")``. The interpreter is bash if the script has no ``#!``, or
+    has nothing after the ``#!``.
     """
     if not script.startswith("#!"):
         return DEFAULT_INTERPRETER
@@ -291,7 +292,7 @@ def signal_name(number: int) -> str:
 
 
 def signal_number(name: str) -> int:
-    """Return the number of the signal that has a name from `signal_name`.
+    """Return the number of a signal that `signal_name` has named.
 
     Raises:
         ValueError: this system has no such signal.
@@ -300,6 +301,6 @@ def signal_number(name: str) -> int:
 
 
 def parse_signal(name: str) -> str | None:
-    """Return a signal's full name; ``SIG`` may be missing. Return None for an unknown signal."""
+    """Return a signal's full name, such as ``SIGINT`` for ``INT``; None for an unknown signal."""
     full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
     return full if full in signal.Signals.__members__ else None

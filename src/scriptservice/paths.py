@@ -1,4 +1,4 @@
-"""Default paths; pure, for service and client alike."""
+"""Default paths of the service, which the client uses too. This module does no I/O."""
 
 import os
 from collections.abc import Mapping

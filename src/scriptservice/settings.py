@@ -1,8 +1,8 @@
-"""The service's settings: from flags, environment and a TOML file, parsed once into one object.
+"""The service's settings, read once from flags, environment and a TOML file into one object.
 
-The fields' descriptions, each with its unit, are the texts of ``--help`` and of
-``docs/reference/settings.md``. The names of flags and environment variables come from the fields'
-names. Flags win over the environment, the environment wins over the file.
+The descriptions of the fields name the units, and become the texts of ``--help`` and of
+``docs/reference/settings.md``. The names of flags and environment variables come from the names of
+the fields. Flags win over the environment, the environment wins over the file.
 """
 
 import os
@@ -27,13 +27,14 @@ ENVIRONMENT_PREFIX = "SCRIPTSERVICE_"
 
 
 class Settings(BaseSettings):
-    """The settings of ``scriptservice serve``; frozen."""
+    """The settings of ``scriptservice serve``. They never change."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
     )
 
-    # An empty host, as from an unset shell variable, would listen on every address.
+    # With an empty host, for example from an unset shell variable, the service would listen on
+    # every address.
     host: Annotated[str, Field(min_length=1)] = Field(
         "127.0.0.1", description="address to listen on"
     )
@@ -164,8 +165,8 @@ def load_settings(flags: Mapping[str, Any]) -> Settings:
             given. ``config`` is the path of a TOML file.
 
     Raises:
-        ConfigurationError: a value is invalid, and the message names the setting; or the file
-            cannot be read.
+        ConfigurationError: a value is invalid (the message names the setting), or the file cannot
+            be read.
     """
     values = {name: value for name, value in flags.items() if value is not None}
     file = values.pop("config", None) or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")

@@ -1,3 +1,3 @@
-"""Which release this is."""
+"""The release of this package."""
 
 __version__ = "0.1.0"

@@ -57,7 +57,7 @@ class ListFilters(TypedDict, total=False):
     Attributes:
         status: the command has one of these statuses.
         labels: the command has all of these keys and values.
-        text: part of the name or of the script; upper and lower case are the same.
+        text: part of the name or of the script; ASCII upper and lower case are the same.
         host: name of the host where the command ran, runs or must run.
         created_after: the command was submitted after this time, in the form of RFC 3339, such as
             ``2026-11-23T16:20:00Z``.
