@@ -196,15 +196,15 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """The conditions for commands in a list; a command must meet all that are given.
+    """The conditions for commands in a list; a command must meet all given conditions.
 
     Attributes:
         statuses: the command has one of these statuses; empty for any status.
         labels: the command has all of these keys and values.
         text: a substring of the name or the script; ASCII upper and lower case are the same.
         host: host where the command ran, runs or must run.
-        created_after: the command was submitted later, in microseconds since 1970 UTC.
-        created_before: the command was submitted earlier, in microseconds since 1970 UTC.
+        created_after: the command was submitted after this time, in microseconds since 1970 UTC.
+        created_before: the command was submitted before this time, in microseconds since 1970 UTC.
         id_part: beginning or end of the id's text, in lower case, at least 8 characters.
     """
 
@@ -292,7 +292,7 @@ def signal_name(number: int) -> str:
 
 
 def signal_number(name: str) -> int:
-    """Return the number of a signal that `signal_name` has named.
+    """Return a signal's number from the name that `signal_name` returns.
 
     Raises:
         ValueError: this system has no such signal.

@@ -241,7 +241,7 @@ def wait(
 
 
 def page(query: Query) -> Exchange[tuple[list[Command], str | None]]:
-    """Get one page of a list, and the cursor of the next page; None after the last page."""
+    """Get one page of a list, and the cursor of the next page (None after the last page)."""
     answer = yield Request("GET", "/v1/commands", query=query)
     return answer.expect(200).read_as("page of commands", _page)
 
@@ -303,8 +303,8 @@ def delete(command_id: str) -> Exchange[None]:
     try:
         answer.expect(204)
     except NotFoundError:
-        # If the request was sent more than once, an earlier try may have deleted the command
-        # although its answer was lost.
+        # If the request was sent more than once, an earlier try may have deleted the command,
+        # and only the answer was lost.
         if answer.tries == 1:
             raise
 

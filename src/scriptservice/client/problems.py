@@ -92,7 +92,7 @@ class BadRequestError(ProblemError):
 
 
 class ValidationProblemError(ProblemError):
-    """A field has a value that the service does not accept; ``errors`` names the field and why."""
+    """A field has a value that the service does not accept; see ``errors`` for the reason."""
 
     kind = "validation"
 

@@ -25,7 +25,7 @@ SILENCE_SECONDS = 20.0
 """The service sends something on an event stream at least every 15 s. If a client receives nothing
 for `SILENCE_SECONDS`, it asks on a new connection whether the service is there."""
 PROBE_SECONDS = 5.0
-"""How long the service may take to answer whether it is there."""
+"""How long the service may take to answer when a client asks whether the service is there."""
 
 _LEAST_SILENCE_SECONDS = 5.0
 """A healthy service may take this long to answer, even if the client wants to give up sooner."""

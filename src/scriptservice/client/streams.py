@@ -279,7 +279,7 @@ def _chunk(members: dict[str, Any]) -> Chunk:
 
 
 def chunk_json(chunk: Chunk) -> dict[str, Any]:
-    """Return a chunk in the form in which the data of an ``output`` event has it."""
+    """Return a chunk as the JSON object that is the data of an ``output`` event."""
     members: dict[str, Any] = {
         "stream": chunk.stream,
         "position": chunk.position,

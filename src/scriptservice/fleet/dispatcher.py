@@ -326,7 +326,7 @@ class Dispatcher:
                 more than once.
             held: ids of the commands that the keeper holds; None if unknown. The keeper must be
                 asked before the journal is stored and the list is read. If a started command is
-                not in ``held`` and the journal does not tell its end, the record of its end is
+                not in ``held`` and its end is not in the journal, the record of its end is
                 missing, and the dispatcher ends the command.
 
         Raises:
@@ -353,7 +353,7 @@ class Dispatcher:
         """Adopt a command that an earlier server marked for this keeper, and may have sent."""
         command = None
         if row.status is Status.QUEUED:
-            with suppress(UnknownCommandError):  # it ended and was deleted meanwhile
+            with suppress(UnknownCommandError):  # the command was deleted meanwhile
                 command = await self._reader.run(command_store.find, row.id)
         if row.id in (self._ended_before_adoption or ()):
             return

@@ -193,7 +193,7 @@ class LocalKeeper(asyncio.Protocol):
             self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def send_prepared(self, release: str) -> None:
-        """Tell the keeper that this server can replace another one, and its protocol version."""
+        """Tell the keeper that this server can replace another one, and which protocol is used."""
         self._send({"type": "prepared", "protocol": PROTOCOL_VERSION, "release": release})
 
     def send_ready(self) -> None:

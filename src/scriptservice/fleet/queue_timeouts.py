@@ -66,7 +66,7 @@ class QueueTimeouts:
     def watch(
         self, command_id: UUID, number: int, created_at: int, timeout_seconds: float | None
     ) -> None:
-        """End a command if it does not start in time. No effect on a command that is watched.
+        """End a command if it does not start in time. No effect if it is watched already.
 
         Args:
             command_id: id of the command.
@@ -76,7 +76,7 @@ class QueueTimeouts:
         """
         if timeout_seconds is None or command_id in self._timers:
             return
-        # The timer uses the monotonic clock: it is not affected if the time of day is set later.
+        # The timer uses the monotonic clock, so setting the time of day later has no effect.
         delay = max(0.0, timeout_seconds - max(0, now_us() - created_at) / 1e6)
         if delay > FOREVER_SECONDS:
             return
@@ -90,7 +90,7 @@ class QueueTimeouts:
     def marked(self, commands: set[UUID]) -> None:
         """Forget that the time of some commands is over, because their marking is complete.
 
-        The keeper has been told which of the sent commands are over; `_end` ends the others.
+        The keeper has been told about the commands that were sent; `_end` ends the others.
         """
         self._over -= commands
 

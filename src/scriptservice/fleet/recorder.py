@@ -49,7 +49,8 @@ MANY = 4
 PACE_SECONDS = 0.005
 """Minimum time between two transactions while at least `MANY` commands have new records.
 
-Each transaction has a fixed cost. If fewer commands have new records, these are stored at once.
+Each transaction has a fixed cost. If fewer commands have new records, the records are stored at
+once.
 """
 
 EVENT = "recording_waits"
@@ -99,7 +100,7 @@ class Recorder:
 
     def expect(self, command: Command) -> None:
         """Register a command that is about to be sent, so that the recorder need not look it up."""
-        # If the journal already had records of the command, the state after them is newer: keep it.
+        # If records of the command were read before, the known state is newer: keep that state.
         self._commands.setdefault(
             command.id.bytes,
             TrackedCommand(

@@ -54,7 +54,7 @@ class Transport(Protocol):
         identity: identity of the keeper; a new keeper has another one.
         journal: id of the keeper's journal.
         capacity: number of scripts that the keeper can run at the same time.
-        end: the end of the keeper's journal, as far as this process knows, as a position.
+        end: the end of the keeper's journal as this process knows it, as a journal position.
     """
 
     host: str
