@@ -82,7 +82,7 @@ class Submission:
     Attributes:
         script: text that the interpreter runs.
         interpreter: program and its leading arguments.
-        name: a name for people, or None.
+        name: a name that people can read, or None.
         labels: keys and values by which lists can be filtered.
         args: ``$1`` and the following arguments.
         env: variables that are added to the clean environment.

@@ -201,7 +201,7 @@ def test_settings_come_from_flags_environment_and_file_in_that_order(configured:
     service = configured
     (host,) = service.client.get("/v1/hosts").json()["items"]
     assert (host["name"], host["capacity"]) == ("of-the-environment", 3)
-    assert service.client.get("/readyz").json()["tree_kill"] == "walk"
+    assert service.ready()["tree_kill"] == "walk"
     command = service.run("grep NoNewPrivs /proc/$$/status")
     assert service.bytes_of(command["id"]) == b"NoNewPrivs:\t0\n"
 

@@ -45,7 +45,7 @@ def test_time_outs_and_order_do_not_depend_on_the_wall_clock(
         order_is_kept(service, clock, -days)
         trial.submit_all([late(), *every_kind()])
         trial.settle()
-        assert service.client.get("/readyz").json()["degraded"] == []
+        assert service.ready()["degraded"] == []
     clock.set(0)
     trial.verify()
     assert "fault" not in service.output()

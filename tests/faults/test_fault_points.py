@@ -97,7 +97,7 @@ def same_user_target(faults: Path) -> Iterator[Service]:
 def test_a_keeper_that_clones_is_killed_at(
     point: str, same_user_target: Service, faults: Path
 ) -> None:
-    assert same_user_target.client.get("/readyz").json()["spawn"] == "clone"
+    assert same_user_target.ready()["spawn"] == "clone"
     keeper_is_killed_at(point, same_user_target, faults)
 
 

@@ -102,7 +102,7 @@ def test_a_full_disk_and_room_again(which: str, target: ServiceOnSmallDisks) -> 
     for each in ballast:
         each.unlink()
     assert set(trial.verify()) == {"succeeded", "failed", "timed_out", "stopped"}
-    assert service.client.get("/readyz").json()["degraded"] == []
+    assert service.ready()["degraded"] == []
 
 
 def test_another_process_locks_the_database(target: ServiceOnSmallDisks) -> None:

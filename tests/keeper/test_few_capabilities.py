@@ -61,7 +61,7 @@ def test_a_stop_finds_daemons_by_their_environment(limited: Service) -> None:
     assert limited.wait(command)["status"] == "stopped"
     # Another script runs, so orphans of an unknown command would have stayed alive.
     assert processes_with(mark) == []
-    assert limited.client.get("/readyz").json()["degraded"] == []
+    assert limited.ready()["degraded"] == []
     assert limited.get(other)["status"] == "running"
 
 

@@ -48,7 +48,7 @@ class FrozenService:
 
     def spawn_method(self) -> str:
         """Return the spawn method that ``/readyz`` shows."""
-        return str(self.service.client.get("/readyz").json()["spawn"])
+        return str(self.service.ready()["spawn"])
 
     def frozen(self, number: int) -> None:
         """Freeze all cgroups with 1, thaw them with 0."""
@@ -124,7 +124,7 @@ def frozen_service(service: Service, method: str) -> Iterator[FrozenService]:
 def test_a_pending_launch_delays_no_other_script(frozen_service: FrozenService) -> None:
     service = frozen_service.service
     commands = [frozen_service.launch("echo ran") for _ in range(3)]
-    assert service.client.get("/readyz").json()["status"] == "ready"
+    assert service.ready()["status"] == "ready"
     for command in commands:
         assert frozen_service.kinds(command) == [Kind.STARTING.name]
         assert service.get(command)["started_at"] is None

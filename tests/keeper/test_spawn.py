@@ -52,7 +52,7 @@ def service(method: str) -> Iterator[Service]:
     ignorant = IgnorantService(None, *METHODS[method])
     try:
         started = ignorant.start()
-        assert started.client.get("/readyz").json()["spawn"] == method
+        assert started.ready()["spawn"] == method
         yield started
     finally:
         ignorant.close()

@@ -18,7 +18,7 @@ FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 @pytest.fixture(scope="module", params=["cgroup", "walk"])
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
     with running_service(*FLAGS[request.param]) as running:
-        assert running.client.get("/readyz").json()["tree_kill"] == request.param
+        assert running.ready()["tree_kill"] == request.param
         yield running
 
 
@@ -26,7 +26,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 def cgroup_service() -> Iterator[Service]:
     require("cgroup")
     with running_service() as running:
-        assert running.client.get("/readyz").json()["tree_kill"] == "cgroup"
+        assert running.ready()["tree_kill"] == "cgroup"
         yield running
 
 
@@ -90,16 +90,14 @@ def test_unattributed_orphans_are_shown_and_killed_when_nothing_runs(
     orphan = unattributed_orphan(walk_service, mark)
 
     def shown() -> bool:
-        degraded = walk_service.client.get("/readyz").json()["degraded"]
+        degraded = walk_service.ready()["degraded"]
         return any(str(orphan.pid) in text for text in degraded)
 
     eventually(shown, "the orphan in /readyz")
     assert processes_with(mark) != []
     stop(walk_service, other, grace_seconds=0)
     wait_until_gone(mark)
-    eventually(
-        lambda: walk_service.client.get("/readyz").json()["degraded"] == [], "a clean /readyz"
-    )
+    eventually(lambda: walk_service.ready()["degraded"] == [], "a clean /readyz")
 
 
 def unattributed_orphan(service: Service, mark: str) -> psutil.Process:

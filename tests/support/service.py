@@ -153,6 +153,14 @@ class Service:
         """Wait until it has its database; it is healthy earlier than that."""
         eventually(lambda: self._answers("/v1/session", 401), "the service to serve")
 
+    def ready(self) -> dict[str, Any]:
+        """Wait until it is ready; return what ``/readyz`` says."""
+        response = eventually(
+            lambda: (answer := self.client.get("/readyz")).status_code == 200 and answer,
+            "the service to be ready",
+        )
+        return dict(response.json())
+
     def _answers(self, path: str, status: int) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:

@@ -269,8 +269,9 @@ class Recovery:
             for _ in range(_DRAIN_ROUNDS):
                 waiting = bytes_waiting(descriptor)
                 if command.output_limit_bytes is not None:
-                    # The dead keeper may have discarded output beyond the limit. So the bytes in
-                    # the pipe beyond the limit do not continue the output in the journal.
+                    # If the output went beyond its limit, the dead keeper may have discarded some
+                    # of it. Then the bytes in the pipe do not follow directly after the output in
+                    # the journal.
                     waiting = min(waiting, command.output_limit_bytes - command.position)
                 if waiting <= 0:
                     break

@@ -112,8 +112,8 @@ class _UvicornServer(uvicorn.Server):
     def _check_deadlines(self) -> None:
         """Close the connections whose clients have missed their deadlines."""
         now = time.monotonic()
-        # If this process was stopped or very busy, it has not read what clients sent in that time.
-        # Move their deadlines by that time.
+        # If this process was stopped or very busy, it did not read what clients sent meanwhile.
+        # So the clients' deadlines are extended by the length of this pause.
         stalled_seconds = max(0.0, now - self._checked_at - STALL_SECONDS)
         self._checked_at = now
         for each in list(self.server_state.connections):

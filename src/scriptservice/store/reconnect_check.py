@@ -20,9 +20,9 @@ class ReconnectCheck:
     Args:
         journal: id of this host's journal.
         identity: identity of this host's keeper.
-        acknowledged: returns the journal position up to which this server told the keeper that
-            the journal is stored. The keeper may have deleted the journal up to that position, so
-            the database must have it.
+        acknowledged: returns a journal position. This server told the keeper that everything
+            before that position is stored. The keeper may have deleted that part of the journal,
+            so the database must have it.
         number: returns the number that this server gives to the next new command.
     """
 

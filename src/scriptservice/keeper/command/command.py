@@ -241,7 +241,7 @@ class RunningCommand:
             reached("stop.recorded")
             if grace_seconds > 0:
                 self._signal_group(number)
-                # A process that SIGSTOP has stopped handles the signal only after SIGCONT.
+                # If a process was stopped by SIGSTOP, it handles this signal only after SIGCONT.
                 self._signal_group(signal.SIGCONT)
                 reached("stop.signalled")
         self._context.loop.cancel(self._stop_timer)

@@ -228,8 +228,8 @@ class JournalWriter:
                 flags=os.SPLICE_F_NONBLOCK,
             )
         except BlockingIOError:
-            # The pipe is empty now: a process that has the write end can open the pipe for reading
-            # and take the bytes.
+            # The pipe had bytes and is empty now. A process that has the write end of a pipe can
+            # open the pipe for reading and take the bytes.
             moved = 0
         except OSError as error:
             os.ftruncate(self._file, start)

@@ -94,7 +94,7 @@ class Spawner:
         return LauncherMethod.probe(trial)
 
     def _trial(self) -> NewProcess:
-        """Return a process like a script's; its program is a directory, which cannot be run."""
+        """Return a process with the settings of a script's process, whose program cannot be run."""
         return NewProcess(
             argv=[b"/"],
             environment={},

@@ -198,8 +198,9 @@ class DescentTree:
     def _members(self, root: TreeRoot) -> list[ProcessStat]:
         """Return the live processes of a tree; the script's own process is one of them.
 
-        An orphan that has died since the list of orphans was read is included too. Its children
-        came to the keeper after that, so they are not in the list, and the tree may not be empty.
+        The result also contains orphans that died after the list of orphans was read. The children
+        of such an orphan became the keeper's children too late to be in that list. So the tree may
+        still have processes.
         """
         found = {stat.pid: stat for stat in self._orphans_by_command().get(root.id, ())}
         frontier = [child for pid in found for child in child_pids(pid)]

@@ -40,7 +40,7 @@ class CoalescingTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send data: at once if much is held already, else at the end of this turn."""
+        """Send data: at once if much data is waiting, else at the end of this loop iteration."""
         if not self._held and len(data) < FLUSH_BYTES:
             self._call_soon(self.flush)
         self._held.append(data)

@@ -92,7 +92,8 @@ class UndecodedQuery:
     """A query that the handler decodes itself, or that only the page in the browser uses.
 
     Attributes:
-        parameters: returns the query's parameters for OpenAPI; None if the query has none there.
+        parameters: a function that returns the query's parameters for OpenAPI; None if OpenAPI
+            shows no parameters.
     """
 
     parameters: Callable[[], list[dict[str, Any]]] | None = None

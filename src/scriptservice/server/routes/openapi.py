@@ -169,7 +169,7 @@ def _kinds_of_problems(route: Route[Any, Any]) -> set[str]:
 
 
 def _problems(kinds: Iterable[str]) -> Json:
-    """Return by status the answers for some kinds of problems."""
+    """Return the answers for the given kinds of problems, by status."""
     answers: Json = {}
     for kind in sorted(kinds, key=list(TITLES).index):
         status, title = TITLES[kind]

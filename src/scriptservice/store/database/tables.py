@@ -96,9 +96,9 @@ Index("commands_by_host", commands.c.host, commands.c.number)
 Index("commands_by_time", commands.c.created_at)
 Index(
     "commands_waiting",
-    # The status is the same in all rows of this index, but the column is necessary: queries compare
-    # it. Without a compared column in this index, SQLite would use the index of statuses instead,
-    # and sort the rows.
+    # The status is the same in all rows of this index, but the column is necessary. If this index
+    # had no column that the query compares, SQLite would use the index of statuses instead, and
+    # sort the rows.
     commands.c.status,
     commands.c.priority.desc(),
     commands.c.number,

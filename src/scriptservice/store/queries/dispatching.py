@@ -270,8 +270,8 @@ def end_unstarted(connection: Connection, items: list[Ending]) -> list[bool]:
     """End queued commands that have no dispatch mark.
 
     Returns:
-        For each item whether it ended its command; False if the command has a dispatch mark or is
-        not queued any more.
+        One bool for each item: True if the command was ended, False if the command has a dispatch
+        mark or is no longer queued.
     """
     waits = (commands.c.status == Status.QUEUED.value) & commands.c.dispatched_to.is_(None)
     return [_end(connection, item, waits) for item in items]
@@ -283,7 +283,7 @@ def end_unknown(connection: Connection, items: list[Ending]) -> list[bool]:
     Their final status is lost, or follows from their recorded exit.
 
     Returns:
-        For each item whether it ended its command; False if the command had ended before.
+        One bool for each item: True if the command was ended, False if it had ended before.
     """
     return [_end(connection, item, _may_become(item.status)) for item in items]
 
