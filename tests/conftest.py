@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import settings
 
 from support.needs import NEEDS, PREFIX, needs_of, require
 from support.postgres import Databases, databases
-from support.service import Service, new_directory
+from support.service import Service
 
 # No deadline, since the duration of an example depends on the machine. No database, since the
 # checkout may belong to another user.
@@ -130,10 +129,9 @@ def make_service(
     made: list[Service] = []
 
     def make(*flags: str, **options: Any) -> Service:
-        data_dir: Path = options.pop("data_dir", None) or new_directory() / "data"
         if "database" not in options:
             options["database"] = new_database()
-        made.append(Service(data_dir, *flags, **options))
+        made.append(Service(options.pop("data_dir", None), *flags, **options))
         return made[-1]
 
     yield make
