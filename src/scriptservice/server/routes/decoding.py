@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 from pydantic import ValidationError as PydanticValidationError
@@ -26,6 +26,9 @@ JSON_VALUES = 250_000
 
 JSON_FIELDS = 1000
 """Largest number of fields in a body's outermost object. Each unknown one costs about 2 KB."""
+
+_SHARE = "scriptservice.body_share"
+"""The key of the request's share of the budget in its ASGI scope."""
 
 # Matches a thousand commas outside of strings. The quantifiers are possessive, because otherwise
 # the positions to which the search could go back would take more memory than the body.
@@ -83,8 +86,7 @@ class NoQuery:
 
     def decode(self, request: Request) -> None:
         """See `QueryDecoder`."""
-        if request.scope["query_string"]:
-            decode_query(request, _NoParameters)
+        decode_query(request, _NoParameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,9 @@ def decode_query(request: Request, model: type[Model]) -> Model:
     Raises:
         ValidationError: a parameter is unknown, repeated or invalid.
     """
-    fields = single_and_repeated(request.query_params.multi_items())
+    fields: dict[str, Any] = {}
+    if request.scope["query_string"]:
+        fields = single_and_repeated(request.query_params.multi_items())
     try:
         return model.model_validate(fields)
     except PydanticValidationError as error:
@@ -238,11 +242,11 @@ def _too_large(limit_bytes: int) -> ProblemError:
 
 
 async def _take_room(request: Request, budget: BodyBudget, size: int) -> None:
-    request.state.body_share = await budget.take(size)
+    request.scope[_SHARE] = await budget.take(size)
 
 
 def _share(request: Request) -> BodyShare | None:
-    return getattr(request.state, "body_share", None)
+    return cast("BodyShare | None", request.scope.get(_SHARE))
 
 
 def has_room(request: Request) -> bool:
