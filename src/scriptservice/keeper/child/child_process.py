@@ -39,7 +39,7 @@ def start_child(
         The process id, and the keeper's end of the socket to the process.
 
     Raises:
-        OSError: the program does not exist, or there is no process or descriptor left.
+        OSError: the program does not exist, or a limit of processes or descriptors is reached.
     """
     keeper_end, child_end = socket.socketpair()
     keeper_end.setblocking(False)  # noqa: FBT003
@@ -60,7 +60,8 @@ def start_child(
     finally:
         child_end.close()
         os.close(memory_file)
-    process.returncode = 0  # Popen must not wait for the process: the keeper reaps it.
+    # With this value Popen never waits for the process. The keeper reaps the process.
+    process.returncode = 0
     return process.pid, keeper_end
 
 
@@ -80,12 +81,12 @@ class ChildProcess:
         keeper_end: the keeper's end of the socket.
         pidfd: the pidfd of the process; None to open one here.
         on_frame: called with each frame that the process sends.
-        on_exit: called with this object and the exit code (negative: number of the signal that
-            killed the process) after the process was reaped.
+        on_exit: called after the process was reaped, with this object and the exit code. If a
+            signal killed the process, the exit code is the negative number of the signal.
 
     Raises:
-        OSError: no pidfd can be opened. The socket is then closed together with this object, and
-            so the process exits.
+        OSError: no pidfd can be opened. Python then closes ``keeper_end`` as soon as no variable
+            refers to it, and so the process exits.
     """
 
     def __init__(
@@ -131,7 +132,10 @@ class ChildProcess:
         self._flush()
 
     def send_journal_end(self, position: int) -> None:
-        """Send the journal's end; a newer position replaces an older one that is not sent yet."""
+        """Send the journal position at which the journal ends.
+
+        If the previous position is not sent yet, this position is sent in its place.
+        """
         if self._socket is None:
             return
         self._latest_end = encode({"type": "end", "position": position})
@@ -199,14 +203,15 @@ class ChildProcess:
             self.process_reaped(status)
 
     def process_reaped(self, status: int) -> None:
-        """Receive the last frames, close the socket, and call back.
+        """Receive the last frames, close the socket, and call ``on_exit``.
 
         Args:
             status: the wait status, from ``waitpid``.
         """
         self._loop.unwatch(self._pidfd)
         os.close(self._pidfd)
-        # Handle what the process sent before it died: a request to stop must not be lost.
+        # Handle the frames that the process sent before it died. One of them may be a request to
+        # stop a command, which must not be lost.
         while self._receive():
             pass
         self._disconnect()
@@ -257,7 +262,8 @@ class ChildProcess:
         self.started_at = state.started_at
         self._frames.restore(b64decode(state.received))
         if outgoing := b64decode(state.outgoing):
-            # Keep the bytes in one piece: they may begin with the rest of a half sent frame.
+            # The bytes stay in one piece, because they may begin with the rest of a frame that was
+            # sent in part.
             self._unsent.append(outgoing)
             self._unsent_bytes = len(outgoing)
         if state.latest_end is not None:

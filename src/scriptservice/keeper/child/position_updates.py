@@ -12,16 +12,20 @@ from typing import Protocol
 from scriptservice.keeper.system.event_loop import EventLoop, Timer
 
 UPDATE_SECONDS = 0.002
-"""The shortest time between two updates, on average."""
+"""On average, at least this much time passes between two updates."""
 
 BURST_SECONDS = 0.004
-"""Updates may be this much early, which allows three at once: a script's start, output and end."""
+"""An update may be sent this much before its time.
+
+So three updates can be sent at once, for a script's start, output and end.
+"""
 
 COALESCE_SECONDS = 0.004
-"""How long an update waits if all new records are starts and exits, which others mostly follow.
+"""How long an update waits if all new records are starts and exits of scripts.
 
-Most scripts are short. Because of this wait, their start, output and end are announced and stored
-together. A client that waits for the end need not wait for an earlier transaction with the start.
+Other records mostly follow such a record soon, since most scripts are short. Because of this wait,
+a script's start, output and end are announced and stored together. Otherwise a client that waits
+for the end would first have to wait for a transaction that stores only the start.
 """
 
 
@@ -35,12 +39,12 @@ class JournalEnd(Protocol):
 
 
 class PositionUpdates:
-    """Sends the position at which the journal ends to the child.
+    """Tells the child the position at which the journal ends.
 
     Args:
         loop: runs the timer.
         journal: tells where its last record ends, and where its last urgent record ends.
-        send: called with the journal position.
+        send: sends a journal position to the child.
     """
 
     def __init__(self, loop: EventLoop, journal: JournalEnd, send: Callable[[int], None]) -> None:
@@ -53,7 +57,7 @@ class PositionUpdates:
         self._due = False
 
     def batch_ended(self) -> None:
-        """Send the end of the journal, now or later, if it has moved since the last update."""
+        """Send the journal's end now or later, if the journal has grown since the last update."""
         if self._journal.end == self._sent_end:
             self._due = False
             return

@@ -18,7 +18,7 @@ from scriptservice.protocol.frames import Frame
 
 BACKOFF_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 2.0
-"""After a child that served for at least this long, the back-off starts from its beginning."""
+"""If a child served for at least this long, the next delay is the first of `BACKOFF_SECONDS`."""
 
 
 class ChildSupervisor:
@@ -30,8 +30,9 @@ class ChildSupervisor:
         listener: the listening socket that the child inherits, None for a worker.
         hello: returns the first frame for a new child.
         on_frame: called with each frame that the child sends.
-        on_exit: called after the child was reaped, with its exit code (negative: number of the
-            signal that killed it) and with whether the child had been asked to retire.
+        on_exit: called after the child was reaped. The first argument is the child's exit code, or
+            the negative number of the signal that killed the child. The second argument tells
+            whether the child had been asked to retire.
 
     Attributes:
         starts: how many processes were greeted.
@@ -73,7 +74,10 @@ class ChildSupervisor:
         ]
 
     def start(self) -> None:
-        """Start a child if none runs; if the old one was asked to retire, greet the successor."""
+        """Start a child, unless a child runs already.
+
+        If the previous child was asked to retire and has a successor, greet the successor instead.
+        """
         if not self._may_start or self._process is not None:
             return
         if self._successor is not None and self._retiring:
@@ -159,7 +163,7 @@ class ChildSupervisor:
         self._may_start = False
 
     def kill(self) -> None:
-        """Send SIGKILL to the child and its successor."""
+        """Send SIGKILL to all processes of `pids`."""
         for process in self._processes():
             process.kill()
 
@@ -194,7 +198,7 @@ class ChildSupervisor:
         """Ask the child to exit, so that the successor can take over.
 
         Returns:
-            True if no child was running, so that the successor was greeted at once; else False.
+            Whether the successor was greeted at once, since no child was running.
         """
         self._retiring = True
         if self._process is None:
@@ -214,7 +218,7 @@ class ChildSupervisor:
     def to_state(self) -> ChildSupervisorState:
         """Return the state of this object, for the keeper's next program.
 
-        The state contains no successor: a hand-over takes place only while there is none.
+        The state contains no successor: a hand-over takes place only while no successor exists.
         """
         return ChildSupervisorState(
             life=None if self._process is None else self._process.to_state(),

@@ -1,9 +1,10 @@
 """The life of one script, from its process to its CLOSED record.
 
 Each method that changes the state is named after the event that causes the change. The service's
-promises depend on the order in which a command ends: the keeper journals the script's exit, waits
-for the process tree and then kills it, drains the output to the last byte, and closes the command
-last.
+promises depend on the order of the steps by which a command ends. First the keeper appends the exit
+of the script's own process to the journal. Then the keeper waits for the other processes of the
+tree, and kills those that take too long. Then it reads the output to the last byte. At last it
+appends the CLOSED record.
 """
 
 import os
@@ -40,7 +41,7 @@ class CommandContext:
 
     Attributes:
         loop: events and timers.
-        journal: gets the records of what happens.
+        journal: gets the records of what happens to the commands.
         tree: tells which processes belong to which script.
         null: a descriptor of /dev/null, open for writing.
         remove_directory: removes a directory with its content, then calls the callback.
@@ -209,7 +210,10 @@ class RunningCommand:
             self.stop("limit", signal.SIGTERM, self._grace_seconds)
 
     def output_progressed(self) -> None:
-        """Continue to end the command after a pipe has ended, or is read again after a pause."""
+        """Continue to end the command if the script's own process has exited.
+
+        The output calls this when a pipe has ended, or when a paused pipe is read again.
+        """
         if self.exited:
             self._advance()
 
@@ -241,7 +245,7 @@ class RunningCommand:
             reached("stop.recorded")
             if grace_seconds > 0:
                 self._signal_group(number)
-                # If a process was stopped by SIGSTOP, it handles this signal only after SIGCONT.
+                # A process that SIGSTOP has stopped handles the signal only after SIGCONT.
                 self._signal_group(signal.SIGCONT)
                 reached("stop.signalled")
         self._context.loop.cancel(self._stop_timer)
@@ -255,13 +259,14 @@ class RunningCommand:
         """Stop the script for a shutdown of the service.
 
         Args:
-            grace_seconds: the shutdown's grace period. If the command's own grace period is
-                shorter, that applies.
+            grace_seconds: the shutdown's grace period. The script gets this grace period or the
+                command's own grace period, whichever is shorter.
         """
         self.stop("shutdown", signal.SIGTERM, min(grace_seconds, self._grace_seconds))
 
     def _signal_group(self, number: int) -> None:
-        # The group's leader is not reaped yet, so no other group can have its id.
+        # The script's own process is the leader of the group and is not reaped yet. So no other
+        # group can have the same id.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -293,8 +298,9 @@ class RunningCommand:
         loop.unwatch(self._pidfd)
         os.close(self._pidfd)
         self.exited = True
-        # What the tree remembers may be too old. If another command's tree was looked at earlier
-        # in this batch, the keeper may have become the parent of this script's orphans since then.
+        # The tree may remember a list of orphans from earlier in this batch, when the processes of
+        # another command were looked at. Since then the keeper may have become the parent of
+        # orphans of this script.
         self._context.tree.refresh()
         loop.cancel(self._timeout_timer)
         loop.cancel(self._stop_timer)
@@ -312,14 +318,14 @@ class RunningCommand:
             # The grace period of a stop also limits the wait for leftovers and for open pipes.
             self._leftover_at = min(self._leftover_at, self._kill_at)
         self._check_seconds = _FIRST_CHECK_SECONDS
-        # `_advance` may open descriptors, and other processes may have ended in the same batch. The
-        # module `event_loop` says why descriptors may be opened only at the end of a batch.
+        # `_advance` may open descriptors, which is allowed only at the end of a batch. The
+        # docstring of the module `event_loop` gives the reason.
         loop.defer(self._advance)
 
     def _advance(self) -> None:
-        """Do as many of the steps to the command's end as are possible now.
+        """Do the next steps to the command's end, up to the first step that has to wait.
 
-        If a step has to wait, a timer or a paused pipe calls this method again.
+        When that step may go on, a timer or the paused pipe calls this method again.
         """
         self._context.loop.cancel(self._check_timer)
         self._check_timer = None
@@ -360,7 +366,11 @@ class RunningCommand:
         return tree.kill(self) and self.exited
 
     def _end_leftovers(self, now: float) -> bool:
-        """Wait for background children, then send them SIGTERM, then SIGKILL."""
+        """Do what is due for the background processes: wait, send SIGTERM, or send SIGKILL.
+
+        Returns:
+            Whether the process tree is empty.
+        """
         tree = self._context.tree
         kill_at = self._leftover_at + LEFTOVER_KILL_SECONDS
         if self._kill_at is not None:
@@ -405,7 +415,7 @@ class RunningCommand:
             self._context.remove_directory(self._private_directory, self.finish)
 
     def finish(self) -> None:
-        """Append CLOSED; called once, after the private directory (if any) was removed."""
+        """Append the CLOSED record; called once, after any private directory was removed."""
         self._output.close()
         fields = {
             "cause": self._cause,
@@ -420,7 +430,8 @@ class RunningCommand:
         self._context.closed(self)
 
 
-# The attributes that are handed over unchanged, as the fields of the same names in `CommandState`.
+# These attributes are handed over unchanged. The fields of `CommandState` have the same names,
+# without the leading underscore.
 _STATE_ATTRIBUTES = (
     "id", "pid", "started", "exited", "_start_ticks", "_private_directory", "_removing",
     "_grace_seconds", "_leftover_seconds", "_cause", "_kill_at", "_killing", "_termed",

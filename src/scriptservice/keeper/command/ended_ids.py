@@ -7,12 +7,12 @@ from scriptservice.keeper.upgrade_state import EndedIdsState
 
 
 class EndedIds:
-    """Remembers an id for as long as the server may send its command again.
+    """Remembers the id of an ended command for as long as the server may send the command again.
 
     A server that takes over reads from the database which commands were not started, and sends
-    them again. The previous server may have stored their ends after that read. So an id is kept
-    until two things are true: the command's end is stored in the database, and the present server
-    has reported that it has sent all such commands.
+    these commands again. The previous server may have stored the end of such a command after that
+    read. So an id is kept until two things are true: the command's end is stored in the database,
+    and the present server has reported that it has sent all such commands.
 
     Args:
         journal: tells how far the journal is written and how far it is stored in the database.
@@ -53,7 +53,7 @@ class EndedIds:
         return list(self._unwritten)
 
     def was_given_back(self, command_id: str) -> bool:
-        """Return whether a command was not started and may be sent again later."""
+        """Return whether a command was given back: it may be sent again, as it was not started."""
         return command_id in self._given_back
 
     def add(self, command_id: str, *, given_back: bool = False) -> None:
@@ -86,7 +86,11 @@ class EndedIds:
         self._child_has_adopted = False
 
     def journal_stored(self) -> None:
-        """Forget the ids whose ends are now stored in the database."""
+        """Forget the ids of commands whose ends are now stored in the database.
+
+        No id is forgotten before the present server has sent all commands that it has to send
+        again.
+        """
         if not self._child_has_adopted:
             return
         while self._written and self._written[0][0] <= self._journal.stored_position:

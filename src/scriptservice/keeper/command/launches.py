@@ -1,10 +1,10 @@
 """The processes that were started and may not have become their scripts yet.
 
-Such a process has not done its exec yet. The keeper does not wait for the exec, but starts other
-scripts meanwhile: on a busy machine it would otherwise spend more time waiting than working. A
-stop, a shutdown, an upgrade and the reaping of a child must know whether a process has become its
-script. They wait until that is known, with `confirm`. ``start_queue`` owns the launches and gets
-the outcome of each.
+A process becomes its script by an exec. The keeper does not wait for the exec, but starts other
+scripts meanwhile. Otherwise the keeper would spend more time waiting than working on a busy
+machine. A stop, a shutdown, an upgrade and the reaping of a child must know whether a process has
+become its script. They call `confirm`, which waits until that is known. ``start_queue`` owns the
+launches and gets the outcome of each launch.
 """
 
 import select
@@ -23,11 +23,17 @@ from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.protocol.frames import SpawnSpec
 
 LAUNCH_SECONDS = 30.0
-"""A launch that takes longer is killed: a script of the same user may have stopped the process."""
+"""If a launch takes longer than this, its process is killed.
+
+For example, a script of the same user may have stopped the process.
+"""
 STOP_SECONDS = 0.2
-"""The limit for a launch that a stop waits for. It is short: the keeper does nothing meanwhile."""
+"""How long a stop waits for the outcome of a launch before the process is killed.
+
+This time is short, because the keeper does nothing else meanwhile.
+"""
 CONFIRM_ALL_SECONDS = 5.0
-"""The limit for all launches together in `PendingLaunches.confirm_all`."""
+"""How long `PendingLaunches.confirm_all` waits for all launches together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ class PendingLaunches:
         return {launch.spawned.pid for launch in self._launches.values()}
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """Return an entry for a SNAPSHOT record for each launch; see `RunningCommand.snapshot`."""
+        """Return one entry of a SNAPSHOT record for each launch; see `RunningCommand.snapshot`."""
         entries = []
         for command_id, launch in self._launches.items():
             spawned = launch.spawned
@@ -84,7 +90,7 @@ class PendingLaunches:
         return entries
 
     def add(self, spec: SpawnSpec, spawned: SpawnedProcess) -> None:
-        """Watch a process until its outcome is known.
+        """Watch a process until the outcome of its launch is known.
 
         If the process has already become its script, `on_started` is called at once.
         """
@@ -96,7 +102,7 @@ class PendingLaunches:
         self._loop.watch(spawned.status, lambda _: self._status_ready(spec.id))
 
     def confirm(self, command_id: str, seconds: float = STOP_SECONDS) -> None:
-        """Wait until the outcome of a command's launch is known; return at once if none is pending.
+        """Wait until the outcome of a command's launch is known, if that launch is pending.
 
         Args:
             command_id: the command's UUID.
@@ -114,14 +120,14 @@ class PendingLaunches:
         self._status_ready(command_id)
 
     def confirm_process(self, pid: int) -> None:
-        """Wait as `confirm` does for the launch of the process with this id, if it is pending."""
+        """If the launch of the process with this id is pending, wait for it as `confirm` does."""
         for command_id, launch in self._launches.items():
             if launch.spawned.pid == pid:
                 self.confirm(command_id)
                 return
 
     def confirm_all(self) -> None:
-        """Wait as `confirm` does for all launches, at most `CONFIRM_ALL_SECONDS` in total."""
+        """Wait for all launches as `confirm` does, at most `CONFIRM_ALL_SECONDS` in total."""
         deadline = time.monotonic() + CONFIRM_ALL_SECONDS
         for command_id in self.command_ids:
             self.confirm(command_id, max(0, deadline - time.monotonic()))

@@ -1,8 +1,8 @@
 """The output of one script: moves bytes from the script's pipes to the journal, up to a limit.
 
-`RunningCommand` makes and owns a `ScriptOutput`. A byte is in its pipe or in the journal, never in
-between. While the journal has no room, or while too much earlier output is not yet stored in the
-database, the bytes stay in the pipe, and the script waits as soon as the pipe is full.
+`RunningCommand` makes and owns a `ScriptOutput`. Each byte of output is in the pipe or in the
+journal, never in between. While the journal has no room, or while too much earlier output is not
+yet stored in the database, the bytes stay in the pipe. If the pipe becomes full, the script waits.
 """
 
 import os
@@ -21,10 +21,10 @@ from scriptservice.protocol.journal_format import Kind
 
 STDOUT, STDERR = 1, 2
 WINDOW_BYTES = 8 << 20
-"""The size of a window of a script's output.
+"""The keeper counts a script's output in windows of this size.
 
-When a window is full, the script's output waits until everything that was in the journal before
-that window is stored in the database.
+When a window is full, further output waits until the database has stored everything that was in the
+journal when that window began.
 """
 
 _DISCARD_REPORT_SECONDS = 1.0
@@ -33,7 +33,7 @@ _DRAIN_ROUNDS = 256
 
 
 class OutputOwner(Protocol):
-    """The part of a command that its output uses; see `RunningCommand`."""
+    """The part of a command that `ScriptOutput` uses; see `RunningCommand`."""
 
     @property
     def id(self) -> str: ...  # noqa: D102
@@ -43,10 +43,13 @@ class OutputOwner(Protocol):
     def exited(self) -> bool: ...  # noqa: D102
 
     def output_limit_reached(self) -> None:
-        """Stop the script; called when it has printed more than its output limit."""
+        """Stop the script; called when the script has printed more than its output limit."""
 
     def output_progressed(self) -> None:
-        """Continue; called when a pipe has ended, or is read again after a pause."""
+        """Continue to end the command.
+
+        The output calls this when a pipe has ended, or when a paused pipe is read again.
+        """
 
 
 class DrainResult(Enum):
@@ -67,7 +70,7 @@ class OutputPipe:
 
     Attributes:
         descriptor: the descriptor of the pipe's read end.
-        number: 1 stdout, 2 stderr.
+        number: 1 for stdout, 2 for stderr.
     """
 
     __slots__ = ("_output", "descriptor", "number")
@@ -97,7 +100,8 @@ class ScriptOutput:
         limit_bytes: how many bytes of both streams together are kept, None for no limit.
         stop_on_limit: whether to stop the script when it has printed more than the limit. Output
             beyond the limit is discarded in either case.
-        streams: descriptor and number of each pipe; this object closes the descriptors.
+        streams: for each pipe its descriptor and its number, 1 for stdout or 2 for stderr. This
+            object closes the descriptors.
 
     Attributes:
         position: how many bytes of both streams together are in the journal.
@@ -149,7 +153,7 @@ class ScriptOutput:
         }
 
     def restore(self, state: CommandState) -> None:
-        """Continue from the state of the previous program; called before `watch`."""
+        """Continue from the state of the keeper's previous program; called before `watch`."""
         self.position = state.position
         self.stream_bytes = state.stream_bytes
         self.discarded = state.discarded
@@ -168,7 +172,10 @@ class ScriptOutput:
             self._loop.watch(pipe.descriptor, pipe.ready)
 
     def close(self) -> None:
-        """Cancel the timer for a DISCARDED record; CLOSED contains the final number."""
+        """Cancel the timer for the next DISCARDED record.
+
+        The record is not needed, because CLOSED contains the final number of discarded bytes.
+        """
         self._loop.cancel(self._discard_timer)
 
     def pipe_ready(self, pipe: OutputPipe, events: int) -> None:
@@ -210,8 +217,8 @@ class ScriptOutput:
                 self.position,
             )
         except NoRoomError:
-            # While the pipe waits, epoll must not watch it: a pipe with bytes, or without a writer,
-            # is always ready, so the loop would never sleep.
+            # While the pipe waits, epoll must not watch the pipe. A pipe that has bytes or has no
+            # writer is always ready, so the loop would never sleep.
             self._loop.unwatch(pipe.descriptor)
             journal.wait_for_room(pipe.descriptor, pipe)
             return False
@@ -248,7 +255,7 @@ class ScriptOutput:
 
         Args:
             deadline: a time of the monotonic clock, in seconds. After that time a pipe is closed
-                although a process outside the script's tree still has its write end open.
+                even if a process outside the script's tree still has the pipe's write end open.
         """
         for pipe in list(self._pipes):
             drained = self._drain_pipe(pipe, deadline)

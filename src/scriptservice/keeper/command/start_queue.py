@@ -1,8 +1,8 @@
 """The queue of scripts that the server has sent and that are not started yet.
 
 A script waits for room on the disk, for descriptors, and until fewer other processes are starting.
-The last limit exists because hundreds of processes that start at the same time slow each other by a
-third.
+The number of starting processes is limited because hundreds of processes that start at the same
+time slow each other down by a third.
 """
 
 import os
@@ -75,10 +75,10 @@ class StartQueue:
         if any(spec.id in ids for ids in known):
             logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
             if spec.id in self._ended_ids and not self._ended_ids.was_given_back(spec.id):
-                # The server has found no record of the command's end in the journal. If the server
-                # has not read that record yet, it reads that record before this LOST record, and
-                # the first one counts. If that record is damaged, this LOST record ends the
-                # command.
+                # The server has sent this command because it has not found the record of the
+                # command's end in the journal. Perhaps the server has not read that record yet.
+                # Then it reads that record first and ignores this LOST record. If that record is
+                # damaged, this LOST record ends the command.
                 self._context.journal.append(Kind.LOST, spec.id, {"reason": _NO_RECORD})
         elif self._closed:
             self._refuse(spec.id, "the service is shutting down", retry=True)
@@ -115,9 +115,9 @@ class StartQueue:
     ) -> None:
         fields = {"reason": reason, "retry": retry, "stopped": stopped, "timed_out": timed_out}
         self._context.journal.append(Kind.REFUSED, command_id, fields)
-        # The id is added even if the server may send the command again (`retry`). If the command
-        # were sent and started before its refusal is stored, it would run although the database
-        # would then say that it was refused.
+        # The id is added even if the server may send the command again later (`retry`). Otherwise
+        # the command could be sent and started before its refusal is stored. The command would then
+        # run although the database says that it was refused.
         self._ended_ids.add(command_id, given_back=retry)
 
     def _starting_count(self) -> int:
@@ -129,7 +129,7 @@ class StartQueue:
         return len(self.launches) + sum(not command.exited for command in just_started)
 
     def start_some(self) -> None:
-        """Start as many scripts as may start now; called after each batch of events."""
+        """Start as many scripts as the limits allow now; called after each batch of events."""
         if not self._specs:
             return
         for _ in range(min(MAX_SPAWNS_PER_BATCH, MAX_STARTING - self._starting_count())):
@@ -149,7 +149,7 @@ class StartQueue:
         self._wakeup_set = False
 
     def _start(self, spec: SpawnSpec) -> bool:
-        """Start a script; return False if it has to wait for room on the disk."""
+        """Start a script; return False if the script has to wait for room on the disk."""
         try:
             self._context.journal.append_now(Kind.STARTING, spec.id, {})
         except NoRoomError:
@@ -175,8 +175,8 @@ class StartQueue:
         return True
 
     def _launch_failed(self, spec: SpawnSpec, error: SpawnError) -> None:
-        # The log does not get the reason, which may quote what a client submitted. The reason is
-        # stored with the command.
+        # The reason may quote text that a client submitted. So the reason is stored with the
+        # command, but it is not logged.
         logger.info("command_not_started", command_id=spec.id, retry=error.retry)
         self._context.tree.forget(_NeverStarted(spec.id))
         self._refuse(spec.id, str(error), retry=error.retry)
@@ -199,7 +199,7 @@ class StartQueue:
 
 
 class _NeverStarted:
-    """The `TreeRoot` of a script that was not started, so that its cgroup can be removed."""
+    """The `TreeRoot` of a script that was not started; the tree needs it to remove the cgroup."""
 
     def __init__(self, command_id: str) -> None:
         self.id = command_id
