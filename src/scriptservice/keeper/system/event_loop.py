@@ -1,8 +1,9 @@
 """The keeper's event loop: level-triggered epoll, timers and signals.
 
-Callbacks run one after another on the only thread. Unwatch a descriptor before closing it, and
-defer work that opens descriptors to the end of the batch. Otherwise the number of a closed
-descriptor could be reused within one batch, and an old event would reach the wrong script.
+Callbacks run one after another on the only thread. A callback must unwatch a descriptor before it
+closes the descriptor, and must defer work that opens descriptors to the end of the batch. Otherwise
+a new descriptor could get the number of a descriptor that was closed in the same batch. An event of
+the closed descriptor would then reach the wrong script.
 """
 
 import heapq
@@ -26,7 +27,7 @@ WRITABLE = select.EPOLLOUT
 HANGUP = select.EPOLLHUP
 
 _FAULT_SECONDS = 0.01
-_LONGEST_SECONDS = 3600.0  # The kernel has 32 bits for the milliseconds of a time-out.
+_LONGEST_SECONDS = 3600.0  # The kernel stores the milliseconds of a time-out in 32 bits.
 
 
 class Timer:
@@ -45,7 +46,7 @@ class Timer:
 
 
 class EventLoop:
-    """Watches descriptors, timers and signals until `stop`."""
+    """Watches descriptors, timers and signals until `stop` is called."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -97,14 +98,14 @@ class EventLoop:
         timer.callback = None
         self._cancelled += 1
         # A script that runs for milliseconds may leave a cancelled timer that is due in hours. So
-        # remove the cancelled timers when they are more than half of all.
+        # remove the cancelled timers when more than half of all timers are cancelled.
         if self._cancelled > 1000 and self._cancelled * 2 > len(self._timers):
             self._timers = [entry for entry in self._timers if entry[2].callback]
             heapq.heapify(self._timers)
             self._cancelled = 0
 
     def defer(self, callback: Callback) -> None:
-        """Call back after the present batch of events, before the loop waits for more."""
+        """Call back after the present batch of events, before the loop waits for new events."""
         self._deferred.append(callback)
 
     def on_batch_end(self, callback: Callback) -> None:
@@ -137,7 +138,7 @@ class EventLoop:
         self._running = False
 
     def run(self) -> None:
-        """Run until `stop`."""
+        """Run until `stop` is called."""
         self._running = True
         while self._running:
             self._run_batch()
@@ -175,6 +176,6 @@ def _call(callback: Callback) -> None:
         callback()
     except Exception:  # noqa: BLE001 - one fault must not end all scripts
         logger.exception("keeper_fault", detail="the keeper continues")
-        # The pause is for a callback that fails in every batch: without it, the loop would use a
-        # whole processor.
+        # A callback may fail in every batch. Without this pause the loop would then use a whole
+        # processor.
         time.sleep(_FAULT_SECONDS)

@@ -1,7 +1,8 @@
-"""The identity of a keeper, which its journal and the database contain.
+"""The identity of a keeper, as it is stored in the keeper's journal and in the database.
 
 The identity tells whether a journal was written by this keeper, by another living keeper or by a
-dead one. A keeper is one process from its start to its end; an upgrade in place keeps the process.
+dead keeper. A keeper is one process from its start to its end; an upgrade in place keeps the
+process.
 Two identities belong to the same keeper only if all their parts are equal.
 """
 
@@ -65,7 +66,7 @@ class Identity:
         return self.boot == other.boot and self.pid_namespace == other.pid_namespace
 
     def is_alive(self) -> bool:
-        """Return whether this keeper runs, as far as the calling process can tell."""
+        """Return whether the keeper with this identity runs, as far as this process can tell."""
         if not self.shares_process_ids(Identity.current()):
             return False
         stat = process_stat(self.pid)

@@ -36,7 +36,7 @@ def bytes_waiting(pipe: int) -> int:
 
 @contextlib.contextmanager
 def ignore_vanished() -> Iterator[None]:
-    """Leave the block without an error if it cannot read something, or something has vanished.
+    """End the block without an error if a file cannot be read or a process has vanished.
 
     Raises:
         OSError: the keeper is short of descriptors or memory, so the block has found out nothing.
@@ -65,8 +65,8 @@ class ProcessStat:
         state: the state as one letter; ``Z`` and ``X`` mean that the process is dead.
         parent: the parent's process id.
         session: the id of the session.
-        start_ticks: when the process started, in clock ticks from boot. This and the pid together
-            identify a process.
+        start_ticks: when the process started, in clock ticks from boot. The pid and this value
+            together identify a process.
     """
 
     pid: int
@@ -82,7 +82,7 @@ class ProcessStat:
 
 
 def read_file(path: str) -> bytes:
-    """Return the content of a small file of /proc or /sys, if possible by a single read.
+    """Return the content of a small file of /proc or /sys, by a single read if possible.
 
     Raises:
         OSError: the file does not exist or may not be read.
@@ -129,7 +129,9 @@ def _stat_fields(path: str) -> list[bytes]:
 
 
 def child_pids(pid: int) -> list[int]:
-    """Return the ids of the children of all threads of a process; empty if there is no process.
+    """Return the ids of all children of a process; empty if the process does not exist.
+
+    Linux lists the children of each thread of the process separately.
 
     Raises:
         OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
@@ -148,10 +150,10 @@ def child_pids(pid: int) -> list[int]:
 def file_access_as_owner(pid: int) -> Iterator[None]:
     """Access files as the user who owns a process, while the block runs.
 
-    This gives access to the descriptors and the environment of the process in /proc. Root may read
-    another user's process only with CAP_SYS_PTRACE, which containers do not have; a process of the
-    same user needs no capability. Only the user of file accesses changes (``setfsuid``), so no
-    other process gains the right to signal or trace the keeper.
+    This gives access to the descriptors and the environment of the process in /proc. Root needs
+    CAP_SYS_PTRACE to read them for another user's process, and containers do not have this
+    capability. The user who owns the process needs no capability. Only the user of file accesses
+    changes (``setfsuid``), so no other process gains the right to signal or trace the keeper.
 
     Raises:
         OSError: the process does not exist.
@@ -160,7 +162,7 @@ def file_access_as_owner(pid: int) -> Iterator[None]:
     if os.geteuid() != 0 or owner.st_uid == 0:
         yield
         return
-    _libc.setfsgid(owner.st_gid)  # The group comes first, since only root may change it.
+    _libc.setfsgid(owner.st_gid)  # Only root may change the group, so change the group first.
     _libc.setfsuid(owner.st_uid)
     try:
         yield
@@ -175,7 +177,7 @@ def process_environment(pid: int) -> bytes | None:
     Returns:
         The variables, each ended by a zero byte. Empty if the process has no variables or is gone,
         or if the keeper may not read them. None if the process is in the middle of an exec: its new
-        memory has no environment yet, and nobody can tell whether it will contain any variables.
+        memory has no environment yet, so nobody can tell which variables the process will have.
 
     Raises:
         OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
@@ -195,13 +197,14 @@ def _environment(pid: int) -> bytes | None:
     in_exec = False
     for _ in range(_ENVIRONMENT_ATTEMPTS):
         found = b""
-        # A first thread that has ended does not show the memory, although other threads may
-        # still use the memory.
+        # If the first thread of the process has ended, its ``environ`` cannot be read, although
+        # other threads may still use the same memory.
         with contextlib.suppress(ProcessLookupError):
             found = read_file(f"{directory}/environ")
         if found:
             return found
-        # An exec may have been completed between these two reads. Then the loop reads again.
+        # The file ``environ`` was empty. The file ``stat`` tells why, unless the process completed
+        # an exec between the two reads. In that case the loop reads both files again.
         fields = _stat_fields(f"{directory}/stat")
         if chr(fields[_STATE][0]) in _DEAD:
             others = [thread for thread in os.listdir(f"/proc/{pid}/task") if thread != str(pid)]
@@ -211,14 +214,14 @@ def _environment(pid: int) -> bytes | None:
         elif int(fields[_FLAGS]) & _KERNEL_THREAD or _has_no_environment(fields):
             return b""
         in_exec |= _in_exec(fields)
-    # If the process is not in an exec and no attempt could read its environment, the process has
-    # unmapped the environment.
+    # No attempt has found an environment. If no attempt has seen the process in an exec either, the
+    # process has unmapped its environment.
     return None if in_exec else b""
 
 
 def _in_exec(fields: list[bytes]) -> bool:
     """Return whether the fields of a stat file show that the process is in an exec."""
-    # An exec sets the start of the code last, after the environment. Until then it is 0.
+    # During an exec the start of the code is 0. The kernel sets it last, after the environment.
     return fields[_START_CODE] == b"0"
 
 
@@ -244,7 +247,7 @@ def environment_value(environment: bytes, name: bytes) -> bytes | None:
 
 
 def signal_process(pid: int, start_ticks: int, number: int) -> bool:
-    """Signal the process with this id and start, never another one that reuses the id.
+    """Signal the process with this id and start, but never another process that reuses the id.
 
     Args:
         pid: the process id.

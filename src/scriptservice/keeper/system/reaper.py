@@ -19,14 +19,15 @@ from scriptservice.keeper.upgrade_state import RemovalState
 REAP_SECONDS = 0.05
 
 # Build caches often contain directories without write permission. Root can empty these directories
-# directly. Another user must change their modes first. Root must not change modes: a script could
-# replace a file by a link between chmod's look at the file and its change. A directory with the
-# sticky bit can be emptied only by its owner, or with CAP_FOWNER, which root may lack in a
-# container. So if root cannot remove everything, the rest is removed as the owner.
+# directly. Any other user must change the modes of the directories first. Root must not change
+# modes: a script could replace a file by a link after chmod has looked at the file and before chmod
+# changes the mode. To empty a directory with the sticky bit, a process must be the directory's
+# owner or have CAP_FOWNER. Root may lack CAP_FOWNER in a container. So if root cannot remove
+# everything, a process of the owner removes the rest.
 _REMOVE = 'exec rm -rf --one-file-system -- "$1"'
 _REMOVE_OWN = f'chmod -R u+rwx -- "$1"; {_REMOVE}'
-# The program does not get the keeper's own environment, since other processes of the directory's
-# owner could read it there.
+# The program gets this environment instead of the keeper's own. The program may run as the
+# directory's owner, and then other processes of this owner can read the program's environment.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 ReapedCallback = Callable[[int, int, struct_rusage], bool]
@@ -68,10 +69,10 @@ class Reaper:
         self._remove(removal.path, removal.owner, removal.attempts, removal.on_removed)
 
     def remove_directory(self, path: str, on_removed: Callable[[], None]) -> None:
-        """Remove a private directory with its content, then call back; this does not wait.
+        """Begin to remove a private directory with its content, and call back at the end.
 
-        The callback is called even if a part of the directory cannot be removed. The keeper then
-        tries again at its next start.
+        The callback is called even if a part of the directory cannot be removed. The next start of
+        the keeper then tries again.
         """
         try:
             os.rmdir(path)
@@ -93,7 +94,12 @@ class Reaper:
         attempts: list[bool],
         on_removed: Callable[[], None],
     ) -> None:
-        """Make the next attempt, as the keeper's user or as the owner, unless the path is gone."""
+        """Make the next attempt to remove a directory.
+
+        If the directory is gone or no attempt is left, call ``on_removed``. Each item of
+        ``attempts`` is True for an attempt as the directory's owner, False for an attempt as the
+        keeper's user.
+        """
         if not attempts or not os.path.lexists(path):
             on_removed()
             return
@@ -137,13 +143,20 @@ class Reaper:
             callback = on_removed.get(os.path.basename(each.path), _do_nothing)
             owner = (each.uid, each.gid)
             self._removals[each.pid] = _Removal(each.path, owner, each.turns, callback)
-        # A child may have exited during the exec, and its SIGCHLD may be lost.
+        # A child may have exited during the exec, and the SIGCHLD for it may be lost.
         self.child_exited()
 
 
 @dataclass(frozen=True, slots=True)
 class _Removal:
-    """A running program that removes a directory, and the attempts and the callback after it."""
+    """A program that is removing a directory now.
+
+    Attributes:
+        path: the path of the directory.
+        owner: the user id and the group id of the directory.
+        attempts: the attempts that may follow this one; see `Reaper._remove`.
+        on_removed: called when the directory is gone or no attempt is left.
+    """
 
     path: str
     owner: tuple[int, int]

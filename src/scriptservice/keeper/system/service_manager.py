@@ -1,10 +1,10 @@
 """Tells the service manager (systemd) the state of the service: ready, stopping, alive.
 
-This is the protocol of ``sd_notify``: lines in a datagram to a socket that the manager names.
-No function of this module waits, and no failure is fatal, so a manager that is gone or slow does
-not affect scripts. Lines that could not be sent are sent with the next datagram. The keeper's event
-loop feeds the watchdog, so the manager ends the service only if that loop hangs. A server that
-hangs is no reason to end the scripts.
+The protocol is that of ``sd_notify``: the keeper sends lines in a datagram to a socket that the
+manager names. No function of this module waits, and no failure is fatal, so a manager that is gone
+or slow does not affect scripts. Lines that could not be sent are sent with the next datagram. The
+keeper's event loop feeds the watchdog, so the manager ends the service only if that loop hangs. A
+server that hangs is no reason to end the scripts.
 """
 
 import os
@@ -77,12 +77,16 @@ class ServiceManager:
     def notify_ready(self) -> None:
         """Tell the manager that the service can be used; this also ends a reload."""
         self._is_ready = True
-        self._unsent.pop("RELOADING", None)  # A datagram with both would be ambiguous.
+        # A datagram with both RELOADING and READY would be ambiguous.
+        self._unsent.pop("RELOADING", None)
         self._sent_status = self._status()
         self._notify(READY="1", STATUS=self._sent_status)
 
     def notify_reloading(self) -> None:
-        """Tell the manager that the service reloads (an upgrade in place), until `notify_ready`."""
+        """Tell the manager that the service reloads, until `notify_ready` is called.
+
+        The service reloads by an upgrade in place.
+        """
         if self._is_ready:
             self._notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
 
@@ -124,7 +128,7 @@ class ServiceManager:
         try:
             self._socket.sendto(text.encode(errors="replace"), self._address or b"")
         except OSError as error:
-            # The manager is gone, or its queue is full. Scripts must not wait for it.
+            # The manager is gone, or its queue is full. Scripts must not wait for the manager.
             if not self._failed:
                 logger.warning("manager_not_told", detail=str(error))
             self._failed = True

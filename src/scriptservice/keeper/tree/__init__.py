@@ -1,1 +1,1 @@
-"""Which processes belong to a script, and how all of them are killed."""
+"""Finds out which processes belong to a script, and kills all of them."""

@@ -1,8 +1,8 @@
-"""A cgroup for each script, in which the kernel keeps the list of its processes.
+"""A cgroup for each script, so that the kernel keeps the list of the script's processes.
 
-The list is exact from before the script's first instruction until its last process has ended.
-``recovery`` uses the functions of this module too: it kills the processes in the cgroups of a dead
-keeper.
+The list is exact from before the script's first instruction until the script's last process has
+ended. ``recovery`` uses the functions of this module too, to kill the processes in the cgroups of a
+dead keeper.
 """
 
 import os
@@ -16,7 +16,7 @@ from scriptservice.keeper.upgrade_state import TreeState
 
 
 def own_cgroup() -> str | None:
-    """Return the directory of this process's cgroup, None if no cgroup2 is mounted for it."""
+    """Return the directory of this process's cgroup, None if no mounted cgroup2 contains it."""
     path = None
     for line in read_file("/proc/self/cgroup").decode().splitlines():
         number, _, name = line.split(":", 2)
@@ -126,7 +126,10 @@ class CgroupTree:
 
 
 def is_cgroup_empty(path: str) -> bool:
-    """Return whether no live process is in a cgroup or below it, or the cgroup does not exist."""
+    """Return whether a cgroup and the cgroups below it have no live process.
+
+    The result is True if the cgroup does not exist.
+    """
     try:
         return b"populated 0" in read_file(f"{path}/cgroup.events")
     except FileNotFoundError:
@@ -134,7 +137,10 @@ def is_cgroup_empty(path: str) -> bool:
 
 
 def cgroup_pids(path: str) -> list[int]:
-    """Return the ids of the processes in a cgroup and below it; empty if there is no cgroup."""
+    """Return the ids of the processes in a cgroup and in the cgroups below it.
+
+    The list is empty if the cgroup does not exist.
+    """
     found: list[int] = []
     with ignore_vanished():
         found += map(int, read_file(f"{path}/cgroup.procs").split())
@@ -145,16 +151,20 @@ def cgroup_pids(path: str) -> list[int]:
 
 
 def signal_cgroup(path: str, number: int) -> set[int]:
-    """Signal every process in a cgroup or below it; return the ids of the signalled ones."""
+    """Signal every process in a cgroup and in the cgroups below it.
+
+    Returns:
+        The ids of the processes that were signalled.
+    """
     signalled: set[int] = set()
     name = os.path.basename(path).encode()
     for pid in cgroup_pids(path):
         with ignore_vanished():
             pidfd = os.pidfd_open(pid)
             try:
-                # The id may have been reused since it was listed, so check the process's cgroup.
-                # If the id is reused after the pidfd was opened, the pidfd's process has ended, and
-                # the signal reaches no process.
+                # Another process may have got this id after the ids were listed, so check the
+                # cgroup of the process. If another process gets the id after the pidfd was opened,
+                # the process of the pidfd has ended, and the signal reaches no process.
                 if name in read_file(f"/proc/{pid}/cgroup"):
                     signal.pidfd_send_signal(pidfd, number)
                     signalled.add(pid)
@@ -172,7 +182,7 @@ def kill_cgroup(path: str) -> bool:
     else:
         try:
             os.write(descriptor, b"1")
-        except OSError:  # The cgroup is gone, or a script as root has made it threaded.
+        except OSError:  # The cgroup is gone, or a script of root has made the cgroup threaded.
             signal_cgroup(path, signal.SIGKILL)
         finally:
             os.close(descriptor)
@@ -180,9 +190,10 @@ def kill_cgroup(path: str) -> bool:
 
 
 def remove_cgroup(path: str) -> None:
-    """Remove a cgroup and the cgroups below it; one that still has a process stays."""
+    """Remove a cgroup and the cgroups below it; a cgroup that still has a process stays."""
     with suppress(OSError):
-        # Most cgroups have no other ones below them, and to try costs less than to look.
+        # Most cgroups have no cgroups below them. So try this first: the attempt costs less than a
+        # look into the directory.
         os.rmdir(path)
         return
     with suppress(OSError):

@@ -1,10 +1,10 @@
-"""Finds the processes of a script through lists of children, where no cgroup2 is writable.
+"""Finds the processes of a script by lists of children; used where no cgroup2 is writable.
 
 Orphans become children of the keeper, which is their sub-reaper. The keeper finds the command of an
-orphan by the orphan's session, and by the variable with the command's id in its environment. An
-orphan with a session of its own and without the variable is unattributed: nobody knows which script
-left it. During an exec an orphan has no environment for a moment. Until that moment is over, the
-orphan may belong to any script, so no tree counts as empty.
+orphan by the orphan's session, and by the variable with the command's id in the orphan's
+environment. An orphan with a session of its own and without the variable is unattributed: nobody
+knows which script left the orphan behind. During an exec an orphan has no environment for a moment.
+Until that moment is over, the orphan may belong to any script, so no tree counts as empty.
 """
 
 import os
@@ -43,7 +43,7 @@ class DescentTree:
     Args:
         own_children: returns the process ids of the keeper's children that are not orphans: its
             server, its helpers and the scripts' own processes.
-        roots: returns the scripts that are open.
+        roots: returns the roots of the scripts whose commands have not ended.
         script_uid: uid of the user of scripts; orphans of other users are never reported as
             unattributed.
         state: the state of the keeper's previous program; None at a start.
@@ -97,7 +97,7 @@ class DescentTree:
         self._owners = {(pid, start): owner for pid, start, owner in state.owners}
 
     def open_join_file(self, command_id: str) -> None:
-        """See `ProcessTree.open_join_file`; a process need not join, since descent is enough."""
+        """See `ProcessTree.open_join_file`; a process joins by its descent, without a write."""
 
     def refresh(self) -> None:
         """See `ProcessTree.refresh`."""
@@ -106,8 +106,8 @@ class DescentTree:
     def _orphans_by_command(self) -> dict[str | None, list[ProcessStat]]:
         """Return the orphans by command id; orphans whose command is unknown are under None.
 
-        The orphans are kept until `refresh`. So /proc is read only once for all commands that end
-        in one batch of events.
+        The result is kept until `refresh` is called. So /proc is read only once for all commands
+        that end in one batch of events.
         """
         if self._orphans is None:
             orphans: dict[str | None, list[ProcessStat]] = {}
@@ -116,8 +116,8 @@ class DescentTree:
             found: dict[tuple[int, int], str | None] = {}
             for key, stat in living.items():
                 try:
-                    # Once the command of an orphan is known it is kept, since the orphan may clear
-                    # its environment. An unknown command is looked for again each time, since a
+                    # If the command of an orphan is known, keep it: the orphan may clear its
+                    # environment later. If the command is unknown, look for it again each time: a
                     # process that is found later may tell whose session the orphan is in.
                     found[key] = self._owners.get(key) or self._owner(stat)
                 except _UndecidedError:
@@ -134,10 +134,10 @@ class DescentTree:
     def _living_orphans(self) -> list[ProcessStat]:
         """Return the keeper's children that are orphans and alive.
 
-        If a process in the list is found dead, its children may have come to the keeper after the
-        list was read. So the list is then read again. Dead processes stay in the list, since they
-        are not reaped meanwhile. A list is complete if each dead process in it was already known to
-        be dead from an earlier list.
+        If a process in the list is found dead, its children may have become the keeper's children
+        after the list was read. So the list is then read again. Dead processes stay in the list,
+        since they are not reaped meanwhile. A list is complete if each dead process in the list was
+        already found dead in an earlier list.
         """
         own = self._own_children()
         dead: set[int] = set()
@@ -154,8 +154,8 @@ class DescentTree:
                     living.append(stat)
             if len(dead) == known:
                 return living
-        # The orphans die as fast as they are read. Those of the last list that are dead count as
-        # alive, since they may have left children that are not in the list.
+        # The orphans die as fast as the lists are read. The dead orphans of the last list are
+        # returned too, since they may have left children that are not in this list.
         return living + died
 
     def _owner(self, stat: ProcessStat) -> str | None:
@@ -186,9 +186,9 @@ class DescentTree:
     def _may_have_undecided(self, root: TreeRoot) -> bool:
         """Return whether an orphan without an environment may belong to a tree.
 
-        If there was always such an orphan for `_EXEC_SECONDS`, the answer is no, even if it was not
-        always the same one. Otherwise a script could create such orphans one after the other, and
-        no command would ever end.
+        If there has been such an orphan at all times for `_EXEC_SECONDS`, the answer is no, even if
+        it was not always the same orphan. Otherwise a script could create such orphans one after
+        the other, and no command would ever end.
         """
         if not self._undecided:
             self._undecided_since.pop(root.id, None)
@@ -226,7 +226,7 @@ class DescentTree:
         """See `ProcessTree.signal`."""
         members = self._members(root)
         # Note the processes before the signals are sent. If a parent dies of its signal, its
-        # children become orphans, and then the keeper still knows to which tree they belong.
+        # children become orphans. The note then tells the keeper to which tree they belong.
         seen = self._seen.setdefault(root.id, {})
         sessions = self._sessions.setdefault(root.id, set())
         for stat in members:
@@ -236,7 +236,7 @@ class DescentTree:
         return {stat.pid for stat in members if signal_process(stat.pid, stat.start_ticks, number)}
 
     def kill(self, root: TreeRoot) -> bool:
-        """See `ProcessTree.kill`; ends after three rounds without a process, or after 20 ms."""
+        """See `ProcessTree.kill`; return after 3 rounds that found no process, or after 20 ms."""
         quiet = 0
         deadline = time.monotonic() + _KILL_SECONDS
         while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
@@ -252,7 +252,10 @@ class DescentTree:
         self._sessions.pop(root.id, None)
 
     def unattributed_orphans(self) -> list[ProcessStat]:
-        """See `ProcessTree.unattributed_orphans`; empty while descriptors or memory are short."""
+        """See `ProcessTree.unattributed_orphans`.
+
+        The list is empty while the keeper is short of descriptors or memory.
+        """
         unknown: list[ProcessStat] = []
         with suppress(OSError):
             unknown = self._orphans_by_command().get(None, [])

@@ -1,7 +1,7 @@
 """The interface of the two modules that find and kill the processes of a script.
 
-``cgroup`` is exact, since the kernel keeps the list of processes. ``descent`` is used where no
-cgroup2 is writable. ``keeper`` chooses one of them at its start.
+The module ``cgroup`` is exact, since the kernel keeps the list of processes. The module ``descent``
+is used where no cgroup2 is writable. The keeper chooses one of the two modules at its start.
 """
 
 from typing import Protocol
@@ -11,12 +11,12 @@ from scriptservice.keeper.upgrade_state import TreeState
 
 
 class TreeRoot(Protocol):
-    """The script's own process, from which its tree grows.
+    """A script's own process, which is the root of the script's process tree.
 
     Attributes:
         id: the command's UUID.
         pid: id of the script's own process.
-        exited: whether that process was reaped. Its id may then be the id of another process.
+        exited: whether the script's own process was reaped. Another process may then have ``pid``.
     """
 
     @property
@@ -31,7 +31,7 @@ class ProcessTree(Protocol):
     """The processes of all scripts of this keeper, one tree for each script.
 
     Each method raises an `OSError` if the keeper is short of descriptors or memory. The keeper
-    then cannot look at all processes, and must not take them for ended.
+    then cannot look at all processes, so the caller must not assume that they have ended.
 
     Attributes:
         mode: how the processes are found: ``cgroup`` or ``walk``.
@@ -45,14 +45,14 @@ class ProcessTree(Protocol):
     def open_join_file(self, command_id: str) -> int | None:
         """Return a descriptor to which a starting process writes ``0`` to join the tree.
 
-        The caller closes the descriptor. The result is None if a process has nothing to do to join.
+        The caller closes the descriptor. The result is None if a process joins without a write.
         """
 
     def is_empty(self, root: TreeRoot) -> bool:
         """Return whether no process of the tree is alive."""
 
     def signal(self, root: TreeRoot, number: int) -> set[int]:
-        """Signal every process of the tree; return the ids of the signalled ones."""
+        """Signal every process of the tree; return the ids of the signalled processes."""
 
     def kill(self, root: TreeRoot) -> bool:
         """Send SIGKILL to every process of the tree; return whether the tree is empty."""
@@ -64,7 +64,7 @@ class ProcessTree(Protocol):
         """Discard what was read from /proc; called whenever processes may have changed."""
 
     def unattributed_orphans(self) -> list[ProcessStat]:
-        """Return the processes that scripts left behind and whose command is unknown."""
+        """Return the orphans of scripts for which the keeper does not know the command."""
 
     def close(self) -> None:
         """Remove what the tree has created in the system; called at the keeper's end."""
