@@ -10,7 +10,7 @@ import sys
 from scriptservice.protocol.prctl import hide_from_ptrace
 
 if __name__ == "__main__":
-    # This comes first, while nothing secret is in the memory of this process.
+    # Call this first, while nothing secret is in the memory of this process.
     hide_from_ptrace()
 
     import os

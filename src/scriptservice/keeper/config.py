@@ -1,6 +1,6 @@
 """The keeper's configuration: one frozen object, read from an inherited descriptor.
 
-``cli.serve`` fills it in from the settings. The keeper reads no environment variables.
+``cli.serve`` makes the object from the settings. The keeper reads no environment variables.
 """
 
 import json
@@ -21,13 +21,14 @@ class KeeperConfig:
         child_config: the child's configuration, which the keeper passes on and does not read.
         run_as: name or number of the user that scripts run as; None for the user that
             `script_user` chooses.
-        script_uid: number of the user and group that scripts run as if ``run_as`` is None, the
-            service runs as root, and there is no user ``scriptservice``.
+        script_uid: number of the user and group of scripts. The number is used only if ``run_as``
+            is None, the service runs as root, and no user ``scriptservice`` exists.
         no_new_privileges: whether set-uid programs have no effect in scripts.
         use_cgroups: whether to use cgroup2 where it is writable.
-        use_launcher: whether to start scripts by what is built from ``launcher/``, if it works.
-        shutdown_grace_seconds: the longest time between the signal of a shutdown and SIGKILL; a
-            command's own grace may be shorter.
+        use_launcher: whether to start scripts by the code that is built from ``launcher/``, if that
+            code works.
+        shutdown_grace_seconds: the longest time between the signal of a shutdown and SIGKILL. If a
+            command's own grace period is shorter, the command gets the shorter period.
         spool_limit_bytes: no output is read while more than this many bytes of the journal are not
             yet stored in the database.
         reserve_bytes: no output is read while the disk has less free space than this.
@@ -64,10 +65,11 @@ class KeeperConfig:
     watchdog_seconds: float | None = None
 
     def to_descriptor(self) -> int:
-        """Write the configuration to a file in memory; return its inheritable descriptor.
+        """Write the configuration to a file in memory; return a descriptor of the file.
 
-        `from_descriptor` reads the file. The configuration is not passed on the command line, since
-        it may contain a database password, and every user can see command lines.
+        An exec keeps the descriptor open, and `from_descriptor` reads the file. The configuration
+        is not passed on the command line, since it may contain a database password, and every user
+        can see command lines.
         """
         descriptor = os.memfd_create("scriptservice-config", os.MFD_CLOEXEC)
         os.write(descriptor, json.dumps(asdict(self)).encode())

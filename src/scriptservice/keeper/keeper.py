@@ -2,8 +2,8 @@
 
 A start takes its steps in an order in which a failure does no harm: first the data directory and
 its lock, then the address, then the journal of the previous keeper, and at last the child. After an
-upgrade the keeper is built from the state that the process's previous program handed over. The
-process, its children and its descriptors stay the same.
+upgrade the keeper is built from the state that the previous program of the same process handed
+over. The process, its children and its descriptors stay the same.
 """
 
 import os
@@ -51,7 +51,10 @@ from scriptservice.protocol.prctl import become_subreaper, forbid_new_privileges
 FINISH_STEP_SECONDS = 0.05
 ORPHAN_CHECK_SECONDS = 1.0
 FINISH_SECONDS = 15.0
-"""A shutdown waits this long for scripts after their grace, then equally long for the server."""
+"""How long a shutdown waits for scripts after the end of their grace period.
+
+When all scripts have ended, the shutdown waits at most the same time for the server.
+"""
 
 _NO_ID = str(UUID(int=0))
 
@@ -314,8 +317,8 @@ class Keeper:
     def _journal_stored(self, position: int) -> None:
         reached("acknowledged.told")
         self._journal.stored_up_to(position)
-        # A failed write does no harm, for example on a full disk: the file is only a hint for the
-        # next start, and its position may be too low.
+        # The write may fail, for example on a full disk. That does no harm: the file is only a hint
+        # for the next start, and the position in the file may be too low.
         with suppress(OSError):
             self._stored_position_file.write(self._journal.stored_position)
         reached("acknowledged.noted")
@@ -372,10 +375,10 @@ class Keeper:
         return own | self._reaper.pids | self._child.pids | self._upgrade.pids
 
     def _process_reaped(self, pid: int, status: int, usage: struct_rusage) -> bool:
-        """Pass the end of a process on to the part of the keeper that started it.
+        """Pass the end of a process on to the part of the keeper that started the process.
 
         The reaper waits for any child. So it may reap a script or the server before the event loop
-        handles the process's pidfd.
+        handles the pidfd of that process.
 
         Returns:
             Whether the process was that of a script, a server or an upgrade.
@@ -408,7 +411,11 @@ class Keeper:
             self._shutdown_requested()
 
     def _shutdown_requested(self) -> None:
-        """Stop all scripts: with their grace at the first request, at once at any later request."""
+        """Stop all scripts.
+
+        After the first request the scripts get a grace period. After any later request they are
+        killed at once.
+        """
         self._shutdown_requests += 1
         grace_seconds = self._config.shutdown_grace_seconds if self._shutdown_requests == 1 else 0
         logger.info("shutting_down", running=len(self._running))
@@ -431,8 +438,8 @@ class Keeper:
             return
         self._finishing = True
         self._loop.after(FINISH_SECONDS, self._shutdown_timed_out)
-        # This has no effect while a server is running. If the server has just died, another server
-        # must be started to finish the work.
+        # This call has no effect while a server is running. If the server has just died, another
+        # server must be started to finish the work.
         self._child.start()
         self._send_finish()
 
@@ -483,7 +490,7 @@ class Keeper:
             os.set_inheritable(descriptor, False)  # noqa: FBT003
         if self._identity.fields() != state.identity:
             # The process is the same, so its identity should be the same too. The journal and the
-            # server know the keeper by the old identity, so the keeper keeps that one.
+            # server know the keeper by the old identity, so the keeper keeps the old identity.
             logger.error("keeper_fault", detail="its identity has changed with the upgrade")
             self._identity = Identity.from_fields(state.identity)
         for each in state.commands:
@@ -505,7 +512,7 @@ class Keeper:
 
 
 def resume(state: KeeperState) -> int:
-    """Continue as the keeper that the previous program of this process was, until shutdown.
+    """Continue a keeper after an upgrade, and run it until shutdown.
 
     Args:
         state: the state that the previous program handed over.

@@ -1,4 +1,4 @@
-"""The previous keeper as the journal describes it: its identity and the commands it left open.
+"""The previous keeper as the journal describes it: its identity and its open commands.
 
 At a start ``recovery`` calls `read_previous_keeper`, and then ends these commands.
 """
@@ -31,7 +31,7 @@ class JournaledCommand:
         position: length of the merged output in the journal, in bytes.
         output_limit_bytes: how much output is kept, None for all.
         exited: whether the journal contains the exit of the script's own process.
-        cause: why the keeper had begun to stop the script, None if it had not.
+        cause: why the keeper had begun to stop the script, None if it had not begun to do so.
         leftovers_killed: number of background processes that the keeper had signalled after the
             script's exit, as far as the journal tells.
         discarded_bytes: how much output the keeper had discarded, as far as the journal tells.
@@ -108,10 +108,11 @@ def read_previous_keeper(directory: str) -> PreviousKeeper:
 
 
 def _salvage(previous: PreviousKeeper, path: str) -> None:
-    """Add the open commands whose start is recorded behind the damage that was just cut off.
+    """Add the open commands whose start is recorded only in the damaged part of the journal.
 
-    Their processes must be killed. The output in their pipes is not read, since nobody can tell
-    which output came before it.
+    The repair of the journal has just moved this part to a separate file. The processes of these
+    commands must be killed. The output in their pipes is not read, since nobody can tell which
+    output came before it.
 
     Args:
         previous: the keeper to which the commands are added.

@@ -102,9 +102,9 @@ def _recover_when_room(previous: PreviousKeeper, writer: JournalWriter, identity
     while True:
         try:
             if previous.salvaged:
-                # A start reads the damaged part only if the journal still ends where it was cut.
-                # So the commands from that part must be in a snapshot before any other record is
-                # appended.
+                # If this keeper dies, the next start reads the damaged part again only if the
+                # journal still ends where that part was cut off. So the commands from the damaged
+                # part must be in a snapshot before any other record is appended.
                 writer.rotate()
                 previous.salvaged = False
             recovery.run()
@@ -128,9 +128,10 @@ class Recovery:
         self._previous = previous
         self._writer = writer
         self._identity = identity
-        # For the inode of each pipe: its command, 1 for stdout or 2 for stderr, and a descriptor of
-        # the read end. While the disk is full these descriptors stay open: after the last process
-        # with the write end has died, the pipe keeps its bytes only as long as it has a reader.
+        # This maps the inode of each pipe to the pipe's command, to 1 for stdout or 2 for stderr,
+        # and to a descriptor of the read end. While the disk is full these descriptors stay open.
+        # After the last process with the write end has died, the kernel keeps the bytes in the pipe
+        # only as long as the read end is open.
         self._readers: dict[int, tuple[JournaledCommand, int, int]] = {}
 
     def run(self) -> None:
@@ -149,9 +150,10 @@ class Recovery:
             self._append_ends("the data directory is a copy: its keeper runs on elsewhere")
             return
         if dead.shares_process_ids(self._identity):
-            # This is not done for a keeper of another pid namespace. Nobody can tell from here
-            # whether that keeper died, or whether it lives and this directory is a copy. If that
-            # keeper was the first process of its namespace, all others there died with it.
+            # If the previous keeper had another pid namespace, no process is killed. Nobody can
+            # tell from here whether that keeper has died, or whether it lives and this data
+            # directory is a copy. If that keeper has died and was the first process of its
+            # namespace, the kernel has killed all other processes of the namespace.
             self._end_survivors()
             if self._previous.cgroup:
                 remove_cgroup(self._previous.cgroup)
@@ -177,11 +179,14 @@ class Recovery:
         self._readers.clear()
 
     def _survivors(self) -> dict[str, dict[int, int]]:
-        """Return, by command id, the living processes of each open command with their starts.
+        """Return the living processes of each open command.
 
         A process belongs to a command if it is in the session of the command's script, has the
         command's id in its environment, is in the command's cgroup, or descends from such a
-        process. Its start is given in clock ticks from boot.
+        process.
+
+        Returns:
+            By command id: the start of each process by its process id, in clock ticks from boot.
         """
         found: dict[str, dict[int, int]] = {}
         for pid in all_pids():
@@ -219,18 +224,18 @@ class Recovery:
         return None
 
     def _owns_session(self, command: JournaledCommand) -> bool:
-        """Return whether the session and group with a script's pid belong to that script."""
+        """Return whether the session and group with a script's pid still belong to the script."""
         dead = self._previous.identity
         if dead is None or command.pid is None or not dead.shares_process_ids(self._identity):
             return False
         # The kernel does not reuse the id of a session that has members. If another process has the
-        # script's pid now, the script's session had no members left, and any session with this id
-        # is a new one.
+        # script's pid now, the script's session had no members left, and any session that has this
+        # id now is a new session.
         leader = process_stat(command.pid)
         return leader is None or leader.start_ticks == command.start_ticks
 
     def _open_pipes(self, command: JournaledCommand, pid: int) -> None:
-        """Open the read ends of a command's pipes by way of a surviving process's descriptors."""
+        """Open the read ends of a command's pipes through the descriptors of a survivor."""
         with suppress(OSError), file_access_as_owner(pid):
             for name in os.listdir(f"/proc/{pid}/fd"):
                 path = f"/proc/{pid}/fd/{name}"
@@ -248,8 +253,8 @@ class Recovery:
                 signal_process(pid, start_ticks, signal.SIGKILL)
         for command in self._previous.open.values():
             if command.pid is not None and self._owns_session(command):
-                # Kill the whole group at once. If each process of a chain forks the next one and
-                # exits, the keeper finds every single process too late.
+                # Kill the whole group at once. If each process forks a new process and exits, the
+                # keeper finds each of these processes too late to kill it alone.
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(command.pid, signal.SIGKILL)
         if self._previous.cgroup is None:
@@ -269,9 +274,9 @@ class Recovery:
             for _ in range(_DRAIN_ROUNDS):
                 waiting = bytes_waiting(descriptor)
                 if command.output_limit_bytes is not None:
-                    # If the output went beyond its limit, the dead keeper may have discarded some
-                    # of it. Then the bytes in the pipe do not follow directly after the output in
-                    # the journal.
+                    # Bytes beyond the limit are not moved. If the script printed more than its
+                    # limit, the dead keeper may have discarded some output. Then the bytes in the
+                    # pipe do not follow directly after the output in the journal.
                     waiting = min(waiting, command.output_limit_bytes - command.position)
                 if waiting <= 0:
                     break

@@ -20,7 +20,7 @@ from scriptservice.keeper.upgrade_state import KeeperState
 
 
 class StartError(Exception):
-    """The keeper cannot start; the message tells a person why."""
+    """The keeper cannot start; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def restore_resources(config: KeeperConfig, state: KeeperState) -> KeeperResourc
 def _refuse_scripts_owner(data_dir: str, user: ScriptUser) -> None:
     """Refuse a data directory if the user of scripts could read or rename files in it.
 
-    The directory belongs to that user if the service was once started as that user.
+    If the service was once started as the user of scripts, the directory belongs to that user.
 
     Raises:
         StartError: the directory, or something in it, belongs to that user.
@@ -151,7 +151,8 @@ def _lock_directory(path: str) -> int:
 def open_standard_descriptors() -> None:
     """Open /dev/null for each standard stream that is closed.
 
-    Otherwise another file could get one of the numbers 0, 1 and 2, which the child uses.
+    Otherwise another file could get the number 0, 1 or 2. The child uses these descriptors as its
+    standard streams.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
         os.set_inheritable(descriptor, True)  # noqa: FBT003

@@ -1,10 +1,10 @@
 """The state that a keeper hands to its next program: all of its memory as plain data.
 
 Each part of the keeper that has state has a class here. The part's ``to_state`` returns an object
-of this class, and its ``restore`` or ``from_state`` takes one. Times are times of the monotonic
-clock, in seconds. The start of a process is in clock ticks from boot. Descriptors are given by
-number, and stay open across the exec. Bytes are in base64. If you add state to the keeper, add a
-field with a default: the files in ``tests/keeper/handovers`` must load for ever.
+of this class, and the part's ``restore`` or ``from_state`` takes such an object. Times are times of
+the monotonic clock, in seconds. The start of a process is in clock ticks from boot. Descriptors are
+given by number, and stay open across the exec. Bytes are in base64. If you add state to the keeper,
+add a field with a default: every later release must load the files in ``tests/keeper/handovers``.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,8 @@ class CommandState:
 
     Attributes:
         handle: pidfd of the script's own process, None after the process was reaped.
-        streams: the pipes that are still read, each as its descriptor and 1 (stdout) or 2 (stderr).
+        streams: for each pipe that is still read, a list of its descriptor and its number, which is
+            1 for stdout and 2 for stderr.
         timeout_at: when the command's time-out ends, None if no time-out is pending.
         discard_news_at: when the next DISCARDED record is due, None if no such record is pending.
         leftover_pids: ids of the background processes that were signalled after the script's exit,
@@ -99,7 +100,7 @@ class PendingRecord:
     """A journal record that waits for room on the disk.
 
     Attributes:
-        kind: the number of its `Kind`.
+        kind: the number of the record's `Kind`.
         command: the command's UUID.
         fields: the payload.
         position: length of the command's merged output, in bytes.
@@ -122,7 +123,7 @@ class JournalState:
         end: the journal position after the last record that is written.
         recorded: the journal position up to which the database has stored the journal.
         pending: the records that wait for room on the disk, oldest first.
-        told_full: whether the log has a warning about a lack of room that is not over.
+        told_full: whether the keeper has already logged the present lack of room.
         consumer_acts: whether a server is storing the journal at present.
     """
 
@@ -139,11 +140,12 @@ class EndedIdsState:
     """The ids of ended commands, which are not started again; see `EndedIds`.
 
     Attributes:
-        ids: all these ids.
-        written: the ids whose end is in the journal, in order: each as the journal position after
-            that end, and the id.
-        unwritten: the ids whose end waits for room on the disk.
-        child_has_adopted: whether the present server has sent again all commands that it had to.
+        ids: the ids of all these commands.
+        written: the commands whose end is in the journal, in order: for each command the journal
+            position after its end, and its id.
+        unwritten: the ids of the commands whose end waits for room on the disk.
+        child_has_adopted: whether the present server has sent all commands that it had to send
+            again.
         given_back: the ids of commands that were not started and may be sent again later.
     """
 
@@ -161,10 +163,12 @@ class TreeState:
     Attributes:
         mode: ``cgroup`` or ``walk``.
         base: directory of the keeper's cgroup, None in mode ``walk``.
-        before: children that the process had before it became the keeper: process id and start.
-        seen: by command id, the processes that were seen in its tree: process id and start.
-        sessions: by command id, the ids of the sessions that were seen in its tree.
-        owners: the orphans whose command is known: process id, start and command id.
+        before: children that the process had before it became the keeper: the process id and the
+            start of each child.
+        seen: by command id, the processes that were seen in the command's tree: the process id and
+            the start of each process.
+        sessions: by command id, the ids of the sessions that were seen in the command's tree.
+        owners: the orphans whose command is known: process id, start and command id of each.
     """
 
     mode: str
@@ -213,10 +217,10 @@ class RemovalState:
     Attributes:
         pid: the program's process id.
         path: the path of the directory; the last part is the command's id.
-        uid: the directory's owner.
-        gid: the directory's group.
-        turns: the attempts that follow this one: true for one as the directory's owner, false for
-            one as the keeper's user.
+        uid: the user id of the directory's owner.
+        gid: the id of the directory's group.
+        turns: the attempts that may follow the present attempt, in order: True for an attempt as
+            the directory's owner, False for an attempt as the keeper's user.
     """
 
     pid: int
@@ -232,7 +236,7 @@ class ServiceManagerState:
 
     Attributes:
         is_ready: whether the keeper has told the service manager that the service is ready.
-        owed: the lines that could not be sent yet: the value of each by its name.
+        owed: the lines that could not be sent yet: the value of each line by the line's name.
     """
 
     is_ready: bool
@@ -262,7 +266,7 @@ class KeeperState:
 
     Attributes:
         config: the fields of `KeeperConfig`.
-        identity: the fields of `Identity`; they stay the same, since the process does.
+        identity: the fields of `Identity`; they stay the same, since the process stays the same.
         lock: descriptor of the data directory's lock file.
         listener: descriptor of the listening socket, None for a worker.
         waiting: the fields of each `SpawnSpec` that waits in the start queue, in order.

@@ -182,7 +182,7 @@ def kill_cgroup(path: str) -> bool:
     else:
         try:
             os.write(descriptor, b"1")
-        except OSError:  # The cgroup is gone, or a script of root has made the cgroup threaded.
+        except OSError:  # The cgroup is gone, or a script that runs as root has made it threaded.
             signal_cgroup(path, signal.SIGKILL)
         finally:
             os.close(descriptor)

@@ -64,7 +64,7 @@ class ProcessTree(Protocol):
         """Discard what was read from /proc; called whenever processes may have changed."""
 
     def unattributed_orphans(self) -> list[ProcessStat]:
-        """Return the orphans of scripts for which the keeper does not know the command."""
+        """Return the orphans whose command the keeper does not know."""
 
     def close(self) -> None:
         """Remove what the tree has created in the system; called at the keeper's end."""

@@ -1,9 +1,9 @@
 """The hand-over: the keeper's state in a file in memory, which the next program reads.
 
 The keeper's present program calls ``write_state`` and then ``exec_next_program``. The next program
-calls ``read_state``. Before the exec, another process calls ``run_check``, which tells whether the
-next program's code accepts the state. The format has a version, and a program accepts a state only
-if the program knows each field of the state.
+calls ``read_state``. Before the exec, a separate process with the next program's code calls
+``run_check``, which tells whether that code accepts the state. The format has a version. A program
+accepts a state only if the program knows each field of the state.
 """
 
 import contextlib
@@ -65,12 +65,12 @@ def _load(hint: Any, value: Any, where: str) -> Any:
     """Convert a value to the type that a hint describes; dictionaries become dataclasses.
 
     Args:
-        hint: the type, one of those that `KeeperState` and the classes of its fields use.
+        hint: the type of a field of `KeeperState`, or of a class that `KeeperState` contains.
         value: a value that `json` decoded.
         where: the path of the value in the hand-over, for messages.
 
     Raises:
-        HandoverError: the value, or a value inside it, has not the type that its hint describes.
+        HandoverError: the value, or a value inside it, does not have the type that is required.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     result = _NOT_OF_THAT_TYPE
@@ -114,7 +114,7 @@ def _load_fields(kind: type, value: Any, where: str) -> Any:
 
 
 def check_state(state: KeeperState) -> None:
-    """Check a state: build everything from it that can be built without a side effect.
+    """Check a state by building everything that can be built from it without a side effect.
 
     Raises:
         ValueError: this release does not know a value in the state.
@@ -168,9 +168,10 @@ def read_state(memory: int) -> KeeperState:
 def run_check(memory: int) -> int:
     """Tell whether the code of this program accepts a state.
 
-    This function runs in a process of its own, which has imported that code already. The function
-    prints ``loaded``. Then it waits for a byte on stdin: the keeper sends the byte when the state
-    is written. At last it prints ``taken``, or the reason why the state is not accepted.
+    The keeper starts a separate process for this function. The function prints ``loaded``, since
+    the process has imported the code by then. Then it waits for a byte on stdin: the keeper sends
+    the byte when the state is written. At last the function prints ``taken``, or the reason why the
+    state is not accepted.
 
     Args:
         memory: descriptor of the file in memory that gets the state.
@@ -180,7 +181,7 @@ def run_check(memory: int) -> int:
     """
     os.write(1, b"loaded\n")
     if not os.read(0, 1):
-        return 1  # The keeper has closed the pipe, since it needs no answer any more.
+        return 1  # The keeper needs no answer any more and has closed the pipe.
     try:
         check_state(read_state(memory))
     except (HandoverError, ValueError, TypeError) as error:
@@ -192,7 +193,7 @@ def run_check(memory: int) -> int:
 
 @contextlib.contextmanager
 def _inherited(descriptors: set[int]) -> Iterator[None]:
-    """Keep descriptors open across an exec in the block; undo this if the exec fails."""
+    """Let an exec in the block keep these descriptors open; undo this if the exec fails."""
     kept: list[int] = []
     try:
         for descriptor in descriptors:
@@ -205,11 +206,13 @@ def _inherited(descriptors: set[int]) -> Iterator[None]:
 
 
 def exec_next_program(memory: int, state: KeeperState) -> None:
-    """Execute the program that is on disk, in this process with its children and descriptors.
+    """Execute the program that is now on the disk, in this same process.
+
+    The process keeps its children and the descriptors that the state names.
 
     Args:
         memory: descriptor of the file in memory that contains the state.
-        state: the same state; its descriptors stay open.
+        state: the state that this file contains.
 
     Raises:
         OSError: the exec failed, and nothing has changed.
@@ -217,6 +220,6 @@ def exec_next_program(memory: int, state: KeeperState) -> None:
     program = sys.executable
     arguments = [program, "-I", "-m", "scriptservice.keeper", "--handover-fd", str(memory)]
     # `SCRIPT_DESCRIPTOR` stays open too. Otherwise another file of the next program could get this
-    # number before the next program's spawner reserves it.
+    # number before the next program's spawner reserves the number.
     with _inherited(state.descriptors() | {memory, SCRIPT_DESCRIPTOR}):
         os.execv(program, arguments)  # noqa: S606 - no shell

@@ -38,9 +38,10 @@ RETIRE_SECONDS = 15.0
 TAKE_OVER_SECONDS = 60.0
 LOAD_SECONDS = 30.0
 CHECK_SECONDS = 5.0
-"""The longest time that the keeper waits for the check, during which it does nothing else.
+"""The longest time that the keeper waits for the answer of the check process.
 
-The check is quick, since its process has loaded the code before.
+The keeper does nothing else meanwhile. The check is quick, since the process has loaded the code
+before.
 """
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
@@ -60,7 +61,8 @@ class _Step(Enum):
 class Upgrade:
     """Runs one upgrade at a time.
 
-    If there are requests during an upgrade, one more upgrade follows it.
+    If upgrades are requested while one runs, only one more upgrade follows, however many were
+    requested.
 
     Args:
         data_dir: the data directory, for the report of each upgrade.
@@ -104,11 +106,14 @@ class Upgrade:
 
     @property
     def pids(self) -> set[int]:
-        """The id of the check process if it runs; `ChildSupervisor.pids` has the servers' ids."""
+        """The id of the check process, if that process runs.
+
+        `ChildSupervisor.pids` has the ids of the servers.
+        """
         return set() if self._check is None else {self._check.pid}
 
     def upgrade_requested(self) -> None:
-        """Begin an upgrade, or let another one follow the present one."""
+        """Begin an upgrade; if an upgrade runs already, begin another upgrade after it."""
         if self._stopping:
             return
         if self.active:
@@ -179,7 +184,7 @@ class Upgrade:
     def server_answered(self) -> None:
         """Load the next keeper's code if the server that answered is the successor.
 
-        The step of the upgrade tells whether the answer comes from the successor.
+        The answer comes from the successor if the old server has retired in this upgrade.
         """
         if self._step is not _Step.TAKING_OVER:
             return
@@ -203,7 +208,10 @@ class Upgrade:
             self._step = _Step.HANDING_OVER
 
     def batch_ended(self) -> None:
-        """Hand over if that is the next step: between two batches no callback is half done."""
+        """Hand over to the next program if that is the next step.
+
+        The hand-over takes place between two batches of events, when no callback is half done.
+        """
         if self._step is _Step.HANDING_OVER:
             self._hand_over()
 
@@ -226,7 +234,7 @@ class Upgrade:
             self._on_signal(number)
 
     def _exec_next(self, signals: set[int]) -> str:
-        """Execute the next program; return the reason why that failed."""
+        """Execute the next program; return only if that fails, with the reason."""
         assert self._check is not None  # noqa: S101 - for the type checker
         state = UpgradeState(
             number=self._number,
@@ -327,7 +335,8 @@ class _CheckProcess:
         except OSError:
             os.close(self.memory)
             raise
-        process.returncode = 0  # Popen must not wait for the process: `reap` does.
+        # With this value Popen never waits for the process. `reap` waits for the process.
+        process.returncode = 0
         assert process.stdin is not None  # noqa: S101 - for the type checker
         assert process.stdout is not None  # noqa: S101 - for the type checker
         self.pid = process.pid
@@ -356,7 +365,7 @@ class _CheckProcess:
         The keeper tells the process that the state is written, and waits for the answer.
 
         Args:
-            seconds: the longest time to wait; without an answer by then, the result is False.
+            seconds: the longest time to wait. If no answer has come by then, the result is False.
         """
         deadline = time.monotonic() + seconds
         self._output = b""
@@ -377,7 +386,7 @@ class _CheckProcess:
         self._was_reaped = True
 
     def reap(self) -> None:
-        """Kill the process and wait for its end."""
+        """Kill the process and wait for its end, unless it was reaped already."""
         if not self._was_reaped:
             self._was_reaped = True
             with suppress(ProcessLookupError, ChildProcessError):
@@ -385,7 +394,7 @@ class _CheckProcess:
                 os.waitpid(self.pid, 0)
 
     def close(self) -> None:
-        """Kill the process and close the descriptors."""
+        """Kill the process and close the descriptors of this object."""
         self.reap()
         for file in (self._stdin, self._stdout):
             with suppress(OSError):
