@@ -1,13 +1,14 @@
 """Named points at which a test can kill, stop or fail a process of the service.
 
 There is a point before and after every step that leaves something half done if the process dies.
-The points act only in a process whose environment has `VARIABLE`, the path of a test's directory.
-To set an action, the test makes a file in that directory. The file's name is the point, and its
-content is the action. The first process that reaches the point takes the file away, so that the
-action happens only once, and not again in the next process.
+The points act only in a process whose environment has the variable `VARIABLE`. The value of the
+variable is the path of a directory that the test has made. To set an action, the test makes a file
+in that directory. The file's name is the point, and its content is the action. The first process
+that reaches the point renames the file, so that the action happens only once, and not again in the
+next process.
 
-This module reads the variable itself, instead of the settings, because tests must also reach the
-processes of an upgrade, and code that runs before the configuration is read.
+The variable is not part of the settings: this module reads the environment itself. So tests also
+reach the processes of an upgrade, and code that runs before the configuration is read.
 """
 
 import errno

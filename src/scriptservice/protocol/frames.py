@@ -24,7 +24,10 @@ _LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 << 20
 
 PRIVATE_DIRECTORY = "private"
-"""The ``working_directory`` of a script that gets a new, empty directory, removed at its end."""
+"""The value of ``working_directory`` that gives a script a new, empty directory of its own.
+
+The keeper removes that directory at the end of the command.
+"""
 
 Frame = dict[str, Any]
 
@@ -43,11 +46,11 @@ class FrameBuffer:
 
     @property
     def incomplete(self) -> bytes:
-        """The received bytes of the last frame if it has not arrived completely, else no bytes."""
+        """The received bytes of a frame that has not arrived completely; empty if there is none."""
         return bytes(self._data)
 
     def restore(self, incomplete: bytes) -> None:
-        """Begin with the bytes that another buffer had as `incomplete`."""
+        """Begin with the bytes that `incomplete` of another buffer returned."""
         self._data = bytearray(incomplete)
 
     def feed(self, data: bytes) -> Iterator[Frame]:

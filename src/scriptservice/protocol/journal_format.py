@@ -4,19 +4,20 @@ The keeper appends records (``keeper.journal.journal_writer``), and the server's
 (`JournalReader`). If a keeper dies, the next keeper repairs the journal and reads it again
 (``keeper.journal.journal_repair``).
 
-Output is part of the journal. The header of an output record tells to which command the bytes after
-it belong, and how many they are. ``splice`` moves the bytes from the pipe to the file, so a byte is
-in the pipe or in the file, never in between. A small output takes 5 µs in this way. With a spool
-file for each stream it took 30 µs.
+Output is part of the journal. The header of an output record tells to which command the following
+bytes belong, and the number of these bytes. ``splice`` moves the bytes from the pipe to the file,
+so a byte is in the pipe or in the file, never in between. A small output takes 5 µs in this way.
+With a spool file for each stream, a small output took 30 µs.
 
-A journal position is a number of bytes from the journal's beginning, counted over all segments. A
-segment file has the position of its first byte as its name. It begins with a header, and its
-records follow without gaps. The first record of a new segment is a snapshot of all open commands,
-so that earlier segments can be deleted once they are stored in the database.
+A journal position is a number of bytes from the journal's beginning, counted over all segments. The
+name of a segment file is the position of the segment's first byte. The file begins with a header,
+and the records follow without gaps. The first record of a new segment is a snapshot of all open
+commands, so that earlier segments can be deleted once they are stored in the database.
 
-Records are not synced. The page cache survives the death of any process. After a power cut records
-may be missing, but the dispatch mark in the database still tells which commands may have been sent
-to the keeper. Only a new segment is synced, when it is created.
+Records are not synced to the disk. They survive the death of any process, since the kernel's page
+cache contains them. After a power cut records may be missing, but the dispatch mark in the database
+still tells which commands may have been sent to the keeper. Only the creation of a new segment is
+synced.
 """
 
 import json
@@ -57,7 +58,8 @@ class Kind(IntEnum):
     * STOPPING: the keeper began to stop the script (``cause``: stop, timeout, limit or shutdown).
     * EXITED: the script's own process ended (``status``: its wait status; resource usage).
     * CLOSED: the script's process tree is gone and its output is complete.
-    * LOST: the keeper does not know how the script ended, mostly because a keeper died meanwhile.
+    * LOST: the keeper does not know how the script ended. In most cases an earlier keeper died
+      while the script was running.
     """
 
     KEEPER = 1
@@ -126,7 +128,7 @@ def segment_header(journal_id: UUID, base: int) -> bytes:
 
 
 def read_segment_header(descriptor: int) -> tuple[UUID, int] | None:
-    """Return a segment's journal id and base, None if its header is not valid."""
+    """Return a segment's journal id and first position, None if the segment's header is invalid."""
     raw = os.pread(descriptor, SEGMENT_HEADER_BYTES, 0)
     if len(raw) < SEGMENT_HEADER_BYTES:
         return None
@@ -169,7 +171,7 @@ class Header(NamedTuple):
 def parse_header(raw: bytes | memoryview, offset: int) -> Header | None:
     """Return the header at an offset, None if its length, kind or checksum is not valid.
 
-    The checksum is checked only for OUTPUT; `payload_intact` checks that of other kinds.
+    The checksum is checked only for OUTPUT; `payload_intact` checks the checksum of other kinds.
     """
     checksum, length, kind, stream, _, time_us, position, command_id = HEADER.unpack_from(
         raw, offset
@@ -177,9 +179,9 @@ def parse_header(raw: bytes | memoryview, offset: int) -> Header | None:
     body = raw[offset + 4 : offset + HEADER_BYTES]
     if length > MAX_RECORD_BYTES or not Kind.KEEPER <= kind <= Kind.LOST:
         return None
-    # If the payload is JSON, the checksum also covers the payload, so it cannot be checked here. If
-    # the payload is output, the checksum covers only the header: the kernel moves the output, and
-    # the keeper never sees the bytes.
+    # If the payload is JSON, the checksum also covers the payload, so it cannot be checked with the
+    # header alone. If the payload is output, the checksum covers only the header: the kernel moves
+    # the output, and the keeper never sees the bytes.
     if kind == Kind.OUTPUT and zlib.crc32(body) != checksum:
         return None
     return Header(kind, stream, length, time_us, position, command_id)

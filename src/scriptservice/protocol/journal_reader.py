@@ -46,7 +46,7 @@ class JournalDamagedError(Exception):
 
 
 class JournalReader:
-    """Reads records up to the end that the keeper has published; the recorder owns a reader.
+    """Reads the journal's records, up to the journal position that the caller gives as the end.
 
     Args:
         directory: the directory of the segments.
@@ -71,7 +71,8 @@ class JournalReader:
     def _seek(self, position: int) -> int:
         """Open the segment that contains a position; return the position of the record there.
 
-        If the position is the beginning of a segment, the segment's header is skipped.
+        If the position is the beginning of a segment, that record begins after the segment's
+        header.
         """
         bases = segment_bases(self._directory)
         holding = [base for base in bases if base <= position]
@@ -88,8 +89,8 @@ class JournalReader:
             position: the journal position of the first record. It is the position that an earlier
                 call returned, or the beginning of a segment.
             end: the end of the journal that the keeper has published; nothing after it is read.
-            max_bytes: how many bytes to read at most. If the first record is larger, that whole
-                record is read.
+            max_bytes: the maximum number of bytes to read. If the first record is larger, the whole
+                first record is read.
 
         Returns:
             The records, in order, and the journal position after the last of them. The list is
@@ -104,8 +105,8 @@ class JournalReader:
             return [], position
         raw = memoryview(b"")
         if self._file >= 0 and position > self._base:
-            # The position is nearly always in the segment that is already open. To list the
-            # directory, as `_seek` does, costs more.
+            # The position is nearly always in the segment that is already open, so try that segment
+            # first. `_seek` costs more, because it lists the directory.
             raw = self._pread(position, min(max_bytes, end - position))
         if not raw:
             position = self._seek(position)

@@ -1,9 +1,9 @@
 """Formats log lines and writes them to stderr, for the keeper and the server.
 
 Both processes write to the same stderr, which may be a full pipe, a terminal that no longer exists,
-or closed. A process must not wait for a reader of its lines, and must not fail because there is no
-reader. So a line that cannot be written now is dropped and counted. Each line is written by one
-system call and is short, so the kernel never mixes lines of the two processes.
+or a closed descriptor. A process must not wait for a reader of its lines, and must not fail because
+there is no reader. So a line that cannot be written now is dropped and counted. Each line is short
+and is written by one system call, so the kernel never mixes lines of the two processes.
 """
 
 import errno
@@ -22,7 +22,10 @@ from typing import Any
 from scriptservice.protocol.clock import now_us
 
 LINE_BYTES = select.PIPE_BUF
-"""The longest line: a pipe takes a write of up to this length completely or not at all."""
+"""The maximum length of a line, in bytes.
+
+A pipe takes a write of at most this length either completely or not at all.
+"""
 
 _STDERR = 2
 _NEEDS_NO_QUOTES = re.compile(r"[\w./:+@%-]+", re.ASCII)
@@ -30,7 +33,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 KEEPER_LOGGER = "scriptservice.keeper"
-"""The name of the keeper's logger; lines of other loggers have a field ``logger``."""
+"""The name of the keeper's logger; a line of any other logger has a field ``logger``."""
 
 _LEVELS = {
     logging.DEBUG: "debug",
@@ -65,8 +68,8 @@ class LogWriter:
             at_us: when the event happened, microseconds since 1970 UTC.
             level: debug, info, warning or error.
             event: the event's name.
-            fields: the event's details. A value that JSON cannot represent is written as `str`
-                returns it.
+            fields: the event's details. A value that JSON cannot represent is written as the text
+                that `str` returns for it.
         """
         data = self._format(at_us, level, event, fields)
         if len(data) > LINE_BYTES:
@@ -141,8 +144,8 @@ class LogWriter:
         """
         if self._can_write_nowait:
             try:
-                # `select` before a usual write would not be safe: the other process may fill the
-                # pipe in between.
+                # A `select` and then a usual write would not be safe: the other process may fill
+                # the pipe between the two calls.
                 return os.pwritev(_STDERR, [data], -1, os.RWF_NOWAIT)
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
@@ -154,10 +157,10 @@ class LogWriter:
 
 
 def _has_reader() -> bool:
-    """Return whether stderr is a pipe or a socket, for which a write may have to wait.
+    """Return whether stderr is a pipe or a socket, so that a write may have to wait for a reader.
 
-    A write to a file does not have to wait, and some file systems refuse a write with RWF_NOWAIT
-    although they have room.
+    A write to a file does not wait for a reader. Some file systems refuse a write with RWF_NOWAIT
+    although they have room, so a file is written without this flag.
     """
     try:
         mode = os.fstat(_STDERR).st_mode
@@ -187,10 +190,11 @@ def _word(value: object) -> str:
 def _shortened(event: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return an event and its fields, shortened so that they fit into a line.
 
-    Of a long text the end is kept, because the end of a traceback is the most useful part.
+    If a text is too long, only its end is kept, since the end of a traceback is its most useful
+    part.
     """
     texts = [event, *(value for value in fields.values() if isinstance(value, str))]
-    # A character takes up to twelve bytes, since JSON escapes some as a surrogate pair.
+    # A character takes up to twelve bytes, since JSON escapes some characters as surrogate pairs.
     room = (LINE_BYTES - 1024) // (12 * len(texts))
     short = {
         name: value[-room:] if isinstance(value, str) and len(value) > room else value

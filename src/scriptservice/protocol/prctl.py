@@ -33,7 +33,7 @@ def die_with_parent(link: int) -> None:
 
     Args:
         link: a descriptor of one end of a socket pair that the parent made. The kernel tells which
-            process made the pair, and so which process the parent was.
+            process made the pair, and that process is the parent.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with socket.socket(fileno=os.dup(link)) as end:

@@ -1,7 +1,7 @@
 """The state of an upgrade in a small file of the data directory, for the command line.
 
-The keeper writes it, and ``scriptservice upgrade`` reads it until the upgrade is over. It is only a
-report: the service itself does not depend on it.
+The keeper writes the file, and ``scriptservice upgrade`` reads the file until the upgrade is over.
+The file is only a report: the service itself does not depend on the file.
 """
 
 import json
@@ -17,9 +17,9 @@ class UpgradeReport:
     """The state of an upgrade.
 
     Attributes:
-        number: the number of this upgrade in the data directory; the first upgrade has 1.
+        number: the number of this upgrade; the first upgrade of a data directory has the number 1.
         done: whether the upgrade is over.
-        ok: whether it succeeded.
+        ok: whether the upgrade is over and has succeeded.
         message: one line for the user.
     """
 
