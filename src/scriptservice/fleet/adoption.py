@@ -1,7 +1,7 @@
-"""Adopts the open commands of an earlier server, one page at a time.
+"""Adopts the open commands of an earlier server.
 
-The server calls `adopt_all` at its start, when the journal is stored. The dispatcher decides what
-happens to each command.
+The server calls `adopt_all` at its start, after the journal is stored in the database. The list of
+the commands is read one page at a time. The dispatcher decides what happens to each command.
 """
 
 from functools import partial
@@ -17,8 +17,8 @@ EVENT = "adoption_waits"
 async def adopt_all(reader: Reader, dispatcher: Dispatcher, held: frozenset[str] | None) -> None:
     """Let a dispatcher adopt all commands that are not final.
 
-    If the database does not answer, the page is read again. The dispatcher skips the commands
-    that it has adopted already.
+    If the database does not answer, the present page of the list is read again later. The
+    dispatcher skips the commands that it has adopted already.
 
     Args:
         reader: reads the open commands.

@@ -81,7 +81,7 @@ class Dispatcher:
         self._sent: set[UUID] = set()
         self._ended_before_adoption: set[UUID] | None = set()
         self._reserved = 0
-        # Until an earlier server's commands are adopted, no new command may overtake them.
+        # Commands of an earlier server may wait in the database. No new command may overtake them.
         self._may_have_waiting = True
         self._queued_since_start = 0
         self._paused_until = 0.0
@@ -108,7 +108,7 @@ class Dispatcher:
         return self._capacity - len(self._sent) - self._reserved
 
     def _paused(self) -> bool:
-        # A pause is rare, and reading the clock has a cost.
+        # A pause is rare, so the clock is read only if there is a pause. Each read costs time.
         return bool(self._paused_until) and asyncio.get_running_loop().time() < self._paused_until
 
     def stop(self, command_id: UUID, signal: str, grace_seconds: float) -> None:
@@ -116,8 +116,8 @@ class Dispatcher:
 
         Args:
             command_id: id of the command; the requested stop is stored in the database already.
-            signal: full name of the signal.
-            grace_seconds: time between the signal and SIGKILL of the process tree.
+            signal: full name of the signal, such as ``SIGTERM``.
+            grace_seconds: time between the signal and SIGKILL for the process tree.
         """
         if command_id not in self._sent:
             self._stops[command_id] = (signal, grace_seconds)
@@ -147,7 +147,7 @@ class Dispatcher:
             IdempotencyMismatchError: the key belongs to a different request; nothing is stored.
             StoreUnavailableError: the service is ending, or the database does not answer. If the
                 database failed during the commit, the command may be stored, and then it runs.
-            StorageFullError: nothing is stored.
+            StorageFullError: the database has no room; nothing is stored.
         """
         if self._closing:
             message = "cannot take commands: the service is shutting down"
@@ -170,7 +170,8 @@ class Dispatcher:
         if at_once:
             self._reserved += 1
         stored = self._writer.submit(self._insert, new)
-        # A callback runs even if the caller is cancelled; code after the await would not.
+        # The caller may be cancelled during the await below. A callback runs even then, but code
+        # after the await would not run.
         stored.add_done_callback(self._stored_and_marked if at_once else self._stored)
         result = await self._writer.wait_with_timeout(stored)
         if isinstance(result, IdempotencyMismatchError):
@@ -183,7 +184,8 @@ class Dispatcher:
         if command is not None:
             self._on_stored(command)
             self._send(command)
-            # The command may have to wait in the keeper for disk space or a file descriptor.
+            # The queue time-out still applies: the command may have to wait in the keeper for disk
+            # space or a file descriptor.
             self._watch(command)
         else:
             self._wake.set()
@@ -208,11 +210,12 @@ class Dispatcher:
         self._transport.spawn(spawn_spec(command))
         reached("dispatch.sent")
         if stop := self._stops.pop(command.id, None):
-            # A stop that the keeper gets before the command has no effect. Send the stop again.
+            # The keeper may have got the stop before the command, and then the stop had no effect.
+            # Send the stop again.
             self._transport.stop(str(command.id), *stop)
         if self._queue_timeouts.is_over(command.id):
-            # The queue time-out passed before the command was sent. The keeper reads this frame
-            # after the frame of the command.
+            # The queue time-out passed before the command was sent, so tell the keeper now. The
+            # keeper reads this frame after the frame of the command.
             self._transport.expire(str(command.id))
 
     # Waiting
@@ -253,8 +256,8 @@ class Dispatcher:
         self._marking |= marking
         futures = [self._writer.submit(dispatching.mark_dispatched, mark) for mark in marks]
         try:
-            # Each result is checked by itself: the marks may be in several transactions, and only
-            # one of these may have failed.
+            # Each result is checked by itself: the marks may be in several transactions, and some
+            # of these transactions may have failed.
             results = await asyncio.gather(*futures, return_exceptions=True)
             for command, marked in zip(picked, results, strict=True):
                 if marked is True:
@@ -312,11 +315,12 @@ class Dispatcher:
     async def adopt(
         self, opened: list[dispatching.OpenCommand], held: frozenset[str] | None
     ) -> None:
-        """Adopt some of the open commands of an earlier server. The journal must be stored before.
+        """Adopt some of the open commands of an earlier server.
 
-        If a command is marked for this keeper but is not in the journal, the keeper never received
-        the command, and it is sent again. If a command is marked for another keeper and is in no
-        journal, the command may have run, and it becomes lost.
+        The caller must first wait until the journal is stored in the database. If a command is
+        marked for this keeper but is not in the journal, the keeper never received the command, so
+        the dispatcher sends the command again. If a command is marked for another keeper and is in
+        no journal, the command may have run, so the dispatcher ends the command as lost.
 
         Commands may change after their list was read: this server may have sent a command of the
         list, or a command may have ended.
@@ -324,10 +328,10 @@ class Dispatcher:
         Args:
             opened: commands that were not final when the list was read. A command may be passed
                 more than once.
-            held: ids of the commands that the keeper holds; None if unknown. The keeper must be
-                asked before the journal is stored and the list is read. If a started command is
-                not in ``held`` and its end is not in the journal, the record of its end is
-                missing, and the dispatcher ends the command.
+            held: ids of the commands that the keeper holds; None if unknown. The caller must ask
+                the keeper first, then wait until the journal is stored, and then read the list. If
+                a started command is not in ``held`` and its end is not in the journal, the record
+                of its end is missing, so the dispatcher ends the command.
 
         Raises:
             StoreError: only some of the commands are adopted; the call may be repeated.
@@ -367,7 +371,8 @@ class Dispatcher:
     async def _lose(self, row: dispatching.OpenCommand, reason: str) -> None:
         status = Status.LOST
         if row.status is Status.RUNNING and row.outcome.exited_at is not None:
-            # The journal has the exit of the script, and no stop before it: the exit decides.
+            # The journal has the exit of the script, and no stop before the exit. So the exit
+            # decides the status.
             status, why = status_from_exit(row.outcome)
             reason = f"{why}; {INCOMPLETE_REASON}" if why else INCOMPLETE_REASON
         ending = dispatching.Ending(row.number, status, reason, now_us())

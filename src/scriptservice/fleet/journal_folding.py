@@ -1,7 +1,7 @@
 """Folds the records of a keeper's journal into changes to store.
 
-A record becomes a transition of a command's status, or a part of a chunk of output. `Recorder`
-reads the journal, stores the changes and notifies; this module neither waits nor does I/O.
+A record becomes a transition of a command's status, or a part of a chunk of output. This module
+neither waits nor does I/O: `Recorder` reads the journal, stores the changes and notifies followers.
 """
 
 import os
@@ -17,7 +17,7 @@ from scriptservice.store.queries.output import CHUNK_BYTES
 
 _INTERRUPTED = "its keeper died before its end was on record; its output may be incomplete"
 INCOMPLETE_REASON = "a part of its record is missing; its output may be incomplete"
-"""The reason of a command if the journal lacks some of its records."""
+"""The reason that a command gets if the journal lacks some of the command's records."""
 
 _AFTER_A_START = (Kind.STOPPING, Kind.DISCARDED, Kind.EXITED, Kind.CLOSED)
 _CAUSES = {
@@ -35,16 +35,17 @@ class TrackedCommand:
     Attributes:
         number: internal number of the command.
         id: id of the command.
-        stored_status: its status in the database.
-        status: its status according to the records folded so far.
-        outcome: its outcome according to the records folded so far.
+        stored_status: status of the command in the database.
+        status: status of the command according to the records folded so far.
+        outcome: outcome of the command according to the records folded so far.
         created_at: time of submission, in microseconds since 1970 UTC.
-        sent_at: when this server sent it to the keeper, in microseconds since 1970 UTC; None if
-            another server sent it.
-        given_back_at: when the keeper gave it back, in microseconds since 1970 UTC; None if the
-            keeper did not give it back.
-        missing_bytes: number of bytes of its output that are missing in the journal.
-        unpublished: its new statuses, oldest first, for which no notification was made yet.
+        sent_at: when this server sent the command to the keeper, in microseconds since 1970 UTC;
+            None if another server sent the command.
+        given_back_at: when the keeper gave the command back, in microseconds since 1970 UTC; None
+            if the keeper did not give the command back.
+        missing_bytes: number of bytes of the command's output that are missing in the journal.
+        unpublished: new statuses of the command, oldest first, for which no notification was made
+            yet.
     """
 
     number: int
@@ -64,7 +65,7 @@ class TrackedCommand:
         return self.outcome.stdout_bytes + self.outcome.stderr_bytes
 
     def transition_to(self, status: Status, **known: Any) -> None:
-        """Change the status and fields of the outcome, if the transition table allows it.
+        """Change the status and fields of the outcome, if the transition table allows the change.
 
         Args:
             status: the new status, or the current one to change only the outcome.
@@ -133,11 +134,12 @@ class RecordBatch:
     """The records of one read, folded into changes to store.
 
     Attributes:
-        commands: the commands as they were before these records; the keys are the ids' bytes.
-        lenient: whether to skip a record that does not fit its command's status.
-        touched: copies of the commands that these records change, with the same keys.
+        commands: the commands as they were before these records, by the 16 bytes of their ids.
+        lenient: whether to skip a record that does not fit the status of the record's command.
+        touched: copies of the commands that these records change, by the bytes of their ids.
         chunks: complete chunks of output.
-        open_chunks: the chunks to which more output may be appended, with the same keys.
+        open_chunks: the chunks to which more output may be appended, by the bytes of the ids of
+            their commands.
     """
 
     commands: dict[bytes, TrackedCommand]
@@ -197,7 +199,8 @@ def apply_record(command: TrackedCommand, record: Record) -> None:
         StatusConflictError: the record does not fit the command's status.
     """
     if record.kind in _AFTER_A_START and command.status is Status.QUEUED:
-        # The record of its start is missing: the command ran, but its start time is unknown.
+        # The record of the command's start is missing: the command ran, but its start time is
+        # unknown.
         command.transition_to(Status.RUNNING)
     match record.kind:
         case Kind.STARTED if command.status is Status.QUEUED:
@@ -235,7 +238,8 @@ def status_from_exit(outcome: Outcome) -> tuple[Status, str | None]:
     """Return the final status and reason of a command that ended by itself.
 
     Args:
-        outcome: its exit code or signal decides; if both are None, the command is lost.
+        outcome: outcome of the command; the exit code or signal in it decides. If both are None,
+            the command is lost.
     """
     if outcome.exit_code is None and outcome.signal is None:
         return Status.LOST, None

@@ -35,9 +35,10 @@ class Hello:
         directory: directory of the journal.
         first: first position that is still in the journal.
         end: position at which the journal ends.
-        recorded: position up to which the journal is stored, as a server last told the keeper.
+        recorded: position up to which the journal is stored, as a server last reported it to the
+            keeper.
         capacity: number of scripts that can run at the same time.
-        first_start: whether no server that this keeper started has reported that it works.
+        first_start: True until a server of this keeper has reported that it works, then False.
         starts: number of servers that the keeper has started, including this one.
         notes: what the keeper repaired at its start.
     """
@@ -69,7 +70,7 @@ class LocalKeeper(asyncio.Protocol):
         on_shutdown: called when the keeper begins to shut down.
         on_finish: called when all scripts have ended, with the position at which the journal ends.
         on_retire: called when another server will replace this one.
-        on_gone: called when the keeper is dead: this process must end too.
+        on_gone: called when the keeper is dead, because this process must then end too.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class LocalKeeper(asyncio.Protocol):
     async def wait_for_hello(self) -> Hello:
         """Wait for the keeper's first frame, and return it.
 
-        A server that replaces another one gets this frame after the other server has ended.
+        A server that replaces another server gets this frame after the other server has ended.
         """
         return await self._hello
 
@@ -193,7 +194,13 @@ class LocalKeeper(asyncio.Protocol):
             self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def send_prepared(self, release: str) -> None:
-        """Tell the keeper that this server can replace another one, and which protocol is used."""
+        """Tell the keeper that this server is prepared to replace another server.
+
+        The frame also contains this server's version of the protocol.
+
+        Args:
+            release: release of this server.
+        """
         self._send({"type": "prepared", "protocol": PROTOCOL_VERSION, "release": release})
 
     def send_ready(self) -> None:
@@ -207,15 +214,15 @@ class LocalKeeper(asyncio.Protocol):
     async def send_fatal(self, message: str) -> None:
         """Tell the keeper why this server cannot work; return when the kernel has the frame.
 
-        The keeper can read what was written to the socket even after this process is dead. No
-        frame follows: the connection is closed.
+        The keeper can read what was written to the socket even after this process is dead. This
+        method closes the connection, so no frame may be sent after this frame.
         """
         self._send({"type": "fatal", "message": message})
         self._flush()
         sent = asyncio.Event()
         self._on_gone = sent.set
         if self._transport is not None:
-            # `connection_lost` is called when everything is sent or the keeper is dead.
+            # asyncio calls `connection_lost` when everything is sent or the keeper is dead.
             self._transport.close()
             await sent.wait()
 

@@ -10,15 +10,16 @@ from scriptservice.model import Outcome, Status
 class StatusChange(NamedTuple):
     """A change of a command's status that was just stored.
 
-    A journal record that is read again after it was stored causes no second notification.
+    If a journal record is read again after it was stored, there is no second notification.
 
     Attributes:
         command_id: id of the command.
-        status: its new status.
-        outcome: all that is known about its run now, including what happened after this change.
+        status: new status of the command.
+        outcome: all that is known about the command's run now. This may include events after this
+            change.
         created_at: time of submission, in microseconds since 1970 UTC; None if unknown.
-        sent_at: when this server sent it to the keeper, in microseconds since 1970 UTC; None if it
-            was not sent by this server.
+        sent_at: when this server sent the command to the keeper, in microseconds since 1970 UTC;
+            None if this server did not send the command.
     """
 
     command_id: UUID
@@ -35,9 +36,9 @@ class StoredChanges:
     Attributes:
         changed: ids of commands with new output or a new status.
         ended: ids of the commands that are final now or were given back by their keeper.
-        given_back: ids of the commands that their keeper gave back. Each of these waits again, or
-            became stopped if a stop was requested.
-        status_changes: all status changes; those of one command are in order.
+        given_back: ids of the commands that their keeper gave back. Each of these commands waits
+            again, or is stopped now if a stop was requested.
+        status_changes: all status changes; the changes of one command are in order.
         stdout_bytes: size of the new output on stdout.
         stderr_bytes: size of the new output on stderr.
     """

@@ -1,7 +1,8 @@
 """Queue time-outs: they end commands that have waited too long for their start.
 
-The dispatcher owns the queue time-outs. When the time of a command is over and the command has not
-started, it is ended: in the database if it waits there, by the keeper if it was sent already.
+The dispatcher owns the queue time-outs. If a command has not started when its time is over, the
+command is ended. A command that still waits in the database is ended there. A command that was sent
+to the keeper already is ended by the keeper.
 """
 
 import asyncio
@@ -44,7 +45,8 @@ class QueueTimeouts:
     Args:
         writer: ends commands that wait in the database.
         locate: returns where a command is.
-        expire: tells the keeper that a command's time is over; no effect on a started command.
+        expire: tells the keeper that a command's time is over. If the command has started, the
+            keeper does nothing.
         on_ended: called for each command that was ended in the database.
     """
 
@@ -66,17 +68,18 @@ class QueueTimeouts:
     def watch(
         self, command_id: UUID, number: int, created_at: int, timeout_seconds: float | None
     ) -> None:
-        """End a command if it does not start in time. No effect if it is watched already.
+        """End a command if it does not start in time; no effect if the command is watched already.
 
         Args:
             command_id: id of the command.
             number: internal number of the command.
             created_at: time of submission, in microseconds since 1970 UTC.
-            timeout_seconds: time from submission until the command ends; None for no time-out.
+            timeout_seconds: time from submission until the command must have started; None for no
+                time-out.
         """
         if timeout_seconds is None or command_id in self._timers:
             return
-        # The timer uses the monotonic clock, so setting the time of day later has no effect.
+        # The timer uses the monotonic clock, so a later change of the time of day has no effect.
         delay = max(0.0, timeout_seconds - max(0, now_us() - created_at) / 1e6)
         if delay > FOREVER_SECONDS:
             return
@@ -90,7 +93,8 @@ class QueueTimeouts:
     def marked(self, commands: set[UUID]) -> None:
         """Forget that the time of some commands is over, because their marking is complete.
 
-        The keeper has been told about the commands that were sent; `_end` ends the others.
+        If such a command was sent, the dispatcher has told the keeper that the command's time is
+        over. If it was not sent, `_end` ends the command.
         """
         self._over -= commands
 

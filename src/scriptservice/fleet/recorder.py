@@ -33,13 +33,13 @@ from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 
 READ_BYTES = 2 << 20
-"""Size of a read on a thread."""
+"""Approximate size of a read on a thread."""
 
 DIRECT_READ_BYTES = 64 << 10
-"""Size of a read in the event loop."""
+"""Approximate size of a read in the event loop."""
 
 DIRECT_RECORDS = 256
-"""Up to this number, records are folded in the event loop; more records are folded on a thread."""
+"""At most this many records are folded in the event loop; a larger number is folded on a thread."""
 
 RETRY_SECONDS = 0.5
 CONFLICTS = 5
@@ -70,10 +70,10 @@ class Recorder:
 
     Attributes:
         position: position up to which the journal is stored.
-        skip_unreadable: whether unreadable parts of the journal are skipped. They are skipped
-            while the server starts and nothing relies on the journal yet. Later an unreadable part
-            is an error that ends the server: the next server asks the keeper which commands it
-            holds.
+        skip_unreadable: whether unreadable parts of the journal are skipped. This is True while the
+            server starts and nothing relies on the journal yet. Later it is False, and an
+            unreadable part is an error that ends the server. The next server then asks the keeper
+            which commands the keeper holds.
         waiting_for_store: why the database cannot store changes now; None if it can.
     """
 
@@ -99,7 +99,7 @@ class Recorder:
         self.skip_unreadable = True
 
     def expect(self, command: Command) -> None:
-        """Register a command that is about to be sent, so that the recorder need not look it up."""
+        """Register a command that is about to be sent; the recorder then need not look it up."""
         # If records of the command were read before, the known state is newer: keep that state.
         self._commands.setdefault(
             command.id.bytes,
@@ -137,8 +137,8 @@ class Recorder:
         clock = asyncio.get_running_loop().time
         # An earlier server may have stored this position without acknowledging it. If the journal
         # has no later record, no other acknowledgement follows, and the keeper would never drop
-        # the segments before the position. The position is stored once more before it is
-        # acknowledged: the database may have returned it from memory, before it is on disk.
+        # the segments before the position. So acknowledge the position here. Store it once more
+        # before that, since the position that the database returned may not be on the disk yet.
         await self._store_and_acknowledge([], self.position)
         while True:
             await self._transport.wait_for_growth(self.position)
@@ -153,7 +153,7 @@ class Recorder:
             await self._advanced.wait()
 
     async def _store_next(self) -> int:
-        """Store the next records; return the number of commands that they changed."""
+        """Store the next records; return the number of commands that these records changed."""
         try:
             records, after = await self._read()
         except JournalGapError as error:
@@ -181,7 +181,7 @@ class Recorder:
         reached("recorder.stored")
         self.position = after
         if self._ahead is None:
-            self._oldest_at = None  # the next read, which follows at once, sets it
+            self._oldest_at = None  # the next read follows at once and sets this value
         self._transport.acknowledge(after)
         reached("recorder.acknowledged")
         self._advanced.set()
@@ -191,8 +191,8 @@ class Recorder:
     async def _read(self) -> tuple[list[Record], int]:
         """Return the next records, and the position after the last one.
 
-        A small read is done in the event loop: handing it to a thread and back would cost more
-        than reading the output of a few scripts. A large read is done on a thread.
+        Handing a read to a thread and back costs more than reading the output of a few scripts. So
+        a small read is done in the event loop, and a large read is done on a thread.
         """
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
@@ -217,8 +217,8 @@ class Recorder:
         """Fold and store records; retry until the database takes them.
 
         Returns:
-            The stored batch, and the numbers of the commands that were given back and
-            became stopped.
+            The stored batch, and the internal numbers of the commands that were given back and
+            then became stopped.
         """
         conflicts = 0
         while True:
@@ -248,8 +248,9 @@ class Recorder:
             self._read_ahead(after)
             return batch, await stored
         except StatusConflictError:
-            # A command's status in the database is not the expected one, and the database is right.
-            # Forget these commands; the next try looks them up again.
+            # The status of a command in the database differs from the status that is known here,
+            # and the database is right. Forget the commands of the batch; the next try looks them
+            # up again.
             for command_id in batch.touched:
                 self._commands.pop(command_id, None)
             raise

@@ -1,4 +1,4 @@
-"""The interface between the server and a host's keeper, on this machine or on another one."""
+"""The interface between the server and a host's keeper, on this machine or on another machine."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +16,8 @@ class HostState:
         tree_kill: how the keeper kills all processes of a script, ``cgroup`` or ``walk``.
         running: number of scripts that have started and whose end is not recorded yet.
         waiting: number of scripts that were sent to the keeper and have not started.
-        full: whether output or journal records wait for free disk space.
+        full: whether output or journal records wait, because the disk is full or because too much
+            of the journal is not yet stored in the database.
         unrecorded_bytes: size of the journal that is not yet stored in the database.
         strays: process ids of orphans that belong to no known command.
         spawn: how the keeper starts scripts: ``clone``, ``launcher`` or ``fork``. A keeper of an
@@ -51,7 +52,7 @@ class Transport(Protocol):
 
     Attributes:
         host: name of the host.
-        identity: identity of the keeper; a new keeper has another one.
+        identity: identity of the keeper; a new keeper has another identity.
         journal: id of the keeper's journal.
         capacity: number of scripts that the keeper can run at the same time.
         end: the end of the keeper's journal as this process knows it, as a journal position.
@@ -70,13 +71,16 @@ class Transport(Protocol):
         """Wait until most of the sent frames have left this process's buffer."""
 
     def finish_adoption(self) -> None:
-        """Tell the keeper that no command of an earlier server will be sent again."""
+        """Tell the keeper that this server has sent all commands that it had to send again."""
 
     def stop(self, command_id: str, signal: str, grace_seconds: float) -> None:
-        """Ask the keeper to stop a command; no effect if the keeper does not have it."""
+        """Ask the keeper to stop a command; no effect if the keeper does not have the command."""
 
     def expire(self, command_id: str) -> None:
-        """Tell the keeper that a queue time-out has passed; no effect on a started command."""
+        """Tell the keeper that a command's queue time-out has passed.
+
+        The keeper ends the command if it has not started.
+        """
 
     def acknowledge(self, position: int) -> None:
         """Tell the keeper that the journal is stored up to a position."""
