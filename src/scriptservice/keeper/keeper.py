@@ -274,8 +274,8 @@ class Keeper:
                 if self._finishing:
                     self._send_finish()
             case "waiting":
-                # The server waits, but it answers requests, at least with the reason for the wait.
-                # That is enough for the service manager and for an upgrade.
+                # The server cannot work yet, but it answers requests, at least with the reason why
+                # it waits. That is enough for the service manager and for an upgrade.
                 self._child_answered(str(frame["reason"]))
             case "adopted":
                 self._ended_ids.child_adopted()

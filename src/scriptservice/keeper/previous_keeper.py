@@ -1,6 +1,6 @@
 """The previous keeper as the journal describes it: its identity and its open commands.
 
-At a start ``recovery`` calls `read_previous_keeper`, and then ends these commands.
+When a keeper starts, ``recovery`` calls `read_previous_keeper` and then ends the open commands.
 """
 
 import os

@@ -65,8 +65,8 @@ class ChildProcessState:
         socket: the keeper's end of the socket to the server, None if the server has closed its end.
         started_at: when the server was started; for a former successor, when it was greeted.
         received: the beginning of a frame whose rest has not arrived.
-        outgoing: the frames that wait to be sent. The first one may be only the rest of a frame
-            that was sent in part.
+        outgoing: the frames that wait to be sent. If a part of the first frame was sent already,
+            only the rest of that frame is here.
         latest_end: a frame with the journal's end that is sent after ``outgoing``, None if no such
             frame waits.
     """

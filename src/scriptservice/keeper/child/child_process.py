@@ -171,7 +171,7 @@ class ChildProcess:
             self._receive()
 
     def _receive(self) -> bool:
-        """Handle some of the frames that have arrived; return whether there may be more."""
+        """Handle some of the frames that have arrived; return whether more frames may wait."""
         if self._socket is None:
             return False
         try:

@@ -15,7 +15,7 @@ UPDATE_SECONDS = 0.002
 """On average, at least this much time passes between two updates."""
 
 BURST_SECONDS = 0.004
-"""An update may be sent this much before its time.
+"""An update may be sent this much earlier than `UPDATE_SECONDS` requires.
 
 So three updates can be sent at once, for a script's start, output and end.
 """

@@ -190,7 +190,7 @@ class RunningCommand:
     def snapshot(self) -> dict[str, Any]:
         """Return this command's entry for a SNAPSHOT record.
 
-        If this keeper dies, the next one needs the entry to end the command.
+        If this keeper dies, the next keeper needs the entry to end the command.
         """
         return {
             "id": self.id,

@@ -23,7 +23,7 @@ from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.protocol.frames import SpawnSpec
 
 LAUNCH_SECONDS = 30.0
-"""If a launch takes longer than this, its process is killed.
+"""If a launch takes longer than this, the keeper kills the process.
 
 For example, a script of the same user may have stopped the process.
 """

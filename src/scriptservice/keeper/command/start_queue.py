@@ -86,12 +86,12 @@ class StartQueue:
             self._specs[spec.id] = spec
 
     def stop(self, command_id: str) -> None:
-        """Refuse to start a command, since a client stopped it; do nothing if it is not queued."""
+        """If a command is queued, refuse to start it, since a client has stopped it."""
         if self._specs.pop(command_id, None):
             self._refuse(command_id, "stopped before it started", retry=False, stopped=True)
 
     def expire(self, command_id: str) -> None:
-        """Refuse to start a command after its queue time-out; do nothing if it is not queued."""
+        """If a command is queued, refuse to start it, since its queue time-out has passed."""
         if self._specs.pop(command_id, None):
             reason = "it waited longer than its queue time-out"
             self._refuse(command_id, reason, retry=False, timed_out=True)

@@ -2,8 +2,7 @@
 
 The identity tells whether a journal was written by this keeper, by another living keeper or by a
 dead keeper. A keeper is one process from its start to its end; an upgrade in place keeps the
-process.
-Two identities belong to the same keeper only if all their parts are equal.
+process. Two identities belong to the same keeper only if all their parts are equal.
 """
 
 import os

@@ -16,7 +16,8 @@ class TreeRoot(Protocol):
     Attributes:
         id: the command's UUID.
         pid: id of the script's own process.
-        exited: whether the script's own process was reaped. Another process may then have ``pid``.
+        exited: whether the script's own process was reaped. Another process may then have the same
+            id.
     """
 
     @property
@@ -31,7 +32,7 @@ class ProcessTree(Protocol):
     """The processes of all scripts of this keeper, one tree for each script.
 
     Each method raises an `OSError` if the keeper is short of descriptors or memory. The keeper
-    then cannot look at all processes, so the caller must not assume that they have ended.
+    then cannot look at all processes, so the caller must not assume that a process has ended.
 
     Attributes:
         mode: how the processes are found: ``cgroup`` or ``walk``.
