@@ -1,7 +1,7 @@
 """The journal's file format: one log with the events and the output of all scripts.
 
 The keeper appends records (``keeper.journal.journal_writer``), and the server's recorder reads them
-(`JournalReader`). If a keeper dies, the next keeper repairs the journal and reads it again
+(`JournalReader`). If a keeper dies, the next keeper repairs the journal and reads it
 (``keeper.journal.journal_repair``).
 
 Output is part of the journal. The header of an output record tells to which command the following

@@ -1,4 +1,7 @@
-"""Process options of the kernel, which the keeper and the server set before anything else."""
+"""Options that the kernel has for each process.
+
+The keeper and the server set these options when they start.
+"""
 
 import ctypes
 import os
@@ -51,6 +54,6 @@ def become_subreaper() -> None:
 def forbid_new_privileges() -> None:
     """Keep this process and its descendants from getting more rights by a set-uid program.
 
-    Examples of such programs are sudo and ping. This cannot be undone.
+    Examples of such programs are sudo and ping. A process cannot undo this.
     """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
