@@ -138,7 +138,7 @@ class Dispatcher:
             command_id: id of the new command.
             submission: what the user submitted.
             origin: where the submission comes from.
-            rerun_of: id of the command that the new one repeats, or None.
+            rerun_of: id of the command that the new command repeats, or None.
 
         Returns:
             The stored command, or the command that an earlier request with the same key created.

@@ -68,7 +68,7 @@ class TrackedCommand:
         """Change the status and fields of the outcome, if the transition table allows the change.
 
         Args:
-            status: the new status, or the current one to change only the outcome.
+            status: the new status. To change only the outcome, pass the current status.
             known: new values of fields of the outcome.
 
         Raises:
@@ -84,8 +84,8 @@ class TrackedCommand:
 
     def copy(self) -> "TrackedCommand":
         """Return a copy."""
-        # This runs for each command of a batch, and `dataclasses.replace` takes five times as
-        # long.
+        # This method runs for each command of a batch. `dataclasses.replace` would take five times
+        # as long as this call.
         return TrackedCommand(
             self.number,
             self.id,

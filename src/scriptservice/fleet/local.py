@@ -39,7 +39,7 @@ class Hello:
             keeper.
         capacity: number of scripts that can run at the same time.
         first_start: True until a server of this keeper has reported that it works, then False.
-        starts: number of servers that the keeper has started, including this one.
+        starts: number of servers that the keeper has started, including this server.
         notes: what the keeper repaired at its start.
     """
 
@@ -69,7 +69,7 @@ class LocalKeeper(asyncio.Protocol):
         host: name of this host.
         on_shutdown: called when the keeper begins to shut down.
         on_finish: called when all scripts have ended, with the position at which the journal ends.
-        on_retire: called when another server will replace this one.
+        on_retire: called when another server will replace this server.
         on_gone: called when the keeper is dead, because this process must then end too.
     """
 

@@ -189,7 +189,7 @@ class Recorder:
         return len(batch.touched)
 
     async def _read(self) -> tuple[list[Record], int]:
-        """Return the next records, and the position after the last one.
+        """Return the next records, and the position after the last record.
 
         Handing a read to a thread and back costs more than reading the output of a few scripts. So
         a small read is done in the event loop, and a large read is done on a thread.
@@ -309,7 +309,7 @@ class Recorder:
         )
 
     def _finish_batch(self, batch: RecordBatch, stopped: set[int]) -> StoredChanges:
-        """Keep the batch's open commands after the commit; return the changes to publish."""
+        """Keep the open commands of a batch that was committed; return the changes to publish."""
         ended: set[UUID] = set()
         given_back: set[UUID] = set()
         status_changes: list[StatusChange] = []

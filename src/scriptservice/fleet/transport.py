@@ -95,7 +95,7 @@ class Transport(Protocol):
             max_bytes: approximate size of the records to read.
 
         Returns:
-            The records, and the position after the last one.
+            The records, and the position after the last record.
 
         Raises:
             JournalGapError: the journal begins after ``position``.
