@@ -251,7 +251,8 @@ class Service:
         server = psutil.Process(self.server_pid)
         assert self.process is not None
         self.process.kill()
-        server.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended by itself already
+            server.kill()
         self.process.wait()
         psutil.wait_procs([server], timeout=PATIENCE_SECONDS)
         self.close_client()

@@ -225,7 +225,9 @@ def test_a_damaged_segment_header_is_rewritten(offset: int) -> None:
         writer.close()
         with open(segment_path(path, 0), "r+b") as file:
             file.seek(offset)
-            file.write(b"\xa5")
+            (byte,) = file.read(1)
+            file.seek(offset)
+            file.write(bytes([byte ^ 0xA5]))
         (note,) = repair(path)
         assert "rewrote the header" in note
         again = writer_in(path)
