@@ -1,8 +1,8 @@
 """The threads that read the database: a pool for reads by key, and one thread for scans.
 
-A read by key costs the same however much the database holds. A scan may go through the whole
-database. Scans have a thread and a connection of their own, so a read by key never waits for a
-scan. Each scan waits for its turn and works for a bounded time.
+The time of a read by key does not depend on the size of the database. A scan may go through the
+whole database. Scans have their own thread and connection, so a read by key never waits for a scan.
+Each scan waits for its turn and works for a bounded time.
 """
 
 import asyncio
@@ -33,20 +33,22 @@ SCAN_SECONDS = 0.25
 """The longest time that a scan works before it returns what it has found."""
 
 CROWDED_SCAN_SECONDS = 0.05
-"""The working time of a scan when many scans wait. `SCAN_SECONDS` is divided by the number of
-scans, but not below this value, so that no scan waits long for its turn.
+"""The least time that a scan may work. A scan may work for `SCAN_SECONDS` divided by the number of
+scans that wait or work, so that no scan waits long for its turn. If the quotient is less than this
+time, the scan may work for this time.
 """
 
 
 SCAN_REST_RATIO = 1.0
-"""Seconds that a scan rests for each second of its work; so a scan uses at most half a core."""
+"""How many seconds a scan rests for each second of work. At 1.0 it uses at most half a core."""
 
 SCAN_NICENESS = 5
-"""Difference between the nice values of the scan's thread and of the other threads: on busy cores
-the scan's thread gets a third of the time that another thread gets.
+"""Number that is added to the nice value of the scan's thread. On busy cores this thread then gets
+a third of the time that another thread gets.
 
-A larger value would slow down the event loop. Sometimes the scan holds the interpreter's lock while
-busy scripts use all cores. The scan then waits for a core, and the event loop waits for the lock.
+A larger value would slow down the event loop. When scripts use all cores, the scan's thread may
+have to wait for a core while it holds the interpreter's lock. The event loop then waits for the
+lock.
 """
 
 
@@ -103,8 +105,8 @@ class Reader:
     ) -> Result:
         """Wait for a turn, then call a function that may have to read the whole database.
 
-        If the caller is cancelled, it loses its turn; if its scan is running, the scan ends at
-        once.
+        If the caller is cancelled while it waits for its turn, its scan never runs. If the caller
+        is cancelled while its scan runs, the scan ends at once.
 
         Args:
             function: called on the scan's thread with a connection, a time slice that tells the
@@ -143,8 +145,8 @@ class Reader:
             return await self._answered(work)
         finally:
             self._slices.discard(time_slice)
-            # If the caller was cancelled, the scan still runs. This ends the scan, so that its
-            # thread is free for the next one.
+            # If the caller was cancelled, the scan still runs. This call ends the scan, so that the
+            # thread is free for the next scan.
             time_slice.end()
 
     def _scan(
@@ -171,7 +173,7 @@ class Reader:
             raise StoreUnavailableError(message) from error
 
     def close(self) -> None:
-        """End the threads. The readers' threads end after their current work, scans end at once."""
+        """End the threads. Reads by key that have begun are finished; scans end at once."""
         for time_slice in self._slices:
             time_slice.end()
         for pool in (self._readers, self._scanners):

@@ -1,8 +1,9 @@
-"""Checks, after each reconnect of the writer, that the database is the one that it used before.
+"""Checks after each reconnect of the writer that the database is the same database as before.
 
 After a failover the database may lack the last commits. After a mistake of an administrator
-another server may have written to the database. If this server went on, it would run commands
-again that the database has lost, or give new commands numbers that already exist.
+another server may have written to the database. If this server went on in such a case, it could run
+a command a second time, because the database has lost what happened to the command. It could also
+give a new command a number that already exists.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ class ReconnectCheck:
         identity: identity of this host's keeper.
         acknowledged: returns a journal position. This server told the keeper that everything
             before that position is stored. The keeper may have deleted that part of the journal,
-            so the database must have it.
+            so the database must contain everything before that position.
         number: returns the number that this server gives to the next new command.
     """
 

@@ -1,7 +1,7 @@
 """Retries work of the service until the database accepts it.
 
-This is the only such retry loop. It is for the service's own work; if the database does not accept
-the work of a client's request, the client gets 503 instead.
+This is the only such retry loop. The service uses it only for its own work. If the database does
+not accept the work of a client's request, the client gets 503 instead.
 """
 
 import asyncio

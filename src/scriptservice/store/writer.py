@@ -8,8 +8,8 @@ each of its submissions is tried alone, so that one caller's error does not affe
 If a connection breaks during a commit, nobody knows whether the transaction was committed. The
 writer then repeats the transaction until it succeeds, however long the database is unavailable.
 This is safe, because every job finds out by ids and positions which of its changes are already
-stored. So the result of the transaction is known, and its callers get it, before anything else is
-stored.
+stored. The writer stores nothing else until the outcome of this transaction is known and the
+callers have got their results.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class _Entry(NamedTuple):
 
 
 class _InDoubtError(Exception):
-    """The connection broke during a commit; it is unknown whether the database committed."""
+    """The connection broke during a commit. The transaction may or may not be committed."""
 
 
 class Writer:
@@ -73,8 +73,9 @@ class Writer:
         on_committed: called on the writer's thread after each commit, with the number of items in
             the transaction and the transaction's duration in seconds.
         on_connected: called on the writer's thread with each new connection, before any job.
-        reached: called on the writer's thread with the name of a point when a transaction reaches
-            it: ``writer.begun``, ``writer.written``, ``writer.committed``. Fault tests use it.
+        reached: called on the writer's thread when a transaction reaches one of the points
+            ``writer.begun``, ``writer.written`` and ``writer.committed``, with the name of the
+            point. Only fault tests use this function.
 
     Attributes:
         unavailable_reason: why the database does not accept writes now; None while it accepts
@@ -109,7 +110,7 @@ class Writer:
         Args:
             job: called on the writer's thread with a connection and the items of all callers in
                 the batch; returns one result for each item. The writer may call the job again,
-                even after its changes were committed.
+                even after the job's changes were committed.
             item: this caller's item.
 
         Returns:
@@ -127,7 +128,8 @@ class Writer:
         """Wait for a job for at most `TIMEOUT_SECONDS`.
 
         Args:
-            future: the future that `submit` returned. It stays valid if the caller is cancelled.
+            future: the future that `submit` returned. If the caller is cancelled, the future stays
+                valid.
 
         Returns:
             The result of the future.
@@ -269,9 +271,9 @@ class Writer:
     def _retry_in_doubt(self, batch: list[_Entry]) -> list[Any]:
         """Repeat a transaction that may have been committed, until its outcome is known.
 
-        If a job itself causes an error, each entry is repeated alone, and the entry with the error
-        gets it. While the database is unavailable, full or locked, the writer waits and tries
-        again, until the server ends.
+        If a job itself causes an error, each entry is repeated alone, so that only the entry that
+        causes the error gets the exception. While the database is unavailable, full or locked, the
+        writer waits and tries again, until the server ends.
 
         Returns:
             A result or an exception for each entry of the batch.
@@ -311,9 +313,9 @@ class Writer:
             if reason != self.unavailable_reason:
                 log.warning("store_unavailable", reason=reason)
             self.unavailable_reason = reason
-        # On PostgreSQL the connection holds the right to write. A connection that still works is
-        # kept, because another server could take that right when the connection closes. The failed
-        # transaction is already rolled back.
+        # On PostgreSQL the connection holds the right to write. If the connection were closed,
+        # another server could take that right. So the writer keeps a connection that still works.
+        # The failed transaction is already rolled back.
         if lost or not self._keeps_session:
             self._disconnect()
 

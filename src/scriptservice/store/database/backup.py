@@ -1,8 +1,9 @@
 """Makes a consistent copy of a SQLite database that is in use.
 
 The copy is a snapshot: a reading transaction keeps the snapshot until the copy is complete.
-SQLite's write-ahead log lets writers continue meanwhile; the log grows by everything that they
-write. The copy is made in small steps with pauses, so that the writers get their share of the disk.
+Meanwhile writers can continue. Everything that they write stays in SQLite's write-ahead log, so the
+log grows. The copy is made in small steps with pauses, so that the writers get their share of the
+disk.
 """
 
 import contextlib
@@ -25,7 +26,8 @@ def back_up(source: str, target: str, on_progress: Callable[[int, int], None]) -
     Args:
         source: path of the database.
         target: path of the copy; an existing file is replaced when the copy is complete and synced.
-        on_progress: called after each step with the number of bytes copied and their total.
+        on_progress: called after each step with the number of bytes copied so far and the total
+            number of bytes.
 
     Returns:
         The size of the copy in bytes.
@@ -66,8 +68,8 @@ def _refuse_itself(source: str, target: str) -> None:
 def _copy_whole(source: str, target: str, on_progress: Callable[[int, int], None]) -> int:
     directory, name = os.path.split(os.path.abspath(target))
     # The partial copy gets a unique name, because another backup to the same target may be running
-    # or may have been killed. Its mode is set below whatever the umask is: the copy contains the
-    # output of scripts, and no other user may read that.
+    # or may have been killed. Its mode is set explicitly, so that it does not depend on the umask:
+    # the copy contains the output of scripts, which no other user may read.
     descriptor, partial = tempfile.mkstemp(".partial", f"{name}.", directory)
     try:
         try:

@@ -30,9 +30,9 @@ def connect_database(url: str) -> Database:
 def connect_database_read_only(url: str) -> Database:
     """Return a database for reading only: the caller may use only its `Database.reading`.
 
-    A SQLite file is opened in a mode in which this process never creates or changes it, and does
-    not checkpoint it when the last connection closes. The writer of the file may be about to do
-    these things.
+    A SQLite file is opened in read-only mode. In this mode this process never creates or changes
+    the file, and does not checkpoint it when the last connection closes. Another process that
+    writes to the file may be about to do these things.
 
     Args:
         url: see `connect_database`.

@@ -25,9 +25,9 @@ class Database:
     Attributes:
         name: name of the database in messages: a path, or a URL without any part that may be
             secret.
-        writing: engine for the writer, which uses one connection at a time; its transactions
-            exclude other writers. On PostgreSQL the connection holds the right to write until the
-            connection ends.
+        writing: engine for the writer, which uses one connection at a time. While the writer's
+            transaction is open, no other process can write. On PostgreSQL the connection holds the
+            right to write until the connection ends.
         reading: engine for reads by key, with up to `READERS` connections; each transaction sees
             one snapshot.
         scanning: engine for reads that may go through the whole database, with up to `SCANNERS`
@@ -39,9 +39,9 @@ class Database:
         read_timeout_seconds: time after which a read fails; None for no limit.
         write_lock_in_session: whether the right to write belongs to the writer's connection. If
             so, the writer keeps a connection that still works after an error.
-        interrupt: called with a connection of the driver, ends the statement that this connection
-            runs; may be called on any thread. None if only another connection could end the
-            statement.
+        interrupt: a function that takes a connection of the driver, and ends the statement that
+            this connection is running. Any thread may call the function. None if only another
+            connection could end the statement.
     """
 
     name: str
@@ -82,9 +82,9 @@ def probe_write(connection: Connection, items: list[None]) -> list[None]:
 def write_unchanged(connection: Connection) -> None:
     """Make the current transaction write to the log, without changing any value.
 
-    The commit of this transaction then follows all earlier commits in the database's log. If the
-    log is replicated, a standby has everything that an earlier, broken session committed when this
-    commit returns.
+    In the database's log, the commit of this transaction then comes after all earlier commits. If
+    the log is replicated, a standby must get the earlier commits before this commit can return. So
+    the standby then also has the commits of an earlier session whose connection broke.
     """
     from scriptservice.store.database.tables import hosts
 

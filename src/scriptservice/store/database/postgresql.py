@@ -43,8 +43,8 @@ _PARAMETERS = {
 
 
 _SESSION: tuple[LiteralString, ...] = (
-    # The database's side has the same limits, so that the session and the lock of a writer whose
-    # machine has vanished end soon.
+    # The database uses the same limits as the client. If a writer's machine vanishes, the database
+    # soon ends the writer's session, and so releases the lock.
     "SET tcp_keepalives_idle = 10",
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 3",
@@ -66,7 +66,8 @@ def connect_postgresql(url: str) -> Database:
     writing = create_engine(
         _with_parameters(address, "read-write"), poolclass=NullPool, hide_parameters=True
     )
-    # Readers do not use a standby, because a reader that a commit wakes must see that commit.
+    # Readers do not use a standby. A commit wakes readers, and they must see that commit, which a
+    # standby may not have yet.
     primary = _with_parameters(address, "primary")
     reading, scanning = _reading_engine(primary, READERS), _reading_engine(primary, SCANNERS)
     migrating = create_engine(
@@ -157,11 +158,12 @@ def _take_writer_lock(connection: "psycopg.Connection[Any]", _: Any) -> None:
         if time.monotonic() > deadline:
             message = "cannot write: another server writes to this database"
             raise OtherWriterError(message)
-        # The session of this server's broken connection may take a moment to end.
+        # If this server's previous connection broke, PostgreSQL may need a moment to end the old
+        # session, which holds the lock.
         time.sleep(_LOCK_STEP_SECONDS)
     if _query_value(connection, "SELECT current_setting('synchronous_commit')") == "off":
-        # The default of this role does not wait for the disk. But when the server answers 201, the
-        # command must be on disk.
+        # By the default of this role, a commit does not wait for the disk. But when the server
+        # answers 201, the command must be on disk.
         connection.execute("SET synchronous_commit = on")
     connection.autocommit = False
 

@@ -41,8 +41,8 @@ def prepare_schema(database: Database, *, migrate: bool) -> None:
         migrate: whether to migrate the schema even if `Database.auto_migrate` is not set.
 
     Raises:
-        ConfigurationError: the schema is unknown or newer than that of this release, or it is older
-            and may not be migrated.
+        ConfigurationError: the schema is newer than the schema of this release or is unknown; or
+            the schema is older and may not be migrated.
         TablesInUseError: another client locks the tables; a later try may succeed.
         StoreUnavailableError: the database does not answer now.
     """
@@ -89,7 +89,7 @@ def migrate_schema(database: Database, on_waiting: Callable[[str], None]) -> tup
         empty.
 
     Raises:
-        ConfigurationError: the schema is newer than that of this release.
+        ConfigurationError: the schema is newer than the schema of this release.
         StoreUnavailableError: the database does not answer now.
     """
     with _translated_errors(database):
@@ -108,8 +108,8 @@ def _needs_migration(database: Database, current: str | None, *, migrate: bool) 
     """Return whether a schema must be migrated.
 
     Raises:
-        ConfigurationError: the schema is newer than that of this release, or it is older and may
-            not be migrated.
+        ConfigurationError: the schema is newer than the schema of this release; or the schema is
+            older and may not be migrated.
     """
     if current == SCHEMA:
         return False
@@ -152,13 +152,13 @@ def _lock_for_migration(connection: Connection) -> None:
     """Take the migration's lock, and limit the time that the migration waits for locks of tables.
 
     While the migration waits for a table that a dump has locked, every later reader and writer of
-    that table waits behind the migration. So that wait must be short.
+    that table waits behind the migration. So the migration may wait only for a short time.
     """
     from scriptservice.store.database.postgresql import MIGRATION_LOCK
 
-    # Several servers may start at the same time. Each one but the first waits here, and then has
-    # nothing to migrate. This wait needs no time limit, because no reader or writer waits for this
-    # lock.
+    # Several servers may start at the same time. The first server migrates. The other servers wait
+    # here, and then have nothing to migrate. This wait needs no time limit, because no reader or
+    # writer waits for this lock.
     connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
@@ -190,6 +190,6 @@ def _translated_errors(database: Database) -> Iterator[None]:
         message = f"cannot open database {database.name}: {cause}"
         if database.auto_migrate:
             raise ConfigurationError(message) from error
-        # The administrator of a PostgreSQL server may make it usable again: by a restart, a
-        # password or the right to write.
+        # A later try may succeed: the administrator of a PostgreSQL server may restart the server,
+        # correct the password, or grant the right to write.
         raise StoreUnavailableError(message) from error

@@ -16,8 +16,8 @@ from scriptservice.store.database.engine import READERS, SCANNERS, Database
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    # The writer inserts rows in the right order, so checks of foreign keys would only cost time,
-    # for each chunk of output.
+    # The writer inserts rows in the right order, so checks of foreign keys would find no error, but
+    # would take time for each chunk of output.
     "PRAGMA foreign_keys=OFF",
     "PRAGMA cache_size=-8192",  # 8 MiB for each of at most six connections
     "PRAGMA temp_store=MEMORY",
@@ -69,13 +69,13 @@ def connect_sqlite(path: str) -> Database:
 def _create_file(path: str) -> None:
     """Create the file if it does not exist, and let only its owner read and write it.
 
-    The mode protects the output of scripts in the file.
+    The file contains the output of scripts, which other users must not read.
 
     This function does not open an existing file, because this process may have a connection to that
     file. When a process closes any descriptor of a file, POSIX releases all locks that the process
-    holds on the file. Another process that then closed its connection would find no locks, take its
-    connection for the last one, and remove the write-ahead log that this process still uses. All
-    commits after that would be lost.
+    holds on the file. If another process then closed its own connection, it would find no locks. It
+    would conclude that nobody else uses the file, and remove the write-ahead log. But this process
+    would still write its commits to the removed log, and these commits would be lost.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -91,9 +91,9 @@ def _create_file(path: str) -> None:
 def connect_sqlite_read_only(path: str) -> Database:
     """Return the database in an existing file, for reading only.
 
-    The connection stays open after its first use. SQLite removes the write-ahead log and its index
-    when the last connection to the file closes. While this connection is open, that does not
-    happen, so the next writer finds both files. On a full disk the writer could not create them.
+    The connection stays open after its first use. SQLite removes the write-ahead log and the log's
+    index when the last connection to the database closes. This connection prevents that, so the
+    next writer finds both files. On a full disk the writer could not create them.
     """
     address = f"file:{quote(path)}?mode=ro"
     engine = create_engine(

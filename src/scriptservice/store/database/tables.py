@@ -44,12 +44,13 @@ commands = Table(
     Column("created_by", String(255), nullable=False),
     Column("rerun_of", Uuid),
     Column("created_at", BigInteger, nullable=False),
-    # The dispatch mark and a requested stop. The mark is committed before the command is sent to a
+    # `dispatched_to` is the dispatch mark. The mark is committed before the command is sent to a
     # keeper, so that no command can run twice.
     Column("dispatched_to", String(255)),
+    # These two columns describe a requested stop.
     Column("stop_signal", String(20)),
     Column("stop_grace_seconds", Float),
-    # The outcome, from the keeper's journal.
+    # These columns hold the outcome, which comes from the keeper's journal.
     Column("started_at", BigInteger),
     Column("exited_at", BigInteger),
     Column("finished_at", BigInteger),
@@ -72,7 +73,7 @@ Index("commands_by_status", commands.c.status, commands.c.number)
 class id_end(FunctionElement[str]):  # noqa: N801 - a function of SQL
     """The last `ID_END_DIGITS` hexadecimal digits of an id; the web page's list shows these digits.
 
-    This is a function of SQL with an index, so that users can find a command by these digits.
+    This is a function of SQL. An index of its values lets users find a command by these digits.
     """
 
     inherit_cache = True

@@ -95,17 +95,20 @@ class Inserter:
     """The writer's job that stores new commands and gives them their numbers.
 
     The inserter counts the numbers itself: to ask the database for each number would cost more than
-    to store the command. This works because only one server writes, and it has only one inserter.
+    to store the command. Counting works because only one server writes, and that server has only
+    one inserter.
 
     Args:
-        number: number of the next command. It must be read before this server removes a command,
-            because `next_number` only sees commands that are not removed.
+        number: number of the next command. The caller must get it from the function `next_number`
+            before this server removes a command, because that function does not see removed
+            commands.
     """
 
     def __init__(self, number: int) -> None:
         self._next = number
-        # The ids of the latest calls. A call gets the same id again only if the first transaction
-        # failed or was in doubt. Only then the database must be asked whether it has the command.
+        # This holds the ids of the latest calls. A later call gets one of these ids again only if
+        # the earlier transaction failed or was in doubt. For such an id the inserter asks the
+        # database whether it has the command. For all other ids it saves that query.
         self._seen: dict[UUID, None] = {}
 
     @property
@@ -119,9 +122,9 @@ class Inserter:
         """Store commands, except those whose request was handled before.
 
         Returns:
-            One result for each item, in order: the stored command; or, if the request was handled
-            before, the id of the command that it created then; or an error if the idempotency key
-            belongs to a request with other content.
+            One result for each item, in order. It is the stored command; or, if the request was
+            handled before, the id of the command that the request created then; or, if the
+            idempotency key belongs to a request with other content, an error.
         """
         results: list[Command | RepeatedRequest | IdempotencyMismatchError | None] = []
         made: dict[tuple[str, str], StoredRequest] = {}
@@ -137,7 +140,10 @@ class Inserter:
     def _stored_before(
         self, connection: Connection, items: list[NewCommand]
     ) -> dict[UUID, Command]:
-        """Return the commands that an earlier call stored in a commit whose answer was lost."""
+        """Return the commands that an earlier call has stored, by id.
+
+        The writer calls again if the answer to the earlier commit was lost.
+        """
         again = [item for item in items if item.id in self._seen]
         self._seen.update((item.id, None) for item in items)
         while len(self._seen) > REMEMBERED_IDS:

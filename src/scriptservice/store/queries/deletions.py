@@ -59,10 +59,9 @@ def mark_deleted(connection: Connection, items: list[Deletion]) -> list[Deletion
 
 
 def _deleted_by(connection: Connection, item: Deletion) -> int | None:
-    """Return the number of the command that this item already deleted, in an earlier commit.
+    """Return the number of the command that this item deleted in an earlier commit, else None.
 
-    This happens if the answer to that commit was lost, so that the writer repeats the item. Returns
-    None if the item has not deleted a command.
+    If the answer to that commit was lost, the writer repeats the item.
     """
     query = select(commands.c.number).where(
         commands.c.id == item.id, commands.c.deleted_at == item.at

@@ -1,9 +1,9 @@
 """Dispatching: which commands wait, which keeper gets a command, and which commands are open.
 
-The module also stores the end of commands whose end is in no journal. Functions that take a list of
-items are jobs of the writer, `mark_restored` is a part of such a job, and the other functions are
-for readers. Every change of a command's status is one UPDATE; its condition lets only commands with
-an allowed earlier status change.
+The module also ends commands whose end is not recorded in any journal. Functions that take a list
+of items are jobs of the writer, `mark_restored` is a part of such a job, and the other functions
+are for readers. Each change of a command's status is one UPDATE. The condition of the UPDATE
+excludes every command whose present status does not allow the change.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,9 @@ def waiting_commands(connection: Connection, host: str, limit: int) -> list[Comm
 
 
 MAX_COUNTED = 100_000
-"""The most queued commands that are counted, so that a scrape of metrics never reads millions."""
+"""The number at which `count_waiting` stops counting, so that it never reads millions of rows each
+time the metrics are scraped.
+"""
 
 
 def count_waiting(connection: Connection) -> int:
@@ -77,7 +79,7 @@ def count_waiting(connection: Connection) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DispatchMark:
-    """The dispatch mark of a command; it says to which keeper the command goes.
+    """The dispatch mark of a command; the mark says which keeper gets the command.
 
     Attributes:
         number: number of the command.
@@ -91,11 +93,11 @@ class DispatchMark:
 
 
 def mark_dispatched(connection: Connection, items: list[DispatchMark]) -> list[bool]:
-    """Store dispatch marks of queued commands; return for each command whether it has its mark.
+    """Store dispatch marks of queued commands; return for each item whether its mark is stored.
 
-    If a command already has this mark, it got the mark in a commit whose answer was lost: the
-    dispatcher does not pick a marked command again. Even if such a command were sent twice, the
-    keeper would refuse its id the second time.
+    The dispatcher does not pick a marked command again. So if a command already has this mark, an
+    earlier call stored the mark, and the answer to that commit was lost. Even if such a command
+    were sent to the keeper twice, the keeper would refuse the command's id the second time.
     """
     statement = (
         update(commands)
@@ -187,8 +189,8 @@ class PageStart:
 
 FIRST_PAGE = PageStart(Status.QUEUED, 0)
 PAGE_COMMANDS = 5000
-"""The number of commands that are read for a page of open commands. On a busy machine reading takes
-0.3 s if all of them were dispatched; it takes 12 ms if all of them are just waiting.
+"""The number of commands that are read for a page of open commands. On a busy machine reading a
+page takes 0.3 s if all its commands were dispatched, and 12 ms if all of them are just waiting.
 """
 
 _OPEN_STATUSES = (Status.QUEUED, Status.RUNNING, Status.STOPPING)
@@ -211,9 +213,9 @@ class OpenPage:
 def open_commands(connection: Connection, start: PageStart) -> OpenPage:
     """Return a page of commands that are not final, without those that are just waiting.
 
-    The pages from `FIRST_PAGE` on have every command that stays open while they are read, because
-    they are in the order in which a command goes through the statuses. A command whose status
-    changes meanwhile may be on two pages.
+    The caller reads one page after another, from `FIRST_PAGE` on. Meanwhile a command may change
+    its status. The pages are in the order in which a command goes through the statuses, so they
+    miss no command that stays open. But a command whose status changes may be on two pages.
     """
     some = (
         select(commands.c.number)
@@ -278,9 +280,9 @@ def end_unstarted(connection: Connection, items: list[Ending]) -> list[bool]:
 
 
 def end_unknown(connection: Connection, items: list[Ending]) -> list[bool]:
-    """End commands whose end is in no journal.
+    """End commands whose end is not recorded in any journal.
 
-    Their final status is lost, or follows from their recorded exit.
+    The final status of such a command is ``lost``, or follows from the command's recorded exit.
 
     Returns:
         One bool for each item: True if the command was ended, False if it had ended before.
@@ -311,23 +313,23 @@ def _end(connection: Connection, item: Ending, allowed: ColumnElement[bool]) -> 
 
 
 RESTORED = "restored"
-"""``dispatched_to`` of open commands in a restored database. They may have run already, so they
-must not start again.
+"""``dispatched_to`` of open commands in a restored database. Such a command may have run already,
+so it must not start again.
 """
 
 
 def mark_restored(connection: Connection, keeper: str, *, start_queued: bool) -> None:
     """Mark open commands as `RESTORED`, except those that the keeper runs now.
 
-    This happens in the same transaction as the takeover of the host. Otherwise a crash between two
-    transactions could let a command start that must not start.
+    The caller must store the takeover of the host in the same transaction. With two transactions, a
+    crash between them could have the effect that a command starts although it must not start.
 
     Args:
         connection: connection to write to.
         keeper: identity of the keeper.
-        start_queued: whether to leave out commands that were queued, and not dispatched, when the
-            backup was made. They then go on waiting. This is right if the administrator knows that
-            they have not run since the backup.
+        start_queued: whether commands that were queued, and not dispatched, when the backup was
+            made go on waiting without this mark. This is right only if the administrator knows that
+            these commands have not run since the backup.
     """
     mine = func.coalesce(commands.c.dispatched_to, "") == keeper
     goes_on = (commands.c.status != Status.QUEUED.value) & mine
@@ -343,7 +345,7 @@ def mark_restored(connection: Connection, keeper: str, *, start_queued: bool) ->
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """A request to return to the queue all commands that a keeper will never start.
+    """A request to put all commands that a keeper will never start back into the queue.
 
     The service makes this request when the keeper ends in an orderly way.
 
@@ -357,7 +359,7 @@ class Requeue:
 
 
 def requeue_unstarted(connection: Connection, items: list[Requeue]) -> list[int]:
-    """Put commands back into the queue that their keepers will never start.
+    """Put the commands that keepers will never start back into the queue.
 
     If a stop of a command was requested, the command becomes stopped instead.
 

@@ -33,7 +33,7 @@ class StoredHost:
 
 
 def find_host(connection: Connection, name: str, journal: str) -> StoredHost | None:
-    """Return the host with a journal, or else the host with a name; None if there is neither.
+    """Return the host that has a journal; if there is none, the host that has a name; else None.
 
     The journal has precedence over the name, because a machine, and more often a container, may
     get another name.
@@ -56,8 +56,8 @@ class HostTakeover:
 
     Attributes:
         host: the host as it is now.
-        restored: whether the database may be a copy, or older than what the host's keeper has done,
-            for example because the database was restored from a backup.
+        restored: whether the database may be a copy, or may lack something that the host's keeper
+            has done, for example because the database was restored from a backup.
         start_queued: whether commands that are queued in a restored database may start.
     """
 

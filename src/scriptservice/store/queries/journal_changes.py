@@ -51,7 +51,8 @@ class CommandChange:
     Attributes:
         number: number of the command.
         before: status of the command in the database.
-        after: new status of the command; allowed transitions lead from ``before`` to it.
+        after: new status of the command, which can be reached from ``before`` by allowed
+            transitions.
         outcome: all that is known about the command's run.
         given_back_at: when the keeper gave the command back without starting it, in microseconds
             since 1970 UTC; None if the keeper did not give it back. A command that was given back
@@ -72,8 +73,8 @@ class JournalChanges:
     Attributes:
         host: name of the host.
         journal: id of the journal.
-        begin: journal position at which this part begins; the database must have the journal up
-            to it.
+        begin: journal position at which this part begins; the database must already have the
+            journal up to this position.
         position: journal position at which this part ends.
         chunks: new output.
         changes: changes of commands; at most one change for each command.
@@ -138,9 +139,9 @@ def store_journal_changes(connection: Connection, items: list[JournalChanges]) -
         For each part, the numbers of commands that their keeper gave back and that became stopped.
 
     Raises:
-        StatusConflictError: a command's status is not the one that the recorder expects.
-        OtherDatabaseError: the database has the journal up to another position than the one at
-            which the part begins.
+        StatusConflictError: a command's status is not the status that the recorder expects.
+        OtherDatabaseError: the journal position in the database is neither the begin nor the end
+            of the part.
     """
     return [_store(connection, item) for item in items]
 
@@ -190,8 +191,8 @@ def _advance(connection: Connection, item: JournalChanges) -> bool:
     """Store the new position of a journal; return False if that position was already stored.
 
     Raises:
-        OtherDatabaseError: the database has the journal up to another position than the one at
-            which the part begins.
+        OtherDatabaseError: the journal position in the database is neither the begin nor the end
+            of the part.
     """
     values = {
         "the_name": item.host,

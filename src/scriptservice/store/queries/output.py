@@ -1,8 +1,9 @@
-"""The output of commands, which is stored in chunks: functions that read ranges of it.
+"""Reads ranges of the output of commands, which is stored in chunks.
 
-A chunk is a contiguous range of one stream, at most `CHUNK_BYTES` long. Its position is the offset
-of its first byte in the merged output, which has the bytes of both streams in the order in which
-the keeper read them. Its stream offset is the offset of that byte in its own stream.
+A chunk is a contiguous range of one stream, at most `CHUNK_BYTES` long. The merged output has the
+bytes of both streams in the order in which the keeper read them. A chunk's position is the offset
+of the chunk's first byte in the merged output. Its stream offset is the offset of the same byte in
+the chunk's own stream.
 """
 
 from dataclasses import dataclass
@@ -100,9 +101,10 @@ class LastLines:
     Attributes:
         number: number of the command.
         stream: the stream to search.
-        at: offset down to which the stream has been searched; at first the offset behind its last
-            byte.
-        wanted: number of lines still to find; a last line without a newline counts.
+        at: offset down to which the stream has been searched; at first the offset behind the
+            stream's last byte.
+        wanted: number of lines that are still to be found; a last line without a newline counts as
+            a line.
         start: offset at which the last lines begin; None until the search has found it.
     """
 

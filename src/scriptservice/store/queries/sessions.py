@@ -50,7 +50,7 @@ def all_sessions(connection: Connection) -> list[StoredSession]:
 
 
 def add_sessions(connection: Connection, items: list[StoredSession]) -> list[None]:
-    """Store new sessions. The writer may repeat this: a session that is stored is replaced."""
+    """Store new sessions. If the writer repeats this job, it replaces the sessions it stored."""
     _remove(connection, [session.sha256 for session in items])
     rows = [{name: getattr(session, name) for name in StoredSession.__slots__} for session in items]
     connection.execute(insert(sessions), rows)

@@ -31,7 +31,7 @@ class StopRequest:
 
 
 StopResult = Command | AlreadyFinishedError | UnknownCommandError
-"""The command after the request is stored, or the reason why it cannot be stopped."""
+"""The command as it is after the request, or the reason why the command cannot be stopped."""
 
 
 def request_stop(connection: Connection, items: list[StopRequest]) -> list[StopResult]:

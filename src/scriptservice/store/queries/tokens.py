@@ -1,4 +1,7 @@
-"""API tokens. The database has only a token's SHA-256; a token is random, so it needs no salt."""
+"""API tokens.
+
+The database has only the SHA-256 of a token. A token is random, so its hash needs no salt.
+"""
 
 import hashlib
 import secrets

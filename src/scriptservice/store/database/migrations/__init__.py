@@ -1,4 +1,4 @@
-"""The chain of migrations, the same for both kinds of database, and the code that applies it."""
+"""The chain of migrations, and the code that applies them. Both kinds of database use the chain."""
 
 import os
 

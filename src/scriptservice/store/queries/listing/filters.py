@@ -1,7 +1,8 @@
 """Filters of lists as SQL conditions.
 
-One filter leads a walk; the other filters are looked up for each command that the walk meets. This
-module only builds conditions and statements. `listing` and `walks` run them.
+One filter leads a walk: the walk follows the index of this filter. For each command that the walk
+meets, the other filters are checked. This module only builds conditions and statements. `listing`
+and `walks` run them.
 """
 
 from collections.abc import Iterator
@@ -107,9 +108,9 @@ def id_candidates(part: str, before: int | None, limit: int) -> list[Select[Any]
         with the text, one for ids that may end with it. The second statement compares only the last
         `ID_END_DIGITS` digits of the text, so the caller must compare the whole text with each id.
     """
-    # The rows are sorted by an expression, not by the column itself. For the column the database
-    # might choose the index of numbers, which is already sorted, and go through all commands. For
-    # an expression it uses the index of ids.
+    # Sort the rows by an expression, not by the column itself. To sort by the column, the database
+    # might read the index of numbers, which is already sorted, and so go through all commands. If
+    # the rows are sorted by an expression, the database uses the index of ids.
     number = commands.c.number + literal_column("0")
     older = [] if before is None else [number < before]
     conditions: list[Condition] = []
@@ -127,7 +128,7 @@ def id_candidates(part: str, before: int | None, limit: int) -> list[Select[Any]
 
 
 def matches_nothing(wanted: Filter) -> bool:
-    """Return whether the labels of a filter are such that no command can match.
+    """Return whether the labels of a filter exclude every possible command.
 
     A command has only one value for each key, and at most `MAX_LABELS` labels.
     """
@@ -136,10 +137,11 @@ def matches_nothing(wanted: Filter) -> bool:
 
 
 def remaining_conditions(rest: Filter) -> Iterator[Condition]:
-    """Yield the conditions of filters that do not lead, in a form that uses only labels' indexes.
+    """Yield the conditions of the filters that do not lead.
 
+    The conditions have a form for which the database uses no index, except the indexes of labels.
     The database should use the index of the leading filter. If it used an index of another filter
-    instead, it would go through all rows of that index between two numbers, which may be all
+    instead, it would go through all rows of that index between two numbers. These rows may be all
     commands.
     """
     for key, value in dict.fromkeys(rest.labels):
@@ -160,7 +162,7 @@ def remaining_conditions(rest: Filter) -> Iterator[Condition]:
 
 
 def _without_index(column: ColumnElement[str]) -> ColumnElement[str]:
-    """Return an expression that equals a text column, so that the database uses no index for it."""
+    """Return an expression with the value of a text column, for which the database has no index."""
     return column.concat(literal_column("''"))
 
 
@@ -172,10 +174,10 @@ def _times(wanted: Filter, created_at: ColumnElement[int]) -> Iterator[Condition
 
 
 class contains_ascii_lower(FunctionElement[bool]):  # noqa: N801 - a function of SQL
-    """Whether a text contains a part, after its ASCII letters are made lower case.
+    """Whether a text contains a part, after the text's ASCII letters are made lower case.
 
-    This is a function of SQL. Its arguments are the text and the part; the part must have its ASCII
-    letters in lower case. If the text is NULL, the condition does not hold.
+    This is a function of SQL. Its arguments are the text and the part. The caller must give the
+    part's ASCII letters in lower case. If the text is NULL, the condition does not hold.
     """
 
     inherit_cache = True

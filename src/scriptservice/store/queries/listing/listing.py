@@ -2,10 +2,11 @@
 
 A list with one filter follows that filter's index and stops when the page is full: the first page
 costs as much as the last one. If there are several filters, one of them *leads*: a walk follows the
-index of the leading filter, and looks up the other filters for each command that it meets. The walk
-may be long and find little. Therefore the walk reads windows of numbers, each sized to take
-`time_slice.STEP_SECONDS`, and ends when its time slice is over. The page then has fewer commands
-than it could hold, and the next page continues where the walk ended.
+index of the leading filter, and checks the other filters for each command that it meets. The walk
+may be long and find little. Therefore the walk reads windows of numbers, and ends when its time
+slice is over. The size of each window is chosen so that the window takes `time_slice.STEP_SECONDS`.
+If the time slice is over early, the page has fewer commands than it could hold, and the next page
+continues where the walk ended.
 """
 
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ class CommandListing:
 
     Attributes:
         items: the commands, newest first, with the fields that lists show; may be empty.
-        before: number from which the next page continues: it has only commands with smaller
-            numbers. None if this is the last page.
+        before: the next page has only commands with smaller numbers than this. None if this is the
+            last page.
     """
 
     items: list[Command]
@@ -52,7 +53,7 @@ class CommandListing:
 
 
 def is_cheap(wanted: Filter) -> bool:
-    """Return whether a page costs the same however many commands the database has.
+    """Return whether a page takes the same time in a small and in a large database.
 
     This is true if there is no filter, or one filter for which an index is enough.
     """
@@ -102,7 +103,8 @@ def _walk_in_steps(
     commands_walk = walk(connection, wanted, before)
     while True:
         window = commands_walk.window(connection, size)
-        # If there is one command more than the page holds, another page follows.
+        # Read up to one command more than the page holds. If that command is there, another page
+        # follows.
         found += _read(connection, window, limit + 1 - len(found))
         if len(found) > limit or window.last:
             return _page_of(found, limit, None)
@@ -166,8 +168,9 @@ def _newest_of_each(
 ) -> list[int]:
     """Return the numbers of a page for several statuses: the newest of each status, merged.
 
-    In the index the commands of one status are in order. If one query selected several statuses,
-    the database would sort all commands that have one of these statuses.
+    In the index of statuses, the commands of each status are in the order of their numbers. If one
+    query selected several statuses, the database would sort all commands that have one of these
+    statuses.
     """
     older = [] if before is None else [lead.order < before]
     each = [

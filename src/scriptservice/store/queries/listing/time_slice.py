@@ -31,7 +31,7 @@ class TimeSlice:
         rest: seconds of rest for each second of work, so that other threads get the processor.
 
     Attributes:
-        left_seconds: time for work that is left.
+        left_seconds: how many seconds the scan may still work.
     """
 
     def __init__(self, seconds: float = float("inf"), rest: float = 0.0) -> None:
@@ -63,8 +63,8 @@ class TimeSlice:
         """Let `end` call a function during the ``with`` block, but not after it.
 
         Args:
-            interrupt: ends the statement that the scan's connection runs; may be called on any
-                thread. None if there is no such function.
+            interrupt: a function that ends the statement that the scan's connection is running;
+                any thread may call it. None if there is no such function.
         """
         with self._lock:
             self._interrupt = interrupt
@@ -72,7 +72,8 @@ class TimeSlice:
             yield
         finally:
             with self._lock:
-                # The next statement on this connection belongs to another caller.
+                # `end` must not interrupt the connection's next statement: it belongs to another
+                # caller.
                 self._interrupt = None
 
     def end(self) -> None:
@@ -87,8 +88,8 @@ def release_gil_between(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield rows, and let other threads run after every `ROWS_AT_ONCE` rows.
 
     A thread that converts rows to objects holds the interpreter's lock, and the event loop needs
-    that lock too. Without these pauses the event loop would wait 5 ms for the lock each time, until
-    the interpreter forces the thread to release it.
+    that lock too. Without these pauses the event loop would wait 5 ms for the lock each time. Only
+    then the interpreter forces the converting thread to release the lock.
     """
     for count, row in enumerate(rows, 1):
         yield row

@@ -36,7 +36,7 @@ class NumberWindow:
     Attributes:
         source: the tables to read.
         order: the column of ``source`` that has the commands' numbers.
-        conditions: conditions that exactly the wanted commands of this part meet.
+        conditions: conditions that select the wanted commands of this part, and no other commands.
         low: lower bound of this part; the walk has not looked at smaller numbers yet.
         last: whether this is the last part, because no commands are left below ``low``.
     """
@@ -97,8 +97,8 @@ def choose_leading_filter(
     best, fewest, numbers = unfiltered(wanted), MAX_COUNTED + 1, None
     for lead in leads:
         found = _some_numbers(connection, lead)
-        # A filter without an ordered index can only lead if all its numbers are known. They are not
-        # all known if counting stopped at `MAX_COUNTED`.
+        # A filter without an ordered index can lead only if `found` has the numbers of all its
+        # commands. If the count reached `MAX_COUNTED`, some of these numbers may be missing.
         if len(found) < fewest and (lead.ordered_parts or len(found) < MAX_COUNTED):
             best, fewest, numbers = lead, len(found), None if lead.ordered_parts else found
     return best, numbers
@@ -141,7 +141,7 @@ class _IndexWalk:
         return self._before
 
     def _last_of(self, connection: Connection, part: Iterable[Condition], size: int) -> int:
-        """Return the number of the ``size``-th command from here in a part; 0 if it has fewer."""
+        """Return the number of the ``size``-th next command of a part; 0 if fewer are left."""
         order = self._lead.order
         query: Select[Any] = select(order).where(*part)
         if self._before is not None:
@@ -199,8 +199,9 @@ class _IdWalk:
             found |= {row.number for row in rows if self._has_part(str(row.id))}
             if len(rows) == size:
                 seen.append(rows[-1].number)
-        # Each query that reached its limit has read only the commands down to its last number. So
-        # both results are complete only down to the larger one of these numbers.
+        # A query that reached its limit has found only the commands down to its last number. If
+        # both queries reached their limits, then only down to the larger of the two last numbers
+        # are both results complete.
         low = max(seen, default=0)
         some = sorted((number for number in found if number >= low), reverse=True)
         self._before = low

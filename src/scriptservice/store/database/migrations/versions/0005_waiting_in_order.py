@@ -1,4 +1,6 @@
-"""A further column in the index of waiting commands, so that SQLite reads them in order from it.
+"""Adds a column to the index of waiting commands.
+
+With this column SQLite reads the waiting commands from the index, already in the right order.
 
 Revision ID: 0005
 Revises: 0004
@@ -14,7 +16,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Recreate the index. The previous release can go on: it never used this index."""
+    """Recreate the index. The previous release can go on, because it never used this index."""
     op.drop_index("commands_waiting", "commands")
     waiting = sa.text("status = 'queued' AND dispatched_to IS NULL")
     op.create_index(

@@ -1,4 +1,4 @@
-"""An index by the ends of ids. The list shows these ends, so users look for commands by them.
+"""Adds an index by the ends of ids. The list shows only these ends, so users search by them.
 
 Revision ID: 0006
 Revises: 0005
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the index. The database also updates it for changes by the previous release."""
+    """Create the index. The database updates the index when the previous release writes, too."""
     sqlite = op.get_bind().dialect.name == "sqlite"
     end = "substr(id, 25)" if sqlite else '"right"(id::text, 8)'
     op.create_index("commands_by_id_end", "commands", [sa.text(end)])
