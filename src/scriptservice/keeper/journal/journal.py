@@ -1,9 +1,9 @@
 """The journal as the rest of the keeper uses it: no event is lost when the disk is full.
 
 While the disk is full, event records wait in memory, in order, and output waits in its pipe. One
-timer tries again for all of them. Output also waits while too much of the journal is not yet stored
-in the database. So a script that prints faster than the database stores does not fill the disk, and
-does not delay the output of other scripts.
+timer retries all waiting records and pipes. Output also waits while too much of the journal is not
+yet stored in the database. So a script that prints faster than the database stores does not fill
+the disk, and does not delay the output of other scripts.
 """
 
 from collections import deque
@@ -36,14 +36,14 @@ class Journal:
     Args:
         writer: writes the journal's files.
         loop: runs the retry timer.
-        spool_limit_bytes: output waits while more bytes of the journal than this are not yet stored
-            in the database.
+        spool_limit_bytes: limit for the part of the journal that is not yet stored in the database,
+            in bytes. Output waits while this part is larger than the limit.
 
     Attributes:
         stored_position: everything before this journal position is stored in the database.
-        urgent_end: the journal position after the last urgent record, which the child should read
-            at once. STARTING, STARTED and EXITED records are not urgent, since another record
-            mostly follows soon.
+        urgent_end: the journal position after the last urgent record. The child should read the
+            journal up to this position at once. STARTING, STARTED and EXITED records are not
+            urgent, because another record usually follows soon.
         on_room: called when the disk has room again.
     """
 
@@ -104,7 +104,10 @@ class Journal:
 
     @property
     def full(self) -> bool:
-        """Whether records or output wait, since the disk is full or the spool limit is exceeded."""
+        """Whether records or output wait for room.
+
+        They wait if the disk is full, or if the spool limit is exceeded.
+        """
         return bool(self._pending or self._waiting_for_room)
 
     @property
@@ -209,14 +212,16 @@ class Journal:
                 if wanted <= self.stored_position
             ]
             for pipe in ready:
-                # Resuming one reader may end its command, which cancels the wait of another.
+                # When one reader resumes, its command may end. The command's end cancels the wait
+                # of the command's other reader.
                 if waiting := self._waiting_until_stored.pop(pipe, None):
                     waiting[1].resume()
 
     def recorder_stopped(self) -> None:
-        """Resume every reader that waits for the recorder, because scripts must run on without it.
+        """Resume every reader that waits for the recorder.
 
-        The recorder is the part of the server that stores the journal in the database.
+        The recorder is the part of the server that stores the journal in the database. Scripts must
+        not stand still while there is no recorder.
         """
         self._recorder_active = False
         waiting, self._waiting_until_stored = self._waiting_until_stored, {}

@@ -26,7 +26,7 @@ def scan(directory: str, base: int) -> Iterator[Record]:
     """Yield the records of one segment, up to the first record that is not intact.
 
     An output record is yielded without its bytes. The last record may be an output record of which
-    only a part was written; its ``end`` is then the end of that part.
+    only a part was written. The record's ``end`` is then the end of that part.
 
     Args:
         directory: the directory of the segments.
@@ -93,8 +93,8 @@ def repair(directory: str) -> list[str]:
         try:
             header = read_segment_header(descriptor)
             if header is None and next(scan(directory, base), None) is not None:
-                # The keeper needs the records of this segment after the repair: they tell which
-                # scripts may still run.
+                # After the repair the keeper needs the records of this segment. The records tell
+                # which scripts may still run.
                 _rewrite_header(directory, descriptor, base)
                 header = read_segment_header(descriptor)
                 notes.append(f"rewrote the header of journal segment {base}")
@@ -112,7 +112,7 @@ def _rewrite_header(directory: str, descriptor: int, base: int) -> None:
     """Write a segment's header again, with the journal id of another segment.
 
     If no other segment has a valid header, the id comes from the damaged header itself. If that id
-    is wrong, the server takes the database for an older copy and starts no script.
+    is wrong, the server concludes that the database is an older copy, and starts no script.
     """
     journal_id = UUID(bytes=os.pread(descriptor, 16, 8))
     for other in segment_bases(directory):
@@ -143,8 +143,8 @@ def _repair_tail(directory: str, descriptor: int, base: int) -> list[str]:
             end = start + HEADER_BYTES + length
             _shorten_record(descriptor, base, start, last, length)
         else:
-            # Drop the record, which has no output left. The next output that is rescued would have
-            # the same position in the command's output.
+            # Drop the record, because it has no output left. If the record stayed, the next record
+            # of rescued output would have the same position in the command's output.
             end = start
     if base + size <= end:
         return []
@@ -160,9 +160,9 @@ def _repair_tail(directory: str, descriptor: int, base: int) -> list[str]:
 def _length_without_zeros(descriptor: int, offset: int, length: int) -> int:
     """Return the length of output without the zeros at its end.
 
-    After a power cut, a file may have its new size but not its new bytes; zeros are then read in
-    place of the bytes. Zeros that the script printed at the end look the same and are cut off too.
-    The command's output is reported as incomplete in either case.
+    After a power cut, a file may have its new size but not its new bytes. A reader then gets zeros
+    in place of the bytes. If the script itself printed zeros at the end, these zeros look the same
+    and are cut off too. In both cases the command's output is reported as incomplete.
     """
     return len(os.pread(descriptor, length, offset).rstrip(b"\0"))
 
@@ -180,7 +180,7 @@ def _is_half_written(descriptor: int, offset: int, size: int) -> bool:
 
 
 def _set_aside(directory: str, descriptor: int, base: int, end: int) -> str:
-    """Copy the rest of a segment, from a damaged record on, to a file.
+    """Copy a damaged record and the rest of its segment to a file.
 
     Returns:
         The last part of the note for the log.
@@ -199,7 +199,7 @@ def _set_aside(directory: str, descriptor: int, base: int, end: int) -> str:
                 offset += sent
         finally:
             os.close(copy)
-    except OSError as error:  # the disk is full, and the keeper must start in any case
+    except OSError as error:  # for example the disk is full; the keeper must start nevertheless
         return f"damaged; cannot keep them in {name}: {error.strerror}"
     return f"damaged; they are in {name}"
 
@@ -219,8 +219,9 @@ _MAX_RECORD_BYTES = HEADER_BYTES + 4096
 def intact_records(path: str) -> Iterator[Record]:
     """Yield the STARTED and CLOSED records that are still intact in a file that was set aside.
 
-    Mostly only a few bytes are damaged, and the records after them are intact. But the positions of
-    these records in the journal are not known, so each record's ``end`` is an offset in the file.
+    Usually only a few bytes are damaged, and the records after these bytes are intact. But the
+    journal positions of these records are not known, so each record's ``end`` is an offset in the
+    file.
 
     Args:
         path: a path that `damaged_path` returned.
@@ -238,7 +239,7 @@ def intact_records(path: str) -> Iterator[Record]:
 
 
 def _intact_record(raw: bytes, start: int) -> Record | None:
-    """Return the record at the beginning of some bytes, None if no intact record is there.
+    """Return the record at the beginning of some bytes, or None if no intact record begins there.
 
     Args:
         raw: the bytes; they may continue after the record.
@@ -264,7 +265,7 @@ def _intact_record(raw: bytes, start: int) -> Record | None:
 
 
 def _shorten_record(descriptor: int, base: int, start: int, record: Record, length: int) -> None:
-    """Rewrite an output record's header, with the number of bytes that were really written."""
+    """Rewrite an output record's header, so that it states the length that was really written."""
     header = pack_output_header(
         Kind.OUTPUT, record.stream, length, record.time_us, record.position, record.command_id
     )

@@ -36,7 +36,7 @@ class NoRoomError(Exception):
 
 
 class JournalWriter:
-    """Appends records to the last segment; the keeper has exactly one writer, other processes none.
+    """Appends records to the last segment. A keeper has one writer, and no other process writes.
 
     Args:
         directory: the directory of the segments; call `repair` with this directory first.
@@ -45,7 +45,8 @@ class JournalWriter:
         snapshot: returns the payload of a SNAPSHOT record, which contains the open commands.
 
     Attributes:
-        id: the journal's UUID. It is read from the last segment; without segments it is new.
+        id: the journal's UUID, which is read from the last segment. If there is no segment, the
+            journal is new and gets a new UUID.
 
     Raises:
         ValueError: the last segment has no valid header.
@@ -116,8 +117,8 @@ class JournalWriter:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             if os.pwrite(descriptor, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            # Sync the new segment. The older ones are deleted later, and after a power cut the
-            # journal must still have a segment.
+            # Sync the new segment. The older segments are deleted later, and after a power cut the
+            # journal must still have at least one segment.
             os.fsync(descriptor)
             self._sync_directory()
         except OSError as error:
@@ -191,10 +192,10 @@ class JournalWriter:
     def splice(self, pipe: int, length: int, command_id: bytes, stream: int, position: int) -> int:
         """Move output that waits in a pipe to the journal.
 
-        The writer first writes a header with the number of bytes to move, then moves the bytes. If
-        the keeper dies between the two steps or during the second, the header still tells to which
-        command the bytes after it belong. `repair` then shortens the record to the bytes that were
-        moved.
+        The writer first writes a header with the number of bytes to move, then moves the bytes
+        behind the header. If the keeper dies between the two steps or during the second step, the
+        header still tells which command printed the bytes. `repair` then shortens the record to the
+        bytes that were moved.
 
         Args:
             pipe: the read end of the pipe.
@@ -258,9 +259,9 @@ class JournalWriter:
     def drop(self, stored_position: int) -> None:
         """Delete the segments that end at or before a position.
 
-        The current segment is never deleted. But if it is completely stored and larger than 4 MiB,
-        a new segment is begun, and the old one is deleted. So an idle service does not keep much
-        old output in the journal.
+        The current segment is never deleted. But if the current segment is completely stored and
+        larger than 4 MiB, the writer begins a new segment, and then deletes the old segment. So an
+        idle service does not keep much old output in the journal.
 
         Args:
             stored_position: everything before this journal position is stored in the database.

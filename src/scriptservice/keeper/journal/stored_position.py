@@ -1,9 +1,10 @@
-"""The position up to which the journal is stored in the database, in a file for the next start.
+"""Keeps a journal position in a file: the database has the journal up to this position.
 
-Whenever the child reports such a position, the keeper writes it to a small file in the journal's
-directory. The file is only a hint. If the position in the file is too low, the recorder merely
-reads some records again. If the position were too high, records that are not stored would be
-deleted. So the file has a checksum, and a position from a damaged file is not used.
+Whenever the child reports such a position, the keeper writes the position to a small file in the
+journal's directory, and reads the file at its next start. The file is only a hint. If the position
+in the file is too low, the recorder merely reads some records again. If the position were too high,
+records that are not stored would be deleted. So the file has a checksum, and a position from a
+damaged file is not used.
 """
 
 import os
@@ -25,7 +26,7 @@ class StoredPosition:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def read(self) -> int | None:
-        """Return the position, 0 if none was ever written, None if the file is damaged."""
+        """Return the position; 0 if no position was ever written; None if the file is damaged."""
         raw = os.pread(self._file, _NUMBER_BYTES + _CHECKSUM_BYTES, 0)
         number = raw[:_NUMBER_BYTES]
         # A file without a checksum comes from an earlier release.
