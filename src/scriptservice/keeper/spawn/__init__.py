@@ -1,1 +1,1 @@
-"""Starts a script's process: its specification, the three methods, its files and its user."""
+"""Starts scripts: the process's specification, the script's files and user, the three methods."""

@@ -2,8 +2,9 @@
 
 The keeper loads ``clone.so``, which is built from ``launcher/clone.c``. The new process shares only
 the keeper's memory, and only until its exec. This method needs one exec for each script, and the
-keeper does not wait for that exec. The ``launcher`` method needs two, and the keeper must wait for
-the first one, which starts the launcher. See docs/adr/0017-scripts-begin-in-the-keepers-memory.md.
+keeper does not wait for that exec. The ``launcher`` method needs two execs, and the keeper must
+wait for the first exec, which starts the launcher. See
+docs/adr/0017-scripts-begin-in-the-keepers-memory.md.
 """
 
 import ctypes
@@ -18,11 +19,11 @@ _LIBRARY = os.path.join(os.path.dirname(__file__), "clone.so")
 _STACK_BYTES = 8192
 _ALIGNMENT_BYTES = 16
 _SPARE_STACKS = 64
-"""At most this many unused stacks are kept: as many as processes may start at a time."""
+"""Maximum number of unused stacks to keep: the number of processes that may start at a time."""
 
 
 class _Request(ctypes.Structure):
-    """The ``struct request`` of ``launcher/clone.c``; the fields must be the same."""
+    """The ``struct request`` of ``launcher/clone.c``; both must have the same fields."""
 
     _fields_ = (
         ("streams", ctypes.c_int * 3),
@@ -53,14 +54,14 @@ class CloneMethod:
     name = "clone"
 
     def __init__(self, library: str) -> None:
-        # `CDLL` would release the GIL for each call. That is of no use, since the keeper has only
-        # one thread.
+        # Unlike `PyDLL`, `CDLL` would release the GIL for each call. That would be useless, because
+        # the keeper has only one thread.
         self._begin = ctypes.PyDLL(library).begin_1
         self._begin.argtypes = (ctypes.POINTER(_Request), ctypes.c_void_p)
         self._begin.restype = ctypes.c_long
         self._keeper_pid = os.getpid()
-        # For each process before its exec: its stack and its request, which must stay in memory
-        # until then. The keys are the status descriptors.
+        # This has the stack and the request of each process that has not reached its exec. Both
+        # must stay in memory until the exec. The keys are the processes' status descriptors.
         self._in_use: dict[int, tuple[Any, ...]] = {}
         self._stacks: list[ctypes.Array[ctypes.c_char]] = []
 
@@ -85,7 +86,7 @@ class CloneMethod:
         return None
 
     def start(self, process: NewProcess) -> tuple[int, int]:
-        """See `SpawnMethod.start`; returns before the exec of the script's program."""
+        """See `SpawnMethod.start`. This method returns before the exec of the script's program."""
         programs = _programs(process)
         environment = [b"%s=%s" % variable for variable in process.environment.items()]
         if b"\0" in b"".join((*programs, *process.argv, *environment)):

@@ -1,8 +1,8 @@
 """The report of a new process that could not become its script.
 
 The process writes two numbers to a pipe, its status pipe: the step that failed and the errno. A
-successful exec closes the pipe, so an end of file without a byte means success. Processes that
-``launcher`` and ``cloning`` start have a status pipe; ``spawner`` reads it.
+successful exec closes the pipe, so an end of file without a byte means success. Only processes that
+``launcher`` or ``cloning`` starts have a status pipe; ``spawner`` reads the pipe.
 """
 
 import errno
@@ -39,11 +39,11 @@ class SpawnStep(IntEnum):
 def read_failure(status: int) -> tuple[SpawnStep, int] | None:
     """Wait until a process has failed or has done its exec.
 
-    Returns:
-        The step that failed and the errno, None if the exec succeeded.
-
     Args:
         status: the read end of the process's status pipe.
+
+    Returns:
+        The step that failed and the errno; None if the exec succeeded.
     """
     report = os.read(status, _REPORT.size)
     if not report:
@@ -76,7 +76,7 @@ def raise_failure(step: SpawnStep, number: int, argv: list[bytes]) -> None:
 
 
 def find_problem(method: SpawnMethod, trial: NewProcess) -> str | None:
-    """Try all steps of a method before the exec; return what does not work, None if all work.
+    """Try all steps of a method before the exec; return what does not work, else None.
 
     Args:
         method: a method that does not wait for the exec.

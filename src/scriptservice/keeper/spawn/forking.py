@@ -1,6 +1,6 @@
 """Starts a process without the launcher: by vfork where that is possible, else by fork.
 
-The keeper uses this method if the launcher does not work, or was not built for want of a compiler.
+The keeper uses this method if the launcher does not work, or if no compiler was there to build it.
 Python's ``Popen`` uses vfork if the user, the cgroup and the limits stay the same. Otherwise
 ``Popen`` forks the whole keeper, and the child makes the changes before its exec.
 """
@@ -40,7 +40,8 @@ class ForkMethod:
                 umask=0o077,
                 start_new_session=True,
                 restore_signals=True,
-                # All descriptors of the keeper close on exec. To search for others costs time.
+                # All descriptors of the keeper close on exec. A search for other open descriptors
+                # would cost time.
                 close_fds=False,
                 preexec_fn=_preparation(process),  # noqa: PLW1509 - there is one thread
             )
@@ -56,7 +57,7 @@ class ForkMethod:
 
 
 def _preparation(process: NewProcess) -> Callable[[], None] | None:
-    """Return a function for the child to call between fork and exec, None if none is needed."""
+    """Return the function that the child must call between fork and exec, None for no function."""
     user, cgroup, limits = process.user, process.cgroup, process.descriptor_limits
     if cgroup is None and limits is None and not user.changes:
         return None

@@ -2,11 +2,11 @@
 
 The keeper uses the launcher if scripts run as another user, or if ``cloning`` does not work. The
 launcher's source is ``launcher/launcher.c``. The keeper starts the launcher with ``posix_spawn``.
-Until the launcher's own exec, the new process shares the keeper's memory, so the cost does not
-depend on the size of that memory. The launcher then makes all changes in its own memory, and execs
-the interpreter. This second exec takes longer under load than all other steps, so the keeper does
-not wait for it: the launcher reports a failure through a pipe, which a successful exec closes. See
-docs/adr/0015-launcher.md.
+Until the exec of the launcher, the new process shares the keeper's memory, so the cost does not
+depend on the size of the keeper's memory. The launcher then makes all changes in its own memory,
+and execs the interpreter. Under load this second exec takes longer than all other steps, so the
+keeper does not wait for it. If the exec fails, the launcher reports the failure through a pipe. A
+successful exec closes the pipe. See docs/adr/0015-launcher.md.
 """
 
 import errno
@@ -25,8 +25,8 @@ class LauncherMethod:
     """Starts processes through the launcher.
 
     Args:
-        program: a descriptor of the launcher's file. A path would not do: an upgrade replaces the
-            file, and the old keeper still needs the launcher of its own release.
+        program: a descriptor of the launcher's file. A path would not be enough: an upgrade
+            replaces the file, and the old keeper still needs the launcher of its own release.
     """
 
     name = "launcher"
@@ -59,7 +59,7 @@ class LauncherMethod:
         return None
 
     def start(self, process: NewProcess) -> tuple[int, int]:
-        """See `SpawnMethod.start`; returns before the exec of the script's program."""
+        """See `SpawnMethod.start`. This method returns before the exec of the script's program."""
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
             pid = self._spawn(process, writer)
@@ -67,8 +67,8 @@ class LauncherMethod:
             os.close(reader)
             if error.errno == errno.E2BIG:
                 raise OSError(error.errno, error.strerror, process.argv[0]) from error
-            # The new exception has no filename. The filename here is the launcher's, and the caller
-            # would take it for the name of the script's program.
+            # Raise an exception without a filename. The filename of `error` is the launcher's path,
+            # and the caller would conclude that this path is the script's program.
             raise OSError(error.errno, error.strerror) from error
         except ValueError:
             os.close(reader)
@@ -82,9 +82,9 @@ class LauncherMethod:
 
     def _spawn(self, process: NewProcess, writer: int) -> int:
         stdin, stdout, stderr = process.streams
-        # A dup2 of a descriptor onto its own number keeps it open across the launcher's exec. No
-        # such descriptor has the number 0, 1, 2 or SCRIPT_DESCRIPTOR, since the keeper has other
-        # files there.
+        # A dup2 of a descriptor onto its own number keeps the descriptor open across the launcher's
+        # exec. No such descriptor has the number 0, 1, 2 or SCRIPT_DESCRIPTOR, because the keeper
+        # uses these numbers for other files.
         actions = [
             (_DUP2, stdin, 0),
             (_DUP2, stdout, 1),

@@ -51,8 +51,9 @@ class SpawnMethod(Protocol):
         """Start a process.
 
         Returns:
-            The process id, and the read end of the process's status pipe (see ``exec_failure``).
-            Instead of the read end, None means that the exec has already succeeded.
+            The process id, and the read end of the process's status pipe (see ``exec_failure``). A
+            method that waits for the exec returns None instead of the read end: the exec has
+            already succeeded.
 
         Raises:
             OSError: the exec failed (the exception's filename is the program), the directory could
@@ -63,7 +64,9 @@ class SpawnMethod(Protocol):
         """
 
     def release(self, status: int) -> None:
-        """Free what a process needed before its exec; called after its exec or its end.
+        """Free the memory that a process needed until its exec.
+
+        The spawner calls this method after the process's exec or end.
 
         Args:
             status: the number of the status descriptor that `start` returned.

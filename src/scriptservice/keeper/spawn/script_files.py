@@ -9,7 +9,7 @@ _ALL_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcnt
 
 
 def input_file(content: bytes, directory: str, opened: list[int]) -> int:
-    """Make a nameless file and return a descriptor of it, whose file offset is 0.
+    """Make a nameless file, and return a descriptor of the file with the file offset 0.
 
     If the content is larger than 64 KiB, the file is on the disk, so that large scripts do not fill
     the memory. If the disk has no room, the file is in memory.
@@ -41,8 +41,8 @@ def _disk_file(content: bytes, directory: str, opened: list[int]) -> int:
 def _write_all(file: int, content: bytes) -> None:
     """Write content without moving the file offset.
 
-    The script's process shares the offset, and perl begins to read a script there, so the offset
-    must stay 0.
+    The script's process shares the file offset with the keeper. Perl begins to read a script at
+    this offset, so the offset must stay 0.
     """
     rest, offset = memoryview(content), 0
     while offset < len(content):

@@ -61,8 +61,8 @@ def script_user(run_as: str | None, script_uid: int) -> ScriptUser:
             passwd entry.
 
     Raises:
-        UserError: the requested user does not exist, or is not the service's own user although the
-            service does not run as root.
+        UserError: the requested user does not exist; or the service does not run as root, and the
+            requested user is not the service's own user.
     """
     own = os.geteuid()
     if run_as is not None:

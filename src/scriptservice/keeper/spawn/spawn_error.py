@@ -19,7 +19,7 @@ class SpawnError(Exception):
     """A script could not be started; the message is the command's reason.
 
     Attributes:
-        retry: whether a later attempt may succeed, for example because a resource was exhausted.
+        retry: whether a later attempt may succeed, for example when memory is free again.
     """
 
     def __init__(self, reason: str, *, retry: bool) -> None:

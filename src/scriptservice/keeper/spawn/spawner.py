@@ -2,8 +2,8 @@
 
 The spawner prepares everything that a process needs. One of three methods then starts the process:
 ``cloning``, ``launcher`` or ``forking``. At the keeper's start, the spawner chooses the first of
-them that is allowed for the scripts' user and works. ``keeper.command.start_queue`` calls this
-module, which must not know the journal or the event loop.
+these methods that is allowed for the scripts' user and works. ``keeper.command.start_queue`` calls
+the spawner. The spawner must not know the journal or the event loop.
 """
 
 import errno
@@ -64,11 +64,12 @@ class Spawner:
         if state is None:
             if not os.path.isdir(self._private):
                 os.mkdir(self._private)
-            os.chmod(self._private, 0o711)  # noqa: S103 - scripts pass through to theirs
+            os.chmod(self._private, 0o711)  # noqa: S103 - scripts must reach their own directories
             self._make_work()
             self._work_descriptor = self._open_directory(self._work)
         else:
-            # The directory is not opened again, since a script may have changed its mode meanwhile.
+            # Use the previous program's descriptor of the directory. A script may have changed the
+            # directory's mode, so that the directory cannot be opened again.
             self._work_descriptor = state.work
             self._script_limits = (state.soft_limit, state.hard_limit)
             self._raised = state.raised
@@ -81,20 +82,20 @@ class Spawner:
             b"SHELL": b"/bin/bash",
             b"LANG": lang.encode(),
         }
-        # The method is not handed over to the next program, which may be of another release and
-        # needs the launcher and clone.so of that release.
+        # Each program of the keeper chooses the method itself. The previous program may be of
+        # another release, and this program needs the launcher and clone.so of its own release.
         found = self._fast_method() if use_launcher else None
         self._method: SpawnMethod = found or ForkMethod(self._null)
 
     def _fast_method(self) -> SpawnMethod | None:
         trial = self._trial()
-        # A process of another user must not share the keeper's memory, even until its exec.
+        # A process of another user must never share the keeper's memory, not even until its exec.
         if not self._user.changes and (cloning := CloneMethod.probe(trial)):
             return cloning
         return LauncherMethod.probe(trial)
 
     def _trial(self) -> NewProcess:
-        """Return a process with the settings of a script's process, whose program cannot be run."""
+        """Return a process like that of a script, but with a program that cannot be run."""
         return NewProcess(
             argv=[b"/"],
             environment={},
@@ -140,8 +141,9 @@ class Spawner:
     def _open_directory(self, path: str) -> int:
         """Open a directory with the rights of the scripts' user.
 
-        Meanwhile the keeper changes only its effective user id. If it changed its real user id too,
-        processes of the scripts' user could send it signals.
+        To get these rights, the keeper changes its effective user id, but not its real user id. If
+        the keeper changed its real user id too, processes of the scripts' user could send signals
+        to the keeper.
 
         Raises:
             OSError: the scripts' user cannot enter the directory, or the path is not a directory.
@@ -160,7 +162,7 @@ class Spawner:
             os.setegid(self._user.gid)
             os.seteuid(self._user.uid)
             # To resolve the dot at the end, the kernel checks the search permission of the
-            # directory itself, as it does for chdir.
+            # directory itself. The kernel makes the same check for chdir.
             return os.open(os.path.join(path, "."), flags)
         finally:
             os.seteuid(0)
@@ -193,8 +195,9 @@ class Spawner:
                 stdin = input_file(spec.stdin.encode(), self._private, opened)
             stdout, stdout_writer = self._pipe(opened)
             stderr, stderr_writer = self._pipe(opened)
-            # Reserve a descriptor for the pidfd. Without one, a process that already runs would
-            # be reported as failed, and the script would run twice.
+            # Reserve a descriptor for the pidfd. If no descriptor were free after the start, the
+            # keeper would report a process that already runs as failed, and the script would run
+            # twice.
             reserve = os.dup(self._null)
             opened.append(reserve)
             self._raise_limit_if_close(reserve)
@@ -247,7 +250,7 @@ class Spawner:
 
         Args:
             spawned: the process that `spawn` returned.
-            spec: the script that `spawn` was given.
+            spec: the script that was passed to `spawn`.
 
         Raises:
             SpawnError: the script does not run; its process, pipes and directory are removed.
@@ -288,7 +291,7 @@ class Spawner:
     def _directory_for(self, spec: SpawnSpec, private: str | None, opened: list[int]) -> int:
         """Return an ``O_PATH`` descriptor of a script's working directory.
 
-        A script may have removed the shared directory; it is then made again.
+        If a script has removed the shared directory, this method makes the directory again.
         """
         wanted = private or spec.working_directory
         if wanted is not None:
@@ -303,8 +306,8 @@ class Spawner:
     def _raise_limit_if_close(self, newest: int) -> None:
         """Raise the keeper's soft limit of descriptors when it is nearly reached.
 
-        Before that, scripts inherit the limit that the service was started with, and `ForkMethod`
-        can use vfork. Afterwards, each new process restores that limit before its exec.
+        Until then, scripts inherit the limit that the service was started with, and `ForkMethod`
+        can use vfork. Afterwards, each new process must set the original limit before its exec.
 
         Args:
             newest: the number of the descriptor that was opened last.
@@ -342,10 +345,10 @@ def _remove_empty(private: str | None) -> None:
 
 
 def reset_signals() -> None:
-    """Unblock all signals and restore the default action of ignored ones.
+    """Unblock all signals, and restore the default action of ignored signals.
 
     Otherwise scripts would inherit the blocked and ignored signals of the keeper's parent. Python
-    itself ignores SIGPIPE and SIGXFSZ; they stay ignored in the keeper.
+    itself ignores SIGPIPE and SIGXFSZ. These two signals stay ignored in the keeper.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in signal.valid_signals():
