@@ -14,7 +14,7 @@
         ├── StoreUnavailableError   the database does not answer; a retry may succeed
         │   ├── OtherWriterError    another server writes to the database
         │   └── TablesInUseError    another client locks tables that a migration must change
-        └── StorageFullError        the disk has less free space than must stay free
+        └── StorageFullError        the disk has less free space than the service must keep free
 
 ``server/http/problem_responses.py`` maps these errors to HTTP answers.
 """
@@ -40,7 +40,7 @@ class FieldError:
 
     Attributes:
         field: path of the field, such as ``labels.team`` or ``args.0``.
-        message: one plain sentence.
+        message: what is wrong, in one plain sentence.
     """
 
     field: str

@@ -1,4 +1,4 @@
-"""Ids of commands: UUIDs of version 7. They sort by the time at which they were made."""
+"""Ids of commands: UUIDs of version 7, which sort by the time at which they were made."""
 
 import re
 from uuid import UUID
@@ -19,7 +19,7 @@ def parse_id(text: str) -> UUID | None:
 
 
 ID_PART_CHARACTERS = 8
-"""Minimum length of the beginning or end of an id in a search for commands."""
+"""Minimum number of characters in a search for commands by the beginning or the end of an id."""
 
 _DASHES = (8, 13, 18, 23)
 _LENGTH = 36

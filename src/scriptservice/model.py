@@ -58,7 +58,10 @@ def predecessors(wanted: Status) -> frozenset[Status]:
 
 
 class Stream(StrEnum):
-    """An output stream of a command; ``MERGED`` is the output of both in the order of reading."""
+    """An output stream of a command.
+
+    ``MERGED`` is the output of stdout and stderr, in the order in which the keeper read them.
+    """
 
     STDOUT = "stdout"
     STDERR = "stderr"
@@ -77,7 +80,7 @@ class OnOutputLimit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a user submits; the defaults are those of the API.
+    """What a user submits; the default values are the same as in the API.
 
     Attributes:
         script: text that the interpreter runs.
@@ -124,8 +127,9 @@ class Outcome(NamedTuple):
 
     Attributes:
         started_at: when the script started, in microseconds since 1970 UTC.
-        exited_at: when the script's own process ended, likewise.
-        finished_at: when all its processes had ended and its output was complete, likewise.
+        exited_at: when the script's own process ended, in microseconds since 1970 UTC.
+        finished_at: when all processes of the script had ended and the script's output was
+            complete, in microseconds since 1970 UTC.
         exit_code: exit code of the script's own process, from the keeper's wait status; None if a
             signal ended the process.
         signal: name of the signal that ended the script's own process.
@@ -168,12 +172,12 @@ class Command:
             None, and ``args`` and ``env`` are empty.
         status: current status.
         host: host where the command ran, runs or must run.
-        created_by: name of the token that submitted it.
+        created_by: name of the token with which the command was submitted.
         rerun_of: id of the command that this command repeats, or None.
         created_at: time of submission, in microseconds since 1970 UTC.
         stdin_bytes: size of the text for standard input.
         traceparent: trace context that the client gave, or None; always None in lists.
-        outcome: what is known about its run.
+        outcome: what is known about the command's run.
     """
 
     number: int
@@ -222,7 +226,8 @@ class IdempotencyKey:
     """An ``Idempotency-Key``: a name for a request, so that the request can be sent again safely.
 
     Attributes:
-        token: name of the request's token; two tokens may use the same key independently.
+        token: name of the request's token. Requests with the same key but another token are
+            independent.
         key: the key that the client chose.
         fingerprint: SHA-256 of the request's content.
     """
@@ -240,7 +245,8 @@ _TRACEPARENT = re.compile(
 def parse_traceparent(text: str) -> str | None:
     """Return a ``traceparent`` of W3C Trace Context, or None if the text is not a valid one.
 
-    A version after 00 may have more fields after the four known fields. These are kept.
+    A later version than 00 may have more fields after the four known fields. The result keeps these
+    additional fields.
     """
     known = _TRACEPARENT.match(text)
     if known is None or len(text) > TRACEPARENT_CHARACTERS or not text.isascii():

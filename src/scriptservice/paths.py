@@ -1,4 +1,4 @@
-"""Default paths of the service, which the client uses too. This module does no I/O."""
+"""The service's default paths. Service and client use this module, which does no I/O."""
 
 import os
 from collections.abc import Mapping
