@@ -1,8 +1,8 @@
 """The command line as one Typer application. It declares all verbs without importing them.
 
 A verb's module is imported when the verb is called, or when a shell completes the verb's options.
-So the list of verbs imports no verb, and the client's verbs work where the service is not
-installed. To add a verb, write its function and add a row to `SECTIONS`.
+So no module is imported to print the list of verbs, and the client's verbs work where the service
+is not installed. To add a verb, write the verb's function and add a row to `SECTIONS`.
 """
 
 import sys
@@ -27,8 +27,9 @@ class Verb:
         summary: one line for the list of verbs.
         function: ``MODULE.FUNCTION`` in this package. The function's parameters are the verb's
             options, and the function's docstring is the verb's help text.
-        needs_server: whether the verb needs the extra ``server``. A usage error of such a verb is
-            one line without a hint at ``--help``, because it may go to a service manager's log.
+        needs_server: whether the verb needs the extra ``server``. The message for a usage error of
+            such a verb is one line without a hint at ``--help``, because the message may go to a
+            service manager's log.
         no_args_is_help: whether the verb shows its help text when it gets no argument.
     """
 
@@ -155,8 +156,8 @@ class VerbGroup(TyperGroup):
 app = typer.Typer(
     name="scriptservice",
     cls=VerbGroup,
-    # Without this setting Typer would report an unknown option before the verb. With it,
-    # `resolve_command` reports the option as an unknown verb.
+    # A user may type an unknown option in place of the verb. Without this setting, Typer would
+    # report that option. With this setting, `resolve_command` reports it as an unknown verb.
     context_settings={"ignore_unknown_options": True},
     rich_markup_mode=None,
 )

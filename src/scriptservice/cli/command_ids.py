@@ -1,4 +1,4 @@
-"""Finds a command by a part of its id: the beginning or the end, if only one id matches."""
+"""Finds a command by the beginning or the end of its id, if only one id matches."""
 
 import re
 from itertools import islice
@@ -8,9 +8,9 @@ from scriptservice.cli.exit_codes import fail
 from scriptservice.client import Client
 
 SHORT_ID_CHARACTERS = 8
-"""How many characters from the end of an id tables show.
+"""Number of characters of an id that tables show, counted from the id's end.
 
-The service searches for parts of ids that are at least this long.
+The service searches for a part of an id only if the part has at least this many characters.
 """
 
 _ID_CHARACTERS = re.compile(r"[0-9a-f-]{1,36}", re.IGNORECASE)
@@ -53,7 +53,7 @@ def _is_whole(text: str) -> bool:
 
 
 def _matching_ids(client: Client, part: str) -> set[str]:
-    """Return at most two ids that begin or end with a text: two ids mean it is ambiguous."""
+    """Return at most two ids that begin or end with a text; two ids mean the text is ambiguous."""
     if len(part) >= SHORT_ID_CHARACTERS:
         return {command.id for command in islice(client.list(id_part=part, page_size=2), 2)}
     # The service does not search for shorter parts, so compare the ids of all commands here.

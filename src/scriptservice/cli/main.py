@@ -13,7 +13,7 @@ def main(words: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if words is None else words
     if words in (["version"], ["--version"]):
-        version()  # without Typer, whose import takes longer than Python's own start
+        version()  # Typer is not used, because its import takes longer than Python's own start.
         return 0
     from scriptservice.cli.app import run_verb
 

@@ -17,7 +17,9 @@ URL_NAME = "SCRIPTSERVICE_URL"
 RETRY_SECONDS = 300.0
 """How long a verb that follows a command tries to reach a service that has stopped answering."""
 FIRST_CONTACT_SECONDS = 10.0
-"""How long a verb tries to make its first connection. Perhaps no service runs at that address."""
+"""How long a verb tries to make its first connection. The time is short, because perhaps no service
+runs at that address.
+"""
 
 Url = Annotated[
     str | None,
@@ -67,7 +69,8 @@ def connect(
     The program then prints one line and exits with code 1.
 
     Args:
-        url: the service's URL; None for the URL in the environment or else the default.
+        url: the service's URL; None for the URL in the environment, or if there is none, for the
+            default URL.
         retry_seconds: how long the client tries to reach a service that has stopped answering.
         first_contact_seconds: how long the client tries to make its first connection; None for
             ``retry_seconds``.
@@ -87,5 +90,5 @@ def print_json(value: Any) -> None:
 
 
 def print_how_to_go_on(command_id: str) -> None:
-    """Print to stderr how to see the rest of a command's output after this program has ended."""
+    """Print to stderr the shell command that shows the rest of a command's output."""
     print(f"to go on: scriptservice logs -f {command_id}", file=sys.stderr)

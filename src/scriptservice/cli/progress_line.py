@@ -1,7 +1,8 @@
-"""Lines on a terminal that show what a verb waits for. rich draws them and removes them again.
+"""Lines on a terminal that show what a verb waits for.
 
-The lines go to stderr, and only if stderr is a terminal. rich is imported when the first line is
-drawn, so a quick verb does not spend time on the import.
+The package ``rich`` draws the lines and removes them again. The lines go to stderr, and only if
+stderr is a terminal. ``rich`` is imported when the first line is drawn, so a quick verb does not
+spend time on the import.
 """
 
 import sys
@@ -42,8 +43,8 @@ class ElapsedLine:
         text: what the verb waits for.
 
     Attributes:
-        paused: whether drawing is paused. Set it while the script's last line of output is not
-            complete, because the drawn line would overwrite that output.
+        paused: whether drawing is paused. Set this to True while the script's last line of output
+            is incomplete, because the drawn line would overwrite that output.
     """
 
     def __init__(self, text: str) -> None:
@@ -98,7 +99,8 @@ class ElapsedLine:
                             redirect_stderr=False,
                         )
                         self._live.start()
-                        # rich hides the cursor. If this program is killed, nothing shows it again.
+                        # `start` hides the cursor. If this program were killed, the cursor would
+                        # stay hidden.
                         console.show_cursor(show=True)
                     elapsed = format_duration(time.monotonic() - self._began)
                     self._live.update(Text(f"{self._text} {elapsed}", style="dim"), refresh=True)

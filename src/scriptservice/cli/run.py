@@ -46,7 +46,9 @@ from scriptservice.client.types import SubmitFields
 from scriptservice.model import Status, signal_number
 
 STOP_SECONDS = 3.0
-"""How long a second Ctrl-C waits until the stop request of the first Ctrl-C has been sent."""
+"""The longest time that the program waits after a second Ctrl-C. The program waits until the stop
+request of the first Ctrl-C has been sent.
+"""
 
 
 def run(
@@ -146,7 +148,7 @@ class _FollowedRun:
             with self._interruptible(), self._line:
                 final = self._follow()
         except KeyboardInterrupt:
-            if self._stopping is not None:  # let the first Ctrl-C's request be sent
+            if self._stopping is not None:  # The first Ctrl-C's stop request may not be sent yet.
                 self._stopping.join(STOP_SECONDS)
             self._report("stopped waiting for the command", how_to_go_on=True)
             return INTERRUPTED
@@ -212,7 +214,8 @@ class _FollowedRun:
             # inside the HTTP client, which is not reentrant.
             self._stopping = threading.Thread(target=self._stop, daemon=True)
             self._stopping.start()
-            # Print last: a second Ctrl-C may arrive at once, and its exception ends this handler.
+            # Print only after the thread has started. A second Ctrl-C may arrive at once, and its
+            # exception ends this handler.
             os.write(
                 2,
                 b"\nscriptservice: stopping the command; press Ctrl-C again to stop waiting\n",

@@ -26,15 +26,15 @@ def serve(settings: Settings) -> None:
     environment = read_environment(os.environ, os.getpid())
     config = keeper_config(settings, environment)
     descriptor = config.to_descriptor()
-    # Execute the keeper in this process. The modules that parsed the settings leave its memory, so
-    # the keeper stays small.
+    # Execute the keeper in this process. The exec removes the modules that parsed the settings from
+    # memory, so the keeper stays small.
     program = sys.executable
     words = [program, "-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)]
     os.execve(program, words, without_service_variables(os.environ))  # noqa: S606 - no shell
 
 
 def keeper_config(settings: Settings, environment: ServiceEnvironment) -> KeeperConfig:
-    """Return the keeper's configuration, which contains the server's.
+    """Return the keeper's configuration, which contains the server's configuration.
 
     Args:
         settings: the service's settings.

@@ -1,8 +1,8 @@
-"""Environment variables that are not settings: the first token, and the service manager's.
+"""Reads environment variables that are not settings: the first token and the manager's variables.
 
 The token is not a setting, because other users could see it on a command line or in a settings
 file. The service manager sets its variables for this process only. Only ``cli.serve`` calls this
-module, and it removes all these variables from the keeper's environment.
+module. It does not pass these variables on to the keeper's environment.
 """
 
 import re
@@ -14,8 +14,8 @@ from scriptservice.errors import ConfigurationError
 TOKEN_NAME = "SCRIPTSERVICE_TOKEN"  # noqa: S105 - the variable's name
 MANAGER_NAMES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
-# Clients send the token in a header. HTTP strips spaces at both ends of a header's value, and only
-# ASCII characters have the same bytes with every client.
+# Clients send the token in a header. HTTP strips spaces at both ends of a header's value, and
+# different clients send the same bytes only for ASCII characters.
 _TOKEN = re.compile(r"[\x21-\x7e]{16,256}")
 
 
@@ -27,8 +27,8 @@ class ServiceEnvironment:
         first_token: the admin token for a database that has no token yet; None for a random token.
         notify_socket: path of the service manager's datagram socket; None without a service
             manager.
-        watchdog_seconds: seconds without a notification after which the service manager kills
-            this process; None if it never does.
+        watchdog_seconds: if this process sends no notification for this time, the service manager
+            kills the process; None if the service manager does not do this.
     """
 
     first_token: str | None = field(repr=False)
@@ -64,8 +64,8 @@ def without_service_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _watchdog_seconds(environment: Mapping[str, str], pid: int) -> float | None:
-    # A process may inherit these variables from another service that started it. Then WATCHDOG_PID
-    # names that service's process, and the watchdog does not watch this process.
+    # If another service started this process, the process may have inherited that service's
+    # variables. WATCHDOG_PID then names another process, and no watchdog watches this process.
     if environment.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None
     microseconds = environment.get("WATCHDOG_USEC", "")

@@ -43,7 +43,7 @@ def stop(
             try:
                 command = client.stop(command_id, signal=signal, grace_seconds=grace)
             except AlreadyFinishedError as error:
-                if not every:  # with --all: the command ended after the list
+                if not every:  # With --all, the command has ended since the list was read.
                     refused = True
                     fail(str(error))
                 continue

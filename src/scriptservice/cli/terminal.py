@@ -1,9 +1,9 @@
 """Writes the output of scripts to a terminal, a pipe or a file.
 
-A pipe or a file gets the bytes as they are. A terminal obeys escape sequences. With them a script
-could change the window's title, type an answer for the user, or hide what the script did. So on a
-terminal this module removes escape sequences and makes control characters visible, unless the user
-gives ``--raw``.
+A pipe or a file gets the bytes as they are. A terminal obeys escape sequences. With escape
+sequences a script could change the window's title, type an answer for the user, or hide what the
+script did. So on a terminal this module removes escape sequences and makes control characters
+visible, unless the user gives ``--raw``.
 """
 
 import codecs
@@ -32,9 +32,9 @@ class TerminalText:
         """Return further bytes as text, without escape sequences and with visible controls.
 
         Args:
-            data: the bytes. If they end inside an escape sequence or a character, that part is
-                kept for the next call.
-            final: whether this is the last call; then no part is kept.
+            data: the bytes. If they end inside an escape sequence or a character, the incomplete
+                sequence or character is kept for the next call.
+            final: whether this is the last call. If so, nothing is kept.
         """
         text = self._rest + self._decoder.decode(data, final)
         self._rest = ""

@@ -47,8 +47,9 @@ def _request_upgrade(data_dir: str) -> UpgradeReport:
         message = f"cannot upgrade {data_dir}: process {pid} is gone"
         raise ConfigurationError(message) from error
     try:
-        # A pidfd always means the same process. Open it first, then check that the process is the
-        # keeper. So the signal cannot reach another process that gets the same id later.
+        # A pidfd always refers to the same process. The pidfd is open, so check now that its
+        # process is the keeper. Then the signal cannot reach another process that gets the same
+        # process id later.
         _check_is_keeper(data_dir, pid)
         try:
             before = read_upgrade_report(data_dir)
@@ -89,8 +90,8 @@ def _check_is_keeper(data_dir: str, pid: int) -> None:
     """Refuse to signal a process that is not a keeper.
 
     Raises:
-        ConfigurationError: the process with this id is another program. For example, the service
-            runs in a container, where process ids have another meaning.
+        ConfigurationError: the process with this id is another program. This happens, for example,
+            if the service runs in a container, because process ids have another meaning there.
     """
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
