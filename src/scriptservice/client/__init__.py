@@ -8,13 +8,13 @@
         result = client.run("make all")
         print(result.exit_code, result.stdout.decode())
 
-`Client` blocks, `AsyncClient` is for asyncio; both have the same methods.
+The methods of `Client` block; `AsyncClient` has the same methods for asyncio.
 
-``exchanges`` makes the requests of each method and reads the answers, without input or output;
+``exchanges`` makes the requests of each method and reads the answers, but it does no network I/O.
 ``client`` and ``async_client`` send the requests with httpx2. ``connection`` knows how to reach the
 service. ``retry`` decides how long each try and all tries together may take. ``streams`` continues
-a stream after a break of the connection. ``types`` and ``problems`` define what the methods return
-and raise. This package imports nothing of the server, the store or the keeper.
+a stream when its connection breaks. ``types`` defines what the methods return, and ``problems``
+defines what they raise. This package imports no module of the server, the store or the keeper.
 """
 
 from scriptservice.client.async_client import AsyncClient, AsyncFollowing

@@ -20,11 +20,12 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """Uses one service from asyncio, and continues when the service restarts.
+    """Uses one service from asyncio. Requests and streams continue when the service restarts.
 
-    The methods, arguments and errors are those of `Client`. `follow`, `list` and `stream_output`
-    return asynchronous iterators; all other methods must be awaited. Use the client in only one
-    event loop. Use it as an asynchronous context manager, or call `close` at the end.
+    The methods, arguments and errors are the same as those of `Client`. `follow`, `list` and
+    `stream_output` return asynchronous iterators; all other methods must be awaited. Use the client
+    in only one event loop. Use the client as an asynchronous context manager, or call `close` at
+    the end.
 
     Args:
         url: see `Client`.
@@ -60,8 +61,9 @@ class AsyncClient:
             first_contact_seconds=first_contact_seconds,
         )
         self._http = httpx.AsyncClient(**self._connection.http_options(idle_connections=20))
-        # A silent connection may be dead although the service works. The idle connections may be
-        # dead too, so each further try opens a new connection.
+        # This client keeps no idle connections, so it opens a new connection for each request. The
+        # tries after a failed try use it: the connections of the other client may all be dead,
+        # although the service works.
         self._http_new = httpx.AsyncClient(**self._connection.http_options(idle_connections=0))
 
     async def __aenter__(self) -> Self:
@@ -173,7 +175,7 @@ class AsyncClient:
         limit: int | None = None,
         tail: str | None = None,
     ) -> bytes:
-        """Return the output of a command so far; see `Client.output`."""
+        """Return the stored part of a command's output; see `Client.output`."""
         return await self._do(exchanges.output(command_id, stream, offset, limit, tail))
 
     def stream_output(
@@ -236,18 +238,19 @@ class AsyncClient:
                         for piece in reader.feed(data):
                             yield piece
                         if reader.heard:
-                            # The caller may have been busy during the yield. That time does not
-                            # count as silence of the service.
+                            # The caller may have worked for long before it asked for the next
+                            # piece. This call keeps that time from counting as silence.
                             retry.answered()
                 reader.closed()
             except (httpx.TransportError, ClientError) as error:
                 await asyncio.sleep(retry.stream_failed(error))
 
     async def _probe(self, command_id: str, retry: Retry) -> None:
-        """Ask on a new connection whether the service is there.
+        """Check on a new connection whether the service answers.
 
         Raises:
-            ClientError: the service refuses, for example because the command was deleted.
+            ClientError: the service refuses the request, for example because the command was
+                deleted.
             httpx.TransportError: the service does not answer.
         """
         response = await self._http_new.request(**exchanges.probe_arguments(command_id, retry))
@@ -256,9 +259,10 @@ class AsyncClient:
 
 
 class AsyncFollowing(Followed):
-    """An asynchronous iterator over a command's output; it continues after a broken connection.
+    """An asynchronous iterator over a command's output. If the connection breaks, it reconnects.
 
-    `AsyncClient.follow` returns it. ``command`` and ``position`` tell how far the output was read.
+    `AsyncClient.follow` returns such an iterator. Its ``position`` tells how far the output was
+    read. Its ``command`` is the command as the service last described it.
     """
 
     def __init__(self, chunks: AsyncGenerator[Chunk, None], reader: EventReader) -> None:

@@ -20,31 +20,32 @@ T = TypeVar("T")
 
 
 class Client:
-    """Uses one service, and continues when the service restarts.
+    """Uses one service. Requests and streams continue when the service restarts.
 
-    A request that gets no answer is sent again, after growing pauses, for ``retry_seconds``.
-    Each submit has an Idempotency-Key, so a submit that is sent twice makes only one command.
-    Use the client as a context manager, or call `close` at the end. Several threads may share one
-    client.
+    If a request gets no answer, the client sends the request again after growing pauses, until
+    ``retry_seconds`` are over. Each submission has an Idempotency-Key, so a submission that is sent
+    twice makes only one command. Use the client as a context manager, or call `close` at the end.
+    Several threads may share one client.
 
     Args:
         url: URL of the service; None to use the environment variable ``SCRIPTSERVICE_URL``, or
             http://127.0.0.1:8000 if the variable is not set.
         token: access token; None to use ``SCRIPTSERVICE_TOKEN``, or the file ``token`` in the data
             directory if the variable is not set.
-        ca_file: PEM file with the certificates to trust, instead of those that this machine trusts.
-            It is needed if a private authority has signed the certificate of the service or of the
-            proxy. None to use ``SCRIPTSERVICE_CA_FILE``, or the certificates that this machine
-            trusts if the variable is not set.
+        ca_file: PEM file with the certificates to trust. They replace the certificates that this
+            machine trusts. The file is needed if a private authority has signed the certificate of
+            the service or of the proxy. None to use ``SCRIPTSERVICE_CA_FILE``, or the certificates
+            that this machine trusts if the variable is not set.
         proxy: URL of an HTTP proxy, ``http://`` or ``https://``, with user and password if the
             proxy needs them; None to use ``SCRIPTSERVICE_PROXY``, or no proxy if the variable is
             not set. ``HTTPS_PROXY`` and similar variables are ignored.
-        retry_seconds: how long to try again after the service last sent something; 0 to try once.
-            While a connection is open but silent, a value below 5 counts as 5.
-        silence_seconds: how long a stream may be silent before the client asks on a new connection
-            whether the service is there. If necessary, the client shortens this time, but
-            not below 5 s, so that 2 s of ``retry_seconds`` remain.
-        first_contact_seconds: how long to try if no connection can be made and the service has
+        retry_seconds: how long to keep trying, counted from the last time that the service sent
+            something; 0 to try only once. If a connection is open but the service sends nothing,
+            a value below 5 counts as 5.
+        silence_seconds: how long a stream may be silent. After this time, the client checks on a
+            new connection whether the service answers. To leave time for this check, the client
+            waits at most ``retry_seconds`` - 2, or 5 s if that is longer.
+        first_contact_seconds: how long to try while no connection can be made and the service has
             never answered this client; None for ``retry_seconds``.
 
     Raises:
@@ -76,8 +77,9 @@ class Client:
             first_contact_seconds=first_contact_seconds,
         )
         self._http = httpx.Client(**self._connection.http_options(idle_connections=20))
-        # A silent connection may be dead although the service works. The idle connections may be
-        # dead too, so each further try opens a new connection.
+        # This client keeps no idle connections, so it opens a new connection for each request. The
+        # tries after a failed try use it: the connections of the other client may all be dead,
+        # although the service works.
         self._http_new = httpx.Client(**self._connection.http_options(idle_connections=0))
 
     def __enter__(self) -> Self:
@@ -111,7 +113,7 @@ class Client:
         idempotency_key: str | None = None,
         **fields: Unpack[SubmitFields],
     ) -> Command:
-        """Submit a script; the command is durable when this returns.
+        """Submit a script. When this method returns, the command is stored durably.
 
         Args:
             script: text of the script, 1 byte to 1 MiB in UTF-8.
@@ -173,7 +175,7 @@ class Client:
             timeout_seconds: how long to wait; None to wait without limit.
 
         Returns:
-            The finished command. If ``timeout_seconds`` have passed, the unfinished command.
+            The finished command, or the unfinished command if the time is over.
 
         Raises:
             NotFoundError: there is no such command.
@@ -203,7 +205,7 @@ class Client:
     ) -> Command:
         """Ask the service to stop a command.
 
-        The command may still run when this returns. Use `wait` to wait for its end.
+        The command may still run when this method returns. Use `wait` to wait for its end.
 
         Args:
             command_id: id of the command.
@@ -252,7 +254,7 @@ class Client:
     # What is stored
 
     def list(self, **filters: Unpack[ListFilters]) -> Iterator[Command]:
-        """Yield commands, newest first; the client fetches each page when it is needed.
+        """Yield commands, newest first. The client fetches a page only when the page is needed.
 
         Args:
             filters: see `ListFilters`; without filters, all commands are yielded.
@@ -273,15 +275,15 @@ class Client:
         limit: int | None = None,
         tail: str | None = None,
     ) -> bytes:
-        """Return the output of a command that is stored so far.
+        """Return the part of a command's output that is stored so far.
 
         Args:
             command_id: id of the command.
             stream: ``stdout``, ``stderr`` or ``merged``.
-            offset: offset of the first byte in that stream.
-            limit: maximum number of bytes.
-            tail: ``"100"`` for the last 100 bytes, ``"100l"`` for the last 100 lines; not together
-                with ``offset`` or ``limit``.
+            offset: offset in that stream of the first byte to return; None for 0.
+            limit: maximum number of bytes to return; None for no limit.
+            tail: ``"100"`` for the last 100 bytes, ``"100l"`` for the last 100 lines. If ``tail``
+                is given, ``offset`` and ``limit`` must be None.
 
         Raises:
             NotFoundError: there is no such command.
@@ -297,17 +299,18 @@ class Client:
         tail: str | None = None,
         follow: bool = False,
     ) -> Iterator[bytes]:
-        """Yield the output of a command in pieces; only one piece at a time is in memory.
+        """Yield the output of a command in pieces. Only one piece at a time is kept in memory.
 
         If the connection breaks, no byte is lost or repeated.
 
         Args:
             command_id: id of the command.
             stream: ``stdout``, ``stderr`` or ``merged``.
-            offset: offset of the first byte in that stream.
-            tail: ``"100"`` for the last 100 bytes, ``"100l"`` for the last 100 lines; not together
-                with ``offset``.
-            follow: whether to yield new output until the command has finished.
+            offset: offset in that stream of the first byte to yield; None for 0.
+            tail: ``"100"`` to begin at the last 100 bytes, ``"100l"`` to begin at the last 100
+                lines. If ``tail`` is given, ``offset`` must be None.
+            follow: whether to yield new output until the command has finished. If False, only the
+                output that is stored now is yielded.
         """
         return self._stream(OutputReader(command_id, stream, offset, tail, follow=follow))
 
@@ -358,18 +361,19 @@ class Client:
                     for data in response.iter_raw():
                         yield from reader.feed(data)
                         if reader.heard:
-                            # The caller may have been busy during the yield. That time does not
-                            # count as silence of the service.
+                            # The caller may have worked for long before it asked for the next
+                            # piece. This call keeps that time from counting as silence.
                             retry.answered()
                 reader.closed()
             except (httpx.TransportError, ClientError) as error:
                 time.sleep(retry.stream_failed(error))
 
     def _probe(self, command_id: str, retry: Retry) -> None:
-        """Ask on a new connection whether the service is there.
+        """Check on a new connection whether the service answers.
 
         Raises:
-            ClientError: the service refuses, for example because the command was deleted.
+            ClientError: the service refuses the request, for example because the command was
+                deleted.
             httpx.TransportError: the service does not answer.
         """
         response = self._http_new.request(**exchanges.probe_arguments(command_id, retry))
@@ -378,9 +382,10 @@ class Client:
 
 
 class Following(Followed):
-    """An iterator over a command's output; it continues after a broken connection.
+    """An iterator over a command's output. If the connection breaks, the iterator reconnects.
 
-    `Client.follow` returns it. ``command`` and ``position`` tell how far the output was read.
+    `Client.follow` returns such an iterator. Its ``position`` tells how far the output was read.
+    Its ``command`` is the command as the service last described it.
     """
 
     def __init__(self, chunks: Generator[Chunk, None, None], reader: EventReader) -> None:

@@ -20,8 +20,8 @@ _TOKEN = re.compile(r"[!-~]+")
 class Connection:
     """How to reach a service, and how long to try.
 
-    For an argument that is None, the environment variable named below is used. If the variable is
-    not set either, the default named after it is used.
+    If an argument is None, its value comes from the environment variable that is named below. If
+    this variable is not set, the default that follows the variable's name is used.
 
     Args:
         url: URL of the service; ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
@@ -91,7 +91,7 @@ class Connection:
         )
 
     def answered(self) -> None:
-        """Note that the service has answered: ``first_contact_seconds`` no longer applies."""
+        """Record that the service has answered, so ``first_contact_seconds`` no longer applies."""
         self._first_contact_seconds = None
 
 
@@ -146,7 +146,7 @@ def _proxy(url: str | None, ssl_context: ssl.SSLContext) -> httpx.Proxy | None:
     if url is None:
         return None
     if not _is_http_url(url):
-        # The message does not quote the URL, because the URL may have a password.
+        # The message does not quote the URL, because the URL may contain a password.
         message = "cannot use the proxy: its URL must begin with http:// or https:// and a host"
         raise ClientError(message)
     return httpx.Proxy(url, ssl_context=ssl_context if url.startswith("https:") else None)

@@ -1,8 +1,8 @@
-"""The requests that each method of a client sends, and the reading of the answers.
+"""Makes the requests of each method of a client, and reads the answers.
 
-An exchange is a generator: it yields requests, is sent the answers, and returns the result. It does
-no input or output. `Client` and `AsyncClient` carry out the same exchanges, so that each exchange
-is written only once.
+An exchange is a generator: it yields a request, receives the answer from ``send``, and at the end
+returns the result. An exchange does no network I/O itself. `Client` and `AsyncClient` run the same
+exchanges, so the code of each exchange exists only once.
 """
 
 import json
@@ -31,11 +31,12 @@ class Request:
 
     Attributes:
         method: the HTTP method.
-        path: path of the URL, below the service's URL.
+        path: path of the request, relative to the service's URL.
         query: query parameters, as pairs of name and value.
         json: the body, as an object to encode as JSON; None for no body.
         headers: headers to send, besides those that the client always sends.
-        wait_seconds: how long the service may hold the answer back.
+        wait_seconds: how long the service may hold the answer back; 0 if the request does not ask
+            the service to wait.
     """
 
     method: str
@@ -70,7 +71,7 @@ class Answer:
         """Return the answer if it has one of these statuses.
 
         Raises:
-            ClientError: the answer has another status; `error_of` says which class is raised.
+            ClientError: the answer has another status; `error_of` chooses the class of the error.
         """
         if self.status in statuses:
             return self
@@ -130,7 +131,7 @@ def http_arguments(request: Request, retry: Retry) -> dict[str, Any]:
 
 
 def probe_arguments(command_id: str, retry: Retry) -> dict[str, Any]:
-    """Return the arguments of httpx's ``request`` to ask whether the service is there."""
+    """Return the arguments of httpx's ``request`` to check whether the service answers."""
     return {
         "method": "GET",
         "url": command_path(command_id),
@@ -182,7 +183,7 @@ def submit(
     idempotency_key: str | None,
     silence_seconds: float,
 ) -> Exchange[Command]:
-    """Submit a script; sending the request twice makes only one command."""
+    """Submit a script. If the request is sent twice, the service makes only one command."""
     key = idempotency_key or new_idempotency_key()
     body = {"script": script, **fields}
     request = Request("POST", "/v1/commands", json=body, headers={"Idempotency-Key": key})
@@ -200,18 +201,19 @@ def _held(
 ) -> Exchange[Command]:
     """Send a request, wait until its command has finished, and return the command.
 
-    While the service holds an answer back, the connection is as silent as a dead one. So the client
-    lets the service hold each answer for less than ``silence_seconds``, and then asks again.
+    While the service holds an answer back, nothing arrives on the connection, as if the connection
+    were dead. So each request lets the service hold the answer for less than ``silence_seconds``.
+    If the command has not finished by then, the client sends a further request.
 
     Args:
         request: the first request, without a ``wait`` parameter.
         status: the HTTP status that the first answer must have.
-        wait_seconds: how long to wait in all; then the unfinished command is returned. None not
-            to wait.
-        silence_seconds: silence after which a connection is suspected to be dead.
+        wait_seconds: how long to wait in all. After this time the unfinished command is returned.
+            None not to wait.
+        silence_seconds: how long a connection may be silent before it is suspected to be dead.
     """
     if wait_seconds is None or not 0 < wait_seconds <= LONGEST_WAIT_SECONDS:
-        answer = yield replace(request, query=_wait(wait_seconds))  # the service checks the value
+        answer = yield replace(request, query=_wait(wait_seconds))  # the service refuses bad values
         return answer.expect(status).command()
     deadline = time.monotonic() + wait_seconds
     rest = wait_seconds
@@ -222,7 +224,7 @@ def _held(
         found = answer.expect(status).command()
         now = time.monotonic()
         rest = deadline - now
-        # A service that shuts down answers before `hold` has passed. Do not ask again then.
+        # A service that shuts down answers before `hold` has passed. Then do not ask again.
         if found.finished or rest <= 0 or now - asked_at < hold * 0.9:
             return found
         request, status = Request("GET", command_path(found.id)), 200
@@ -254,7 +256,7 @@ def list_query(**filters: Unpack[ListFilters]) -> Query:
     """Return filters as query parameters.
 
     Raises:
-        TypeError: there is no such filter.
+        TypeError: there is no filter with one of these names.
     """
     unknown = filters.keys() - ListFilters.__annotations__
     if unknown:
@@ -290,7 +292,10 @@ def rerun(
     idempotency_key: str | None,
     silence_seconds: float,
 ) -> Exchange[Command]:
-    """Submit a command's script and fields again; sending the request twice makes one command."""
+    """Submit a command's script and fields again.
+
+    If the request is sent twice, the service makes only one new command.
+    """
     key = idempotency_key or new_idempotency_key()
     path = command_path(command_id, "rerun")
     request = Request("POST", path, headers={"Idempotency-Key": key})
@@ -303,8 +308,8 @@ def delete(command_id: str) -> Exchange[None]:
     try:
         answer.expect(204)
     except NotFoundError:
-        # If the request was sent more than once, an earlier try may have deleted the command,
-        # and only the answer was lost.
+        # If the request was sent more than once, an earlier try may have deleted the command, and
+        # its answer was lost. Then "not found" means that the deletion has succeeded.
         if answer.tries == 1:
             raise
 
@@ -316,12 +321,13 @@ def output(
     limit: int | None,
     tail: str | None,
 ) -> Exchange[bytes]:
-    """Get the output of a command that is stored so far."""
+    """Get the part of a command's output that is stored so far."""
     parameters = {"stream": stream, "offset": offset, "limit": limit, "tail": tail}
     query = [(name, str(value)) for name, value in parameters.items() if value is not None]
     answer = yield Request("GET", command_path(command_id, "output"), query=query)
     if "output-offset" not in answer.headers:
-        answer.expect()  # raises even for status 200: another program has answered
+        # Another program has answered. Without arguments, `expect` raises even for status 200.
+        answer.expect()
     return answer.expect(200).body
 
 

@@ -3,7 +3,7 @@
 ::
 
     ScriptServiceError
-    └── ClientError                      also: the URL, token, CA file or proxy cannot be used
+    └── ClientError                      itself: the URL, token, CA file or proxy cannot be used
         ├── ConnectionLostError          nobody answered in time
         ├── UnexpectedAnswerError        the answer is not from a ScriptService
         └── ProblemError                 the service refused: .type, .status, .detail, .errors
@@ -73,7 +73,7 @@ class ProblemError(ClientError):
     """
 
     kind = ""
-    """The last part of the ``type`` of the problems that this class is for."""
+    """The last part of the problem's ``type``, such as ``not-found``."""
 
     def __init__(self, status: int, members: dict[str, Any]) -> None:
         self.type = str(members.get("type", "about:blank"))
@@ -236,7 +236,7 @@ def error_of(url: str, status: int, content_type: str, body: bytes) -> ClientErr
             kind = str(members["type"]).rsplit("/", 1)[-1]
             return PROBLEMS.get(kind, ProblemError)(status, members)
         except (ValueError, KeyError, TypeError):
-            pass  # the body is not a problem, although the content type says so
+            pass  # the content type is right, but the body does not describe a problem
     shown = content_type or "no content type"
     return UnexpectedAnswerError(
         f"cannot understand the answer of {url}: status {status}, {shown}; "

@@ -1,8 +1,9 @@
 """How long a client tries while nobody answers, and how long each try may take.
 
-One `Retry` belongs to one request or one stream, and serves all its tries. It reads a monotonic
-clock, so that the client gives up in time even if a connection is open but silent. It sends no
-requests: `Client` and `AsyncClient` tell it what happened.
+Each request and each stream has a `Retry` of its own, for all tries. A `Retry` measures the time
+with a monotonic clock and does not only count tries. So the client gives up in time even if a
+connection is open but silent. A `Retry` sends no requests: `Client` and `AsyncClient` report to the
+`Retry` what happened.
 """
 
 import random
@@ -23,16 +24,17 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
 SILENCE_SECONDS = 20.0
 """The service sends something on an event stream at least every 15 s. If a client receives nothing
-for `SILENCE_SECONDS`, it asks on a new connection whether the service is there."""
+for `SILENCE_SECONDS`, it checks on a new connection whether the service answers."""
 PROBE_SECONDS = 5.0
-"""How long the service may take to answer when a client asks whether the service is there."""
+"""How long the service may take to answer when a client checks whether the service answers."""
 
 _LEAST_SILENCE_SECONDS = 5.0
-"""A healthy service may take this long to answer, even if the client wants to give up sooner."""
+"""A client waits at least this long for an answer, even if ``retry_seconds`` is shorter, because a
+healthy service may need this time."""
 _LAST_TRY_SECONDS = 2.0
-"""Reserved for a try on a new connection before a client gives up."""
+"""Time that is reserved for a last try on a new connection before a client gives up."""
 _HELD_ANSWER_SECONDS = 5.0
-"""How late a held answer may arrive, counted from the end of the time in ``?wait=``."""
+"""An answer that the service holds back may arrive this long after the time in ``?wait=``."""
 
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 _WORTH_ANOTHER_TRY = (ConnectionLostError, StoreUnavailableError, TooManyRequestsError)
@@ -61,14 +63,14 @@ def held_seconds(silence_seconds: float) -> float:
 class PhaseTimeouts(dict[str, float | None]):
     """The time-outs of one try, in the form that httpx needs, with one deadline for all phases.
 
-    httpcore looks up the time-out of a phase when the phase begins. The phases are connect, write,
-    read for the headers, and read for the body. With fixed numbers, a try could last as long as the
-    sum of its phases.
+    The phases are connect, write, read for the headers, and read for the body. If each phase had a
+    fixed time-out, a try could last as long as the sum of these time-outs. But httpcore looks up
+    the time-out of a phase when the phase begins, so `get` can return the time that is left.
 
     Args:
-        seconds: time for everything up to the end of the headers.
-        silence_seconds: longest time between two pieces of the body; None for the rest of
-            ``seconds``.
+        seconds: time for all phases up to the end of the headers.
+        silence_seconds: longest time between two pieces of the body; None for the time that is left
+            of ``seconds``.
         clock: returns the monotonic time in seconds.
         header_reads: number of reads before the body: 1, or 2 if a proxy first answers the request
             for a tunnel.
@@ -82,8 +84,8 @@ class PhaseTimeouts(dict[str, float | None]):
         *,
         header_reads: int = 1,
     ) -> None:
-        # An HTTP client that copies the dictionary uses these values. Their sum is longer than
-        # `seconds`, but finite.
+        # An HTTP client that copies the dictionary uses these values, and never calls `get`. Then a
+        # try may last longer than `seconds`, but not for ever.
         connect = min(CONNECT_SECONDS, seconds)
         read = seconds if silence_seconds is None else silence_seconds
         super().__init__(connect=connect, read=read, write=seconds, pool=connect)
@@ -111,17 +113,18 @@ class Retry:
 
     Attributes:
         tries: how many tries have failed since the last answer.
-        silent: whether a stream was silent, so that the client must ask on a new connection
-            whether the service is there.
-        new_connection: whether a try has failed, so that the next try needs a new connection. The
-            idle connections may be as dead as the one that failed.
+        silent: whether the stream has been silent for too long. The client must then check on a new
+            connection whether the service answers.
+        new_connection: whether the next try needs a new connection, because a try has failed. The
+            idle connections may be dead, like the connection of that try.
 
     Args:
         url: URL of the service, for the error message.
-        seconds: time after which the client gives up, counted from the last sign of the service.
+        seconds: time after which the client gives up, counted from the last time that the service
+            sent something.
         silence_seconds: how long a stream may be silent.
-        first_contact_seconds: replaces ``seconds``, if it is shorter, while no connection can be
-            made; None if the service has answered before.
+        first_contact_seconds: how long to try while no connection can be made, if this time is
+            shorter than ``seconds``; None if the service has answered before.
         tunnelled: whether a proxy passes on the bytes without reading them (``CONNECT``).
         clock: returns the monotonic time in seconds.
     """
@@ -148,12 +151,12 @@ class Retry:
         self.new_connection = False
 
     def heard(self) -> None:
-        """Restart the time: the service sent something, or the caller was busy with the output."""
+        """Restart the time, because the service sent something or the caller was busy."""
         self._heard_at = self._clock()
         self._first_contact_seconds = None
 
     def answered(self) -> None:
-        """Restart the time and the count of tries: the service answered or sent data."""
+        """Restart the time and the count of tries, because the service answered or sent data."""
         self.heard()
         self.tries, self.silent = 0, False
 
@@ -175,7 +178,7 @@ class Retry:
         return self._timeouts(self._silence_seconds, self._silence_seconds)
 
     def probe_timeouts(self) -> PhaseTimeouts:
-        """Return the time-outs of the request that asks whether the service is there."""
+        """Return the time-outs of the request that checks whether the service answers."""
         return self._timeouts(PROBE_SECONDS)
 
     def _timeouts(self, most: float, body_seconds: float | None = None) -> PhaseTimeouts:
@@ -188,8 +191,8 @@ class Retry:
     def stream_failed(self, error: Exception) -> float:
         """Return how many seconds to wait before a stream's next try.
 
-        Silence alone is not a failure, because a script may print rarely. After a silence the wait
-        is 0, and `silent` tells the client to ask whether the service is there.
+        Silence alone is not a failure, because a script may print rarely. After a silence this
+        method returns 0 and sets `silent`, so the client checks whether the service answers.
 
         Args:
             error: why the stream broke.
@@ -209,7 +212,7 @@ class Retry:
             error: why the last try failed.
 
         Raises:
-            ClientError: the service refused, and would refuse again.
+            ClientError: the service refused the request, and would refuse it again.
             ConnectionLostError: the time is over.
         """
         if isinstance(error, ClientError) and not isinstance(error, _WORTH_ANOTHER_TRY):

@@ -1,8 +1,8 @@
-"""Streams that continue after a break of the connection.
+"""Streams that continue when their connection breaks.
 
-A reader knows the position up to which it has read; it does no input or output. `Client` and
-`AsyncClient` open a connection with the `request` of a reader, and feed the reader the bytes that
-arrive. After a break they open the next connection in the same way.
+A reader knows how far it has read its stream, but it does no network I/O. `Client` and
+`AsyncClient` open a connection with the `request` of a reader, and pass the bytes that arrive to
+the reader's `feed`. If the connection breaks, they open the next connection in the same way.
 """
 
 import base64
@@ -25,12 +25,12 @@ MAX_EVENT_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A contiguous piece of the output of one stream.
+    """A contiguous piece of a command's stdout or stderr.
 
     Attributes:
         stream: ``stdout`` or ``stderr``.
-        position: offset of the first byte in the merged output.
-        stream_offset: offset of the first byte in ``stream``.
+        position: offset of the chunk's first byte in the merged output.
+        stream_offset: offset of the chunk's first byte in ``stream``.
         time: when the keeper read this output from the script, in UTC.
         data: the bytes of the output.
     """
@@ -43,7 +43,7 @@ class Chunk:
 
     @property
     def end(self) -> int:
-        """The position after the last byte, at which the next chunk begins."""
+        """The position after the chunk's last byte. The next chunk begins at this position."""
         return self.position + len(self.data)
 
 
@@ -54,7 +54,7 @@ class EventParser:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[tuple[str, str]]:
-        """Yield the name and the data of each event that is complete after these bytes.
+        """Take the next bytes; yield the name and the data of each event that is now complete.
 
         Raises:
             UnexpectedAnswerError: an event is longer than `MAX_EVENT_BYTES`, or not UTF-8.
@@ -90,7 +90,7 @@ class StreamReader(Protocol[Piece_co]):
     Attributes:
         command_id: id of the command whose output is read.
         ended: whether the stream is complete.
-        heard: whether the current connection has brought something of this stream.
+        heard: whether a part of this stream has arrived on the current connection.
     """
 
     command_id: str
@@ -100,21 +100,21 @@ class StreamReader(Protocol[Piece_co]):
     def request(self) -> dict[str, Any]:
         """Return the arguments of httpx's ``stream`` to open the next connection.
 
-        The call also drops an incomplete event that the previous connection ended with.
+        If the previous connection broke within an event, this call drops the incomplete event.
         """
 
     def accepts(self, response: httpx.Response) -> bool:
         """Return whether a response is the stream, not a refusal or a page of another program.
 
         Args:
-            response: the response, of which only the headers were read.
+            response: the response. Only its headers have been read.
         """
 
     def feed(self, data: bytes) -> Iterator[Piece_co]:
-        """Yield the pieces that are complete after these bytes."""
+        """Take the next bytes of the stream; yield the pieces that are now complete."""
 
     def closed(self) -> None:
-        """Note that the service has closed the connection, without an error.
+        """Handle that the service has closed the connection without an error.
 
         Raises:
             ConnectionLostError: the stream is not complete.
@@ -126,7 +126,8 @@ class EventReader:
 
     Attributes:
         position: position in the merged output after the last chunk that was received.
-        command: the command as the last event described it; None before the first such event.
+        command: the command as the last ``status`` or ``end`` event described it; None before the
+            first of these events.
 
     Args:
         command_id: id of the command.
@@ -154,11 +155,13 @@ class EventReader:
         return response.status_code == 200 and content_type.startswith("text/event-stream")
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
-        """Yield the output that is complete after these bytes; other events change ``command``.
+        """Take the next bytes of the stream; yield the output events that are now complete.
+
+        A ``status`` or ``end`` event changes ``command``.
 
         Raises:
-            UnexpectedAnswerError: this is not an event stream of the service, or its output does
-                not continue at ``position``.
+            UnexpectedAnswerError: the bytes are not an event stream of the service, or the next
+                output does not begin at ``position``.
         """
         for name, text in self._parser.feed(data):
             event = _event(name, text)
@@ -188,8 +191,9 @@ class OutputReader:
     Args:
         command_id: id of the command.
         stream: ``stdout``, ``stderr`` or ``merged``.
-        offset: offset of the first byte; None to begin where ``tail`` says, or else at 0.
-        tail: ``"100"`` for the last 100 bytes, ``"100l"`` for the last 100 lines, or None.
+        offset: offset of the first byte; None to begin at ``tail``, or at 0 if ``tail`` is None.
+        tail: ``"100"`` for the last 100 bytes, ``"100l"`` for the last 100 lines; None to begin at
+            ``offset``.
         follow: whether to yield new output until the command has finished.
     """
 
@@ -219,20 +223,20 @@ class OutputReader:
         offset = response.headers.get("output-offset", "")
         if response.status_code != 200 or not offset.isdecimal():
             return False
-        # The header gives the offset of the first byte, even if a tail was asked for. After a
-        # break, the next request asks for an offset.
+        # The header gives the offset of the first byte, even if the request asked for a tail. If
+        # the connection breaks, the next request asks for the offset of the next byte.
         self._offset, self._tail = int(offset), None
         self.heard = True
         return True
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the bytes, and count them for the next request."""
+        """Yield the bytes, and move the offset of the next request behind them."""
         assert self._offset is not None  # noqa: S101 - set by `accepts`
         self._offset += len(data)
         yield data
 
     def closed(self) -> None:
-        """Note that the stream is complete: httpx raises an error if a body is cut short."""
+        """Mark the stream as complete. If the body were incomplete, httpx would raise an error."""
         self.ended = True
 
 
@@ -244,17 +248,17 @@ class Followed:
 
     @property
     def command(self) -> Command | None:
-        """The command as the last event described it; None before the first event."""
+        """The command as the last ``status`` or ``end`` event described it; None before these."""
         return self._reader.command
 
     @property
     def position(self) -> int:
-        """The position in the merged output after the last chunk."""
+        """The position in the merged output after the last chunk that was received."""
         return self._reader.position
 
 
 def _event(name: str, text: str) -> Chunk | Command | None:
-    """Return the chunk or the command in an event; None for an event of an unknown name."""
+    """Return the chunk or the command in an event; None if the event's name is unknown."""
     try:
         if name == "output":
             return _chunk(json.loads(text))

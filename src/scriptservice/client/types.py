@@ -1,4 +1,4 @@
-"""The types of what a client sends and gets back; names and units are those of the HTTP API."""
+"""Types of what a client sends and receives. The names and units are those of the HTTP API."""
 
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -10,26 +10,27 @@ _TIMES = ("created_at", "started_at", "exited_at", "finished_at")
 
 
 class SubmitFields(TypedDict, total=False):
-    """The fields of a submit besides the script. A field that is left out has its default.
+    """The fields of a submission besides the script. A field that is left out has its default.
 
     Attributes:
         name: a name for people, at most 200 characters.
         labels: keys and values by which the command can be found.
-        interpreter: program and its leading arguments; None for those in the script's ``#!`` line.
+        interpreter: program and its leading arguments; None to use the script's ``#!`` line, or
+            bash if the script has no such line.
         args: the arguments of the script, beginning with ``$1``.
         env: variables that are added to the environment of the script.
         working_directory: a path, or ``"private"`` for an empty directory that is removed when the
             command ends. None for ``work/`` in the data directory, which all commands share.
         stdin: text for the script's standard input; None for /dev/null.
-        timeout_seconds: time from the start until the command is stopped; None for no limit.
-        queue_timeout_seconds: time from the submit until the command is ended if it has not
-            started; None for no limit.
-        grace_seconds: time from the signal of a stop to SIGKILL, 0 to 3600.
+        timeout_seconds: time after its start at which the command is stopped; None for no limit.
+        queue_timeout_seconds: time after its submission at which the command is ended if it has
+            not started; None for no limit.
+        grace_seconds: time from the first signal of a stop to SIGKILL, 0 to 3600.
         leftover_seconds: how long background processes may run after the script has ended, 0 to
             3600.
         output_limit_bytes: limit for stdout and stderr together; None for no limit.
-        on_output_limit: ``discard`` to discard (and count) the output beyond the limit, ``stop`` to
-            stop the command.
+        on_output_limit: what to do with output beyond the limit: ``discard`` to count and discard
+            it, ``stop`` to stop the command.
         priority: from -100 to 100; queued commands with a higher priority start first.
         host: name of the host that must run the command; None for any host.
     """
@@ -57,7 +58,7 @@ class ListFilters(TypedDict, total=False):
     Attributes:
         status: the command has one of these statuses.
         labels: the command has all of these keys and values.
-        text: part of the name or of the script; ASCII upper and lower case are the same.
+        text: part of the name or of the script. The case of ASCII letters is ignored.
         host: name of the host where the command ran, runs or must run.
         created_after: the command was submitted after this time, in the form of RFC 3339, such as
             ``2026-11-23T16:20:00Z``.
@@ -80,29 +81,31 @@ class ListFilters(TypedDict, total=False):
 class Command:
     """One run of one script, as an answer of the service describes it.
 
-    Fields that are not listed here have the meaning of `SubmitFields`.
+    Fields that are not listed here have the same meaning as in `SubmitFields`.
 
     Attributes:
         id: UUID of the command.
         status: status of the command at the time of the answer.
         script: text of the script; None in lists and events.
         script_preview: the first 200 characters of the script, in lists only.
-        args: arguments of the script; None in lists, like ``env``.
+        args: arguments of the script; None in lists. ``env`` is None in lists, too.
         stdin_bytes: size of the text for standard input.
         host: name of the host where the command ran, runs or must run.
         created_by: name of the token that submitted the command.
         rerun_of: id of the command that this command repeats, or None.
         created_at: when the command was stored. All times are in UTC.
         started_at: when the script's process was started; None if it was not started.
-        exited_at: when the script's own process ended.
-        finished_at: when the output was complete and all processes of the command had ended.
+        exited_at: when the script's own process ended; None before its end.
+        finished_at: when the output was complete and all processes of the command had ended; None
+            before that time.
         exit_code: exit code of the script's own process; None while the process runs, or if a
             signal ended the process.
-        signal: name of the signal that ended the script's own process, such as ``SIGKILL``.
+        signal: name of the signal that ended the script's own process, such as ``SIGKILL``; None if
+            no signal ended it.
         reason: one sentence that explains how the command ended; None if the status says enough.
         leftovers_killed: number of background processes that had to be killed.
-        output: sizes of the output: ``bytes``, ``stdout_bytes``, ``stderr_bytes``,
-            ``discarded_bytes``.
+        output: sizes of the output in bytes; the keys are ``bytes``, ``stdout_bytes``,
+            ``stderr_bytes`` and ``discarded_bytes``.
         usage: ``user_seconds``, ``system_seconds`` and ``max_rss_bytes`` of the script's processes;
             each is None until the script exits.
         raw: the whole answer as the service sent it.
