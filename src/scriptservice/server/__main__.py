@@ -1,4 +1,8 @@
-"""``python -I -m scriptservice.server``: the keeper's child, which gets numbers of descriptors."""
+"""The program of the server's process: ``python -I -m scriptservice.server``.
+
+The keeper starts the process. The arguments are the numbers of the descriptors that the process
+inherits.
+"""
 
 import gc
 import sys
@@ -10,18 +14,18 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 if __name__ == "__main__":
-    # Call this before the process has read anything secret.
+    # Hide the process before it reads anything secret.
     hide_from_ptrace()
     numbers = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))
-    # The keeper's socket also reports the keeper's death, but only once the event loop runs.
-    # Without this call, a server that is still being loaded would hold the address that the next
-    # keeper needs.
+    # This process has to end when the keeper dies. The socket to the keeper reports that death too,
+    # but only when the event loop runs. Without this call, a server that is still being loaded
+    # would live on and occupy the address that the next keeper needs.
     die_with_parent(numbers["--keeper-fd"])
-    # If rich is installed, structlog imports it to draw tracebacks. The server's log does not use
-    # rich, and the import takes a twelfth of the server's start.
+    # If rich is installed, structlog imports rich to draw tracebacks. The server's log does not use
+    # rich, and the import takes a twelfth of the server's start. This entry makes the import fail.
     sys.modules.setdefault("rich", cast("ModuleType", None))
-    # Loaded modules stay in memory, so there is little garbage to collect while they are loaded.
-    # The collector would take an eighth of the loading time.
+    # Modules stay in memory, so loading them makes little garbage. The garbage collector would take
+    # an eighth of the loading time.
     gc.disable()
     try:
         from scriptservice.server.server_process import main

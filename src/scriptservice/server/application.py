@@ -29,7 +29,10 @@ from scriptservice.server.telemetry.request_meter import RequestMeter
 
 
 def build_application(services: Services, tokens: ValidTokens, hosts: list[str]) -> ASGIApp:
-    """Return the application. Its layers from the outermost are: meter, HEAD, origin, token.
+    """Return the application.
+
+    A request passes its layers in this order: request meter, HEAD, origin check, token check,
+    router.
 
     Args:
         services: the services that the routes' handlers use.
@@ -107,16 +110,17 @@ class _Path:
         request = Request(scope, receive)
         try:
             try:
-                # Do not keep the response in a variable. It shows the command, so it may be as
-                # large as the request's body, and would stay in memory until this call returns.
+                # Do not keep the response in a variable. The response shows the command, so it may
+                # be as large as the request's body. A variable would keep it in memory until this
+                # call returns.
                 await (await self._respond(request))(scope, receive, send)
             except _UnexpectedError as error:
                 await error.response(scope, receive, send)
                 # uvicorn logs the cause and closes the connection.
                 raise error.cause from None
             if has_room(request):
-                # The frame to the keeper is as large as the body. Release the body's room only
-                # when the frame has left this process's memory, too.
+                # The frame that goes to the keeper is as large as the body. So do not release the
+                # body's room before the frame, too, has left this process's memory.
                 await self._services.commands.wait_until_sent()
         finally:
             release_body(request)
@@ -136,7 +140,7 @@ class _Path:
 
 
 class _UnexpectedError(Exception):
-    """A handler raised an exception that is no `ProblemError` and no `ScriptServiceError`.
+    """A handler raised an exception that is neither a `ProblemError` nor a `ScriptServiceError`.
 
     Args:
         cause: the exception.

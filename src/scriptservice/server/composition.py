@@ -1,4 +1,4 @@
-"""The composition root of the server: builds all its parts and connects them."""
+"""Builds all parts of the server and connects them."""
 
 import asyncio
 import fcntl
@@ -54,7 +54,8 @@ from scriptservice.store.writer import Writer
 from scriptservice.version import __version__
 
 REPLAY_SECONDS = 2.0
-"""How long a starting server waits for the journal to be recorded before it serves requests."""
+"""A starting server first records the journal. After this time it serves requests even if a part of
+the journal is not recorded yet."""
 
 LOCK_SECONDS = 60.0
 FORGET_SECONDS = 3600.0
@@ -67,12 +68,15 @@ log = structlog.get_logger()
 
 
 def lock_database(data_dir: str) -> int:
-    """Wait until no other server uses this data directory; return the lock's descriptor.
+    """Wait until no other server uses this data directory, and take its lock.
 
     The previous server may still be exiting: a killed process takes a moment to exit.
 
+    Returns:
+        The descriptor that holds the lock.
+
     Raises:
-        ConfigurationError: another server holds the lock for `LOCK_SECONDS`.
+        ConfigurationError: another server still holds the lock after `LOCK_SECONDS`.
     """
     path = os.path.join(data_dir, "server.lock")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -100,7 +104,8 @@ class Server:
 
     Attributes:
         notifier: wakes the requests that follow commands.
-        new_token: text of the random admin token that this start made; None if it made none.
+        new_token: text of the random admin token that was made at this start; None if no token was
+            made.
         sign_in_code: the one-time code of the sign-in link.
         host_info: this machine, as ``/v1/hosts`` shows it.
     """
@@ -169,7 +174,7 @@ class Server:
         return self._build_application(tokens, sessions)
 
     async def _build_fleet(self, position: int) -> None:
-        """Build the recorder, the dispatcher and the check of the writer's reconnects.
+        """Build the recorder, the dispatcher, and the check that runs when the writer reconnects.
 
         Args:
             position: the journal position from which to record.
@@ -252,8 +257,8 @@ class Server:
         except TimeoutError:
             log.warning("adoption_waits", error="the keeper does not say what it has")
         await self._recorder.wait_until_stored(end)
-        # From here on, an unreadable part of the journal ends this server. The next server asks the
-        # keeper which commands the keeper has. Only then does it send a command again.
+        # From here on, an unreadable part of the journal ends this server. Before the next server
+        # sends a command again, it asks the keeper which commands the keeper has.
         self._recorder.skip_unreadable = False
         await adopt_all(self._reader, self._dispatcher, held)
         self._run(self._dispatcher.run())
@@ -267,7 +272,7 @@ class Server:
     async def _forget_requests(self) -> None:
         """Remove old Idempotency-Keys every hour, until cancelled."""
         while True:
-            with suppress(StoreError):  # the next round removes those keys
+            with suppress(StoreError):  # after an error, the next round removes the keys
                 await self._writer.submit(delete_old_requests, now_us())
             await asyncio.sleep(FORGET_SECONDS)
 
@@ -294,26 +299,26 @@ class Server:
     # The end
 
     def shutting_down(self) -> None:
-        """Start no more commands, because the keeper has begun to stop its scripts."""
+        """Start no more commands, because the keeper has begun to stop all scripts."""
         self.host_info.status = "draining"
         self._dispatcher.close()
         self.notifier.drain()
 
     async def finish(self, position: int) -> None:
-        """Record the rest of the journal, and put commands that never started back into the queue.
+        """Record the rest of the journal. Then queue the commands again that were never started.
 
-        This is called once all scripts have ended.
+        The server calls this method after all scripts have ended.
 
         Args:
-            position: the journal position up to which to record: the end of the journal.
+            position: the end of the journal, as a journal position.
         """
         await self._recorder.wait_until_stored(position)
         try:
             requeue = dispatching.Requeue(self._hello.identity, now_us())
             await self._writer.submit(dispatching.requeue_unstarted, requeue)
         except StoreError as error:
-            # Commands that were marked as sent but never reached the keeper will become lost. Only
-            # a few commands can be in that state.
+            # Commands that were marked as sent but never reached the keeper will now become lost.
+            # Only a few commands can be in that state.
             log.warning("unmark_failed", error=str(error))
         self.notifier.close()
 

@@ -36,7 +36,8 @@ CHECK_TICKS = 10
 """Number of uvicorn's ticks between two checks of all connections. Ten ticks take a second."""
 
 STALL_SECONDS = 2.0
-"""Two checks are a second apart. A longer time than this means that the process could not run."""
+"""There is normally one second between two checks. If there is more time than `STALL_SECONDS`, the
+process could not run meanwhile."""
 
 GRACE_SECONDS = 3
 KEEP_ALIVE_SECONDS = 60
@@ -73,13 +74,13 @@ class _UvicornServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
         self._listeners = sockets or []
-        # Uvicorn closes the sockets that it listens on. Give it duplicates, because the keeper's
-        # socket must stay open.
+        # Uvicorn closes the sockets that it listens on, but the inherited socket must stay open. So
+        # uvicorn gets duplicates.
         await super().startup([each.dup() for each in self._listeners])
         self.is_up.set()
 
     def accept_no_more(self) -> None:
-        """Never resume accepting: from now on, new connections wait for the next server."""
+        """Accept no connections from now on. New connections wait for the next server."""
         self._listeners = []
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -112,8 +113,8 @@ class _UvicornServer(uvicorn.Server):
     def _check_deadlines(self) -> None:
         """Close the connections whose clients have missed their deadlines."""
         now = time.monotonic()
-        # If this process was stopped or very busy, it did not read what clients sent meanwhile.
-        # So the clients' deadlines are extended by the length of this pause.
+        # If this process was stopped or very busy, it has not read what clients sent during that
+        # pause. So extend the clients' deadlines by the length of the pause.
         stalled_seconds = max(0.0, now - self._checked_at - STALL_SECONDS)
         self._checked_at = now
         for each in list(self.server_state.connections):
@@ -123,7 +124,7 @@ class _UvicornServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture no signals, because the keeper's socket tells the server when to end."""
+        """Capture no signals, because the keeper tells the server when to end."""
         yield
 
 
@@ -136,8 +137,8 @@ def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> i
         keeper: descriptor of the socket to the keeper.
         listener: descriptor of the listening socket.
         config: descriptor of a file with a `ServerConfig` as JSON.
-        passive: whether this server replaces a running one. It then prepares first, and changes
-            nothing before the keeper's greeting.
+        passive: whether this server replaces a server that is still running. Then this server first
+            prepares itself, and changes nothing before the keeper greets it.
     """
     with os.fdopen(config, "rb") as file:
         settings = ServerConfig(**json.load(file))
@@ -156,7 +157,7 @@ def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> i
 def _raise_descriptor_limit() -> None:
     """Raise the limit of open descriptors to the hard limit: each connection needs a descriptor.
 
-    Scripts do not inherit this limit, because the keeper starts them, not the server.
+    Scripts do not inherit this limit, because the keeper starts them and not this process.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -165,12 +166,13 @@ def _raise_descriptor_limit() -> None:
 def _return_freed_memory() -> None:
     """Let the C library return large buffers to the kernel as soon as they are freed.
 
-    The C library maps buffers above a threshold. By default, freeing a mapped buffer raises the
-    threshold to the buffer's size, so the next buffer of that size comes from the heap. Later
-    allocations then keep its memory from returning to the kernel. After six request bodies of
-    17 MiB, 120 MiB stayed resident.
+    The C library gives each buffer above a threshold a memory mapping of its own, and returns the
+    mapping to the kernel when the buffer is freed. By default, it then also raises the threshold to
+    the buffer's size, so the next buffer of that size comes from the heap. When this buffer is
+    freed, other blocks on the heap may keep its memory from returning to the kernel. After six
+    request bodies of 17 MiB, 120 MiB stayed resident. A threshold that was set is not raised.
     """
-    with suppress(OSError, AttributeError):  # another C library than GNU's
+    with suppress(OSError, AttributeError):  # the C library is not GNU's
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES)
 
 
@@ -203,7 +205,7 @@ class _ServerProcess:
             on_shutdown=self._shutting_down,
             on_finish=self._finish,
             on_retire=lambda: self._finish(None),
-            # Without its keeper this server can do nothing. The next keeper starts another server.
+            # Without the keeper this server can do nothing. The next keeper starts another server.
             on_gone=lambda: os._exit(0),
         )
 
@@ -247,14 +249,15 @@ class _ServerProcess:
         return 0
 
     async def _start(self, server: Server, web: _UvicornServer) -> "asyncio.Task[None] | None":
-        """Start to serve; open the gate once `Server.start` has returned the application.
+        """Start to serve. Open the gate as soon as `Server.start` has returned the application.
 
-        Until then, connections stay in the backlog. Only if the start has to wait for the
-        database does the closed gate answer them.
+        Before that, new connections stay in the backlog of the listening socket. But if the start
+        has to wait for the database, the server accepts connections, and the closed gate answers
+        the requests.
 
         Returns:
-            The task that serves. None if the keeper ended the server before the server had
-            started. Then nothing is lost, because the journal has all that is not recorded.
+            The task that serves; None if the keeper ended the server before the server had started.
+            In that case nothing is lost: what is not recorded yet stays in the journal.
 
         Raises:
             ConfigurationError: see `Server.start`.
@@ -274,12 +277,15 @@ class _ServerProcess:
         return serving
 
     def _ready(self, server: Server, hello: Hello) -> None:
-        """Tell the keeper that the server has started. The first server also prints the address."""
+        """Tell the keeper that the server has started.
+
+        If the service itself has just been started, also print the address.
+        """
         self._server = server
         if self._draining:
             server.shutting_down()
         # The objects that exist now live as long as the process, so exclude them from garbage
-        # collection. Requests make few cycles, so a rare collection is enough.
+        # collection. Requests make few reference cycles, so the collector need not run often.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -306,7 +312,7 @@ class _ServerProcess:
 
 
 async def _first(task: "asyncio.Task[Any]", other: Awaitable[Any]) -> None:
-    """Wait until a task or another awaitable is done. Cancel the awaitable, but not the task."""
+    """Wait until a task or another awaitable is done. Cancel the awaitable, but never the task."""
     watch = asyncio.ensure_future(other)
     await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
     watch.cancel()
@@ -321,7 +327,7 @@ def _build_uvicorn(gate: StartupGate, max_connections: int | None) -> _UvicornSe
         uvicorn.Config(
             DefaultHeaders(gate),
             headers=FIXED,
-            proxy_headers=False,  # else any local process could fake a client's address
+            proxy_headers=False,  # otherwise any local process could fake a client's address
             http=cast("type[asyncio.Protocol]", protocol),
             ws="none",
             lifespan="off",
@@ -344,7 +350,7 @@ def _announce(listener: socket.socket, token: str | None, code: str | None) -> N
             f"admin token, shown only now (also in the data directory, file token): {token}"
         )
     if code is not None:
-        # The code follows a "#", because browsers do not send that part of an address.
+        # The code follows a "#", because browsers do not send the part of an address after "#".
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         lines.append(
             f"sign in: {_url(reachable, port)}/#code={code} "
@@ -353,7 +359,7 @@ def _announce(listener: socket.socket, token: str | None, code: str | None) -> N
     try:
         os.write(1, ("\n".join(lines) + "\n").encode())
     except OSError:
-        return  # nobody reads stdout; the service works without it
+        return  # nobody reads stdout, and the service works without these lines
 
 
 def _url(host: str, port: int) -> str:

@@ -1,7 +1,7 @@
 """The files of the built web page, which the server reads into memory when it starts.
 
-The server looks a requested name up among the names of these files. No path from a request reaches
-the file system.
+The server looks up the name in a request among the names of these files. So no path from a request
+reaches the file system.
 """
 
 import asyncio
@@ -93,8 +93,8 @@ class PageFiles:
     """The files of the page.
 
     Args:
-        directory: the directory of the built page, with ``index.html`` and ``assets/``. If it does
-            not exist, ``index`` is `NOT_BUILT`.
+        directory: the directory of the built page, with ``index.html`` and ``assets/``. If
+            ``index.html`` does not exist, ``index`` is `NOT_BUILT`.
 
     Attributes:
         index: content of the page's HTML document.

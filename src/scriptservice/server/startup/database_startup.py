@@ -1,7 +1,7 @@
 """The steps of a server's start that use the database.
 
-The server waits for the database, checks its schema, becomes its only writer, loads the tokens, and
-takes over the host. ``server.composition`` calls the steps in order. No step uses HTTP.
+The server waits for the database, checks the database's schema, becomes the only writer, loads the
+tokens, and takes over the host. ``server.composition`` calls the steps in order. No step uses HTTP.
 """
 
 import asyncio
@@ -34,7 +34,8 @@ SILENT_SECONDS = 2.0
 """How long a step may take before the log says that the database does not answer."""
 
 FOREIGN_HOST_SECONDS = 10.0
-"""How long a host that is new to a database checks that no other server writes to it."""
+"""If the database does not know this host, the server checks for this time whether another server
+writes to the database."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -92,11 +93,12 @@ class DatabaseStartup:
             raise
 
     async def _become_writer(self) -> None:
-        """Take the right to write. After that, no write of an earlier server can still arrive.
+        """Take the right to write. After this call, no write of an earlier server can still arrive.
 
-        If the database knows other hosts but not this host, first check for a while that no other
-        server writes to the database. Otherwise this host could take the right from a server that
-        is being restarted, and the commands that run on its host would be lost.
+        If the database knows other hosts but not this host, first check for `FOREIGN_HOST_SECONDS`
+        that no other server writes to the database. Otherwise this server could take the right from
+        another host's server while that server is being restarted. The commands that run on that
+        host would then be lost.
         """
         hosts = await self._reader.run(host_store.all_hosts)
         if hosts and not any(host.journal == self._hello.journal for host in hosts):
@@ -115,7 +117,7 @@ class DatabaseStartup:
         self._database.writing.connect().close()
 
     async def _report_silence(self, work: Awaitable[Result]) -> Result:
-        """Wait for a step. Report a step that takes longer than `SILENT_SECONDS`."""
+        """Return a step's result; report a step that takes longer than `SILENT_SECONDS`."""
         task = asyncio.ensure_future(work)
         done, _ = await asyncio.wait({task}, timeout=SILENT_SECONDS)
         if not done:
@@ -127,29 +129,33 @@ class DatabaseStartup:
         self._on_waiting(str(error) if cause in str(error) else f"{error}: {cause}")
 
     async def load_tokens(self) -> tuple[list[token_store.Token], str | None]:
-        """Return all tokens, and the text of a new random token.
+        """Return all tokens. If the database has no token, first store a token.
 
-        If the database has no token, store the configured first token or else a random token. The
-        text is None unless a random token was made.
+        That token is the configured first token, or a random token if none is configured.
+
+        Returns:
+            All tokens, and the text of the random token; the text is None if no random token was
+            made.
         """
         tokens = await self._reader.run(token_store.all_tokens)
         if tokens:
             return tokens, None
         configured = self._config.first_token
         text = configured or token_store.new_token_text()
-        # Write the file before the database. After a crash between the two, the next start replaces
-        # the file. In the other order, the database would have a token that nobody knows.
+        # Write the token to the file before the database. If the server dies between the two
+        # writes, the next start replaces the file. In the other order, the database could have a
+        # token that nobody knows.
         _write_token_file(self._config.data_dir, text)
         token = token_store.Token("admin", "admin", token_store.digest(text), now_us())
         await self._write_until_stored(token_store.add_token, token)
-        # The user who configured a token knows it, so do not print it.
+        # The user knows a configured token already, so only a random token is printed.
         return [token], None if configured else text
 
     async def take_host(self) -> int:
         """Store which keeper this host has now.
 
-        In a restored database, commands that are not final become lost. Only with the option
-        ``start_queued`` may the queued commands start.
+        If the database was restored, commands that are not final become lost. The option
+        ``start_queued`` makes an exception for queued commands: they may start.
 
         Returns:
             The journal position from which to record.
@@ -179,8 +185,8 @@ class DatabaseStartup:
         )
         unchanged = known is not None and replace(known, last_seen_at=host.last_seen_at) == host
         if restored or not unchanged:
-            # A restart without a change skips this write. So the server starts and answers reads
-            # even while the database takes no writes.
+            # If nothing has changed since the last start, this write is skipped. So a restarted
+            # server can start and answer reads even while the database takes no writes.
             taking = host_store.HostTakeover(host, restored, start_queued)
             await self._write_until_stored(host_store.take_over_host, taking)
         return position
@@ -194,18 +200,19 @@ class DatabaseStartup:
             return True
         if known.journal_position >= hello.recorded:
             return False
-        # The database has lost its last commits. If it failed over while this keeper ran, and the
-        # keeper's journal still reaches back to the database's position, the journal has everything
-        # that the database lacks. Then the database does not count as restored.
+        # The database has lost its last commits. This may be a failover that happened while this
+        # keeper ran. If the keeper's journal still reaches back to the position in the database,
+        # the journal has everything that the database lacks. Then the database does not count as
+        # restored.
         return known.identity != hello.identity or hello.first > known.journal_position
 
     async def _write_until_stored(self, job: Job[Item, Result], item: Item) -> Result:
-        """Write an item; retry until the database takes the write."""
+        """Write an item and return the result; retry until the database takes the write."""
         return await until_stored(lambda: self._writer.submit(job, item), "start_waits")
 
 
 def _place(data_dir: str) -> str:
-    """Return inode numbers as a text; a copy of the data directory has different ones."""
+    """Return inode numbers of the data directory's files; a copy has different inode numbers."""
     return "/".join(
         str(os.stat(os.path.join(data_dir, name)).st_ino) for name in ("lock", "journal", "private")
     )

@@ -1,7 +1,7 @@
 """The server's configuration.
 
-The command line makes a `ServerConfig`, and the keeper passes it on. This module imports nothing
-that is slow to import.
+The command line makes a `ServerConfig`, and the keeper passes it to the server. This module imports
+nothing that is slow to import.
 """
 
 from dataclasses import dataclass, field

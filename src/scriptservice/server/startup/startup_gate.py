@@ -1,7 +1,8 @@
 """Answers requests with 503 until the server has started.
 
-While a server starts, new connections wait in the listening socket's backlog. Only if the start has
-to wait for the database does the server accept connections earlier, because that may take long.
+While a server starts, new connections normally wait in the listening socket's backlog. If the start
+has to wait for the database, that may take long. So the server then accepts the connections, and
+the gate answers their requests with 503.
 """
 
 from collections.abc import Iterable
@@ -15,11 +16,11 @@ from scriptservice.server.http.problem_responses import RETRY_SECONDS, problem_r
 
 
 class StartupGate:
-    """The ASGI application that uvicorn serves. Once it is open, it passes every request on.
+    """The ASGI application that uvicorn serves. An open gate passes every request on.
 
     Args:
         hosts: names besides localhost that a request's Host header may contain. The closed gate
-            checks the origin itself.
+            makes the origin check itself.
 
     Attributes:
         is_open: whether the gate passes requests on.

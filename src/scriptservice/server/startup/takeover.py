@@ -1,7 +1,7 @@
 """How one server replaces another: the successor prepares, then the present server retires.
 
-Only ``server_process`` calls this module. Between the two servers, new connections wait in the
-backlog of the listening socket, which the keeper holds.
+Only ``server_process`` calls this module. The keeper holds the listening socket, so new connections
+wait in the socket's backlog while neither server accepts connections.
 """
 
 import asyncio
@@ -15,10 +15,11 @@ from scriptservice.store.database.engine import Database
 from scriptservice.store.database.schema import check_schema
 
 CONNECTION_CLOSE_SECONDS = 1.0
-"""A retiring server sends ``Connection: close`` with every answer for this long, then exits."""
+"""A retiring server sends ``Connection: close`` with every answer for this long, then stops."""
 
 FOLLOWER_SECONDS = 3.0
-"""A retiring server disconnects followers after this time. They reconnect to the next server."""
+"""A retiring server disconnects its followers after this time. The followers then reconnect to the
+next server."""
 
 
 async def prepare(config: ServerConfig, web: uvicorn.Config) -> Database:
@@ -26,7 +27,7 @@ async def prepare(config: ServerConfig, web: uvicorn.Config) -> Database:
 
     Args:
         config: this server's configuration.
-        web: uvicorn's configuration, which imports uvicorn's modules when it is loaded.
+        web: uvicorn's configuration. Its ``load`` imports uvicorn's modules.
 
     Returns:
         A read-only connection to the database. Close it once `Server` has opened its own
@@ -52,8 +53,8 @@ async def retire(web: uvicorn.Server, notifier: Notifier, serving: "asyncio.Task
     """
     for listener in web.servers:
         listener.close()
-    # Answers use default_headers, which uvicorn rebuilds from encoded_headers once a second. So
-    # change both.
+    # Answers get the headers in default_headers. Once a second, uvicorn makes default_headers from
+    # encoded_headers again, so change both lists.
     close = (b"connection", b"close")
     web.config.encoded_headers = [*web.config.encoded_headers, close]
     web.server_state.default_headers = [*web.server_state.default_headers, close]
