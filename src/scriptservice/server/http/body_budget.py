@@ -1,12 +1,12 @@
 """A memory budget that all large request bodies share.
 
-If the budget has no room for a body, the service does not read the body: flow control holds the
-client back for up to `WAIT_SECONDS`, then the client gets 503 with Retry-After. Bodies get room in
-the order of their arrival. If a small body could overtake a large one, the large body might never
-get room.
+If the budget has no room for a body, the service does not read the body, so flow control makes the
+client wait. If there is still no room after `WAIT_SECONDS`, the client gets 503 with Retry-After.
+Bodies get room in the order of their arrival. If small bodies could overtake a large body, the
+large body might never get room.
 
-A body keeps its share until the request is stored. ``request_limits`` says how long a body may
-take to arrive.
+A body keeps its share of the budget until the request is stored. ``request_limits`` says how long a
+body may take to arrive.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ BUDGET_BYTES = 32 << 20
 WAIT_SECONDS = 10.0
 
 MAX_WAITING = 64
-"""Most bodies that may wait for room. Each may hold one read of the event loop, 256 KiB."""
+"""Maximum number of bodies that may wait for room. For each of them, the bytes of one read of the
+event loop may already be in memory, up to 256 KiB."""
 
 
 class BodyBudget:
@@ -42,7 +43,8 @@ class BodyBudget:
             size: the body's size in bytes.
 
         Raises:
-            ProblemError: there was no room in time, or too many bodies wait already.
+            ProblemError: there was no room within ``wait_seconds``, or too many bodies already
+                wait.
         """
         if self._waiting or size > self._free:
             if len(self._waiting) >= MAX_WAITING:
@@ -72,7 +74,7 @@ class BodyBudget:
             self.give_back(size)
         else:
             self._waiting.remove(entry)
-            self._admit()  # a smaller body behind this one may fit now
+            self._admit()  # the next body in the queue may be smaller and fit now
 
     def give_back(self, size: int) -> None:
         """Return room to the budget and admit waiting bodies in their order.
@@ -103,7 +105,7 @@ class BodyShare:
         self._size = size
 
     def shrink(self, size: int) -> None:
-        """Reduce the share to a size in bytes; return the rest to the budget."""
+        """Reduce the share to ``size`` bytes; return the rest to the budget."""
         if size < self._size:
             surplus, self._size = self._size - size, size
             self._budget.give_back(surplus)
@@ -119,6 +121,6 @@ def is_large(size: int) -> bool:
 
 
 def _no_room() -> ProblemError:
-    # The client must react as it does to a busy database, so the problem type is the same.
+    # The client should react in the same way as to a busy database, so use the same problem type.
     detail = "cannot take so large a body now: others are being read; repeat the request"
     return ProblemError("store-unavailable", detail, headers={"Retry-After": "5"})

@@ -2,14 +2,15 @@
 
 Uvicorn itself waits for a request without a time-out, and keeps everything that arrives meanwhile.
 So a client without a token could occupy a descriptor: it could send nothing, send headers without
-end, or send a body very slowly. A client that has sent its whole request has no time-out here. It
-waits for the answer, or follows a command.
+end, or send a body very slowly. `ClientProtocol` sets a deadline for each part of a request. A
+client that has sent its whole request has no deadline: it waits for the answer, or follows a
+command.
 
-`ClientProtocol` feeds the input to the parser in small pieces, for three reasons. First, it can
-count the bytes before the parser keeps them: the parser reports a header only when the header is
-complete, and keeps it in memory until then. Second, requests that a client sends before it has the
-answers to earlier requests wait as bytes, and not as parsed requests. Third, other tasks can run
-between two pieces.
+`ClientProtocol` feeds the input to the parser in small pieces, for three reasons. First, the parser
+keeps an incomplete header in memory and reports the header only when it is complete. With small
+pieces, `ClientProtocol` can count the bytes of the header before that. Second, a client may send
+further requests before it has received the answers to earlier requests. These further requests wait
+as bytes, and not as parsed requests. Third, other tasks can run between two pieces.
 """
 
 import asyncio
@@ -45,25 +46,31 @@ from scriptservice.server.http.write_coalescing import CoalescingTransport
 
 PIECE_BYTES = 1 << 10
 BODY_PIECE_BYTES = 16 << 10
-"""Most bytes that are fed to the parser at once: `BODY_PIECE_BYTES` within a body of known length,
-where there is nothing to parse, else `PIECE_BYTES`. One KiB may hold dozens of requests or hundreds
-of chunks."""
+"""Maximum number of bytes that are fed to the parser at once. Within a body of known length, where
+there is nothing to parse, the maximum is `BODY_PIECE_BYTES`. Everywhere else it is `PIECE_BYTES`,
+because one KiB may already hold dozens of requests or hundreds of chunks."""
 
 PIECES_PER_TURN = 4
-"""Most pieces of a connection in one turn. The rest waits until other connections had a turn."""
+"""Maximum number of pieces that are fed for one connection in one turn. The rest of its input waits
+until other connections have had a turn."""
 
 REQUESTS_AHEAD = 16
-"""While this many parsed requests wait for answers to earlier requests, reading stays paused."""
+"""Reading from a connection stays paused while at least this many of its parsed requests wait for
+the answers to earlier requests."""
 
 LARGE_READ_BYTES = 16 << 10
-"""After a read of at least this size, an unauthenticated client is not read until its next turn.
-A request for the web page is always shorter."""
+"""After a read of at least this size from an unauthenticated client, the server reads no more from
+this client until its next turn. A request for the web page is always shorter, so it never has to
+wait."""
 
 _EMPTY = memoryview(b"")
 
 
 class _RefusedError(Exception):
-    """Ends the parsing of a refused request. The parser raises its own error from this error."""
+    """Raised in a callback of the parser to end the parsing of a refused request.
+
+    The parser then raises an error of its own.
+    """
 
 
 class _Flow(FlowControl):
@@ -80,7 +87,7 @@ class _Flow(FlowControl):
 
     def resume_reading(self) -> None:
         """See `FlowControl`."""
-        # Uvicorn resumes reading after every answer, even if many requests wait for answers.
+        # Uvicorn calls this method after every answer. Stay paused if many requests still wait.
         if self.read_paused and len(self._protocol.pipeline) < REQUESTS_AHEAD:
             self.read_paused = False
             self._protocol.flow_changed()
@@ -122,10 +129,11 @@ class ClientProtocol(HttpToolsProtocol):
         self._scheduled = False
         self._resting = False
         self._reading = True
-        # Number of input bytes that may still be discarded; negative while input is parsed.
+        # The number of input bytes that may still be discarded. It is negative while the input is
+        # parsed and not discarded.
         self._discardable = -1
         self._in_head = True
-        self._head_bytes = 0  # fed to the parser since the end of the last request
+        self._head_bytes = 0  # bytes fed to the parser since the end of the last request
         self._parsed_head_bytes = 0
         self._fields = 0
         self._body_left: int | None = 0  # None for a chunked body
@@ -152,7 +160,7 @@ class ClientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        """See `asyncio.Protocol`. The event loop then closes the connection."""
+        """See `asyncio.Protocol`. After this call, the event loop closes the connection."""
         self._coalescing.flush()
         super().eof_received()
 
@@ -163,8 +171,8 @@ class ClientProtocol(HttpToolsProtocol):
             self._discard(len(data))
             return
         if self.timeout_keep_alive_task is not None:
-            # The first byte cancels uvicorn's time-out between requests. But this byte may belong
-            # to an empty line, which begins no request, so a deadline is needed here.
+            # This data cancels uvicorn's time-out between requests, although the data may be only
+            # an empty line and not the beginning of a request. So set a deadline here.
             self.deadline = time.monotonic() + HEAD_SECONDS
         self._unparsed = memoryview(data)
         self._feed()
@@ -180,13 +188,17 @@ class ClientProtocol(HttpToolsProtocol):
             self._feed()
 
     def flow_changed(self) -> None:
-        """Called when uvicorn pauses or resumes reading."""
+        """Handle that uvicorn has paused or resumed reading."""
         if self._unparsed and not self.flow.read_paused:
             self._schedule()
         self._update_reading()
 
     def _rest_after(self, size: int) -> None:
-        """After a large read from an unauthenticated client, pause reading until its next turn."""
+        """Pause reading until the next turn if an unauthenticated client has sent much at once.
+
+        Args:
+            size: number of bytes that were just read.
+        """
         if size >= LARGE_READ_BYTES and not self.is_authenticated():
             self._resting = True
             self._schedule()
@@ -198,7 +210,7 @@ class ClientProtocol(HttpToolsProtocol):
             self._limits.schedule(self)
 
     def _update_reading(self) -> None:
-        """Pause or resume the transport if its state has to change."""
+        """Pause or resume reading from the transport, if that is necessary."""
         wanted = not (self.flow.read_paused or self._unparsed or self._resting)
         if wanted == self._reading or self.transport.is_closing():
             return
@@ -224,7 +236,8 @@ class ClientProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._unparsed = _EMPTY
         elif self._unparsed and self.flow.read_paused:
-            # The rest may wait for long, so copy it. A view would keep the parsed bytes in memory.
+            # The rest may wait for long, so copy it. A view of the data would also keep the bytes
+            # in memory that are already parsed.
             self._unparsed = memoryview(bytes(self._unparsed))
         self._update_reading()
         head_bytes = self._head_bytes if self._in_head else 0
@@ -252,26 +265,26 @@ class ClientProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Drop the bytes after a request for another protocol, because they are not HTTP."""
+        """Drop the bytes after a request to change the protocol, because they are not HTTP."""
         self._unparsed = _EMPTY
         super()._unsupported_upgrade_warning()
 
     # Called by the parser
 
     def on_message_begin(self) -> None:
-        """The first byte of a request arrived."""
+        """Handle the first byte of a request."""
         self.is_authenticated()
         super().on_message_begin()
         self._parsed_head_bytes = self._fields = 0
         self.deadline = time.monotonic() + HEAD_SECONDS
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request's target arrived."""
+        """Handle a part of the request's target."""
         self._parsed_head_bytes += len(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header arrived."""
+        """Handle a complete header."""
         if not self._in_head:
             self._refuse(HAS_TRAILERS)
         self._parsed_head_bytes += len(name) + len(value) + 4
@@ -281,7 +294,7 @@ class ClientProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The last header arrived."""
+        """Handle the end of the headers."""
         if self._parsed_head_bytes > HEAD_BYTES:
             self._refuse(HEAD_TOO_LARGE)
         super().on_headers_complete()
@@ -296,12 +309,12 @@ class ClientProtocol(HttpToolsProtocol):
         self.deadline = time.monotonic() + BODY_SECONDS
 
     def on_chunk_header(self) -> None:
-        """The size of a chunk arrived. If no byte of the chunk follows, the chunk is the last."""
+        """Handle the size of a chunk. If no byte of this chunk follows, it is the last chunk."""
         self._last_chunk = True
         self._framing_bytes = 0
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body arrived."""
+        """Handle a part of the body."""
         self._last_chunk = False
         self._framing_bytes = 0
         self._body_bytes += len(body)
@@ -318,12 +331,13 @@ class ClientProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The end of the request arrived."""
+        """Handle the end of the request."""
         super().on_message_complete()
         self._in_head = True
         self._head_bytes = 0
-        # If the request was answered before its end, uvicorn started its time-out between requests
-        # with the answer. The rest of the request has cancelled that time-out.
+        # If the request was answered before its end arrived, uvicorn started its time-out between
+        # requests at the answer. The rest of the request has cancelled that time-out, so set a
+        # deadline instead.
         answered = self.cycle.response_complete
         self.deadline = time.monotonic() + self.timeout_keep_alive if answered else math.inf
 
@@ -342,9 +356,9 @@ class ClientProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's
         """Refuse the request, and end the connection.
 
-        The client gets `LINGER_SECONDS` to read the refusal before the connection is closed. No
-        refusal is sent while an earlier request has no answer, or if the answer to this request
-        has begun.
+        The client gets `LINGER_SECONDS` to read the refusal before the connection is closed. In two
+        cases no refusal is sent: an earlier request has no answer yet, or the answer to this
+        request has already begun.
         """
         self._unparsed = _EMPTY
         self._discardable = LINGER_BYTES
@@ -353,8 +367,8 @@ class ClientProtocol(HttpToolsProtocol):
         cycle = self.cycle
         answering = cycle is not None and not cycle.response_complete
         if self._in_head and answering:
-            # An earlier request has no answer yet. The client would mistake the refusal for that
-            # answer. So answer the earlier requests, then close the connection.
+            # An earlier request has no answer yet, and the client would think that the refusal is
+            # this answer. So answer the earlier requests, then close the connection.
             cycle.keep_alive = False
             self.deadline = math.inf
             return
@@ -394,16 +408,19 @@ class ClientProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def check_deadline(self, now: float) -> None:
-        """Close the connection if the client has missed its deadline. Called about once a second.
+        """Close the connection if the client has missed its deadline.
+
+        The server calls this method about once a second.
 
         Args:
             now: time of the monotonic clock, in seconds.
         """
         if self.flow.read_paused:
-            # The service is not reading, because an earlier request is being answered.
+            # The service itself has stopped reading, for example because an earlier request is
+            # being answered. So the client gets more time.
             self.deadline = max(self.deadline, now + BODY_SECONDS)
         elif now >= self.deadline and not self.transport.is_closing():
             if self.transport.get_write_buffer_size():
-                self.transport.abort()  # the client does not read its answers either
+                self.transport.abort()  # the client reads no answers, so `close` would not end
             else:
                 self.transport.close()

@@ -11,10 +11,10 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; with a zone, isoformat woul
 
 
 def time_text(microseconds: int | None) -> str | None:
-    """Return a time as an RFC 3339 text in UTC with microseconds, None for None.
+    """Return a time as an RFC 3339 text in UTC with microseconds.
 
     Args:
-        microseconds: the time in microseconds since 1970 UTC, or None.
+        microseconds: the time in microseconds since 1970 UTC. If it is None, None is returned.
     """
     if microseconds is None:
         return None
@@ -26,7 +26,7 @@ def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
     """Return a command as an object for JSON.
 
     Args:
-        command: the command. In an item of a list, its script is only the preview.
+        command: the command. If it is an item of a list, its ``script`` is only the preview.
         item: whether the command is an item of a list. Items have no args and no env.
     """
     asked, outcome = command.submission, command.outcome

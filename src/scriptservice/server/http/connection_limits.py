@@ -1,9 +1,9 @@
 """Limits on all connections together: their number, and the bytes of their unfinished requests.
 
-A connection is authenticated once one of its requests came with a valid token or session. Anyone
-can open unauthenticated connections, so the resources that these connections use are bounded here.
-When the resources run out, the oldest unauthenticated connection is closed. Authenticated
-connections are never closed.
+A connection becomes authenticated by a request with a valid token or session. Anyone can open
+unauthenticated connections, so this module limits the resources that they use. When these resources
+run out, the oldest unauthenticated connection is closed. Authenticated connections are never
+closed.
 """
 
 from collections import deque
@@ -17,7 +17,8 @@ UNAUTHENTICATED_BYTES = 16 << 20
 DEFAULT_CONNECTIONS = 10_000
 
 OTHER_DESCRIPTORS = 200
-"""Descriptors left for the database, the journal, the keeper and the files of Python."""
+"""Number of descriptors that are reserved for the database, the journal, the keeper and Python's
+own files."""
 
 TURN_SECONDS = 0.0005
 REST_SECONDS = 0.002
@@ -27,10 +28,11 @@ millisecond, so a shorter rest might end at once."""
 
 UNAUTHENTICATED_TURNS = 2
 UNAUTHENTICATED_REST_SECONDS = 0.008
-"""In a turn, at most this many unauthenticated connections are read, each with at most one read of
-the event loop, 256 KiB. Then all unauthenticated connections rest. Together they can send 64 MiB a
-second. The connections are counted and not timed, because the measured time of a turn does not
-include the reads of the event loop.
+"""In each turn, the server reads from at most `UNAUTHENTICATED_TURNS` unauthenticated connections.
+From each of them it takes at most one read of the event loop, 256 KiB. Then all unauthenticated
+connections rest for `UNAUTHENTICATED_REST_SECONDS`. So all of them together can send 64 MiB a
+second. The limit is a number of connections and not a time, because the time that
+`ConnectionLimits` could measure does not include the reads of the event loop.
 """
 
 
@@ -38,7 +40,8 @@ class LimitedConnection(Protocol):
     """A connection, as `ConnectionLimits` sees it.
 
     Attributes:
-        held_bytes: bytes that are held of an unfinished request; set by `ConnectionLimits`.
+        held_bytes: number of bytes that the connection holds of an unfinished request;
+            `ConnectionLimits` sets this attribute.
     """
 
     held_bytes: int
@@ -47,7 +50,7 @@ class LimitedConnection(Protocol):
         """Return whether a request of this connection came with a valid token or session."""
 
     def waits_for_client(self) -> bool:
-        """Return whether the service waits for the client, and not the client for an answer."""
+        """Return whether the client has to send something; False if it waits for an answer."""
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -64,8 +67,8 @@ class ConnectionLimits:
         call_later: the event loop's ``call_later``.
 
     Attributes:
-        on_full: called when there are too many connections and none can be closed. The server
-            must then accept no more connections.
+        on_full: called when there are too many connections and no connection can be closed. The
+            server must then accept no more connections.
         on_room: called when the server may accept connections again.
     """
 
@@ -86,7 +89,7 @@ class ConnectionLimits:
         self.on_room: Callable[[], None] = lambda: None
 
     def opened(self, connection: LimitedConnection) -> None:
-        """Count a new connection. If there are too many, close an unauthenticated one."""
+        """Count a new connection. If there are too many, close the oldest unauthenticated one."""
         self._number += 1
         if (
             self._number > self._limit
@@ -98,7 +101,10 @@ class ConnectionLimits:
         self._unauthenticated[connection] = None
 
     def make_room(self) -> None:
-        """If the server is full, close an unauthenticated connection. Called once a second."""
+        """If the server is full, close the oldest unauthenticated connection, if there is one.
+
+        The server calls this method once a second.
+        """
         if self._full and self._number <= self._limit:
             self._abort_oldest(self._unauthenticated)
 
@@ -114,7 +120,8 @@ class ConnectionLimits:
     def set_held_bytes(self, connection: LimitedConnection, size: int) -> None:
         """Set how many bytes of an unfinished request a connection holds.
 
-        If all connections together hold too much, close the oldest unauthenticated ones.
+        If all connections together then hold more than `UNAUTHENTICATED_BYTES`, close the oldest
+        unauthenticated connections that hold bytes.
 
         Args:
             connection: the connection.
@@ -133,7 +140,7 @@ class ConnectionLimits:
             pass
 
     def _abort_oldest(self, candidates: dict[LimitedConnection, None]) -> bool:
-        """Close the oldest unauthenticated connection that waits for its client, if there is one.
+        """Close the oldest unauthenticated connection that waits for input from its client.
 
         Returns:
             Whether a connection was closed.
@@ -151,7 +158,7 @@ class ConnectionLimits:
     # Turns
 
     def schedule(self, connection: LimitedConnection) -> None:
-        """Let a connection continue reading when its turn comes, in the order of the calls."""
+        """Let a connection continue reading when its turn comes; turns follow the call order."""
         if connection.is_authenticated():
             self._scheduled.append(connection)
         else:

@@ -1,4 +1,4 @@
-"""Answers HEAD on every route for GET with the same response, without its body."""
+"""Answers a HEAD request like a GET request for the same path, but sends no body."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,8 +9,8 @@ class HeadAsGet:
     """The ASGI layer that passes HEAD on as GET and drops the body of the response.
 
     Args:
-        app: the next layer. For HEAD, the scope has `HEAD_KEY`, so that a handler does not begin
-            a stream.
+        app: the next layer. For a HEAD request, the scope that it gets contains `HEAD_KEY`. This
+            tells a handler not to begin a stream.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -24,7 +24,7 @@ from scriptservice.server.http.command_json import command_view
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="scriptservice"'}
-"""The header that goes with every 401."""
+"""The header of every answer with status 401."""
 
 TITLES = {
     "bad-request": (400, "The request cannot be read"),
@@ -108,7 +108,7 @@ def problem_response(
 
 
 def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
-    """Return the problem that answers an error of the service."""
+    """Return the problem with which the service answers after an error."""
     match error:
         case ProblemError():
             return error

@@ -1,4 +1,4 @@
-"""How large a request may be and how long it may take to arrive, and what a refusal looks like.
+"""Limits on the size of a request and on the time of its arrival, and the answers to refusals.
 
 `ClientProtocol` enforces the limits on each connection, before a request reaches the application.
 """
@@ -11,8 +11,8 @@ from scriptservice.server.http.problem_responses import problem_response
 from scriptservice.server.http.response_headers import with_defaults
 
 HEAD_SECONDS = 30.0
-"""Longest time from the beginning of a connection to the first byte of a request, and from that
-byte to the end of the request's headers."""
+"""Longest time from the beginning of a connection to the first byte of a request. The same limit
+applies to the time from that byte to the end of the request's headers."""
 
 HEAD_BYTES = 64 << 10
 """Largest size of the request line and the headers, including empty lines before them."""
@@ -27,23 +27,24 @@ BODY_SECONDS = 30.0
 BODY_RATE_BYTES = 1024
 
 LARGE_BODY_BYTES = 256 << 10
-"""Size above which a body is large. A large body has to arrive at `LARGE_BODY_RATE_BYTES` a second,
-because it takes memory that other bodies wait for; see ``body_budget``."""
+"""A body above this size is large. A large body has to arrive with at least `LARGE_BODY_RATE_BYTES`
+a second, because other bodies may wait for the memory that it occupies; see ``body_budget``."""
 
 LARGE_BODY_RATE_BYTES = 128 << 10
 
 FRAMING_BYTES = 16 << 10
-"""Largest size of all chunk sizes and extensions between two bytes of a chunked body."""
+"""A chunked body contains chunk sizes and extensions between its bytes of data. This is the largest
+size that they may have between two bytes of data."""
 
 UNREAD_BODY_BYTES = 64 << 20
-"""Largest size of a body whose request is answered before the body ends. The rest of the body is
-read and discarded: some clients read the answer only after they have sent everything. If the body
-is larger, the connection is closed."""
+"""If the service answers a request before the body has arrived, it reads and discards the rest of
+the body. This is necessary because some clients read the answer only after they have sent
+everything. If the body is larger than `UNREAD_BODY_BYTES`, the connection is closed instead."""
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1 << 20
-"""For how long, and how many bytes, a client may still send after a refusal. These bytes are
-discarded for the same reason as an unread body."""
+"""After a refusal, a client may still send for `LINGER_SECONDS`, but at most `LINGER_BYTES`. The
+service discards these bytes, for the same reason as the rest of a body; see `UNREAD_BODY_BYTES`."""
 
 
 class BadRequest(NamedTuple):
@@ -53,7 +54,7 @@ class BadRequest(NamedTuple):
     detail: str
 
     def answer(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-        """Return the complete HTTP answer, after which the connection is closed.
+        """Return the complete HTTP answer. It announces that the connection will be closed.
 
         Args:
             default_headers: the headers that uvicorn adds to each answer.

@@ -1,9 +1,9 @@
-"""Headers of every answer that tell a browser what it may do with the answer.
+"""Headers that tell a browser what it may do with an answer. Every answer has such headers.
 
-Uvicorn adds `FIXED` to each answer, also to answers that uvicorn makes itself. That costs nothing,
-because uvicorn adds a list of default headers anyway. The Content-Security-Policy is not the same
-for all answers: a route sets a policy if its answer needs permissions, and `DefaultHeaders` adds a
-policy without permissions to all other answers.
+Uvicorn adds the headers in `FIXED` to every answer, even to answers that uvicorn makes itself. This
+costs nothing, because uvicorn adds a list of default headers to every answer. The
+Content-Security-Policy is not the same for all answers. If an answer needs permissions, its route
+sets a policy. `DefaultHeaders` adds a policy without permissions to all other answers.
 """
 
 import base64
@@ -52,8 +52,8 @@ def _missing(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     if _NAME not in names:
         missing.append(_NOTHING)
     if b"cache-control" not in names:
-        # Caches do not store the answer to a request with an Authorization header. But without
-        # this header they may store the answer to a request with a cookie.
+        # Caches do not store the answer to a request with an Authorization header. But they may
+        # store the answer to a request with a cookie, unless Cache-Control forbids that.
         missing.append(_NO_STORE)
     return missing
 
@@ -68,9 +68,9 @@ def with_defaults(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes
 
 
 class DefaultHeaders:
-    """The outermost ASGI layer. It adds restrictive headers that an answer does not set itself.
+    """The outermost ASGI layer, which adds restrictive headers to answers that lack them.
 
-    By default an answer may load and run nothing, and no cache may store it.
+    With these headers, an answer may load and run nothing, and no cache may store the answer.
 
     Args:
         app: the next layer.

@@ -1,4 +1,7 @@
-"""Streamed answers, which end when the client disconnects. A cut answer never looks complete."""
+"""Streamed answers, which end when the client disconnects.
+
+If the server ends an answer early, the client can see that the answer is not complete.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,9 +1,9 @@
-"""Joins the writes to a connection that happen in one turn of the event loop.
+"""Joins all data that is written to a connection during one turn of the event loop.
 
 Uvicorn writes the head of an answer and then the body. That would cost two system calls and two
-packets, and would wake the client for a head that it cannot use yet. Here a small write waits until
-the end of the turn and is sent together with the other writes of the turn. Large writes are sent at
-once, so that the writer learns through flow control that a client does not read.
+packets, and would wake the client when it has only the head. Here a small write waits until the end
+of the turn and is sent together with the other writes of the turn. Large writes are sent at once.
+So flow control can tell the writer when a client does not read.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 FLUSH_BYTES = 16 << 10
-"""Once the held writes have this size together, they are sent."""
+"""When the held writes together have at least this size, they are sent at once."""
 
 JOIN_BYTES = 1 << 20
-"""Held writes that have this size together are sent one by one, because joining them would copy
-them, and that costs more than further system calls."""
+"""If the held writes together have at least this size, they are sent one by one. Joining them would
+copy their data, and this costs more than further system calls."""
 
 
 class CoalescingTransport:
@@ -40,7 +40,7 @@ class CoalescingTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send data: at once if much data is waiting, else at the end of this loop iteration."""
+        """Hold data until the end of this turn. If much data is held then, send all of it now."""
         if not self._held and len(data) < FLUSH_BYTES:
             self._call_soon(self.flush)
         self._held.append(data)

@@ -15,7 +15,8 @@ from scriptservice.store.queries.dispatching import count_waiting
 from scriptservice.store.reader import Reader
 
 COUNT_SECONDS = 2.0
-"""How long a scrape waits for the database's count. Prometheus waits for ten seconds by default."""
+"""How long a scrape waits for the number of queued commands. Prometheus itself waits for ten
+seconds by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +25,15 @@ class GaugeValues:
 
     Attributes:
         queued: number of commands that wait in the database. `count_waiting` counts only up to a
-            limit, so that it is quick.
+            limit, so that the count is quick.
         waiting: number of commands that wait in the keeper.
         running: number of scripts that the keeper runs.
         followers: number of open requests that follow commands, by kind.
-        lag_bytes: bytes of published journal that the recorder has not stored yet.
+        lag_bytes: size of the part of the journal that the recorder has not stored yet.
         lag_seconds: age of the oldest record in that part of the journal.
-        spool_bytes: bytes of journal whose storage no server has confirmed to the keeper yet.
-        spool_full: whether the spool is full, so that scripts wait when they print.
+        spool_bytes: size of the part of the journal that no server has confirmed to the keeper as
+            stored.
+        spool_full: whether the keeper has no room for more journal. Scripts that print then wait.
     """
 
     queued: int | None = None
@@ -89,7 +91,7 @@ class Gauges:
         try:
             return await self._reader.run(count_waiting)
         except StoreError:
-            return None  # no gauge; /readyz and the log give the reason
+            return None  # the gauge is missing; /readyz and the log give the reason
 
     async def _state(self) -> HostState | None:
         try:

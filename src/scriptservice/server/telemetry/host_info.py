@@ -27,6 +27,6 @@ class HostInfo:
     def last_seen_at(self) -> int:
         """Return the present time, in microseconds since 1970 UTC.
 
-        The keeper is alive now: if it died, this process would end too.
+        The keeper is alive now, because this process ends when the keeper dies.
         """
         return now_us()

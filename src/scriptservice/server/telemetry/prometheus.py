@@ -2,10 +2,11 @@
 
 ``composition`` builds one `Metrics` and passes its methods as callbacks to the other parts of the
 server. Those parts do not import Prometheus. Counters start at 0 in each server process. After a
-server's death, the next server reads a part of the journal again but counts nothing twice, because
-callbacks only report changes that were just stored.
+server's death, the next server reads a part of the journal again. But it counts nothing twice,
+because the callbacks only report changes that were just stored.
 
-No client can choose a label's value, except among the HTTP methods.
+Clients cannot make new values of labels. The label ``method`` has only the known HTTP methods and
+``other``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -49,8 +50,8 @@ class Metrics:
     """
 
     def __init__(self, version: str, starts: int) -> None:
-        # The _created series would double the number of series. Version 0.0.4 of the format cannot
-        # mark them as creation times, so scrapers would take them for gauges.
+        # Series whose names end in _created would double the number of series. Version 0.0.4 of the
+        # format cannot mark them as creation times, so scrapers would take them for gauges.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._gauges = _GaugeCollector()
@@ -79,7 +80,7 @@ class Metrics:
 
     def _count_commands(self) -> None:
         finished = self._counter("commands_finished", "Commands that became final.", "status")
-        # Look up the counter of each status once here, instead of for each command.
+        # Look up the counter of each status here once, and not again for each command.
         self._finished = {status: finished.labels(status.value) for status in sorted(FINAL)}
         self._wait_seconds = self._histogram(
             "command_wait_seconds", "From submission to start.", WAIT_SECONDS
@@ -147,8 +148,8 @@ class Metrics:
         """Count a request when its answer starts.
 
         Args:
-            route: the route's path, with ``{id}`` in place of parameters; ``other`` without a
-                route.
+            route: the route's path, with ``{id}`` in place of parameters; ``other`` if there is no
+                route for the request's path.
             method: the HTTP method; ``other`` for an unknown method.
             status: the answer's status code.
             seconds: time from the request to the start of its answer; None if the client asked
@@ -189,8 +190,9 @@ def _observe(histogram: Histogram, from_us: int | None, to_us: int) -> None:
 
     Args:
         histogram: the histogram that counts the duration.
-        from_us: microseconds since 1970 UTC; None if unknown, then nothing is observed.
-        to_us: microseconds since 1970 UTC.
+        from_us: the earlier time, in microseconds since 1970 UTC. If it is None, the function does
+            nothing.
+        to_us: the later time, in microseconds since 1970 UTC.
     """
     if from_us is not None:
         histogram.observe(max(0, to_us - from_us) / 1e6)
