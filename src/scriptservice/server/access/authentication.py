@@ -27,10 +27,10 @@ _MAX_TOKEN_BYTES = 512
 
 
 class TokenCheck:
-    """The ASGI layer that refuses requests without a valid token or session, except to open paths.
+    """The ASGI layer that refuses requests without a valid token or session.
 
-    It sets ``state.token``. If the request has no Authorization header, it also sets
-    ``state.session``.
+    Requests to open paths pass without a check. For other requests, the layer sets ``state.token``.
+    If such a request has no Authorization header, the layer also sets ``state.session``.
 
     Args:
         app: the next layer.
@@ -65,7 +65,7 @@ class TokenCheck:
         """
         authorization = [value for name, value in scope["headers"] if name == b"authorization"]
         state = scope.setdefault("state", {})
-        # With an Authorization header, cookies are ignored: a browser adds them by itself.
+        # If there is an Authorization header, ignore cookies: a browser adds them to every request.
         if authorization:
             token = self._find_token(authorization)
         else:
@@ -91,7 +91,7 @@ class TokenCheck:
 
 
 def is_open(method: str, path: str) -> bool:
-    """Return whether a request needs no authentication: a sign-in, or one to an open path."""
+    """Return whether a request needs no authentication: a sign-in, or a request to an open path."""
     if path == SESSION_PATH:
         return method == "POST"
     return path in OPEN_PATHS or is_page_path(path)

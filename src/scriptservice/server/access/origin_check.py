@@ -1,10 +1,10 @@
 """The origin check: refuses requests that a foreign web page made a browser send.
 
 The check runs before the token check and before routing, for every method and path. A foreign page
-can make a browser send requests here, but it cannot set the headers Host, Origin and
-Sec-Fetch-Site. The page's owner can make a domain name of their own point to this machine (DNS
-rebinding). The check refuses requests for that name, because it is not a name of the service. It
-accepts requests for any IP address, because DNS rebinding needs a domain name.
+can make a browser send requests here, but the page cannot set the headers Host, Origin and
+Sec-Fetch-Site. The owner of the page can let a foreign domain name point to this machine (DNS
+rebinding). The check refuses requests for that name, because the service does not have this name.
+The check accepts requests for any IP address, because DNS rebinding needs a domain name.
 """
 
 import re
@@ -42,7 +42,7 @@ class HostName(NamedTuple):
     is_address: bool
 
     def with_port(self, scheme: str) -> tuple[str, str]:
-        """Return name and port; without a port, the scheme's default port."""
+        """Return the name, and the port or else the scheme's default port."""
         return self.name, self.port or _DEFAULT_PORTS[scheme]
 
 
@@ -85,7 +85,8 @@ class OriginCheck:
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self._app = app
         self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
-        # Clients send the same few values again and again. Overlong values are refused earlier.
+        # Clients send the same few values again and again, so keep the results. Very long values do
+        # not reach these caches, because they are refused earlier.
         self._host_refusal = lru_cache(maxsize=256)(self._check_host)
         self._origin_refusal = lru_cache(maxsize=256)(_check_origin)
 
@@ -116,7 +117,8 @@ class OriginCheck:
             if len(origins) > 1 or len(origins[0]) > _MAX_ORIGIN_BYTES:
                 return _OTHER_ORIGIN
             refusal = self._origin_refusal(origins[0], hosts[0])
-        # A page of another site may link to this service, but it must not change anything.
+        # A page of another site may link to this service, but a request from such a page must not
+        # change anything.
         if refusal is None and site not in _OWN_SITE and scope.get("method") not in SAFE_METHODS:
             refusal = _OTHER_SITE
         return refusal
@@ -146,8 +148,8 @@ def _check_origin(origin: bytes, host: bytes) -> Refusal | None:
     match = _ORIGIN.fullmatch(origin.decode("latin-1").lower())
     if match is not None and target is not None:
         scheme, authority = match.groups()
-        # The service cannot tell whether the browser used http or https, because a proxy in front
-        # of the service may have turned https into http. The scheme in the Origin header tells.
+        # A proxy in front of the service may have turned https into http. So only the scheme in the
+        # Origin header tells whether the browser used http or https.
         page = parse_host(authority)
         if page is not None and page.with_port(scheme) == target.with_port(scheme):
             return None

@@ -1,9 +1,9 @@
-"""Sessions of the web page, in which a cookie takes the place of a token.
+"""Sessions of the web page. In a session, requests have a cookie instead of a token.
 
 The cookie holds 256 random bits. The hash of these bits is stored in the database and kept in
-memory, and a request needs only the memory. So a session survives a restart, works while the
-database is unavailable, and ends for every copy of its cookie at once. A session also ends when its
-token is no longer valid.
+memory. The check of a request uses only the hashes in memory. So a session survives a restart,
+works while the database is unavailable, and ends for every copy of its cookie at once. A session
+also ends when its token is no longer valid.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from scriptservice.store.writer import Writer
 IDLE_SECONDS = 12 * 3600
 LIFE_SECONDS = 7 * 24 * 3600
 STORE_SECONDS = 600.0
-"""Pause after which the times at which sessions were last used are stored again."""
+"""Pause between two writes of the times at which the sessions were last used."""
 
 MAX_SESSIONS_PER_TOKEN = 100
-"""A further session of the token ends the one that was used least recently."""
+"""If a token has this many sessions, a new session ends the least recently used of them."""
 
 COOKIE = "scriptservice_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
@@ -45,9 +45,9 @@ class PageSession:
     Attributes:
         sha256: hash of the cookie's secret; identifies the session.
         token: the token that began the session.
-        csrf_token: required with every request that changes something. It is derived from the
-            cookie's secret, so it need not be stored. Scripts in a browser cannot read the cookie,
-            so they cannot compute this token.
+        csrf_token: text that must come with every request that changes something. It is computed
+            from the cookie's secret, so it need not be stored. Scripts in a browser cannot read the
+            cookie, so they cannot compute this text.
     """
 
     sha256: bytes
@@ -62,8 +62,8 @@ def session_secret(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         headers: names and values of the request's headers, as in ASGI.
 
     Returns:
-        The secret; None if there is no valid session cookie, or if there are several that differ.
-        If they differ, it is unknown which cookie this service has set.
+        The secret; None if there is no valid session cookie, or if there are session cookies with
+        different values. In the second case it is unknown which value this service has set.
     """
     text = b";".join(value for name, value in headers if name == b"cookie")
     found: dict[bytes, set[bytes]] = {}
@@ -71,7 +71,8 @@ def session_secret(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         for part in text.split(b";"):
             name, _, value = part.strip(b" \t").partition(b"=")
             found.setdefault(name, set()).add(value)
-    # Only a page loaded over https can set the secure cookie, so that cookie has precedence.
+    # Only a page that was loaded over https can set the secure cookie. So the secure cookie has
+    # precedence over the other cookie.
     values = found.get(SECURE_COOKIE.encode()) or found.get(COOKIE.encode()) or set()
     secret = values.pop() if len(values) == 1 else b""
     return secret if len(secret) == _SECRET_CHARACTERS else None
@@ -133,7 +134,10 @@ class PageSessions:
         }
 
     def find(self, secret: bytes) -> PageSession | None:
-        """Return the session with this secret, None if there is none. The call counts as a use."""
+        """Return the session with this secret, None if there is no such session.
+
+        The call counts as a use of the session.
+        """
         sha256 = hashlib.sha256(secret).digest()
         state = self._sessions.get(sha256)
         now = self._clock()
@@ -163,7 +167,7 @@ class PageSessions:
         return secret, PageSession(sha256, token, _csrf_token(secret.encode()))
 
     def _surplus_sessions(self, token: Token) -> list[bytes]:
-        """Return the ``sha256`` of each of the token's sessions that must end before a new one."""
+        """Return the ``sha256`` of each session of a token that must end before a new session."""
         own = [
             sha256 for sha256, state in self._sessions.items() if state.token_sha256 == token.sha256
         ]
@@ -171,7 +175,13 @@ class PageSessions:
         return own[: max(0, len(own) + 1 - MAX_SESSIONS_PER_TOKEN)]
 
     async def _store(self, *, ended: list[bytes], used: dict[bytes, int] | None = None) -> None:
-        """Store which sessions have ended and when others were last used; forget the ended ones."""
+        """Store which sessions have ended and when others were last used.
+
+        Args:
+            ended: the ``sha256`` of the sessions that have ended. They are also removed from
+                memory.
+            used: times of the last use, by the ``sha256`` of the session; None to store no times.
+        """
         await self._writer.run(store.update_sessions, store.SessionUpdate(used or {}, tuple(ended)))
         for sha256 in ended:
             self._sessions.pop(sha256, None)
@@ -180,8 +190,8 @@ class PageSessions:
         """End a session, for every copy of its cookie.
 
         Raises:
-            StoreError: the end cannot be stored. The session then stays valid, because the next
-                server would load it again.
+            StoreError: the end cannot be stored. Then the session stays valid, because the next
+                server would load the session from the database again.
         """
         await self._writer.run(store.delete_sessions, session.sha256)
         self._sessions.pop(session.sha256, None)

@@ -19,7 +19,9 @@ _MAX_ADDRESSES = 10_000
 
 
 class OneTimeCode:
-    """The code of the sign-in link. It is valid once, for `CODE_SECONDS`. Only its hash is kept.
+    """The code of the sign-in link. It can be used once, within `CODE_SECONDS`.
+
+    Only the hash of the code is kept.
 
     Args:
         clock: returns the time of a monotonic clock in seconds.
@@ -31,7 +33,7 @@ class OneTimeCode:
         self._expires_at = 0.0
 
     def issue(self) -> str:
-        """Return a new code of 128 random bits, and invalidate the previous one."""
+        """Return a new code of 128 random bits, and invalidate the previous code."""
         text = secrets.token_urlsafe(16)
         self._hash = _hashed(text)
         self._expires_at = self._clock() + CODE_SECONDS
@@ -45,15 +47,18 @@ class OneTimeCode:
         return valid
 
     def restore(self, text: str) -> None:
-        """Make a used code valid again, because no session began. Its expiry time is kept."""
+        """Make a used code valid again, because no session has begun.
+
+        The time at which the code expires does not change.
+        """
         self._hash = _hashed(text)
 
 
 class AttemptLimiter:
-    """Limits failed attempts: `MAX_ATTEMPTS` at once, then one every `ATTEMPT_SECONDS`.
+    """Limits failed attempts: `MAX_ATTEMPTS` at once, then one attempt every `ATTEMPT_SECONDS`.
 
-    The limit applies to each address separately. It need not prevent guessing, because nobody can
-    guess 128 bits. It keeps attempts from filling the log and using up the processor.
+    Each address has a limit of its own. The limit is not needed against guessing, because nobody
+    can guess 128 bits. Its purpose is that attempts cannot fill the log or use up the processor.
 
     Args:
         clock: returns the time of a monotonic clock in seconds.
@@ -61,8 +66,8 @@ class AttemptLimiter:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # By address, the time from which no failure counts any more. Each failure of the address
-        # moves this time ATTEMPT_SECONDS further.
+        # For each address, the time at which all its failures are forgotten. Each further failure
+        # moves this time ATTEMPT_SECONDS into the future.
         self._clear_at: dict[str, float] = {}
 
     def wait_seconds(self, address: str) -> float:
@@ -114,7 +119,8 @@ class SignIn:
 
         Raises:
             ProblemError: the token or code is wrong, or the address has failed too often.
-            StoreError: the session cannot be stored; a code stays valid.
+            StoreError: the session cannot be stored. If the client sent a code, the code stays
+                valid.
         """
         # A correct token or code is always accepted, even if the address has failed too often.
         # Otherwise one client could lock out everybody who shares its address.

@@ -19,7 +19,8 @@ class ValidTokens:
     def find(self, text: str) -> Token | None:
         """Return the token with this text, None if no valid token has this text."""
         hashed = digest(text)
-        # Compare with every token, each in constant time, so that the time reveals nothing.
+        # Compare with every token, each time in constant time, so that the duration of this call
+        # reveals nothing about the tokens.
         found: Token | None = None
         for token in self._by_sha256.values():
             if hmac.compare_digest(token.sha256, hashed):

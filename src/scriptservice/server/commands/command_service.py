@@ -45,8 +45,8 @@ FIRST_READ_SECONDS = 0.05
 """Time after which a request that waits for a command's end first reads the command.
 
 The command may have ended before the request subscribed, and only this read finds that end. That
-is rare, so the read can come later. A read at once would happen while the script is being started,
-and would nearly always find nothing.
+is rare, so the read can come later. An immediate read would happen while the script is being
+started, and would nearly always find that the command has not ended.
 """
 
 SEND_SECONDS = 10.0
@@ -132,13 +132,13 @@ class CommandService:
         *,
         rerun_of: UUID | None = None,
     ) -> SubmitResult:
-        """Store a command and let it start. The command is durable when this returns.
+        """Store a command and let it start. When this method returns, the command is durable.
 
         Args:
             submission: the command's fields.
-            origin: where the submission comes from. If it has an Idempotency-Key, a repetition of
-                the request creates no second command.
-            rerun_of: id of the command that the new one repeats, None if it repeats no command.
+            origin: where the submission comes from. If the origin has an Idempotency-Key, a
+                repetition of the request creates no second command.
+            rerun_of: id of the command that the new command repeats; None if this is not a rerun.
 
         Raises:
             GoneError: the same request created a command that has been deleted.
@@ -161,9 +161,9 @@ class CommandService:
         return await self._repeated(stored.command_id)
 
     async def _find_earlier(self, request: IdempotencyKey | None) -> SubmitResult | None:
-        """Return the command that the same request created earlier, None if there is none.
+        """Return the command that the same request created earlier, None if it created no command.
 
-        A repeated request gets its answer even when a new command could not be created now.
+        So a repeated request gets its answer even when a new command could not be created now.
         """
         if request is None:
             return None
@@ -198,17 +198,17 @@ class CommandService:
         return await self._reader.run(command_store.find, parse_command_id(command_id))
 
     async def wait_until_finished(self, command: Command, seconds: float) -> Command:
-        """Wait for a command's end, but at most some seconds; return the command as it is then.
+        """Wait until a command has ended or the time is over; return the command as it is then.
 
         Args:
             command: the command as it was read last.
-            seconds: how long to wait; a shutdown ends the wait at once.
+            seconds: how long to wait at most. A shutdown ends the wait at once.
         """
         try:
             return await self._wait_for_end(command, seconds)
         except (UnknownCommandError, StoreError):
-            # The answer has to confirm that the command is stored, which it is. The present status
-            # cannot be read, so the answer has the last known one.
+            # The command is stored, and the answer has to confirm that. The present status cannot
+            # be read, so the answer shows the last known status.
             return command
 
     async def _wait_for_end(self, command: Command, seconds: float) -> Command:
@@ -222,11 +222,11 @@ class CommandService:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(min(read_at, deadline)):
                         await subscription.wait()
-                # Clear before reading, so that a commit during the read sets this event again.
+                # Clear the event before the read, so that a commit during the read sets it again.
                 subscription.clear()
                 read_at = deadline
                 if (end := subscription.end) is not None and command.host is not None:
-                    # Nothing else has changed in the command, so the command need not be read.
+                    # Nothing else has changed in the command, so it need not be read again.
                     return replace(command, status=end.status, outcome=end.outcome)
                 current = await self._reader.run(command_store.find, command.id)
                 if current.status.final or self._notifier.draining or clock() >= deadline:
@@ -235,16 +235,16 @@ class CommandService:
     async def page(self, wanted: Filter, limit: int, before: int | None) -> listing.CommandListing:
         """Return a page of commands, newest first; see `listing.list_commands`.
 
-        If a page may have to examine every command, it is read as a scan. A scan ends after a
-        bounded time, even if it has found no command. The next page continues where the scan
-        ended.
+        If the search for these commands may have to examine every command, the page is read by a
+        scan. A scan ends after a bounded time, even if it has found no command. The next page
+        continues where the scan ended.
         """
         if listing.is_cheap(wanted):
             return await self._reader.run(listing.list_commands, wanted, limit, before)
         return await self._reader.scan(_scanned_page, wanted, limit, before)
 
     async def stop(self, command_id: str, signal: str, grace_seconds: float | None) -> Command:
-        """Request that a command be stopped. The request is durable when this returns.
+        """Request to stop a command. When this method returns, the request is stored durably.
 
         Args:
             command_id: the command's id.
@@ -289,7 +289,8 @@ class CommandService:
 
         Raises:
             UnknownCommandError: there is no command with this id.
-            StoreError: the command cannot be read, or the new one cannot be stored; see `submit`.
+            StoreError: the command cannot be read, or the new command cannot be stored; see
+                `submit`.
         """
         try:
             command = await self.get(command_id)
@@ -328,7 +329,7 @@ class CommandService:
         return await self._reader.run(host_store.all_hosts)
 
     async def wait_until_sent(self) -> None:
-        """Wait until the buffer of the connection to the keeper is nearly empty, at most 10 s."""
+        """Wait until nearly all data for the keeper has been sent, but at most `SEND_SECONDS`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SEND_SECONDS):
                 await self._transport.drain()
@@ -358,10 +359,10 @@ class CommandService:
 
 
 def parse_command_id(text: str) -> UUID:
-    """Return the command id that stands in a request's path.
+    """Return the id of a command from the text in a request's path.
 
     Raises:
-        UnknownCommandError: the text is not a valid id, so there is no such command.
+        UnknownCommandError: the text is not a valid id, so there is no command with this id.
     """
     command_id = parse_id(text)
     if command_id is None:

@@ -1,7 +1,7 @@
 """Wakes requests that follow a command, after a change of the command is committed.
 
-A notification carries no data: the woken request reads the store. The exception is the status
-change with which a command ends. It is small, so the requests that wait for the end get it.
+Most notifications carry no data: the woken request reads the store. There is one exception. The
+status change that ends a command is small, so requests that wait for the end get this change.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ class Subscription(asyncio.Event):
     """An event that is set when the command changes; the subscriber clears it.
 
     Attributes:
-        end: the status change with which the command ended, if the last notification had it;
-            else None.
+        end: the status change that ended the command; None if the last notification did not have
+            this change.
     """
 
     end: StatusChange | None = None
@@ -38,9 +38,9 @@ class Notifier:
     Attributes:
         followers: number of subscriptions, by kind.
         changes: number of notifications so far, for any command.
-        draining: whether the service is shutting down. Followers then go on until their commands
-            end, and requests that wait for an end are answered at once.
-        closing: whether the server is ending. Followers are then cut off.
+        draining: whether the service is shutting down. In this state, followers continue until
+            their commands end, and requests that wait for an end are answered at once.
+        closing: whether the server is ending. In this state, followers are disconnected.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Notifier:
         """Subscribe to a command's changes for the duration of a ``with`` block.
 
         Every subscription is set when its command may have ended, and when the notifier drains or
-        closes. Subscriptions of other kinds than ``WAIT`` are also set at every other change.
+        closes. If its kind is not ``WAIT``, it is also set at every other change of the command.
         """
         subscription = Subscription()
         if self.closing:
@@ -81,8 +81,9 @@ class Notifier:
 
         Args:
             command_ids: the commands that have changed.
-            ended: those commands that may have ended, each with the status change that ended it,
-                or None if that is unknown. If ``ended`` is None, any command may have ended.
+            ended: for each of these commands that may have ended, the status change that ended it;
+                None in place of an unknown change. If ``ended`` itself is None, each of
+                ``command_ids`` may have ended.
         """
         self.changes += 1
         for command_id in command_ids:

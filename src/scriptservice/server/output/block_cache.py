@@ -1,12 +1,10 @@
 """A cache of recent output, which all followers share.
 
-Output only grows: stored bytes do not change while their command exists, so they can be cached. The
-cache keeps the blocks that were used last, up to a size that depends neither on the amount of
-output nor on the number of followers. A follower whose bytes are cached needs neither a thread nor
-the database. If several followers need the same missing block at the same time, they share one
-read.
-
-The cache does not know its followers.
+Stored output can be cached, because it does not change while its command exists: output only grows.
+The cache keeps the blocks that were used last. The size of the cache has a fixed limit, whatever
+the amount of output and the number of followers. A follower whose bytes are cached needs neither a
+thread nor the database. If several followers need the same missing block at the same time, they
+share one read.
 """
 
 import asyncio
@@ -24,10 +22,12 @@ from scriptservice.store.queries import output as output_store
 from scriptservice.store.reader import Reader
 
 READ_BYTES = 64 << 10
-"""Most bytes that one read returns. For a slow client they stay in memory until they are sent."""
+"""Maximum number of bytes that one read returns. If a client is slow, these bytes stay in memory
+until they are sent."""
 
 BLOCK_BYTES = output_store.CHUNK_BYTES
-"""Most bytes that are read from the database at once. A chunk is always read whole."""
+"""Maximum number of bytes that are read from the database at once. This is the size of the largest
+chunk, because a chunk is always read whole."""
 
 CACHE_BYTES = 8 << 20
 """Largest size of the cache, for all commands together."""
@@ -44,8 +44,8 @@ class StoredOutput:
     """The result of a read.
 
     Attributes:
-        data: bytes from the requested offset on; empty if none are stored there.
-        finished: True if no output can follow ``data``. False does not mean that more will come.
+        data: bytes from the requested offset on; empty if no bytes are stored there.
+        finished: True if no output can follow ``data``; False if more output may follow.
     """
 
     data: bytes
@@ -59,8 +59,8 @@ class _Block:
     Attributes:
         start: offset of the first known byte, which may lie inside the block.
         data: the known bytes from ``start`` on.
-        changes: the notifier's ``changes`` when the read of the block began.
-        finished: True if no output can follow ``data``.
+        changes: value of the notifier's ``changes`` when the read of the block began.
+        finished: True if no output can follow ``data``; False if more output may follow.
     """
 
     start: int
@@ -77,7 +77,12 @@ class _Block:
         return len(self.data) + _BLOCK_OVERHEAD_BYTES
 
     def merged_with(self, earlier: "_Block | None") -> "_Block":
-        """Return this block, with the earlier known part before it if the two are contiguous."""
+        """Return this part of a block, extended at its start by a part that was read earlier.
+
+        Args:
+            earlier: the part that was read earlier; None if there is no such part. It is used only
+                if it begins before this part and reaches at least up to this part's start.
+        """
         if earlier is None or not earlier.start < self.start <= earlier.end:
             return self
         data = earlier.data[: self.start - earlier.start] + self.data
@@ -112,8 +117,8 @@ class BlockCache:
             end: offset behind the last byte that is wanted.
 
         Raises:
-            UnknownCommandError: there is no command with this id. If another process deleted it,
-                cached output may still be returned for a moment.
+            UnknownCommandError: there is no command with this id. After another process has deleted
+                a command, its cached output may still be returned for a moment.
             StoreError: the output cannot be read now.
             StreamCutError: output that should be stored is missing.
         """
@@ -121,7 +126,8 @@ class BlockCache:
         block = self._blocks.get(key)
         if block is not None and self._covers(block, start):
             self._blocks.move_to_end(key)
-            # A follower that finds everything in the cache would never let other tasks run.
+            # Let other tasks run. Without this call, a follower that finds all its output in the
+            # cache would never let them run.
             await asyncio.sleep(0)
         else:
             block = await self._read_block(key, start)
@@ -130,17 +136,18 @@ class BlockCache:
         return StoredOutput(data, block.finished and start + len(data) == block.end)
 
     def _covers(self, block: _Block, start: int) -> bool:
-        """Return whether a block tells what is stored at an offset, or that nothing is there."""
+        """Return whether a block has the byte at an offset, or shows that no byte is stored yet."""
         if block.start <= start < block.end:
             return True
-        # Every commit is followed by a notification. If none came since the block was read, nothing
-        # is stored behind the block's end.
+        # Every commit is followed by a notification. If there was no notification since the block
+        # was read, nothing is stored behind the block's end.
         return start == block.end and (block.finished or block.changes == self._notifier.changes)
 
     async def _read_block(self, key: _Key, start: int) -> _Block:
         """Return a block from an offset on; callers that want the same block share one read."""
-        # Share only a read that began after the last notification. An earlier read may miss the
-        # change that was notified, and no second notification of that change wakes the follower.
+        # Share only a read that began after the last notification. An earlier read may have missed
+        # the change behind that notification. The follower would then miss the change too, because
+        # no second notification wakes it.
         wanted = (key, start, self._notifier.changes)
         reading = self._reading.get(wanted)
         if reading is None:
@@ -169,7 +176,7 @@ class BlockCache:
             self.cached_bytes -= oldest.size_bytes
 
     def forget(self, command_id: UUID) -> None:
-        """Drop the output of a deleted command. The next read of it raises UnknownCommandError."""
+        """Drop a deleted command's output, so that the next read raises UnknownCommandError."""
         for key in [key for key in self._blocks if key[0] == command_id]:
             self.cached_bytes -= self._blocks.pop(key).size_bytes
         for wanted in [wanted for wanted in self._reading if wanted[0][0] == command_id]:

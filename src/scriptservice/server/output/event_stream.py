@@ -1,7 +1,7 @@
 """A command's event stream: its status, its output and its end, from any position on.
 
-A follower that is woken reads the store from its position on. No output is kept for it in memory.
-Followers that are at the same position at the same time share one read.
+When a follower is woken, it reads the store from its position on. No output is kept in memory for a
+follower. Followers that are at the same position at the same time share one read.
 """
 
 import asyncio
@@ -42,8 +42,8 @@ class _Update:
     Attributes:
         command: the command without its script; None if its status has not changed.
         final: the command without its script, if its status is final and ``chunks`` reaches the
-            end of its output; else None.
-        chunks: output from the position on, about `READ_BYTES` at most.
+            end of its output; otherwise None.
+        chunks: output from the position on, at most about `READ_BYTES`.
         end: position behind all stored output.
         finished: whether the command's status is final.
     """
@@ -74,7 +74,7 @@ class EventStreams:
         Args:
             command_id: the command's id.
             after: position in the merged output at which the stream begins.
-            field: name of the parameter or header that gave the position, for the error.
+            field: name of the parameter or header that gave the position, for the error message.
 
         Raises:
             UnknownCommandError: there is no command with this id.
@@ -97,11 +97,11 @@ class EventStreams:
         yield RETRY
         with self._notifier.subscribe(command_id, FollowerKind.EVENTS) as subscription:
             while not follower.ended:
-                # Clear before reading, so that a commit during the read sets this event again.
+                # Clear the event before the read, so that a commit during the read sets it again.
                 subscription.clear()
-                # Read this flag before the output. Then everything that was committed before the
-                # server began to end is still sent, such as the end of a command that the shutdown
-                # stopped.
+                # Read this flag before the output. If the flag is set, all commits were made before
+                # the read below. So they are still sent, for example the end of a command that the
+                # shutdown stopped.
                 closing = self._notifier.closing
                 try:
                     update = await self._read(command_id, follower.status, follower.position)
@@ -128,8 +128,9 @@ class EventStreams:
 
     async def _read(self, command_id: UUID, status: Status | None, position: int) -> _Update:
         """Return what has changed; followers with the same status and position share one read."""
-        # Share only a read that began after the last notification. An earlier read may miss the
-        # change that was notified, and no second notification of that change wakes the follower.
+        # Share only a read that began after the last notification. An earlier read may have missed
+        # the change behind that notification. The follower would then miss the change too, because
+        # no second notification wakes it.
         key = (self._notifier.changes, command_id, status, position)
         reading = self._reading.get(key)
         if reading is None:
@@ -181,7 +182,7 @@ class _FollowerState:
         return b"".join(frames)
 
     def _may_hold(self, update: _Update) -> bool:
-        """Return whether an incomplete character at the end may wait for its remaining bytes."""
+        """Return whether a character that is incomplete at the end may wait for its other bytes."""
         chunks = update.chunks
         read_to = chunks[-1].position + len(chunks[-1].data) if chunks else 0
         if read_to < update.end:
@@ -198,7 +199,7 @@ class _FollowerState:
             self._hold_until = self._clock() + ADJACENT_MICROSECONDS / 1e6
 
     def idle_seconds(self) -> float:
-        """Return for how many seconds nothing needs to be sent if the command does not change."""
+        """Return how many seconds to wait for a change of the command before something is sent."""
         if self._hold_until is None:
             return COMMENT_SECONDS
         return max(0.0, self._hold_until - self._clock())

@@ -61,7 +61,7 @@ class OutputService:
             command_id: the command's id.
             stream: the stream that the offset refers to.
             offset: offset of the first byte.
-            limit: most bytes in the range, None for no limit.
+            limit: maximum number of bytes in the range, None for no limit.
 
         Raises:
             UnknownCommandError: there is no command with this id.
@@ -90,7 +90,8 @@ class OutputService:
         if lines:
             last = output_store.LastLines(extent.number, stream, size, count)
             while last.start is None:
-                # Many steps may be needed, so each step queues behind other reads.
+                # Many steps may be needed. Each step is a read of its own, so that other reads can
+                # run between two steps.
                 await self._reader.run(last.step)
             start = last.start
         return OutputRange(extent, stream, start, None, size)
@@ -126,10 +127,10 @@ class OutputService:
         position = wanted.start
         with self._notifier.subscribe(identifier, FollowerKind.OUTPUT) as subscription:
             while wanted.end is None or position < wanted.end:
-                # Clear before reading, so that a commit during the read sets this event again.
+                # Clear the event before the read, so that a commit during the read sets it again.
                 subscription.clear()
-                # Read this flag before the output. Then everything that was committed before the
-                # server began to end is still sent.
+                # Read this flag before the output. If the flag is set, all commits were made before
+                # the read below, so all stored output is still sent.
                 closing = self._notifier.closing
                 end = position + READ_BYTES if wanted.end is None else wanted.end
                 try:

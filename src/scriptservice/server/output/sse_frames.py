@@ -16,7 +16,8 @@ from scriptservice.store.queries.journal_changes import Chunk
 RETRY = b"retry: 1000\n\n"
 COMMENT = b": still here\n\n"
 ADJACENT_MICROSECONDS = 50_000
-"""Two parts of a character are joined if they were read within this time of each other."""
+"""The keeper may read the bytes of a character in two parts. If at most this time lies between the
+two reads, the parts are sent together."""
 
 _STREAM_NAMES = {1: "stdout", 2: "stderr"}
 _MAX_PARTIAL_BYTES = 3
@@ -45,7 +46,7 @@ def command_frame(event: str, command: Command, position: int) -> bytes:
     Args:
         event: ``status`` or ``end``.
         command: the command; its script is left out.
-        position: position behind the output that was sent so far; the event's id.
+        position: position behind the output that was sent so far. It is also the event's id.
     """
     view = command_view(command)
     del view["script"]
@@ -58,7 +59,8 @@ def output_frames(chunks: Iterable[Chunk], position: int, *, hold: bool) -> Outp
     Args:
         chunks: stored output in order of position, without gaps, from ``position`` on.
         position: position of the first byte.
-        hold: whether to hold back an incomplete character at the end, because its rest may come.
+        hold: whether to hold back an incomplete character at the end, because its other bytes may
+            still come.
     """
     pieces = list(_coalesce(chunks))
     held_bytes = _partial_length(pieces[-1].data) if pieces and hold else 0
@@ -72,7 +74,10 @@ def output_frames(chunks: Iterable[Chunk], position: int, *, hold: bool) -> Outp
 
 
 def _coalesce(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Yield chunks; join successive chunks of a stream that were read within a short time."""
+    """Yield chunks; join successive chunks of one stream if they were read at nearly the same time.
+
+    The longest time between two of their reads is `ADJACENT_MICROSECONDS`.
+    """
     parts: list[bytes] = []
     first: Chunk | None = None
     last_time = 0
@@ -90,7 +95,7 @@ def _coalesce(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
 
 
 def _partial_length(data: bytes) -> int:
-    """Return the length of the incomplete UTF-8 character at the end, 0 if there is none."""
+    """Return the length of an incomplete UTF-8 character at the end, 0 if the end is complete."""
     for length in range(1, min(_MAX_PARTIAL_BYTES, len(data)) + 1):
         byte = data[-length]
         if byte >= 0xC2:
@@ -102,11 +107,11 @@ def _partial_length(data: bytes) -> int:
 
 
 def _split_by_encoding(piece: Chunk) -> Iterator[Chunk]:
-    """Yield a piece in as few parts as possible, so that its text can be sent as text.
+    """Split a piece into at most three parts, so that as much as possible can be sent as text.
 
-    A piece may begin with the last bytes of a character, and end with the first bytes of another.
-    These bytes become parts of their own. If the bytes between them are not UTF-8, the whole piece
-    is one part.
+    A piece may begin with the last bytes of one character and end with the first bytes of another
+    character. The bytes of each incomplete character become a part of their own. If the bytes
+    between these two parts are not UTF-8, the whole piece is one part.
     """
     data = piece.data
     begin = 0
