@@ -50,7 +50,8 @@ SCRIPT_TYPES = ("text/x-shellscript", "text/plain")
 IDEMPOTENCY_KEY = "Idempotency-Key"
 TRACEPARENT = "traceparent"
 ITEMS_AT_ONCE = 50
-"""Items of a list that are encoded as JSON before other requests get a turn, after about 2 ms."""
+"""Number of items of a list that are encoded as JSON before other requests get a turn. The encoding
+of these items takes about 2 ms."""
 
 _TEXT_CHARSETS = (None, "utf-8", "utf8", "us-ascii")
 
@@ -109,7 +110,10 @@ def _raw_submission(request: Request, raw: bytes) -> tuple[Submission, float | N
 
 
 def _wait_seconds(text: str | None) -> float | None:
-    """Return a ``wait`` parameter as seconds, None for None.
+    """Return a ``wait`` parameter as seconds.
+
+    Args:
+        text: value of the parameter. If it is None, None is returned.
 
     Raises:
         ValidationError: the text is not a number from 0 to 60.
@@ -137,7 +141,7 @@ def _origin(call: Call[Any, Any], raw: bytes) -> Origin:
 
 
 def _request_key(call: Call[Any, Any], raw: bytes) -> IdempotencyKey | None:
-    """Return the Idempotency-Key of a request and its fingerprint, None if there is no such key.
+    """Return a request's Idempotency-Key with the request's fingerprint; None if it has no key.
 
     Two requests have the same fingerprint if their method, path, query without ``wait``, content
     type and body are the same.
@@ -212,7 +216,7 @@ async def while_client_stays(request: Request, work: Coroutine[None, None, Resul
         work: the work; cancelling it must be safe.
 
     Raises:
-        ProblemError: the client has left. Nobody reads this answer.
+        ProblemError: the client has left. Nobody reads the answer.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_client_left(request))
@@ -243,9 +247,9 @@ async def _page_json(items: list[Command], cursor: str | None) -> bytes:
 
 
 def _fingerprint(wanted: Filter) -> str:
-    # Earlier releases could not filter by a part of an id. A filter without such a part has the
-    # same fingerprint as in those releases, so that a client can page through a list across an
-    # upgrade.
+    # Earlier releases could not filter by a part of an id. A filter without a part of an id has the
+    # same fingerprint as in those releases. So a client that reads a list page by page can continue
+    # after an upgrade.
     text = repr(wanted)
     if wanted.id_part is None:
         text = text.removesuffix(", id_part=None)") + ")"

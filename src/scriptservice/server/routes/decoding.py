@@ -1,6 +1,6 @@
-"""Decodes the query and the body of a request as the route declares them.
+"""Decodes the query and the body of a request, as the declaration of its route says.
 
-A route's declaration has one decoder for the query and one for the body. The decoders also
+A route's declaration has one decoder for the query and one decoder for the body. The decoders also
 validate. If a decoder refuses a request, the answer is a problem and the handler is not called.
 """
 
@@ -22,16 +22,19 @@ from scriptservice.server.routes.request_models import field_errors, single_and_
 JSON = "application/json"
 
 JSON_VALUES = 250_000
-"""Largest number of values in a JSON body. Linux passes fewer words than that to any program."""
+"""Largest number of values in a JSON body. No submission needs more values, because Linux passes
+fewer arguments and variables than that to a program."""
 
 JSON_FIELDS = 1000
-"""Largest number of fields in a body's outermost object. Each unknown one costs about 2 KB."""
+"""Largest number of fields in a body's outermost object. Each unknown field costs about 2 KB of
+memory."""
 
 _SHARE = "scriptservice.body_share"
 """The key of the request's share of the budget in its ASGI scope."""
 
-# Matches a thousand commas outside of strings. The quantifiers are possessive, because otherwise
-# the positions to which the search could go back would take more memory than the body.
+# Matches a thousand commas outside of strings. The quantifiers are possessive. With other
+# quantifiers, the search would remember the positions to which it may go back, and these would take
+# more memory than the body.
 _THOUSAND_COMMAS = re.compile(
     rb'(?:[^",]*+(?:"(?:[^"\\]++|\\.)*+"?+[^",]*+)*+,){%d}+' % JSON_FIELDS, re.DOTALL
 )
@@ -199,13 +202,13 @@ def content_type(request: Request) -> tuple[str, str | None]:
 
 
 async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> bytes:
-    """Return the body. A large body first waits for room in the budget.
+    """Return the body. If the body is large, first wait for room in the budget.
 
     `release_body` gives the room back.
 
     Raises:
         ProblemError: the body has more than ``limit_bytes``, the budget had no room in time, or the
-            client left. The rest of a body that is too large is not kept.
+            client left. If a body is too large, the rest of it is not kept in memory.
     """
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else 0
@@ -213,8 +216,8 @@ async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> b
         raise _too_large(limit_bytes)
     if is_large(size):
         await _take_room(request, budget, size)
-    # BytesIO returns the bytes that were written to it without copying them. The parser would
-    # copy a bytearray.
+    # BytesIO returns its content as bytes, and does not copy it for that. If `data` were a
+    # bytearray, the parser would copy the body.
     data = BytesIO()
     try:
         async for part in request.stream():
@@ -222,12 +225,13 @@ async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> b
             if size > limit_bytes:
                 raise _too_large(limit_bytes)
             if is_large(size) and _share(request) is None:
-                # The body's length is not known. Take at once all the room that it may need. If
-                # bodies took room in steps, two of them could wait for each other for ever.
+                # The length of this body is not known, so take at once all the room that it may
+                # need. If bodies took room in steps, two bodies could wait for each other for ever.
                 await _take_room(request, budget, limit_bytes)
             data.write(part)
     except ClientDisconnect as error:
-        # Nobody reads this answer, but the handler must not act on half a body.
+        # Nobody reads this answer, but an exception is needed: the handler must not act on a body
+        # that is not complete.
         raise ProblemError("bad-request", "cannot read the request: it ended early") from error
     if (share := _share(request)) is not None:
         share.shrink(data.tell())
@@ -250,7 +254,7 @@ def _share(request: Request) -> BodyShare | None:
 
 
 def has_room(request: Request) -> bool:
-    """Return whether the request has a large body, so that it holds room in the budget."""
+    """Return whether the request holds room in the budget, because its body is large."""
     return _share(request) is not None
 
 
@@ -278,13 +282,13 @@ def decode_json(raw: bytes, model: type[Model]) -> Model:
 
 
 def _refuse_many_values(raw: bytes) -> None:
-    """Refuse JSON whose values would take many times its own size in memory.
+    """Refuse JSON with too many values. Such values need much more memory than the JSON text.
 
     Raises:
         ProblemError: the body has more than `JSON_VALUES` values or `JSON_FIELDS` fields.
     """
     if raw.count(b",") < JSON_FIELDS:
-        return  # nearly every body ends here, although commas in strings are counted too
+        return  # this applies to nearly every body, although `count` includes commas in strings
     commas = end = 0
     while (match := _THOUSAND_COMMAS.match(raw, end)) and commas < JSON_VALUES:
         commas, end = commas + JSON_FIELDS, match.end()
@@ -292,7 +296,7 @@ def _refuse_many_values(raw: bytes) -> None:
         try:
             outermost = from_json(raw)
         except ValueError:
-            return  # the validation says what is wrong
+            return  # this is not JSON, and the validation will report that
         if not isinstance(outermost, dict) or len(outermost) < JSON_FIELDS:
             return
     if commas:

@@ -27,8 +27,8 @@ async def get_events(call: Call[EventsQuery, None]) -> Response:
 def _position(request: Request, query: EventsQuery) -> tuple[int, str]:
     """Return the position at which the stream begins, and the name of the field that gave it.
 
-    A browser sends ``Last-Event-ID`` when it reconnects after a broken stream. This header has
-    precedence over the query.
+    When a browser reconnects after its stream has broken, it sends ``Last-Event-ID``. This header
+    has precedence over the query.
 
     Raises:
         ValidationError: the header is not a position.

@@ -34,7 +34,7 @@ PROBLEMS_OF_ALL = (
     "internal",
     "store-unavailable",
 )
-"""The problems that every route may answer: refusals by the ASGI layers, and failures."""
+"""The problems with which every route may answer: refusals by the ASGI layers, and failures."""
 
 _REF = "#/components/schemas/{model}"
 _SECURITY: Json = {
@@ -51,7 +51,7 @@ _PATH_PARAMETERS: Json = {"command_id": {"type": "string", "format": "uuid"}}
 
 
 def document(routes: Iterable[Route[Any, Any]]) -> Json:
-    """Return the OpenAPI document of some routes; routes without a group are left out."""
+    """Return the OpenAPI document of these routes. Routes without a group are left out."""
     models: set[type[BaseModel]] = {CommandEvent, OutputEvent, Problem}
     paths: Json = {}
     for route in routes:
@@ -71,7 +71,7 @@ def document(routes: Iterable[Route[Any, Any]]) -> Json:
 
 
 def _schemas(models: Iterable[type[BaseModel]]) -> Json:
-    """Return by name the schemas of models and of the models that they contain."""
+    """Return a dictionary of the schemas of models, and of the models inside them, by name."""
     ordered = sorted(models, key=lambda model: model.__name__)
     _, made = models_json_schema([(model, "validation") for model in ordered], ref_template=_REF)
     renamed = re.sub(r"\b([A-Z]\w*)Json\b", r"\1", json.dumps(made["$defs"]))
@@ -208,7 +208,11 @@ def _model_parameters(model: type[BaseModel]) -> list[Json]:
 
 
 def submit_parameters() -> list[Json]:
-    """Return a submission's parameters: ``wait``, and the fields for a body that is the script."""
+    """Return the query parameters of a submission.
+
+    They are ``wait`` and, for a request whose body is the script itself, the other fields of a
+    submission.
+    """
     names = {"labels": "label", "args": "arg"}
     parameters = _model_parameters(WaitQuery)
     for parameter in _model_parameters(SubmitBody):

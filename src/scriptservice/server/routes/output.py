@@ -56,7 +56,7 @@ async def get_output(call: Call[OutputQuery, None]) -> Response:
         headers["Content-Length"] = str(length)
     if request.scope.get(HEAD_KEY):
         response = Response(None, status, headers=headers, media_type=media_type)
-        if length is None:  # Starlette has set 0, but a follower may get more
+        if length is None:  # Starlette has set the length 0, but a GET request may get more bytes
             del response.headers["content-length"]
         return response
     return StreamResponse(content, status_code=status, headers=headers, media_type=media_type)
@@ -99,9 +99,16 @@ def _wants_text(accept: str) -> bool:
 
 
 def _range(request: Request, length: int) -> tuple[int, int] | None:
-    """Return the first and last byte that a Range header asks for, None for all bytes.
+    """Return the offsets of the first and the last byte that a Range header asks for.
 
     A malformed range, several ranges and a conditional range are ignored, as HTTP allows.
+
+    Args:
+        request: the request.
+        length: number of bytes of the output without the range.
+
+    Returns:
+        The two offsets; None if all bytes are to be sent.
 
     Raises:
         ProblemError: the range lies outside the output.
@@ -131,8 +138,8 @@ def _range(request: Request, length: int) -> tuple[int, int] | None:
 
 
 def _number(digits: str) -> int:
-    """Return the number that some digits give; only the first 19 significant digits count.
+    """Convert digits to a number; use only the first 19 digits after leading zeros.
 
-    Python refuses to convert thousands of digits. No output has a size of more than 19 digits.
+    No output has a size of more than 19 digits, and Python refuses to convert thousands of digits.
     """
     return int(digits.lstrip("0")[:19] or "0")

@@ -8,7 +8,7 @@ from scriptservice.server.page.page_files import accepts_gzip
 from scriptservice.server.routes.route import Call
 
 _HTML = "text/html; charset=utf-8"
-_FOREVER = "public, max-age=31536000, immutable"  # a file with other content has another name
+_FOREVER = "public, max-age=31536000, immutable"  # if a file changes, it gets another name
 
 
 async def get_page(call: Call[None, None]) -> Response:

@@ -24,8 +24,9 @@ ARGUMENT_BYTES = 1 << 20
 """Largest size of all arguments and environment variables together, in UTF-8."""
 LABELS = 64
 JSON_BODY_BYTES = 20 << 20
-"""Largest size of a JSON body. The script, the standard input, and the arguments together with the
-environment may have 1 MiB each. JSON may write each byte as an escape sequence of six bytes."""
+"""Largest size of a JSON body. The script may have 1 MiB, the standard input may have 1 MiB, and
+the arguments and the environment together may have 1 MiB. JSON may write each byte of these 3 MiB
+as an escape sequence of six bytes."""
 
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -101,7 +102,7 @@ class SubmitBody(BaseModel):
         Annotated[list[Annotated[Word, Field(min_length=1)]], Field(min_length=1, fail_fast=True)]
         | None
     ) = Field(None, description="program and arguments; else as the script's #! says, else bash")
-    # With fail_fast, the answer names one wrong item, and not thousands of them.
+    # With fail_fast, the answer names only the first wrong item, and not thousands of wrong items.
     args: Annotated[list[Word], Field(fail_fast=True)] = Field(
         default=[], description="the script's $1 and on"
     )
@@ -182,7 +183,8 @@ class SignInBody(BaseModel):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        # If one of the two has a value, the other must be absent, not null.
+        # Exactly one of the two fields must have a value. The other field must be absent; null is
+        # not allowed.
         if len(self.model_fields_set) != 1 or self.token == self.code:
             message = "must have either token or code"
             raise ValueError(message)
@@ -276,7 +278,7 @@ class OutputQuery(BaseModel):
 
 
 def field_errors(error: PydanticValidationError) -> ValidationError:
-    """Return all errors that pydantic found as one error, which is answered with 422."""
+    """Return one error with all errors that pydantic has found. The service answers it with 422."""
     found = []
     for entry in error.errors(include_url=False, include_context=False, include_input=False):
         path = ".".join(str(part)[:80] for part in entry["loc"]) or "body"
@@ -293,7 +295,7 @@ _LISTS = {"status", "label", "env", "arg", "interpreter"}
 
 
 def single_and_repeated(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return query parameters as fields. A parameter that may repeat becomes a list.
+    """Return query parameters as fields. The value of a parameter that may repeat is a list.
 
     Raises:
         ValidationError: a parameter that may not repeat is repeated.
@@ -337,7 +339,11 @@ def keys_and_values(name: str, texts: list[str]) -> dict[str, str]:
 
 
 def list_moment(name: str, text: str | None) -> int | None:
-    """Return a time of a query as microseconds since 1970 UTC, None for None.
+    """Return a time of a query as microseconds since 1970 UTC.
+
+    Args:
+        name: name of the query parameter, for the error message.
+        text: value of the parameter. If it is None, None is returned.
 
     Raises:
         ValidationError: the text is not a time with a time zone.

@@ -1,7 +1,7 @@
 """Models of responses, for the OpenAPI document.
 
 The server does not build responses with these models. Tests compare the models with the contract
-and with real responses. The document leaves out the ``Json`` at the end of the models' names.
+and with real responses. If a model's name ends in ``Json``, the document leaves out this ending.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ from scriptservice.model import Status
 
 
 class _Response(BaseModel):
-    """A response is not built with its model, so the model is completed only for OpenAPI."""
+    """The base of the models. Pydantic completes a model only when OpenAPI needs the model."""
 
     model_config = ConfigDict(defer_build=True)
 

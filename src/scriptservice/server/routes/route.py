@@ -58,7 +58,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Query, Body]):
-    """A request as its handler sees it.
+    """A request in the form in which its handler gets it.
 
     Attributes:
         request: the request itself.
@@ -105,13 +105,15 @@ class Route(Generic[Query, Body]):
     Attributes:
         method: the HTTP method. A route for GET also answers HEAD.
         path: the path, where ``{command_id}`` stands for one segment.
-        access: the scope that the route needs. The application refuses a route with None.
+        access: the scope that a token needs for the route. With None, the application does not
+            start.
         query: decodes the query.
         body: decodes the body.
         handler: makes the response.
         answers: the route's answers, by status.
-        problems: the kinds of problems that the route answers besides those of every route.
-        parameters: OpenAPI parameters besides those of the path and the query's model.
+        problems: kinds of problems with which the route may answer, in addition to the kinds that
+            are the same for every route.
+        parameters: OpenAPI parameters, in addition to those of the path and of the query's model.
         group: the route's group in the OpenAPI document; None leaves the route out of the document.
     """
 
@@ -127,11 +129,12 @@ class Route(Generic[Query, Body]):
     group: str | None = None
 
     async def respond(self, request: Request, services: Services) -> Response:
-        """Decode a request, call the handler, return its response.
+        """Decode a request, call the handler, and return the handler's response.
 
         Raises:
-            ProblemError: the answer is this problem.
-            ScriptServiceError: the answer is what `problem_responses.to_problem` returns.
+            ProblemError: the service must answer with this problem.
+            ScriptServiceError: the service must answer with the problem that
+                `problem_responses.to_problem` returns.
         """
         query = self.query.decode(request)
         body = await self.body.decode(request, services.bodies)

@@ -288,7 +288,8 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         answers={200: _HTML_PAGE, 304: Answer("the page has not changed")},
         group="page",
     ),
-    # The other addresses of the page. Only the page in the browser uses their query strings.
+    # These are the other addresses of the page. Only the page in the browser uses their query
+    # strings.
     *(
         Route(
             "GET",

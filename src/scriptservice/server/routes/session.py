@@ -28,9 +28,9 @@ async def sign_in(call: Call[None, SignInBody]) -> Response:
 def _came_by_https(request: Request) -> bool:
     """Return whether the page was loaded over https.
 
-    A proxy in front of the service may have turned https into http, so only the browser's
-    ``Origin`` header tells. No page can change this header. The origin check has already compared
-    the header's host and port.
+    A proxy in front of the service may have turned https into http. So the function looks at the
+    scheme in the browser's ``Origin`` header. No page can change this header. The origin check has
+    already compared its host and port with the ``Host`` header.
     """
     return request.headers.get("origin", "").lower().startswith("https://")
 
