@@ -61,8 +61,8 @@ class AsyncClient:
             first_contact_seconds=first_contact_seconds,
         )
         self._http = httpx.AsyncClient(**self._connection.http_options(idle_connections=20))
-        # This client keeps no idle connections, so it opens a new connection for each request. The
-        # tries after a failed try use it: the connections of the other client may all be dead,
+        # `_http_new` keeps no idle connections, so each of its requests opens a new connection. It
+        # is used after a failed try, because the idle connections of `_http` may all be dead
         # although the service works.
         self._http_new = httpx.AsyncClient(**self._connection.http_options(idle_connections=0))
 
@@ -259,7 +259,7 @@ class AsyncClient:
 
 
 class AsyncFollowing(Followed):
-    """An asynchronous iterator over a command's output. If the connection breaks, it reconnects.
+    """An asynchronous iterator over a command's output. It reconnects if the connection breaks.
 
     `AsyncClient.follow` returns such an iterator. Its ``position`` tells how far the output was
     read. Its ``command`` is the command as the service last described it.

@@ -77,8 +77,8 @@ class Client:
             first_contact_seconds=first_contact_seconds,
         )
         self._http = httpx.Client(**self._connection.http_options(idle_connections=20))
-        # This client keeps no idle connections, so it opens a new connection for each request. The
-        # tries after a failed try use it: the connections of the other client may all be dead,
+        # `_http_new` keeps no idle connections, so each of its requests opens a new connection. It
+        # is used after a failed try, because the idle connections of `_http` may all be dead
         # although the service works.
         self._http_new = httpx.Client(**self._connection.http_options(idle_connections=0))
 

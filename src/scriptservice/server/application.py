@@ -31,8 +31,8 @@ from scriptservice.server.telemetry.request_meter import RequestMeter
 def build_application(services: Services, tokens: ValidTokens, hosts: list[str]) -> ASGIApp:
     """Return the application.
 
-    A request passes its layers in this order: request meter, HEAD, origin check, token check,
-    router.
+    A request passes the application's layers in this order: request meter, HEAD, origin check,
+    token check, router.
 
     Args:
         services: the services that the routes' handlers use.

@@ -305,7 +305,7 @@ class Server:
         self.notifier.drain()
 
     async def finish(self, position: int) -> None:
-        """Record the rest of the journal. Then queue the commands again that were never started.
+        """Record the rest of the journal. Then requeue the commands that were never started.
 
         The server calls this method after all scripts have ended.
 

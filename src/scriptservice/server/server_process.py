@@ -257,7 +257,7 @@ class _ServerProcess:
 
         Returns:
             The task that serves; None if the keeper ended the server before the server had started.
-            In that case nothing is lost: what is not recorded yet stays in the journal.
+            In that case nothing is lost, because unrecorded changes stay in the journal.
 
         Raises:
             ConfigurationError: see `Server.start`.

@@ -167,7 +167,7 @@ class PageSessions:
         return secret, PageSession(sha256, token, _csrf_token(secret.encode()))
 
     def _surplus_sessions(self, token: Token) -> list[bytes]:
-        """Return the ``sha256`` of each session of a token that must end before a new session."""
+        """Return the ``sha256`` of the sessions that must end before a token gets a new session."""
         own = [
             sha256 for sha256, state in self._sessions.items() if state.token_sha256 == token.sha256
         ]

@@ -67,7 +67,7 @@ class AttemptLimiter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         # For each address, the time at which all its failures are forgotten. Each further failure
-        # moves this time ATTEMPT_SECONDS into the future.
+        # makes this time later by ATTEMPT_SECONDS.
         self._clear_at: dict[str, float] = {}
 
     def wait_seconds(self, address: str) -> float:

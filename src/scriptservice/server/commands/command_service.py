@@ -163,7 +163,7 @@ class CommandService:
     async def _find_earlier(self, request: IdempotencyKey | None) -> SubmitResult | None:
         """Return the command that the same request created earlier, None if it created no command.
 
-        So a repeated request gets its answer even when a new command could not be created now.
+        So a repeated request gets its answer even while no new command can be created.
         """
         if request is None:
             return None
@@ -244,7 +244,7 @@ class CommandService:
         return await self._reader.scan(_scanned_page, wanted, limit, before)
 
     async def stop(self, command_id: str, signal: str, grace_seconds: float | None) -> Command:
-        """Request to stop a command. When this method returns, the request is stored durably.
+        """Store a request to stop a command. When this method returns, the request is durable.
 
         Args:
             command_id: the command's id.

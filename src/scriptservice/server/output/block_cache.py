@@ -1,9 +1,9 @@
 """A cache of recent output, which all followers share.
 
 Stored output can be cached, because it does not change while its command exists: output only grows.
-The cache keeps the blocks that were used last. The size of the cache has a fixed limit, whatever
-the amount of output and the number of followers. A follower whose bytes are cached needs neither a
-thread nor the database. If several followers need the same missing block at the same time, they
+The cache keeps the blocks that were used last. Its size has a fixed limit, which depends neither on
+the amount of output nor on the number of followers. A follower whose bytes are cached needs neither
+a thread nor the database. If several followers need the same missing block at the same time, they
 share one read.
 """
 
@@ -139,15 +139,15 @@ class BlockCache:
         """Return whether a block has the byte at an offset, or shows that no byte is stored yet."""
         if block.start <= start < block.end:
             return True
-        # Every commit is followed by a notification. If there was no notification since the block
-        # was read, nothing is stored behind the block's end.
+        # A notification follows every commit. If there has been no notification since the block was
+        # read, nothing is stored behind the block's end.
         return start == block.end and (block.finished or block.changes == self._notifier.changes)
 
     async def _read_block(self, key: _Key, start: int) -> _Block:
         """Return a block from an offset on; callers that want the same block share one read."""
         # Share only a read that began after the last notification. An earlier read may have missed
-        # the change behind that notification. The follower would then miss the change too, because
-        # no second notification wakes it.
+        # the change that caused the notification. Then the follower would miss the change too,
+        # because no second notification wakes it.
         wanted = (key, start, self._notifier.changes)
         reading = self._reading.get(wanted)
         if reading is None:

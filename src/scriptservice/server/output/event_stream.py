@@ -99,9 +99,9 @@ class EventStreams:
             while not follower.ended:
                 # Clear the event before the read, so that a commit during the read sets it again.
                 subscription.clear()
-                # Read this flag before the output. If the flag is set, all commits were made before
-                # the read below. So they are still sent, for example the end of a command that the
-                # shutdown stopped.
+                # Read this flag before the output. If the flag is set, the read below finds
+                # everything that was committed before the server began to end, and all of it is
+                # still sent. An example is the end of a command that the shutdown stopped.
                 closing = self._notifier.closing
                 try:
                     update = await self._read(command_id, follower.status, follower.position)
@@ -129,8 +129,8 @@ class EventStreams:
     async def _read(self, command_id: UUID, status: Status | None, position: int) -> _Update:
         """Return what has changed; followers with the same status and position share one read."""
         # Share only a read that began after the last notification. An earlier read may have missed
-        # the change behind that notification. The follower would then miss the change too, because
-        # no second notification wakes it.
+        # the change that caused the notification. Then the follower would miss the change too,
+        # because no second notification wakes it.
         key = (self._notifier.changes, command_id, status, position)
         reading = self._reading.get(key)
         if reading is None:

@@ -129,8 +129,9 @@ class OutputService:
             while wanted.end is None or position < wanted.end:
                 # Clear the event before the read, so that a commit during the read sets it again.
                 subscription.clear()
-                # Read this flag before the output. If the flag is set, all commits were made before
-                # the read below, so all stored output is still sent.
+                # Read this flag before the output. If the flag is set, the read below finds
+                # everything that was committed before the server began to end, and all of it is
+                # still sent.
                 closing = self._notifier.closing
                 end = position + READ_BYTES if wanted.end is None else wanted.end
                 try:

@@ -216,8 +216,8 @@ async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> b
         raise _too_large(limit_bytes)
     if is_large(size):
         await _take_room(request, budget, size)
-    # BytesIO returns its content as bytes, and does not copy it for that. If `data` were a
-    # bytearray, the parser would copy the body.
+    # BytesIO can return its content as bytes without a copy. If `data` were a bytearray, the parser
+    # would have to copy the body.
     data = BytesIO()
     try:
         async for part in request.stream():
