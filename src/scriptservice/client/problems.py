@@ -3,7 +3,7 @@
 ::
 
     ScriptServiceError
-    └── ClientError                      itself: the URL, token, CA file or proxy cannot be used
+    └── ClientError                      also: the URL, token, CA file or proxy cannot be used
         ├── ConnectionLostError          nobody answered in time
         ├── UnexpectedAnswerError        the answer is not from a ScriptService
         └── ProblemError                 the service refused: .type, .status, .detail, .errors
