@@ -1,4 +1,4 @@
-"""The service's default paths. Service and client use this module, which does no I/O."""
+"""The service's default paths, which the client also uses. This module does no I/O."""
 
 import os
 from collections.abc import Mapping

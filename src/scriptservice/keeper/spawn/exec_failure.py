@@ -76,7 +76,7 @@ def raise_failure(step: SpawnStep, number: int, argv: list[bytes]) -> None:
 
 
 def find_problem(method: SpawnMethod, trial: NewProcess) -> str | None:
-    """Try all steps of a method before the exec; return what does not work, else None.
+    """Try all steps of a method before the exec; return the problem, None if all steps work.
 
     Args:
         method: a method that does not wait for the exec.

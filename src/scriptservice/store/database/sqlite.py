@@ -84,7 +84,7 @@ def _create_file(path: str) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path) from None
         os.chmod(path, 0o600)
     else:
-        os.fchmod(descriptor, 0o600)  # whatever the umask
+        os.fchmod(descriptor, 0o600)  # The mode must not depend on the umask.
         os.close(descriptor)
 
 

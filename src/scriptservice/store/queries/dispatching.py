@@ -321,15 +321,15 @@ so it must not start again.
 def mark_restored(connection: Connection, keeper: str, *, start_queued: bool) -> None:
     """Mark open commands as `RESTORED`, except those that the keeper runs now.
 
-    The caller must store the takeover of the host in the same transaction. With two transactions, a
-    crash between them could have the effect that a command starts although it must not start.
+    The caller must store the takeover of the host in the same transaction. After a crash between
+    two transactions, a command could start although it must not start.
 
     Args:
         connection: connection to write to.
         keeper: identity of the keeper.
-        start_queued: whether commands that were queued, and not dispatched, when the backup was
-            made go on waiting without this mark. This is right only if the administrator knows that
-            these commands have not run since the backup.
+        start_queued: True to leave out the commands that were queued and not dispatched at the time
+            of the backup. These commands then go on waiting. This is right only if the
+            administrator knows that these commands have not run since the backup.
     """
     mine = func.coalesce(commands.c.dispatched_to, "") == keeper
     goes_on = (commands.c.status != Status.QUEUED.value) & mine
@@ -345,7 +345,7 @@ def mark_restored(connection: Connection, keeper: str, *, start_queued: bool) ->
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """A request to put all commands that a keeper will never start back into the queue.
+    """A request to requeue all commands that a keeper will never start.
 
     The service makes this request when the keeper ends in an orderly way.
 
@@ -359,7 +359,7 @@ class Requeue:
 
 
 def requeue_unstarted(connection: Connection, items: list[Requeue]) -> list[int]:
-    """Put the commands that keepers will never start back into the queue.
+    """Requeue the commands that keepers will never start.
 
     If a stop of a command was requested, the command becomes stopped instead.
 

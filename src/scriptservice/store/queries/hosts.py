@@ -33,7 +33,7 @@ class StoredHost:
 
 
 def find_host(connection: Connection, name: str, journal: str) -> StoredHost | None:
-    """Return the host that has a journal; if there is none, the host that has a name; else None.
+    """Return the host that has this journal, else the host that has this name, else None.
 
     The journal has precedence over the name, because a machine, and more often a container, may
     get another name.

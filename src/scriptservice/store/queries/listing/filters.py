@@ -162,7 +162,7 @@ def remaining_conditions(rest: Filter) -> Iterator[Condition]:
 
 
 def _without_index(column: ColumnElement[str]) -> ColumnElement[str]:
-    """Return an expression with the value of a text column, for which the database has no index."""
+    """Return an expression with a text column's value; the database has no index for it."""
     return column.concat(literal_column("''"))
 
 

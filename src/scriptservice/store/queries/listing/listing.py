@@ -5,7 +5,7 @@ costs as much as the last one. If there are several filters, one of them *leads*
 index of the leading filter, and checks the other filters for each command that it meets. The walk
 may be long and find little. Therefore the walk reads windows of numbers, and ends when its time
 slice is over. The size of each window is chosen so that the window takes `time_slice.STEP_SECONDS`.
-If the time slice is over early, the page has fewer commands than it could hold, and the next page
+If the time slice ends the walk, the page has fewer commands than it could hold, and the next page
 continues where the walk ended.
 """
 

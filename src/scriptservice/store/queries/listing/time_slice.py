@@ -88,8 +88,8 @@ def release_gil_between(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield rows, and let other threads run after every `ROWS_AT_ONCE` rows.
 
     A thread that converts rows to objects holds the interpreter's lock, and the event loop needs
-    that lock too. Without these pauses the event loop would wait 5 ms for the lock each time. Only
-    then the interpreter forces the converting thread to release the lock.
+    that lock too. Without these pauses the event loop would wait 5 ms for the lock each time. After
+    these 5 ms the interpreter forces the converting thread to release the lock.
     """
     for count, row in enumerate(rows, 1):
         yield row

@@ -199,9 +199,8 @@ class _IdWalk:
             found |= {row.number for row in rows if self._has_part(str(row.id))}
             if len(rows) == size:
                 seen.append(rows[-1].number)
-        # A query that reached its limit has found only the commands down to its last number. If
-        # both queries reached their limits, then only down to the larger of the two last numbers
-        # are both results complete.
+        # A query that reached its limit may have missed commands below its last number. So the
+        # results of all queries are complete only down to the largest of these last numbers.
         low = max(seen, default=0)
         some = sorted((number for number in found if number >= low), reverse=True)
         self._before = low

@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the index. The database updates the index when the previous release writes, too."""
+    """Create the index. The database also updates the index when the previous release writes."""
     sqlite = op.get_bind().dialect.name == "sqlite"
     end = "substr(id, 25)" if sqlite else '"right"(id::text, 8)'
     op.create_index("commands_by_id_end", "commands", [sa.text(end)])
