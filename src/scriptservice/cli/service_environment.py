@@ -37,11 +37,11 @@ class ServiceEnvironment:
 
 
 def read_environment(environment: Mapping[str, str], pid: int) -> ServiceEnvironment:
-    """Return the values that an environment has for a process.
+    """Return the values in an environment that are meant for a process.
 
     Args:
         environment: the environment variables.
-        pid: the process's id, which stays the same when the process executes the keeper.
+        pid: the process's id. The id stays the same when an exec makes the process the keeper.
 
     Raises:
         ConfigurationError: the token is too short or too long, or has invalid characters.

@@ -10,7 +10,7 @@
 
 The methods of `Client` block; `AsyncClient` has the same methods for asyncio.
 
-``exchanges`` makes the requests of each method and reads the answers, but it does no network I/O.
+``exchanges`` builds the requests of each method and interprets the answers. It does no network I/O.
 ``client`` and ``async_client`` send the requests with httpx2. ``connection`` knows how to reach the
 service. ``retry`` decides how long each try and all tries together may take. ``streams`` continues
 a stream when its connection breaks. ``types`` defines what the methods return, and ``problems``

@@ -1,9 +1,10 @@
 """The keeper: builds its parts, and acts on frames, signals and the ends of processes.
 
-A start takes its steps in an order in which a failure does no harm: first the data directory and
-its lock, then the address, then the journal of the previous keeper, and at last the child. After an
-upgrade the keeper is built from the state that the previous program of the same process handed
-over. The process, its children and its descriptors stay the same.
+A start takes these steps in order: the data directory and its lock, the address, the journal of the
+previous keeper, and the child. If a step fails, nothing that matters was started or changed.
+
+After an upgrade the keeper is built from the state that the previous program of the same process
+handed over. The process, its children and its descriptors stay the same.
 """
 
 import os
@@ -489,8 +490,8 @@ class Keeper:
         for descriptor in state.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
         if self._identity.fields() != state.identity:
-            # The process is the same, so its identity should be the same too. The journal and the
-            # server know the keeper by the old identity, so the keeper keeps the old identity.
+            # This cannot happen while the process is the same. If it does, the keeper keeps the
+            # identity that was handed over, because the journal and the server know that one.
             logger.error("keeper_fault", detail="its identity has changed with the upgrade")
             self._identity = Identity.from_fields(state.identity)
         for each in state.commands:

@@ -119,8 +119,8 @@ class _Path:
                 # uvicorn logs the cause and closes the connection.
                 raise error.cause from None
             if has_room(request):
-                # The frame that goes to the keeper is as large as the body. So do not release the
-                # body's room before the frame, too, has left this process's memory.
+                # The frame that goes to the keeper is as large as the body. So the body's share of
+                # the budget is kept until the frame has left this process's memory as well.
                 await self._services.commands.wait_until_sent()
         finally:
             release_body(request)

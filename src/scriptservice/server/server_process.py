@@ -279,7 +279,7 @@ class _ServerProcess:
     def _ready(self, server: Server, hello: Hello) -> None:
         """Tell the keeper that the server has started.
 
-        If the service itself has just been started, also print the address.
+        If the whole service has just been started, and not only the server, also print the address.
         """
         self._server = server
         if self._draining:

@@ -234,8 +234,8 @@ class Spawner:
         """Start a process; the last item of ``opened`` is the descriptor reserved for its pidfd."""
         before = boot_ticks()
         pid, status = self._method.start(process)
-        # If the clock tick is still the same, the process began in this tick. Otherwise `identify`
-        # reads the start time from /proc, which is slower.
+        # If the clock tick is still the same as before the start, the process began in this tick.
+        # Otherwise `identify` reads the start time from /proc, which is slower.
         start_ticks = before if boot_ticks() == before else None
         os.close(opened.pop())
         try:

@@ -137,7 +137,8 @@ class Reaper:
 
         Args:
             removals: the removals that the previous program handed over.
-            on_removed: the callbacks by command id; a directory is named after its command's id.
+            on_removed: the callback for each directory, by the id of its command. This id is also
+                the name of the directory.
         """
         for each in removals:
             callback = on_removed.get(os.path.basename(each.path), _do_nothing)

@@ -33,7 +33,7 @@ class OutputRemover:
         self._numbers.put_nowait(number)
 
     async def run(self) -> None:
-        """Remove scheduled commands until cancelled."""
+        """Remove the commands whose removal is scheduled, until this task is cancelled."""
         while True:
             number = await self._numbers.get()
             step = partial(self._writer.submit, deletions.remove_some, number)

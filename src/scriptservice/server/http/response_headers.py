@@ -70,7 +70,7 @@ def with_defaults(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes
 class DefaultHeaders:
     """The outermost ASGI layer, which adds restrictive headers to answers that lack them.
 
-    With these headers, an answer may load and run nothing, and no cache may store the answer.
+    These headers forbid an answer to load or run anything, and forbid every cache to store it.
 
     Args:
         app: the next layer.

@@ -1,1 +1,1 @@
-"""SQL statements as plain functions of a connection, one module for each noun."""
+"""SQL statements, as functions that take a connection; a module for each kind of thing."""

@@ -122,9 +122,9 @@ class Inserter:
         """Store commands, except those whose request was handled before.
 
         Returns:
-            One result for each item, in order. It is the stored command; or, if the request was
-            handled before, the id of the command that the request created then; or, if the
-            idempotency key belongs to a request with other content, an error.
+            One result for each item, in order: the stored command. If the request was handled
+            before, the result is the id of the command that it created earlier. If the idempotency
+            key belongs to a request with other content, the result is an error.
         """
         results: list[Command | RepeatedRequest | IdempotencyMismatchError | None] = []
         made: dict[tuple[str, str], StoredRequest] = {}

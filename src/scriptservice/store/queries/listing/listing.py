@@ -166,11 +166,12 @@ def _one_filter(
 def _newest_of_each(
     connection: Connection, lead: LeadingFilter, limit: int, before: int | None
 ) -> list[int]:
-    """Return the numbers of a page for several statuses: the newest of each status, merged.
+    """Return the numbers of the commands on a page that shows several statuses.
 
-    In the index of statuses, the commands of each status are in the order of their numbers. If one
-    query selected several statuses, the database would sort all commands that have one of these
-    statuses.
+    For each status, a subquery finds the newest commands, and the results are merged. In the index
+    of statuses, the commands of each status are in the order of their numbers, so no subquery
+    sorts. If one query selected several statuses, the database would sort all commands that have
+    one of these statuses.
     """
     older = [] if before is None else [lead.order < before]
     each = [
