@@ -65,6 +65,34 @@ def differences(database: Database) -> list[object]:
         return found
 
 
+def test_the_partial_indexes_have_their_conditions_on_both_databases(database: Database) -> None:
+    """The declared tables state the conditions for SQLite only."""
+    query = "SELECT name, sql FROM sqlite_master"
+    if database.reading.dialect.name == "postgresql":
+        query = "SELECT indexname, indexdef FROM pg_indexes"
+    with database.reading.connect() as connection:
+        made = {name: sql or "" for name, sql in connection.execute(text(query))}
+    waiting = made["commands_waiting"].partition(" WHERE ")[2]
+    assert "queued" in waiting
+    assert "dispatched_to IS NULL" in waiting
+    assert "deleted_at IS NOT NULL" in made["commands_deleted"].partition(" WHERE ")[2]
+
+
+def test_a_server_on_sqlite_does_not_load_the_code_for_postgresql(tmp_path: Path) -> None:
+    """Only the very first start does, since the migrations need it."""
+    url = sqlite_url(str(tmp_path / "migrated.db"))
+    open_database(url).close()
+    program = """
+import sys
+import scriptservice.server.composition
+from scriptservice.store.database.connect import open_database
+open_database(sys.argv[1]).close()
+print([name for name in sys.modules if name.startswith("sqlalchemy.dialects.postgresql")])
+"""
+    words = [sys.executable, "-c", program, url]
+    assert subprocess.run(words, check=True, stdout=PIPE).stdout == b"[]\n"
+
+
 (BY_ID_END,) = (index for index in commands.indexes if index.name == "commands_by_id_end")
 
 

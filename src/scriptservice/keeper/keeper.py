@@ -490,8 +490,8 @@ class Keeper:
         for descriptor in state.descriptors():
             os.set_inheritable(descriptor, False)  # noqa: FBT003
         if self._identity.fields() != state.identity:
-            # This cannot happen while the process is the same. If it does, the keeper keeps the
-            # identity that was handed over, because the journal and the server know that one.
+            # This should not happen, since the process is the same. The keeper keeps the identity
+            # that was handed over, because the journal and the server know that one.
             logger.error("keeper_fault", detail="its identity has changed with the upgrade")
             self._identity = Identity.from_fields(state.identity)
         for each in state.commands:

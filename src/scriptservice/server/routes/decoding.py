@@ -89,7 +89,8 @@ class NoQuery:
 
     def decode(self, request: Request) -> None:
         """See `QueryDecoder`."""
-        decode_query(request, _NoParameters)
+        if request.scope["query_string"]:
+            decode_query(request, _NoParameters)
 
 
 @dataclass(frozen=True, slots=True)

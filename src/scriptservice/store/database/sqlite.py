@@ -50,8 +50,8 @@ def connect_sqlite(path: str) -> Database:
     scanning = create_engine(url, poolclass=QueuePool, pool_size=SCANNERS, max_overflow=0, **shared)
     for engine in (writing, reading, scanning):
         event.listen(engine, "connect", _set_pragmas)
-    # The driver itself begins a transaction that writes too late, and begins none for reads. So
-    # these listeners begin each transaction explicitly.
+    # Left to itself, the driver begins a transaction only at the first write, and none at all if
+    # there are only reads. So these listeners begin each transaction explicitly.
     event.listen(writing, "begin", _begin("BEGIN IMMEDIATE"))
     for engine in (reading, scanning):
         event.listen(engine, "begin", _begin("BEGIN"))
