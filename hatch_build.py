@@ -19,14 +19,14 @@ class Part:
 
     Attributes:
         name: as warnings name it.
-        results: the files that the build leaves; the first one on every machine.
+        result: a file that the build leaves.
         sources: the directory of its sources.
         script: builds the part, or does nothing while its sources are unchanged.
         tool: the program without which the part cannot be built.
     """
 
     name: str
-    results: tuple[Path, ...]
+    result: Path
     sources: str
     script: str
     tool: str
@@ -34,16 +34,14 @@ class Part:
 
 PAGE = Part(
     name="the web page",
-    results=(Path("src", "scriptservice", "ui", "index.html"),),
+    result=Path("src", "scriptservice", "ui", "index.html"),
     sources="web",
     script="build-page",
     tool="npm",
 )
 LAUNCHER = Part(
     name="the launcher",
-    results=tuple(
-        Path("src", "scriptservice", "keeper", "spawn", name) for name in ("launcher", "clone.so")
-    ),
+    result=Path("src", "scriptservice", "keeper", "spawn", "launcher"),
     sources="launcher",
     script="build-launcher",
     tool="cc",
@@ -66,10 +64,9 @@ class PartsBuildHook(BuildHookInterface[Any]):
         parts = [LAUNCHER] if version == "editable" else [PAGE, LAUNCHER]
         for part in parts:
             self._build(part)
-        programs = [str(path) for path in LAUNCHER.results if (Path(self.root) / path).exists()]
-        if version != "editable" and programs:
-            # The programs need this kind of machine, but work with any Python 3 on it.
-            build_data["artifacts"] += programs
+        if version != "editable" and (Path(self.root) / LAUNCHER.result).exists():
+            # The program needs this kind of machine, but works with any Python 3 on it.
+            build_data["artifacts"].append(str(LAUNCHER.result))
             build_data["pure_python"] = False
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data["tag"] = f"py3-none-{platform}"
@@ -78,7 +75,7 @@ class PartsBuildHook(BuildHookInterface[Any]):
         problem = self._run_script(part)
         if problem is None:
             return
-        if (Path(self.root) / part.results[0]).exists():
+        if (Path(self.root) / part.result).exists():
             warning = f"{part.name} in this wheel may not be the newest: {problem}"
         else:
             warning = f"this wheel is without {part.name}: {problem}"

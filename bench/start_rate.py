@@ -75,8 +75,11 @@ def _row(name: str, target: Target) -> Row:
 
 
 _HALF = Target(0.5, aim=0.65)
+# The launcher starts these scripts too, although they need no other user. That costs a second exec;
+# by a clone in the keeper's memory the figure was 0.72 (ADR 0023).
+_SAME_USER = Target(0.66, aim=0.85)
 BENCHMARK = Benchmark(
     "start-rate",
-    (_row("same uid", Target(0.7, aim=0.85)), *(_row(name, _HALF) for name in list(MODES)[1:])),
+    (_row("same uid", _SAME_USER), *(_row(name, _HALF) for name in list(MODES)[1:])),
     measure,
 )

@@ -1,13 +1,13 @@
-/* What launcher.c and clone.c share: system calls without a library, and the signal settings that
- * every script gets.
+/* System calls without a library, the steps of a new process, and the signal settings that every
+ * script gets.
  */
 #include <asm/unistd.h>
 #include <errno.h>
 
 /* The steps up to the exec, in their order; keeper/spawn/exec_failure.py has the same list. */
 enum step {
-    ARGUMENTS = 1, SESSION, TERMINAL, CGROUP, DIRECTORY, LIMIT, GROUPS, GROUP, USER, CAPABILITIES,
-    USER_CHECK, PRIVILEGES, SIGNALS, DESCRIPTORS, EXEC
+    ARGUMENTS = 1, SESSION, TERMINAL, CGROUP, DIRECTORY, DESCRIPTORS, LIMIT, GROUPS, GROUP, USER,
+    CAPABILITIES, USER_CHECK, PRIVILEGES, SIGNALS, ENTER, EXEC
 };
 
 enum { SCRIPT = 63, SIGNALS_END = 64, NONE = -1, FAILED = 127 };

@@ -5,7 +5,8 @@
  *   --status=FD           gets the step that failed and the errno, two 32-bit numbers; the exec
  *                         closes it, so the end of the file without a byte means success
  *   --cgroup=FD           an open cgroup.procs of the cgroup to enter
- *   --directory=FD        the working directory; may be an O_PATH descriptor
+ *   --directory=FD        the directory to enter before the user changes; may be an O_PATH descriptor
+ *   --enter=PATH          the directory to enter from there after the user has changed
  *   --limit=N:SOFT:HARD   resource limit N; may be repeated
  *   --user=UID:GID:GROUPS change user, group and supplementary groups (1,2,3 or none) for good, and
  *                         drop all capabilities
@@ -14,9 +15,13 @@
  *   --path=DIRECTORIES    where to look up a PROGRAM without a slash, as in PATH
  *
  * In any case it starts a session, sets umask 077, resets and unblocks all signals, and closes all
- * descriptors but 0, 1, 2 and 63, the script's. It reads only its arguments, uses no heap and no
- * library, and passes the environment on unread. An unknown or repeated argument is an error, so
- * that it never runs a script with less isolation than requested.
+ * descriptors but 0, 1, 2 and 63, the script's, and the status, which the exec closes. It reads only
+ * its arguments, uses no heap and no library, and passes the environment on unread. An unknown or
+ * repeated argument is an error, so that it never runs a script with less isolation than requested.
+ *
+ * Two steps may take for ever, if a file system does not answer: to enter PATH, and the exec. They
+ * come last. Until then everything else is closed, so that a process that hangs there keeps no
+ * other script's pipe open.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -59,7 +64,7 @@ static struct {
     int limits, groups;
     int changes_user, no_new_privileges, terminal;
     unsigned uid, gid;
-    const char *path;
+    const char *enter, *path;
     char **argv;
 } options = {.cgroup = NONE, .directory = NONE};
 
@@ -108,6 +113,12 @@ static void descriptor(int *into, const char *text)
     /* The script would inherit these. */
     if (value <= 2 || value == SCRIPT)
         fail(ARGUMENTS, EBADF);
+    *into = value;
+}
+
+static void text(const char **into, const char *value)
+{
+    reject_repeated(*into != 0);
     *into = value;
 }
 
@@ -165,10 +176,11 @@ static void read_arguments(char **argv)
             read_limit(value);
         else if ((value = after(*argv, "--user=")))
             read_user(value);
-        else if ((value = after(*argv, "--path="))) {
-            reject_repeated(options.path != 0);
-            options.path = value;
-        } else if ((value = after(*argv, "--no-new-privileges")) && !*value)
+        else if ((value = after(*argv, "--enter=")))
+            text(&options.enter, value);
+        else if ((value = after(*argv, "--path=")))
+            text(&options.path, value);
+        else if ((value = after(*argv, "--no-new-privileges")) && !*value)
             flag(&options.no_new_privileges);
         else if ((value = after(*argv, "--terminal")) && !*value)
             flag(&options.terminal);
@@ -182,6 +194,62 @@ static void read_arguments(char **argv)
     options.argv = argv + 1;
 }
 
+/* --- Descriptors -------------------------------------------------------------------------------- */
+
+struct entry { unsigned long inode; long next; unsigned short bytes; unsigned char type; char name[]; };
+
+/* Close a descriptor unless the script or the report needs it. */
+static void close_foreign(unsigned which)
+{
+    if (which > 2 && which != SCRIPT && which != (unsigned)status)
+        CALL1(close, which);
+}
+
+/* Close what /proc lists. The kernel continues the list behind the number that was read last, so
+ * that a close skips none. */
+static int close_listed(void)
+{
+    static char list[4096] __attribute__((aligned(8)));
+    long bytes, handle = CALL4(openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY, 0);
+    if (handle < 0)
+        return 0;
+    while ((bytes = CALL3(getdents64, handle, list, sizeof list)) > 0)
+        for (long at = 0; at < bytes; at += ((struct entry *)(list + at))->bytes) {
+            const char *name = ((struct entry *)(list + at))->name;
+            unsigned which = 0;
+            while (*name >= '0' && *name <= '9')
+                which = which * 10 + (unsigned)(*name++ - '0');
+            if (!*name && which != (unsigned)handle)
+                close_foreign(which);
+        }
+    CALL1(close, handle);
+    return bytes == 0;
+}
+
+static int close_between(unsigned first, unsigned last)
+{
+    return first > last || CALL3(close_range, first, last, 0) == 0;
+}
+
+/* Closes also descriptors that the keeper inherited without close-on-exec. Linux before 5.9 has no
+ * close_range. Without /proc too, only the launcher's own are closed, and so those of the keeper. */
+static void close_descriptors(void)
+{
+    unsigned low = SCRIPT, high = (unsigned)status;
+    if (high < low) {
+        low = (unsigned)status;
+        high = SCRIPT;
+    }
+    require(DESCRIPTORS, CALL3(fcntl, status, F_SETFD, FD_CLOEXEC));
+    if (close_between(3, low - 1) && close_between(low + 1, high - 1) &&
+        close_between(high + 1, UINT_MAX))
+        return;
+    if (!close_listed()) {
+        close_foreign((unsigned)options.cgroup);
+        close_foreign((unsigned)options.directory);
+    }
+}
+
 /* --- Setup -------------------------------------------------------------------------------------- */
 
 static void start_session(void)
@@ -192,7 +260,7 @@ static void start_session(void)
 }
 
 /* Call this while the process still has the keeper's user. The script's user may not enter the
- * cgroup, and may have lost access to the directory since the keeper opened it as that user. */
+ * cgroup, and a script may have taken away that user's access to the directory (chmod 0). */
 static void enter_cgroup_and_directory(void)
 {
     if (options.cgroup != NONE)
@@ -229,24 +297,6 @@ static void change_user(void)
         fail(USER_CHECK, EPERM);
     if (CALL3(setresuid, 0, 0, 0) != -EPERM)
         fail(USER_CHECK, EPERM);
-}
-
-static void close_on_exec(int which)
-{
-    if (which != NONE)
-        require(DESCRIPTORS, CALL3(fcntl, which, F_SETFD, FD_CLOEXEC));
-}
-
-/* Closes also descriptors that the keeper inherited without close-on-exec; before Linux 5.11 only
- * the launcher's own. */
-static void keep_descriptors(void)
-{
-    if (CALL3(close_range, 3, SCRIPT - 1, CLOSE_RANGE_CLOEXEC) < 0 ||
-        CALL3(close_range, SCRIPT + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC) < 0) {
-        close_on_exec(status);
-        close_on_exec(options.cgroup);
-        close_on_exec(options.directory);
-    }
 }
 
 /* --- Exec -------------------------------------------------------------------------------------- */
@@ -310,13 +360,15 @@ static _Noreturn __attribute__((used)) void launch(char **arguments, char **envi
     read_arguments(arguments);
     start_session();
     enter_cgroup_and_directory();
+    close_descriptors();
     set_limits();
     if (options.changes_user)
         change_user();
     if (options.no_new_privileges)
         require(PRIVILEGES, CALL4(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0));
     require(SIGNALS, default_signals());
-    keep_descriptors();
+    if (options.enter)
+        require(ENTER, CALL1(chdir, options.enter));
     run(environment);
 }
 

@@ -119,6 +119,8 @@ def test_is_a_small_static_program_without_file_capabilities() -> None:
         (["--user=18446744073709552616:1000:"], errno.ERANGE),
         (["--user=1000:1000:", "--user=1000:1000:"], errno.EEXIST),
         (["--path=/bin", "--path=/bin"], errno.EEXIST),
+        (["--enter=/", "--enter=/"], errno.EEXIST),
+        (["--enter"], errno.EINVAL),
     ],
 )
 def test_wrong_arguments_are_refused(words: list[str], error: int) -> None:
@@ -168,7 +170,8 @@ WORDS = st.one_of(
     st.builds(
         "{}{}{}".format,
         st.sampled_from(
-            ["--status=", "--cgroup=", "--directory=", "--limit=", "--user=", "--path=", "--",
+            ["--status=", "--cgroup=", "--directory=", "--limit=", "--user=", "--path=",
+             "--enter=", "--",
              "--terminal", "--no-new-privileges"]
         ),
         st.from_regex(r"[0-9:,/-]{0,24}", fullmatch=True),
@@ -397,6 +400,32 @@ def test_enters_the_directory(directory: Path) -> None:
         os.close(handle)
 
 
+def test_enters_a_path_from_the_directory(directory: Path) -> None:
+    (directory / "in").mkdir()
+    handle = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for path in ("in", f"{directory}/in", "/proc/self/cwd/in", "/proc/thread-self/cwd/in/."):
+            options = [f"--directory={handle}", f"--enter={path}"]
+            shown = printed(*options, program=["/bin/pwd"], files=[handle])
+            assert shown == f"{directory}/in\n", path
+    finally:
+        os.close(handle)
+
+
+def test_reports_a_path_that_cannot_be_entered(directory: Path) -> None:
+    (directory / "loop").symlink_to("loop")
+    expected = {
+        "": errno.ENOENT,
+        "/no/such": errno.ENOENT,
+        "/etc/passwd": errno.ENOTDIR,
+        f"{directory}/loop": errno.ELOOP,
+        "/" + "x" * 300: errno.ENAMETOOLONG,
+        "/x" * 2048: errno.ENAMETOOLONG,
+    }
+    for path, error in expected.items():
+        assert launch(f"--enter={path}").report == (SpawnStep.ENTER, error), path[:40]
+
+
 def test_reports_a_directory_that_cannot_be_entered(directory: Path) -> None:
     handle = os.open("/etc/passwd", os.O_PATH)
     try:
@@ -551,9 +580,10 @@ def test_drops_capabilities_in_spite_of_securebits() -> None:
 
 @pytest.mark.needs_root
 def test_enters_the_directory_before_the_user_changes(directory: Path) -> None:
-    """A script may have taken away access to its own directory since the keeper opened it."""
+    """A script may have taken away its user's access to the directory."""
     inside = directory / "in"
-    inside.mkdir(mode=0o700)
+    inside.mkdir()
+    inside.chmod(0)
     handle = os.open(inside, os.O_PATH)
     try:
         shown = printed(
@@ -567,9 +597,31 @@ def test_enters_the_directory_before_the_user_changes(directory: Path) -> None:
     assert shown == f"{inside}\n"
 
 
+@pytest.mark.needs_root
+def test_enters_the_path_after_the_user_has_changed(directory: Path) -> None:
+    closed = directory / "closed"
+    (closed / "open").mkdir(parents=True)
+    closed.chmod(0o700)
+    (closed / "open").chmod(0o755)
+    own = directory / "own"
+    own.mkdir(mode=0o700)
+    os.chown(own, 59999, 59999)
+    user = "--user=59999:59999:"
+    for path in (closed, closed / "open", f"/proc/{os.getpid()}/cwd"):
+        ended = launch(user, f"--enter={path}", program=["/bin/echo", "ran"])
+        assert ended.report == (SpawnStep.ENTER, errno.EACCES), path
+        assert ended.output == b""
+    assert printed(user, f"--enter={own}", program=["/bin/pwd"]) == f"{own}\n"
+
+
 def test_stops_at_the_first_failure(directory: Path) -> None:
     program = ["/bin/touch", str(directory / "ran")]
-    for options in (["--terminal"], [f"--cgroup={CLOSED}"], [f"--directory={CLOSED}"]):
+    for options in (
+        ["--terminal"],
+        [f"--cgroup={CLOSED}"],
+        [f"--directory={CLOSED}"],
+        ["--enter=/no/such"],
+    ):
         assert launch(*options, program=program).code == FAILED
     assert list(directory.iterdir()) == []
 
@@ -605,18 +657,36 @@ def test_runs_nothing_after_a_refusal(
     assert (ended.code, ended.output) == (FAILED, b"")
 
 
-def test_closes_its_own_descriptors_on_older_kernels() -> None:
+def test_closes_all_foreign_descriptors_on_older_kernels() -> None:
+    """Before Linux 5.9 it closes what /proc lists, also more than one read of the list returns."""
+    files = [os.dup2(0, number) for number in range(100, 500)]
+    work = os.open("/", os.O_PATH)
+    try:
+        shown = printed(
+            f"--directory={work}",
+            program=[sys.executable, "-I", "-c", SHOW_FILES],
+            files=[*files, work],
+            preexec_fn=refusing(close_range=errno.ENOSYS),
+        )
+    finally:
+        for each in (*files, work):
+            os.close(each)
+    assert set(json.loads(shown)) == {"0", "1", "2"}
+
+
+def test_closes_its_own_descriptors_if_it_cannot_list_them() -> None:
     work = os.open("/", os.O_PATH)
     procs = os.open(os.devnull, os.O_WRONLY)
+    show = f"for n in {work} {procs}; do [ -e /proc/self/fd/$n ] && echo $n; done; true"
     try:
         shown = printed(
             f"--directory={work}",
             f"--cgroup={procs}",
-            program=[sys.executable, "-I", "-c", SHOW_FILES],
+            program=["/bin/bash", "-c", show],
             files=[work, procs],
-            preexec_fn=refusing(close_range=errno.ENOSYS),
+            preexec_fn=refusing(close_range=errno.ENOSYS, getdents64=errno.ENOSYS),
         )
     finally:
         os.close(work)
         os.close(procs)
-    assert set(json.loads(shown)) == {"0", "1", "2"}
+    assert shown == ""

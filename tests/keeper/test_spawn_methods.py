@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
+from scriptservice.keeper.spawn.exec_failure import STARTED, open_status_pipe
 from scriptservice.keeper.spawn.launcher import LauncherMethod
-from scriptservice.keeper.spawn.new_process import NewProcess
+from scriptservice.keeper.spawn.new_process import NewProcess, SpawnResources
 from scriptservice.keeper.spawn.script_user import ScriptUser
 from support import spawn_cases
 from support.launcher import PROGRAM
 from support.needs import require
 from support.service import new_directory
 
-METHODS = ("launcher", "fork", "clone own", "launcher own", "fork own")
+METHODS = ("launcher", "fork", "launcher own", "fork own")
 """The method, and ``own`` if the keeper itself has the scripts' user."""
 
 
@@ -38,6 +39,10 @@ def found() -> Iterator[dict[str, dict[str, Any]]]:
             for path in (place, place / "data", place / "closed"):
                 path.mkdir()
                 path.chmod(0o711)
+            inside = place / "closed to scripts" / "open"
+            inside.parent.mkdir(mode=0o700)
+            inside.mkdir(mode=0o755)
+            (inside / "secret").write_text("secret\n")
             for path, mode in ((place / "text", 0o755), (place / "closed" / "tool", 0o644)):
                 path.write_text("text\n")
                 path.chmod(mode)
@@ -101,11 +106,32 @@ def test_a_failure_that_is_not_the_scripts_may_be_retried(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_left_behind(found: dict[str, dict[str, Any]], method: str) -> None:
-    assert found[method]["left in private"] == [
-        "p"
-    ]  # the keeper removes the directory of the script that ran
+    # The keeper removes the directories of the scripts that ran.
+    assert sorted(found[method]["left in private"]) == ["p", "q"]
     assert found[method]["files left"] == []
     assert found[method]["children left"] == ""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_named_directory_is_that_of_the_scripts_process_and_user(
+    found: dict[str, dict[str, Any]], method: str
+) -> None:
+    """The keeper is in a directory that the scripts' user can only reach through it."""
+    for name in ("self", "thread-self"):
+        missing = "HERE/data/work\ncat: secret: No such file or directory\n"
+        assert found[method][f"cwd of {name}"] == [missing, 1]
+    if not method.endswith("own"):
+        refused = "cannot enter working directory /proc/KEEPER/cwd: Permission denied"
+        assert found[method]["cwd of the keeper"] == refused
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_script_that_closes_or_removes_its_directory_stops_no_other(
+    found: dict[str, dict[str, Any]], method: str
+) -> None:
+    assert found[method]["after chmod"] == ["HERE/data/work\n", 0]
+    assert found[method]["elsewhere after chmod"] == ["/etc\n", 0]
+    assert found[method]["after removal"] == ["HERE/data/work\n", 0]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -123,7 +149,7 @@ def trial() -> Iterator[NewProcess]:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     user = ScriptUser(os.geteuid(), os.getegid(), (), "x", None, changes=False)
     handle = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    yield NewProcess([b"/"], {}, handle, null, (null, null, null), user)
+    yield NewProcess([b"/"], {}, handle, null, (null, null, null), null, user)
     os.close(handle)
     os.close(null)
 
@@ -132,10 +158,13 @@ def trial() -> Iterator[NewProcess]:
 def test_a_working_launcher_is_chosen(trial: NewProcess) -> None:
     launcher = LauncherMethod.probe(trial)
     assert launcher is not None
-    pid, status = launcher.start(replace(trial, argv=[b"/bin/true"]))
-    assert os.read(status, 8) == b""
-    assert os.waitpid(pid, 0)[1] == 0
-    os.close(status)
+    made = SpawnResources()
+    status, writer = open_status_pipe(made)
+    launcher.start(replace(trial, argv=[b"/bin/true"], status=writer), made)
+    made.close_except(status)
+    assert spawn_cases.wait_for_outcome(status) == STARTED
+    assert os.waitpid(made.pid, 0)[1] == 0
+    made.close_except()
     os.close(launcher._program)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scriptservice.keeper.spawn import launcher
-from scriptservice.keeper.spawn.exec_failure import SpawnStep, read_failure
+from scriptservice.keeper.spawn.exec_failure import SpawnStep, read_outcome
 from support.service import PATIENCE_SECONDS
 
 PROGRAM = Path(launcher.__file__).with_suffix("")
@@ -54,7 +54,10 @@ def launch(
         with subprocess.Popen(words, pass_fds=[writer, *files], **popen) as process:
             os.close(writer)
             writer = -1
-            report = read_failure(reader)
+            outcome = read_outcome(reader)
+            assert outcome is not None
+            step = outcome.failed_step
+            report = None if step is None else (step, outcome.errno)
             try:
                 output, _ = process.communicate(timeout=PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:

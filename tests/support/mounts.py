@@ -1,10 +1,16 @@
-"""Mounts that only one service sees, since it runs in a mount namespace of its own."""
+"""Mounts: those that only one service sees, in its own mount namespace, and one that hangs."""
 
+import ctypes
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+
+from support.needs import require
 
 OWN_MOUNT_NAMESPACE = ("unshare", "--mount", "--propagation", "private", "--")
 """The command that starts a service in such a namespace."""
@@ -44,3 +50,33 @@ def hide(process: psutil.Process, directory: Path, empty: Path) -> None:
 def show(process: psutil.Process, directory: Path) -> None:
     """Undo `hide`."""
     _inside(process, "show", str(directory))
+
+
+_MNT_FORCE, _MNT_DETACH = 1, 2
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def hanging_directory(path: Path) -> Iterator[Path]:
+    """Mount a file system that never answers, like that of a network server that is away.
+
+    A process that enters the directory waits until the block ends, or until it is killed.
+
+    Args:
+        path: the directory to make.
+    """
+    require("fuse")
+    path.mkdir()
+    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
+        if _libc.mount(b"hangs", bytes(path), b"fuse", 0, options.encode()) != 0:
+            raise OSError(ctypes.get_errno(), "cannot mount", str(path))
+        try:
+            yield path
+        finally:
+            # Without a look at the mount, which would wait. Whoever waits there gets an error.
+            _libc.umount2(bytes(path), _MNT_FORCE | _MNT_DETACH)
+    finally:
+        os.close(device)
+    path.rmdir()

@@ -87,6 +87,10 @@ def _has_program(name: str) -> bool:
 NEEDS = {
     "root": Need("root: scripts of another user", lambda: os.geteuid() == 0),
     "mounts": Need("root that may mount: small disks, hidden directories", _can_mount),
+    "fuse": Need(
+        "root that may mount, and /dev/fuse: a file system that does not answer",
+        lambda: _can_mount() and Path("/dev/fuse").exists(),
+    ),
     "cgroup": Need("a writable cgroup2: a cgroup for each script", _has_cgroup),
     "compiler": Need("a C compiler (cc): the launcher", _has_compiler),
     "page": Need("npm and node 20.19 or later: the web page", _has_page),
@@ -113,7 +117,7 @@ def require(*names: str) -> None:
         pytest.skip(message)
 
 
-BY_PARAMETER = {"cgroup": "cgroup", "launcher": "compiler", "clone": "compiler"}
+BY_PARAMETER = {"cgroup": "cgroup", "launcher": "compiler"}
 """The needs of test parameters: suites run with and without cgroups, and in each way to start."""
 
 

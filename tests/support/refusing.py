@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 NUMBERS = {
     "x86_64": {
-        "capset": 126, "close_range": 436, "fcntl": 72, "prctl": 157, "rt_sigprocmask": 14,
-        "setresgid": 119, "setresuid": 117, "setsid": 112,
+        "capset": 126, "close_range": 436, "fcntl": 72, "getdents64": 217, "prctl": 157,
+        "rt_sigprocmask": 14, "setresgid": 119, "setresuid": 117, "setsid": 112,
     },
     "aarch64": {
-        "capset": 91, "close_range": 436, "fcntl": 25, "prctl": 167, "rt_sigprocmask": 135,
-        "setresgid": 149, "setresuid": 147, "setsid": 157,
+        "capset": 91, "close_range": 436, "fcntl": 25, "getdents64": 61, "prctl": 167,
+        "rt_sigprocmask": 135, "setresgid": 149, "setresuid": 147, "setsid": 157,
     },
 }  # fmt: skip
 

@@ -9,17 +9,19 @@ user of the scripts.
 import ctypes
 import json
 import os
+import select
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from scriptservice.keeper.spawn.cloning import CloneMethod
+from scriptservice.keeper.spawn.exec_failure import StartOutcome, read_outcome
 from scriptservice.keeper.spawn.forking import ForkMethod
 from scriptservice.keeper.spawn.launcher import LauncherMethod
 from scriptservice.keeper.spawn.script_user import ScriptUser
-from scriptservice.keeper.spawn.spawn_error import SpawnError
+from scriptservice.keeper.spawn.spawn_error import SpawnError, start_failure
 from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
 from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.linux import process_stat
@@ -31,9 +33,23 @@ SPEC = SpawnSpec("", "echo $0; id -u; id -G; pwd; cat", ["/bin/bash"], ["x"], st
 
 def start(spawner: Spawner, spec: SpawnSpec, cgroup: int | None = None) -> SpawnedProcess:
     """Start a script and make sure that it runs."""
-    spawned = spawner.spawn(spec, cgroup)
-    spawner.confirm(spawned, spec)
+    with ExitStack() as cleanup:
+        spawned = spawner.spawn(spec, cgroup, cleanup)
+        outcome = wait_for_outcome(spawned.status)
+        if outcome.failed_step is not None:
+            os.waitpid(spawned.pid, 0)
+            raise start_failure(outcome, spec.interpreter[0], spec.working_directory)
+        os.close(spawned.status)
+        cleanup.pop_all()
     return spawned
+
+
+def wait_for_outcome(status: int) -> StartOutcome:
+    """Wait until a process that was started is its script or has failed."""
+    select.select([status], [], [])
+    outcome = read_outcome(status)
+    assert outcome is not None
+    return outcome
 
 
 def end(spawned: SpawnedProcess) -> tuple[str, int]:
@@ -98,12 +114,33 @@ def cases(spawner: Spawner, directory: str) -> dict[str, Any]:
     }
     for name, fields in refused.items():
         found[name] = refusal(spawner, replace(SPEC, id=str(uuid4()), **fields))
+    found |= directories(spawner, directory)
     full = os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
     found["cgroup"] = refusal(spawner, SPEC, full)[1]
     os.close(full)
     found["left in private"] = os.listdir(f"{directory}/data/private")
     found["files left"] = sorted(open_files().items() - before.items())
     found["children left"] = children()
+    return found
+
+
+def directories(spawner: Spawner, directory: str) -> dict[str, Any]:
+    """Name the keeper's own directory as the working directory; then close and remove ``work``."""
+    found: dict[str, Any] = {}
+    for name in ("self", "thread-self", str(os.getpid())):
+        path = f"/proc/{name}/cwd"
+        spec = replace(SPEC, id=str(uuid4()), script="pwd; cat secret", working_directory=path)
+        try:
+            found[f"cwd of {name}"] = end(start(spawner, spec))
+        except SpawnError as error:
+            found["cwd of the keeper"] = str(error).replace(name, "KEEPER")
+    end(start(spawner, replace(SPEC, script="chmod 0 .")))
+    end(start(spawner, replace(SPEC, id="q", working_directory="private", script="chmod 0 .")))
+    found["after chmod"] = end(start(spawner, replace(SPEC, script="pwd")))
+    elsewhere = replace(SPEC, script="pwd", working_directory="/etc")
+    found["elsewhere after chmod"] = end(start(spawner, elsewhere))
+    os.rmdir(f"{directory}/data/work")
+    found["after removal"] = end(start(spawner, replace(SPEC, script="pwd")))
     return found
 
 
@@ -132,6 +169,7 @@ def become(user: ScriptUser) -> None:
 def main() -> None:
     name, directory, *own = sys.argv[1:]
     os.umask(0o077)
+    os.chdir(f"{directory}/closed to scripts/open")
     user = USER
     if own:
         become(USER)
@@ -139,9 +177,8 @@ def main() -> None:
     spawner = Spawner(f"{directory}/data", user, path="/bin", lang="C")
     trial = spawner._trial()
     method = {
-        "clone": lambda: CloneMethod.probe(trial),
         "launcher": lambda: LauncherMethod.probe(trial),
-        "fork": lambda: ForkMethod(spawner._null),
+        "fork": ForkMethod,
     }[name]()
     assert method is not None, name
     spawner._method = method

@@ -1,1 +1,1 @@
-"""Starts scripts: the process's specification, the script's files and user, the three methods."""
+"""Starts a script's process: its specification, the two methods, its files and its user."""

@@ -1,100 +1,130 @@
-"""The report of a new process that could not become its script.
+"""What became of a process that was started: it is its script now, or a step before that failed.
 
-The process writes two numbers to a pipe, its status pipe: the step that failed and the errno. A
-successful exec closes the pipe, so an end of file without a byte means success. Only processes that
-``launcher`` or ``cloning`` starts have a status pipe; ``spawner`` reads the pipe.
+A new process has a status pipe. If a step fails, the process writes two numbers to the pipe: the
+step and the errno. A successful exec closes the pipe, so an end of file without a byte means
+success. A process that is killed before its exec closes the pipe too, and counts as started: nobody
+can know whether its exec has happened. The keeper reads the pipe without waiting, when the event
+loop reports that it is readable.
 """
 
 import errno
 import os
+import select
 import struct
-import subprocess
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from scriptservice.keeper.spawn.new_process import NewProcess, SpawnMethod
+from scriptservice.keeper.spawn.new_process import (
+    NO_PROCESS,
+    NewProcess,
+    SpawnMethod,
+    SpawnResources,
+)
 
-_REPORT = struct.Struct("=ii")
+REPORT = struct.Struct("=ii")
+"""A report: the step that failed, and the errno."""
 
 
 class SpawnStep(IntEnum):
-    """The steps of a new process up to its exec, in order; ``launcher/kernel.h`` lists them too."""
+    """The steps of a new process up to its exec, in order; ``launcher/kernel.h`` lists them too.
+
+    A process may report to the keeper's next program, after an upgrade. So in later releases each
+    number keeps its meaning.
+    """
 
     ARGUMENTS = 1
     SESSION = 2
     TERMINAL = 3
     CGROUP = 4
     DIRECTORY = 5
-    LIMIT = 6
-    GROUPS = 7
-    GROUP = 8
-    USER = 9
-    CAPABILITIES = 10
-    USER_CHECK = 11
-    PRIVILEGES = 12
-    SIGNALS = 13
-    DESCRIPTORS = 14
-    EXEC = 15
+    DESCRIPTORS = 6
+    LIMIT = 7
+    GROUPS = 8
+    GROUP = 9
+    USER = 10
+    CAPABILITIES = 11
+    USER_CHECK = 12
+    PRIVILEGES = 13
+    SIGNALS = 14
+    ENTER = 15
+    EXEC = 16
 
 
-def read_failure(status: int) -> tuple[SpawnStep, int] | None:
-    """Wait until a process has failed or has done its exec.
+@dataclass(frozen=True, slots=True)
+class StartOutcome:
+    """What became of a process that was started.
+
+    Attributes:
+        failed_step: the step that failed, None if the process is its script now.
+        errno: the errno of the step that failed, else 0.
+    """
+
+    failed_step: SpawnStep | None
+    errno: int = 0
+
+
+STARTED = StartOutcome(None)
+
+
+def read_outcome(status: int) -> StartOutcome | None:
+    """Return what became of a process, without waiting.
+
+    A report can be read only once. So do not call this function again after it has returned an
+    outcome.
 
     Args:
-        status: the read end of the process's status pipe.
+        status: the read end of the process's status pipe, which must be non-blocking.
 
     Returns:
-        The step that failed and the errno; None if the exec succeeded.
+        The outcome, None if the process has neither failed nor done its exec yet.
     """
-    report = os.read(status, _REPORT.size)
-    if not report:
+    try:
+        report = os.read(status, REPORT.size)
+    except BlockingIOError:
         return None
-    step, number = _REPORT.unpack(report)
-    return SpawnStep(step), number
+    if not report:
+        return STARTED
+    step, number = REPORT.unpack(report)
+    return StartOutcome(SpawnStep(step), number)
 
 
-def raise_failure(step: SpawnStep, number: int, argv: list[bytes]) -> None:
-    """Raise the exception for a reported failure.
-
-    A `SpawnMethod` that waits for the exec raises the same exceptions in `start`.
+def open_status_pipe(made: SpawnResources) -> tuple[int, int]:
+    """Make a status pipe; return its read end, which is non-blocking, and its write end.
 
     Args:
-        step: the step that failed.
-        number: the errno of that step.
-        argv: the process's program and arguments.
-
-    Raises:
-        OSError: the exec failed, or the process could not enter the working directory.
-        subprocess.SubprocessError: another step failed.
+        made: gets both ends.
     """
-    why = os.strerror(number)
-    if step is SpawnStep.EXEC:
-        raise OSError(number, why, argv[0])
-    if step is SpawnStep.DIRECTORY:
-        raise OSError(number, why, "the working directory")
-    message = f"{step.name.lower().replace('_', ' ')}: {why}"
-    raise subprocess.SubprocessError(message)
+    made.opened += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    status, writer = made.opened[-2:]
+    return status, writer
 
 
 def find_problem(method: SpawnMethod, trial: NewProcess) -> str | None:
-    """Try all steps of a method before the exec; return the problem, None if all steps work.
+    """Try all steps of a method before the exec; return what does not work, None if all work.
+
+    This function waits for the process, so it is called only at the keeper's start.
 
     Args:
-        method: a method that does not wait for the exec.
+        method: the method.
         trial: a process like that of a script, but with a program that cannot be run.
     """
+    made = SpawnResources()
     try:
-        pid, status = method.start(trial)
+        status, writer = open_status_pipe(made)
+        method.start(replace(trial, status=writer), made)
+        made.close_except(status)
+        poll = select.poll()
+        poll.register(status, select.POLLIN)
+        poll.poll()
+        outcome = read_outcome(status)
+        os.waitpid(made.pid, 0)
+        made.pid = NO_PROCESS
     except OSError as error:
         return f"it cannot be run: {error.strerror}"
-    assert status is not None  # noqa: S101 - a method that does not wait returns a status
-    try:
-        failure = read_failure(status)
     finally:
-        os.waitpid(pid, 0)
-        os.close(status)
-        method.release(status)
-    if failure == (SpawnStep.EXEC, errno.EACCES):
+        made.undo()
+    if outcome == StartOutcome(SpawnStep.EXEC, errno.EACCES):
         return None
-    if failure is None:
+    if outcome is None or outcome.failed_step is None:
         return "it did not report that its exec failed"
-    return f"{failure[0].name.lower()}: {os.strerror(failure[1])}"
+    return f"{outcome.failed_step.name.lower()}: {os.strerror(outcome.errno)}"

@@ -1,12 +1,12 @@
 """Starts a process through the launcher, a small static program that execs the interpreter.
 
-The keeper uses the launcher if scripts run as another user, or if ``cloning`` does not work. The
-launcher's source is ``launcher/launcher.c``. The keeper starts the launcher with ``posix_spawn``.
-Until the exec of the launcher, the new process shares the keeper's memory, so the cost does not
-depend on the size of the keeper's memory. The launcher then makes all changes in its own memory,
-and execs the interpreter. Under load this second exec takes longer than all other steps, so the
-keeper does not wait for it. If the exec fails, the launcher reports the failure through a pipe. A
-successful exec closes the pipe. See docs/adr/0015-launcher.md.
+The launcher's source is ``launcher/launcher.c``. The keeper starts the launcher with
+``posix_spawn``. Until the launcher's own exec, the new process shares the keeper's memory, so the
+cost does not depend on the size of that memory. The launcher then makes all changes in its own
+memory, and execs the interpreter. This second exec takes longer under load than all other steps,
+and may never return if a file system does not answer. So the keeper does not wait for it: the
+launcher reports a failure through a pipe, which a successful exec closes. See
+docs/adr/0015-launcher.md and docs/adr/0023-one-way-to-start.md.
 """
 
 import errno
@@ -14,7 +14,7 @@ import os
 import resource
 
 from scriptservice.keeper.spawn.exec_failure import find_problem
-from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess
+from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess, SpawnResources
 from scriptservice.keeper.system.keeper_log import logger
 
 _PROGRAM = os.path.join(os.path.dirname(__file__), "launcher")
@@ -25,8 +25,8 @@ class LauncherMethod:
     """Starts processes through the launcher.
 
     Args:
-        program: a descriptor of the launcher's file. A path would not be enough: an upgrade
-            replaces the file, and the old keeper still needs the launcher of its own release.
+        program: a descriptor of the launcher's file. A path would not do: an upgrade replaces the
+            file, and the old keeper still needs the launcher of its own release.
     """
 
     name = "launcher"
@@ -58,62 +58,51 @@ class LauncherMethod:
         os.close(launcher._program)
         return None
 
-    def start(self, process: NewProcess) -> tuple[int, int]:
-        """See `SpawnMethod.start`. This method returns before the exec of the script's program."""
-        reader, writer = os.pipe2(os.O_CLOEXEC)
+    def start(self, process: NewProcess, made: SpawnResources) -> None:
+        """See `SpawnMethod.start`."""
+        argv = [*_options(process), b"--", *process.argv]
+        actions = _file_actions(process)
         try:
-            pid = self._spawn(process, writer)
+            made.pid = os.posix_spawn(self._path, argv, process.environment, file_actions=actions)
         except OSError as error:
-            os.close(reader)
-            if error.errno == errno.E2BIG:
-                raise OSError(error.errno, error.strerror, process.argv[0]) from error
-            # Raise an exception without a filename. The filename of `error` is the launcher's path,
-            # and the caller would conclude that this path is the script's program.
-            raise OSError(error.errno, error.strerror) from error
-        except ValueError:
-            os.close(reader)
-            raise
-        finally:
-            os.close(writer)
-        return pid, reader
+            # The exception's filename is the launcher's, which the caller would take for another.
+            filename = process.argv[0] if error.errno == errno.E2BIG else None
+            raise OSError(error.errno, error.strerror, filename) from error
 
-    def release(self, status: int) -> None:
-        """See `SpawnMethod.release`; the launcher has its own memory, so nothing is freed."""
 
-    def _spawn(self, process: NewProcess, writer: int) -> int:
-        stdin, stdout, stderr = process.streams
-        # A dup2 of a descriptor onto its own number keeps the descriptor open across the launcher's
-        # exec. No such descriptor has the number 0, 1, 2 or SCRIPT_DESCRIPTOR, because the keeper
-        # uses these numbers for other files.
-        actions = [
-            (_DUP2, stdin, 0),
-            (_DUP2, stdout, 1),
-            (_DUP2, stderr, 2),
-            (_DUP2, process.script, SCRIPT_DESCRIPTOR),
-            (_DUP2, writer, writer),
-            (_DUP2, process.directory, process.directory),
-        ]
-        argv = [b"launcher", b"--status=%d" % writer, b"--directory=%d" % process.directory]
-        if process.cgroup is not None:
-            actions.append((_DUP2, process.cgroup, process.cgroup))
-            argv.append(b"--cgroup=%d" % process.cgroup)
-        if process.descriptor_limits is not None:
-            argv.append(
-                b"--limit=%d:%d:%d"
-                % (resource.RLIMIT_NOFILE, *map(_unsigned, process.descriptor_limits))
-            )
-        if process.user.changes:
-            user = process.user
-            groups = ",".join(map(str, user.groups))
-            argv.append(f"--user={user.uid}:{user.gid}:{groups}".encode())
-        if b"/" not in process.argv[0]:
-            argv.append(b"--path=" + process.environment.get(b"PATH", os.defpath.encode()))
-        return os.posix_spawn(
-            self._path,
-            [*argv, b"--", *process.argv],
-            process.environment,
-            file_actions=actions,
-        )
+def _options(process: NewProcess) -> list[bytes]:
+    options = [
+        b"launcher",
+        b"--status=%d" % process.status,
+        b"--directory=%d" % process.directory,
+    ]
+    if process.cgroup is not None:
+        options.append(b"--cgroup=%d" % process.cgroup)
+    if process.descriptor_limits is not None:
+        soft, hard = map(_unsigned, process.descriptor_limits)
+        options.append(b"--limit=%d:%d:%d" % (resource.RLIMIT_NOFILE, soft, hard))
+    if process.user.changes:
+        user = process.user
+        groups = ",".join(map(str, user.groups))
+        options.append(f"--user={user.uid}:{user.gid}:{groups}".encode())
+    if process.enter is not None:
+        options.append(b"--enter=" + process.enter)
+    if b"/" not in process.argv[0]:
+        options.append(b"--path=" + process.environment.get(b"PATH", os.defpath.encode()))
+    return options
+
+
+def _file_actions(process: NewProcess) -> list[tuple[int, int, int]]:
+    """Return the descriptors that the launcher gets, as pairs of the keeper's and its own number.
+
+    A dup2 of a descriptor onto its own number keeps it open across the launcher's exec. No such
+    descriptor has the number 0, 1, 2 or `SCRIPT_DESCRIPTOR`: the keeper has other files there.
+    """
+    actions = [(_DUP2, given, number) for number, given in enumerate(process.streams)]
+    actions.append((_DUP2, process.script, SCRIPT_DESCRIPTOR))
+    own = (process.status, process.directory, process.cgroup)
+    actions += [(_DUP2, each, each) for each in own if each is not None]
+    return actions
 
 
 def _unsigned(limit: int) -> int:

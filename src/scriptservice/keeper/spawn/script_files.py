@@ -17,21 +17,22 @@ def input_file(content: bytes, directory: str, opened: list[int]) -> int:
     Args:
         content: the complete content of the file.
         directory: a directory on the disk.
-        opened: every descriptor that the caller must close is added to this list.
+        opened: every descriptor that the caller must close is added to this list, by the line that
+            opens the descriptor.
     """
     if len(content) > _MEMORY_FILE_BYTES:
         with suppress(OSError):
             return _disk_file(content, directory, opened)
-    file = os.memfd_create("script", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    opened.append(file)
+    opened.append(os.memfd_create("script", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+    file = opened[-1]
     _write_all(file, content)
     fcntl.fcntl(file, fcntl.F_ADD_SEALS, _ALL_SEALS)
     return file
 
 
 def _disk_file(content: bytes, directory: str, opened: list[int]) -> int:
-    writer = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    opened.append(writer)
+    opened.append(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    writer = opened[-1]
     _write_all(writer, content)
     os.fchmod(writer, 0o444)
     opened.append(os.open(f"/proc/self/fd/{writer}", os.O_RDONLY | os.O_CLOEXEC))

@@ -1,12 +1,8 @@
 """A started process of a script: its ids, its pidfd and its pipes."""
 
 import os
-import signal
 import time
 from dataclasses import dataclass
-
-from scriptservice.keeper.spawn.spawn_error import SpawnError
-from scriptservice.keeper.system.linux import process_stat
 
 _TICK_NANOSECONDS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -25,7 +21,7 @@ class SpawnedProcess:
         private_directory: the path of the directory to remove after the script has ended, None if
             the script has no private directory.
         status: a descriptor that becomes readable once the process has become the script or has
-            failed; `Spawner.confirm` reads it. None if the process is already the script.
+            failed; `read_outcome` reads it.
     """
 
     pid: int
@@ -35,57 +31,9 @@ class SpawnedProcess:
     stderr: int
     pipes: tuple[int, int]
     private_directory: str | None
-    status: int | None
+    status: int
 
 
 def boot_ticks() -> int:
     """Return the time from boot to now in clock ticks, as /proc gives start times."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // _TICK_NANOSECONDS
-
-
-def identify(
-    pid: int,
-    start_ticks: int | None,
-    readers: tuple[int, int],
-    private: str | None,
-    status: int | None,
-) -> SpawnedProcess:
-    """Open the pidfd of a process that was just started, and return its `SpawnedProcess`.
-
-    Args:
-        pid: the process id.
-        start_ticks: the time from boot to the process's start, in clock ticks; None to read it from
-            /proc.
-        readers: the read ends of the pipes for standard output and standard error.
-        private: the path of the private directory, None if the script has none.
-        status: the descriptor that `SpawnMethod.start` returned.
-
-    Raises:
-        SpawnError: the pidfd could not be opened or the start time could not be read. The process
-            was killed.
-    """
-    pidfd = -1
-    try:
-        pidfd = os.pidfd_open(pid)
-        if start_ticks is None:
-            stat = process_stat(pid)
-            start_ticks = stat.start_ticks if stat else 0
-    except OSError as error:
-        if pidfd >= 0:
-            os.close(pidfd)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise SpawnError(
-            f"cannot open the pidfd of the process: {error.strerror}", retry=False
-        ) from error
-    stdout, stderr = readers
-    return SpawnedProcess(
-        pid=pid,
-        pidfd=pidfd,
-        start_ticks=start_ticks,
-        stdout=stdout,
-        stderr=stderr,
-        pipes=(os.fstat(stdout).st_ino, os.fstat(stderr).st_ino),
-        private_directory=private,
-        status=status,
-    )

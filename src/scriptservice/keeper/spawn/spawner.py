@@ -1,33 +1,42 @@
 """Starts scripts: makes a process with its pipes from a specification.
 
-The spawner prepares everything that a process needs. One of three methods then starts the process:
-``cloning``, ``launcher`` or ``forking``. At the keeper's start, the spawner chooses the first of
-these methods that is allowed for the scripts' user and works. ``keeper.command.start_queue`` calls
-the spawner. The spawner must not know the journal or the event loop.
+The spawner prepares everything that a process needs. One of two methods then starts the process:
+the ``launcher``, or ``forking`` if the launcher does not work. ``keeper.command.start_queue`` calls
+this module, which must not know the journal or the event loop.
+
+The keeper itself opens no path that a user names: that could wait for ever for a file system that
+does not answer, and would be done with the keeper's rights. The script's process enters such a
+directory by itself, after its user has changed.
 """
 
-import errno
 import os
 import resource
 import signal
-import subprocess
-from contextlib import suppress
+import stat
+from contextlib import ExitStack
 from dataclasses import asdict
 
-from scriptservice.keeper.spawn.cloning import CloneMethod
-from scriptservice.keeper.spawn.exec_failure import raise_failure, read_failure
+from scriptservice.keeper.spawn.exec_failure import open_status_pipe
 from scriptservice.keeper.spawn.forking import ForkMethod
 from scriptservice.keeper.spawn.launcher import LauncherMethod
-from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess, SpawnMethod
+from scriptservice.keeper.spawn.new_process import (
+    NO_PROCESS,
+    SCRIPT_DESCRIPTOR,
+    NewProcess,
+    SpawnMethod,
+    SpawnResources,
+)
 from scriptservice.keeper.spawn.script_files import input_file
 from scriptservice.keeper.spawn.script_user import ScriptUser
 from scriptservice.keeper.spawn.spawn_error import SpawnError, spawn_error
-from scriptservice.keeper.spawn.spawned_process import SpawnedProcess, boot_ticks, identify
+from scriptservice.keeper.spawn.spawned_process import SpawnedProcess, boot_ticks
+from scriptservice.keeper.system.linux import process_stat
 from scriptservice.keeper.upgrade_state import ScriptUserState, SpawnerState
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import PRIVATE_DIRECTORY, SpawnSpec
 
 COMMAND_ID_VARIABLE = "SCRIPTSERVICE_COMMAND_ID"
+_DIRECTORY_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Spawner:
@@ -38,8 +47,7 @@ class Spawner:
         user: the user that scripts run as.
         path: the scripts' ``PATH``.
         lang: the scripts' ``LANG``.
-        use_launcher: whether to try the methods that are built from ``launcher/``: ``cloning`` and
-            ``launcher``. If False, ``forking`` is used.
+        use_launcher: whether to try the launcher. If False, the keeper is forked for each script.
         state: the spawner's state in the keeper's previous program, None if there was none.
     """
 
@@ -64,12 +72,10 @@ class Spawner:
         if state is None:
             if not os.path.isdir(self._private):
                 os.mkdir(self._private)
-            os.chmod(self._private, 0o711)  # noqa: S103 - scripts must reach their own directories
+            os.chmod(self._private, 0o711)  # noqa: S103 - scripts pass through to theirs
             self._make_work()
-            self._work_descriptor = self._open_directory(self._work)
+            self._work_descriptor = os.open(self._work, _DIRECTORY_FLAGS)
         else:
-            # Use the previous program's descriptor of the directory. A script may have changed the
-            # directory's mode, so that the directory cannot be opened again.
             self._work_descriptor = state.work
             self._script_limits = (state.soft_limit, state.hard_limit)
             self._raised = state.raised
@@ -82,33 +88,27 @@ class Spawner:
             b"SHELL": b"/bin/bash",
             b"LANG": lang.encode(),
         }
-        # Each program of the keeper chooses the method itself. The previous program may be of
-        # another release, and this program needs the launcher and clone.so of its own release.
-        found = self._fast_method() if use_launcher else None
-        self._method: SpawnMethod = found or ForkMethod(self._null)
-
-    def _fast_method(self) -> SpawnMethod | None:
-        trial = self._trial()
-        # A process of another user must never share the keeper's memory, not even until its exec.
-        if not self._user.changes and (cloning := CloneMethod.probe(trial)):
-            return cloning
-        return LauncherMethod.probe(trial)
+        # The method is not handed over to the next program, which may be of another release and
+        # needs the launcher of that release.
+        launcher = LauncherMethod.probe(self._trial()) if use_launcher else None
+        self._method: SpawnMethod = launcher or ForkMethod()
 
     def _trial(self) -> NewProcess:
-        """Return a process like that of a script, but with a program that cannot be run."""
+        """Return a process with the settings of a script's process, whose program cannot be run."""
         return NewProcess(
             argv=[b"/"],
             environment={},
             directory=self._work_descriptor,
             script=self._null,
             streams=(self._null, self._null, self._null),
+            status=self._null,
             user=self._user,
             descriptor_limits=self._script_limits,
         )
 
     @property
     def method_name(self) -> str:
-        """The name of the method that starts scripts: ``clone``, ``launcher`` or ``fork``."""
+        """The name of the method that starts scripts: ``launcher`` or ``fork``."""
         return self._method.name
 
     def to_state(self) -> SpawnerState:
@@ -138,188 +138,132 @@ class Spawner:
         """How many scripts can run at a time; each needs three of the keeper's descriptors."""
         return max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 256) // 3)
 
-    def _open_directory(self, path: str) -> int:
-        """Open a directory with the rights of the scripts' user.
-
-        To get these rights, the keeper changes its effective user id, but not its real user id. If
-        the keeper changed its real user id too, processes of the scripts' user could send signals
-        to the keeper.
-
-        Raises:
-            OSError: the scripts' user cannot enter the directory, or the path is not a directory.
-        """
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        if not self._user.changes:
-            descriptor = os.open(path, flags)
-            if not os.access(f"/proc/self/fd/{descriptor}", os.X_OK):
-                os.close(descriptor)
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-            return descriptor
-        groups = os.getgroups()
-        gid = os.getegid()
-        try:
-            os.setgroups(self._user.groups)
-            os.setegid(self._user.gid)
-            os.seteuid(self._user.uid)
-            # To resolve the dot at the end, the kernel checks the search permission of the
-            # directory itself. The kernel makes the same check for chdir.
-            return os.open(os.path.join(path, "."), flags)
-        finally:
-            os.seteuid(0)
-            os.setegid(gid)
-            os.setgroups(groups)
-
-    def spawn(self, spec: SpawnSpec, cgroup: int | None) -> SpawnedProcess:
-        """Start a script's process.
+    def spawn(self, spec: SpawnSpec, cgroup: int | None, cleanup: ExitStack) -> SpawnedProcess:
+        """Start a script's process, without waiting until it has become the script.
 
         Args:
             spec: the script.
             cgroup: a descriptor of the ``cgroup.procs`` file of the cgroup that the process enters,
                 None for the keeper's own cgroup.
+            cleanup: undoes the start when it is closed, whether this call has succeeded or failed.
+                It kills the process, closes its descriptors, and removes its private directory if
+                that is empty. It does not wait for the end of the process, and does not reap it.
+                Call ``pop_all`` to become the owner of a process that was started.
 
         Returns:
-            The process. If its `status` is not None, only `confirm` tells whether the script runs.
+            The process. `read_outcome` tells from its `status` whether the script runs.
 
         Raises:
-            SpawnError: the script does not run; its process, pipes and directory are removed.
+            SpawnError: the script does not run.
         """
-        opened: list[int] = []
-        private: str | None = None
+        made = SpawnResources()
+        cleanup.callback(made.undo)
         try:
-            if spec.working_directory == PRIVATE_DIRECTORY:
-                private = self._make_private(spec.id)
-            directory = self._directory_for(spec, private, opened)
-            script = input_file(spec.script.encode(), self._private, opened)
-            stdin = self._null
-            if spec.stdin is not None:
-                stdin = input_file(spec.stdin.encode(), self._private, opened)
-            stdout, stdout_writer = self._pipe(opened)
-            stderr, stderr_writer = self._pipe(opened)
-            # Reserve a descriptor for the pidfd. If no descriptor were free after the start, the
-            # keeper would report a process that already runs as failed, and the script would run
-            # twice.
-            reserve = os.dup(self._null)
-            opened.append(reserve)
-            self._raise_limit_if_close(reserve)
-            reached("spawn.process")
+            stdout, stdout_writer = self._pipe(made)
+            stderr, stderr_writer = self._pipe(made)
+            status, status_writer = open_status_pipe(made)
+            stdin = self._stdin_for(spec, made)
+            script = input_file(spec.script.encode(), self._private, made.opened)
+            directory = self._directory_for(spec, made)
+            self._raise_limit_if_close(max(made.opened))
             process = NewProcess(
                 argv=[word.encode() for word in _argv(spec)],
                 environment=self._environment_of(spec),
                 directory=directory,
                 script=script,
                 streams=(stdin, stdout_writer, stderr_writer),
+                status=status_writer,
                 user=self._user,
                 cgroup=cgroup,
                 descriptor_limits=self._script_limits if self._raised else None,
+                enter=_directory_to_enter(spec),
             )
-            spawned = self._start(process, (stdout, stderr), private, opened)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            _remove_empty(private)
-            raise spawn_error(error, spec) from error
-        else:
-            opened.remove(stdout)
-            opened.remove(stderr)
-            return spawned
-        finally:
-            for descriptor in opened:
-                os.close(descriptor)
-
-    def _start(
-        self,
-        process: NewProcess,
-        readers: tuple[int, int],
-        private: str | None,
-        opened: list[int],
-    ) -> SpawnedProcess:
-        """Start a process; the last item of ``opened`` is the descriptor reserved for its pidfd."""
-        before = boot_ticks()
-        pid, status = self._method.start(process)
-        # If the clock tick is still the same as before the start, the process began in this tick.
-        # Otherwise `identify` reads the start time from /proc, which is slower.
-        start_ticks = before if boot_ticks() == before else None
-        os.close(opened.pop())
+            reached("spawn.process")
+            start_ticks = self._start(process, made)
+        except (OSError, ValueError) as error:
+            failure = spawn_error(error, spec)
+            if made.pid != NO_PROCESS:
+                failure.retry = False  # the script may already run
+            raise failure from error
+        made.close_except(stdout, stderr, status)
         try:
-            return identify(pid, start_ticks, readers, private, status)
-        except SpawnError:
-            self._release(status)
-            _remove_empty(private)
-            raise
+            # The descriptors that were just closed leave room for these two. Without that room, a
+            # process that already runs would be reported as failed.
+            made.pidfd = os.pidfd_open(made.pid)
+            if start_ticks is None:
+                found = process_stat(made.pid)
+                start_ticks = found.start_ticks if found else 0
+        except OSError as error:
+            # The script may already run, so it must not be started again.
+            reason = f"cannot open the pidfd of the process: {error.strerror}"
+            raise SpawnError(reason, retry=False) from error
+        return SpawnedProcess(
+            pid=made.pid,
+            pidfd=made.pidfd,
+            start_ticks=start_ticks,
+            stdout=stdout,
+            stderr=stderr,
+            pipes=(os.fstat(stdout).st_ino, os.fstat(stderr).st_ino),
+            private_directory=made.private_directory,
+            status=status,
+        )
 
-    def confirm(self, spawned: SpawnedProcess, spec: SpawnSpec) -> None:
-        """Wait until a process has become the script or has failed; close its status descriptor.
+    def _start(self, process: NewProcess, made: SpawnResources) -> int | None:
+        """Start a process; return its start ticks, None if only /proc tells them.
 
-        Args:
-            spawned: the process that `spawn` returned.
-            spec: the script that was passed to `spawn`.
-
-        Raises:
-            SpawnError: the script does not run; its process, pipes and directory are removed.
+        Reading them from /proc is slower.
         """
-        if spawned.status is None:
-            return
-        failure = read_failure(spawned.status)
-        if failure is None:
-            self._release(spawned.status)
-            return
-        # The process exits by itself after its report, unless SIGSTOP has stopped it.
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            os.waitpid(spawned.pid, 0)
-        self._release(spawned.status)
-        for descriptor in (spawned.pidfd, spawned.stdout, spawned.stderr):
-            os.close(descriptor)
-        _remove_empty(spawned.private_directory)
-        try:
-            raise_failure(*failure, [word.encode() for word in spec.interpreter])
-        except (OSError, subprocess.SubprocessError) as error:
-            raise spawn_error(error, spec) from error
+        before = boot_ticks()
+        self._method.start(process, made)
+        # If the clock tick is still the same, the process began in this tick.
+        return before if boot_ticks() == before else None
 
-    def _release(self, status: int | None) -> None:
-        """Close the status descriptor of a process that has become the script or has exited."""
-        if status is not None:
-            os.close(status)
-            self._method.release(status)
+    def _stdin_for(self, spec: SpawnSpec, made: SpawnResources) -> int:
+        if spec.stdin is None:
+            return self._null
+        return input_file(spec.stdin.encode(), self._private, made.opened)
 
-    def _make_private(self, command_id: str) -> str:
-        path = os.path.join(self._private, command_id)
+    def _directory_for(self, spec: SpawnSpec, made: SpawnResources) -> int:
+        """Return an ``O_PATH`` descriptor of the directory that a process enters as the keeper."""
+        if spec.working_directory != PRIVATE_DIRECTORY:
+            self._mend_work(made)
+            return self._work_descriptor
+        made.private_directory = path = os.path.join(self._private, spec.id)
         os.mkdir(path, 0o700)
         if self._user.changes:
             os.chown(path, self._user.uid, self._user.gid)
-        return path
+        made.opened.append(os.open(path, _DIRECTORY_FLAGS | os.O_NOFOLLOW))
+        return made.opened[-1]
 
-    def _directory_for(self, spec: SpawnSpec, private: str | None, opened: list[int]) -> int:
-        """Return an ``O_PATH`` descriptor of a script's working directory.
-
-        If a script has removed the shared directory, this method makes the directory again.
-        """
-        wanted = private or spec.working_directory
-        if wanted is not None:
-            opened.append(self._open_directory(os.path.join(self._work, wanted)))
-            return opened[-1]
-        if os.fstat(self._work_descriptor).st_nlink == 0:
-            os.close(self._work_descriptor)
+    def _mend_work(self, made: SpawnResources) -> None:
+        """Make the shared directory again if a script has removed it or closed it to its user."""
+        found = os.fstat(self._work_descriptor)
+        if found.st_nlink == 0:
             self._make_work()
-            self._work_descriptor = self._open_directory(self._work)
-        return self._work_descriptor
+            made.opened.append(os.open(self._work, _DIRECTORY_FLAGS))
+            os.dup2(made.opened[-1], self._work_descriptor, inheritable=False)
+        elif not self._user.changes and found.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            # The keeper has the same user, which can no longer enter the directory.
+            mode = stat.S_IMODE(found.st_mode) | stat.S_IRWXU
+            os.chmod(f"/proc/self/fd/{self._work_descriptor}", mode)
 
     def _raise_limit_if_close(self, newest: int) -> None:
         """Raise the keeper's soft limit of descriptors when it is nearly reached.
 
-        Until then, scripts inherit the limit that the service was started with, and `ForkMethod`
-        can use vfork. Afterwards, each new process must set the original limit before its exec.
+        Before that, scripts inherit the limit that the service was started with. Afterwards, each
+        new process restores that limit before its exec.
 
         Args:
-            newest: the number of the descriptor that was opened last.
+            newest: the highest number of a descriptor that was just opened.
         """
         soft, hard = self._script_limits
         if not self._raised and soft < hard and newest > soft - 64:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             self._raised = True
 
-    def _pipe(self, opened: list[int]) -> tuple[int, int]:
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        opened += (reader, writer)
+    def _pipe(self, made: SpawnResources) -> tuple[int, int]:
+        made.opened += os.pipe2(os.O_CLOEXEC)
+        reader, writer = made.opened[-2:]
         if self._user.changes:
             # A script may open /dev/stdout or /dev/stderr by name. The kernel then checks the
             # pipe's owner and mode.
@@ -337,18 +281,17 @@ def _argv(spec: SpawnSpec) -> list[str]:
     return [*spec.interpreter, f"/dev/fd/{SCRIPT_DESCRIPTOR}", *spec.args]
 
 
-def _remove_empty(private: str | None) -> None:
-    """Remove the private directory of a script that did not start."""
-    if private is not None:
-        with suppress(OSError):
-            os.rmdir(private)
+def _directory_to_enter(spec: SpawnSpec) -> bytes | None:
+    """Return the directory that the process itself enters, as the scripts' user."""
+    wanted = spec.working_directory
+    return None if wanted is None or wanted == PRIVATE_DIRECTORY else wanted.encode()
 
 
 def reset_signals() -> None:
-    """Unblock all signals, and restore the default action of ignored signals.
+    """Unblock all signals and restore the default action of ignored ones.
 
     Otherwise scripts would inherit the blocked and ignored signals of the keeper's parent. Python
-    itself ignores SIGPIPE and SIGXFSZ. These two signals stay ignored in the keeper.
+    itself ignores SIGPIPE and SIGXFSZ; they stay ignored in the keeper.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in signal.valid_signals():
