@@ -1,6 +1,7 @@
 """After ``kill -9`` of the keeper, running commands are lost and no process survives."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,10 +13,20 @@ import pytest
 from scriptservice.keeper.journal.journal_writer import JournalWriter
 from scriptservice.keeper.system.linux import boot_id, process_stat
 from scriptservice.protocol.clock import now_us
+from scriptservice.protocol.fault_points import VARIABLE, arm
 from scriptservice.protocol.journal_format import Kind
+from support.disks import fill, small_disk
+from support.gates import Gate
 from support.oracle import Trial, endless
 from support.scripts import cgroup_of, keeper_of, unique_seconds
-from support.service import ON_SQLITE, PATIENCE_SECONDS, Service, eventually, processes_with
+from support.service import (
+    ON_SQLITE,
+    PATIENCE_SECONDS,
+    Service,
+    eventually,
+    new_directory,
+    processes_with,
+)
 
 FLAGS = {"cgroup": (), "walk": ("--no-use-cgroups",)}
 
@@ -165,6 +176,112 @@ def test_nothing_is_run_twice_however_often_it_dies(make_service: Callable[..., 
     assert set(finals.values()) <= {"succeeded", "lost"}
     assert {command for command, status in finals.items() if status == "succeeded"} <= set(runs)
     assert list(finals.values()).count("succeeded") > 60
+
+
+SOFT_LIMIT = 320
+SURVIVORS = 170  # The keeper needs two descriptors for each.
+
+
+def with_limits(soft: int, hard: int) -> tuple[str, ...]:
+    """Return a command prefix that limits the descriptors of the service."""
+    return ("prlimit", f"--nofile={soft}:{hard}", "--")
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("hard_limit", [4096, SOFT_LIMIT], ids=["raised", "in-batches"])
+def test_more_survivors_than_descriptors(
+    make_service: Callable[..., Service], flags: tuple[str, ...], hard_limit: int
+) -> None:
+    service = make_service(*flags, under=with_limits(SOFT_LIMIT, 4096)).start()
+    gate = Gate(service)
+    script = f"echo first; {gate.block}; echo rescued; echo x > printed-$SCRIPTSERVICE_COMMAND_ID"
+    commands = [service.submit(f"{script}; exec sleep 3600")["id"] for _ in range(SURVIVORS)]
+    for command in commands:
+        service.wait_for_output(command, b"first\n")
+    keeper = keeper_of(service)
+    keeper.suspend()
+    gate.open()
+    work = service.data_dir / "work"
+    eventually(lambda: len(list(work.glob("printed-*"))) == SURVIVORS, "all to be printed")
+    service.kill_keeper()
+    service.under = with_limits(SOFT_LIMIT, hard_limit)
+    service.start()
+    for command in commands:
+        assert service.wait(command)["status"] == "lost"
+        assert service.bytes_of(command) == b"first\nrescued\n"
+    assert processes_with(commands[0]) == []
+    assert not any(processes_with(command) for command in commands[::40])
+    limits = service.run("ulimit -Sn; ulimit -Hn")
+    assert service.bytes_of(limits["id"]).split() == [b"%d" % SOFT_LIMIT, b"%d" % hard_limit]
+
+
+def is_stopped(pid: int) -> bool:
+    stat = process_stat(pid)
+    return stat is not None and stat.state == "T"
+
+
+@ON_SQLITE
+def test_a_recovery_that_shall_end_ends_and_loses_nothing(
+    make_service: Callable[..., Service],
+) -> None:
+    faults = new_directory()
+    service = make_service(environment={VARIABLE: str(faults)}).start()
+    mark = unique_seconds()
+    gate = Gate(service)
+    command = service.submit(f"echo first; {gate.block}; echo last; touch printed; sleep {mark}")
+    service.wait_for_output(command["id"], b"first\n")
+    keeper_of(service).suspend()
+    gate.open()
+    eventually((service.data_dir / "work" / "printed").exists, "all to be printed")
+    service.kill_keeper()
+    arm(str(faults), "recovery.read", "stop")
+    process = service.start(wait=False).process
+    assert process is not None
+    eventually(lambda: is_stopped(process.pid), "the recovery")
+    own = cgroup_of(process.pid)
+    process.terminate()
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert own not in directories_of_cgroups()
+    assert processes_with(mark) != []
+    service.start()
+    assert service.wait(command["id"])["status"] == "lost"
+    assert service.bytes_of(command["id"]) == b"first\nlast\n"
+    assert processes_with(mark) == []
+    shutil.rmtree(faults)
+
+
+@pytest.mark.needs_mounts
+def test_a_recovery_as_first_process_of_a_container_ends() -> None:
+    """The kernel ignores a signal to such a process unless the process has a handler."""
+    directory = new_directory()
+    with small_disk(directory / "disk") as disk:
+        service = Service(disk / "data", "--min-free-bytes", "0").start()
+        try:
+            for _ in range(60):
+                service.submit("exec sleep 3600", leftover_seconds=0)
+            eventually(lambda: running_commands(service) == 60, "all to run")
+            service.kill_keeper()
+            ballast = fill(disk)
+            service.under = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+            process = service.start(wait=False).process
+            assert process is not None
+            eventually(lambda: "no_room" in service.output(), "a recovery that waits")
+            (keeper,) = psutil.Process(process.pid).children()
+            keeper.terminate()
+            assert process.wait(PATIENCE_SECONDS) == 0
+            ballast.unlink()
+            service.under = ()
+            service.start()
+            assert running_commands(service) == 0
+        finally:
+            service.close()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def running_commands(service: Service) -> int:
+    query = {"status": "running", "limit": 1000}
+    return len(service.client.get("/v1/commands", params=query).json()["items"])
 
 
 @pytest.fixture

@@ -1,15 +1,23 @@
-"""The command of an orphan without cgroups, from the first read of the process."""
+"""The command of an orphan without cgroups, from the first read of the process; reused ids."""
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from scriptservice.keeper.spawn.spawner import COMMAND_ID_VARIABLE
-from scriptservice.keeper.system.linux import process_environment
+from scriptservice.keeper.system.linux import (
+    ProcessStat,
+    child_pids,
+    process_environment,
+    process_stat,
+)
 from scriptservice.keeper.tree.descent import DescentTree
+from scriptservice.keeper.tree.ownership import Ownership, add_descendants
 from scriptservice.keeper.upgrade_state import TreeState
 from support.service import PATIENCE_SECONDS, eventually
 
@@ -22,7 +30,8 @@ class Script:
     """A script whose own process has ended."""
 
     id: str
-    pid: int = 0
+    pid: int | None = None
+    start_ticks: int = 0
     exited: bool = True
 
 
@@ -65,5 +74,71 @@ def test_an_orphan_whose_command_is_found_later_is_killed(
     orphan: subprocess.Popen[bytes],
 ) -> None:
     tree = new_tree(MINE, OTHER)
-    eventually(lambda: tree.kill(MINE), "the orphan to be gone")
+    eventually(lambda: tree.kill(MINE).empty, "the orphan to be gone")
     assert orphan.wait(PATIENCE_SECONDS) == -9
+
+
+@pytest.fixture
+def family() -> Iterator[tuple[ProcessStat, ProcessStat]]:
+    """A process that leads a session, and a child of this process; no script has started them."""
+    program = "import os, time; os.fork(); time.sleep(3600)"
+    with subprocess.Popen([sys.executable, "-c", program], start_new_session=True) as parent:
+        (pid,) = eventually(lambda: child_pids(parent.pid), "the child")
+        stats = process_stat(parent.pid), process_stat(pid)
+        assert stats[0] is not None
+        assert stats[1] is not None
+        yield stats[0], stats[1]
+        os.kill(pid, signal.SIGKILL)
+        parent.kill()
+
+
+def test_children_of_the_same_process_are_found(family: tuple[ProcessStat, ProcessStat]) -> None:
+    parent, child = family
+    members = {parent.pid: parent}
+    add_descendants(members)
+    assert members.keys() == {parent.pid, child.pid}
+
+
+def test_children_of_a_process_that_got_a_reused_id_are_not_found(
+    family: tuple[ProcessStat, ProcessStat],
+) -> None:
+    parent, _ = family
+    earlier = replace(parent, start_ticks=parent.start_ticks - 1)
+    members = {parent.pid: earlier}
+    add_descendants(members)
+    assert members == {parent.pid: earlier}
+
+
+@pytest.mark.parametrize("exited", [True, False])
+def test_a_session_that_got_a_reused_id_is_not_killed(
+    family: tuple[ProcessStat, ProcessStat], exited: bool
+) -> None:
+    parent, child = family
+    script = Script(MINE.id, parent.pid, parent.start_ticks - 1, exited)
+    tree = new_tree(script)
+    eventually(lambda: tree.kill(script).empty, "an empty tree")
+    assert process_stat(parent.pid) is not None
+    assert process_stat(child.pid) is not None
+    assert os.waitpid(parent.pid, os.WNOHANG) == (0, 0)
+
+
+def test_the_session_of_a_stranger_is_not_remembered(
+    family: tuple[ProcessStat, ProcessStat],
+) -> None:
+    """A process in it may have a command's id in its environment nevertheless."""
+    parent, child = family
+    ownership = Ownership(lambda: [MINE])
+    ownership.note(MINE.id, [child])
+    assert ownership.sessions[MINE.id] == set()
+    ownership.note(MINE.id, [parent, child])
+    assert ownership.sessions[MINE.id] == {parent.session}
+
+
+def test_the_session_of_an_ended_script_is_killed(family: tuple[ProcessStat, ProcessStat]) -> None:
+    parent, child = family
+    script = Script(MINE.id, parent.pid, parent.start_ticks)
+    tree = new_tree(script)
+    eventually(lambda: tree.kill(script).empty, "an empty tree")
+    for pid in (parent.pid, child.pid):
+        stat = process_stat(pid)
+        assert stat is None or stat.dead

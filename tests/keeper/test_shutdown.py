@@ -10,6 +10,9 @@ from collections.abc import Callable
 import psutil
 import pytest
 
+from scriptservice.protocol.journal_format import Kind
+from support.orphans import without_environment
+from support.rig import Rig
 from support.scripts import keeper_of, unique_seconds
 from support.service import Service, eventually, processes_with
 from support.upgrades import descriptors
@@ -64,6 +67,26 @@ def test_a_shutdown_ends_all_and_keeps_the_queue(
     final = service.get(resists)
     assert (final["exit_code"], final["signal"]) == (None, "SIGKILL")
     assert "shut down" in final["reason"]
+
+
+def test_a_shutdown_kills_orphans_that_belong_to_no_known_command() -> None:
+    """They are gone before the server finishes: the keeper ends right after the server."""
+    rig = Rig()
+    mark = unique_seconds()
+    try:
+        rig.send({"type": "ready"}, {"type": "adopted"})
+        command = rig.spawn(
+            f"(setsid env -i /bin/sleep {mark} >/dev/null 2>&1 &); sleep 3600", grace_seconds=0
+        )
+        eventually(lambda: without_environment(mark), "the orphan")
+        rig.process.terminate()
+        rig.receive("finish")
+        assert processes_with(mark) == []
+        assert rig.kinds(command)[-1] == Kind.CLOSED
+    finally:
+        for process in processes_with(mark):
+            process.kill()
+        rig.close()
 
 
 def test_a_second_signal_kills_at_once(make_service: Callable[..., Service]) -> None:

@@ -1,14 +1,13 @@
 """When a command is final no process of its tree is alive, whatever the processes tried."""
 
-import contextlib
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from scriptservice.keeper.system.linux import process_stat
 from support.gates import Gate
 from support.needs import require
+from support.orphans import unattributed_orphan
 from support.scripts import ask_to_stop, stop, unique_seconds, wait_until_gone
 from support.service import Service, eventually, processes_with, running_service
 
@@ -98,32 +97,6 @@ def test_unattributed_orphans_are_shown_and_killed_when_nothing_runs(
     stop(walk_service, other, grace_seconds=0)
     wait_until_gone(mark)
     eventually(lambda: walk_service.ready()["degraded"] == [], "a clean /readyz")
-
-
-def unattributed_orphan(service: Service, mark: str) -> psutil.Process:
-    """Return an orphan whose script has ended and is unknown to the keeper.
-
-    The keeper may see a process before that loses its environment, and kill it with its script. So
-    this tries again.
-    """
-    for _ in range(50):
-        gate = Gate(service)
-        made = service.submit(f"(setsid env -i /bin/sleep {mark} >/dev/null 2>&1 &); {gate.block}")
-        orphan = eventually(lambda: without_environment(mark), "the orphan")
-        gate.open()
-        assert service.wait(made["id"])["status"] == "succeeded"
-        if processes_with(mark):
-            assert isinstance(orphan, psutil.Process)
-            return orphan
-    raise AssertionError("the keeper always knew its script")
-
-
-def without_environment(mark: str) -> psutil.Process | None:
-    for process in processes_with(mark):
-        with contextlib.suppress(psutil.Error):
-            if process.name() == "sleep" and not process.environ():
-                return process
-    return None
 
 
 def test_an_unattributed_orphan_with_the_pipe_does_not_delay_a_stop(walk_service: Service) -> None:

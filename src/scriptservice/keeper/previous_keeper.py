@@ -4,11 +4,12 @@ When a keeper starts, ``recovery`` calls `read_previous_keeper` and then ends th
 """
 
 import os
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from scriptservice.keeper.journal.journal_repair import damaged_path, intact_records, scan
+from scriptservice.keeper.life.kept_command import KeptCommand
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
@@ -17,56 +18,6 @@ from scriptservice.protocol.journal_format import (
     Record,
     segment_bases,
 )
-
-
-@dataclass(slots=True)
-class JournaledCommand:
-    """A command that had not ended when its keeper died, as the journal knows it.
-
-    Attributes:
-        id: the command's UUID.
-        pid: process id of the script, None if the journal does not contain the script's start.
-        start_ticks: when that process started, in clock ticks from boot.
-        pipes: inode numbers of the pipes for stdout and stderr.
-        position: length of the merged output in the journal, in bytes.
-        output_limit_bytes: how much output is kept, None for all.
-        exited: whether the journal contains the exit of the script's own process.
-        cause: why the keeper had begun to stop the script, None if it had not begun to do so.
-        leftovers_killed: number of background processes that the keeper had signalled after the
-            script's exit, as far as the journal tells.
-        discarded_bytes: how much output the keeper had discarded, as far as the journal tells.
-    """
-
-    id: str
-    pid: int | None = None
-    start_ticks: int = 0
-    pipes: tuple[int, int] = (0, 0)
-    position: int = 0
-    output_limit_bytes: int | None = None
-    exited: bool = False
-    cause: str | None = None
-    leftovers_killed: int = 0
-    discarded_bytes: int = 0
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return the command's entry in a SNAPSHOT record, as `RunningCommand.snapshot` does."""
-        return asdict(self)
-
-    @classmethod
-    def from_snapshot(cls, entry: dict[str, Any]) -> "JournaledCommand":
-        """Return the command that an entry in a SNAPSHOT record describes."""
-        return cls(
-            id=entry["id"],
-            pid=entry["pid"],
-            start_ticks=entry["start_ticks"],
-            pipes=(entry["pipes"][0], entry["pipes"][1]),
-            position=entry["position"],
-            output_limit_bytes=entry.get("output_limit_bytes"),
-            exited=entry["exited"],
-            cause=entry["cause"],
-            leftovers_killed=entry["leftovers_killed"],
-            discarded_bytes=entry["discarded_bytes"],
-        )
 
 
 @dataclass(slots=True)
@@ -83,15 +34,19 @@ class PreviousKeeper:
 
     identity: Identity | None = None
     cgroup: str | None = None
-    open: dict[str, JournaledCommand] = field(default_factory=dict)
+    open: dict[str, KeptCommand] = field(default_factory=dict)
     salvaged: bool = False
 
 
-def read_previous_keeper(directory: str) -> PreviousKeeper:
+def read_previous_keeper(
+    directory: str, should_end: Callable[[], bool] = lambda: False
+) -> PreviousKeeper:
     """Return what the segments of a repaired journal say about the keeper that wrote them.
 
     Args:
         directory: the directory of the journal's segments.
+        should_end: returns whether the caller does not need the result any more. The rest of the
+            journal is then not read.
 
     Raises:
         OSError: a segment cannot be read.
@@ -99,6 +54,8 @@ def read_previous_keeper(directory: str) -> PreviousKeeper:
     previous = PreviousKeeper()
     start = 0
     for base in segment_bases(directory):
+        if should_end():
+            return previous
         start = base + SEGMENT_HEADER_BYTES
         for record in scan(directory, base):
             _apply(previous, record, record.end - start - HEADER_BYTES)
@@ -120,12 +77,12 @@ def _salvage(previous: PreviousKeeper, path: str) -> None:
     """
     if not os.path.exists(path):
         return
-    found: dict[str, JournaledCommand] = {}
+    found: dict[str, KeptCommand] = {}
     for record in intact_records(path):
         command_id = str(UUID(bytes=record.command_id))
         if record.kind == Kind.STARTED:
             fields = record.fields()
-            found[command_id] = JournaledCommand(
+            found[command_id] = KeptCommand(
                 command_id, pid=fields["pid"], start_ticks=fields["start_ticks"]
             )
         else:
@@ -151,26 +108,21 @@ def _apply(previous: PreviousKeeper, record: Record, length: int) -> None:
         fields = record.fields()
         previous.identity = Identity.from_fields(fields["identity"])
         previous.cgroup = fields["cgroup"]
-        previous.open = {
-            entry["id"]: JournaledCommand.from_snapshot(entry) for entry in fields["open"]
-        }
+        previous.open = {entry["id"]: KeptCommand.from_snapshot(entry) for entry in fields["open"]}
         return
     command_id = str(UUID(bytes=record.command_id))
     if record.kind in (Kind.CLOSED, Kind.LOST, Kind.REFUSED):
         previous.open.pop(command_id, None)
         return
-    command = previous.open.setdefault(command_id, JournaledCommand(command_id))
+    command = previous.open.setdefault(command_id, KeptCommand(command_id))
     command.position = record.position
     if record.kind == Kind.OUTPUT:
         command.position += length
     elif record.kind == Kind.STARTED:
-        fields = record.fields()
-        command.pid, command.start_ticks = fields["pid"], fields["start_ticks"]
-        command.pipes = (fields["pipes"][0], fields["pipes"][1])
-        command.output_limit_bytes = fields.get("output_limit_bytes")
+        command.take_process(record.fields())
     elif record.kind == Kind.DISCARDED:
-        command.discarded_bytes = record.fields()["discarded_bytes"]
+        command.discarded = record.fields()["discarded_bytes"]
     elif record.kind == Kind.STOPPING:
-        command.cause = record.fields()["cause"]
+        command.mark_stopping(record.fields()["cause"])
     elif record.kind == Kind.EXITED:
-        command.exited = True
+        command.mark_exited()

@@ -3,49 +3,63 @@
 The journal tells which commands were open (``previous_keeper``). Walks through /proc find the
 processes that survived. The keeper opens the read ends of their pipes, kills the processes, and
 moves the output that is still in the pipes to the journal. Then each open command gets its last
-record: CLOSED if the command's exit is in the journal, else LOST.
+record: CLOSED if the command's exit is in the journal, else LOST. A command is also LOST if it has
+a process that may not be signalled; the reason names this process.
 """
 
 import os
+import resource
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.previous_keeper import (
-    JournaledCommand,
-    PreviousKeeper,
-    read_previous_keeper,
-)
-from scriptservice.keeper.spawn.spawner import COMMAND_ID_VARIABLE
+from scriptservice.keeper.life.kept_command import KeptCommand
+from scriptservice.keeper.previous_keeper import PreviousKeeper, read_previous_keeper
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.linux import (
     ProcessStat,
     all_pids,
     bytes_waiting,
-    child_pids,
-    environment_value,
     file_access_as_owner,
-    process_environment,
+    ignore_vanished,
+    is_resource_shortage,
     process_stat,
-    signal_process,
 )
-from scriptservice.keeper.tree.cgroup import cgroup_pids, kill_cgroup, remove_cgroup
+from scriptservice.keeper.tree.cgroup import kill_cgroup, own_cgroup, remove_cgroup
+from scriptservice.keeper.tree.killing import Found, kill_until_quiet
+from scriptservice.keeper.tree.ownership import (
+    Ownership,
+    UndecidedError,
+    add_descendants,
+    is_dead,
+    owns_session,
+)
+from scriptservice.keeper.tree.process_tree import Unkillable
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.journal_format import Kind
 
 _STEP_SECONDS = 0.02
-_QUIET_ROUNDS = 3
 _EXEC_ATTEMPTS = 50
 _EXEC_ATTEMPT_SECONDS = 0.001
 _DRAIN_ROUNDS = 256
 # A process that survives SIGKILL for this long is waiting in the kernel for a device.
 _SURVIVORS_SECONDS = 10
+_RETRY_SECONDS = 1
+# How long a recovery that shall end waits for room for output that only this keeper can still read.
+_HELD_OUTPUT_SECONDS = 5
+# Descriptors that a recovery needs besides the read ends of pipes.
+_SPARE_DESCRIPTORS = 32
+_MAX_BATCH = 10_000
+
+
+class RecoveryEndedError(Exception):
+    """The recovery was asked to end; the next start of a keeper recovers what is left."""
 
 
 def recover(
@@ -55,6 +69,7 @@ def recover(
     *,
     reserve_bytes: int,
     snapshot: Callable[[], dict[str, Any]],
+    should_end: Callable[[], bool],
 ) -> JournalWriter:
     """Open a repaired journal, and end the commands that the previous keeper left open.
 
@@ -67,15 +82,19 @@ def recover(
         cgroup: the directory of that keeper's cgroups, None if it uses no cgroups.
         reserve_bytes: see `JournalWriter`.
         snapshot: see `JournalWriter`; not called before the recovery is complete.
+        should_end: returns whether this keeper was asked to end.
 
     Returns:
         The journal's writer.
 
     Raises:
         NoRoomError: the disk has no room for the journal's first segment.
+        RecoveryEndedError: ``should_end`` has returned True. Nothing is lost.
         OSError: the journal cannot be read or written.
     """
-    previous = read_previous_keeper(directory)
+    previous = read_previous_keeper(directory, should_end)
+    if should_end():
+        raise RecoveryEndedError
     recovered = False
 
     def current_snapshot() -> dict[str, Any]:
@@ -92,13 +111,39 @@ def recover(
         }
 
     writer = JournalWriter(directory, reserve_bytes=reserve_bytes, snapshot=current_snapshot)
-    _recover_when_room(previous, writer, identity)
+    recovery = Recovery(previous, writer, identity, should_end)
+    try:
+        with _all_descriptors_allowed():
+            _recover_when_possible(recovery, previous, writer, should_end)
+    except RecoveryEndedError:
+        recovery.close()
+        writer.close()
+        raise
     recovered = True
     return writer
 
 
-def _recover_when_room(previous: PreviousKeeper, writer: JournalWriter, identity: Identity) -> None:
-    recovery = Recovery(previous, writer, identity)
+@contextmanager
+def _all_descriptors_allowed() -> Iterator[None]:
+    """Raise the soft limit of descriptors to the hard limit while the block runs.
+
+    Afterwards the soft limit is as before, since scripts inherit this limit.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _recover_when_possible(
+    recovery: "Recovery",
+    previous: PreviousKeeper,
+    writer: JournalWriter,
+    should_end: Callable[[], bool],
+) -> None:
+    end_at: float | None = None
     while True:
         try:
             if previous.salvaged:
@@ -110,9 +155,21 @@ def _recover_when_room(previous: PreviousKeeper, writer: JournalWriter, identity
             recovery.run()
         except NoRoomError:
             logger.warning("no_room", detail="the ends of earlier commands wait for disk space")
-            time.sleep(1)
+        except OSError as error:
+            if not is_resource_shortage(error):
+                raise
+            recovery.use_fewer_descriptors()
+            logger.warning("no_room", detail=f"the ends of earlier commands wait: {error}")
         else:
             return
+        if should_end():
+            if end_at is None:
+                end_at = time.monotonic() + _HELD_OUTPUT_SECONDS
+            # The processes that could write to these pipes are dead. If this keeper ends too, the
+            # output in the pipes is lost.
+            if not recovery.holds_output() or time.monotonic() >= end_at:
+                raise RecoveryEndedError
+        time.sleep(_RETRY_SECONDS)
 
 
 class Recovery:
@@ -122,23 +179,38 @@ class Recovery:
         previous: the dead keeper, as the journal describes it.
         writer: writes the rest of the output and the last records to the journal.
         identity: the identity of the keeper that runs now.
+        should_end: returns whether this keeper was asked to end.
     """
 
-    def __init__(self, previous: PreviousKeeper, writer: JournalWriter, identity: Identity) -> None:
+    def __init__(
+        self,
+        previous: PreviousKeeper,
+        writer: JournalWriter,
+        identity: Identity,
+        should_end: Callable[[], bool],
+    ) -> None:
         self._previous = previous
         self._writer = writer
         self._identity = identity
+        self._should_end = should_end
+        self._ownership = Ownership(previous.open.values, previous.cgroup)
+        self._max_batch = _MAX_BATCH
+        # The ids of the commands whose processes may be alive; None before the first run.
+        self._unended: list[str] | None = None
+        self._unkillable: dict[str, list[Unkillable]] = {}
         # This maps the inode of each pipe to the pipe's command, to 1 for stdout or 2 for stderr,
         # and to a descriptor of the read end. While the disk is full these descriptors stay open.
         # After the last process with the write end has died, the kernel keeps the bytes in the pipe
         # only as long as the read end is open.
-        self._readers: dict[int, tuple[JournaledCommand, int, int]] = {}
+        self._readers: dict[int, tuple[KeptCommand, int, int]] = {}
 
     def run(self) -> None:
         """Kill the surviving processes, rescue their output, and append each command's last record.
 
         Raises:
             NoRoomError: the disk is full. Nothing is lost; call this method again later.
+            RecoveryEndedError: this keeper was asked to end.
+            OSError: there are too few descriptors; call `use_fewer_descriptors`, then this method.
         """
         dead = self._previous.identity
         if dead is None:
@@ -159,108 +231,129 @@ class Recovery:
                 remove_cgroup(self._previous.cgroup)
         self._append_ends("its keeper died while it ran; its output may be incomplete")
 
-    def _end_survivors(self) -> None:
-        quiet = 0
-        deadline = time.monotonic() + _SURVIVORS_SECONDS
-        while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
-            survivors = self._survivors()
-            for command_id, pids in survivors.items():
-                for pid in pids:
-                    self._open_pipes(self._previous.open[command_id], pid)
-            cgroups_empty = self._kill(survivors)
-            if survivors:
-                reached("recovery.killed")
-            self._drain()
-            quiet = quiet + 1 if cgroups_empty and not survivors else 0
-            time.sleep(_STEP_SECONDS)
-        self._drain()
+    def use_fewer_descriptors(self) -> None:
+        """Halve the number of commands whose pipes may be open at a time."""
+        self._max_batch = max(1, self._max_batch // 2)
+
+    def holds_output(self) -> bool:
+        """Return whether there is output that only this keeper can still read."""
+        return any(bytes_waiting(descriptor) > 0 for _, _, descriptor in self._readers.values())
+
+    def close(self) -> None:
+        """Close all pipes."""
         for _, _, descriptor in self._readers.values():
             os.close(descriptor)
         self._readers.clear()
 
-    def _survivors(self) -> dict[str, dict[int, int]]:
-        """Return the living processes of each open command.
+    def _end_survivors(self) -> None:
+        """Kill the processes of all open commands, in batches for which the descriptors suffice."""
+        if self._unended is None:
+            self._unended = list(self._previous.open)
+        while self._unended:
+            if not self._readers and self._should_end():
+                raise RecoveryEndedError
+            batch = self._unended[: self._batch_size()]
+            self._end_batch(batch)
+            del self._unended[: len(batch)]
 
-        A process belongs to a command if it is in the session of the command's script, has the
-        command's id in its environment, is in the command's cgroup, or descends from such a
-        process.
+    def _batch_size(self) -> int:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        used = len(os.listdir("/proc/self/fd")) - len(self._readers)
+        return max(1, min(self._max_batch, (limit - used - _SPARE_DESCRIPTORS) // 2))
 
-        Returns:
-            By command id: the start of each process by its process id, in clock ticks from boot.
+    def _end_batch(self, batch: list[str]) -> None:
+        owners: dict[int, str] = {}
+
+        def look() -> Found:
+            owners.clear()
+            processes: list[ProcessStat] = []
+            for command_id, members in self._survivors(set(batch)).items():
+                self._ownership.note(command_id, members.values())
+                for pid, stat in members.items():
+                    self._open_pipes(self._previous.open[command_id], pid)
+                    owners[pid] = command_id
+                    processes.append(stat)
+            return Found(processes, self._kill_groups(batch))
+
+        def rescue_output() -> None:
+            if owners:
+                reached("recovery.killed")
+            self._drain()
+
+        result = kill_until_quiet(
+            look,
+            seconds=_SURVIVORS_SECONDS,
+            pause_seconds=_STEP_SECONDS,
+            after_round=rescue_output,
+        )
+        self._drain()
+        for process in result.forbidden:
+            self._unkillable.setdefault(owners[process.pid], []).append(process)
+        self.close()
+
+    def _survivors(self, batch: set[str]) -> dict[str, dict[int, ProcessStat]]:
+        """Return the living processes of some commands, by command id and process id.
+
+        A process belongs to a command if it is in the session of the command's script, is in the
+        command's cgroup, has the command's id in its environment, or descends from such a process.
         """
-        found: dict[str, dict[int, int]] = {}
+        found: dict[str, dict[int, ProcessStat]] = {}
+        self._ownership.refresh()
         for pid in all_pids():
             stat = process_stat(pid)
-            if stat is None or stat.dead or pid == self._identity.pid:
+            if stat is None or is_dead(stat):
                 continue
-            if command_id := self._command_by_environment(pid) or self._command_by_session(stat):
-                found.setdefault(command_id, {})[pid] = stat.start_ticks
-        for command_id in self._previous.open if self._previous.cgroup else ():
-            for pid in cgroup_pids(f"{self._previous.cgroup}/{command_id}"):
-                if (stat := process_stat(pid)) and not stat.dead:
-                    found.setdefault(command_id, {})[pid] = stat.start_ticks
+            command_id = self._owner(stat)
+            if command_id in batch:
+                found.setdefault(command_id, {})[pid] = stat
         for members in found.values():
-            _add_descendants(members)
+            add_descendants(members)
+            # This keeper is not killed, even if a script has started it.
+            members.pop(self._identity.pid, None)
         return found
 
-    def _command_by_environment(self, pid: int) -> str | None:
-        found = process_environment(pid)
+    def _owner(self, stat: ProcessStat) -> str | None:
         for _ in range(_EXEC_ATTEMPTS):
-            if found is not None:
-                break
-            # The process is in the middle of an exec, so it has no environment for a moment. Most
-            # such processes belong to no script, so the keeper does not wait long for any of them.
-            time.sleep(_EXEC_ATTEMPT_SECONDS)
-            found = process_environment(pid)
-        value = environment_value(found or b"", COMMAND_ID_VARIABLE.encode())
-        command_id = value.decode(errors="replace") if value else None
-        return command_id if command_id in self._previous.open else None
-
-    def _command_by_session(self, stat: ProcessStat) -> str | None:
-        """Return the id of the command whose script leads, or led, the session of a process."""
-        for command in self._previous.open.values():
-            if command.pid == stat.session and self._owns_session(command):
-                return command.id
+            try:
+                return self._ownership.owner(stat)
+            except UndecidedError:
+                # The process is in the middle of an exec, so it has no environment for a moment.
+                # Most such processes belong to no script, so the keeper does not wait long for any
+                # of them.
+                time.sleep(_EXEC_ATTEMPT_SECONDS)
         return None
 
-    def _owns_session(self, command: JournaledCommand) -> bool:
-        """Return whether the session and group with a script's pid still belong to the script."""
-        dead = self._previous.identity
-        if dead is None or command.pid is None or not dead.shares_process_ids(self._identity):
-            return False
-        # The kernel does not reuse the id of a session that has members. If another process has the
-        # script's pid now, the script's session had no members left, and any session that has this
-        # id now is a new session.
-        leader = process_stat(command.pid)
-        return leader is None or leader.start_ticks == command.start_ticks
-
-    def _open_pipes(self, command: JournaledCommand, pid: int) -> None:
+    def _open_pipes(self, command: KeptCommand, pid: int) -> None:
         """Open the read ends of a command's pipes through the descriptors of a survivor."""
-        with suppress(OSError), file_access_as_owner(pid):
+        with ignore_vanished(), file_access_as_owner(pid):
             for name in os.listdir(f"/proc/{pid}/fd"):
                 path = f"/proc/{pid}/fd/{name}"
-                with suppress(OSError):
+                with ignore_vanished():
                     target = os.readlink(path)
                     for stream, inode in enumerate(command.pipes, start=1):
                         if target == f"pipe:[{inode}]" and inode not in self._readers:
                             reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
                             self._readers[inode] = (command, stream, reader)
 
-    def _kill(self, survivors: dict[str, dict[int, int]]) -> bool:
-        """Send SIGKILL to all survivors; return whether every cgroup is empty."""
-        for pids in survivors.values():
-            for pid, start_ticks in pids.items():
-                signal_process(pid, start_ticks, signal.SIGKILL)
-        for command in self._previous.open.values():
-            if command.pid is not None and self._owns_session(command):
-                # Kill the whole group at once. If each process forks a new process and exits, the
-                # keeper finds each of these processes too late to kill it alone.
+    def _kill_groups(self, batch: list[str]) -> bool:
+        """Kill the process groups and cgroups of some commands; return whether these are empty.
+
+        A process group is killed at once. If each process forks a new process and exits, the keeper
+        finds each of these processes too late to kill it alone.
+        """
+        are_empty = True
+        own = own_cgroup()
+        for command_id in batch:
+            command = self._previous.open[command_id]
+            # If the script has started this keeper, its processes are killed one by one.
+            if command.pid not in (None, os.getpgrp()) and owns_session(command):
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(command.pid, signal.SIGKILL)
-        if self._previous.cgroup is None:
-            return True
-        emptied = [kill_cgroup(f"{self._previous.cgroup}/{each}") for each in self._previous.open]
-        return all(emptied)
+            cgroup = f"{self._previous.cgroup}/{command_id}"
+            if self._previous.cgroup is not None and not f"{own}/".startswith(f"{cgroup}/"):
+                result = kill_cgroup(cgroup)
+                are_empty = are_empty and (result.empty or bool(result.forbidden))
+        return are_empty
 
     def _drain(self) -> None:
         """Move the bytes in the pipes to the journal.
@@ -273,11 +366,11 @@ class Recovery:
             # still writes to the pipe could delay the start for ever.
             for _ in range(_DRAIN_ROUNDS):
                 waiting = bytes_waiting(descriptor)
-                if command.output_limit_bytes is not None:
+                if command.limit is not None:
                     # Bytes beyond the limit are not moved. If the script printed more than its
                     # limit, the dead keeper may have discarded some output. Then the bytes in the
                     # pipe do not follow directly after the output in the journal.
-                    waiting = min(waiting, command.output_limit_bytes - command.position)
+                    waiting = min(waiting, command.limit - command.position)
                 if waiting <= 0:
                     break
                 moved = self._writer.splice(
@@ -295,16 +388,17 @@ class Recovery:
             NoRoomError: the disk is full.
         """
         for command in list(self._previous.open.values()):
-            if command.exited:
+            unkillable = self._unkillable.get(command.id, ())
+            if command.exited and not unkillable:
                 kind = Kind.CLOSED
                 fields: dict[str, Any] = {
-                    "cause": command.cause,
+                    "cause": command.life.cause,
                     "leftovers_killed": command.leftovers_killed,
-                    "discarded_bytes": command.discarded_bytes,
+                    "discarded_bytes": command.discarded,
                     "interrupted": True,
                 }
             else:
-                kind, fields = Kind.LOST, {"reason": reason}
+                kind, fields = Kind.LOST, {"reason": "; ".join([reason, *map(_named, unkillable)])}
             command_id = UUID(command.id).bytes
             self._writer.append(kind, command_id, fields, command.position, now_us())
             del self._previous.open[command.id]
@@ -312,17 +406,8 @@ class Recovery:
             logger.warning(f"command_{kind.name.lower()}", command_id=command.id)
 
 
-def _add_descendants(members: dict[int, int]) -> None:
-    """Add the living descendants of some processes.
-
-    Args:
-        members: the start of each process by its process id, in clock ticks from boot; the
-            descendants are added here.
-    """
-    frontier = list(members)
-    while frontier:
-        for child in child_pids(frontier.pop()):
-            stat = process_stat(child)
-            if stat and not stat.dead and child not in members:
-                members[child] = stat.start_ticks
-                frontier.append(child)
+def _named(process: Unkillable) -> str:
+    return (
+        f"process {process.pid} of uid {process.uid} is still alive, "
+        "since the keeper is not permitted to signal it"
+    )

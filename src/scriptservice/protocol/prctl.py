@@ -46,6 +46,17 @@ def die_with_parent(link: int) -> None:
         os._exit(0)
 
 
+def signal_when_parent_dies(number: int) -> None:
+    """Have the kernel send this process a signal when its parent dies.
+
+    A change of user resets this option; an exec keeps it.
+
+    Args:
+        number: the number of the signal, 0 for none.
+    """
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
 def become_subreaper() -> None:
     """Become the parent of every descendant whose own parent dies."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)

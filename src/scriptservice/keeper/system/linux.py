@@ -13,6 +13,7 @@ import struct
 import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 
 # Indices of fields in /proc/<pid>/stat; the field after the name has the index 0.
 _STATE, _PARENT, _SESSION, _FLAGS, _START_TICKS = 0, 1, 3, 6, 19
@@ -26,6 +27,10 @@ _SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _INT = struct.Struct("i")
+# The arguments of capset: the version of the structures and this process; then three sets of 64
+# bits, here all empty.
+_CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)
+_NO_CAPABILITIES = bytes(24)
 _ZERO = bytes(_INT.size)
 
 
@@ -246,38 +251,61 @@ def environment_value(environment: bytes, name: bytes) -> bytes | None:
     return None
 
 
-def signal_process(pid: int, start_ticks: int, number: int) -> bool:
+class SignalResult(Enum):
+    """What became of a signal to one process.
+
+    * SENT: the process got the signal.
+    * GONE: the process does not exist any more.
+    * FORBIDDEN: the process exists, and the kernel does not permit the keeper to signal it.
+    * UNKNOWN: the keeper is short of descriptors or memory, so it could not look at the process.
+    """
+
+    SENT = auto()
+    GONE = auto()
+    FORBIDDEN = auto()
+    UNKNOWN = auto()
+
+
+def signal_process(pid: int, start_ticks: int, number: int) -> SignalResult:
     """Signal the process with this id and start, but never another process that reuses the id.
+
+    This function never raises an error because of the process.
 
     Args:
         pid: the process id.
         start_ticks: the start of the process, see `ProcessStat`.
         number: the number of the signal.
-
-    Returns:
-        Whether the process existed.
-
-    Raises:
-        OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
     """
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:
-        if is_resource_shortage(error):
-            raise
-        return False
+        return _signal_result(error)
     try:
         # Compare the start only after the pidfd is open. If the process still has this id now, the
         # process also had the id when the pidfd was opened, so the pidfd refers to this process.
         stat = process_stat(pid)
         if stat is None or stat.start_ticks != start_ticks:
-            return False
+            return SignalResult.GONE
         signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        return False
+    except OSError as error:
+        return _signal_result(error)
     finally:
         os.close(pidfd)
-    return True
+    return SignalResult.SENT
+
+
+def _signal_result(error: OSError) -> SignalResult:
+    if error.errno in (errno.ESRCH, errno.EINVAL):  # EINVAL: the id is now the id of a thread.
+        return SignalResult.GONE
+    return SignalResult.FORBIDDEN if error.errno == errno.EPERM else SignalResult.UNKNOWN
+
+
+def process_user(pid: int) -> int | None:
+    """Return the effective uid of a process, None if the process does not exist."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
 
 
 def all_pids() -> list[int]:
@@ -288,3 +316,14 @@ def all_pids() -> list[int]:
 def boot_id() -> str:
     """Return the kernel's random id of this boot."""
     return read_file("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def drop_capabilities() -> None:
+    """Drop all capabilities of this process, also those that securebits keep when the user changes.
+
+    Raises:
+        OSError: the kernel has refused it.
+    """
+    if _libc.capset(_CAPABILITY_HEADER, _NO_CAPABILITIES) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"cannot drop capabilities: {os.strerror(number)}")

@@ -5,13 +5,22 @@ ended. ``recovery`` uses the functions of this module too, to kill the processes
 dead keeper.
 """
 
+import errno
 import os
 import signal
 import subprocess
 from contextlib import suppress
 
-from scriptservice.keeper.system.linux import ProcessStat, ignore_vanished, read_file
-from scriptservice.keeper.tree.process_tree import TreeRoot
+from scriptservice.keeper.system.linux import (
+    ProcessStat,
+    ignore_vanished,
+    is_resource_shortage,
+    process_stat,
+    read_file,
+)
+from scriptservice.keeper.tree.killing import signal_all
+from scriptservice.keeper.tree.ownership import is_dead
+from scriptservice.keeper.tree.process_tree import KillResult, TreeRoot, Unkillable
 from scriptservice.keeper.upgrade_state import TreeState
 
 
@@ -43,9 +52,11 @@ class CgroupTree:
     """
 
     mode = "cgroup"
+    may_leave_orphans = False
 
     def __init__(self, base: str) -> None:
         self._base = base
+        self._forbidden: dict[str, tuple[Unkillable, ...]] = {}
         with suppress(FileExistsError):  # The directory exists after an upgrade in place.
             os.mkdir(base)
 
@@ -86,6 +97,10 @@ class CgroupTree:
         """The directory of the keeper's cgroup."""
         return self._base
 
+    def can_be_left_by(self, uid: int) -> bool:
+        """Return whether processes of a user may move themselves out of these cgroups."""
+        return uid in (0, os.stat(self._base).st_uid)
+
     def path(self, command_id: str) -> str:
         """Return the directory of a command's cgroup."""
         return f"{self._base}/{command_id}"
@@ -103,14 +118,24 @@ class CgroupTree:
 
     def signal(self, root: TreeRoot, number: int) -> set[int]:
         """See `ProcessTree.signal`."""
-        return signal_cgroup(self.path(root.id), number)
+        return signal_all(cgroup_processes(self.path(root.id)), number).sent
 
-    def kill(self, root: TreeRoot) -> bool:
+    def kill(self, root: TreeRoot) -> KillResult:
         """See `ProcessTree.kill`."""
-        return kill_cgroup(self.path(root.id))
+        result = kill_cgroup(self.path(root.id))
+        if result.forbidden:
+            self._forbidden[root.id] = result.forbidden
+        else:
+            self._forbidden.pop(root.id, None)
+        return result
+
+    def unkillable(self) -> list[tuple[str, Unkillable]]:
+        """See `ProcessTree.unkillable`."""
+        return [(command, each) for command, found in self._forbidden.items() for each in found]
 
     def forget(self, root: TreeRoot) -> None:
         """See `ProcessTree.forget`."""
+        self._forbidden.pop(root.id, None)
         remove_cgroup(self.path(root.id))
 
     def refresh(self) -> None:
@@ -119,6 +144,10 @@ class CgroupTree:
     def unattributed_orphans(self) -> list[ProcessStat]:
         """See `ProcessTree.unattributed_orphans`; every process in a cgroup has a known command."""
         return []
+
+    def kill_unattributed_orphans(self) -> KillResult:
+        """See `ProcessTree.kill_unattributed_orphans`; there are none."""
+        return KillResult(empty=True)
 
     def close(self) -> None:
         """See `ProcessTree.close`."""
@@ -132,61 +161,63 @@ def is_cgroup_empty(path: str) -> bool:
     """
     try:
         return b"populated 0" in read_file(f"{path}/cgroup.events")
-    except FileNotFoundError:
-        return True
+    except OSError as error:
+        # ENODEV: the cgroup was removed between the opening and the reading of the file.
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return True
+        raise
 
 
-def cgroup_pids(path: str) -> list[int]:
-    """Return the ids of the processes in a cgroup and in the cgroups below it.
+def cgroup_processes(path: str) -> list[ProcessStat]:
+    """Return the living processes in a cgroup and in the cgroups below it.
 
     The list is empty if the cgroup does not exist.
     """
+    name = os.path.basename(path).encode()
+    found: list[ProcessStat] = []
+    for pid in _cgroup_pids(path):
+        with ignore_vanished():
+            stat = process_stat(pid)
+            # Another process may have got this id after the ids were listed, so check the cgroup of
+            # the process. If another process gets the id later, it has another start.
+            if stat and not is_dead(stat) and name in read_file(f"/proc/{pid}/cgroup"):
+                found.append(stat)
+    return found
+
+
+def _cgroup_pids(path: str) -> list[int]:
     found: list[int] = []
     with ignore_vanished():
         found += map(int, read_file(f"{path}/cgroup.procs").split())
         for entry in os.scandir(path):
             if entry.is_dir(follow_symlinks=False):
-                found += cgroup_pids(entry.path)
+                found += _cgroup_pids(entry.path)
     return found
 
 
-def signal_cgroup(path: str, number: int) -> set[int]:
-    """Signal every process in a cgroup and in the cgroups below it.
+def kill_cgroup(path: str) -> KillResult:
+    """Kill every process in a cgroup and in the cgroups below it.
 
-    Returns:
-        The ids of the processes that were signalled.
+    The kernel kills all of them at once, whoever their users are. Only where it cannot do that, the
+    keeper signals each process, and some of them may be forbidden.
+
+    Raises:
+        OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
     """
-    signalled: set[int] = set()
-    name = os.path.basename(path).encode()
-    for pid in cgroup_pids(path):
-        with ignore_vanished():
-            pidfd = os.pidfd_open(pid)
-            try:
-                # Another process may have got this id after the ids were listed, so check the
-                # cgroup of the process. If another process gets the id after the pidfd was opened,
-                # the process of the pidfd has ended, and the signal reaches no process.
-                if name in read_file(f"/proc/{pid}/cgroup"):
-                    signal.pidfd_send_signal(pidfd, number)
-                    signalled.add(pid)
-            finally:
-                os.close(pidfd)
-    return signalled
-
-
-def kill_cgroup(path: str) -> bool:
-    """Kill every process in a cgroup and below it; return whether the cgroup is empty."""
+    forbidden: tuple[Unkillable, ...] = ()
     try:
         descriptor = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # Linux is older than 5.14, or the cgroup does not exist.
-        signal_cgroup(path, signal.SIGKILL)
-    else:
         try:
             os.write(descriptor, b"1")
-        except OSError:  # The cgroup is gone, or a script that runs as root has made it threaded.
-            signal_cgroup(path, signal.SIGKILL)
         finally:
             os.close(descriptor)
-    return is_cgroup_empty(path)
+    except OSError as error:
+        if is_resource_shortage(error):
+            raise
+        # Linux is older than 5.14, the cgroup is gone, or a script that runs as root has made it
+        # threaded or has changed the mode of the file.
+        forbidden = tuple(signal_all(cgroup_processes(path), signal.SIGKILL).forbidden)
+    return KillResult(is_cgroup_empty(path), forbidden)
 
 
 def remove_cgroup(path: str) -> None:

@@ -8,33 +8,25 @@ Until that moment is over, the orphan may belong to any script, so no tree count
 """
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from scriptservice.keeper.spawn.spawner import COMMAND_ID_VARIABLE
-from scriptservice.keeper.system.linux import (
-    ProcessStat,
-    child_pids,
-    environment_value,
-    ignore_vanished,
-    process_environment,
-    process_stat,
-    signal_process,
+from scriptservice.keeper.system.linux import ProcessStat, child_pids, process_stat, process_user
+from scriptservice.keeper.tree.killing import Found, kill_until_quiet, signal_all
+from scriptservice.keeper.tree.ownership import (
+    Ownership,
+    UndecidedError,
+    add_descendants,
+    is_dead,
 )
-from scriptservice.keeper.tree.process_tree import TreeRoot
+from scriptservice.keeper.tree.process_tree import KillResult, TreeRoot, Unkillable
 from scriptservice.keeper.upgrade_state import TreeState
 
-_QUIET_ROUNDS = 3
 _KILL_SECONDS = 0.02
 # An exec may have to wait for a processor, or for the disk that has the program.
 _EXEC_SECONDS = 10.0
 _LIST_ATTEMPTS = 20
-
-
-class _UndecidedError(Exception):
-    """The command of an orphan cannot be found yet."""
 
 
 class DescentTree:
@@ -47,9 +39,12 @@ class DescentTree:
         script_uid: uid of the user of scripts; orphans of other users are never reported as
             unattributed.
         state: the state of the keeper's previous program; None at a start.
+        cgroup: the directory with a cgroup for each command, None if there are no cgroups.
     """
 
     mode = "walk"
+    base = None
+    may_leave_orphans = True
 
     def __init__(
         self,
@@ -57,18 +52,18 @@ class DescentTree:
         roots: Callable[[], Iterable[TreeRoot]],
         script_uid: int,
         state: TreeState | None = None,
+        cgroup: str | None = None,
     ) -> None:
         self._script_uid = script_uid
         self._own_children = own_children
-        self._roots = roots
         self._keeper = os.getpid()
+        self._ownership = Ownership(roots, cgroup)
         self._inherited: set[tuple[int, int]] = set()
-        self._seen: dict[str, dict[int, int]] = {}
-        self._sessions: dict[str, set[int]] = {}
         self._owners: dict[tuple[int, int], str] = {}
         self._undecided: dict[tuple[int, int], float] = {}
         self._undecided_since: dict[str, float] = {}
         self._orphans: dict[str | None, list[ProcessStat]] | None = None
+        self._forbidden: dict[str, tuple[Unkillable, ...]] = {}
         if state is None:
             # These children are older than the keeper's program. For example, a shell started them
             # and then became the keeper by an exec.
@@ -85,15 +80,15 @@ class DescentTree:
         return TreeState(
             mode=self.mode,
             before=sorted(self._inherited),
-            seen={each: sorted(seen.items()) for each, seen in self._seen.items()},
-            sessions={each: sorted(known) for each, known in self._sessions.items()},
+            seen={each: sorted(seen.items()) for each, seen in self._ownership.seen.items()},
+            sessions={each: sorted(known) for each, known in self._ownership.sessions.items()},
             owners=[(pid, start, owner) for (pid, start), owner in self._owners.items()],
         )
 
     def _restore(self, state: TreeState) -> None:
         self._inherited = set(state.before)
-        self._seen = {each: dict(seen) for each, seen in state.seen.items()}
-        self._sessions = {each: set(known) for each, known in state.sessions.items()}
+        self._ownership.seen = {each: dict(seen) for each, seen in state.seen.items()}
+        self._ownership.sessions = {each: set(known) for each, known in state.sessions.items()}
         self._owners = {(pid, start): owner for pid, start, owner in state.owners}
 
     def open_join_file(self, command_id: str) -> None:
@@ -114,13 +109,14 @@ class DescentTree:
             living = {(stat.pid, stat.start_ticks): stat for stat in self._living_orphans()}
             undecided: dict[tuple[int, int], float] = {}
             found: dict[tuple[int, int], str | None] = {}
+            self._ownership.refresh()
             for key, stat in living.items():
                 try:
                     # If the command of an orphan is known, keep it: the orphan may clear its
                     # environment later. If the command is unknown, look for it again each time: a
                     # process that is found later may tell whose session the orphan is in.
-                    found[key] = self._owners.get(key) or self._owner(stat)
-                except _UndecidedError:
+                    found[key] = self._owners.get(key) or self._ownership.owner(stat)
+                except UndecidedError:
                     undecided[key] = self._undecided.get(key, time.monotonic())
                     if _is_long_ago(undecided[key]):
                         found[key] = None
@@ -147,7 +143,7 @@ class DescentTree:
             known = len(dead)
             for pid in set(child_pids(self._keeper)) - own - dead:
                 stat = process_stat(pid)
-                if stat is None or _is_dead(stat):
+                if stat is None or is_dead(stat):
                     dead.add(pid)
                     died += [] if stat is None else [stat]
                 elif (pid, stat.start_ticks) not in self._inherited:
@@ -157,31 +153,6 @@ class DescentTree:
         # The orphans die as fast as the lists are read. The dead orphans of the last list are
         # returned too, since they may have left children that are not in this list.
         return living + died
-
-    def _owner(self, stat: ProcessStat) -> str | None:
-        """Return the command id of an orphan, None if the command is unknown.
-
-        The command is found by the orphan's session, by the processes that were seen before, or by
-        the orphan's environment.
-
-        Raises:
-            _UndecidedError: the session and the seen processes do not tell the command, and the
-                orphan has no environment yet.
-        """
-        roots = list(self._roots())
-        for root in roots:
-            if (
-                root.pid == stat.session
-                or stat.session in self._sessions.get(root.id, ())
-                or self._seen.get(root.id, {}).get(stat.pid) == stat.start_ticks
-            ):
-                return root.id
-        found = process_environment(stat.pid)
-        if found is None:
-            raise _UndecidedError
-        value = environment_value(found, COMMAND_ID_VARIABLE.encode())
-        command_id = value.decode(errors="replace") if value else None
-        return next((root.id for root in roots if root.id == command_id), None)
 
     def _may_have_undecided(self, root: TreeRoot) -> bool:
         """Return whether an orphan without an environment may belong to a tree.
@@ -195,7 +166,7 @@ class DescentTree:
             return False
         return not _is_long_ago(self._undecided_since.setdefault(root.id, time.monotonic()))
 
-    def _members(self, root: TreeRoot) -> list[ProcessStat]:
+    def members(self, root: TreeRoot) -> list[ProcessStat]:
         """Return the live processes of a tree; the script's own process is one of them.
 
         The result also contains orphans that died after the list of orphans was read. The children
@@ -203,53 +174,58 @@ class DescentTree:
         still have processes.
         """
         found = {stat.pid: stat for stat in self._orphans_by_command().get(root.id, ())}
-        frontier = [child for pid in found for child in child_pids(pid)]
-        if not root.exited:
-            frontier.append(root.pid)
-        while frontier:
-            pid = frontier.pop()
-            stat = process_stat(pid)
-            if stat is None or pid in found or _is_dead(stat):
-                continue
-            found[pid] = stat
-            frontier += child_pids(pid)
+        if root.pid is not None and not root.exited and root.pid not in found:
+            stat = process_stat(root.pid)
+            if stat is not None and stat.start_ticks == root.start_ticks and not is_dead(stat):
+                found[root.pid] = stat
+        add_descendants(found)
         return list(found.values())
 
     def is_empty(self, root: TreeRoot) -> bool:
         """See `ProcessTree.is_empty`."""
-        if self._members(root):
+        if self.members(root):
             self._undecided_since.pop(root.id, None)
             return False
         return not self._may_have_undecided(root)
 
+    def look(self, root: TreeRoot) -> Found:
+        """Read /proc again, and return the processes of a tree.
+
+        The keeper remembers these processes. If one of them dies of a signal, its children become
+        orphans, and the keeper still knows to which tree they belong.
+        """
+        self.refresh()
+        members = self.members(root)
+        self._ownership.note(root.id, members)
+        return Found(members, complete=not self._may_have_undecided(root))
+
     def signal(self, root: TreeRoot, number: int) -> set[int]:
         """See `ProcessTree.signal`."""
-        members = self._members(root)
-        # Note the processes before the signals are sent. If a parent dies of its signal, its
-        # children become orphans. The note then tells the keeper to which tree they belong.
-        seen = self._seen.setdefault(root.id, {})
-        sessions = self._sessions.setdefault(root.id, set())
-        for stat in members:
-            seen[stat.pid] = stat.start_ticks
-            if stat.session != os.getsid(0):
-                sessions.add(stat.session)
-        return {stat.pid for stat in members if signal_process(stat.pid, stat.start_ticks, number)}
+        members = self.members(root)
+        self._ownership.note(root.id, members)
+        return signal_all(members, number).sent
 
-    def kill(self, root: TreeRoot) -> bool:
-        """See `ProcessTree.kill`; return after 3 rounds that found no process, or after 20 ms."""
-        quiet = 0
-        deadline = time.monotonic() + _KILL_SECONDS
-        while quiet < _QUIET_ROUNDS and time.monotonic() < deadline:
-            self._orphans = None
-            found = self.signal(root, signal.SIGKILL) or self._may_have_undecided(root)
-            quiet = 0 if found else quiet + 1
-        return quiet >= _QUIET_ROUNDS
+    def kill(self, root: TreeRoot) -> KillResult:
+        """See `ProcessTree.kill`; this takes not much longer than 20 ms."""
+        return self.remember(root, kill_until_quiet(lambda: self.look(root), seconds=_KILL_SECONDS))
+
+    def remember(self, root: TreeRoot, result: KillResult) -> KillResult:
+        """Remember the result of a kill for `unkillable`, and return it."""
+        if result.forbidden:
+            self._forbidden[root.id] = result.forbidden
+        else:
+            self._forbidden.pop(root.id, None)
+        return result
+
+    def unkillable(self) -> list[tuple[str, Unkillable]]:
+        """See `ProcessTree.unkillable`."""
+        return [(command, each) for command, found in self._forbidden.items() for each in found]
 
     def forget(self, root: TreeRoot) -> None:
         """See `ProcessTree.forget`."""
-        self._seen.pop(root.id, None)
+        self._ownership.forget(root.id)
         self._undecided_since.pop(root.id, None)
-        self._sessions.pop(root.id, None)
+        self._forbidden.pop(root.id, None)
 
     def unattributed_orphans(self) -> list[ProcessStat]:
         """See `ProcessTree.unattributed_orphans`.
@@ -258,8 +234,22 @@ class DescentTree:
         """
         unknown: list[ProcessStat] = []
         with suppress(OSError):
-            unknown = self._orphans_by_command().get(None, [])
-        return [stat for stat in unknown if _user_of(stat.pid) == self._script_uid]
+            unknown = self._unattributed()
+        return unknown
+
+    def _unattributed(self) -> list[ProcessStat]:
+        unknown = self._orphans_by_command().get(None, [])
+        return [stat for stat in unknown if process_user(stat.pid) == self._script_uid]
+
+    def kill_unattributed_orphans(self) -> KillResult:
+        """See `ProcessTree.kill_unattributed_orphans`."""
+        return kill_until_quiet(self._look_at_unattributed, seconds=_KILL_SECONDS)
+
+    def _look_at_unattributed(self) -> Found:
+        self.refresh()
+        found = {stat.pid: stat for stat in self._unattributed()}
+        add_descendants(found)
+        return Found(found.values(), complete=not self._undecided)
 
     def close(self) -> None:
         """See `ProcessTree.close`."""
@@ -267,20 +257,3 @@ class DescentTree:
 
 def _is_long_ago(at: float) -> bool:
     return time.monotonic() - at >= _EXEC_SECONDS
-
-
-def _user_of(pid: int) -> int | None:
-    try:
-        return os.stat(f"/proc/{pid}").st_uid
-    except OSError:
-        return None
-
-
-def _is_dead(stat: ProcessStat) -> bool:
-    """Return whether a process is a zombie without any running thread."""
-    if not stat.dead:
-        return False
-    threads: list[str] = []
-    with ignore_vanished():
-        threads = os.listdir(f"/proc/{stat.pid}/task")
-    return len(threads) <= 1

@@ -1,9 +1,11 @@
-"""The interface of the two modules that find and kill the processes of a script.
+"""The interface of the modules that find and kill the processes of a script.
 
 The module ``cgroup`` is exact, since the kernel keeps the list of processes. The module ``descent``
-is used where no cgroup2 is writable. The keeper chooses one of the two modules at its start.
+is used where no cgroup2 is writable. The module ``combined`` uses both, where a script may move its
+processes to another cgroup. The keeper chooses one of them at its start.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from scriptservice.keeper.system.linux import ProcessStat
@@ -15,7 +17,8 @@ class TreeRoot(Protocol):
 
     Attributes:
         id: the command's UUID.
-        pid: id of the script's own process.
+        pid: id of the script's own process, None if the process is not known.
+        start_ticks: when that process started, in clock ticks from boot.
         exited: whether the script's own process was reaped. Another process may then have the same
             id.
     """
@@ -23,22 +26,58 @@ class TreeRoot(Protocol):
     @property
     def id(self) -> str: ...  # noqa: D102
     @property
-    def pid(self) -> int: ...  # noqa: D102
+    def pid(self) -> int | None: ...  # noqa: D102
+    @property
+    def start_ticks(self) -> int: ...  # noqa: D102
     @property
     def exited(self) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Unkillable:
+    """A living process that the kernel does not permit the keeper to signal.
+
+    Attributes:
+        pid: the process id.
+        uid: the effective uid of the process.
+    """
+
+    pid: int
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillResult:
+    """The result of killing all processes of a tree.
+
+    Attributes:
+        empty: whether no process of the tree is alive.
+        forbidden: the living processes of the tree that may not be signalled. If they are all that
+            is left, further attempts are useless until these processes end by themselves.
+    """
+
+    empty: bool
+    forbidden: tuple[Unkillable, ...] = ()
 
 
 class ProcessTree(Protocol):
     """The processes of all scripts of this keeper, one tree for each script.
 
     Each method raises an `OSError` if the keeper is short of descriptors or memory. The keeper
-    then cannot look at all processes, so the caller must not assume that a process has ended.
+    then cannot look at all processes, so the caller must not assume that a process has ended. No
+    method raises an error because a process may not be signalled.
 
     Attributes:
-        mode: how the processes are found: ``cgroup`` or ``walk``.
+        mode: how the processes are found, as ``/readyz`` shows it: ``cgroup`` or ``walk``.
+        base: directory of the keeper's cgroup, None if the keeper uses no cgroups.
+        may_leave_orphans: whether orphans can exist whose command the keeper does not know.
     """
 
     mode: str
+    may_leave_orphans: bool
+
+    @property
+    def base(self) -> str | None: ...  # noqa: D102
 
     def to_state(self) -> TreeState:
         """Return all that is known about the trees, for the keeper's next program."""
@@ -53,19 +92,34 @@ class ProcessTree(Protocol):
         """Return whether no process of the tree is alive."""
 
     def signal(self, root: TreeRoot, number: int) -> set[int]:
-        """Signal every process of the tree; return the ids of the signalled processes."""
+        """Signal every process of the tree; return the ids of the processes that got the signal."""
 
-    def kill(self, root: TreeRoot) -> bool:
-        """Send SIGKILL to every process of the tree; return whether the tree is empty."""
+    def kill(self, root: TreeRoot) -> KillResult:
+        """Send SIGKILL to every process of the tree.
+
+        The keeper remembers the result for `unkillable`.
+        """
+
+    def unkillable(self) -> list[tuple[str, Unkillable]]:
+        """Return the processes that the last `kill` of each tree may not signal.
+
+        Each item is the id of a command and a process of this command.
+        """
 
     def forget(self, root: TreeRoot) -> None:
-        """Drop what is known about an empty tree."""
+        """Drop what is known about a tree; called when its command ends."""
 
     def refresh(self) -> None:
         """Discard what was read from /proc; called whenever processes may have changed."""
 
     def unattributed_orphans(self) -> list[ProcessStat]:
-        """Return the orphans whose command the keeper does not know."""
+        """Return the orphans of the scripts' user whose command the keeper does not know."""
+
+    def kill_unattributed_orphans(self) -> KillResult:
+        """Send SIGKILL to these orphans; allowed only while no command is open.
+
+        While a command is open, such an orphan may belong to this command.
+        """
 
     def close(self) -> None:
         """Remove what the tree has created in the system; called at the keeper's end."""

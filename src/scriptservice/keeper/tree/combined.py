@@ -1,0 +1,104 @@
+"""Finds the processes of a script by its cgroup and by lists of children.
+
+A script that runs as root, or as the owner of the keeper's cgroups, may move its processes to
+another cgroup. These processes are then still below the script's process, or orphans of which the
+keeper is the sub-reaper.
+"""
+
+from dataclasses import replace
+
+from scriptservice.keeper.system.linux import ProcessStat
+from scriptservice.keeper.tree.cgroup import (
+    CgroupTree,
+    cgroup_processes,
+    is_cgroup_empty,
+    kill_cgroup,
+)
+from scriptservice.keeper.tree.descent import DescentTree
+from scriptservice.keeper.tree.killing import Found, kill_until_quiet, signal_all
+from scriptservice.keeper.tree.process_tree import KillResult, TreeRoot, Unkillable
+from scriptservice.keeper.upgrade_state import TreeState
+
+_KILL_SECONDS = 0.02
+
+
+class CombinedTree:
+    """A tree is empty if its cgroup is empty and its descent is too; see `ProcessTree`.
+
+    Args:
+        cgroup: the cgroups of the scripts.
+        descent: the lists of children; it looks at these cgroups too.
+    """
+
+    mode = CgroupTree.mode
+    may_leave_orphans = True
+
+    def __init__(self, cgroup: CgroupTree, descent: DescentTree) -> None:
+        self._cgroup = cgroup
+        self._descent = descent
+
+    @property
+    def base(self) -> str:
+        """The directory of the keeper's cgroup."""
+        return self._cgroup.base
+
+    def to_state(self) -> TreeState:
+        """See `ProcessTree.to_state`."""
+        known = self._descent.to_state()
+        return replace(known, mode=self.mode, base=self.base, descent=True)
+
+    def open_join_file(self, command_id: str) -> int:
+        """See `ProcessTree.open_join_file`."""
+        return self._cgroup.open_join_file(command_id)
+
+    def is_empty(self, root: TreeRoot) -> bool:
+        """See `ProcessTree.is_empty`."""
+        return self._cgroup.is_empty(root) and self._descent.is_empty(root)
+
+    def _look(self, root: TreeRoot) -> Found:
+        found = self._descent.look(root)
+        members = {stat.pid: stat for stat in found.processes}
+        members |= {stat.pid: stat for stat in cgroup_processes(self._cgroup.path(root.id))}
+        return Found(members.values(), found.complete)
+
+    def signal(self, root: TreeRoot, number: int) -> set[int]:
+        """See `ProcessTree.signal`."""
+        return signal_all(self._look(root).processes, number).sent
+
+    def kill(self, root: TreeRoot) -> KillResult:
+        """See `ProcessTree.kill`."""
+        path = self._cgroup.path(root.id)
+
+        def look() -> Found:
+            # Find the members before the kill of the cgroup. Otherwise the children of a killed
+            # process could become orphans that the keeper does not know.
+            found = self._look(root)
+            kill_cgroup(path)
+            return Found(found.processes, found.complete and is_cgroup_empty(path))
+
+        return self._descent.remember(root, kill_until_quiet(look, seconds=_KILL_SECONDS))
+
+    def unkillable(self) -> list[tuple[str, Unkillable]]:
+        """See `ProcessTree.unkillable`."""
+        return self._descent.unkillable()
+
+    def forget(self, root: TreeRoot) -> None:
+        """See `ProcessTree.forget`."""
+        self._descent.forget(root)
+        self._cgroup.forget(root)
+
+    def refresh(self) -> None:
+        """See `ProcessTree.refresh`."""
+        self._descent.refresh()
+
+    def unattributed_orphans(self) -> list[ProcessStat]:
+        """See `ProcessTree.unattributed_orphans`."""
+        return self._descent.unattributed_orphans()
+
+    def kill_unattributed_orphans(self) -> KillResult:
+        """See `ProcessTree.kill_unattributed_orphans`."""
+        return self._descent.kill_unattributed_orphans()
+
+    def close(self) -> None:
+        """See `ProcessTree.close`."""
+        self._cgroup.close()
