@@ -17,6 +17,7 @@ from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomErr
 from scriptservice.keeper.previous_keeper import read_previous_keeper
 from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.system.identity import Identity
+from scriptservice.protocol import fault_points
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
@@ -25,7 +26,7 @@ from scriptservice.protocol.journal_format import (
     segment_path,
 )
 from scriptservice.protocol.journal_reader import JournalReader
-from support.loops import run_until
+from support.loops import run_for, run_until
 
 COMMAND = str(uuid4())
 ID = UUID(COMMAND).bytes
@@ -62,6 +63,9 @@ class CountingReader:
     def resume(self) -> None:
         self.resumed += 1
 
+    def callback_failed(self, error: Exception) -> None:
+        raise error
+
 
 def test_records_wait_in_order_while_the_disk_is_full(
     tmp_path: Path, writer: JournalWriter
@@ -86,8 +90,7 @@ def test_records_wait_in_order_while_the_disk_is_full(
         journal.wait_for_room(writing, cancelled)
         journal.cancel_wait(writing)
         assert (journal.full, journal.has_pending, journal.end) == (True, True, before)
-        loop.after(0.6, loop.stop)
-        loop.run()
+        run_for(loop, 0.6)
         assert (waiting.resumed, rooms) == (0, [])
         # Nothing half written stands in the file.
         assert [record.kind for record in scan(str(tmp_path), 0)] == [Kind.STARTED]
@@ -100,6 +103,24 @@ def test_records_wait_in_order_while_the_disk_is_full(
     assert journal.splice(reading, 6, ID, 1, 0) == 6
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.parametrize("error", ["EIO", "ESTALE", "EBADMSG"])
+def test_the_journal_tries_again_after_any_error(
+    tmp_path: Path, writer: JournalWriter, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    monkeypatch.setattr(fault_points, "_directory", str(faults))
+    loop = EventLoop()
+    journal = Journal(writer, loop, spool_limit_bytes=1 << 30)
+    fault_points.arm(str(faults), "journal.append", "fail ENOSPC")
+    journal.append(Kind.EXITED, COMMAND, {"status": 0})
+    assert journal.has_pending
+    fault_points.arm(str(faults), "journal.append", f"fail {error}")
+    run_until(loop, lambda: not journal.has_pending)
+    assert not fault_points.pending(str(faults), "journal.append")
+    assert [record.kind for record in scan(str(tmp_path), 0)] == [Kind.EXITED]
 
 
 def test_output_that_the_script_took_back_is_not_a_full_disk(
@@ -171,8 +192,8 @@ def test_the_previous_keeper_is_what_the_records_say(tmp_path: Path, writer: Jou
     assert previous.cgroup == "/sys/fs/cgroup/x"
     assert set(previous.open) == {COMMAND, str(starting)}
     command = previous.open[COMMAND]
-    assert (command.pid, command.start_ticks, command.pipes) == (11, 5, (7, 8))
-    assert (command.position, command.exited, command.cause) == (8, False, "timeout")
+    assert (command.pid, command.start_ticks, command.pipes) == (11, 5, [7, 8])
+    assert (command.position, command.exited, command.life.cause) == (8, False, "timeout")
     assert previous.open[str(starting)].pid is None
 
 
@@ -193,7 +214,7 @@ def test_a_snapshot_replaces_all_records_before_it(tmp_path: Path) -> None:
     previous = read_previous_keeper(str(tmp_path))
     (command,) = previous.open.values()
     assert (command.id, command.position, command.exited) == (COMMAND, 74, True)
-    assert (command.leftovers_killed, command.discarded_bytes) == (1, 2)
+    assert (command.leftovers_killed, command.discarded) == (1, 2)
 
 
 @pytest.mark.parametrize("lost_bytes", range(1, HEADER_BYTES + 10))

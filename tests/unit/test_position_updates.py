@@ -11,6 +11,7 @@ from scriptservice.keeper.child.position_updates import (
     PositionUpdates,
 )
 from scriptservice.keeper.system.event_loop import EventLoop
+from support.loops import run_for
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Keeper:
         self.journal = Journal()
         self.sent: list[int] = []
         self.updates = PositionUpdates(self.loop, self.journal, self.sent.append)
-        self.loop.on_batch_end(self.updates.batch_ended)
+        self.loop.on_batch_end(self.updates, self.updates.batch_ended)
 
     def start_or_exit(self) -> None:
         self.journal.end += 10
@@ -42,8 +43,7 @@ class Keeper:
 
     def run(self, seconds: float = 10 * COALESCE_SECONDS) -> None:
         """Run the loop, so that timers fire."""
-        self.loop.after(seconds, self.loop.stop)
-        self.loop.run()
+        run_for(self.loop, seconds)
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from scriptservice.fleet.transport import HeldCommands, HostState
+from scriptservice.fleet.transport import HeldCommands, HostState, RemainingProcess
 from scriptservice.protocol.frames import (
     PROTOCOL_VERSION,
     Frame,
     FrameBuffer,
     SpawnSpec,
     encode,
+    held_request,
     recorded_frame,
     stop_frame,
 )
@@ -93,6 +94,8 @@ class LocalKeeper(asyncio.Protocol):
         self._state_answers: dict[int, asyncio.Future[HostState]] = {}
         self._numbers = itertools.count()
         self._held_answer: asyncio.Future[HeldCommands] | None = None
+        self._held_number = -1
+        self._held_ids: list[str] = []
         self._unsent: list[bytes] = []
         self._grown = asyncio.Event()
         self._drained = asyncio.Event()
@@ -157,10 +160,7 @@ class LocalKeeper(asyncio.Protocol):
                     waiting.set_result(_state(frame))
             case "held":
                 self._journal_grew_to(frame["end"])
-                if self._held_answer is not None and not self._held_answer.done():
-                    self._held_answer.set_result(
-                        HeldCommands(frozenset(frame["ids"]), frame["end"])
-                    )
+                self._held_received(frame)
             case "retire":
                 self._on_retire()
             case "shutdown":
@@ -168,6 +168,15 @@ class LocalKeeper(asyncio.Protocol):
             case "finish":
                 self._journal_grew_to(frame["position"])
                 self._on_finish(frame["position"])
+
+    def _held_received(self, frame: Frame) -> None:
+        # A keeper of an earlier release sends one frame without a number.
+        if frame.get("number", self._held_number) != self._held_number:
+            return
+        self._held_ids += frame["ids"]
+        if frame.get("more", False) or self._held_answer is None or self._held_answer.done():
+            return
+        self._held_answer.set_result(HeldCommands(frozenset(self._held_ids), frame["end"]))
 
     def _accept_hello(self, hello: Hello) -> None:
         self.identity = hello.identity
@@ -278,7 +287,9 @@ class LocalKeeper(asyncio.Protocol):
     async def held_commands(self) -> HeldCommands:
         """See `Transport.held_commands`."""
         self._held_answer = asyncio.get_running_loop().create_future()
-        self._send({"type": "held"})
+        self._held_number = next(self._numbers)
+        self._held_ids = []
+        self._send(held_request(self._held_number))
         async with asyncio.timeout(HELD_SECONDS):
             return await self._held_answer
 
@@ -286,4 +297,5 @@ class LocalKeeper(asyncio.Protocol):
 def _state(frame: Frame) -> HostState:
     # During an upgrade the keeper may be of an earlier release and report fewer values.
     values = {name: frame[name] for name in HostState.__dataclass_fields__ if name in frame}
-    return HostState(**{**values, "strays": tuple(frame["strays"])})
+    unkillable = tuple(RemainingProcess(**each) for each in frame.get("unkillable", ()))
+    return HostState(**{**values, "strays": tuple(frame["strays"]), "unkillable": unkillable})

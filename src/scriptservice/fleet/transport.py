@@ -9,6 +9,21 @@ from scriptservice.protocol.journal_format import Record
 
 
 @dataclass(frozen=True, slots=True)
+class RemainingProcess:
+    """A process of a command that the keeper has to kill and is not permitted to signal.
+
+    Attributes:
+        pid: the process id.
+        uid: the user id of the process.
+        command: the command's id.
+    """
+
+    pid: int
+    uid: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostState:
     """The state that a keeper reports.
 
@@ -20,8 +35,10 @@ class HostState:
             of the journal is not yet stored in the database.
         unrecorded_bytes: size of the journal that is not yet stored in the database.
         strays: process ids of orphans that belong to no known command.
-        spawn: how the keeper starts scripts: ``clone``, ``launcher`` or ``fork``. A keeper of an
-            earlier release does not report this value and uses ``fork``.
+        spawn: how the keeper starts scripts: ``launcher`` or ``fork``. A keeper of an earlier
+            release may report ``clone``, or nothing if it uses ``fork``.
+        unkillable: the processes that the keeper is not permitted to signal. A keeper of an earlier
+            release does not report them.
     """
 
     tree_kill: str
@@ -31,6 +48,7 @@ class HostState:
     unrecorded_bytes: int
     strays: tuple[int, ...]
     spawn: str = "fork"
+    unkillable: tuple[RemainingProcess, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

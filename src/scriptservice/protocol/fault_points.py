@@ -22,7 +22,7 @@ KEEPER_POINTS = {
     "journal.appended": "the record is in the file; no code has acted on it",
     "journal.splice": "output waits in its pipe",
     "journal.headed": "the output's header is in the file; the output is still in its pipe",
-    "journal.spliced": "the output is in the file; no code has acted on it",
+    "journal.spliced": "the output is in the file; its header may state too many bytes",
     "journal.rotate": "a new segment is about to begin",
     "journal.rotated": "the new segment has begun, with a snapshot of the open commands",
     "journal.drop": "a segment that is stored in the database is about to be deleted",

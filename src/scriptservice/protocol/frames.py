@@ -9,6 +9,8 @@ The child sends ``prepared``, ``ready``, ``waiting``, ``fatal``, ``adopted``, ``
 ``shutdown``, ``finish``, ``held`` and ``pong``. In an upgrade, the new child is started while the
 old child still runs. The new child then sends ``prepared`` with its version of this protocol, and
 the keeper sends ``hello`` to the new child only after the old child has exited.
+
+The answer to ``held`` may be large, so it comes in parts: see `held_frames`.
 """
 
 import json
@@ -22,6 +24,8 @@ PROTOCOL_VERSION = 1
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 << 20
+HELD_IDS = 4096
+"""A frame of the answer to ``held`` has at most this many ids."""
 
 PRIVATE_DIRECTORY = "private"
 """The value of ``working_directory`` that gives a script a new, empty directory of its own.
@@ -147,3 +151,37 @@ def recorded_frame(position: int) -> Frame:
         position: everything before this journal position is stored.
     """
     return {"type": "recorded", "position": position}
+
+
+def held_request(number: int) -> Frame:
+    """Return the frame that asks the keeper which commands it holds.
+
+    Args:
+        number: the parts of the answer have this number.
+    """
+    return {"type": "held", "number": number}
+
+
+def held_frames(request: Frame, end: int, ids: list[str]) -> Iterator[Frame]:
+    """Yield the frames that answer a ``held`` frame; each but the last has ``more`` set.
+
+    A server of an earlier release sends a request without a number, and understands an answer of
+    one frame only.
+
+    Args:
+        request: the ``held`` frame.
+        end: the journal position at which the journal ends.
+        ids: the ids of the commands that the keeper holds.
+    """
+    if "number" not in request:
+        yield {"type": "held", "end": end, "ids": ids}
+        return
+    for start in range(0, max(1, len(ids)), HELD_IDS):
+        after = start + HELD_IDS
+        yield {
+            "type": "held",
+            "number": request["number"],
+            "end": end,
+            "ids": ids[start:after],
+            "more": after < len(ids),
+        }

@@ -1,23 +1,30 @@
 """One process that runs as the keeper's child: its start, its socket, and its unsent frames.
 
-Frames to the process may be dropped, since the journal contains the same information. Frames from
-the process are handled as they arrive. The keeper never waits for the process. When the socket
-closes, the process exits by itself.
+If the process does not read, frames to it are dropped: the journal contains the same information.
+Frames from the process are handled as they arrive. The keeper never waits for the process. When the
+socket closes, the process exits by itself.
 """
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
 from base64 import b64decode, b64encode
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.system.event_loop import HANGUP, READABLE, WRITABLE, EventLoop
+from scriptservice.keeper.system.event_loop import (
+    HANGUP,
+    READABLE,
+    WRITABLE,
+    EventLoop,
+    Pause,
+)
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.upgrade_state import ChildProcessState
 from scriptservice.protocol.frames import Frame, FrameBuffer, encode
@@ -85,8 +92,8 @@ class ChildProcess:
             signal killed the process, the exit code is the negative number of the signal.
 
     Raises:
-        OSError: no pidfd can be opened. Python then closes ``keeper_end`` as soon as no variable
-            refers to it, and so the process exits.
+        OSError: no pidfd can be opened, or the kernel accepts no more watches. The process is
+            killed then, and ``keeper_end`` is closed.
     """
 
     def __init__(
@@ -99,19 +106,41 @@ class ChildProcess:
         on_frame: Callable[[Frame], None],
         on_exit: Callable[["ChildProcess", int], None],
     ) -> None:
-        self._loop = loop
+        self._loop = loop.supervised(self)
         self._on_frame = on_frame
         self._on_exit = on_exit
-        self._pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
         self.pid = pid
         self.started_at = time.monotonic()
+        self._exit_code: int | None = None
+        self._exit_reported = False
+        self._pause = Pause()
         self._socket: socket.socket | None = keeper_end
         self._frames = FrameBuffer()
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
+        self._drops_frames = False
+        self._parts: Iterator[Frame] = iter(())
         self._latest_end: bytes | None = None
-        loop.watch(keeper_end.fileno(), self._socket_ready)
-        loop.watch(self._pidfd, self._pidfd_ready)
+        self._pidfd = -1 if pidfd is None else pidfd
+        try:
+            if pidfd is None:
+                self._pidfd = os.pidfd_open(pid)
+            self._loop.watch(keeper_end.fileno(), self._socket_ready)
+            self._loop.watch(self._pidfd, self._pidfd_ready)
+        except OSError:
+            # Nobody would supervise this process, and another process is started in its place.
+            self.kill()
+            self._disconnect()
+            if self._pidfd >= 0:
+                os.close(self._pidfd)
+            raise
+
+    def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
+        """Kill the process, so that its owner starts another; if it has ended, report its end."""
+        if self._exit_code is None:
+            self.kill()
+        elif not self._exit_reported:
+            self._loop.after(self._pause.next_seconds(), self._end)
 
     def set_frame_callback(self, on_frame: Callable[[Frame], None]) -> None:
         """Call another callback with the frames that arrive from now on."""
@@ -120,15 +149,27 @@ class ChildProcess:
     def send(self, frame: Frame) -> None:
         """Send a frame, now or when the process reads again.
 
-        The frame is dropped if the socket is closed, or if more than 1 MiB would wait to be sent.
+        The frame is dropped if the socket is closed, or if more than 1 MiB waits to be sent. A
+        single frame of any size is sent if nothing else waits.
         """
         if self._socket is None:
             return
         data = encode(frame)
-        if self._unsent_bytes + len(data) > _BUFFER_BYTES:
+        if self._unsent and self._unsent_bytes + len(data) > _BUFFER_BYTES:
+            if not self._drops_frames:
+                self._drops_frames = True
+                logger.warning("frame_dropped", kind=frame["type"])
             return
         self._unsent.append(data)
         self._unsent_bytes += len(data)
+        self._flush()
+
+    def send_parts(self, parts: Iterator[Frame]) -> None:
+        """Send frames that together may be large; each is made when those before it are sent.
+
+        These frames replace the unsent frames of an earlier call, which nobody waits for any more.
+        """
+        self._parts = parts
         self._flush()
 
     def send_journal_end(self, position: int) -> None:
@@ -145,11 +186,7 @@ class ChildProcess:
         if self._socket is None:
             return
         try:
-            while self._unsent or self._latest_end:
-                if not self._unsent and self._latest_end:
-                    self._unsent.append(self._latest_end)
-                    self._unsent_bytes += len(self._latest_end)
-                    self._latest_end = None
+            while self._unsent or self._add_next():
                 sent = self._socket.send(self._unsent[0])
                 self._unsent_bytes -= sent
                 if sent == len(self._unsent[0]):
@@ -161,6 +198,18 @@ class ChildProcess:
             self._loop.change(self._socket.fileno(), READABLE | WRITABLE)
         except OSError:
             self._disconnect()
+
+    def _add_next(self) -> bool:
+        """Add the frame that follows the last unsent frame; return False if there is none."""
+        if self._latest_end is not None:
+            data, self._latest_end = self._latest_end, None
+        elif part := next(self._parts, None):
+            data = encode(part)
+        else:
+            return False
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        return True
 
     def _socket_ready(self, events: int) -> None:
         if self._socket is None:
@@ -202,30 +251,47 @@ class ChildProcess:
         if pid:
             self.process_reaped(status)
 
+    @property
+    def is_reaped(self) -> bool:
+        """Whether the process was reaped; another process may have its id now."""
+        return self._exit_code is not None
+
     def process_reaped(self, status: int) -> None:
         """Receive the last frames, close the socket, and call ``on_exit``.
 
         Args:
             status: the wait status, from ``waitpid``.
         """
-        self._loop.unwatch(self._pidfd)
-        os.close(self._pidfd)
+        self._exit_code = os.waitstatus_to_exitcode(status)
+        self._loop.call(self._end)
+
+    def _end(self) -> None:
+        if self._pidfd >= 0:
+            pidfd, self._pidfd = self._pidfd, -1
+            self._loop.unwatch(pidfd)
+            os.close(pidfd)
         # Handle the frames that the process sent before it died. One of them may be a request to
         # stop a command, which must not be lost.
         while self._receive():
             pass
         self._disconnect()
-        self._on_exit(self, os.waitstatus_to_exitcode(status))
+        if not self._exit_reported and self._exit_code is not None:
+            self._exit_reported = True
+            self._on_exit(self, self._exit_code)
 
     def kill(self) -> None:
-        """Send SIGKILL to the process."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, 9)
+        """Send SIGKILL to the process, unless it has ended."""
+        if self._exit_code is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     # Hand-over
 
     def to_state(self) -> ChildProcessState:
         """Return the state of this object, for the keeper's next program."""
+        for part in self._parts:
+            self._unsent.append(encode(part))
+            self._unsent_bytes += len(self._unsent[-1])
         return ChildProcessState(
             pid=self.pid,
             handle=self._pidfd,

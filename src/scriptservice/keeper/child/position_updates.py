@@ -48,13 +48,17 @@ class PositionUpdates:
     """
 
     def __init__(self, loop: EventLoop, journal: JournalEnd, send: Callable[[int], None]) -> None:
-        self._loop = loop
+        self._loop = loop.supervised(self)
         self._journal = journal
         self._send = send
         self._sent_end = 0
         self._next_at = 0.0
         self._timer: Timer | None = None
         self._due = False
+
+    def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
+        """Let the next batch send the update: the loop calls `batch_ended` again after a pause."""
+        self._sent_end = -1
 
     def batch_ended(self) -> None:
         """Send the journal's end now or later, if the journal has grown since the last update."""

@@ -7,11 +7,12 @@ ended, for whatever reason, the keeper greets the successor.
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from scriptservice.keeper.child.child_process import ChildProcess, start_child
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.system.event_loop import EventLoop
+from scriptservice.keeper.system.event_loop import EventLoop, Timer
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.upgrade_state import ChildSupervisorState
 from scriptservice.protocol.frames import Frame
@@ -49,7 +50,9 @@ class ChildSupervisor:
         on_exit: Callable[[int, bool], None],
     ) -> None:
         self._config = config
-        self._loop = loop
+        self._event_loop = loop
+        self._loop = loop.supervised(self)
+        self._start_timer: Timer | None = None
         self._listener = listener
         self._hello = hello
         self._on_frame = on_frame
@@ -63,10 +66,21 @@ class ChildSupervisor:
         self._may_start = True
         self.starts = 0
 
+    def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
+        """Replace the child; the loop calls this after the start of a child has failed.
+
+        A child that was started but not greeted would wait for ever, so the child is killed. Its
+        end starts another.
+        """
+        if self._process is not None:
+            self._process.kill()
+        else:
+            self._start_later(BACKOFF_SECONDS[-1])
+
     @property
     def pids(self) -> set[int]:
         """Process ids of the child, its successor, and dropped successors that still run."""
-        return {process.pid for process in self._processes()}
+        return {process.pid for process in self._processes() if not process.is_reaped}
 
     def _processes(self) -> list[ChildProcess]:
         return [
@@ -78,15 +92,18 @@ class ChildSupervisor:
 
         If the previous child was asked to retire and has a successor, greet the successor instead.
         """
+        self._loop.cancel(self._start_timer)
+        self._start_timer = None
         if not self._may_start or self._process is not None:
             return
+        # If a greeting fails, the failure must reach this object: it then kills that child.
         if self._successor is not None and self._retiring:
-            self._greet(self._successor)
+            self._loop.call(partial(self._greet, self._successor))
             return
         try:
             pid, keeper_end = start_child(self._config, self._listener, passive=False)
             process = ChildProcess(
-                self._loop,
+                self._event_loop,
                 pid,
                 keeper_end,
                 on_frame=self._on_frame,
@@ -94,9 +111,13 @@ class ChildSupervisor:
             )
         except OSError as error:
             logger.error("server_cannot_start", detail=str(error))
-            self._loop.after(BACKOFF_SECONDS[-1], self.start)
+            self._start_later(BACKOFF_SECONDS[-1])
         else:
-            self._greet(process)
+            self._loop.call(partial(self._greet, process))
+
+    def _start_later(self, seconds: float) -> None:
+        self._loop.cancel(self._start_timer)
+        self._start_timer = self._loop.after(seconds, self.start)
 
     def _greet(self, process: ChildProcess) -> None:
         if process is self._successor:
@@ -112,6 +133,11 @@ class ChildSupervisor:
         """See `ChildProcess.send`; the frame is dropped while no child runs."""
         if self._process is not None:
             self._process.send(frame)
+
+    def send_parts(self, parts: Iterator[Frame]) -> None:
+        """See `ChildProcess.send_parts`; the frames are dropped while no child runs."""
+        if self._process is not None:
+            self._process.send_parts(parts)
 
     def send_journal_end(self, position: int) -> None:
         """See `ChildProcess.send_journal_end`; the position is dropped while no child runs."""
@@ -129,7 +155,7 @@ class ChildSupervisor:
             Whether the process is one of `pids`.
         """
         for process in self._processes():
-            if process.pid == pid:
+            if process.pid == pid and not process.is_reaped:
                 process.process_reaped(status)
                 return True
         return False
@@ -146,7 +172,8 @@ class ChildSupervisor:
         if time.monotonic() - process.started_at >= STEADY_SECONDS:
             self._failures = 0
         retired = self._retiring
-        self._on_exit(code, retired)
+        # A failure here must not keep the next child from being started.
+        self._loop.call(partial(self._on_exit, code, retired))
         if not self._may_start:
             return
         if retired:
@@ -156,7 +183,7 @@ class ChildSupervisor:
         delay = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
         self._failures += 1
         logger.warning("server_ended", code=code, again_in_seconds=delay)
-        self._loop.after(delay, self.start)
+        self._start_later(delay)
 
     def stop_restarting(self) -> None:
         """Start no process from now on."""
@@ -184,7 +211,7 @@ class ChildSupervisor:
         pid, keeper_end = start_child(self._config, self._listener, passive=True)
         self._on_successor_exit = on_exit
         self._successor = ChildProcess(
-            self._loop, pid, keeper_end, on_frame=on_frame, on_exit=self._process_exited
+            self._event_loop, pid, keeper_end, on_frame=on_frame, on_exit=self._process_exited
         )
 
     def drop_successor(self) -> None:
@@ -232,8 +259,8 @@ class ChildSupervisor:
         self._failures = state.failures
         if state.life is not None:
             self._process = ChildProcess.from_state(
-                self._loop, state.life, on_frame=self._on_frame, on_exit=self._process_exited
+                self._event_loop, state.life, on_frame=self._on_frame, on_exit=self._process_exited
             )
         else:
             delay = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
-            self._loop.after(delay, self.start)
+            self._start_later(delay)

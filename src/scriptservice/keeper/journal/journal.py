@@ -8,11 +8,12 @@ the disk, and does not delay the output of other scripts.
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
-from scriptservice.keeper.system.event_loop import EventLoop
+from scriptservice.keeper.system.event_loop import CallbackOwner, EventLoop, Pause, Timer
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.upgrade_state import JournalState, PendingRecord
 from scriptservice.protocol.clock import now_us
@@ -23,8 +24,12 @@ RETRY_SECONDS = 0.25
 RECORDER_CHECK_SECONDS = 1.0
 
 
-class PausedReader(Protocol):
-    """A reader of a pipe that is paused until the journal can take the pipe's output."""
+class PausedReader(CallbackOwner, Protocol):
+    """A reader of a pipe that is paused until the journal can take the pipe's output.
+
+    If `resume` fails, the reader is told so by `callback_failed`; the journal does not call
+    `resume` again.
+    """
 
     def resume(self) -> None:
         """Read the pipe again; called once for each wait."""
@@ -49,21 +54,39 @@ class Journal:
 
     def __init__(self, writer: JournalWriter, loop: EventLoop, *, spool_limit_bytes: int) -> None:
         self._writer = writer
-        self._loop = loop
+        self._event_loop = loop
+        self._loop = loop.supervised(self)
         self._spool_limit_bytes = spool_limit_bytes
         self._pending: deque[tuple[Kind, bytes, dict[str, Any], int, int]] = deque()
         self._waiting_for_room: dict[int, PausedReader] = {}
         self._waiting_until_stored: dict[int, tuple[int, PausedReader]] = {}
-        self._retrying = self._logged_full = False
+        self._retry_timer: Timer | None = None
+        self._retry_pause = Pause()
+        self._logged_full = False
+        self._reason = ""
         self._recorder_active = False
         self._stored_since_check = False
         self.stored_position = 0
         self.urgent_end = writer.end
         self.on_room: Callable[[], None] = lambda: None
-        loop.after(RECORDER_CHECK_SECONDS, self._check_recorder)
+        self._check_timer = self._loop.after(RECORDER_CHECK_SECONDS, self._check_recorder)
+
+    def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
+        """Try again what waits, after a pause that becomes longer with each failure."""
+        if self._retry_timer is None:
+            seconds = max(RETRY_SECONDS, self._retry_pause.next_seconds())
+            self._retry_timer = self._loop.after(seconds, self._retry)
+        if self._check_timer.due is None:
+            self._check_timer = self._loop.after(RECORDER_CHECK_SECONDS, self._check_recorder)
 
     def to_state(self) -> JournalState:
-        """Return the state that is not on the disk, for the keeper's next program."""
+        """Return the state that is not on the disk, for the keeper's next program.
+
+        Raises:
+            NoRoomError: the last record cannot be completed now, and the next program does not know
+                how to complete it.
+        """
+        self._writer.finish()
         return JournalState(
             journal=str(self._writer.id),
             end=self._writer.end,
@@ -108,7 +131,7 @@ class Journal:
 
         They wait if the disk is full, or if the spool limit is exceeded.
         """
-        return bool(self._pending or self._waiting_for_room)
+        return bool(self._pending or self._waiting_for_room or self._writer.is_unfinished)
 
     @property
     def unstored_bytes(self) -> int:
@@ -130,14 +153,16 @@ class Journal:
             raise NoRoomError(kind.name)
         try:
             self._writer.append(kind, id_bytes(command_id), fields, 0, now_us())
-        except NoRoomError:
-            self._retry_later()
+        except NoRoomError as error:
+            self._retry_later(str(error))
             raise
 
     def append(
         self, kind: Kind, command_id: str, fields: dict[str, Any], position: int = 0
     ) -> None:
         """Append a record now, or as soon as there is room; the record has the present time.
+
+        This never fails: whoever reports an event must not lose it, and cannot repeat it.
 
         Args:
             kind: what happened.
@@ -149,7 +174,10 @@ class Journal:
         if not self._pending:
             try:
                 self._writer.append(*entry)
-            except NoRoomError:
+            except NoRoomError as error:
+                self._retry_later(str(error))
+            except Exception:  # noqa: BLE001 - for example the snapshot for a new segment failed
+                logger.exception("keeper_fault", detail="the record waits and is tried again")
                 self._retry_later()
             else:
                 if kind not in _SOON_FOLLOWED:
@@ -165,8 +193,14 @@ class Journal:
         """
         if self._pending or self.unstored_bytes > self._spool_limit_bytes:
             raise NoRoomError("output")
-        moved = self._writer.splice(pipe, length, command_id, stream, position)
+        try:
+            moved = self._writer.splice(pipe, length, command_id, stream, position)
+        except NoRoomError as error:
+            self._reason = str(error)
+            raise
         self.urgent_end = self._writer.end
+        if self._writer.is_unfinished:
+            self._retry_later()
         return moved
 
     def wait_for_room(self, pipe: int, reader: PausedReader) -> None:
@@ -204,7 +238,7 @@ class Journal:
         """
         self.stored_position = max(self.stored_position, min(position, self._writer.end))
         self._recorder_active = self._stored_since_check = True
-        self._writer.drop(self.stored_position)
+        self._loop.call(partial(self._writer.drop, self.stored_position))
         if self._waiting_until_stored:
             ready = [
                 pipe
@@ -215,7 +249,7 @@ class Journal:
                 # When one reader resumes, its command may end. The command's end cancels the wait
                 # of the command's other reader.
                 if waiting := self._waiting_until_stored.pop(pipe, None):
-                    waiting[1].resume()
+                    self._resume(waiting[1])
 
     def recorder_stopped(self) -> None:
         """Resume every reader that waits for the recorder.
@@ -226,36 +260,41 @@ class Journal:
         self._recorder_active = False
         waiting, self._waiting_until_stored = self._waiting_until_stored, {}
         for _, reader in waiting.values():
-            reader.resume()
+            self._resume(reader)
+
+    def _resume(self, reader: PausedReader) -> None:
+        # The failure of one reader must not keep the other readers waiting.
+        self._event_loop.call(reader, reader.resume)
 
     def _check_recorder(self) -> None:
+        self._check_timer = self._loop.after(RECORDER_CHECK_SECONDS, self._check_recorder)
         if self._waiting_until_stored and not self._stored_since_check:
             self.recorder_stopped()
         self._stored_since_check = False
-        self._loop.after(RECORDER_CHECK_SECONDS, self._check_recorder)
 
-    def _retry_later(self) -> None:
-        if not self._retrying:
-            self._retrying = True
-            if not self._logged_full:
-                self._logged_full = True
-                logger.warning("no_room", detail="scripts that print wait")
-            self._loop.after(RETRY_SECONDS, self._retry)
+    def _retry_later(self, reason: str = "") -> None:
+        if self._retry_timer is None:
+            self._retry_timer = self._loop.after(RETRY_SECONDS, self._retry)
+        if not self._logged_full:
+            self._logged_full = True
+            reason = reason or self._reason
+            logger.warning("no_room", detail="scripts that print wait", reason=reason)
 
     def _retry(self) -> None:
+        self._retry_timer = None
         try:
+            self._writer.finish()
             while self._pending:
                 self._writer.append(*self._pending[0])
                 self._pending.popleft()
                 self.urgent_end = self._writer.end
-        except NoRoomError:
-            self._loop.after(RETRY_SECONDS, self._retry)
+        except NoRoomError as error:
+            self._retry_later(str(error))
             return
-        self._retrying = False
         waiting, self._waiting_for_room = self._waiting_for_room, {}
         for reader in waiting.values():
-            reader.resume()
+            self._resume(reader)
         self.on_room()
-        if not self.full:
+        if self._logged_full and not self.full:
             self._logged_full = False
             logger.info("room_again")

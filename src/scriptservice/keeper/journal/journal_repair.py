@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from uuid import UUID
 
+from scriptservice.keeper.journal.journal_writer import DRAFT_SUFFIX
 from scriptservice.keeper.system.linux import boot_id
 from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
@@ -77,6 +78,8 @@ def output_length(record: Record, start: int) -> int:
 def repair(directory: str) -> list[str]:
     """Cut off half-written records; set aside damaged records and invalid segments.
 
+    Segments that a keeper had not completed when it died are deleted; nothing is in them.
+
     Only the last segment is repaired, since the keeper writes only to the last segment. Damage in
     an earlier segment stays: the reader reports it and continues with the next segment.
 
@@ -87,6 +90,9 @@ def repair(directory: str) -> list[str]:
         A note for the log about each repair.
     """
     notes: list[str] = []
+    for name in os.listdir(directory):
+        if name.endswith(DRAFT_SUFFIX):
+            os.unlink(os.path.join(directory, name))
     for base in reversed(segment_bases(directory)):
         path = segment_path(directory, base)
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

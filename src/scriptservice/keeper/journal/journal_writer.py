@@ -17,6 +17,7 @@ from scriptservice.protocol.journal_format import (
     HEADER_BYTES,
     SEGMENT_BYTES,
     SEGMENT_HEADER_BYTES,
+    SUFFIX,
     Kind,
     pack_output_header,
     read_segment_header,
@@ -26,13 +27,18 @@ from scriptservice.protocol.journal_format import (
 )
 
 _NO_ID = bytes(16)
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM}
 _FREE_CHECK_BYTES = 1 << 20
+DRAFT_SUFFIX = f"{SUFFIX}.new"
+"""The end of the name of a segment that is not complete yet."""
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class NoRoomError(Exception):
-    """The disk has no room now. No byte was taken from a pipe, and no record is half written."""
+    """The journal cannot be written now, most likely because the disk is full.
+
+    Any other error of the disk has the same meaning: try again later. No byte was taken from a
+    pipe, and no half-written record is before the journal's end.
+    """
 
 
 class JournalWriter:
@@ -60,6 +66,11 @@ class JournalWriter:
         self._reserve_bytes = reserve_bytes
         self._snapshot = snapshot
         self._unchecked_bytes = _FREE_CHECK_BYTES
+        # Bytes after the journal's end, which a failed write may have left.
+        self._has_rest = False
+        # The header that an output record needs and does not have yet, and how many bytes of output
+        # stand behind it; see `splice`.
+        self._unfinished: tuple[bytes, int] | None = None
         self._bases = segment_bases(directory)
         if self._bases:
             self._base = self._bases[-1]
@@ -100,6 +111,11 @@ class JournalWriter:
         return self._base + self._offset
 
     @property
+    def is_unfinished(self) -> bool:
+        """Whether output was moved whose record is not complete; call `finish` until it is."""
+        return self._unfinished is not None
+
+    @property
     def first(self) -> int:
         """The journal position at which the oldest segment begins."""
         return self._bases[0]
@@ -111,20 +127,36 @@ class JournalWriter:
             NoRoomError: there is no room for the segment; no file is left.
         """
         path = segment_path(self._directory, base)
+        # A segment gets its name only when it is complete. Otherwise a segment that failed and
+        # could not be deleted would hide the end of the segment before it.
+        draft = path.removesuffix(SUFFIX) + DRAFT_SUFFIX
         content = segment_header(self.id, base) + first_record
         descriptor = -1
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            if os.pwrite(descriptor, content, 0) != len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            descriptor = os.open(draft, flags, 0o600)
+            _write_all(descriptor, content, 0)
             # Sync the new segment. The older segments are deleted later, and after a power cut the
             # journal must still have at least one segment.
             os.fsync(descriptor)
-            self._sync_directory()
+            os.rename(draft, path)
         except OSError as error:
             if descriptor >= 0:
-                os.close(descriptor)
+                with suppress(OSError):  # some file systems report an earlier error here
+                    os.close(descriptor)
+                with suppress(OSError):  # a later attempt writes the same file
+                    os.unlink(draft)
+            raise NoRoomError(str(error)) from error
+        try:
+            self._sync_directory()
+        except OSError as error:
+            # Without the sync, a power cut may take the segment.
+            try:
                 os.unlink(path)
+            except OSError:
+                return descriptor  # Readers find the segment under its name, so it must be used.
+            with suppress(OSError):
+                os.close(descriptor)
             raise NoRoomError(str(error)) from error
         return descriptor
 
@@ -141,16 +173,49 @@ class JournalWriter:
         Raises:
             NoRoomError: there is no room for the new segment; the old one stays in use.
         """
-        reached("journal.rotate")
+        self.finish()
+        try:
+            reached("journal.rotate")
+        except OSError as error:
+            raise NoRoomError(str(error)) from error
         base = self.end
         payload = _encode(self._snapshot()).encode()
         record = self._pack_event(Kind.SNAPSHOT, _NO_ID, payload, 0, now_us())
-        descriptor = self._create(base, record)
-        os.close(self._file)
-        self._file, self._base = descriptor, base
-        self._offset = SEGMENT_HEADER_BYTES + len(record)
+        previous = self._file
+        self._file = self._create(base, record)
+        self._base, self._offset = base, SEGMENT_HEADER_BYTES + len(record)
         self._bases.append(base)
+        with suppress(OSError):  # the descriptor is closed even if this reports an error
+            os.close(previous)
         reached("journal.rotated")
+
+    def finish(self) -> None:
+        """Complete what a failed write has left behind.
+
+        The writer calls this before each write. If `is_unfinished`, call it also when nothing else
+        is written, since the output is not before the journal's end until then.
+
+        Raises:
+            NoRoomError: this failed too; the state is as before.
+        """
+        try:
+            if self._unfinished is not None:
+                header, moved = self._unfinished
+                _write_all(self._file, header, self._offset)
+                self._offset += HEADER_BYTES + moved
+                self._unfinished = None
+            if self._has_rest:
+                os.ftruncate(self._file, self._offset)
+                self._has_rest = False
+        except OSError as error:
+            raise NoRoomError(str(error)) from error
+
+    def _cut(self) -> None:
+        """Cut off the bytes after the journal's end, now or before the next write."""
+        try:
+            os.ftruncate(self._file, self._offset)
+        except OSError:
+            self._has_rest = True
 
     @staticmethod
     def _pack_event(kind: Kind, command_id: bytes, payload: bytes, position: int, at: int) -> bytes:
@@ -172,22 +237,28 @@ class JournalWriter:
         Raises:
             NoRoomError: nothing was written.
         """
-        if self._offset >= SEGMENT_BYTES:
-            self.rotate()
+        self._prepare()
         payload = _encode(fields).encode()
         record = self._pack_event(kind, command_id, payload, position, time_us)
         try:
             reached("journal.append")
-            written = os.pwrite(self._file, record, self._offset)
+            _write_all(self._file, record, self._offset)
+            reached("journal.appended")
         except OSError as error:
-            if error.errno not in _FULL:
-                raise
+            self._cut()
             raise NoRoomError(str(error)) from error
-        if written != len(record):
-            os.ftruncate(self._file, self._offset)
-            raise NoRoomError(os.strerror(errno.ENOSPC))
-        reached("journal.appended")
-        self._offset += written
+        self._offset += len(record)
+
+    def _prepare(self) -> None:
+        """Make the current segment ready for the next record, or begin a new segment.
+
+        Raises:
+            NoRoomError: the journal cannot be written now.
+        """
+        if self._has_rest or self._unfinished is not None:
+            self.finish()
+        if self._offset >= SEGMENT_BYTES:
+            self.rotate()
 
     def splice(self, pipe: int, length: int, command_id: bytes, stream: int, position: int) -> int:
         """Move output that waits in a pipe to the journal.
@@ -210,16 +281,14 @@ class JournalWriter:
         Raises:
             NoRoomError: nothing was taken from the pipe.
         """
-        if self._offset >= SEGMENT_BYTES:
-            self.rotate()
+        self._prepare()
         self._check_free(length)
         at = now_us()
         start = self._offset
         header = pack_output_header(Kind.OUTPUT, stream, length, at, position, command_id)
         try:
             reached("journal.splice")
-            if os.pwrite(self._file, header, start) != HEADER_BYTES:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _write_all(self._file, header, start)
             reached("journal.headed")
             moved = os.splice(
                 pipe,
@@ -233,25 +302,31 @@ class JournalWriter:
             # open the pipe for reading and take the bytes.
             moved = 0
         except OSError as error:
-            os.ftruncate(self._file, start)
-            if error.errno not in _FULL:
-                raise
+            self._cut()
             raise NoRoomError(str(error)) from error
         if moved == 0:
-            os.ftruncate(self._file, start)
+            self._cut()
             return 0
         if moved < length:
             header = pack_output_header(Kind.OUTPUT, stream, moved, at, position, command_id)
-            os.pwrite(self._file, header, start)
-        reached("journal.spliced")
-        self._offset = start + HEADER_BYTES + moved
+        try:
+            reached("journal.spliced")
+            if moved < length:
+                _write_all(self._file, header, start)
+        except OSError:
+            self._unfinished = (header, moved)
+        else:
+            self._offset = start + HEADER_BYTES + moved
         return moved
 
     def _check_free(self, length: int) -> None:
         self._unchecked_bytes += length
         if self._unchecked_bytes < _FREE_CHECK_BYTES:
             return
-        room = os.fstatvfs(self._file)
+        try:
+            room = os.fstatvfs(self._file)
+        except OSError as error:
+            raise NoRoomError(str(error)) from error
         if room.f_bavail * room.f_frsize < self._reserve_bytes:
             raise NoRoomError("less free space than the reserve")
         self._unchecked_bytes = 0
@@ -270,12 +345,27 @@ class JournalWriter:
             with suppress(NoRoomError):
                 self.rotate()
         while len(self._bases) > 1 and self._bases[1] <= stored_position:
-            reached("journal.drop")
-            with suppress(FileNotFoundError):
+            try:
+                reached("journal.drop")
                 os.unlink(segment_path(self._directory, self._bases[0]))
-            reached("journal.dropped")
+                reached("journal.dropped")
+            except FileNotFoundError:
+                pass
+            except OSError:
+                # The segment only uses space. The next position that is stored drops it.
+                return
             del self._bases[0]
 
     def close(self) -> None:
         """Close the current segment."""
         os.close(self._file)
+
+
+def _write_all(file: int, data: bytes, offset: int) -> None:
+    """Write data at an offset of a file.
+
+    Raises:
+        OSError: the data was not written, or only a part of it.
+    """
+    if os.pwrite(file, data, offset) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

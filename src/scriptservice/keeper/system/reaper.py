@@ -6,17 +6,28 @@ orphan. So this module waits for any child after a ``SIGCHLD``, but at most once
 """
 
 import os
+import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from resource import struct_rusage
-from typing import Any
 
-from scriptservice.keeper.system.event_loop import EventLoop
+from scriptservice.keeper.system.event_loop import EventLoop, Pause, Timer
+from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.upgrade_state import RemovalState
 
 REAP_SECONDS = 0.05
+REMOVAL_SECONDS = 10.0
+"""How long the removal of a private directory may take while its command waits for it.
+
+A process of the directory's owner may have stopped the program that removes the directory.
+"""
+OLD_REMOVAL_SECONDS = 600.0
+"""How long the removal may take at the keeper's start, when no command waits for it."""
 
 # Build caches often contain directories without write permission. Root can empty these directories
 # directly. Any other user must change the modes of the directories first. Root must not change
@@ -26,6 +37,14 @@ REAP_SECONDS = 0.05
 # everything, a process of the owner removes the rest.
 _REMOVE = 'exec rm -rf --one-file-system -- "$1"'
 _REMOVE_OWN = f'chmod -R u+rwx -- "$1"; {_REMOVE}'
+# This program changes its user by itself. If the keeper's fork did that before the exec, a process
+# of the same user could stop it between the two steps, and the keeper waits for the exec.
+_AS_OWNER = """import os, sys
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[1]))
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 # The program gets this environment instead of the keeper's own. The program may run as the
 # directory's owner, and then other processes of this owner can read the program's environment.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -43,10 +62,16 @@ class Reaper:
     """
 
     def __init__(self, loop: EventLoop, on_reaped: ReapedCallback) -> None:
-        self._loop = loop
+        self._loop = loop.supervised(self)
         self._on_reaped = on_reaped
-        self._scheduled = False
+        self._reap_timer: Timer | None = None
+        self._pause = Pause()
         self._removals: dict[int, _Removal] = {}
+
+    def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
+        """Look for more children that have exited, since the failure may have hidden them."""
+        if self._reap_timer is None:
+            self._reap_timer = self._loop.after(self._pause.next_seconds(), self._reap)
 
     @property
     def pids(self) -> set[int]:
@@ -55,83 +80,121 @@ class Reaper:
 
     def child_exited(self) -> None:
         """Reap the child soon, together with the children that exit in the meantime."""
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.after(REAP_SECONDS, self._reap)
+        if self._reap_timer is None:
+            self._reap_timer = self._loop.after(REAP_SECONDS, self._reap)
 
     def _reap(self) -> None:
-        self._scheduled = False
+        self._reap_timer = None
         for pid, status, usage in _exited_children():
-            if not self._on_reaped(pid, status, usage) and pid in self._removals:
-                self._removal_exited(self._removals.pop(pid))
+            # The failure of one must not keep the others from being reaped.
+            self._loop.call(partial(self._child_reaped, pid, status, usage))
 
-    def _removal_exited(self, removal: "_Removal") -> None:
-        self._remove(removal.path, removal.owner, removal.attempts, removal.on_removed)
+    def _child_reaped(self, pid: int, status: int, usage: struct_rusage) -> None:
+        if self._on_reaped(pid, status, usage):
+            return
+        removal = self._removals.pop(pid, None)
+        if removal is not None and not removal.is_given_up:
+            self._loop.cancel(removal.timer)
+            self._remove(removal)
 
-    def remove_directory(self, path: str, on_removed: Callable[[], None]) -> None:
+    def remove_directory(
+        self, path: str, on_removed: Callable[[], None], seconds: float = REMOVAL_SECONDS
+    ) -> None:
         """Begin to remove a private directory with its content, and call back at the end.
 
-        The callback is called even if a part of the directory cannot be removed. The next start of
-        the keeper then tries again.
+        The callback is called once, even if a part of the directory cannot be removed. The next
+        start of the keeper then tries again.
+
+        Args:
+            path: the path of the directory.
+            on_removed: the callback.
+            seconds: after this time the program that removes the directory is killed, and the
+                callback is called.
         """
         try:
             os.rmdir(path)
         except OSError:
-            with suppress(OSError):
+            try:
                 owner = os.lstat(path)
-                # The first attempt is made as the keeper's user. The second is made as the owner,
-                # for files that only the owner may remove. The third is made as the keeper's user
-                # again, for files that only the keeper's user may remove.
-                attempts = [False, True, False] if os.geteuid() != owner.st_uid else [False]
-                self._remove(path, (owner.st_uid, owner.st_gid), attempts, on_removed)
+            except OSError:
+                on_removed()
                 return
-        on_removed()
+            # The first attempt is made as the keeper's user. The second is made as the owner, for
+            # files that only the owner may remove. The third is made as the keeper's user again,
+            # for files that only the keeper's user may remove.
+            attempts = [False, True, False] if os.geteuid() != owner.st_uid else [False]
+            ids = (owner.st_uid, owner.st_gid)
+            self._remove(_Removal(path, ids, attempts, on_removed, time.monotonic() + seconds))
+        else:
+            on_removed()
 
-    def _remove(
-        self,
-        path: str,
-        owner: tuple[int, int],
-        attempts: list[bool],
-        on_removed: Callable[[], None],
-    ) -> None:
+    def _remove(self, removal: "_Removal") -> None:
         """Make the next attempt to remove a directory.
 
-        If the directory is gone or no attempt is left, call ``on_removed``. Each item of
-        ``attempts`` is True for an attempt as the directory's owner, False for an attempt as the
-        keeper's user.
+        If the directory is gone or no attempt is left, call ``on_removed``.
         """
-        if not attempts or not os.path.lexists(path):
-            on_removed()
+        if not removal.attempts or not os.path.lexists(removal.path):
+            removal.on_removed()
             return
-        as_owner, *later = attempts
-        user: dict[str, Any] = {}
-        if as_owner:
-            user = {"user": owner[0], "group": owner[1], "extra_groups": []}
+        as_owner = removal.attempts.pop(0)
         command = _REMOVE if os.geteuid() == 0 and not as_owner else _REMOVE_OWN
+        arguments = ["/bin/sh", "-c", command, "sh", removal.path]
+        if as_owner:
+            ids = [str(number) for number in removal.owner]
+            arguments = [sys.executable, "-I", "-S", "-c", _AS_OWNER, *ids, *arguments]
         try:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", command, "sh", path],
+                arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=_ENVIRONMENT,
-                **user,
+                process_group=0,
             )
         except (OSError, subprocess.SubprocessError):
-            on_removed()  # The keeper tries again at its next start.
+            removal.on_removed()  # The keeper tries again at its next start.
             return
         process.returncode = 0
-        self._removals[process.pid] = _Removal(path, owner, later, on_removed)
+        self._add(process.pid, removal)
+
+    def _add(self, pid: int, removal: "_Removal") -> None:
+        self._removals[pid] = removal
+        removal.timer = self._loop.at(removal.deadline, partial(self._give_up, pid))
+
+    def _give_up(self, pid: int) -> None:
+        """Kill the program that removes a directory, and let the directory's command end.
+
+        The program stays in `pids` until it is reaped. SIGKILL ends it even if it is stopped, but
+        not while it waits in the kernel for a device.
+        """
+        removal = self._removals[pid]
+        if removal.is_given_up:
+            return
+        removal.is_given_up = True
+        self._loop.cancel(removal.timer)
+        # The program leads its process group and is not reaped yet, so no other group can have this
+        # id. A program that an earlier release of the keeper has started leads no group.
+        for kill in (os.killpg, os.kill):
+            with suppress(ProcessLookupError, PermissionError):
+                kill(pid, signal.SIGKILL)
+        logger.warning("directory_not_removed", detail="the next start of the keeper removes it")
+        removal.on_removed()
+
+    def give_up_removals(self) -> None:
+        """Kill all programs that remove directories; the next start removes the directories."""
+        for pid in list(self._removals):
+            self._loop.call(partial(self._give_up, pid))
 
     def to_state(self) -> list[RemovalState]:
         """Return the removals that are under way, for the keeper's next program."""
         return [
-            RemovalState(pid, each.path, each.owner[0], each.owner[1], each.attempts)
+            RemovalState(pid, each.path, *each.owner, list(each.attempts), each.deadline)
             for pid, each in self._removals.items()
+            if not each.is_given_up
         ]
 
     def restore(
-        self, removals: list[RemovalState], on_removed: dict[str, Callable[[], None]]
+        self, removals: list[RemovalState], on_removed: Mapping[str, Callable[[], None]]
     ) -> None:
         """Take over the removals of the keeper's previous program.
 
@@ -142,27 +205,37 @@ class Reaper:
         """
         for each in removals:
             callback = on_removed.get(os.path.basename(each.path), _do_nothing)
+            deadline = each.deadline_at
+            if deadline is None:
+                deadline = time.monotonic() + REMOVAL_SECONDS
             owner = (each.uid, each.gid)
-            self._removals[each.pid] = _Removal(each.path, owner, each.turns, callback)
+            self._add(each.pid, _Removal(each.path, owner, each.turns, callback, deadline))
         # A child may have exited during the exec, and the SIGCHLD for it may be lost.
         self.child_exited()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Removal:
-    """A program that is removing a directory now.
+    """The removal of one directory, by one program at a time.
 
     Attributes:
         path: the path of the directory.
         owner: the user id and the group id of the directory.
-        attempts: the attempts that may follow this one; see `Reaper._remove`.
-        on_removed: called when the directory is gone or no attempt is left.
+        attempts: the attempts that may follow: True for an attempt as the directory's owner, False
+            for an attempt as the keeper's user.
+        on_removed: called when the directory is gone, no attempt is left, or the time is over.
+        deadline: when the time is over, in seconds of the monotonic clock.
+        timer: runs at the deadline, while a program runs.
+        is_given_up: whether the program was killed, so that nothing follows its end.
     """
 
     path: str
     owner: tuple[int, int]
     attempts: list[bool]
     on_removed: Callable[[], None]
+    deadline: float
+    timer: Timer | None = None
+    is_given_up: bool = False
 
 
 def _do_nothing() -> None:

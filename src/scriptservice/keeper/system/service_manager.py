@@ -43,17 +43,23 @@ class ServiceManager:
     ) -> None:
         self._address = _socket_address(address)
         self._watchdog_seconds = watchdog_seconds
-        self._loop = loop
+        self._loop = loop.supervised(self)
         self._status = status
         self._sent_status = ""
         self._is_ready = False
         self._unsent: dict[str, str] = {}
         self._pause_timer: Timer | None = None
+        self._watchdog_timer: Timer | None = None
         self._failed = False
         self._socket: socket.socket | None = None
         if self._address is not None:
             kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
             self._socket = socket.socket(socket.AF_UNIX, kind)
+
+    def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
+        """Send again later what was not sent; the watchdog has set its next timer before."""
+        if self._pause_timer is None:
+            self._pause_timer = self._loop.after(STATUS_SECONDS, self._retry)
 
     def to_state(self) -> ServiceManagerState:
         """Return whether READY was sent, and the unsent lines, for the keeper's next program."""
@@ -71,8 +77,10 @@ class ServiceManager:
 
     def _feed_watchdog(self) -> None:
         assert self._watchdog_seconds is not None  # noqa: S101 - for the type checker
+        self._loop.cancel(self._watchdog_timer)
+        seconds = self._watchdog_seconds / 2
+        self._watchdog_timer = self._loop.after(seconds, self._feed_watchdog)
         self._notify(WATCHDOG="1")
-        self._loop.after(self._watchdog_seconds / 2, self._feed_watchdog)
 
     def notify_ready(self) -> None:
         """Tell the manager that the service can be used; this also ends a reload."""
