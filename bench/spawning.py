@@ -15,11 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from bench.start_rate import CONCURRENT_SCRIPTS, raw_rate
+from scriptservice.keeper.spawn.exec_failure import STARTED, read_outcome
 from scriptservice.keeper.spawn.script_user import script_user
 from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
 from scriptservice.keeper.spawn.spawner import Spawner
@@ -38,7 +40,7 @@ class SpawnMode:
     Attributes:
         run_as: user of the scripts; None for the default script user.
         cgroup: whether each script has a cgroup of its own.
-        way: how the spawner starts a process: ``clone``, ``launcher`` or ``fork``.
+        way: how the spawner starts a process: ``launcher`` or ``fork``.
         ratios: started per second, relative to the limit.
         rates: started per second.
         cpu_us: microseconds of the keeper's CPU time for each script.
@@ -56,12 +58,12 @@ def spawn_modes() -> dict[str, SpawnMode]:
     """Return the modes that are possible for this user, by name."""
     own = str(os.geteuid())
     found: dict[str, SpawnMode] = {}
-    for same, other in (("clone", "launcher"), ("fork", "fork")):
-        found[f"same uid, {same}"] = SpawnMode(own, cgroup=False, way=same)
+    for way in ("launcher", "fork"):
+        found[f"same uid, {way}"] = SpawnMode(own, cgroup=False, way=way)
         if os.geteuid() == 0:
-            found[f"same uid, cgroup each, {same}"] = SpawnMode(own, cgroup=True, way=same)
-            found[f"another uid, {other}"] = SpawnMode(None, cgroup=False, way=other)
-            found[f"another uid, cgroup each, {other}"] = SpawnMode(None, cgroup=True, way=other)
+            found[f"same uid, cgroup each, {way}"] = SpawnMode(own, cgroup=True, way=way)
+            found[f"another uid, {way}"] = SpawnMode(None, cgroup=False, way=way)
+            found[f"another uid, cgroup each, {way}"] = SpawnMode(None, cgroup=True, way=way)
     return found
 
 
@@ -97,19 +99,21 @@ class Starter:
             leftover_seconds=1, output_limit_bytes=None, on_output_limit="discard",
         )  # fmt: skip
         cgroup = None if self._tree is None else self._tree.open_join_file(spec.id)
-        script = Script(spec, self._spawner.spawn(spec, cgroup))
+        with ExitStack() as cleanup:
+            script = Script(spec, self._spawner.spawn(spec, cgroup, cleanup))
+            cleanup.pop_all()
         if cgroup is not None:
             os.close(cgroup)
         self.running += 1
-        status = script.spawned.status
-        if status is None:
-            self._watch_script(script)
-        else:
-            self._watch(status, lambda: self._confirm(script, status))
+        self._watch(script.spawned.status, lambda: self._confirm(script))
 
-    def _confirm(self, script: Script, status: int) -> None:
+    def _confirm(self, script: Script) -> None:
+        status = script.spawned.status
         self._unwatch(status)
-        self._spawner.confirm(script.spawned, script.spec)
+        outcome = read_outcome(status)
+        os.close(status)
+        if outcome != STARTED:
+            sys.exit(f"cannot measure: a script did not start: {outcome}")
         self._watch_script(script)
 
     def _watch_script(self, script: Script) -> None:
@@ -130,7 +134,7 @@ class Starter:
         self._unwatch(script.spawned.pidfd)
         os.close(script.spawned.pidfd)
         if self._tree is not None:
-            self._tree.forget(_Root(script.spec.id, script.spawned.pid, exited=True))
+            self._tree.forget(_Root(script.spec.id))
         self.running -= 1
         self.done += 1
 
@@ -144,8 +148,9 @@ class Starter:
 @dataclass(frozen=True)
 class _Root:
     id: str
-    pid: int
-    exited: bool
+    pid: int | None = None
+    start_ticks: int = 0
+    exited: bool = True
 
 
 def rate(name: str, count: int, directory: str) -> tuple[float, float]:

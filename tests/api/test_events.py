@@ -367,7 +367,7 @@ def test_streams_end_soon_at_a_shutdown(make_service: Any, installation: Install
 
 def let_the_keeper_wait_an_hour(installation: Installation) -> None:
     """Let the keeper wait an hour before it kills a server that does not finish."""
-    installation.change("keeper/keeper.py", "FINISH_SECONDS = 15.0", "FINISH_SECONDS = 3600.0")
+    installation.change("keeper/shutdown.py", "FINISH_SECONDS = 15.0", "FINISH_SECONDS = 3600.0")
 
 
 @MAINLY_ON_SQLITE

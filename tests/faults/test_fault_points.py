@@ -76,9 +76,10 @@ def test_the_keeper_is_killed_at(point: str, target: Service, faults: Path) -> N
 
 
 @pytest.fixture(scope="module")
-def same_user_target(faults: Path) -> Iterator[Service]:
-    """A service that runs scripts as its own user, without cgroups."""
-    flags = (*MAX_RUNNING_FLAGS, "--run-as", str(os.geteuid()), "--no-use-cgroups")
+def forking_target(faults: Path) -> Iterator[Service]:
+    """A service without the launcher, which runs scripts as its own user, without cgroups."""
+    user = ("--run-as", str(os.geteuid()))
+    flags = (*MAX_RUNNING_FLAGS, *user, "--no-use-cgroups", "--no-use-launcher")
     service = Service(None, *flags, environment={VARIABLE: str(faults)})
     try:
         yield service.start()
@@ -86,7 +87,6 @@ def same_user_target(faults: Path) -> Iterator[Service]:
         service.close()
 
 
-@pytest.mark.needs_compiler
 @pytest.mark.parametrize(
     "point",
     with_long(
@@ -94,11 +94,11 @@ def same_user_target(faults: Path) -> Iterator[Service]:
         ["spawn.starting", "spawn.process", "spawn.started"],
     ),
 )
-def test_a_keeper_that_clones_is_killed_at(
-    point: str, same_user_target: Service, faults: Path
+def test_a_keeper_that_forks_is_killed_at(
+    point: str, forking_target: Service, faults: Path
 ) -> None:
-    assert same_user_target.ready()["spawn"] == "clone"
-    keeper_is_killed_at(point, same_user_target, faults)
+    assert forking_target.ready()["spawn"] == "fork"
+    keeper_is_killed_at(point, forking_target, faults)
 
 
 def keeper_is_killed_at(point: str, target: Service, faults: Path) -> None:

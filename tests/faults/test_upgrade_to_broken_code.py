@@ -91,7 +91,7 @@ def change_the_handover_format(made: Installation) -> None:
 
 
 def remove_a_field(made: Installation) -> None:
-    made.change("keeper/upgrade_state.py", "    timeout_at: float | None\n", "")
+    made.change("keeper/life/life.py", "    timeout_at: float | None = None\n", "")
 
 
 SERVER_FAULTS: dict[Callable[[Installation], None], str] = {

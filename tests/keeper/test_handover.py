@@ -204,7 +204,7 @@ def test_the_hand_over_of_every_release_is_accepted(path: Path) -> None:
 def test_this_release_has_its_file() -> None:
     """``python -m support.handovers`` writes it; an old one is never changed."""
     names = [path.name for path in HANDOVERS.glob("*.json")]
-    assert f"format-{handover.FORMAT}.json" in names
+    assert f"format-{handover.FORMAT}-life.json" in names
 
 
 def test_a_state_survives_encoding() -> None:
@@ -220,7 +220,11 @@ def test_a_state_survives_encoding() -> None:
         (lambda document: document["table"].update(new=1), "table has new, of a newer release"),
         (lambda document: document["table"].pop("lock"), "table has no lock"),
         (lambda document: document["table"].update(lock="3"), "table.lock is str"),
-        (lambda document: document["table"]["commands"][0].update(pid=None), "pid is NoneType"),
+        (
+            lambda document: document["table"]["commands"][0].update(position=None),
+            "position is NoneType",
+        ),
+        (lambda document: document["table"]["commands"][0].pop("life"), "has no grace_seconds"),
         (lambda document: document["table"]["config"].update(new=1), "new"),
         (lambda document: document["table"]["waiting"][0].update(new=1), "new"),
         (lambda document: document["table"]["tree"].update(mode="other"), "of kind other"),
@@ -241,5 +245,5 @@ def test_no_table_at_all_is_refused() -> None:
 
 def test_every_descriptor_is_named() -> None:
     state = complete_state()
-    assert state.descriptors() == {3, 4, 6, 20, 21, 22, 23, 24, 25}
-    assert replace(state, listener=None).descriptors() == {3, 6, 20, 21, 22, 23, 24, 25}
+    assert state.descriptors() == {3, 4, 6, *range(20, 30)}
+    assert replace(state, listener=None).descriptors() == {3, 6, *range(20, 30)}

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from scriptservice.keeper.config import KeeperConfig
+from scriptservice.keeper.life.kept_command import KeptCommand
+from scriptservice.keeper.life.life import Life, Phase
 from scriptservice.keeper.upgrade.handover import FORMAT, encode_state
 from scriptservice.keeper.upgrade_state import (
     ChildProcessState,
     ChildSupervisorState,
-    CommandState,
     EndedIdsState,
     JournalState,
     KeeperState,
@@ -33,58 +34,59 @@ HANDOVERS = Path(__file__).parents[1] / "keeper" / "handovers"
 _IDS = [f"018f2d3e-0000-7000-8000-00000000000{number}" for number in range(6)]
 
 
-def _command(number: int, **more: Any) -> CommandState:
-    fields: dict[str, Any] = {
-        "id": _IDS[number],
-        "pid": 1000 + number,
-        "handle": None,
-        "started": 100.5,
-        "exited": True,
-        "start_ticks": 10050,
-        "pipes": [7001, 7002],
-        "private_directory": None,
-        "removing": False,
-        "grace_seconds": 10.0,
-        "leftover_seconds": 2.0,
-        "limit": None,
-        "stop_on_limit": False,
-        "position": 12,
-        "stream_bytes": [0, 7, 5],
-        "discarded": 0,
-        "window_bytes": 12,
-        "window_mark": 0,
-        "cause": None,
-        "kill_at": None,
-        "killing": False,
-        "termed": False,
-        "tree_gone": False,
-        "leftover_at": 102.5,
-        "leftover_pids": None,
-        "streams": [],
-        "timeout_at": None,
-        "discard_news_at": None,
-    }
-    return CommandState(**{**fields, **more})
+def _command(number: int, life: Life, **more: Any) -> KeptCommand:
+    return KeptCommand(
+        id=_IDS[number],
+        life=life._replace(grace_seconds=10.0, leftover_seconds=2.0),
+        pid=1000 + number,
+        start_ticks=10050,
+        pipes=[7001, 7002],
+        started=100.5,
+        position=12,
+        stream_bytes=[0, 7, 5],
+        window_bytes=12,
+        **more,
+    )
 
 
-def _commands() -> list[CommandState]:
+def _commands() -> list[KeptCommand]:
+    starting = _command(
+        4,
+        Life(Phase.STARTING, wake_at=101.5, decide_at=101.5, timeout_seconds=60.0),
+        handle=26,
+        status=27,
+        streams=[[28, 1], [29, 2]],
+        interpreter="/bin/bash",
+        working_directory="/srv",
+    )
     running = _command(
-        0, handle=20, exited=False, streams=[[21, 1], [22, 2]], timeout_at=160.0, leftover_at=0.0
+        0,
+        Life(Phase.RUNNING, timeout_at=160.0, wake_at=160.0),
+        handle=20,
+        streams=[[21, 1], [22, 2]],
     )
     stopping = _command(
         1,
+        Life(Phase.STOPPING, cause="stop", kill_at=110.0, wake_at=110.0),
         handle=23,
-        exited=False,
         streams=[[24, 1]],
-        cause="stop",
-        kill_at=110.0,
         limit=1000,
         discarded=5,
         discard_news_at=101.0,
     )
-    leftovers = _command(2, termed=True, leftover_pids=[1010, 1011], streams=[[25, 2]])
-    removing = _command(3, removing=True, tree_gone=True, private_directory="/data/private/x")
-    return [running, stopping, leftovers, removing]
+    leftovers = _command(
+        2,
+        Life(Phase.LEFTOVERS, leftover_at=102.5, leftovers_signalled=True, wake_at=102.6),
+        leftover_pids=[1010, 1011],
+        leftovers_killed=2,
+        streams=[[25, 2]],
+    )
+    removing = _command(
+        3,
+        Life(Phase.REMOVING, has_private_directory=True, wake_at=112.0),
+        private_directory="/data/private/x",
+    )
+    return [starting, running, stopping, leftovers, removing]
 
 
 def complete_state() -> KeeperState:
@@ -151,5 +153,5 @@ if __name__ == "__main__":
 
     HANDOVERS.mkdir(exist_ok=True)
     text = json.dumps(json.loads(encode_state(complete_state())), indent=1)
-    with (HANDOVERS / f"format-{FORMAT}.json").open("x") as file:
+    with (HANDOVERS / f"format-{FORMAT}-life.json").open("x") as file:
         file.write(text + "\n")

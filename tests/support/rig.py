@@ -16,6 +16,7 @@ from scriptservice.keeper.journal.journal_repair import output_length, scan
 from scriptservice.protocol.frames import Frame, FrameBuffer, SpawnSpec, encode
 from scriptservice.protocol.journal_format import SEGMENT_HEADER_BYTES, Kind, Record, segment_bases
 from support.service import PATIENCE_SECONDS, eventually, new_directory
+from support.watched_keeper import FORGOTTEN
 
 PUPPET = """
 import socket, sys
@@ -26,6 +27,16 @@ socket.send_fds(test, [b"x"], [keeper])
 test.recv(1)
 """
 
+WATCHED_KEEPER = f"""
+import os, runpy, sys
+sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
+from support.watched_keeper import watch_keepers
+del sys.path[0]
+watch_keepers()
+exec(os.environ.pop("RIG_INJECTION", ""))
+runpy.run_module("scriptservice.keeper", run_name="__main__", alter_sys=True)
+"""
+
 
 class Rig:
     """One keeper, and the child's end of the socket to it.
@@ -34,6 +45,7 @@ class Rig:
     for as long as its connection to the test is open.
 
     Args:
+        injection: code that runs in the keeper's process before the keeper, to let something fail.
         settings: fields of `KeeperConfig`, in place of the ones chosen here.
 
     Attributes:
@@ -43,7 +55,7 @@ class Rig:
         hello: the frame with which the keeper greeted that child.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, injection: str = "", **settings: Any) -> None:
         self.directory = new_directory()
         self.data_dir = self.directory / "data"
         puppet = self.directory / "puppet.py"
@@ -61,16 +73,16 @@ class Rig:
             listen_host=None,
             listen_port=0,
             child_argv=[sys.executable, "-I", str(puppet), str(self.directory / "puppets")],
-            run_as=str(os.geteuid()),
-            **{"use_cgroups": False, **settings},
+            **{"run_as": str(os.geteuid()), "use_cgroups": False, **settings},
         )
         descriptor = config.to_descriptor()
-        arguments = ["-I", "-m", "scriptservice.keeper", "--config-fd", str(descriptor)]
+        arguments = ["-I", "-c", WATCHED_KEEPER, "--config-fd", str(descriptor)]
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             stderr=self._log,
+            env={**os.environ, "RIG_INJECTION": injection},
         )
         os.close(descriptor)
         self.accept_child()
@@ -127,9 +139,9 @@ class Rig:
                 if frame["type"] == kind:
                     return frame
 
-    def spawn(self, script: str, **fields: Any) -> str:
+    def spawn(self, script: str, interpreter: list[str] | None = None, **fields: Any) -> str:
         """Request that a script is run; return the command's id."""
-        spec = SpawnSpec(str(uuid4()), script, ["/bin/bash"], **fields)
+        spec = SpawnSpec(str(uuid4()), script, interpreter or ["/bin/bash"], **fields)
         self.send(spec.to_frame())
         return spec.id
 
@@ -187,7 +199,9 @@ class Rig:
         self.socket.close()
         self._puppet_listener.close()
         self._log.close()
+        forgotten = FORGOTTEN in self.log()
         shutil.rmtree(self.directory, ignore_errors=True)
+        assert not forgotten
 
 
 def words_in(path: Path) -> list[str]:

@@ -13,7 +13,7 @@ import yaml
 
 from scriptservice.cli import service_environment
 from scriptservice.cli.main import main
-from scriptservice.keeper.keeper import FINISH_SECONDS
+from scriptservice.keeper.shutdown import FINISH_SECONDS
 from scriptservice.keeper.spawn.script_user import SERVICE_USER
 from scriptservice.settings import ENVIRONMENT_PREFIX, Settings
 from support.service import PATIENCE_SECONDS
@@ -113,7 +113,6 @@ def test_what_is_made_here_stays_here() -> None:
         "web/node_modules",
         "web/node_modules/vite/package.json",
         "src/scriptservice/keeper/spawn/launcher",
-        "src/scriptservice/keeper/spawn/clone.so",
         "src/scriptservice/ui",
         "src/scriptservice/ui/assets/index.js",
         "src/scriptservice/__pycache__/ids.cpython-313.pyc",

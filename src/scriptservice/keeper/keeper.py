@@ -11,6 +11,7 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from resource import struct_rusage
 from typing import Any
 from uuid import UUID
@@ -25,7 +26,9 @@ from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_repair import repair
 from scriptservice.keeper.journal.journal_writer import JournalWriter, NoRoomError
 from scriptservice.keeper.journal.stored_position import StoredPosition
-from scriptservice.keeper.recovery import recover
+from scriptservice.keeper.life.actions import Refuse
+from scriptservice.keeper.recovery import RecoveryEndedError, recover
+from scriptservice.keeper.shutdown import KeeperParts, Shutdown
 from scriptservice.keeper.spawn.spawner import reset_signals
 from scriptservice.keeper.startup import (
     StartError,
@@ -36,26 +39,21 @@ from scriptservice.keeper.startup import (
 from scriptservice.keeper.system.event_loop import EventLoop
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.system.linux import signal_process
-from scriptservice.keeper.system.reaper import Reaper
+from scriptservice.keeper.system.reaper import OLD_REMOVAL_SECONDS, Reaper
 from scriptservice.keeper.system.service_manager import ServiceManager
 from scriptservice.keeper.tree.cgroup import CgroupTree
+from scriptservice.keeper.tree.combined import CombinedTree
 from scriptservice.keeper.tree.descent import DescentTree
 from scriptservice.keeper.tree.process_tree import ProcessTree
+from scriptservice.keeper.upgrade.handover import HandoverError
 from scriptservice.keeper.upgrade.upgrade_steps import SIGNALS, Upgrade
-from scriptservice.keeper.upgrade_state import KeeperState, UpgradeState
+from scriptservice.keeper.upgrade_state import KeeperState, TreeState, UpgradeState
 from scriptservice.protocol.fault_points import reached
-from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame, SpawnSpec
+from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame, SpawnSpec, held_frames
 from scriptservice.protocol.journal_format import Kind
 from scriptservice.protocol.prctl import become_subreaper, forbid_new_privileges
 
-FINISH_STEP_SECONDS = 0.05
 ORPHAN_CHECK_SECONDS = 1.0
-FINISH_SECONDS = 15.0
-"""How long a shutdown waits for scripts after the end of their grace period.
-
-When all scripts have ended, the shutdown waits at most the same time for the server.
-"""
 
 _NO_ID = str(UUID(int=0))
 
@@ -69,14 +67,13 @@ class Keeper:
 
     Raises:
         StartError: the keeper cannot start. Nothing that matters was started or changed.
+        RecoveryEndedError: a signal has asked the keeper to end before it was ready to run.
     """
 
     def __init__(self, config: KeeperConfig, state: KeeperState | None = None) -> None:
         self._config = config
         self._running: dict[str, RunningCommand] = {}
         self._running_by_pid: dict[int, RunningCommand] = {}
-        self._shutdown_requests = 0
-        self._finishing = False
         self._exit_code = 0
         self._child_was_ready = False
         self._child_status = ""
@@ -86,6 +83,11 @@ class Keeper:
         )
         self._spawner = self._resources.spawner
         self._loop = EventLoop()
+        self._callbacks = self._loop.supervised(self)
+        # Watch the signals before the recovery, which may take long. Without a handler, the kernel
+        # would not deliver them to a keeper that is the first process of its pid namespace.
+        self._early_signals: set[int] = set()
+        self._callbacks.watch_signals({int(number) for number in SIGNALS}, self._signal_received)
         self._service_manager = ServiceManager(
             config.notify_socket, config.watchdog_seconds, self._loop, self._status
         )
@@ -117,25 +119,51 @@ class Keeper:
             self._child,
             self._service_manager,
             keeper_state=self._to_state,
-            on_signal=self._signal_received,
         )
+        parts = KeeperParts(
+            running=self._running,
+            start_queue=self._start_queue,
+            tree=self._tree,
+            journal=self._journal,
+            child=self._child,
+            upgrade=self._upgrade,
+            reaper=self._reaper,
+            service_manager=self._service_manager,
+        )
+        self._shutdown = Shutdown(self._loop, parts, config.shutdown_grace_seconds)
         self._previous_state: KeeperState | None = state
         if state is not None:
             self._restore(state)
 
     def _choose_tree(self) -> ProcessTree:
-        if self._config.use_cgroups:
-            name = f"scriptservice-{self._identity.pid}-{self._identity.start_ticks}"
-            if tree := CgroupTree.probe(name):
-                return tree
-        return DescentTree(self._own_children, self._running.values, self._spawner.uid)
+        name = f"scriptservice-{self._identity.pid}-{self._identity.start_ticks}"
+        return self._make_tree(CgroupTree.probe(name) if self._config.use_cgroups else None)
 
     def _restore_tree(self, state: KeeperState) -> ProcessTree:
-        if state.tree.base is not None:
-            return CgroupTree(state.tree.base)
-        return DescentTree(
-            self._own_children, self._running.values, self._spawner.uid, state=state.tree
-        )
+        base = state.tree.base
+        return self._make_tree(None if base is None else CgroupTree(base), state.tree)
+
+    def _make_tree(self, cgroup: CgroupTree | None, state: TreeState | None = None) -> ProcessTree:
+        def descent(known: TreeState | None) -> DescentTree:
+            return DescentTree(
+                self._own_children,
+                self._running.values,
+                self._spawner.uid,
+                known,
+                None if cgroup is None else cgroup.base,
+            )
+
+        if cgroup is None:
+            return descent(state)
+        # A script may get other rights than those of its user by set-uid programs such as sudo.
+        if cgroup.can_be_left_by(self._spawner.uid) or not self._config.no_new_privileges:
+            return CombinedTree(cgroup, descent(state if state and state.descent else None))
+        return cgroup
+
+    def _should_end(self) -> bool:
+        """Return whether a signal has asked the keeper to end before it runs."""
+        self._early_signals |= self._loop.take_pending_signals()
+        return bool(self._early_signals & {signal.SIGTERM, signal.SIGINT})
 
     def _open_journal(self) -> None:
         self._repair_notes: list[str] = []
@@ -148,8 +176,13 @@ class Keeper:
                 self._cgroup,
                 reserve_bytes=self._config.reserve_bytes,
                 snapshot=self._snapshot,
+                should_end=self._should_end,
             )
+        except RecoveryEndedError:
+            self._tree.close()
+            raise
         except NoRoomError as error:
+            self._tree.close()
             message = f"cannot start the journal in {self._directory}: {error}"
             raise StartError(message) from error
         self._build_on_journal()
@@ -165,7 +198,8 @@ class Keeper:
         self._journal.stored_position = min(stored, self._writer.end)
         private = os.path.join(self._config.data_dir, "private")
         for name in os.listdir(private):
-            self._reaper.remove_directory(os.path.join(private, name), lambda: None)
+            path = os.path.join(private, name)
+            self._reaper.remove_directory(path, lambda: None, OLD_REMOVAL_SECONDS)
 
     def _journal_repaired(self, note: str) -> None:
         self._repair_notes.append(note)
@@ -195,6 +229,8 @@ class Keeper:
             tree=self._tree,
             null=self._dev_null,
             remove_directory=self._reaper.remove_directory,
+            started=self._command_started,
+            refused=self._command_refused,
             closed=self._command_closed,
         )
         self._start_queue = StartQueue(
@@ -202,36 +238,44 @@ class Keeper:
             self._command_context,
             self._ended_ids,
             self._running,
-            self._command_started,
+            self._command_made,
         )
 
     @property
     def _cgroup(self) -> str | None:
-        return self._tree.base if isinstance(self._tree, CgroupTree) else None
+        return self._tree.base
 
     def _identity_fields(self) -> dict[str, Any]:
         return {"identity": self._identity.fields(), "cgroup": self._cgroup}
 
     def _snapshot(self) -> dict[str, Any]:
-        opened = [command.snapshot() for command in self._running.values()]
-        opened += self._start_queue.launches.snapshot()
+        opened = [command.kept.snapshot() for command in self._running.values()]
         return {**self._identity_fields(), "open": opened}
 
     def run(self) -> int:
         """Serve until shutdown; return the exit code."""
-        self._loop.watch_signals({int(number) for number in SIGNALS}, self._signal_received)
-        self._loop.on_batch_end(self._batch_ended)
-        if self._tree.mode == DescentTree.mode:
-            self._loop.after(ORPHAN_CHECK_SECONDS, self._kill_unattributed_orphans)
+        self._loop.on_batch_end(self, self._tree.refresh)
+        self._loop.on_batch_end(self._start_queue, self._start_queue.start_some)
+        self._loop.on_batch_end(self._position_updates, self._position_updates.batch_ended)
+        self._loop.on_batch_end(self._service_manager, self._service_manager.notify_status)
+        self._loop.on_batch_end(self._upgrade, self._upgrade.batch_ended)
+        if self._tree.may_leave_orphans:
+            self._callbacks.after(ORPHAN_CHECK_SECONDS, self._kill_unattributed_orphans)
         self._service_manager.start_watchdog()
         if self._previous_state is None:
             self._child.start()
         else:
             self._resume(self._previous_state)
             self._previous_state = None
+        for number in sorted(self._early_signals):
+            self._signal_received(number)
         self._loop.run()
+        self._reaper.give_up_removals()
         self._tree.close()
         return self._exit_code
+
+    def callback_failed(self, error: Exception) -> None:
+        """Do nothing: all that the keeper itself does happens again, and the error is logged."""
 
     # Frames from the child
 
@@ -249,7 +293,7 @@ class Keeper:
             "capacity": self._spawner.capacity,
             "first_start": not self._child_was_ready,
             "starts": self._child.starts,
-            "shutting_down": self._shutdown_requests > 0,
+            "shutting_down": self._shutdown.requests > 0,
             "notes": self._repair_notes,
         }
 
@@ -266,14 +310,13 @@ class Keeper:
             case "ping":
                 self._child.send({"type": "pong", "number": frame["number"], **self._pong_fields()})
             case "held":
-                self._child.send(
-                    {"type": "held", "end": self._journal.end, "ids": self._unfinished_ids()}
-                )
+                ids = self._unfinished_ids()
+                self._child.send_parts(held_frames(frame, self._journal.end, ids))
             case "ready":
                 self._child_was_ready = True
                 self._child_answered("serving")
-                if self._finishing:
-                    self._send_finish()
+                if self._shutdown.is_finishing:
+                    self._shutdown.send_finish()
             case "waiting":
                 # The server cannot work yet, but it answers requests, at least with the reason why
                 # it waits. That is enough for the service manager and for an upgrade.
@@ -285,13 +328,13 @@ class Keeper:
 
     def _child_answered(self, status: str) -> None:
         self._child_status = status
-        if not self._shutdown_requests and not self._upgrade.active:
+        if not self._shutdown.requests and not self._upgrade.active:
             self._service_manager.notify_ready()
         self._upgrade.server_answered()
 
     def _status(self) -> str:
         """Return one line about this service for the service manager."""
-        if self._shutdown_requests:
+        if self._shutdown.requests:
             status = "stopping"
         elif self._child_status:
             status = self._child_status
@@ -308,12 +351,15 @@ class Keeper:
             "full": self._journal.full,
             "unrecorded_bytes": self._journal.unstored_bytes,
             "strays": [stat.pid for stat in self._tree.unattributed_orphans()],
+            "unkillable": [
+                {"pid": each.pid, "uid": each.uid, "command": command_id}
+                for command_id, each in self._tree.unkillable()
+            ],
         }
 
     def _unfinished_ids(self) -> list[str]:
         """Return the ids of commands that were started and whose end is not in the journal yet."""
-        launching = self._start_queue.launches.command_ids
-        return [*self._running, *launching, *self._ended_ids.unwritten]
+        return [*self._running, *self._ended_ids.unwritten]
 
     def _journal_stored(self, position: int) -> None:
         reached("acknowledged.told")
@@ -340,7 +386,7 @@ class Keeper:
         self._journal.recorder_stopped()
         if retired:
             self._upgrade.server_retired()
-        elif self._finishing and code == 0:
+        elif self._shutdown.is_finishing and code == 0:
             self._child.stop_restarting()
             self._loop.stop()
 
@@ -350,29 +396,39 @@ class Keeper:
         self._ended_ids.pending_written()
         self._start_queue.start_some()
 
-    def _command_started(self, command: RunningCommand) -> None:
+    def _command_made(self, command: RunningCommand) -> None:
         self._running[command.id] = command
         self._running_by_pid[command.pid] = command
 
     def _stop_requested(self, frame: Frame) -> None:
-        self._start_queue.launches.confirm(frame["id"])
         command = self._running.get(frame["id"])
         if command is not None:
-            command.stop("stop", signal.Signals[frame["signal"]], frame["grace_seconds"])
+            number, grace_seconds = signal.Signals[frame["signal"]], float(frame["grace_seconds"])
+            # If the stop fails, that concerns the command, not the server that has sent the frame.
+            self._loop.call(command, partial(command.stop, "stop", number, grace_seconds))
         else:
             self._start_queue.stop(frame["id"])
 
+    def _command_started(self, command: RunningCommand) -> None:
+        self._start_queue.started(command)
+
+    def _command_refused(self, command: RunningCommand, refusal: Refuse) -> None:
+        self._start_queue.refused(command, refusal)
+        self._forget(command)
+        self._loop.call(self._shutdown, self._shutdown.finish_if_done)
+
     def _command_closed(self, command: RunningCommand) -> None:
-        del self._running[command.id]
+        self._ended_ids.add(command.id)
+        self._forget(command)
+        self._loop.call(self._shutdown, self._shutdown.finish_if_done)
+
+    def _forget(self, command: RunningCommand) -> None:
+        self._running.pop(command.id, None)
         if self._running_by_pid.get(command.pid) is command:
             del self._running_by_pid[command.pid]
-        self._ended_ids.add(command.id)
-        if self._shutdown_requests:
-            self._finish_if_done()
 
     def _own_children(self) -> set[int]:
         own = {pid for pid, command in self._running_by_pid.items() if not command.exited}
-        own |= self._start_queue.launches.pids
         return own | self._reaper.pids | self._child.pids | self._upgrade.pids
 
     def _process_reaped(self, pid: int, status: int, usage: struct_rusage) -> bool:
@@ -384,10 +440,9 @@ class Keeper:
         Returns:
             Whether the process was that of a script, a server or an upgrade.
         """
-        self._start_queue.launches.confirm_process(pid)
         command = self._running_by_pid.get(pid)
         if command is not None and not command.exited:
-            command.reaped(status, usage)
+            self._loop.call(command, partial(command.reaped, status, usage))
             return True
         return self._child.process_reaped(pid, status) or self._upgrade.process_reaped(pid)
 
@@ -396,12 +451,12 @@ class Keeper:
 
         While a script is running, such an orphan may belong to that script.
         """
-        self._loop.after(ORPHAN_CHECK_SECONDS, self._kill_unattributed_orphans)
-        if not self._running and not self._start_queue.launches:
-            for stat in self._tree.unattributed_orphans():
-                signal_process(stat.pid, stat.start_ticks, signal.SIGKILL)
+        self._callbacks.after(ORPHAN_CHECK_SECONDS, self._kill_unattributed_orphans)
+        if not self._running:
+            with suppress(OSError):  # The keeper is short of descriptors, and tries again later.
+                self._tree.kill_unattributed_orphans()
 
-    # Signals and shutdown
+    # Signals
 
     def _signal_received(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -409,61 +464,14 @@ class Keeper:
         elif number == signal.SIGHUP:
             self._upgrade.upgrade_requested()
         else:
-            self._shutdown_requested()
-
-    def _shutdown_requested(self) -> None:
-        """Stop all scripts.
-
-        After the first request the scripts get a grace period. After any later request they are
-        killed at once.
-        """
-        self._shutdown_requests += 1
-        grace_seconds = self._config.shutdown_grace_seconds if self._shutdown_requests == 1 else 0
-        logger.info("shutting_down", running=len(self._running))
-        if self._shutdown_requests == 1:
-            self._service_manager.notify_stopping(grace_seconds + 2 * FINISH_SECONDS)
-            self._upgrade.shutdown_started()
-            self._child.send({"type": "shutdown"})
-            self._start_queue.shut_down()
-            self._loop.after(grace_seconds + FINISH_SECONDS, self._shutdown_timed_out)
-        for command in list(self._running.values()):
-            command.shut_down(grace_seconds)
-        self._finish_if_done()
-
-    def _finish_if_done(self) -> None:
-        """Ask the server to finish, once all scripts have ended and all ends are in the journal."""
-        if self._running or self._finishing:
-            return
-        if self._journal.full:
-            self._loop.after(FINISH_STEP_SECONDS, self._finish_if_done)
-            return
-        self._finishing = True
-        self._loop.after(FINISH_SECONDS, self._shutdown_timed_out)
-        # This call has no effect while a server is running. If the server has just died, another
-        # server must be started to finish the work.
-        self._child.start()
-        self._send_finish()
-
-    def _send_finish(self) -> None:
-        self._child.send({"type": "finish", "position": self._journal.end})
-
-    def _shutdown_timed_out(self) -> None:
-        logger.warning("server_not_finished", detail="what it did not store is in the journal")
-        self._child.stop_restarting()
-        self._child.kill()
-        self._loop.stop()
-
-    def _batch_ended(self) -> None:
-        self._tree.refresh()
-        self._start_queue.start_some()
-        self._position_updates.batch_ended()
-        self._service_manager.notify_status()
-        self._upgrade.batch_ended()
+            self._loop.call(self._shutdown, self._shutdown.request)
 
     # Hand-over to the next program of this process
 
     def _to_state(self, upgrade: UpgradeState, signals: set[int]) -> KeeperState:
-        self._start_queue.launches.confirm_all()
+        if any(not command.is_settled for command in self._running.values()):
+            message = "a command waits for another attempt of something that failed"
+            raise HandoverError(message)
         listener = self._resources.listener
         return KeeperState(
             config=asdict(self._config),
@@ -475,7 +483,7 @@ class Keeper:
             ledger=self._journal.to_state(),
             ended=self._ended_ids.to_state(),
             child=self._child.to_state(),
-            commands=[command.to_state() for command in self._running.values()],
+            commands=[command.kept for command in self._running.values()],
             waiting=self._start_queue.to_state(),
             removals=self._reaper.to_state(),
             manager=self._service_manager.to_state(),
@@ -495,8 +503,13 @@ class Keeper:
             logger.error("keeper_fault", detail="its identity has changed with the upgrade")
             self._identity = Identity.from_fields(state.identity)
         for each in state.commands:
-            self._command_started(RunningCommand.from_state(each, self._command_context))
-        on_removed = {command.id: command.finish for command in self._running.values()}
+            command = RunningCommand(each, self._command_context)
+            self._command_made(command)
+            command.watch()
+        on_removed = {
+            command.id: partial(self._loop.call, command, command.removed)
+            for command in self._running.values()
+        }
         self._reaper.restore(state.removals, on_removed)
         self._service_manager.restore(state.manager)
         self._child_was_ready = state.child_was_ready
@@ -538,4 +551,7 @@ def main(config: KeeperConfig) -> int:
     except StartError as error:
         logger.error("cannot_start", detail=str(error))
         return 1
+    except RecoveryEndedError:
+        logger.info("shutting_down", running=0)
+        return 0
     return keeper.run()

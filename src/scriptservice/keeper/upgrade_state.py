@@ -10,49 +10,7 @@ add a field with a default: every later release must load the files in ``tests/k
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class CommandState:
-    """A running command; the fields are attributes of `RunningCommand` and `ScriptOutput`.
-
-    Attributes:
-        handle: pidfd of the script's own process, None after the process was reaped.
-        streams: for each pipe that is still read, a list of its descriptor and its number, which is
-            1 for stdout and 2 for stderr.
-        timeout_at: when the command's time-out ends, None if no time-out is pending.
-        discard_news_at: when the next DISCARDED record is due, None if no such record is pending.
-        leftover_pids: ids of the background processes that were signalled after the script's exit,
-            None if no process was signalled.
-    """
-
-    id: str
-    pid: int
-    handle: int | None
-    started: float
-    exited: bool
-    start_ticks: int
-    pipes: list[int]
-    private_directory: str | None
-    removing: bool
-    grace_seconds: float
-    leftover_seconds: float
-    limit: int | None
-    stop_on_limit: bool
-    position: int
-    stream_bytes: list[int]
-    discarded: int
-    window_bytes: int
-    window_mark: int
-    cause: str | None
-    kill_at: float | None
-    killing: bool
-    termed: bool
-    tree_gone: bool
-    leftover_at: float
-    leftover_pids: list[int] | None
-    streams: list[list[int]]
-    timeout_at: float | None
-    discard_news_at: float | None
+from scriptservice.keeper.life.kept_command import KeptCommand
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +127,7 @@ class TreeState:
             the start of each process.
         sessions: by command id, the ids of the sessions that were seen in the command's tree.
         owners: the orphans whose command is known: process id, start and command id of each.
+        descent: whether the fields above, apart from ``base``, are known in mode ``cgroup`` too.
     """
 
     mode: str
@@ -177,6 +136,7 @@ class TreeState:
     seen: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     sessions: dict[str, list[int]] = field(default_factory=dict)
     owners: list[tuple[int, int, str]] = field(default_factory=list)
+    descent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +181,8 @@ class RemovalState:
         gid: the id of the directory's group.
         turns: the attempts that may follow the present attempt, in order: True for an attempt as
             the directory's owner, False for an attempt as the keeper's user.
+        deadline_at: when the program is killed if it still runs; None if the release that handed
+            over knew no such time.
     """
 
     pid: int
@@ -228,6 +190,7 @@ class RemovalState:
     uid: int
     gid: int
     turns: list[bool]
+    deadline_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +232,7 @@ class KeeperState:
         identity: the fields of `Identity`; they stay the same, since the process stays the same.
         lock: descriptor of the data directory's lock file.
         listener: descriptor of the listening socket, None for a worker.
+        commands: the commands whose processes were made and that are not closed.
         waiting: the fields of each `SpawnSpec` that waits in the start queue, in order.
         notes: a sentence for each repair of the journal at the keeper's start.
         child_was_ready: whether any server of this keeper has ever been ready.
@@ -285,7 +249,7 @@ class KeeperState:
     ledger: JournalState
     ended: EndedIdsState
     child: ChildSupervisorState
-    commands: list[CommandState]
+    commands: list[KeptCommand]
     waiting: list[dict[str, Any]]
     removals: list[RemovalState]
     manager: ServiceManagerState
@@ -306,6 +270,5 @@ class KeeperState:
                 kept.add(self.child.life.socket)
         for command in self.commands:
             kept |= {descriptor for descriptor, _ in command.streams}
-            if command.handle is not None:
-                kept.add(command.handle)
+            kept |= {each for each in (command.handle, command.status) if each is not None}
         return kept

@@ -756,6 +756,8 @@ export interface components {
              * @enum {string}
              */
             tree_kill: "cgroup" | "walk";
+            /** Unkillable */
+            unkillable: components["schemas"]["UnkillableProcess"][];
         };
         /**
          * Session
@@ -931,6 +933,21 @@ export interface components {
              * @default null
              */
             working_directory?: string | null;
+        };
+        /**
+         * UnkillableProcess
+         * @description A process of a command that the keeper is not permitted to signal.
+         */
+        UnkillableProcess: {
+            /**
+             * Command
+             * @description the command's id
+             */
+            command: string;
+            /** Pid */
+            pid: number;
+            /** Uid */
+            uid: number;
         };
         /**
          * Usage

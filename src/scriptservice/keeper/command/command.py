@@ -1,10 +1,9 @@
-"""The life of one script, from its process to its CLOSED record.
+"""A running command: performs what its life decides, and tells its life what happens.
 
-Each method that changes the state is named after the event that causes the change. The service's
-promises depend on the order of the steps by which a command ends. First the keeper appends the exit
-of the script's own process to the journal. Then the keeper waits for the other processes of the
-tree, and kills those that take too long. Then it reads the output to the last byte. At last it
-appends the CLOSED record.
+`keeper.life.life` decides; this module has the process, its pipes and its timer. The service's
+promises depend on the order in which a command ends: the keeper journals the script's exit, waits
+for the process tree and then kills it, drains the output to the last byte, and closes the command
+last.
 """
 
 import os
@@ -13,26 +12,41 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from resource import struct_rusage
 from typing import Any
 from uuid import UUID
 
-from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, DrainResult, ScriptOutput
+from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, ScriptOutput
 from scriptservice.keeper.journal.journal import Journal
-from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
-from scriptservice.keeper.system.event_loop import EventLoop, Timer
+from scriptservice.keeper.life import actions as act
+from scriptservice.keeper.life.events import (
+    CannotLook,
+    Drained,
+    Event,
+    Exited,
+    Killed,
+    LeftoversSignalled,
+    Looked,
+    NotStarted,
+    OutputProgressed,
+    Removed,
+    Started,
+    StopRequested,
+    Woke,
+)
+from scriptservice.keeper.life.kept_command import KeptCommand
+from scriptservice.keeper.life.life import FIRST_LOOK_SECONDS, REMOVAL_SECONDS, Phase, step
+from scriptservice.keeper.spawn.exec_failure import read_outcome
+from scriptservice.keeper.spawn.spawn_error import start_failure
+from scriptservice.keeper.system.event_loop import EventLoop, Pause, Timer
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.linux import is_resource_shortage
 from scriptservice.keeper.tree.process_tree import ProcessTree
-from scriptservice.keeper.upgrade_state import CommandState
 from scriptservice.protocol.fault_points import reached
-from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind
 
-LEFTOVER_KILL_SECONDS = 1.0
-
-_FIRST_CHECK_SECONDS = 0.005
-_LAST_CHECK_SECONDS = 0.2
+_BEFORE_OUTPUT = (Phase.STARTING, Phase.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +55,13 @@ class CommandContext:
 
     Attributes:
         loop: events and timers.
-        journal: gets the records of what happens to the commands.
+        journal: gets the records of what happens.
         tree: tells which processes belong to which script.
         null: a descriptor of /dev/null, open for writing.
         remove_directory: removes a directory with its content, then calls the callback.
-        closed: called with a command after its CLOSED record was appended.
+        started: called with a command after its STARTED record was appended.
+        refused: called with a command that did not start; appends the REFUSED record.
+        closed: called with a command after its last record was appended.
     """
 
     loop: EventLoop
@@ -53,171 +69,85 @@ class CommandContext:
     tree: ProcessTree
     null: int
     remove_directory: Callable[[str, Callable[[], None]], None]
+    started: Callable[["RunningCommand"], None]
+    refused: Callable[["RunningCommand", act.Refuse], None]
     closed: Callable[["RunningCommand"], None]
 
 
 class RunningCommand:
-    """One script that was started by this keeper.
+    """One script whose process this keeper has made.
 
     Args:
-        spec: the script.
-        spawned: the script's process and pipes; this object closes their descriptors.
+        kept: what is kept of the command; a new one, or one that the keeper's previous program
+            handed over. This object closes the descriptors in it.
         context: the parts of the keeper that all commands share.
 
     Attributes:
+        kept: what is kept of the command.
         id: the command's UUID.
         id_bytes: the 16 bytes of the UUID.
         pid: the id of the script's own process.
-        started: when the script started, in seconds of the monotonic clock.
-        exited: whether the script's own process was reaped.
+        start_ticks: when that process started, in clock ticks from boot.
+        exited: whether the script's own process was reaped; its exit may not be recorded yet.
     """
 
     __slots__ = (
-        "_cause", "_check_seconds", "_check_timer", "_context", "_grace_seconds", "_kill_at",
-        "_killing", "_leftover_at", "_leftover_pids", "_leftover_seconds", "_output", "_pidfd",
-        "_pipe_inodes", "_private_directory", "_removing", "_start_ticks", "_stop_timer", "_termed",
-        "_timeout_timer", "_tree_gone", "exited", "id", "id_bytes", "pid", "started",
+        "_actions", "_busy", "_context", "_events", "_has_failed", "_loop", "_output", "_pause",
+        "_timer", "exited", "id", "id_bytes", "kept", "pid", "start_ticks",
     )  # fmt: skip
 
-    def __init__(self, spec: SpawnSpec, spawned: SpawnedProcess, context: CommandContext) -> None:
-        self.id = spec.id
-        self.id_bytes = UUID(spec.id).bytes
-        self.pid = spawned.pid
-        self.started = time.monotonic()
-        self.exited = False
+    def __init__(self, kept: KeptCommand, context: CommandContext) -> None:
+        assert kept.pid is not None  # noqa: S101 - only a recovered command has none
+        self.kept = kept
+        self.id = kept.id
+        self.id_bytes = UUID(kept.id).bytes
+        self.pid = kept.pid
+        self.start_ticks = kept.start_ticks
+        self.exited = kept.exited
         self._context = context
-        self._pidfd = spawned.pidfd
-        self._start_ticks = spawned.start_ticks
-        self._pipe_inodes = spawned.pipes
-        self._private_directory = spawned.private_directory
-        self._removing = False
-        self._grace_seconds = spec.grace_seconds
-        self._leftover_seconds = spec.leftover_seconds
-        self._cause: str | None = None
-        self._kill_at: float | None = None
-        self._stop_timer: Timer | None = None
-        self._killing = self._termed = self._tree_gone = False
-        self._leftover_at = 0.0
-        self._leftover_pids: set[int] | None = None
-        self._check_seconds = _FIRST_CHECK_SECONDS
-        self._check_timer: Timer | None = None
-        self._timeout_timer: Timer | None = None
-        self._output = self._make_output(
-            spec.output_limit_bytes,
-            [[spawned.stdout, STDOUT], [spawned.stderr, STDERR]],
-            stop_on_limit=spec.on_output_limit == "stop",
-        )
-        loop = context.loop
-        context.journal.append(Kind.STARTED, self.id, self._process_fields())
-        reached("spawn.started")
-        self._output.watch()
-        loop.watch(self._pidfd, self._pidfd_ready)
-        if spec.timeout_seconds is not None:
-            self._timeout_timer = loop.after(spec.timeout_seconds, self._timed_out)
+        self._loop = context.loop.supervised(self)
+        self._output = ScriptOutput(self, kept, self._loop, context.journal, context.null)
+        # Lists, since an empty deque takes 600 bytes for each running command.
+        self._events: list[Event] = []
+        self._actions: list[act.Action] = []
+        self._busy = self._has_failed = False
+        self._pause: Pause | None = None
+        self._timer: Timer | None = None
 
-    def to_state(self) -> CommandState:
-        """Return the command's whole state, for the keeper's next program."""
-        kept = {name.removeprefix("_"): getattr(self, name) for name in _STATE_ATTRIBUTES}
-        leftovers = self._leftover_pids
-        return CommandState(
-            **kept,
-            handle=None if self.exited else self._pidfd,
-            pipes=list(self._pipe_inodes),
-            leftover_pids=None if leftovers is None else sorted(leftovers),
-            timeout_at=None if self._timeout_timer is None else self._timeout_timer.due,
-            **self._output.state_fields(),
-        )
+    def watch(self) -> None:
+        """Begin to wait for what happens to the script.
 
-    @classmethod
-    def from_state(cls, state: CommandState, context: CommandContext) -> "RunningCommand":
-        """Return the command that the previous program of the keeper handed over.
-
-        The state does not tell what the command waited for. The new object finds out again: it
-        reads the pipes and looks at the process tree.
+        Raises:
+            OSError: the kernel accepts no more watches; call `unwatch`.
         """
-        command = cls.__new__(cls)
-        command.restore(state, context)
-        return command
+        kept = self.kept
+        if kept.handle is not None:
+            self._loop.watch(kept.handle, self._pidfd_ready)
+        if kept.status is not None:
+            self._loop.watch(kept.status, self._status_ready)
+        if kept.life.phase not in _BEFORE_OUTPUT:
+            self._output.watch()
+        if kept.life.wake_at is None and not kept.life.is_live:
+            # The keeper's previous program waited for a paused pipe. This program looks again.
+            kept.life = kept.life._replace(wake_at=time.monotonic())
+        elif kept.life.phase is Phase.REMOVING and not kept.life.wake_at:
+            # A release before the explicit life did not say how long the removal may take.
+            kept.life = kept.life._replace(wake_at=time.monotonic() + REMOVAL_SECONDS)
+        self._set_timer(kept.life.wake_at)
 
-    def restore(self, state: CommandState, context: CommandContext) -> None:
-        """Set the state that was handed over; `from_state` calls this instead of ``__init__``."""
-        for name in _STATE_ATTRIBUTES:
-            setattr(self, name, getattr(state, name.removeprefix("_")))
-        loop = context.loop
-        self._context = context
-        self.id_bytes = UUID(state.id).bytes
-        self._pipe_inodes = (state.pipes[0], state.pipes[1])
-        self._leftover_pids = None if state.leftover_pids is None else set(state.leftover_pids)
-        self._check_seconds = _FIRST_CHECK_SECONDS
-        self._check_timer = self._stop_timer = None
-        at = state.timeout_at
-        self._timeout_timer = None if at is None else loop.at(at, self._timed_out)
-        self._output = self._make_output(
-            state.limit, state.streams, stop_on_limit=state.stop_on_limit
-        )
-        self._output.restore(state)
-        self._output.watch()
-        self._pidfd = -1 if state.handle is None else state.handle
-        if state.handle is not None:
-            loop.watch(self._pidfd, self._pidfd_ready)
-            if state.kill_at is not None and not state.killing:
-                self._stop_timer = loop.at(state.kill_at, self._grace_ended)
-        if state.exited or state.killing:
-            loop.defer(self._advance)
+    def unwatch(self) -> None:
+        """Wait for nothing any more; this closes no descriptor."""
+        for descriptor in (self.kept.handle, self.kept.status):
+            if descriptor is not None:
+                self._loop.unwatch(descriptor)
+        self._set_timer(None)
 
-    def _make_output(
-        self, limit_bytes: int | None, streams: list[list[int]], *, stop_on_limit: bool
-    ) -> ScriptOutput:
-        context = self._context
-        return ScriptOutput(
-            self,
-            context.loop,
-            context.journal,
-            null=context.null,
-            limit_bytes=limit_bytes,
-            stop_on_limit=stop_on_limit,
-            streams=streams,
-        )
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that has happened is in `kept`, and all that follows from it is done."""
+        return not self._events and not self._actions
 
-    def _process_fields(self) -> dict[str, Any]:
-        return {
-            "pid": self.pid,
-            "start_ticks": self._start_ticks,
-            "pipes": list(self._pipe_inodes),
-            "output_limit_bytes": self._output.limit_bytes,
-        }
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return this command's entry for a SNAPSHOT record.
-
-        If this keeper dies, the next keeper needs the entry to end the command.
-        """
-        return {
-            "id": self.id,
-            **self._process_fields(),
-            "position": self._output.position,
-            "exited": self.exited,
-            "cause": self._cause,
-            "leftovers_killed": len(self._leftover_pids or ()),
-            "discarded_bytes": self._output.discarded,
-        }
-
-    # Events of the script's output
-
-    def output_limit_reached(self) -> None:
-        """Stop the script, since it has printed more than its output limit."""
-        if not self.exited and self._cause is None:
-            self.stop("limit", signal.SIGTERM, self._grace_seconds)
-
-    def output_progressed(self) -> None:
-        """Continue to end the command if the script's own process has exited.
-
-        The output calls this when a pipe has ended, or when a paused pipe is read again.
-        """
-        if self.exited:
-            self._advance()
-
-    # Ending
+    # What happens to the command
 
     def stop(self, cause: str, number: int, grace_seconds: float) -> None:
         """Stop the script; only the cause of the first stop is stored.
@@ -228,212 +158,293 @@ class RunningCommand:
             grace_seconds: the time until the whole tree gets SIGKILL; a later call may shorten the
                 time.
         """
-        now = time.monotonic()
-        kill_at = now + grace_seconds
-        self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
-        if self.exited:
-            # The script's own exit already decides the command's status. Only the rest of the
-            # process tree is stopped.
-            self._leftover_at = min(self._leftover_at, now)
-            self._advance()
-            return
-        if self._cause is None:
-            self._cause = cause
-            fields = {"cause": cause, "signal": signal.Signals(number).name}
-            reached("stop.asked")
-            self._context.journal.append(Kind.STOPPING, self.id, fields, self._output.position)
-            reached("stop.recorded")
-            if grace_seconds > 0:
-                self._signal_group(number)
-                # A process that SIGSTOP has stopped handles the signal only after SIGCONT.
-                self._signal_group(signal.SIGCONT)
-                reached("stop.signalled")
-        self._context.loop.cancel(self._stop_timer)
-        self._stop_timer = None
-        if self._kill_at <= now:
-            self._grace_ended()
-        else:
-            self._stop_timer = self._context.loop.at(self._kill_at, self._grace_ended)
+        self._happened(StopRequested(cause, number, grace_seconds))
 
     def shut_down(self, grace_seconds: float) -> None:
         """Stop the script for a shutdown of the service.
 
         Args:
-            grace_seconds: the shutdown's grace period. The script gets this grace period or the
-                command's own grace period, whichever is shorter.
+            grace_seconds: the shutdown's grace period. If the command's own grace period is
+                shorter, that applies.
         """
-        self.stop("shutdown", signal.SIGTERM, min(grace_seconds, self._grace_seconds))
-
-    def _signal_group(self, number: int) -> None:
-        # The script's own process is the leader of the group and is not reaped yet. So no other
-        # group can have the same id.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
-
-    def _timed_out(self) -> None:
-        self._timeout_timer = None
-        self.stop("timeout", signal.SIGTERM, self._grace_seconds)
-
-    def _grace_ended(self) -> None:
-        reached("stop.killing")
-        self._stop_timer = None
-        self._killing = True
-        self._check_seconds = _FIRST_CHECK_SECONDS
-        self._advance()
-
-    def _pidfd_ready(self, _: int) -> None:
-        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-        if pid:
-            self.reaped(status, usage)
+        self.stop("shutdown", signal.SIGTERM, min(grace_seconds, self.kept.life.grace_seconds))
 
     def reaped(self, status: int, usage: struct_rusage) -> None:
-        """Journal the exit of the script's own process and begin to end the command.
+        """Take the end of the script's own process.
 
         Args:
             status: the wait status from ``wait4``.
             usage: the resource usage of the process and of the children that it waited for.
         """
-        reached("end.reaped")
-        loop = self._context.loop
-        loop.unwatch(self._pidfd)
-        os.close(self._pidfd)
-        self.exited = True
-        # The tree may remember a list of orphans from earlier in this batch, when the processes of
-        # another command were looked at. Since then the keeper may have become the parent of
-        # orphans of this script.
-        self._context.tree.refresh()
-        loop.cancel(self._timeout_timer)
-        loop.cancel(self._stop_timer)
-        self._timeout_timer = self._stop_timer = None
         fields = {
             "status": status,
             "user_seconds": round(usage.ru_utime, 6),
             "system_seconds": round(usage.ru_stime, 6),
             "max_rss_bytes": usage.ru_maxrss * 1024,
         }
-        self._context.journal.append(Kind.EXITED, self.id, fields, self._output.position)
-        reached("end.exited")
-        self._leftover_at = time.monotonic() + self._leftover_seconds
-        if self._kill_at is not None:
-            # The grace period of a stop also limits the wait for leftovers and for open pipes.
-            self._leftover_at = min(self._leftover_at, self._kill_at)
-        self._check_seconds = _FIRST_CHECK_SECONDS
-        # `_advance` may open descriptors, which is allowed only at the end of a batch. The
-        # docstring of the module `event_loop` gives the reason.
-        loop.defer(self._advance)
+        # The exit is known only here, so it must be in the queue before anything can fail.
+        self.exited = True
+        self._events.append(Exited(fields))
+        self._close_handle()
+        reached("end.reaped")
+        # What the tree remembers may be too old. If another command's tree was looked at earlier
+        # in this batch, the keeper may have become the parent of this script's orphans since then.
+        self._context.tree.refresh()
+        outcome = self._start_outcome(is_reaped=True)
+        if outcome is not None:
+            self._events.insert(len(self._events) - 1, outcome)
+        self._go_on()
 
-    def _advance(self) -> None:
-        """Do the next steps to the command's end, up to the first step that has to wait.
+    def output_limit_reached(self) -> None:
+        """Stop the script, since it has printed more than its output limit."""
+        if self.kept.life.phase is Phase.RUNNING:
+            self.stop("limit", signal.SIGTERM, self.kept.life.grace_seconds)
 
-        When that step may go on, a timer or the paused pipe calls this method again.
+    def output_progressed(self) -> None:
+        """Continue to end the command after a pipe has ended, or is read again after a pause."""
+        self._happened(OutputProgressed())
+
+    def removed(self) -> None:
+        """Continue after the removal of the private directory."""
+        self._happened(Removed())
+
+    def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
+        """Look again after a pause, since the failure may have hidden any event."""
+        if not self._has_failed:
+            self._has_failed = True
+            self._pause = self._pause or Pause()
+            self._loop.after(self._pause.next_seconds(), self._look_again)
+
+    def _look_again(self) -> None:
+        self._has_failed = False
+        if self.kept.life.phase is Phase.CLOSED and not self._actions:
+            return
+        if self.kept.life.phase not in _BEFORE_OUTPUT:
+            self._read_output()
+        self._happened(OutputProgressed())
+
+    def _pidfd_ready(self, _: int) -> None:
+        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if pid:
+            self.reaped(status, usage)
+
+    def _status_ready(self, _: int) -> None:
+        outcome = self._start_outcome(is_reaped=False)
+        if outcome is not None:
+            self._happened(outcome)
+
+    def _start_outcome(self, *, is_reaped: bool) -> Event | None:
+        """Return whether the process has become the script; None if that is known or undecided.
+
+        The status pipe stays open after the command counts as started. Otherwise SIGPIPE would end
+        a process that reports a failure late, and the exit status would not tell what happened.
         """
-        self._context.loop.cancel(self._check_timer)
-        self._check_timer = None
-        if self._removing:
-            return
-        if not self._tree_gone and not self._end_tree():
-            return
-        drained = self._output.drain(self._leftover_at)
-        if drained is DrainResult.ENDED:
-            self._close()
-        elif drained is DrainResult.OPEN:
-            self._check_again(time.monotonic())
+        kept = self.kept
+        if kept.status is None:
+            return None
+        outcome = read_outcome(kept.status)
+        if outcome is None and not is_reaped:
+            return None
+        self._close_status()
+        if outcome is None or outcome.failed_step is None:
+            return Started()
+        error = start_failure(outcome, kept.interpreter, kept.working_directory)
+        return NotStarted(str(error), error.retry)
 
-    def _end_tree(self) -> bool:
-        now = time.monotonic()
-        if not self._killing and not self.exited:
-            return False
+    def _woke(self) -> None:
+        self._timer = None
+        self._happened(Woke())
+
+    # What the command does
+
+    def _happened(self, event: Event) -> None:
+        """Take an event, and do everything that follows from it.
+
+        An action may cause another event. That event waits until all actions before it are done. An
+        action that failed is the first one that is tried at the next event.
+        """
+        self._events.append(event)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._busy:
+            return
+        self._busy = True
         try:
-            gone = self._try_to_end_tree(now)
+            while self._actions or self._events:
+                if self._actions:
+                    result = self._perform(self._actions[0])
+                    del self._actions[0]
+                    if result is not None:
+                        self._events.insert(0, result)
+                else:
+                    self._take(self._events.pop(0))
+        finally:
+            self._busy = False
+        self._set_timer(self.kept.life.wake_at)
+
+    def _take(self, event: Event) -> None:
+        life, actions = step(self.kept.life, event, time.monotonic())
+        self.kept.life = life
+        self.exited = self.exited or not life.is_live
+        self._actions.extend(actions)
+
+    def _perform(self, action: act.Action) -> Event | None:  # noqa: C901 - a case for each action
+        """Perform an action; return its result, None if the action has none."""
+        match action:
+            case act.Look() | act.SignalLeftovers() | act.KillTree():
+                return self._use_tree(action)
+            case act.Drain():
+                return Drained(self._output.drain(action.deadline))
+            case act.RecordStarted():
+                self._record_started()
+            case act.ReadOutput():
+                self._read_output()
+            case act.RecordExited():
+                self._append(Kind.EXITED, action.fields)
+                reached("end.exited")
+            case act.RecordClosed():
+                self._record_closed()
+            case act.RecordStopping():
+                self._record_stopping(action)
+            case act.SignalGroup():
+                self._signal_group(action.signal)
+            case act.KillProcess():
+                self._kill_process()
+            case act.RemoveDirectory():
+                self._remove_directory()
+            case act.Refuse():
+                self._refuse(action)
+            case act.RecordLost():
+                self._record_lost(action.reason)
+        return None
+
+    def _set_timer(self, when: float | None) -> None:
+        timer = self._timer
+        if timer is not None:
+            if timer.when == when:
+                return
+            self._loop.cancel(timer)
+        self._timer = None if when is None else self._loop.at(when, self._woke)
+
+    def _append(self, kind: Kind, fields: dict[str, Any]) -> None:
+        self._context.journal.append(kind, self.id, fields, self.kept.position)
+
+    def _record_started(self) -> None:
+        reached("spawn.begun")
+        self._append(Kind.STARTED, self.kept.process_fields())
+        reached("spawn.started")
+        self._context.started(self)
+
+    def _read_output(self) -> None:
+        """Watch the pipes, or try it later if the kernel accepts no more watches.
+
+        This never fails, since a stop must not wait for it.
+        """
+        try:
+            self._output.watch()
+        except OSError as error:
+            logger.exception("keeper_fault", detail="the output is read later")
+            self.callback_failed(error)
+
+    def _refuse(self, action: act.Refuse) -> None:
+        self._release()
+        if self.kept.private_directory is not None:
+            with suppress(OSError):
+                os.rmdir(self.kept.private_directory)
+        self._context.tree.forget(self)
+        self._context.refused(self, action)
+
+    def _record_stopping(self, action: act.RecordStopping) -> None:
+        reached("stop.asked")
+        name = signal.Signals(action.signal).name
+        self._append(Kind.STOPPING, {"cause": action.cause, "signal": name})
+        reached("stop.recorded")
+
+    def _signal_group(self, number: int) -> None:
+        if self.exited:
+            return
+        # The group's leader is not reaped yet, so no other group can have its id.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        reached("stop.signalled")
+
+    def _kill_process(self) -> None:
+        if self.kept.handle is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(self.kept.handle, signal.SIGKILL)
+
+    def _use_tree(self, action: act.Look | act.SignalLeftovers | act.KillTree) -> Event:
+        tree = self._context.tree
+        try:
+            if isinstance(action, act.Look):
+                return Looked(tree.is_empty(self))
+            if isinstance(action, act.SignalLeftovers):
+                signalled = tree.signal(self, signal.SIGTERM)
+                self.kept.add_leftovers(signalled)
+                tree.signal(self, signal.SIGCONT)
+                return LeftoversSignalled(bool(signalled))
+            if self.exited:
+                self.kept.add_leftovers(tree.signal(self, signal.SIGKILL))
+            else:
+                reached("stop.killing")
+            result = tree.kill(self)
+            # A process that has not become the script yet may not be in its cgroup. It is killed
+            # after the tree was looked at: the children of a dead process are harder to find.
+            self._kill_process()
+            unkillable = [f"process {each.pid} of uid {each.uid}" for each in result.forbidden]
+            return Killed(result.empty, ", ".join(unkillable))
         except OSError as error:
             if not is_resource_shortage(error):
                 raise
-            if self._check_seconds == _FIRST_CHECK_SECONDS:
+            if self.kept.life.look_seconds == FIRST_LOOK_SECONDS:
                 logger.warning("tree_waits", command_id=self.id, detail=str(error))
-            gone = False  # a process that could not be looked at may be alive
-        if gone:
-            self._tree_gone = True
-        else:
-            self._check_again(now)
-        return gone
+            return CannotLook()
 
-    def _try_to_end_tree(self, now: float) -> bool:
-        tree = self._context.tree
-        if not self._killing:
-            return tree.is_empty(self) or self._end_leftovers(now)
-        if self.exited:
-            self._count_leftovers(tree.signal(self, signal.SIGKILL))
-        return tree.kill(self) and self.exited
-
-    def _end_leftovers(self, now: float) -> bool:
-        """Do what is due for the background processes: wait, send SIGTERM, or send SIGKILL.
-
-        Returns:
-            Whether the process tree is empty.
-        """
-        tree = self._context.tree
-        kill_at = self._leftover_at + LEFTOVER_KILL_SECONDS
-        if self._kill_at is not None:
-            kill_at = min(kill_at, self._kill_at)
-        if now >= kill_at:
-            self._killing = True
-            self._count_leftovers(tree.signal(self, signal.SIGKILL))
-            return tree.kill(self)
-        if now >= self._leftover_at and not self._termed:
-            signalled = tree.signal(self, signal.SIGTERM)
-            # If no process was signalled, the keeper does not know yet which processes belong to
-            # this tree. SIGTERM is then sent at a later check.
-            self._termed = bool(signalled)
-            self._count_leftovers(signalled)
-            tree.signal(self, signal.SIGCONT)
-            self._check_seconds = _FIRST_CHECK_SECONDS
-        return False
-
-    def _count_leftovers(self, pids: set[int]) -> None:
-        if pids:
-            self._leftover_pids = (self._leftover_pids or set()) | pids
-
-    def _check_again(self, now: float) -> None:
-        times = [now + self._check_seconds]
-        if self.exited and not self._killing:
-            if self._kill_at is not None:
-                times.append(self._kill_at)
-            if now < self._leftover_at:
-                times.append(self._leftover_at)
-            else:
-                times.append(self._leftover_at + LEFTOVER_KILL_SECONDS)
-        self._check_seconds = min(self._check_seconds * 2, _LAST_CHECK_SECONDS)
-        when = max(now, min(times))
-        self._check_timer = self._context.loop.at(when, self._advance)
-
-    def _close(self) -> None:
-        self._removing = True
+    def _remove_directory(self) -> None:
         self._context.tree.forget(self)
-        if self._private_directory is None:
-            self.finish()
-        else:
-            self._context.remove_directory(self._private_directory, self.finish)
+        assert self.kept.private_directory is not None  # noqa: S101 - else there is no such action
+        self._context.remove_directory(
+            self.kept.private_directory, partial(self._loop.call, self.removed)
+        )
 
-    def finish(self) -> None:
-        """Append the CLOSED record; called once, after any private directory was removed."""
-        self._output.close()
+    def _record_closed(self) -> None:
+        self._context.tree.forget(self)
+        self._release()
+        kept = self.kept
         fields = {
-            "cause": self._cause,
-            "leftovers_killed": len(self._leftover_pids or ()),
-            "discarded_bytes": self._output.discarded,
-            "stdout_bytes": self._output.stream_bytes[STDOUT],
-            "stderr_bytes": self._output.stream_bytes[STDERR],
+            "cause": kept.life.cause,
+            "leftovers_killed": kept.leftovers_killed,
+            "discarded_bytes": kept.discarded,
+            "stdout_bytes": kept.stream_bytes[STDOUT],
+            "stderr_bytes": kept.stream_bytes[STDERR],
         }
         reached("end.drained")
-        self._context.journal.append(Kind.CLOSED, self.id, fields, self._output.position)
+        self._append(Kind.CLOSED, fields)
         reached("end.closed")
         self._context.closed(self)
 
+    def _record_lost(self, reason: str) -> None:
+        self._output.drain(time.monotonic())
+        self._release()
+        self._context.tree.forget(self)
+        self._append(Kind.LOST, {"reason": reason})
+        self._context.closed(self)
 
-# These attributes are handed over unchanged. The fields of `CommandState` have the same names,
-# without the leading underscore.
-_STATE_ATTRIBUTES = (
-    "id", "pid", "started", "exited", "_start_ticks", "_private_directory", "_removing",
-    "_grace_seconds", "_leftover_seconds", "_cause", "_kill_at", "_killing", "_termed",
-    "_tree_gone", "_leftover_at",
-)  # fmt: skip
+    def _release(self) -> None:
+        """Close all descriptors of the command."""
+        self._close_status()
+        self._close_handle()
+        self._output.close()
+
+    def _close_status(self) -> None:
+        if self.kept.status is not None:
+            self._loop.unwatch(self.kept.status)
+            os.close(self.kept.status)
+            self.kept.status = None
+
+    def _close_handle(self) -> None:
+        if self.kept.handle is not None:
+            self._loop.unwatch(self.kept.handle)
+            os.close(self.kept.handle)
+            self.kept.handle = None

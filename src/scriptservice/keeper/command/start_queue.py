@@ -5,7 +5,6 @@ The number of starting processes is limited because hundreds of processes that s
 time slow each other down by a third.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,13 +12,12 @@ from typing import Any
 
 from scriptservice.keeper.command.command import CommandContext, RunningCommand
 from scriptservice.keeper.command.ended_ids import EndedIds
-from scriptservice.keeper.command.launches import PendingLaunches
+from scriptservice.keeper.command.start import CommandStart
 from scriptservice.keeper.journal.journal_writer import NoRoomError
+from scriptservice.keeper.life.actions import Refuse
 from scriptservice.keeper.spawn.spawn_error import SpawnError
-from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
 from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind
 
@@ -35,14 +33,11 @@ class StartQueue:
     """Starts scripts, each once, a few at a time.
 
     Args:
-        spawner: starts processes.
+        spawner: makes processes.
         context: shared by all running commands.
         ended_ids: the ids of ended commands, which are not started again.
         running: the running commands, by id; this class does not change the dictionary.
-        on_started: called with each command that has started.
-
-    Attributes:
-        launches: the processes that may not have become their scripts yet.
+        on_made: called with each command whose process was made.
     """
 
     def __init__(
@@ -51,18 +46,17 @@ class StartQueue:
         context: CommandContext,
         ended_ids: EndedIds,
         running: dict[str, RunningCommand],
-        on_started: Callable[[RunningCommand], None],
+        on_made: Callable[[RunningCommand], None],
     ) -> None:
         self._spawner = spawner
         self._context = context
         self._ended_ids = ended_ids
         self._running = running
-        self._on_started = on_started
-        self.launches = PendingLaunches(
-            context.loop, spawner, self._launch_succeeded, self._launch_failed
-        )
+        self._on_made = on_made
+        self._loop = context.loop.supervised(self)
         self._specs: dict[str, SpawnSpec] = {}
-        self._just_started: deque[RunningCommand] = deque()
+        self._starting: set[str] = set()
+        self._just_started: deque[tuple[float, RunningCommand]] = deque()
         self._wakeup_set = False
         self._closed = False
 
@@ -71,7 +65,7 @@ class StartQueue:
 
     def spawn_requested(self, spec: SpawnSpec) -> None:
         """Add a script to the queue, unless its command is known already."""
-        known = (self._running, self.launches.command_ids, self._specs, self._ended_ids)
+        known = (self._running, self._specs, self._ended_ids)
         if any(spec.id in ids for ids in known):
             logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
             if spec.id in self._ended_ids and not self._ended_ids.was_given_back(spec.id):
@@ -99,7 +93,6 @@ class StartQueue:
     def shut_down(self) -> None:
         """Start no more scripts, and give the queued ones back to the server."""
         self._closed = True
-        self.launches.confirm_all()
         for command_id in list(self._specs):
             del self._specs[command_id]
             self._refuse(command_id, "the service is shutting down", retry=True)
@@ -120,72 +113,67 @@ class StartQueue:
         # run although the database says that it was refused.
         self._ended_ids.add(command_id, given_back=retry)
 
+    def started(self, command: RunningCommand) -> None:
+        """Note that a process has become its script, or counts as started."""
+        self._starting.discard(command.id)
+        self._just_started.append((time.monotonic(), command))
+
+    def refused(self, command: RunningCommand, refusal: Refuse) -> None:
+        """Append the REFUSED record of a command whose process did not become its script."""
+        self._starting.discard(command.id)
+        self._refuse_start(command.id, refusal.reason, retry=refusal.retry, stopped=refusal.stopped)
+
+    def callback_failed(self, error: Exception) -> None:
+        """Do nothing: the loop calls `start_some` again after a pause."""
+
     def _starting_count(self) -> int:
         """Return how many processes count as starting; see `STARTING_SECONDS`."""
         started_before = time.monotonic() - STARTING_SECONDS
-        just_started = self._just_started
-        while just_started and (just_started[0].exited or just_started[0].started < started_before):
-            just_started.popleft()
-        return len(self.launches) + sum(not command.exited for command in just_started)
+        recent = self._just_started
+        while recent and (recent[0][1].exited or recent[0][0] < started_before):
+            recent.popleft()
+        return len(self._starting) + sum(not command.exited for _, command in recent)
 
     def start_some(self) -> None:
-        """Start as many scripts as the limits allow now; called after each batch of events."""
+        """Start as many scripts as may start now; called after each batch of events."""
         if not self._specs:
             return
         for _ in range(min(MAX_SPAWNS_PER_BATCH, MAX_STARTING - self._starting_count())):
-            in_use = len(self._running) + len(self.launches)
-            if not self._specs or in_use >= self._spawner.capacity:
+            if not self._specs or len(self._running) >= self._spawner.capacity:
                 return
-            spec = next(iter(self._specs.values()))
-            if not self._start(spec):
+            if not self._start(next(iter(self._specs.values()))):
                 return
         if self._specs and not self._wakeup_set:
             # The timer itself starts no script. It makes the loop run another batch, and the keeper
             # calls this method after each batch.
             self._wakeup_set = True
-            self._context.loop.after(STARTING_SECONDS / 8, self._woke_up)
+            self._loop.after(STARTING_SECONDS / 8, self._woke_up)
 
     def _woke_up(self) -> None:
         self._wakeup_set = False
 
     def _start(self, spec: SpawnSpec) -> bool:
-        """Start a script; return False if the script has to wait for room on the disk."""
+        """Start a script; return False if it has to wait for room on the disk."""
         try:
-            self._context.journal.append_now(Kind.STARTING, spec.id, {})
+            command = CommandStart(spec, self._spawner, self._context).run()
         except NoRoomError:
             return False
-        del self._specs[spec.id]
-        reached("spawn.starting")
-        tree = self._context.tree
-        cgroup: int | None = None
-        try:
-            try:
-                cgroup = tree.open_join_file(spec.id)
-            except OSError as error:
-                raise SpawnError(f"cannot make its cgroup: {error.strerror}", retry=True) from error
-            spawned = self._spawner.spawn(spec, cgroup)
         except SpawnError as error:
-            self._launch_failed(spec, error)
+            del self._specs[spec.id]
+            self._refuse_start(spec.id, str(error), retry=error.retry)
             return True
-        finally:
-            if cgroup is not None:
-                os.close(cgroup)
-        reached("spawn.spawned")
-        self.launches.add(spec, spawned)
+        del self._specs[spec.id]
+        self._starting.add(spec.id)
+        self._on_made(command)
         return True
 
-    def _launch_failed(self, spec: SpawnSpec, error: SpawnError) -> None:
-        # The reason may quote text that a client submitted. So the reason is stored with the
-        # command, but it is not logged.
-        logger.info("command_not_started", command_id=spec.id, retry=error.retry)
-        self._context.tree.forget(_NeverStarted(spec.id))
-        self._refuse(spec.id, str(error), retry=error.retry)
-
-    def _launch_succeeded(self, spec: SpawnSpec, spawned: SpawnedProcess) -> None:
-        reached("spawn.begun")
-        command = RunningCommand(spec, spawned, self._context)
-        self._just_started.append(command)
-        self._on_started(command)
+    def _refuse_start(
+        self, command_id: str, reason: str, *, retry: bool, stopped: bool = False
+    ) -> None:
+        # The log does not get the reason, which may quote what a client submitted. The reason is
+        # stored with the command.
+        logger.info("command_not_started", command_id=command_id, retry=retry)
+        self._refuse(command_id, reason, retry=retry, stopped=stopped)
 
     def to_state(self) -> list[dict[str, Any]]:
         """Return the queued scripts, for the keeper's next program."""
@@ -196,12 +184,3 @@ class StartQueue:
         for fields in waiting:
             spec = SpawnSpec(**fields)
             self._specs[spec.id] = spec
-
-
-class _NeverStarted:
-    """The `TreeRoot` of a script that was not started; the tree needs it to remove the cgroup."""
-
-    def __init__(self, command_id: str) -> None:
-        self.id = command_id
-        self.pid = 0
-        self.exited = True

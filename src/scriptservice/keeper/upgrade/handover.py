@@ -14,10 +14,12 @@ import types
 import typing
 from base64 import b64decode
 from collections.abc import Iterator
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
+from enum import StrEnum
 from typing import Any
 
 from scriptservice.keeper.config import KeeperConfig
+from scriptservice.keeper.life.kept_command import KeptCommand
 from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR
 from scriptservice.keeper.system.identity import Identity
 from scriptservice.keeper.upgrade_state import KeeperState
@@ -35,8 +37,29 @@ class HandoverError(Exception):
 
 def encode_state(state: KeeperState) -> bytes:
     """Return a state in the format of the hand-over."""
-    document = {"what": _NAME, "format": FORMAT, "table": asdict(state)}
+    document = {"what": _NAME, "format": FORMAT, "table": _plain(state)}
     return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; dataclasses and named tuples become dictionaries."""
+    if is_dataclass(value) or hasattr(value, "_fields"):
+        return {name: _plain(getattr(value, name)) for name in _defaults(type(value))}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _defaults(kind: Any) -> dict[str, bool]:
+    """Return for each field of a dataclass or a named tuple whether it has a default."""
+    if is_dataclass(kind):
+        return {
+            each.name: each.default is not MISSING or each.default_factory is not MISSING
+            for each in fields(kind)
+        }
+    return {name: name in kind._field_defaults for name in kind._fields}
 
 
 def decode_state(data: bytes) -> KeeperState:
@@ -74,8 +97,10 @@ def _load(hint: Any, value: Any, where: str) -> Any:
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     result = _NOT_OF_THAT_TYPE
-    if is_dataclass(hint) and isinstance(hint, type):
+    if isinstance(hint, type) and (is_dataclass(hint) or hasattr(hint, "_fields")):
         result = _load_fields(hint, value, where)
+    elif isinstance(hint, type) and issubclass(hint, StrEnum) and value in set(hint):
+        result = hint(value)
     elif origin is types.UnionType:
         (other,) = (each for each in arguments if each is not type(None))
         result = None if value is None else _load(other, value, where)
@@ -100,13 +125,18 @@ def _load_fields(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         message = f"cannot take the hand-over: {where} is not an object"
         raise HandoverError(message)
-    known = {each.name: each for each in fields(kind)}
+    if kind is KeptCommand:
+        try:
+            value = KeptCommand.present_fields(value)
+        except KeyError as error:
+            message = f"cannot take the hand-over: {where} has no {error.args[0]}"
+            raise HandoverError(message) from error
+    known = _defaults(kind)
     if unknown := value.keys() - known.keys():
         message = f"cannot take the hand-over: {where} has {min(unknown)}, of a newer release"
         raise HandoverError(message)
-    for name, each in known.items():
-        optional = each.default is not MISSING or each.default_factory is not MISSING
-        if name not in value and not optional:
+    for name, is_optional in known.items():
+        if name not in value and not is_optional:
             message = f"cannot take the hand-over: {where} has no {name}"
             raise HandoverError(message)
     hints = typing.get_type_hints(kind)

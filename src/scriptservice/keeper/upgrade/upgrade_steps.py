@@ -61,8 +61,7 @@ class _Step(Enum):
 class Upgrade:
     """Runs one upgrade at a time.
 
-    If upgrades are requested while one runs, only one more upgrade follows, however many were
-    requested.
+    However many upgrades are requested while one runs, only one more upgrade follows.
 
     Args:
         data_dir: the data directory, for the report of each upgrade.
@@ -71,7 +70,6 @@ class Upgrade:
         service_manager: gets a notification at the beginning and at the end of each upgrade.
         keeper_state: returns the keeper's state; called with the state of this upgrade and the
             numbers of the signals that arrived and were not handled yet.
-        on_signal: called with the number of each such signal if the hand-over fails.
     """
 
     def __init__(
@@ -82,14 +80,13 @@ class Upgrade:
         service_manager: ServiceManager,
         *,
         keeper_state: Callable[[UpgradeState, set[int]], KeeperState],
-        on_signal: Callable[[int], None],
     ) -> None:
         self._data_dir = data_dir
-        self._loop = loop
+        self._event_loop = loop
+        self._loop = loop.supervised(self)
         self._child = child
         self._service_manager = service_manager
         self._keeper_state = keeper_state
-        self._on_signal = on_signal
         self._step = _Step.NONE
         self._number = read_upgrade_report(data_dir).number
         self._began_at = 0.0
@@ -99,6 +96,15 @@ class Upgrade:
         self._step_timer: Timer | None = None
         self._check: _CheckProcess | None = None
 
+    def callback_failed(self, error: Exception) -> None:
+        """Abort the upgrade; the present keeper goes on.
+
+        If the server was asked to retire, it retires and its successor takes over.
+        """
+        if self._step is _Step.RETIRING:
+            self._child.kill_retiring()
+        self._fail(f"the keeper has failed: {error}")
+
     @property
     def active(self) -> bool:
         """Whether an upgrade is under way."""
@@ -106,10 +112,7 @@ class Upgrade:
 
     @property
     def pids(self) -> set[int]:
-        """The id of the check process, if that process runs.
-
-        `ChildSupervisor.pids` has the ids of the servers.
-        """
+        """The id of the check process, if that runs; `ChildSupervisor.pids` has the servers."""
         return set() if self._check is None else {self._check.pid}
 
     def upgrade_requested(self) -> None:
@@ -220,7 +223,7 @@ class Upgrade:
         signals: set[int] = set()
         reason = "the service is shutting down"
         try:
-            signals = self._loop.take_pending_signals()
+            signals = self._event_loop.take_pending_signals()
             if not signals & _SHUTDOWN_SIGNALS:
                 reason = self._exec_next(signals)
         except Exception as error:  # noqa: BLE001 - the scripts must go on
@@ -229,9 +232,8 @@ class Upgrade:
         finally:
             # This line is only reached if there was no exec or the exec failed.
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._event_loop.return_signals(signals)
         self._fail(reason)
-        for number in signals:
-            self._on_signal(number)
 
     def _exec_next(self, signals: set[int]) -> str:
         """Execute the next program; return only if that fails, with the reason."""
@@ -246,16 +248,12 @@ class Upgrade:
         write_state(self._check.memory, keeper_state)
         if not self._check.accepts_state(CHECK_SECONDS):
             return f"the new keeper cannot take over: {self._check.last_line}"
-        self._check.reap()
+        self._check.kill()
         exec_next_program(self._check.memory, keeper_state)
         return "the exec returned"
 
     def process_reaped(self, pid: int) -> bool:
-        """Handle the end of a process that the `Reaper` has reaped, if it is the check process.
-
-        Returns:
-            Whether it is the check process.
-        """
+        """Return whether a process that the `Reaper` has reaped is the check process; note that."""
         if self._check is None or self._check.pid != pid:
             return False
         self._check.process_reaped()
@@ -335,7 +333,7 @@ class _CheckProcess:
         except OSError:
             os.close(self.memory)
             raise
-        # With this value Popen never waits for the process. `reap` waits for the process.
+        # With this value Popen never waits for the process. The keeper reaps the process.
         process.returncode = 0
         assert process.stdin is not None  # noqa: S101 - for the type checker
         assert process.stdout is not None  # noqa: S101 - for the type checker
@@ -385,17 +383,18 @@ class _CheckProcess:
         """Note that the process was reaped: another process may have its id now."""
         self._was_reaped = True
 
-    def reap(self) -> None:
-        """Kill the process and wait for its end, unless it was reaped already."""
+    def kill(self) -> None:
+        """Kill the process, unless it was reaped; this or the next program reaps it.
+
+        The keeper does not wait for the end: it comes late if the process waits for a device.
+        """
         if not self._was_reaped:
-            self._was_reaped = True
-            with suppress(ProcessLookupError, ChildProcessError):
+            with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
 
     def close(self) -> None:
         """Kill the process and close the descriptors of this object."""
-        self.reap()
+        self.kill()
         for file in (self._stdin, self._stdout):
             with suppress(OSError):
                 file.close()

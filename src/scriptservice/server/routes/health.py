@@ -1,5 +1,7 @@
 """The routes that tell whether the service is up and ready, and show the OpenAPI document."""
 
+from dataclasses import asdict
+
 from starlette.responses import Response
 
 from scriptservice.errors import StoreError
@@ -38,6 +40,7 @@ async def readyz(call: Call[None, None]) -> Response:
         "tree_kill": state.tree_kill,
         "spawn": state.spawn,
         "degraded": _degraded(state, commands.recording_waits),
+        "unkillable": [asdict(each) for each in state.unkillable],
     }
     return Response(to_json(answer), media_type=JSON)
 
@@ -56,6 +59,11 @@ def _degraded(state: HostState, recording_waits: str | None) -> list[str]:
     if state.strays:
         pids = ", ".join(map(str, state.strays))
         degraded.append(f"processes that no command can be told of are alive: {pids}")
+    degraded += [
+        f"command {each.command} cannot end: its process {each.pid} of uid {each.uid} "
+        "may not be signalled"
+        for each in state.unkillable
+    ]
     return degraded
 
 

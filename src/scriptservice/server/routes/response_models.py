@@ -172,6 +172,14 @@ class Health(_Response):
     status: Literal["ok"]
 
 
+class UnkillableProcess(_Response):
+    """A process of a command that the keeper is not permitted to signal."""
+
+    pid: int
+    uid: int
+    command: str = Field(description="the command's id")
+
+
 class Readiness(_Response):
     """The service can do its work."""
 
@@ -181,3 +189,4 @@ class Readiness(_Response):
     tree_kill: Literal["cgroup", "walk"]
     spawn: Literal["clone", "launcher", "fork"]
     degraded: list[str]
+    unkillable: list[UnkillableProcess]
