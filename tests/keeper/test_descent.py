@@ -139,6 +139,11 @@ def test_the_session_of_an_ended_script_is_killed(family: tuple[ProcessStat, Pro
     script = Script(MINE.id, parent.pid, parent.start_ticks)
     tree = new_tree(script)
     eventually(lambda: tree.kill(script).empty, "an empty tree")
-    for pid in (parent.pid, child.pid):
+
+    def is_gone(pid: int) -> bool:
         stat = process_stat(pid)
-        assert stat is None or stat.dead
+        return stat is None or stat.dead
+
+    # This process is no sub-reaper. So the child is init's when its parent is dead, and the tree
+    # cannot see whether the child has died of its SIGKILL already.
+    eventually(lambda: is_gone(parent.pid) and is_gone(child.pid), "both to be gone")
