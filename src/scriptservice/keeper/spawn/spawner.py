@@ -288,10 +288,10 @@ def _directory_to_enter(spec: SpawnSpec) -> bytes | None:
 
 
 def reset_signals() -> None:
-    """Unblock all signals and restore the default action of ignored ones.
+    """Unblock all signals, and restore the default action of ignored signals.
 
     Otherwise scripts would inherit the blocked and ignored signals of the keeper's parent. Python
-    itself ignores SIGPIPE and SIGXFSZ; they stay ignored in the keeper.
+    itself ignores SIGPIPE and SIGXFSZ. These two signals stay ignored in the keeper.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in signal.valid_signals():

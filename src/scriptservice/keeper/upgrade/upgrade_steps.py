@@ -61,7 +61,8 @@ class _Step(Enum):
 class Upgrade:
     """Runs one upgrade at a time.
 
-    However many upgrades are requested while one runs, only one more upgrade follows.
+    If upgrades are requested while one runs, only one more upgrade follows, however many were
+    requested.
 
     Args:
         data_dir: the data directory, for the report of each upgrade.
@@ -112,7 +113,10 @@ class Upgrade:
 
     @property
     def pids(self) -> set[int]:
-        """The id of the check process, if that runs; `ChildSupervisor.pids` has the servers."""
+        """The id of the check process, if that process runs.
+
+        `ChildSupervisor.pids` has the ids of the servers.
+        """
         return set() if self._check is None else {self._check.pid}
 
     def upgrade_requested(self) -> None:
@@ -253,7 +257,11 @@ class Upgrade:
         return "the exec returned"
 
     def process_reaped(self, pid: int) -> bool:
-        """Return whether a process that the `Reaper` has reaped is the check process; note that."""
+        """Handle the end of a process that the `Reaper` has reaped, if it is the check process.
+
+        Returns:
+            Whether it is the check process.
+        """
         if self._check is None or self._check.pid != pid:
             return False
         self._check.process_reaped()
