@@ -158,7 +158,7 @@ def test_everything_continues_through_two_upgrades(make_service: Callable[..., S
         service.wait_for(command, "running")
     eventually(lambda: descriptors(keeper) == before, "the descriptors to be as before")
     assert service.get(queued)["status"] == "queued"
-    assert zombies_of(keeper_of(service)) == []
+    eventually(lambda: zombies_of(keeper_of(service)) == [], "no zombie")
 
     ask_to_stop(service, stopped, grace_seconds=0)
     final = service.wait(stopped)

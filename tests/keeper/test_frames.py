@@ -1,5 +1,6 @@
 """Whatever the child sends or fails to send, the keeper continues and runs a command once."""
 
+import contextlib
 import struct
 import threading
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from scriptservice.keeper.command.output_pipes import WINDOW_BYTES
 from scriptservice.protocol.frames import SpawnSpec, encode, recorded_frame, stop_frame
 from scriptservice.protocol.journal_format import Kind
 from support.gates import Gate
@@ -168,30 +170,32 @@ os.write(2, bytes(1000))
 '"""
 
 
-class Recorder(threading.Thread):
-    """Reports again and again that it stores the journal, always at the same position."""
+@contextlib.contextmanager
+def stuck_recorder(rig: Rig) -> Iterator[None]:
+    """Report again and again that the journal is stored up to the same position."""
+    enough = threading.Event()
 
-    def __init__(self, rig: Rig) -> None:
-        super().__init__(daemon=True)
-        self._rig = rig
-        self.enough = threading.Event()
-        self.start()
+    def report() -> None:
+        while not enough.wait(0.1):
+            rig.send(recorded_frame(0))
 
-    def run(self) -> None:
-        while not self.enough.wait(0.1):
-            self._rig.send(recorded_frame(0))
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
 
 
 def test_two_streams_that_waited_for_recording_end_together(rig: Rig) -> None:
     """The first one that resumes ends the command, and with it the wait of the other."""
-    rig.send(recorded_frame(0))
-    recorder = Recorder(rig)
-    command = rig.spawn(PRINTS_UNTIL_IT_IS_HELD_BACK)
     file = rig.data_dir / "work" / "written"
 
     def held_back() -> bool:
         """Return whether the pipe is full and stays so, while the keeper does other things."""
-        if not words_in(file) or rig.output_bytes(command) <= 16 << 20:
+        # If the pipe is full whenever the keeper reads it, this is exactly two windows.
+        if not words_in(file) or rig.output_bytes(command) < 2 * WINDOW_BYTES:
             return False
         before = rig.output_bytes(command)
         for number in range(3):
@@ -200,17 +204,18 @@ def test_two_streams_that_waited_for_recording_end_together(rig: Rig) -> None:
         written = int(*words_in(file))
         return before == rig.output_bytes(command) < written
 
-    eventually(held_back, "it to be held back")
-    (file.parent / "go").touch()
-    rig.wait_for(command, Kind.EXITED)
-    assert Kind.CLOSED not in rig.kinds(command)
-    recorder.enough.set()
-    recorder.join()
+    rig.send(recorded_frame(0))
+    with stuck_recorder(rig):
+        command = rig.spawn(PRINTS_UNTIL_IT_IS_HELD_BACK)
+        eventually(held_back, "it to be held back")
+        (file.parent / "go").touch()
+        rig.wait_for(command, Kind.EXITED)
+        assert Kind.CLOSED not in rig.kinds(command)
     rig.send(recorded_frame(rig.end()))
     closed = rig.wait_for(command, Kind.CLOSED).fields()
     (written,) = words_in(file)
     assert (closed["stdout_bytes"], closed["stderr_bytes"]) == (int(written), 1000)
-    assert int(written) > 16 << 20
+    assert int(written) > 2 * WINDOW_BYTES
     rig.send({"type": "ping", "number": 1})
     assert rig.receive("pong")["running"] == 0
     assert "cannot understand" not in rig.log()

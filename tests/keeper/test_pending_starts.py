@@ -208,7 +208,7 @@ def test_a_pending_start_survives_an_upgrade(frozen_service: FrozenService) -> N
     assert frozen_service.kinds(command).count("STARTED") == 1
     final = service.wait(other)
     assert final["reason"] == "cannot run /no/such/program: No such file or directory"
-    assert zombies_of(keeper) == []
+    eventually(lambda: zombies_of(keeper) == [], "no zombie")
 
 
 def test_a_failure_after_a_pending_start_is_reported(frozen_service: FrozenService) -> None:
@@ -226,7 +226,7 @@ def test_a_failure_after_a_pending_start_is_reported(frozen_service: FrozenServi
     assert frozen_service.kinds(command) == ["STARTING", "REFUSED"]
     assert not private.exists()
     eventually(lambda: not (frozen_service.base / command).exists(), "its cgroup to be gone")
-    assert zombies_of(keeper_of(service)) == []
+    eventually(lambda: zombies_of(keeper_of(service)) == [], "no zombie")
 
 
 class FrozenStart:
