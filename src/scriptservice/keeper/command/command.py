@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from resource import struct_rusage
 from typing import Any
-from uuid import UUID
 
 from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, ScriptOutput
 from scriptservice.keeper.journal.journal import Journal
@@ -44,7 +43,7 @@ from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.linux import is_resource_shortage
 from scriptservice.keeper.tree.process_tree import ProcessTree
 from scriptservice.protocol.fault_points import reached
-from scriptservice.protocol.journal_format import Kind
+from scriptservice.protocol.journal_format import Kind, id_bytes
 
 _BEFORE_OUTPUT = (Phase.STARTING, Phase.FAILED)
 
@@ -100,13 +99,13 @@ class RunningCommand:
         assert kept.pid is not None  # noqa: S101 - only a recovered command has none
         self.kept = kept
         self.id = kept.id
-        self.id_bytes = UUID(kept.id).bytes
+        self.id_bytes = id_bytes(kept.id)
         self.pid = kept.pid
         self.start_ticks = kept.start_ticks
         self.exited = kept.exited
         self._context = context
-        self._loop = context.loop.supervised(self)
-        self._output = ScriptOutput(self, kept, self._loop, context.journal, context.null)
+        self._loop = context.loop
+        self._output = ScriptOutput(self, kept, context.loop, context.journal, context.null)
         # Lists, since an empty deque takes 600 bytes for each running command.
         self._events: list[Event] = []
         self._actions: list[act.Action] = []
@@ -122,9 +121,9 @@ class RunningCommand:
         """
         kept = self.kept
         if kept.handle is not None:
-            self._loop.watch(kept.handle, self._pidfd_ready)
+            self._loop.watch(self, kept.handle, self._pidfd_ready)
         if kept.status is not None:
-            self._loop.watch(kept.status, self._status_ready)
+            self._loop.watch(self, kept.status, self._status_ready)
         if kept.life.phase not in _BEFORE_OUTPUT:
             self._output.watch()
         if kept.life.wake_at is None and not kept.life.is_live:
@@ -213,7 +212,7 @@ class RunningCommand:
         if not self._has_failed:
             self._has_failed = True
             self._pause = self._pause or Pause()
-            self._loop.after(self._pause.next_seconds(), self._look_again)
+            self._loop.after(self, self._pause.next_seconds(), self._look_again)
 
     def _look_again(self) -> None:
         self._has_failed = False
@@ -325,7 +324,7 @@ class RunningCommand:
             if timer.when == when:
                 return
             self._loop.cancel(timer)
-        self._timer = None if when is None else self._loop.at(when, self._woke)
+        self._timer = None if when is None else self._loop.at(self, when, self._woke)
 
     def _append(self, kind: Kind, fields: dict[str, Any]) -> None:
         self._context.journal.append(kind, self.id, fields, self.kept.position)
@@ -405,7 +404,7 @@ class RunningCommand:
         self._context.tree.forget(self)
         assert self.kept.private_directory is not None  # noqa: S101 - else there is no such action
         self._context.remove_directory(
-            self.kept.private_directory, partial(self._loop.call, self.removed)
+            self.kept.private_directory, partial(self._loop.call, self, self.removed)
         )
 
     def _record_closed(self) -> None:

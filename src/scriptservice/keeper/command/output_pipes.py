@@ -18,7 +18,7 @@ from scriptservice.keeper.life.kept_command import KeptCommand
 from scriptservice.keeper.system.event_loop import (
     HANGUP,
     CallbackOwner,
-    SupervisedLoop,
+    EventLoop,
     Timer,
 )
 from scriptservice.keeper.system.linux import bytes_waiting
@@ -77,7 +77,7 @@ class OutputPipe:
         self._output.pipe_resumed(self)
 
     def callback_failed(self, error: Exception) -> None:
-        """Pass the failure of `resume` on to the command."""
+        """Pass the failure of `ready` or `resume` on to the command."""
         self._output.callback_failed(error)
 
 
@@ -99,7 +99,7 @@ class ScriptOutput:
         self,
         command: OutputOwner,
         kept: KeptCommand,
-        loop: SupervisedLoop,
+        loop: EventLoop,
         journal: Journal,
         null: int,
     ) -> None:
@@ -111,7 +111,7 @@ class ScriptOutput:
         self._pipes = [OutputPipe(self, *pipe) for pipe in kept.streams]
         self._discard_timer: Timer | None = None
         if kept.discard_news_at is not None:
-            self._discard_timer = loop.at(kept.discard_news_at, self._append_discarded)
+            self._discard_timer = loop.at(self, kept.discard_news_at, self._append_discarded)
 
     def callback_failed(self, error: Exception) -> None:
         """Pass a failure on to the command, which looks again later."""
@@ -120,7 +120,7 @@ class ScriptOutput:
     def watch(self) -> None:
         """Begin to read the pipes; this has no effect on a pipe that is watched already."""
         for pipe in self._pipes:
-            self._loop.watch(pipe.descriptor, pipe.ready)
+            self._loop.watch(pipe, pipe.descriptor, pipe.ready)
 
     def close(self) -> None:
         """Close the pipes that are still open, and append no further DISCARDED record.
@@ -145,7 +145,7 @@ class ScriptOutput:
     def pipe_resumed(self, pipe: OutputPipe) -> None:
         """Watch a paused pipe again, unless it was closed meanwhile."""
         if pipe in self._pipes:
-            self._loop.watch(pipe.descriptor, pipe.ready)
+            self._loop.watch(pipe, pipe.descriptor, pipe.ready)
             self._command.output_progressed()
 
     def _move_to_journal(self, pipe: OutputPipe, waiting: int) -> bool:
@@ -193,7 +193,7 @@ class ScriptOutput:
             self._command.output_limit_reached()
         elif self._discard_timer is None and not kept.exited:
             kept.discard_news_at = time.monotonic() + _DISCARD_REPORT_SECONDS
-            self._discard_timer = self._loop.at(kept.discard_news_at, self._append_discarded)
+            self._discard_timer = self._loop.at(self, kept.discard_news_at, self._append_discarded)
 
     def _append_discarded(self) -> None:
         self._discard_timer = self._kept.discard_news_at = None
@@ -221,8 +221,9 @@ class ScriptOutput:
         return DrainResult.ENDED
 
     def _drain_pipe(self, pipe: OutputPipe, deadline: float) -> DrainResult:
+        hung_up = False
         for _ in range(_DRAIN_ROUNDS):
-            hung_up = _has_hung_up(pipe.descriptor)
+            hung_up = hung_up or _has_hung_up(pipe.descriptor)
             waiting = bytes_waiting(pipe.descriptor)
             if not waiting:
                 if hung_up or time.monotonic() >= deadline:
@@ -242,4 +243,5 @@ class ScriptOutput:
 def _has_hung_up(pipe: int) -> bool:
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
-    return any(events & select.POLLHUP for _, events in poll.poll(0))
+    ready = poll.poll(0)
+    return bool(ready and ready[0][1] & select.POLLHUP)

@@ -6,8 +6,9 @@ a new descriptor could get the number of a descriptor that was closed in the sam
 the closed descriptor would then reach the wrong script.
 
 Every callback has an owner. `EventLoop.supervised` returns the view through which one part of the
-keeper uses the loop, and that part owns all callbacks of the view. If a callback raises an
-exception, the loop logs the exception and passes it to the owner:
+keeper uses the loop, and that part owns all callbacks of the view. A running command has no view,
+since thousands of views would need much memory; it names the owner of each callback instead. If a
+callback raises an exception, the loop logs the exception and passes it to the owner:
 
 - A timer or a deferred callback does not run again by itself. The owner must set another timer, or
   end whatever it owns.
@@ -132,7 +133,11 @@ class EventLoop:
         return SupervisedLoop(self, owner)
 
     def watch(
-        self, owner: CallbackOwner, descriptor: int, callback: ReadyCallback, events: int
+        self,
+        owner: CallbackOwner,
+        descriptor: int,
+        callback: ReadyCallback,
+        events: int = READABLE,
     ) -> None:
         """See `SupervisedLoop.watch`."""
         if descriptor in self._watched:
@@ -160,6 +165,10 @@ class EventLoop:
         timer = Timer(when, callback, owner)
         heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
+
+    def after(self, owner: CallbackOwner, seconds: float, callback: Callback) -> Timer:
+        """See `SupervisedLoop.after`."""
+        return self.at(owner, time.monotonic() + seconds, callback)
 
     def cancel(self, timer: Timer | None) -> None:
         """Cancel a timer; this has no effect if the timer is None, has run or was cancelled."""
@@ -197,7 +206,7 @@ class EventLoop:
             for number in self.take_pending_signals():
                 self.call(owner, partial(callback, number))
 
-        self.watch(owner, reading, signals_ready, READABLE)
+        self.watch(owner, reading, signals_ready)
 
     def take_pending_signals(self) -> set[int]:
         """Return the signals that arrived and were not handled; the callback will not get them."""
@@ -273,8 +282,7 @@ class EventLoop:
             owner.callback_failed(error)
         except Exception:  # noqa: BLE001 - see above
             logger.exception("keeper_fault", detail="the part that failed is told again later")
-            when = time.monotonic() + LONGEST_PAUSE_SECONDS
-            self.at(owner, when, partial(self._tell, owner, error))
+            self.after(owner, LONGEST_PAUSE_SECONDS, partial(self._tell, owner, error))
 
     def _watch_failed(
         self, descriptor: int, watch: _Recurring[ReadyCallback], error: Exception
@@ -307,7 +315,7 @@ class EventLoop:
     def _pause(self, each: _Recurring[_C], at_end: Callback) -> None:
         each.is_paused = True
         each.pause = each.pause or Pause()
-        self.at(each.owner, time.monotonic() + each.pause.next_seconds(), at_end)
+        self.after(each.owner, each.pause.next_seconds(), at_end)
 
 
 class SupervisedLoop:
@@ -343,7 +351,7 @@ class SupervisedLoop:
 
     def after(self, seconds: float, callback: Callback) -> Timer:
         """Call back after a number of seconds."""
-        return self._loop.at(self._owner, time.monotonic() + seconds, callback)
+        return self._loop.after(self._owner, seconds, callback)
 
     def defer(self, callback: Callback) -> None:
         """Call back after the present batch of events, before the loop waits for new events."""
