@@ -23,6 +23,7 @@ from support.service import ON_SQLITE, PATIENCE_SECONDS, Service
 
 PATHS = ("/", "/new", "/hosts", "/sign-in", "/commands/0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55")
 INDEX = b"<!doctype html><title>made up</title><script type=module src=/assets/a-1.js></script>"
+DOCS = b"<!doctype html><title>made up docs</title>"
 SCRIPT = b"console.log('made up');\n" * 200
 FILES = {
     "a-1.js": (SCRIPT, "text/javascript; charset=utf-8"),
@@ -40,6 +41,7 @@ def built(tmp_path: Path) -> Path:
     directory = tmp_path / "ui"
     (directory / "assets" / "below").mkdir(parents=True)
     (directory / "index.html").write_bytes(INDEX)
+    (directory / "docs.html").write_bytes(DOCS)
     for name, (content, _) in FILES.items():
         (directory / "assets" / name).write_bytes(content)
     (directory / ".made-from").write_text("secret")
@@ -91,6 +93,16 @@ def test_each_path_of_the_page_serves_the_page(client: Client, path: str) -> Non
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(len(INDEX))
     assert_problem(client.request("POST", path), "method-not-allowed")
+
+
+def test_the_reference_is_a_document_of_its_own(client: Client) -> None:
+    response = client.get("/docs")
+    assert (response.status_code, response.content) == (200, DOCS)
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers.get_list("content-security-policy") == [response_headers.PAGE]
+    assert client.get("/docs", if_none_match=response.headers["etag"]).status_code == 304
+    assert client.get("/").headers["etag"] != response.headers["etag"]
 
 
 def test_the_policy_allows_only_the_pages_own_files() -> None:
@@ -167,7 +179,7 @@ def test_accepts_gzip(said: str, taken: bool) -> None:
      "/assets/%2e%2e/other.html", "/assets/%2e%2e%2fother.html", "/assets//a-1.js",
      "/assets/./a-1.js", "/assets/..%5Cother.html", "/assets/a-1.js/", "/assets/a-1.js%00",
      "/assets/%00", "/assets/A-1.JS", "/assets/%2Fetc%2Fpasswd", "/other.html", "/index.html",
-     "/.made-from", "/assets", "/commands/", "/commands/x/y", "/new/"],
+     "/docs.html", "/.made-from", "/assets", "/commands/", "/commands/x/y", "/new/"],
 )  # fmt: skip
 def test_no_other_path_is_served(client: Client, path: str) -> None:
     async def ask() -> tuple[int, bytes]:
@@ -211,6 +223,11 @@ def test_without_a_built_page_the_answer_says_how_to_build_it(
         assert 'href="/docs"' in response.text
         assert response.headers["content-security-policy"] == response_headers.NOTHING
     assert_problem(client.get("/assets/a-1.js"), "not-found")
+    docs = client.get("/docs")
+    assert docs.status_code == 200
+    assert "scripts/build-page" in docs.text
+    assert 'href="/openapi.json"' in docs.text
+    assert docs.headers["content-security-policy"] == response_headers.NOTHING
 
 
 # The service itself
@@ -227,15 +244,17 @@ def test_the_service_serves_what_is_built(anonymous: httpx.Client) -> None:
     built = Path(package_directory())
     assert built == Path(scriptservice.__file__).parent / "ui"
     page = PageFiles(str(built))
-    for path in PATHS:
+    for path in (*PATHS, "/docs"):
         response = anonymous.get(path)
         assert response.status_code == 200
-        assert response.content == page.index
+        document = page.docs if path == "/docs" else page.index
+        assert response.content == document.content
         policies = response.headers.get_list("content-security-policy")
-        assert policies == [response_headers.PAGE if page.is_built else response_headers.NOTHING]
+        policy = response_headers.PAGE if document.is_built else response_headers.NOTHING
+        assert policies == [policy]
         assert response.headers.get_list("x-content-type-options") == ["nosniff"]
-        assert anonymous.head(path).headers["content-length"] == str(len(page.index))
-    for file in (built / "assets").glob("*") if page.is_built else ():
+        assert anonymous.head(path).headers["content-length"] == str(len(document.content))
+    for file in (built / "assets").glob("*") if page.index.is_built else ():
         response = anonymous.get(f"/assets/{file.name}")
         assert response.content == file.read_bytes()
 

@@ -8,10 +8,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Page
-         * @description Return the web page.
+         * Get the web page
+         * @description Returns the web page, which uses this API.
          */
-        get: operations["get_page__get"];
+        get: operations["getPage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -28,10 +28,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Docs
-         * @description Return the contract as a page that loads nothing from elsewhere.
+         * Get this reference
+         * @description Returns the web page that shows this document. It loads nothing from other hosts.
          */
-        get: operations["docs_docs_get"];
+        get: operations["getDocs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -48,10 +48,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Healthz
-         * @description Say that the process is up.
+         * Is the service up?
+         * @description Answers as soon as the server's process accepts requests.
          */
-        get: operations["healthz_healthz_get"];
+        get: operations["getHealth"];
         put?: never;
         post?: never;
         delete?: never;
@@ -68,10 +68,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Metrics
-         * @description Return all metrics, as text or as OpenMetrics.
+         * Get metrics
+         * @description Returns all metrics as text, for Prometheus.
          */
-        get: operations["get_metrics_metrics_get"];
+        get: operations["getMetrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -88,10 +88,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Openapi Json
-         * @description Return the OpenAPI document.
+         * Get this document
+         * @description Returns the description of the API as OpenAPI 3.1.
          */
-        get: operations["openapi_json_openapi_json_get"];
+        get: operations["getOpenapi"];
         put?: never;
         post?: never;
         delete?: never;
@@ -108,10 +108,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Readyz
-         * @description Say whether store and keeper answer, and what is degraded.
+         * Is the service ready?
+         * @description Answers 200 if the database and the keeper answer, else 503 with the reason. It also tells how process trees are killed, and what is degraded.
          */
-        get: operations["readyz_readyz_get"];
+        get: operations["getReadiness"];
         put?: never;
         post?: never;
         delete?: never;
@@ -128,16 +128,32 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Commands
-         * @description List commands, newest first.
+         * List commands
+         * @description Returns commands, newest first. Every filter must match. If `next_cursor` is not null, there may be more: send the same filters again with it as `cursor`. A page may have fewer items than `limit`, or none, and still have a `next_cursor`.
          */
-        get: operations["list_commands_v1_commands_get"];
+        get: operations["listCommands"];
         put?: never;
         /**
-         * Submit
-         * @description Submit a script: as a field of JSON, or as the body itself.
+         * Submit a script
+         * @description Stores a script as a command and runs it as soon as possible. The answer comes once the command is on disk; with `wait`, once the command is finished or the time is over.
+         *
+         *     The body is JSON:
+         *
+         *     ```
+         *     curl -H 'Authorization: Bearer TOKEN' --json '{"script": "echo hello"}' \
+         *       'http://localhost:8000/v1/commands'
+         *     ```
+         *
+         *     Or the body is the script itself, as `text/plain` or `text/x-shellscript`. Only then, the other fields are query parameters:
+         *
+         *     ```
+         *     curl -H 'Authorization: Bearer TOKEN' -H 'Content-Type: text/plain' \
+         *       --data-binary @job.sh 'http://localhost:8000/v1/commands?name=job&label=team=db'
+         *     ```
+         *
+         *     With an `Idempotency-Key`, a request that is sent again creates no second command.
          */
-        post: operations["submit_v1_commands_post"];
+        post: operations["submitCommand"];
         delete?: never;
         options?: never;
         head?: never;
@@ -152,17 +168,17 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Command
-         * @description Return one command, perhaps once it is finished.
+         * Get a command
+         * @description Returns one command. With `wait`, the answer comes once the command is finished or the time is over, whichever is first.
          */
-        get: operations["get_command_v1_commands__command_id__get"];
+        get: operations["getCommand"];
         put?: never;
         post?: never;
         /**
-         * Delete Command
-         * @description Delete a finished command and its output.
+         * Delete a command
+         * @description Deletes a finished command and its output.
          */
-        delete: operations["delete_command_v1_commands__command_id__delete"];
+        delete: operations["deleteCommand"];
         options?: never;
         head?: never;
         patch?: never;
@@ -176,10 +192,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Events
-         * @description Stream a command's status, output and end, live and from any position.
+         * Follow a command
+         * @description Streams Server-Sent Events: `status` first and at each change, `output` for one range of one stream, and `end` with the finished command. An event's `id` is the position behind it. A client whose connection broke continues without a gap: it sends the last `id` as `Last-Event-ID`.
          */
-        get: operations["get_events_v1_commands__command_id__events_get"];
+        get: operations["followEvents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -196,10 +212,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Output
-         * @description Return output as raw bytes.
+         * Get the output
+         * @description Returns output as it is, byte for byte: all of it, a part, or with `follow` until the command is finished. A client that asks for `text/plain` gets the same bytes with that type. `tail` excludes `offset` and `limit`. `Range` needs a finished command.
          */
-        get: operations["get_output_v1_commands__command_id__output_get"];
+        get: operations["getOutput"];
         put?: never;
         post?: never;
         delete?: never;
@@ -218,10 +234,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Rerun Command
-         * @description Submit the same again.
+         * Run a command again
+         * @description Submits every field of a command again, including its standard input. The new command has the id of the old one in `rerun_of`.
          */
-        post: operations["rerun_command_v1_commands__command_id__rerun_post"];
+        post: operations["rerunCommand"];
         delete?: never;
         options?: never;
         head?: never;
@@ -238,10 +254,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Stop Command
-         * @description Stop a command: signal, grace, SIGKILL of its whole tree.
+         * Stop a command
+         * @description Sends a signal to the script, waits for the grace period, then kills every process of the command. The body is optional. The answer does not wait for the end. To stop a command again changes nothing, but a shorter grace period is honoured.
          */
-        post: operations["stop_command_v1_commands__command_id__stop_post"];
+        post: operations["stopCommand"];
         delete?: never;
         options?: never;
         head?: never;
@@ -256,10 +272,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Hosts
-         * @description List hosts.
+         * List hosts
+         * @description Returns the machines that run commands, and how many commands each is running.
          */
-        get: operations["list_hosts_v1_hosts_get"];
+        get: operations["listHosts"];
         put?: never;
         post?: never;
         delete?: never;
@@ -276,21 +292,21 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get Session
-         * @description Say who is signed in.
+         * Who is signed in?
+         * @description Returns the session to which the request's cookie belongs.
          */
-        get: operations["get_session_v1_session_get"];
+        get: operations["getSession"];
         put?: never;
         /**
-         * Sign In
-         * @description Begin a session: show a token or the code of a sign-in link, get a cookie.
+         * Sign in
+         * @description Begins a session with a token, or with the code of the sign-in link that `serve` prints. The answer sets a cookie. Requests that change something need the cookie and the header `X-CSRF-Token`.
          */
-        post: operations["sign_in_v1_session_post"];
+        post: operations["signIn"];
         /**
-         * Sign Out
-         * @description End the session, for every copy of its cookie.
+         * Sign out
+         * @description Ends the session, for every copy of its cookie.
          */
-        delete: operations["sign_out_v1_session_delete"];
+        delete: operations["signOut"];
         options?: never;
         head?: never;
         patch?: never;
@@ -320,15 +336,9 @@ export interface components {
             };
             /** Exit Code */
             exit_code: number | null;
-            /**
-             * Exited At
-             * Format: date-time
-             */
+            /** Exited At */
             exited_at: string | null;
-            /**
-             * Finished At
-             * Format: date-time
-             */
+            /** Finished At */
             finished_at: string | null;
             /** Grace Seconds */
             grace_seconds: number;
@@ -374,10 +384,7 @@ export interface components {
             script: string;
             /** Signal */
             signal: string | null;
-            /**
-             * Started At
-             * Format: date-time
-             */
+            /** Started At */
             started_at: string | null;
             status: components["schemas"]["Status"];
             /** Stdin Bytes */
@@ -408,15 +415,9 @@ export interface components {
             };
             /** Exit Code */
             exit_code: number | null;
-            /**
-             * Exited At
-             * Format: date-time
-             */
+            /** Exited At */
             exited_at: string | null;
-            /**
-             * Finished At
-             * Format: date-time
-             */
+            /** Finished At */
             finished_at: string | null;
             /** Grace Seconds */
             grace_seconds: number;
@@ -460,10 +461,7 @@ export interface components {
             rerun_of: string | null;
             /** Signal */
             signal: string | null;
-            /**
-             * Started At
-             * Format: date-time
-             */
+            /** Started At */
             started_at: string | null;
             status: components["schemas"]["Status"];
             /** Stdin Bytes */
@@ -488,15 +486,9 @@ export interface components {
             created_by: string;
             /** Exit Code */
             exit_code: number | null;
-            /**
-             * Exited At
-             * Format: date-time
-             */
+            /** Exited At */
             exited_at: string | null;
-            /**
-             * Finished At
-             * Format: date-time
-             */
+            /** Finished At */
             finished_at: string | null;
             /** Grace Seconds */
             grace_seconds: number;
@@ -545,10 +537,7 @@ export interface components {
             script_preview: string;
             /** Signal */
             signal: string | null;
-            /**
-             * Started At
-             * Format: date-time
-             */
+            /** Started At */
             started_at: string | null;
             status: components["schemas"]["Status"];
             /** Stdin Bytes */
@@ -788,13 +777,11 @@ export interface components {
             /**
              * Code
              * @description what stands behind #code= in the link that serve prints
-             * @default null
              */
             code?: string;
             /**
              * Token
              * @description as in Authorization
-             * @default null
              */
             token?: string;
         };
@@ -825,12 +812,6 @@ export interface components {
         /**
          * Submit
          * @description A script and how to run it.
-         * @example {
-         *       "labels": {
-         *         "team": "db"
-         *       },
-         *       "script": "echo hello"
-         *     }
          */
         SubmitBody: {
             /**
@@ -970,7 +951,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    get_page__get: {
+    getPage: {
         parameters: {
             query?: never;
             header?: never;
@@ -985,6 +966,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example <!doctype html> */
                     "text/html": string;
                 };
             };
@@ -1052,7 +1034,7 @@ export interface operations {
             };
         };
     };
-    docs_docs_get: {
+    getDocs: {
         parameters: {
             query?: never;
             header?: never;
@@ -1067,8 +1049,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example <!doctype html> */
                     "text/html": string;
                 };
+            };
+            /** @description the page has not changed */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request cannot be read */
             400: {
@@ -1136,7 +1126,7 @@ export interface operations {
             };
         };
     };
-    healthz_healthz_get: {
+    getHealth: {
         parameters: {
             query?: never;
             header?: never;
@@ -1151,6 +1141,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "status": "ok"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Health"];
                 };
             };
@@ -1220,7 +1215,7 @@ export interface operations {
             };
         };
     };
-    get_metrics_metrics_get: {
+    getMetrics: {
         parameters: {
             query?: never;
             header?: never;
@@ -1236,6 +1231,7 @@ export interface operations {
                 };
                 content: {
                     "application/openmetrics-text": string;
+                    /** @example scriptservice_commands_running 3.0 */
                     "text/plain": string;
                 };
             };
@@ -1315,7 +1311,7 @@ export interface operations {
             };
         };
     };
-    openapi_json_openapi_json_get: {
+    getOpenapi: {
         parameters: {
             query?: never;
             header?: never;
@@ -1330,6 +1326,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "openapi": "3.1.0"
+                     *     }
+                     */
                     "application/json": Record<string, never>;
                 };
             };
@@ -1399,7 +1400,7 @@ export interface operations {
             };
         };
     };
-    readyz_readyz_get: {
+    getReadiness: {
         parameters: {
             query?: never;
             header?: never;
@@ -1414,6 +1415,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "status": "ready",
+                     *       "store": "ok",
+                     *       "keeper": "ok",
+                     *       "tree_kill": "cgroup",
+                     *       "spawn": "launcher",
+                     *       "degraded": [],
+                     *       "unkillable": []
+                     *     }
+                     */
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
@@ -1483,7 +1495,7 @@ export interface operations {
             };
         };
     };
-    list_commands_v1_commands_get: {
+    listCommands: {
         parameters: {
             query?: {
                 /** @description RFC 3339 */
@@ -1503,7 +1515,7 @@ export interface operations {
                 /** @description substring of name or script, ASCII case ignored */
                 q?: string;
                 /** @description any of these; repeats */
-                status?: ("queued" | "running" | "stopping" | "succeeded" | "failed" | "stopped" | "timed_out" | "lost")[];
+                status?: components["schemas"]["Status"][];
             };
             header?: never;
             path?: never;
@@ -1517,6 +1529,58 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55",
+                     *           "status": "succeeded",
+                     *           "name": "greeting",
+                     *           "labels": {
+                     *             "team": "db"
+                     *           },
+                     *           "interpreter": [
+                     *             "/bin/bash"
+                     *           ],
+                     *           "working_directory": null,
+                     *           "stdin_bytes": 0,
+                     *           "interactive": false,
+                     *           "pty": null,
+                     *           "timeout_seconds": 3600,
+                     *           "queue_timeout_seconds": null,
+                     *           "grace_seconds": 10,
+                     *           "leftover_seconds": 2,
+                     *           "output_limit_bytes": null,
+                     *           "on_output_limit": "discard",
+                     *           "priority": 0,
+                     *           "host": "alpha",
+                     *           "created_by": "admin",
+                     *           "rerun_of": null,
+                     *           "created_at": "2026-11-23T16:20:00.123456Z",
+                     *           "started_at": "2026-11-23T16:20:00.131007Z",
+                     *           "exited_at": "2026-11-23T16:20:00.134211Z",
+                     *           "finished_at": "2026-11-23T16:20:00.134930Z",
+                     *           "exit_code": 0,
+                     *           "signal": null,
+                     *           "reason": null,
+                     *           "leftovers_killed": 0,
+                     *           "output": {
+                     *             "bytes": 13,
+                     *             "stdout_bytes": 13,
+                     *             "stderr_bytes": 0,
+                     *             "discarded_bytes": 0
+                     *           },
+                     *           "usage": {
+                     *             "user_seconds": 0.001,
+                     *             "system_seconds": 0.002,
+                     *             "max_rss_bytes": 3596288
+                     *           },
+                     *           "script_preview": "echo \"Hello, $1\"\n"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
                     "application/json": components["schemas"]["CommandPage"];
                 };
             };
@@ -1596,40 +1660,40 @@ export interface operations {
             };
         };
     };
-    submit_v1_commands_post: {
+    submitCommand: {
         parameters: {
             query?: {
-                /** @description the script's $1 and on (with a script as the body) */
+                /** @description the script's $1 and on (only with a script as the body) */
                 arg?: string[];
-                /** @description added to the clean environment: key=value; repeats (with a script as the body) */
+                /** @description added to the clean environment: key=value; repeats (only with a script as the body) */
                 env?: string[];
-                /** @description from a stop's signal to SIGKILL (with a script as the body) */
+                /** @description from a stop's signal to SIGKILL; 10 if absent (only with a script as the body) */
                 grace_seconds?: number;
-                /** @description name of the host it must run on (with a script as the body) */
+                /** @description name of the host it must run on (only with a script as the body) */
                 host?: string;
-                /** @description program and arguments; else as the script's #! says, else bash (with a script as the body) */
+                /** @description program and arguments; else as the script's #! says, else bash (only with a script as the body) */
                 interpreter?: string[];
-                /** @description for finding it again: key=value; repeats (with a script as the body) */
+                /** @description for finding it again: key=value; repeats (only with a script as the body) */
                 label?: string[];
-                /** @description what background children get after the script's end (with a script as the body) */
+                /** @description what background children get after the script's end; 2 if absent (only with a script as the body) */
                 leftover_seconds?: number;
-                /** @description for people (with a script as the body) */
+                /** @description for people (only with a script as the body) */
                 name?: string;
-                /** @description discard: keep the first bytes and count the rest (with a script as the body) */
+                /** @description discard: keep the first bytes and count the rest; discard if absent (only with a script as the body) */
                 on_output_limit?: "discard" | "stop";
-                /** @description of both streams together (with a script as the body) */
+                /** @description of both streams together (only with a script as the body) */
                 output_limit_bytes?: number;
-                /** @description higher starts first (with a script as the body) */
+                /** @description higher starts first; 0 if absent (only with a script as the body) */
                 priority?: number;
-                /** @description how long it may wait (with a script as the body) */
+                /** @description how long it may wait (only with a script as the body) */
                 queue_timeout_seconds?: number;
-                /** @description text for standard input, at most 1 MiB; null: /dev/null (with a script as the body) */
+                /** @description text for standard input, at most 1 MiB; null: /dev/null (only with a script as the body) */
                 stdin?: string;
-                /** @description from its start to a stop (with a script as the body) */
+                /** @description from its start to a stop (only with a script as the body) */
                 timeout_seconds?: number;
                 /** @description seconds to wait for the end, at most 60 */
                 wait?: number;
-                /** @description a path, or private for an empty one; null: the shared one (with a script as the body) */
+                /** @description a path, or private for an empty one; null: the shared one (only with a script as the body) */
                 working_directory?: string;
             };
             header?: {
@@ -1657,6 +1721,59 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55",
+                     *       "status": "queued",
+                     *       "name": "greeting",
+                     *       "labels": {
+                     *         "team": "db"
+                     *       },
+                     *       "interpreter": [
+                     *         "/bin/bash"
+                     *       ],
+                     *       "working_directory": null,
+                     *       "stdin_bytes": 0,
+                     *       "interactive": false,
+                     *       "pty": null,
+                     *       "timeout_seconds": 3600,
+                     *       "queue_timeout_seconds": null,
+                     *       "grace_seconds": 10,
+                     *       "leftover_seconds": 2,
+                     *       "output_limit_bytes": null,
+                     *       "on_output_limit": "discard",
+                     *       "priority": 0,
+                     *       "host": null,
+                     *       "created_by": "admin",
+                     *       "rerun_of": null,
+                     *       "created_at": "2026-11-23T16:20:00.123456Z",
+                     *       "started_at": null,
+                     *       "exited_at": null,
+                     *       "finished_at": null,
+                     *       "exit_code": null,
+                     *       "signal": null,
+                     *       "reason": null,
+                     *       "leftovers_killed": 0,
+                     *       "output": {
+                     *         "bytes": 0,
+                     *         "stdout_bytes": 0,
+                     *         "stderr_bytes": 0,
+                     *         "discarded_bytes": 0
+                     *       },
+                     *       "usage": {
+                     *         "user_seconds": null,
+                     *         "system_seconds": null,
+                     *         "max_rss_bytes": null
+                     *       },
+                     *       "args": [
+                     *         "world"
+                     *       ],
+                     *       "env": {
+                     *         "LANG": "C.UTF-8"
+                     *       },
+                     *       "script": "echo \"Hello, $1\"\n"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Command"];
                 };
             };
@@ -1772,7 +1889,7 @@ export interface operations {
             };
         };
     };
-    get_command_v1_commands__command_id__get: {
+    getCommand: {
         parameters: {
             query?: {
                 /** @description seconds to wait for the end, at most 60 */
@@ -1792,6 +1909,59 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55",
+                     *       "status": "succeeded",
+                     *       "name": "greeting",
+                     *       "labels": {
+                     *         "team": "db"
+                     *       },
+                     *       "interpreter": [
+                     *         "/bin/bash"
+                     *       ],
+                     *       "working_directory": null,
+                     *       "stdin_bytes": 0,
+                     *       "interactive": false,
+                     *       "pty": null,
+                     *       "timeout_seconds": 3600,
+                     *       "queue_timeout_seconds": null,
+                     *       "grace_seconds": 10,
+                     *       "leftover_seconds": 2,
+                     *       "output_limit_bytes": null,
+                     *       "on_output_limit": "discard",
+                     *       "priority": 0,
+                     *       "host": "alpha",
+                     *       "created_by": "admin",
+                     *       "rerun_of": null,
+                     *       "created_at": "2026-11-23T16:20:00.123456Z",
+                     *       "started_at": "2026-11-23T16:20:00.131007Z",
+                     *       "exited_at": "2026-11-23T16:20:00.134211Z",
+                     *       "finished_at": "2026-11-23T16:20:00.134930Z",
+                     *       "exit_code": 0,
+                     *       "signal": null,
+                     *       "reason": null,
+                     *       "leftovers_killed": 0,
+                     *       "output": {
+                     *         "bytes": 13,
+                     *         "stdout_bytes": 13,
+                     *         "stderr_bytes": 0,
+                     *         "discarded_bytes": 0
+                     *       },
+                     *       "usage": {
+                     *         "user_seconds": 0.001,
+                     *         "system_seconds": 0.002,
+                     *         "max_rss_bytes": 3596288
+                     *       },
+                     *       "args": [
+                     *         "world"
+                     *       ],
+                     *       "env": {
+                     *         "LANG": "C.UTF-8"
+                     *       },
+                     *       "script": "echo \"Hello, $1\"\n"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Command"];
                 };
             };
@@ -1880,7 +2050,7 @@ export interface operations {
             };
         };
     };
-    delete_command_v1_commands__command_id__delete: {
+    deleteCommand: {
         parameters: {
             query?: never;
             header?: never;
@@ -2001,7 +2171,7 @@ export interface operations {
             };
         };
     };
-    get_events_v1_commands__command_id__events_get: {
+    followEvents: {
         parameters: {
             query?: {
                 /** @description position in the merged output; Last-Event-ID has precedence */
@@ -2024,7 +2194,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": unknown;
+                    /**
+                     * @example id: 0
+                     *     event: status
+                     *     data: {"id": "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55", "status": "running"}
+                     *
+                     *     id: 13
+                     *     event: output
+                     *     data: {"stream": "stdout", "position": 0, "stream_offset": 0, "text": "Hello, world\n"}
+                     */
+                    "text/event-stream": string;
                 };
             };
             /** @description The request cannot be read */
@@ -2112,7 +2291,7 @@ export interface operations {
             };
         };
     };
-    get_output_v1_commands__command_id__output_get: {
+    getOutput: {
         parameters: {
             query?: {
                 /** @description wait for more until it is finished */
@@ -2147,8 +2326,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example Hello, world */
                     "application/octet-stream": string;
-                    "text/plain; charset=utf-8": string;
+                    /** @example Hello, world */
+                    "text/plain": string;
                 };
             };
             /** @description a range */
@@ -2164,8 +2345,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example Hello */
                     "application/octet-stream": string;
-                    "text/plain; charset=utf-8": string;
+                    /** @example Hello */
+                    "text/plain": string;
                 };
             };
             /** @description The request cannot be read */
@@ -2264,7 +2447,7 @@ export interface operations {
             };
         };
     };
-    rerun_command_v1_commands__command_id__rerun_post: {
+    rerunCommand: {
         parameters: {
             query?: {
                 /** @description seconds to wait for the end, at most 60 */
@@ -2291,6 +2474,59 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55",
+                     *       "status": "queued",
+                     *       "name": "greeting",
+                     *       "labels": {
+                     *         "team": "db"
+                     *       },
+                     *       "interpreter": [
+                     *         "/bin/bash"
+                     *       ],
+                     *       "working_directory": null,
+                     *       "stdin_bytes": 0,
+                     *       "interactive": false,
+                     *       "pty": null,
+                     *       "timeout_seconds": 3600,
+                     *       "queue_timeout_seconds": null,
+                     *       "grace_seconds": 10,
+                     *       "leftover_seconds": 2,
+                     *       "output_limit_bytes": null,
+                     *       "on_output_limit": "discard",
+                     *       "priority": 0,
+                     *       "host": null,
+                     *       "created_by": "admin",
+                     *       "rerun_of": "0199c0dd-02b1-7d2a-8c1f-5e0a9b7d3c11",
+                     *       "created_at": "2026-11-23T16:20:00.123456Z",
+                     *       "started_at": null,
+                     *       "exited_at": null,
+                     *       "finished_at": null,
+                     *       "exit_code": null,
+                     *       "signal": null,
+                     *       "reason": null,
+                     *       "leftovers_killed": 0,
+                     *       "output": {
+                     *         "bytes": 0,
+                     *         "stdout_bytes": 0,
+                     *         "stderr_bytes": 0,
+                     *         "discarded_bytes": 0
+                     *       },
+                     *       "usage": {
+                     *         "user_seconds": null,
+                     *         "system_seconds": null,
+                     *         "max_rss_bytes": null
+                     *       },
+                     *       "args": [
+                     *         "world"
+                     *       ],
+                     *       "env": {
+                     *         "LANG": "C.UTF-8"
+                     *       },
+                     *       "script": "echo \"Hello, $1\"\n"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Command"];
                 };
             };
@@ -2406,7 +2642,7 @@ export interface operations {
             };
         };
     };
-    stop_command_v1_commands__command_id__stop_post: {
+    stopCommand: {
         parameters: {
             query?: never;
             header?: never;
@@ -2427,6 +2663,59 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55",
+                     *       "status": "stopping",
+                     *       "name": "greeting",
+                     *       "labels": {
+                     *         "team": "db"
+                     *       },
+                     *       "interpreter": [
+                     *         "/bin/bash"
+                     *       ],
+                     *       "working_directory": null,
+                     *       "stdin_bytes": 0,
+                     *       "interactive": false,
+                     *       "pty": null,
+                     *       "timeout_seconds": 3600,
+                     *       "queue_timeout_seconds": null,
+                     *       "grace_seconds": 10,
+                     *       "leftover_seconds": 2,
+                     *       "output_limit_bytes": null,
+                     *       "on_output_limit": "discard",
+                     *       "priority": 0,
+                     *       "host": "alpha",
+                     *       "created_by": "admin",
+                     *       "rerun_of": null,
+                     *       "created_at": "2026-11-23T16:20:00.123456Z",
+                     *       "started_at": "2026-11-23T16:20:00.131007Z",
+                     *       "exited_at": null,
+                     *       "finished_at": null,
+                     *       "exit_code": null,
+                     *       "signal": null,
+                     *       "reason": null,
+                     *       "leftovers_killed": 0,
+                     *       "output": {
+                     *         "bytes": 13,
+                     *         "stdout_bytes": 13,
+                     *         "stderr_bytes": 0,
+                     *         "discarded_bytes": 0
+                     *       },
+                     *       "usage": {
+                     *         "user_seconds": null,
+                     *         "system_seconds": null,
+                     *         "max_rss_bytes": null
+                     *       },
+                     *       "args": [
+                     *         "world"
+                     *       ],
+                     *       "env": {
+                     *         "LANG": "C.UTF-8"
+                     *       },
+                     *       "script": "echo \"Hello, $1\"\n"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Command"];
                 };
             };
@@ -2551,7 +2840,7 @@ export interface operations {
             };
         };
     };
-    list_hosts_v1_hosts_get: {
+    listHosts: {
         parameters: {
             query?: never;
             header?: never;
@@ -2566,6 +2855,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "name": "alpha",
+                     *           "status": "up",
+                     *           "pool": "default",
+                     *           "labels": {},
+                     *           "running": 3,
+                     *           "capacity": null,
+                     *           "last_seen_at": "2026-11-23T16:20:00.123456Z",
+                     *           "version": "0.1.0",
+                     *           "keeper_pid": 812,
+                     *           "child_pid": 815
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["HostList"];
                 };
             };
@@ -2645,7 +2952,7 @@ export interface operations {
             };
         };
     };
-    get_session_v1_session_get: {
+    getSession: {
         parameters: {
             query?: never;
             header?: never;
@@ -2660,6 +2967,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "name": "admin",
+                     *       "scope": "admin",
+                     *       "csrf_token": "mZ4x0c"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Session"];
                 };
             };
@@ -2739,7 +3053,7 @@ export interface operations {
             };
         };
     };
-    sign_in_v1_session_post: {
+    signIn: {
         parameters: {
             query?: never;
             header?: never;
@@ -2759,6 +3073,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "name": "admin",
+                     *       "scope": "admin",
+                     *       "csrf_token": "mZ4x0c"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Session"];
                 };
             };
@@ -2875,7 +3196,7 @@ export interface operations {
             };
         };
     };
-    sign_out_v1_session_delete: {
+    signOut: {
         parameters: {
             query?: never;
             header?: never;

@@ -6,9 +6,6 @@ Content-Security-Policy is not the same for all answers. If an answer needs perm
 sets a policy. `DefaultHeaders` adds a policy without permissions to all other answers.
 """
 
-import base64
-import hashlib
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FIXED = [
@@ -30,19 +27,6 @@ PAGE = (
 _NAME = POLICY.lower().encode()
 _NOTHING = (_NAME, NOTHING.encode())
 _NO_STORE = (b"cache-control", b"no-store")
-
-
-def style_policy(style: str) -> str:
-    """Return the policy of a document that uses one inline style and nothing else.
-
-    Args:
-        style: text of the style element.
-    """
-    hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'sha256-{hashed}'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
-    )
 
 
 def _missing(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 PAGES = ("/", "/new", "/hosts", "/sign-in")
@@ -46,6 +47,21 @@ in the checkout (it needs npm) and start the service again.</p>
 </html>
 """
 """The document that the server sends if the web page has not been built."""
+
+DOCS_NOT_BUILT = b"""<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>ScriptService API</title></head>
+<body>
+<h1>ScriptService API</h1>
+<p>The description of the API, for programs and for tools that show OpenAPI documents, is
+<a href="/openapi.json">openapi.json</a>.</p>
+<p>The page that shows it has not been built: run <code>scripts/build-page</code> in the checkout
+(it needs npm) and start the service again.</p>
+</body>
+</html>
+"""
+"""The document that the server sends for the API's reference if it has not been built."""
 
 
 def is_page_path(path: str) -> bool:
@@ -89,31 +105,50 @@ class PageFile:
         return self._gzipped
 
 
+@dataclass(frozen=True, slots=True)
+class HtmlDocument:
+    """An HTML document that loads the other files of the page.
+
+    Attributes:
+        content: the document.
+        tag: the document's ETag.
+        is_built: whether the document is built; otherwise it says how to build it.
+    """
+
+    content: bytes
+    tag: str
+    is_built: bool
+
+
+def _read_document(path: str, not_built: bytes) -> HtmlDocument:
+    """Return the document in a file, or ``not_built`` if the file does not exist."""
+    try:
+        with open(path, "rb") as file:
+            content, is_built = file.read(), True
+    except FileNotFoundError:
+        content, is_built = not_built, False
+    return HtmlDocument(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', is_built)
+
+
 class PageFiles:
     """The files of the page.
 
     Args:
-        directory: the directory of the built page, with ``index.html`` and ``assets/``. If
-            ``index.html`` does not exist, ``index`` is `NOT_BUILT`.
+        directory: the directory of the built page, with ``index.html``, ``docs.html`` and
+            ``assets/``. The place of a document that does not exist takes `NOT_BUILT` or
+            `DOCS_NOT_BUILT`.
 
     Attributes:
-        index: content of the page's HTML document.
-        index_tag: the ETag of ``index``.
-        is_built: whether ``index`` is the built page.
+        index: the page.
+        docs: the reference of the API.
     """
 
     def __init__(self, directory: str) -> None:
         self._assets: dict[str, PageFile] = {}
-        self.index = NOT_BUILT
-        self.is_built = False
-        try:
-            with open(os.path.join(directory, "index.html"), "rb") as file:
-                self.index = file.read()
-            self.is_built = True
+        self.index = _read_document(os.path.join(directory, "index.html"), NOT_BUILT)
+        self.docs = _read_document(os.path.join(directory, "docs.html"), DOCS_NOT_BUILT)
+        with suppress(FileNotFoundError):  # nothing is built, or it has no assets
             self._read_assets(os.path.join(directory, "assets"))
-        except FileNotFoundError:
-            pass  # the page is not built, or it has no assets
-        self.index_tag = f'"{hashlib.sha256(self.index).hexdigest()[:32]}"'
 
     def _read_assets(self, directory: str) -> None:
         with os.scandir(directory) as entries:

@@ -1,4 +1,4 @@
-"""The routes that tell whether the service is up and ready, and show the OpenAPI document."""
+"""The routes that tell whether the service is up and ready, and return the OpenAPI document."""
 
 from dataclasses import asdict
 
@@ -6,11 +6,8 @@ from starlette.responses import Response
 
 from scriptservice.errors import StoreError
 from scriptservice.fleet.transport import HostState
-from scriptservice.server.http import response_headers
 from scriptservice.server.http.command_json import to_json
 from scriptservice.server.http.problem_responses import ProblemError
-from scriptservice.server.page.api_docs import POLICY as DOCS_POLICY
-from scriptservice.server.page.api_docs import docs_page
 from scriptservice.server.routes.decoding import JSON
 from scriptservice.server.routes.route import Call
 
@@ -70,9 +67,3 @@ def _degraded(state: HostState, recording_waits: str | None) -> list[str]:
 async def openapi_json(call: Call[None, None]) -> Response:
     """Return the OpenAPI document."""
     return Response(to_json(call.services.openapi()), media_type=JSON)
-
-
-async def docs(call: Call[None, None]) -> Response:
-    """Return the contract as a page that loads nothing from elsewhere."""
-    content = docs_page(call.services.openapi())
-    return Response(content, headers={response_headers.POLICY: DOCS_POLICY}, media_type="text/html")

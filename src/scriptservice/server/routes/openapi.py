@@ -1,6 +1,5 @@
 """Makes the OpenAPI document from the declarations of the routes."""
 
-import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from scriptservice.server.routes.decoding import (
     UndecodedBody,
     UndecodedQuery,
 )
+from scriptservice.server.routes.operations import EVENT_STREAM, TAGS, Operation
 from scriptservice.server.routes.request_models import SubmitBody, WaitQuery
 from scriptservice.server.routes.response_models import CommandEvent, OutputEvent, Problem
 from scriptservice.server.routes.route import Access, Answer, Route
@@ -55,8 +55,9 @@ def document(routes: Iterable[Route[Any, Any]]) -> Json:
     models: set[type[BaseModel]] = {CommandEvent, OutputEvent, Problem}
     paths: Json = {}
     for route in routes:
-        if route.group is not None:
-            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, models)
+        if route.operation is not None:
+            described = _operation(route, route.operation, models)
+            paths.setdefault(route.path, {})[route.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
@@ -64,7 +65,11 @@ def document(routes: Iterable[Route[Any, Any]]) -> Json:
             "description": "Runs bash scripts, keeps every byte they print, "
             "and tells the truth about how they ended.",
             "version": __version__,
+            "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+            "contact": {"name": "The operator of this service"},
         },
+        "servers": [{"url": "/", "description": "the service that this document comes from"}],
+        "tags": [{"name": name, "description": description} for name, description in TAGS],
         "paths": paths,
         "components": {"schemas": _schemas(models), "securitySchemes": _SECURITY},
     }
@@ -78,30 +83,38 @@ def _schemas(models: Iterable[type[BaseModel]]) -> Json:
     return dict(sorted(json.loads(renamed).items()))
 
 
-def _operation(route: Route[Any, Any], models: set[type[BaseModel]]) -> Json:
+def _operation(route: Route[Any, Any], described: Operation, models: set[type[BaseModel]]) -> Json:
     """Return the OpenAPI operation object of a route.
 
     Args:
         route: the route.
+        described: the route's description.
         models: the set to which this function adds the models that the operation refers to.
     """
-    name = route.handler.__name__
     body = _body(route, models)
     responses = {
         str(status): _response(answer, models) for status, answer in sorted(route.answers.items())
     }
+    for status, by_type in described.responses.items():
+        for media_type, value in by_type.items():
+            responses[str(status)]["content"][media_type]["example"] = value
+    is_open = route.access is Access.OPEN
     operation: Json = {
-        "tags": [route.group],
-        "summary": name.replace("_", " ").title(),
-        "description": inspect.cleandoc(route.handler.__doc__ or ""),
-        "operationId": re.sub(r"\W", "_", f"{name}{route.path}") + f"_{route.method.lower()}",
+        "tags": [described.tag],
+        "summary": described.summary,
+        "description": described.description,
+        "operationId": described.id,
+        "security": [] if is_open else [{"token": []}, {"session": []}],
         "parameters": _parameters(route),
         "responses": responses | _problems(_kinds_of_problems(route)),
     }
     if body:
+        for media_type, examples in described.requests.items():
+            body["content"][media_type]["examples"] = {
+                f"example{number}": {"summary": summary, "value": value}
+                for number, (summary, value) in enumerate(examples.items(), 1)
+            }
         operation["requestBody"] = body
-    if route.access is not Access.OPEN:
-        operation["security"] = [{"token": []}, {"session": []}]
     return operation
 
 
@@ -144,8 +157,6 @@ def _content(
         if isinstance(schema, type):
             models.add(schema)
             found[media_type] = {"schema": _ref(schema)}
-        elif media_type == EVENT_STREAM:
-            found[media_type] = {"itemSchema": schema}
         else:
             found[media_type] = {"schema": schema}
     return found
@@ -183,16 +194,7 @@ def _problems(kinds: Iterable[str]) -> Json:
 
 def _model_parameters(model: type[BaseModel]) -> list[Json]:
     """Return the fields of a model as the parameters of a query."""
-    schema = model.model_json_schema()
-    definitions = schema.get("$defs", {})
-
-    def resolved(value: Any) -> Any:
-        if isinstance(value, dict):
-            if "$ref" in value:
-                return definitions[value["$ref"].rsplit("/", 1)[1]]
-            return {name: resolved(inner) for name, inner in value.items()}
-        return [resolved(inner) for inner in value] if isinstance(value, list) else value
-
+    schema = model.model_json_schema(ref_template=_REF)
     parameters = []
     for name, field in schema["properties"].items():
         field.pop("title", None)
@@ -202,7 +204,7 @@ def _model_parameters(model: type[BaseModel]) -> list[Json]:
             field.update(next(choice for choice in choices if choice != {"type": "null"}))
             field.pop("default", None)
         parameters.append(
-            {"name": name, "in": "query", "description": description, "schema": resolved(field)}
+            {"name": name, "in": "query", "description": description, "schema": field}
         )
     return parameters
 
@@ -222,24 +224,32 @@ def submit_parameters() -> list[Json]:
         if name in ("labels", "env"):
             parameter["schema"] = {"type": "array", "items": {"type": "string"}}
             parameter["description"] += ": key=value; repeats"
+        # The service applies the defaults. A generated client would send them, also with a JSON
+        # body, with which the service refuses them.
+        default = parameter["schema"].pop("default", None)
+        if default not in (None, [], {}):
+            parameter["description"] += f"; {default} if absent"
         parameter["name"] = names.get(name, name)
-        parameter["description"] += " (with a script as the body)"
+        parameter["description"] += " (only with a script as the body)"
         parameters.append(parameter)
     return parameters
 
 
-EVENT_STREAM = "text/event-stream"
 EVENT_SCHEMA: Json = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "event": {"type": "string", "enum": ["status", "output", "end"]},
-        "data": {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "contentSchema": {"anyOf": [_ref(CommandEvent), _ref(OutputEvent)]},
+    "type": "string",
+    "contentMediaType": EVENT_STREAM,
+    "contentSchema": {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "event": {"type": "string", "enum": ["status", "output", "end"]},
+            "data": {
+                "type": "string",
+                "contentMediaType": JSON,
+                "contentSchema": {"anyOf": [_ref(CommandEvent), _ref(OutputEvent)]},
+            },
+            "retry": {"type": "integer"},
         },
-        "retry": {"type": "integer"},
     },
 }
-"""One Server-Sent Event of a command's event stream."""
+"""A command's event stream: a text of Server-Sent Events. ``contentSchema`` describes one event."""

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from scriptservice.server.http import response_headers
 from scriptservice.server.http.problem_responses import ProblemError
-from scriptservice.server.page.page_files import accepts_gzip
+from scriptservice.server.page.page_files import HtmlDocument, accepts_gzip
 from scriptservice.server.routes.route import Call
 
 _HTML = "text/html; charset=utf-8"
@@ -13,18 +13,25 @@ _FOREVER = "public, max-age=31536000, immutable"  # if a file changes, it gets a
 
 async def get_page(call: Call[None, None]) -> Response:
     """Return the web page."""
-    page = call.services.page
+    return _html_response(call, call.services.page.index)
+
+
+async def get_docs(call: Call[None, None]) -> Response:
+    """Return the reference of the API as a web page."""
+    return _html_response(call, call.services.page.docs)
+
+
+def _html_response(call: Call[None, None], document: HtmlDocument) -> Response:
+    policy = response_headers.PAGE if document.is_built else response_headers.NOTHING
     fields = {
         "Cache-Control": "no-cache",
-        "ETag": page.index_tag,
-        response_headers.POLICY: response_headers.PAGE
-        if page.is_built
-        else response_headers.NOTHING,
+        "ETag": document.tag,
+        response_headers.POLICY: policy,
     }
     known = [tag.strip() for tag in call.request.headers.get("if-none-match", "").split(",")]
-    if page.index_tag in [tag.removeprefix("W/") for tag in known] or known == ["*"]:
+    if document.tag in [tag.removeprefix("W/") for tag in known] or known == ["*"]:
         return Response(None, 304, headers=fields)
-    return Response(page.index, headers=fields, media_type=_HTML)
+    return Response(document.content, headers=fields, media_type=_HTML)
 
 
 async def get_asset(call: Call[None, None]) -> Response:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticValidationError
+from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
 from scriptservice.errors import FieldError, ValidationError
@@ -84,12 +85,7 @@ ShortSeconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 class SubmitBody(BaseModel):
     """A script and how to run it."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        title="Submit",
-        json_schema_extra={"example": {"script": "echo hello", "labels": {"team": "db"}}},
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, title="Submit")
 
     script: Annotated[Text, Field(min_length=1), _at_most(SCRIPT_BYTES)] = Field(
         description="the text that the interpreter runs; 1 byte to 1 MiB of UTF-8"
@@ -164,6 +160,11 @@ class SubmitBody(BaseModel):
         )
 
 
+def _no_default(schema: JsonDict) -> None:
+    """Remove the default of a field that may be absent, but not null."""
+    schema.pop("default")
+
+
 class SignInBody(BaseModel):
     """A sign-in: either a token, or the code of a sign-in link."""
 
@@ -175,10 +176,12 @@ class SignInBody(BaseModel):
     )
 
     token: Annotated[str, Field(max_length=512)] | SkipJsonSchema[None] = Field(
-        None, description="as in Authorization"
+        None, description="as in Authorization", json_schema_extra=_no_default
     )
     code: Annotated[str, Field(max_length=512)] | SkipJsonSchema[None] = Field(
-        None, description="what stands behind #code= in the link that serve prints"
+        None,
+        description="what stands behind #code= in the link that serve prints",
+        json_schema_extra=_no_default,
     )
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ The server does not build responses with these models. Tests compare the models 
 and with real responses. If a model's name ends in ``Json``, the document leaves out this ending.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -19,6 +19,8 @@ class _Response(BaseModel):
 
 
 _TIME: JsonDict = {"format": "date-time"}
+_Time = Annotated[str, Field(json_schema_extra=_TIME)]
+_Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 
 
 class OutputJson(_Response):
@@ -48,7 +50,7 @@ class Pty(_Response):
 class _CommandFields(_Response):
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
-    id: str = Field(json_schema_extra={"format": "uuid"})
+    id: _Id
     status: Status
     name: str | None
     labels: dict[str, str]
@@ -66,11 +68,11 @@ class _CommandFields(_Response):
     priority: int
     host: str | None
     created_by: str
-    rerun_of: str | None
-    created_at: str = Field(json_schema_extra=_TIME)
-    started_at: str | None = Field(json_schema_extra=_TIME)
-    exited_at: str | None = Field(json_schema_extra=_TIME)
-    finished_at: str | None = Field(json_schema_extra=_TIME)
+    rerun_of: _Id | None
+    created_at: _Time
+    started_at: _Time | None
+    exited_at: _Time | None
+    finished_at: _Time | None
     exit_code: int | None
     signal: str | None
     reason: str | None
@@ -112,7 +114,7 @@ class HostJson(_Response):
     labels: dict[str, str]
     running: int
     capacity: int | None
-    last_seen_at: str = Field(json_schema_extra=_TIME)
+    last_seen_at: _Time
     version: str
     keeper_pid: int | None
     child_pid: int | None
@@ -149,7 +151,7 @@ class OutputEvent(_Response):
     stream: Literal["stdout", "stderr"]
     position: int = Field(description="of its first byte in the merged output")
     stream_offset: int = Field(description="of its first byte in its stream")
-    time: str = Field(json_schema_extra=_TIME)
+    time: _Time
     text: str | None = Field(None, description="the bytes, where they are UTF-8")
     base64: str | None = Field(None, description="the bytes, where they are not")
 

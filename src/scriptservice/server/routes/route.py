@@ -22,6 +22,7 @@ from scriptservice.server.output.event_stream import EventStreams
 from scriptservice.server.output.output_service import OutputService
 from scriptservice.server.page.page_files import PageFiles
 from scriptservice.server.routes.decoding import BodyDecoder, QueryDecoder
+from scriptservice.server.routes.operations import Operation
 from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.host_info import HostInfo
 from scriptservice.server.telemetry.prometheus import Metrics
@@ -114,7 +115,8 @@ class Route(Generic[Query, Body]):
         problems: kinds of problems with which the route may answer, in addition to the kinds that
             are the same for every route.
         parameters: OpenAPI parameters, in addition to those of the path and of the query's model.
-        group: the route's group in the OpenAPI document; None leaves the route out of the document.
+        operation: the route's description in the OpenAPI document; None leaves the route out of the
+            document.
     """
 
     method: str
@@ -126,7 +128,7 @@ class Route(Generic[Query, Body]):
     answers: Mapping[int, Answer] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     parameters: tuple[Mapping[str, Any], ...] = ()
-    group: str | None = None
+    operation: Operation | None = None
 
     async def respond(self, request: Request, services: Services) -> Response:
         """Decode a request, call the handler, and return the handler's response.

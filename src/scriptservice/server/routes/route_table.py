@@ -5,8 +5,19 @@ To add a route, add it here. OpenAPI and the documentation page are made from th
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from scriptservice.server.http.problem_responses import CONTENT_RANGE
-from scriptservice.server.routes import commands, events, health, hosts, metrics, output, page
+from scriptservice.server.routes import (
+    commands,
+    events,
+    health,
+    hosts,
+    metrics,
+    operations,
+    output,
+    page,
+)
 from scriptservice.server.routes import session as page_session
 from scriptservice.server.routes.decoding import (
     JSON,
@@ -72,15 +83,23 @@ _RANGE = {
     "description": "bytes=FIRST-LAST, of a finished command",
     "schema": _TEXT,
 }
-_BYTES = {media: {"type": "string", "format": "binary"} for media in (output.BYTES, output.TEXT)}
+_BINARY = {"type": "string", "format": "binary"}
+_BYTES = {output.BYTES: _BINARY, "text/plain": _TEXT}
 _OUTPUT_HEADERS = {
     "Output-Offset": {"description": "of the first byte sent", "schema": {"type": "integer"}},
     "Output-Size": {"description": "bytes known when it began", "schema": {"type": "integer"}},
     "Output-Complete": {"schema": {"type": "string", "enum": ["true", "false"]}},
 }
+# The type `binary` makes generated clients send a file as it is.
+_SUBMIT_BODY: dict[str, type[BaseModel] | dict[str, Any]] = {
+    JSON: SubmitBody,
+    "text/plain": _TEXT,
+    "text/x-shellscript": _BINARY,
+}
 _SESSION = {JSON: SessionJson}
 _SET_COOKIE = {"Set-Cookie": {"schema": _TEXT}}
 _HTML_PAGE = Answer("a page", {"text/html": _TEXT})
+_NOT_CHANGED = Answer("the page has not changed")
 
 ROUTES: tuple[Route[Any, Any], ...] = (
     Route(
@@ -88,12 +107,12 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         "/v1/commands",
         access=Access.RUN,
         query=UndecodedQuery(submit_parameters),
-        body=UndecodedBody({JSON: SubmitBody, **dict.fromkeys(commands.SCRIPT_TYPES, _TEXT)}),
+        body=UndecodedBody(_SUBMIT_BODY),
         handler=commands.submit,
         answers={201: _SUBMITTED},
         problems=("gone", "too-large", "unsupported-media-type", "storage-full"),
         parameters=(_IDEMPOTENCY_KEY,),
-        group="commands",
+        operation=operations.SUBMIT_COMMAND,
     ),
     Route(
         "GET",
@@ -103,7 +122,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=NoBody(),
         handler=commands.list_commands,
         answers={200: Answer("one page", {JSON: CommandPage})},
-        group="commands",
+        operation=operations.LIST_COMMANDS,
     ),
     Route(
         "GET",
@@ -114,7 +133,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         handler=commands.get_command,
         answers={200: Answer("the command", _COMMAND)},
         problems=("not-found",),
-        group="commands",
+        operation=operations.GET_COMMAND,
     ),
     Route(
         "DELETE",
@@ -125,7 +144,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         handler=commands.delete_command,
         answers={204: Answer("deleted")},
         problems=("not-found", "not-finished", "storage-full"),
-        group="commands",
+        operation=operations.DELETE_COMMAND,
     ),
     Route(
         "POST",
@@ -136,7 +155,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         handler=commands.stop_command,
         answers={202: Answer("the command", _COMMAND)},
         problems=("not-found", "already-finished", "storage-full"),
-        group="commands",
+        operation=operations.STOP_COMMAND,
     ),
     Route(
         "POST",
@@ -148,7 +167,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         answers={201: _SUBMITTED},
         problems=("not-found", "gone", "storage-full"),
         parameters=(_IDEMPOTENCY_KEY,),
-        group="commands",
+        operation=operations.RERUN_COMMAND,
     ),
     Route(
         "GET",
@@ -163,7 +182,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         },
         problems=("not-found", "range-not-satisfiable"),
         parameters=(_RANGE,),
-        group="output",
+        operation=operations.GET_OUTPUT,
     ),
     Route(
         "GET",
@@ -179,7 +198,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         },
         problems=("not-found",),
         parameters=(_LAST_EVENT_ID,),
-        group="events",
+        operation=operations.FOLLOW_EVENTS,
     ),
     Route(
         "GET",
@@ -189,7 +208,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=NoBody(),
         handler=hosts.list_hosts,
         answers={200: Answer("all hosts", {JSON: HostList})},
-        group="hosts",
+        operation=operations.LIST_HOSTS,
     ),
     Route(
         "GET",
@@ -199,7 +218,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=NoBody(),
         handler=health.healthz,
         answers={200: Answer("up", {JSON: Health})},
-        group="health",
+        operation=operations.GET_HEALTH,
     ),
     Route(
         "GET",
@@ -209,7 +228,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=NoBody(),
         handler=health.readyz,
         answers={200: Answer("ready", {JSON: Readiness})},
-        group="health",
+        operation=operations.GET_READINESS,
     ),
     Route(
         "GET",
@@ -219,7 +238,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=NoBody(),
         handler=health.openapi_json,
         answers={200: Answer("this document", {JSON: {"type": "object"}})},
-        group="health",
+        operation=operations.GET_OPENAPI,
     ),
     Route(
         "GET",
@@ -227,9 +246,9 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         access=Access.OPEN,
         query=NoQuery(),
         body=NoBody(),
-        handler=health.docs,
-        answers={200: _HTML_PAGE},
-        group="health",
+        handler=page.get_docs,
+        answers={200: _HTML_PAGE, 304: _NOT_CHANGED},
+        operation=operations.GET_DOCS,
     ),
     Route(
         "GET",
@@ -244,7 +263,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
                 {"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
             )
         },
-        group="health",
+        operation=operations.GET_METRICS,
     ),
     Route(
         "POST",
@@ -255,7 +274,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         handler=page_session.sign_in,
         answers={200: Answer("who is signed in", _SESSION, _SET_COOKIE)},
         problems=("unauthenticated", "too-many-requests", "storage-full"),
-        group="session",
+        operation=operations.SIGN_IN,
     ),
     Route(
         "GET",
@@ -265,7 +284,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         body=NoBody(),
         handler=page_session.get_session,
         answers={200: Answer("who is signed in", _SESSION)},
-        group="session",
+        operation=operations.GET_SESSION,
     ),
     Route(
         "DELETE",
@@ -276,7 +295,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         handler=page_session.sign_out,
         answers={204: Answer("ended", headers=_SET_COOKIE)},
         problems=("storage-full",),
-        group="session",
+        operation=operations.SIGN_OUT,
     ),
     Route(
         "GET",
@@ -285,8 +304,8 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         query=UndecodedQuery(),
         body=NoBody(),
         handler=page.get_page,
-        answers={200: _HTML_PAGE, 304: Answer("the page has not changed")},
-        group="page",
+        answers={200: _HTML_PAGE, 304: _NOT_CHANGED},
+        operation=operations.GET_PAGE,
     ),
     # These are the other addresses of the page. Only the page in the browser uses their query
     # strings.
