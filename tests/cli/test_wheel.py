@@ -24,9 +24,12 @@ cd "$(dirname "$0")/.."
 npm build
 mkdir -p src/scriptservice/ui/assets
 echo built >src/scriptservice/ui/index.html
+echo reference >src/scriptservice/ui/docs.html
 echo "let a" >src/scriptservice/ui/assets/a-1.js
 echo stamp >src/scriptservice/ui/.made-from
 """
+
+PAGE = {f"scriptservice/ui/{name}" for name in ("index.html", "docs.html", "assets/a-1.js")}
 
 
 @pytest.fixture
@@ -72,13 +75,13 @@ def build(checkout: Path, tmp_path: Path, npm: str | None) -> tuple[set[str], st
 
 def test_a_wheel_has_the_page(checkout: Path, tmp_path: Path) -> None:
     page, _ = build(checkout, tmp_path, "exit 0")
-    assert page == {"scriptservice/ui/index.html", "scriptservice/ui/assets/a-1.js"}
+    assert page == PAGE
 
 
 def test_so_has_one_that_is_built_where_gits_rules_are_not(checkout: Path, tmp_path: Path) -> None:
     (checkout / ".gitignore").unlink()  # as in the image
     page, _ = build(checkout, tmp_path, "exit 0")
-    assert page == {"scriptservice/ui/index.html", "scriptservice/ui/assets/a-1.js"}
+    assert page == PAGE
 
 
 def test_without_npm_it_says_that_there_is_none(checkout: Path, tmp_path: Path) -> None:
@@ -217,6 +220,7 @@ def test_an_installed_wheel_serves_the_page(installed: Path) -> None:
         page = httpx.get(f"{service.url}/")
         assert (page.status_code, page.text) == (200, "built\n")
         assert page.headers["content-type"].startswith("text/html")
+        assert httpx.get(f"{service.url}/docs").text == "reference\n"
         assert service.run("echo ran")["status"] == "succeeded"
         assert service.stop() == 0
     finally:
