@@ -120,6 +120,7 @@ def views(ids: dict[str, str]) -> dict[str, tuple[str, str]]:
         "large": (f"/commands/{ids['reindex everything']}", ".scrubber"),
         "new": (f"/new?from={ids['nightly backup']}", ".cm-line"),
         "hosts": ("/hosts", "tbody tr"),
+        "docs": ("/docs", ".opblock.is-open"),
     }
 
 
