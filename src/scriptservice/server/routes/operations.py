@@ -61,7 +61,7 @@ _ITEM = {
     "queue_timeout_seconds": None,
     "grace_seconds": 10,
     "leftover_seconds": 2,
-    "output_limit_bytes": None,
+    "output_limit_bytes": 10 << 30,
     "on_output_limit": "discard",
     "priority": 0,
     "host": "alpha",
