@@ -894,8 +894,7 @@ export interface components {
             on_output_limit?: "discard" | "stop";
             /**
              * Output Limit Bytes
-             * @description of both streams together
-             * @default null
+             * @description of both streams together; null: no limit; by default a setting, 10 GiB
              */
             output_limit_bytes?: number | null;
             /**
@@ -1617,8 +1616,8 @@ export interface operations {
                 name?: string;
                 /** @description discard: keep the first bytes and count the rest (with a script as the body) */
                 on_output_limit?: "discard" | "stop";
-                /** @description of both streams together (with a script as the body) */
-                output_limit_bytes?: number;
+                /** @description of both streams together; null: no limit; by default a setting, 10 GiB (with a script as the body) */
+                output_limit_bytes?: number | "null";
                 /** @description higher starts first (with a script as the body) */
                 priority?: number;
                 /** @description how long it may wait (with a script as the body) */

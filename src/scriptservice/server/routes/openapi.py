@@ -222,6 +222,8 @@ def submit_parameters() -> list[Json]:
         if name in ("labels", "env"):
             parameter["schema"] = {"type": "array", "items": {"type": "string"}}
             parameter["description"] += ": key=value; repeats"
+        if name == "output_limit_bytes":  # absent is not the same as null
+            parameter["schema"] = {"anyOf": [parameter["schema"], {"const": "null"}]}
         parameter["name"] = names.get(name, name)
         parameter["description"] += " (with a script as the body)"
         parameters.append(parameter)
