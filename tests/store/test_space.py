@@ -5,11 +5,14 @@ import contextlib
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, delete, insert
+from structlog.testing import capture_logs
 
 from scriptservice.errors import ConfigurationError
 from scriptservice.store.database.backup import back_up
@@ -20,8 +23,8 @@ from scriptservice.store.database.sqlite import sqlite_url
 from scriptservice.store.database.tables import output
 from scriptservice.store.database.vacuum import COPY_SUFFIX, vacuum
 from scriptservice.store.writer import Writer
-from support.disks import fill_until, small_disk
-from support.service import new_directory
+from support.disks import fill, fill_until, small_disk
+from support.service import eventually, new_directory
 from support.store import Store
 
 CHUNK_BYTES = 1 << 18
@@ -173,6 +176,37 @@ def test_a_step_does_not_wait_for_another_process(path: Path, database: Database
         assert pragma(path, "freelist_count") == before - STEP_PAGES
 
 
+def test_a_step_that_fails_on_a_full_disk_is_repeated() -> None:
+    with small_disk(new_directory() / "disk", size=40 << 20) as disk:
+        path = disk / "scriptservice.db"
+        database = open_database(sqlite_url(str(path)))
+
+        def empty_log() -> bool:
+            with contextlib.closing(sqlite3.connect(path)) as other:
+                row = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return bool(row[0] == 0)
+
+        async def test() -> None:
+            writer = Writer(database, asyncio.get_running_loop())
+            await writer.submit(set_output, 24)
+            await writer.submit(set_output, 0)
+            eventually(empty_log, "an empty log")
+            ballast = fill(disk)
+            with capture_logs() as lines:
+                writer.release_space()
+                eventually(lambda: lines, "a line of the log")
+            assert lines[0]["event"] == "release_failed"
+            assert "disk is full" in lines[0]["reason"]
+            assert writer.unavailable_reason is None
+            ballast.unlink()
+            writer.release_space()
+            eventually(lambda: path.stat().st_size < 1 << 20, "a smaller file")
+            await writer.close()
+
+        asyncio.run(test())
+        database.close()
+
+
 def test_a_file_of_an_earlier_release_is_converted(path: Path) -> None:
     open_database(sqlite_url(str(path))).close()
     as_an_earlier_release(path)
@@ -227,6 +261,23 @@ def test_an_interruption_changes_nothing(path: Path, at: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         vacuum(str(path), on_plan, on_progress)
     assert path.stat().st_ino == inode
+    assert content(path) == kept
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_killed_rewrite_changes_nothing_and_can_be_repeated(path: Path) -> None:
+    open_database(sqlite_url(str(path))).close()
+    as_an_earlier_release(path)
+    kept = fill_and_delete(path)
+    program = f"""
+import os
+from scriptservice.store.database.vacuum import vacuum
+vacuum({str(path)!r}, lambda *plan: None, lambda *size: os.kill(os.getpid(), 9))
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    assert content(path) == kept
+    assert pragma(path, "auto_vacuum") == 0
+    vacuum(str(path), ignore, ignore)
     assert content(path) == kept
     assert os.listdir(path.parent) == [path.name]
 
