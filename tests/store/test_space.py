@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from structlog.testing import capture_logs
 from scriptservice.errors import ConfigurationError
 from scriptservice.store.database.backup import back_up
 from scriptservice.store.database.connect import open_database
-from scriptservice.store.database.engine import Database
+from scriptservice.store.database.engine import LOCK_SECONDS, Database
 from scriptservice.store.database.free_pages import ROUND_STEPS, STEP_PAGES
 from scriptservice.store.database.sqlite import sqlite_url
 from scriptservice.store.database.tables import output
@@ -169,7 +170,9 @@ def test_a_step_does_not_wait_for_another_process(path: Path, database: Database
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             before = pragma(path, "freelist_count")
+            began = time.monotonic()
             assert release(writing) == 1.0
+            assert time.monotonic() - began < LOCK_SECONDS - 5
             assert pragma(path, "freelist_count") == before
         assert writing.execute("PRAGMA busy_timeout").fetchone() == (30_000,)
         release(writing)
