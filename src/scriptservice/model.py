@@ -11,6 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 DEFAULT_INTERPRETER = ("/bin/bash",)
+DEFAULT_OUTPUT_LIMIT_BYTES = 10 << 30
 SCRIPT_PREVIEW_CHARACTERS = 200
 
 _SHEBANG_BYTES = 255
@@ -80,7 +81,10 @@ class OnOutputLimit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a user submits; the default values are the same as in the API.
+    """What a user submits.
+
+    The default values are the same as in the API, except for ``output_limit_bytes``. Its default in
+    the API is a setting.
 
     Attributes:
         script: text that the interpreter runs.

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from scriptservice.errors import ConfigurationError
+from scriptservice.model import DEFAULT_OUTPUT_LIMIT_BYTES
 from scriptservice.paths import default_data_dir
 
 _HOST_NAME = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?)$"
@@ -111,10 +112,17 @@ class Settings(BaseSettings):
         description="start scripts with the launcher program (built from launcher/) instead of "
         "fork",
     )
-    min_free_bytes: Annotated[int, Field(ge=0)] = Field(
-        8 << 20,
+    output_limit_bytes: Annotated[int, Field(ge=0, lt=1 << 63)] = Field(
+        DEFAULT_OUTPUT_LIMIT_BYTES,
+        description="bytes of output that are kept of a command that is submitted without "
+        "output_limit_bytes; a command that is submitted with null has no limit",
+    )
+    min_free_bytes: Annotated[int, Field(ge=0)] | None = Field(
+        None,
         description="bytes of disk space to keep free; with less, the service refuses new "
-        "commands and stops reading output",
+        "commands; by default 5 % of the file system of the data directory, at least 256 MiB and "
+        "at most 10 GiB. Below 64 MiB of free space, or below this setting if it is smaller, "
+        "scripts that write output wait",
     )
     spool_limit_bytes: Annotated[int, Field(ge=1 << 20)] = Field(
         8 << 30,

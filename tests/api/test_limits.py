@@ -1,7 +1,7 @@
 """Limits that end a command without a stop: time-outs, output limits, leftover processes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from support.gates import Gate
 from support.problems import assert_invalid
-from support.service import FINAL, Service, eventually, processes_with
+from support.service import FINAL, MAINLY_ON_SQLITE, Service, eventually, processes_with
 
 
 def seconds_between(command: dict[str, Any], start: str, end: str) -> float:
@@ -139,6 +139,46 @@ def test_output_of_exactly_the_limit_stops_nothing(service: Service) -> None:
     command = service.run("printf 12345", output_limit_bytes=5, on_output_limit="stop")
     assert command["status"] == "succeeded"
     assert command["output"]["discarded_bytes"] == 0
+
+
+RAW = {"Content-Type": "text/plain"}
+
+
+def submit_raw(service: Service, script: str, **query: str) -> dict[str, Any]:
+    response = service.client.post("/v1/commands", params=query, content=script, headers=RAW)
+    assert response.status_code == 201, response.text
+    return dict(response.json())
+
+
+def test_a_command_without_an_output_limit_gets_10_gib_and_null_lifts_it(service: Service) -> None:
+    assert service.submit("true")["output_limit_bytes"] == 10 << 30
+    assert submit_raw(service, "true")["output_limit_bytes"] == 10 << 30
+    unlimited = service.submit("true", output_limit_bytes=None)
+    assert unlimited["output_limit_bytes"] is None
+    assert submit_raw(service, "true", output_limit_bytes="null")["output_limit_bytes"] is None
+    assert service.get(unlimited["id"])["output_limit_bytes"] is None
+
+
+@MAINLY_ON_SQLITE
+def test_the_default_output_limit_is_a_setting(make_service: Callable[..., Service]) -> None:
+    limited = make_service("--output-limit-bytes", "1000").start()
+    script = "printf '%03000d' 7"
+    absent = limited.wait(limited.submit(script)["id"])
+    raw = limited.wait(submit_raw(limited, script)["id"])
+    for command in (absent, raw):
+        assert command["output_limit_bytes"] == 1000
+        assert command["output"]["bytes"] == 1000
+        assert command["output"]["discarded_bytes"] == 2000
+    unlimited = limited.run(script, output_limit_bytes=None)
+    assert unlimited["output"]["bytes"] == 3000
+    assert submit_raw(limited, "true", output_limit_bytes="7")["output_limit_bytes"] == 7
+    given = limited.run(script, output_limit_bytes=2000)
+    for command, limit in ((absent, 1000), (unlimited, None), (given, 2000)):
+        again = limited.client.post(f"/v1/commands/{command['id']}/rerun").json()
+        assert again["output_limit_bytes"] == limit
+    items = limited.client.get("/v1/commands").json()["items"]
+    discarded = {item["id"]: item["output"]["discarded_bytes"] for item in items}
+    assert discarded[absent["id"]] == 2000
 
 
 # Leftovers

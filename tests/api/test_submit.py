@@ -76,7 +76,7 @@ def test_a_command_has_the_fields_of_the_contract_in_their_order(service: Servic
         "queue_timeout_seconds": None,
         "grace_seconds": 10,
         "leftover_seconds": 2,
-        "output_limit_bytes": None,
+        "output_limit_bytes": 10 << 30,
         "on_output_limit": "discard",
         "priority": 0,
         "host": host,

@@ -100,6 +100,8 @@ def test_without_parameters_the_defaults_are_those_of_json(service: Service) -> 
         ([("priority", "1.5")], "priority"),
         ([("priority", "9" * 5000)], "priority"),
         ([("output_limit_bytes", "1k")], "output_limit_bytes"),
+        ([("output_limit_bytes", "")], "output_limit_bytes"),
+        ([("output_limit_bytes", "None")], "output_limit_bytes"),
         ([("on_output_limit", "")], "on_output_limit"),
         ([("host", "no-such-host")], "host"),
         ([("script", "echo")], "script"),

@@ -15,9 +15,9 @@ from support.service import PATIENCE_SECONDS
 
 NAMES = [
     "serve", "run", "list", "show", "logs", "stop", "rerun", "delete", "upgrade", "backup",
-    "migrate", "version",
+    "migrate", "vacuum", "version",
 ]  # fmt: skip
-SERVICE_VERBS = ["serve", "upgrade", "backup", "migrate"]
+SERVICE_VERBS = ["serve", "upgrade", "backup", "migrate", "vacuum"]
 CLIENT_VERBS = ["run", "list", "show", "logs", "stop", "rerun", "delete"]
 
 WITHOUT = """

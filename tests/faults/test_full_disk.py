@@ -1,5 +1,6 @@
 """On a full disk, scripts that print wait, the service answers, and no byte is lost."""
 
+import os
 import shutil
 import signal
 import time
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from scriptservice.store.database.sqlite import sqlite_url
-from support.disks import fill, small_disk
+from support.disks import fill, fill_until, small_disk
 from support.gates import Gate
 from support.scripts import keeper_of, stop
 from support.service import Service, eventually, new_directory
@@ -183,3 +184,48 @@ def test_an_upgrade_while_the_disk_is_full(service: Service, disk: Path) -> None
         final = service.wait(command)
         assert (final["status"], final["exit_code"]) == ("failed", 5)
     assert upgrade(service).ok
+
+
+def test_no_command_fills_the_disk_with_the_default_settings() -> None:
+    """At the first threshold submits are refused; at the second one scripts that print wait."""
+    directory = new_directory()
+    with small_disk(directory / "disk", size=330 << 20) as disk:
+        service = Service(disk / "data")
+        try:
+            service.start()
+            finished = service.run("echo done")["id"]
+            gate = Gate(service)
+            prints = service.submit(f"echo ready; {gate.block}; exec yes")["id"]
+            counts = service.submit(f"echo ready; {gate.block}; seq {LINES}")["id"]
+            assert service.get(prints)["output_limit_bytes"] == 10 << 30
+            for each in (prints, counts):
+                service.wait_for_output(each, b"ready")
+            ballast = fill_until(disk, 150 << 20)
+            response = eventually(
+                lambda: (
+                    (answer := service.client.post("/v1/commands", json={"script": "true"}))
+                    and answer.status_code == 507
+                    and answer
+                ),
+                "a refusal",
+            )
+            assert "256 MiB must stay free" in response.json()["detail"]
+            assert service.client.post(f"/v1/commands/{finished}/rerun").status_code == 507
+            assert "256 MiB must stay free" in service.client.get("/readyz").text
+            assert not degraded(service)
+            gate.open()
+            # What runs goes on below the first threshold, and waits at the second one.
+            eventually(lambda: degraded(service), "scripts that wait")
+            free = os.statvfs(disk)
+            assert free.f_bavail * free.f_frsize > 16 << 20
+            assert service.get(prints)["output"]["bytes"] > 20 << 20
+            # The space that is left is enough to stop commands and to delete them.
+            assert service.client.delete(f"/v1/commands/{finished}").status_code == 204
+            ballast.unlink()
+            assert service.wait(counts)["status"] == "succeeded"
+            assert service.bytes_of(counts, tail="1l") == b"%d\n" % LINES
+            assert stop(service, prints, grace_seconds=0)["status"] == "stopped"
+            assert service.client.delete(f"/v1/commands/{prints}").status_code == 204
+        finally:
+            service.close()
+    shutil.rmtree(directory)

@@ -36,6 +36,15 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
+def fill_until(disk: Path, free_bytes: int) -> Path:
+    """Fill a disk until so many bytes are free; return the file whose deletion frees the space."""
+    room = os.statvfs(disk)
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - free_bytes)
+    return ballast
+
+
 def remount(disk: Path, how: str) -> bool:
     """Make a disk read-only (``ro``) or writable (``rw``); return whether that succeeded.
 

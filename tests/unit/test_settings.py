@@ -9,8 +9,11 @@ import pytest
 
 from scriptservice import __version__
 from scriptservice.cli.main import main
+from scriptservice.cli.serve import keeper_config
+from scriptservice.cli.service_environment import ServiceEnvironment
 from scriptservice.errors import ConfigurationError
 from scriptservice.paths import default_data_dir
+from scriptservice.server.commands.disk_space import default_min_free_bytes
 from scriptservice.settings import Settings, load_settings
 
 Capture = pytest.CaptureFixture[str]
@@ -46,6 +49,10 @@ def refusal(capsys: Capture, *flags: str) -> str:
         (["--shutdown-grace-seconds", "3601"], "cannot use setting shutdown_grace_seconds"),
         (["--shutdown-grace-seconds", "nan"], "cannot use setting shutdown_grace_seconds"),
         (["--min-free-bytes", "1G"], "cannot use setting min_free_bytes"),
+        (["--min-free-bytes", "-1"], "cannot use setting min_free_bytes"),
+        (["--output-limit-bytes", "-1"], "cannot use setting output_limit_bytes"),
+        (["--output-limit-bytes", "null"], "cannot use setting output_limit_bytes"),
+        (["--output-limit-bytes", str(1 << 63)], "cannot use setting output_limit_bytes"),
         (["--spool-limit-bytes", "1"], "cannot use setting spool_limit_bytes"),
         (["--script-uid", "0"], "cannot use setting script_uid"),
         (["--log-level", "loud"], "cannot use setting log_level"),
@@ -160,6 +167,42 @@ def test_the_error_names_a_missing_file() -> None:
         load_settings({"config": "/no/such/file"})
 
 
+@pytest.mark.parametrize(
+    ("disk_bytes", "min_free_bytes"),
+    [
+        (0, 256 << 20),
+        (1 << 30, 256 << 20),
+        (5120 << 20, 256 << 20),
+        (100 << 30, 5 << 30),
+        (200 << 30, 10 << 30),
+        (8 << 40, 10 << 30),
+    ],
+)
+def test_the_space_that_stays_free_is_a_share_of_the_disk(
+    disk_bytes: int, min_free_bytes: int
+) -> None:
+    assert default_min_free_bytes(disk_bytes) == min_free_bytes
+
+
+@pytest.mark.parametrize(
+    ("flags", "min_free_bytes", "reserve_bytes"),
+    [
+        ({}, None, 64 << 20),
+        ({"min_free_bytes": "0"}, 0, 0),
+        ({"min_free_bytes": "1000000"}, 1_000_000, 1_000_000),
+        ({"min_free_bytes": "1000000000"}, 1_000_000_000, 64 << 20),
+    ],
+)
+def test_scripts_wait_at_the_reserve_or_at_a_smaller_setting(
+    flags: dict[str, str], min_free_bytes: int | None, reserve_bytes: int
+) -> None:
+    environment = ServiceEnvironment(None, None, None)
+    config = keeper_config(load_settings(flags), environment)
+    assert config.child_config["min_free_bytes"] == min_free_bytes
+    assert config.child_config["output_limit_bytes"] == 10 << 30
+    assert config.reserve_bytes == reserve_bytes
+
+
 # Verbs and help
 
 
@@ -200,7 +243,7 @@ def test_help_of_serve_lists_every_setting_with_its_unit_and_default(
         assert re.sub(r"\s+", "", field.description) in shown
         if name.endswith(("_seconds", "_bytes")):
             assert name.rsplit("_", 1)[1] in field.description
-    for default in ("127.0.0.1", "8000", "none", "true", "info", "30", "8388608", "59999"):
+    for default in ("127.0.0.1", "8000", "none", "true", "info", "30", "10737418240", "59999"):
         assert f";default{default}]" in shown
     # Text defaults are shown unchanged, not in lower case.
     assert "SCRIPTSERVICE_DATA_DIR;default/Home/Somebody/scriptservice]" in shown

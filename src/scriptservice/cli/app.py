@@ -85,6 +85,12 @@ SECTIONS = (
             "database.migrate",
             needs_server=True,
         ),
+        Verb(
+            "vacuum",
+            "make the SQLite database smaller while the service is stopped",
+            "database.vacuum",
+            needs_server=True,
+        ),
         Verb("version", "print the version", "main.version"),
     ),
 )

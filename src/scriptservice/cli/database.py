@@ -1,5 +1,6 @@
-"""``scriptservice migrate`` and ``scriptservice backup``: an operator's work on the database."""
+"""``scriptservice migrate``, ``backup`` and ``vacuum``: an operator's work on the database."""
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -57,6 +58,63 @@ def backup(
     with _interruptible(), CopyProgress() as progress:
         size = back_up(url.removeprefix("sqlite:///"), path, progress.show)
     print(f"{path}: {mebibytes(size)}")
+
+
+@takes_settings("config", "data_dir", "database")
+def vacuum(settings: Settings) -> None:
+    """Make the SQLite database smaller: rewrite it without the space of deleted commands.
+
+    The service must be stopped. A database that this release created becomes smaller by itself
+    while the service runs; a database of an earlier release does so after this. If the rewrite is
+    interrupted, the database is unchanged.
+    """
+    from scriptservice.store.database.vacuum import vacuum as rewrite
+
+    url = settings.database_url
+    if not url.startswith("sqlite:///"):
+        message = "cannot vacuum a PostgreSQL database: its autovacuum does that (or VACUUM FULL)"
+        raise ConfigurationError(message)
+    path = os.path.abspath(url.removeprefix("sqlite:///"))
+    with _stopped_service(settings.data_dir), _interruptible(), CopyProgress() as progress:
+        before, after = rewrite(path, _print_plan, progress.show)
+    print(f"{path}: {mebibytes(before)} -> {mebibytes(after)}")
+
+
+def _print_plan(needed_bytes: int, free_bytes: int) -> None:
+    plan = f"needs up to {mebibytes(needed_bytes)} of disk space; {mebibytes(free_bytes)} are free"
+    print(f"scriptservice: {plan}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _stopped_service(data_dir: str) -> Iterator[None]:
+    """Hold a data directory's lock, so that no service can start meanwhile.
+
+    Raises:
+        ConfigurationError: a service runs, or the lock's file cannot be opened.
+    """
+    try:
+        lock = os.open(os.path.join(data_dir, "lock"), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        lock = None  # no service was ever started there
+    except OSError as error:
+        message = f"cannot use data directory {data_dir}: {error.strerror}"
+        raise ConfigurationError(message) from error
+    if lock is None:
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
+            message = f"cannot vacuum: process {owner} uses {data_dir}; stop the service first"
+            raise ConfigurationError(message) from error
+        # A keeper that starts meanwhile names the process that has the lock.
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager

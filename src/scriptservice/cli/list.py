@@ -9,7 +9,7 @@ import typer
 
 from scriptservice.cli.command_ids import short_id
 from scriptservice.cli.options import AsJson, Label, Url, connect, key_values, print_json
-from scriptservice.cli.progress_line import format_duration
+from scriptservice.cli.progress_line import format_duration, mebibytes
 from scriptservice.cli.terminal import printable
 from scriptservice.client import Command
 
@@ -49,6 +49,7 @@ def list_commands(
         print_json([command.raw for command in commands])
     elif sys.stdout.isatty():
         _print_table(commands)
+        _print_discarded(commands)
     else:
         for command in commands:
             print("\t".join(_cells(command)))
@@ -97,3 +98,11 @@ def _print_table(commands: list[Command]) -> None:
         cells[1].stylize(_STYLES.get(command.status, ""))
         table.add_row(*cells)
     Console().print(table)
+
+
+def _print_discarded(commands: list[Command]) -> None:
+    """Print a line for each command whose output was cut at its output limit."""
+    for command in commands:
+        if discarded := command.output.get("discarded_bytes"):
+            size = mebibytes(discarded)
+            print(f"{short_id(command.id)}: {size} of output discarded, beyond the output limit")

@@ -11,7 +11,7 @@ from scriptservice.cli.service_environment import (
     without_service_variables,
 )
 from scriptservice.cli.settings_options import takes_settings
-from scriptservice.keeper.config import KeeperConfig
+from scriptservice.keeper.config import RESERVE_BYTES, KeeperConfig
 from scriptservice.server.startup.server_config import ServerConfig
 from scriptservice.settings import Settings
 
@@ -47,6 +47,7 @@ def keeper_config(settings: Settings, environment: ServiceEnvironment) -> Keeper
         start_queued=settings.start_queued,
         host_name=settings.host_name,
         max_running=settings.max_running,
+        output_limit_bytes=settings.output_limit_bytes,
         min_free_bytes=settings.min_free_bytes,
         hosts=[settings.host, *settings.allowed_host],
         max_connections=settings.max_connections,
@@ -68,10 +69,20 @@ def keeper_config(settings: Settings, environment: ServiceEnvironment) -> Keeper
         use_launcher=settings.use_launcher,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         spool_limit_bytes=settings.spool_limit_bytes,
-        reserve_bytes=settings.min_free_bytes,
+        reserve_bytes=_reserve_bytes(settings.min_free_bytes),
         log_level=settings.log_level,
         log_format=settings.log_format,
         host_name=settings.host_name,
         notify_socket=environment.notify_socket,
         watchdog_seconds=environment.watchdog_seconds,
     )
+
+
+def _reserve_bytes(min_free_bytes: int | None) -> int:
+    """Return the free disk space below which scripts that write output wait.
+
+    Args:
+        min_free_bytes: the setting; None if it has its default. If it is smaller than the keeper's
+            reserve, output must be stored down to that space, because new commands start there.
+    """
+    return RESERVE_BYTES if min_free_bytes is None else min(RESERVE_BYTES, min_free_bytes)

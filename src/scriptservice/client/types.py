@@ -28,7 +28,8 @@ class SubmitFields(TypedDict, total=False):
         grace_seconds: time from the first signal of a stop to SIGKILL, 0 to 3600.
         leftover_seconds: how long background processes may run after the script has ended, 0 to
             3600.
-        output_limit_bytes: limit for stdout and stderr together; None for no limit.
+        output_limit_bytes: limit for stdout and stderr together; None for no limit. Without this
+            field, the limit is the service's setting, which is 10 GiB by default.
         on_output_limit: what to do with output beyond the limit: ``discard`` to count and discard
             it, ``stop`` to stop the command.
         priority: from -100 to 100; queued commands with a higher priority start first.

@@ -8,6 +8,10 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+RESERVE_BYTES = 64 << 20
+"""Free disk space below which scripts that write output wait. With this space the service can still
+store what has happened, and delete commands."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeeperConfig:
@@ -55,7 +59,7 @@ class KeeperConfig:
     use_launcher: bool = True
     shutdown_grace_seconds: float = 30
     spool_limit_bytes: int = 8 << 30
-    reserve_bytes: int = 8 << 20
+    reserve_bytes: int = RESERVE_BYTES
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
     log_level: str = "info"

@@ -26,6 +26,7 @@ from scriptservice.server.access.sign_in import AttemptLimiter, OneTimeCode, Sig
 from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.server.application import build_application, openapi_document
 from scriptservice.server.commands.command_service import CommandService
+from scriptservice.server.commands.disk_space import DiskSpace
 from scriptservice.server.commands.notifier import Notifier
 from scriptservice.server.commands.output_removal import OutputRemover
 from scriptservice.server.http.body_budget import BodyBudget
@@ -212,8 +213,7 @@ class Server:
             transport=self._keeper,
             notifier=self.notifier,
             remover=self._remover,
-            data_dir=self._config.data_dir,
-            min_free_bytes=self._config.min_free_bytes,
+            disk_space=DiskSpace(self._config.data_dir, self._config.min_free_bytes),
             on_ended=self._ended,
             on_deleted=self._deleted,
         )
@@ -228,6 +228,7 @@ class Server:
             gauges=Gauges(self._reader, self._keeper, self._recorder, self.notifier),
             page=PageFiles(package_directory()),
             bodies=BodyBudget(),
+            output_limit_bytes=self._config.output_limit_bytes,
             openapi=openapi_document,
         )
         return build_application(services, tokens, self._config.hosts)

@@ -38,6 +38,7 @@ from scriptservice.store.database.engine import (
     probe_write,
     write_unchanged,
 )
+from scriptservice.store.release_schedule import RELEASE_RETRY_SECONDS, ReleaseSchedule
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -93,6 +94,7 @@ class Writer:
         self._engine = database.writing
         self._loop = loop
         self._keeps_session = database.write_lock_in_session
+        self._release_free_pages = database.release_free_pages
         self._on_committed = on_committed
         self._on_connected = on_connected
         self._reached = reached
@@ -100,6 +102,8 @@ class Writer:
         self._entries: deque[_Entry] = deque()
         self._wake = threading.Condition()
         self._stopping = False
+        self._release_schedule = ReleaseSchedule()
+        self._committed_at = 0.0
         self.unavailable_reason: str | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
@@ -173,6 +177,13 @@ class Writer:
         future.exception()
         return True
 
+    def release_space(self) -> None:
+        """Give free pages back to the file system, in short steps while there are no jobs."""
+        if self._release_free_pages is not None:
+            with self._wake:
+                self._release_schedule.request(time.monotonic())
+                self._wake.notify()
+
     async def close(self) -> None:
         """Commit all submitted jobs, then end the thread."""
         with self._wake:
@@ -193,7 +204,7 @@ class Writer:
         while True:
             with self._wake:
                 if not self._entries and not self._stopping:
-                    self._wake.wait(None if self.unavailable_reason is None else RETRY_SECONDS)
+                    self._wake.wait(self._idle_seconds())
                 if self._entries or self._stopping:
                     count = min(MAX_BATCH_ITEMS, len(self._entries))
                     return [self._entries.popleft() for _ in range(count)]
@@ -201,6 +212,30 @@ class Writer:
                 # While nobody submits a job, only a probe can detect that the database is
                 # available again.
                 self._probe()
+            elif self._idle_seconds() == 0:
+                self._release_some()
+
+    def _idle_seconds(self) -> float | None:
+        """Return how long the writer may wait for a job before it does something else."""
+        if self.unavailable_reason is not None:
+            return RETRY_SECONDS
+        return self._release_schedule.seconds_left(time.monotonic(), self._committed_at)
+
+    def _release_some(self) -> None:
+        """Do one step of giving free pages back to the file system."""
+        assert self._release_free_pages is not None  # noqa: S101 - for the type checker
+        with self._wake:
+            self._release_schedule.clear()
+        try:
+            seconds = self._release_free_pages(self._connected().connection.driver_connection)
+        except Exception as error:  # noqa: BLE001 - reported, and tried again
+            # The free pages stay in the file. That does no harm, and new rows use them.
+            log.warning("release_failed", reason=cause_of(error))
+            self._disconnect()
+            seconds = RELEASE_RETRY_SECONDS
+        if seconds is not None:
+            with self._wake:
+                self._release_schedule.request(time.monotonic() + seconds)
 
     def _probe(self) -> None:
         try:
@@ -261,6 +296,7 @@ class Writer:
                 if is_disconnected(error):
                     raise _InDoubtError from error
                 raise
+        self._committed_at = time.monotonic()
         self._reached("writer.committed")
         if self.unavailable_reason is not None:
             log.info("store_available")

@@ -4,8 +4,6 @@ The routes decode a request, call this module, and respond. This module knows no
 """
 
 import asyncio
-import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +28,7 @@ from scriptservice.fleet.transport import HostState, Transport
 from scriptservice.ids import new_id, parse_id
 from scriptservice.model import Command, Filter, IdempotencyKey, Origin, Submission
 from scriptservice.protocol.clock import now_us
+from scriptservice.server.commands.disk_space import DiskSpace
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.commands.output_removal import OutputRemover
 from scriptservice.store.queries import commands as command_store
@@ -50,7 +49,6 @@ started, and would nearly always find that the command has not ended.
 """
 
 SEND_SECONDS = 10.0
-_DISK_CHECK_SECONDS = 0.5
 
 Result = TypeVar("Result")
 
@@ -90,8 +88,7 @@ class CommandService:
         transport: the connection to this host's keeper.
         notifier: wakes requests that wait for a command's end.
         remover: removes the output of deleted commands.
-        data_dir: the data directory.
-        min_free_bytes: free space on the data directory's disk below which submissions are refused.
+        disk_space: decides whether the disk has room for new commands.
         on_ended: called for each command that ends without having been sent to a keeper.
         on_deleted: called for each command that is deleted.
     """
@@ -106,8 +103,7 @@ class CommandService:
         transport: Transport,
         notifier: Notifier,
         remover: OutputRemover,
-        data_dir: str,
-        min_free_bytes: int,
+        disk_space: DiskSpace,
         on_ended: Callable[[StatusChange], None],
         on_deleted: Callable[[UUID], None],
     ) -> None:
@@ -118,12 +114,9 @@ class CommandService:
         self._transport = transport
         self._notifier = notifier
         self._remover = remover
-        self._data_dir = data_dir
-        self._min_free_bytes = min_free_bytes
+        self._disk_space = disk_space
         self._on_ended = on_ended
         self._on_deleted = on_deleted
-        self._disk_checked_at = 0.0
-        self._disk_has_room = True
 
     async def submit(
         self,
@@ -150,10 +143,10 @@ class CommandService:
         if submission.host not in (None, self._transport.host):
             message = f"there is no host {submission.host}"
             raise ValidationError(FieldError("host", message))
-        if not self._has_room():
+        if shortage := self._disk_space.shortage():
             if earlier := await self._find_earlier(origin.request):
                 return earlier
-            message = "cannot take commands: the disk has less free space than must be kept free"
+            message = f"cannot take new commands: {shortage}; delete commands or free disk space"
             raise StorageFullError(message)
         stored = await self._dispatcher.submit(new_id(), submission, origin, rerun_of)
         if isinstance(stored, Command):
@@ -180,14 +173,6 @@ class CommandService:
         except UnknownCommandError as error:
             raise GoneError(command_id) from error
         return SubmitResult(command, repeated=True)
-
-    def _has_room(self) -> bool:
-        now = time.monotonic()
-        if now - self._disk_checked_at > _DISK_CHECK_SECONDS:
-            self._disk_checked_at = now
-            disk = os.statvfs(self._data_dir)
-            self._disk_has_room = disk.f_bavail * disk.f_frsize >= self._min_free_bytes
-        return self._disk_has_room
 
     async def get(self, command_id: str) -> Command:
         """Return a command.
@@ -346,6 +331,11 @@ class CommandService:
     def takes_no_writes(self) -> bool:
         """Whether the database refused the last attempt to write."""
         return self._writer.unavailable_reason is not None
+
+    @property
+    def disk_shortage(self) -> str | None:
+        """Why new commands are refused for lack of disk space, None while there is room."""
+        return self._disk_space.shortage()
 
     @property
     def recording_waits(self) -> str | None:

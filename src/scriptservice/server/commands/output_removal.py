@@ -34,8 +34,12 @@ class OutputRemover:
 
     async def run(self) -> None:
         """Remove the commands whose removal is scheduled, until this task is cancelled."""
+        # An earlier server may not have given back all the space of what it removed.
+        self._writer.release_space()
         while True:
             number = await self._numbers.get()
             step = partial(self._writer.submit, deletions.remove_some, number)
             while not await until_stored(step, "removal_waits", again_seconds=PAUSE_SECONDS):
                 pass
+            if self._numbers.empty():
+                self._writer.release_space()

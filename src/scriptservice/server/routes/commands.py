@@ -17,7 +17,6 @@ from scriptservice.model import (
     Filter,
     IdempotencyKey,
     Origin,
-    Submission,
     parse_traceparent,
 )
 from scriptservice.server.commands.command_service import SubmitResult
@@ -69,10 +68,11 @@ async def submit(call: Call[None, None]) -> Response:
     if media_type == JSON:
         seconds = decode_query(request, WaitQuery).wait
         raw = await read_body(request, bodies, JSON_BODY_BYTES)
-        submission = decode_json(raw, SubmitBody).submission()
+        submission = decode_json(raw, SubmitBody).submission(call.services.output_limit_bytes)
     elif media_type in SCRIPT_TYPES and charset in _TEXT_CHARSETS:
         raw = await read_body(request, bodies, SCRIPT_BYTES)
-        submission, seconds = _raw_submission(request, raw)
+        body, seconds = _raw_submission(request, raw)
+        submission = body.submission(call.services.output_limit_bytes)
     else:
         detail = (
             "cannot take this content type: send application/json, or the script itself in "
@@ -85,11 +85,11 @@ async def submit(call: Call[None, None]) -> Response:
     return await _submitted_response(call, submitted, seconds)
 
 
-def _raw_submission(request: Request, raw: bytes) -> tuple[Submission, float | None]:
+def _raw_submission(request: Request, raw: bytes) -> tuple[SubmitBody, float | None]:
     """Decode a submission whose body is the script and whose query has all other fields.
 
     Returns:
-        The submission, and how many seconds to wait for the command's end; None for no wait.
+        The fields, and how many seconds to wait for the command's end; None for no wait.
     """
     fields = single_and_repeated(request.query_params.multi_items())
     for name in ("script", "labels", "args"):
@@ -103,8 +103,10 @@ def _raw_submission(request: Request, raw: bytes) -> tuple[Submission, float | N
     fields["labels"] = keys_and_values("label", fields.pop("label", []))
     fields["env"] = keys_and_values("env", fields.pop("env", []))
     fields["args"] = fields.pop("arg", [])
+    if fields.get("output_limit_bytes") == "null":
+        fields["output_limit_bytes"] = None
     try:
-        return SubmitBody.model_validate(fields, strict=False).submission(), seconds
+        return SubmitBody.model_validate(fields, strict=False), seconds
     except PydanticValidationError as error:
         raise field_errors(error) from error
 

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from scriptservice.errors import StoreError
 from scriptservice.fleet.transport import HostState
+from scriptservice.server.commands.command_service import CommandService
 from scriptservice.server.http.command_json import to_json
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.routes.decoding import JSON
@@ -36,7 +37,7 @@ async def readyz(call: Call[None, None]) -> Response:
         "keeper": "ok",
         "tree_kill": state.tree_kill,
         "spawn": state.spawn,
-        "degraded": _degraded(state, commands.recording_waits),
+        "degraded": _degraded(state, commands),
         "unkillable": [asdict(each) for each in state.unkillable],
     }
     return Response(to_json(answer), media_type=JSON)
@@ -47,9 +48,11 @@ def _not_ready(why: str) -> ProblemError:
     return ProblemError("store-unavailable", detail, headers={"Retry-After": "1"})
 
 
-def _degraded(state: HostState, recording_waits: str | None) -> list[str]:
+def _degraded(state: HostState, commands: CommandService) -> list[str]:
     degraded = []
-    if recording_waits is not None:
+    if (shortage := commands.disk_shortage) is not None:
+        degraded.append(f"new commands are refused: {shortage}")
+    if (recording_waits := commands.recording_waits) is not None:
         degraded.append(f"what scripts print is kept and not yet stored: {recording_waits}")
     if state.full:
         degraded.append("there is no room for output: scripts that print wait")

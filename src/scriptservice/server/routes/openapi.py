@@ -229,6 +229,8 @@ def submit_parameters() -> list[Json]:
         default = parameter["schema"].pop("default", None)
         if default not in (None, [], {}):
             parameter["description"] += f"; {default} if absent"
+        if name == "output_limit_bytes":  # absent is not the same as null
+            parameter["schema"] = {"anyOf": [parameter["schema"], {"const": "null"}]}
         parameter["name"] = names.get(name, name)
         parameter["description"] += " (only with a script as the body)"
         parameters.append(parameter)

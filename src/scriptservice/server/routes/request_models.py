@@ -78,6 +78,11 @@ def _environment(env: dict[str, str]) -> dict[str, str]:
     return env
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """Remove the default from a field's schema: the service tells an absent field from null."""
+    del schema["default"]
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ShortSeconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
@@ -118,7 +123,9 @@ class SubmitBody(BaseModel):
         2, description="what background children get after the script's end"
     )
     output_limit_bytes: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
-        None, description="of both streams together"
+        None,
+        description="of both streams together; null: no limit; by default a setting, 10 GiB",
+        json_schema_extra=_without_default,
     )
     on_output_limit: Literal["discard", "stop"] = Field(
         "discard", description="discard: keep the first bytes and count the rest"
@@ -138,8 +145,16 @@ class SubmitBody(BaseModel):
             raise ValidationError(FieldError("args" if args > env else "env", message))
         return self
 
-    def submission(self) -> Submission:
-        """Return the submission."""
+    def submission(self, default_output_limit_bytes: int | None) -> Submission:
+        """Return the submission.
+
+        Args:
+            default_output_limit_bytes: the output limit if the request has no such field. A field
+                with the value null means no limit.
+        """
+        output_limit_bytes = self.output_limit_bytes
+        if "output_limit_bytes" not in self.model_fields_set:
+            output_limit_bytes = default_output_limit_bytes
         return Submission(
             script=self.script,
             interpreter=tuple(self.interpreter or script_interpreter(self.script)),
@@ -153,7 +168,7 @@ class SubmitBody(BaseModel):
             queue_timeout_seconds=self.queue_timeout_seconds,
             grace_seconds=self.grace_seconds,
             leftover_seconds=self.leftover_seconds,
-            output_limit_bytes=self.output_limit_bytes,
+            output_limit_bytes=output_limit_bytes,
             on_output_limit=OnOutputLimit(self.on_output_limit),
             priority=self.priority,
             host=self.host,

@@ -42,7 +42,7 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of the server that handlers use."""
+    """The parts of the server that handlers use, and the default that depends on a setting."""
 
     commands: CommandService
     outputs: OutputService
@@ -54,6 +54,7 @@ class Services:
     gauges: Gauges
     page: PageFiles
     bodies: BodyBudget
+    output_limit_bytes: int
     openapi: Callable[[], dict[str, Any]]
 
 

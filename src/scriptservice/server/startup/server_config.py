@@ -6,6 +6,8 @@ nothing that is slow to import.
 
 from dataclasses import dataclass, field
 
+from scriptservice.model import DEFAULT_OUTPUT_LIMIT_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
@@ -18,13 +20,15 @@ class ServerConfig:
         start_queued: whether queued commands of a restored database may start.
         host_name: this machine's name in the list of hosts.
         max_running: how many commands may run at once; None for as many as the keeper can run.
-        min_free_bytes: free disk space below which submissions are refused.
+        min_free_bytes: free disk space below which submissions are refused; None for a share of
+            the file system, see `DiskSpace`.
         hosts: names besides localhost that a request's Host header may contain: those of
             ``--host`` and ``--allowed-host``.
         sign_in_link: whether each start prints a sign-in link.
         log_level: debug, info, warning or error.
         log_format: json or console.
         max_connections: how many client connections may be open at once; None for the default.
+        output_limit_bytes: output limit of a command whose submission names no limit.
         first_token: the admin token for a database that has no token yet; None for a random token.
     """
 
@@ -34,7 +38,7 @@ class ServerConfig:
     start_queued: bool
     host_name: str
     max_running: int | None
-    min_free_bytes: int
+    min_free_bytes: int | None
     log_level: str
     log_format: str
     first_token: str | None = field(default=None, repr=False)
@@ -43,3 +47,4 @@ class ServerConfig:
     hosts: list[str] = field(default_factory=list)
     sign_in_link: bool = True
     max_connections: int | None = None
+    output_limit_bytes: int = DEFAULT_OUTPUT_LIMIT_BYTES

@@ -80,7 +80,7 @@ def _copy_whole(source: str, target: str, on_progress: Callable[[int, int], None
         finally:
             os.close(descriptor)
         os.replace(partial, target)
-        _sync_directory(target)
+        sync_directory(target)
     finally:
         with contextlib.suppress(OSError):
             os.unlink(partial)
@@ -117,7 +117,8 @@ def _quoted(path: str) -> str:
     return quote(os.path.abspath(path))
 
 
-def _sync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
+    """Sync the directory of a file, so that a new name in it survives a power cut."""
     descriptor = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

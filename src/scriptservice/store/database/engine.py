@@ -14,6 +14,9 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 READERS = 4
 """Number of connections that read at the same time."""
 
+LOCK_SECONDS = 30
+"""How long a statement on SQLite waits while another process writes to the database."""
+
 SCANNERS = 1
 """Number of scans that work at the same time; time slices keep the wait for a turn short."""
 
@@ -42,6 +45,9 @@ class Database:
         interrupt: a function that takes a connection of the driver, and ends the statement that
             this connection is running. Any thread may call the function. None if only another
             connection could end the statement.
+        release_free_pages: a function that takes the writer's connection of the driver, and makes a
+            SQLite file a little smaller if it has free pages; see `FreePages.release_some`. None
+            if the database does this itself.
     """
 
     name: str
@@ -53,6 +59,7 @@ class Database:
     read_timeout_seconds: float | None = None
     write_lock_in_session: bool = False
     interrupt: Callable[[Any], None] | None = None
+    release_free_pages: Callable[[Any], float | None] | None = None
 
     def close(self) -> None:
         """Close all connections that are not in use."""

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from scriptservice.errors import ConfigurationError
-from scriptservice.store.database.engine import READERS, SCANNERS, Database
+from scriptservice.store.database.engine import LOCK_SECONDS, READERS, SCANNERS, Database
+from scriptservice.store.database.free_pages import FreePages
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -41,7 +42,7 @@ def connect_sqlite(path: str) -> Database:
     except OSError as error:
         message = f"cannot open database {path}: {error}"
         raise ConfigurationError(message) from error
-    connect = {"check_same_thread": False, "timeout": 30, "isolation_level": None}
+    connect = {"check_same_thread": False, "timeout": LOCK_SECONDS, "isolation_level": None}
     url = sqlite_url(path)
     # Errors must not show the parameters of a statement, which may be the output of scripts.
     shared: dict[str, Any] = {"connect_args": connect, "hide_parameters": True}
@@ -63,6 +64,7 @@ def connect_sqlite(path: str) -> Database:
         migrating=writing,
         auto_migrate=True,
         interrupt=sqlite3.Connection.interrupt,
+        release_free_pages=FreePages().release_some,
     )
 
 
@@ -101,7 +103,9 @@ def connect_sqlite_read_only(path: str) -> Database:
         poolclass=QueuePool,
         pool_size=1,
         max_overflow=0,
-        creator=lambda: sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False),
+        creator=lambda: sqlite3.connect(
+            address, uri=True, timeout=LOCK_SECONDS, check_same_thread=False
+        ),
         hide_parameters=True,
     )
     return Database(path, engine, engine, engine, migrating=engine, auto_migrate=True)
@@ -109,6 +113,11 @@ def connect_sqlite_read_only(path: str) -> Database:
 
 def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:
     cursor = connection.cursor()
+    (pages,) = cursor.execute("PRAGMA page_count").fetchone()
+    if not pages:
+        # A new file can be made smaller later only if this is set before anything is written, even
+        # before the journal's mode. In a file with pages, the pragma would take the write lock.
+        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     for pragma in _PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
