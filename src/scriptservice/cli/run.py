@@ -296,6 +296,7 @@ class _FollowedRun:
                 raise KeyboardInterrupt
             # Send the request in another thread. The signal may have interrupted this thread
             # inside the HTTP client, which is not reentrant.
+            self._line.text = f"stopping {short_id(self._command.id)}"
             self._stopping = threading.Thread(target=self._stop, daemon=True)
             self._stopping.start()
             # Print only after the thread has started. A second Ctrl-C may arrive at once, and its
