@@ -67,7 +67,7 @@ SECTIONS = (
         Verb("rerun", "submit a command again", "rerun.rerun", no_args_is_help=True),
         Verb("delete", "delete finished commands", "delete.delete", no_args_is_help=True),
         Verb("hosts", "list the machines that run commands", "hosts.hosts"),
-        Verb("login", "keep the token of a service", "login.login"),
+        Verb("login", "ask for the token of a service and keep it", "login.login"),
     ),
     (
         Verb(
