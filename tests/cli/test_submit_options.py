@@ -52,6 +52,15 @@ def test_no_limit_is_a_word(service: Service) -> None:
     assert service.get(command.strip())["output_limit_bytes"] is None
 
 
+def test_discarded_output_is_said(service: Service) -> None:
+    ended = cli(service, "run", "--output-limit", "5", "printf 123456789; exit 3")
+    assert (ended.returncode, ended.stdout) == (3, b"12345")
+    assert ended.stderr.decode() == (
+        "scriptservice: Output limit of 5 B reached; 4 B discarded; "
+        "choose another limit with --output-limit\n"
+    )
+
+
 NOT_SENT = b"scriptservice: standard input is not sent to the script; to send it, use --stdin -\n"
 
 

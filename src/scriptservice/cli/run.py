@@ -47,7 +47,7 @@ from scriptservice.cli.submission import (
     read_stdin_text,
     say_if_a_pipe_is_ignored,
 )
-from scriptservice.cli.units import parse_size_limit
+from scriptservice.cli.units import format_size, parse_size_limit
 from scriptservice.client import Chunk, Client, Command
 from scriptservice.client.problems import AlreadyFinishedError, ClientError, ConnectionLostError
 from scriptservice.client.streams import chunk_json
@@ -226,6 +226,10 @@ class _FollowedRun:
         except ConnectionLostError as error:
             self._report(explain(error), how_to_go_on=True)
             return NOT_RUN
+        discarded, limit = final.output.get("discarded_bytes", 0), final.output_limit_bytes
+        if discarded and limit is not None:
+            sizes = f"limit of {format_size(limit)} reached; {format_size(discarded)} discarded"
+            self._report(f"Output {sizes}; choose another limit with --output-limit")
         if self._interrupts:
             return INTERRUPTED
         return self._exit_code(final)
