@@ -79,6 +79,17 @@ def test_a_table_for_people_and_fields_for_programs(service: Service) -> None:
     assert fields[:4] == [command["id"][-8:], "succeeded", "tabular", "team=db"]
 
 
+def test_a_table_says_what_was_discarded(service: Service) -> None:
+    cut = service.run("printf '%03000000d' 7", labels={"cut": "1"}, output_limit_bytes=1 << 20)
+    service.run("true", labels={"cut": "1"})
+    code, seen = Terminal(service, "list", "--label", "cut=1").end()
+    assert code == 0
+    lines = [line for line in seen.splitlines() if b"discarded" in line]
+    assert len(lines) == 1
+    assert cut["id"][-8:].encode() in lines[0]
+    assert b"1.9 MiB" in lines[0]
+
+
 def test_one_interrupt_stops_it(service: Service) -> None:
     terminal = Terminal(
         service, "run", "trap 'echo stopped; exit 3' TERM; echo up; sleep 3600 & wait"

@@ -1,5 +1,6 @@
 """``scriptservice list``: prints a table on a terminal, else tab-separated fields, or JSON."""
 
+import sys
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
@@ -10,7 +11,7 @@ from scriptservice.cli.command_ids import short_id
 from scriptservice.cli.options import AsJson, Label, Url, connect, key_values, print_json
 from scriptservice.cli.table import Column, print_rows
 from scriptservice.cli.terminal import printable
-from scriptservice.cli.units import format_duration, format_moment, parse_moment
+from scriptservice.cli.units import format_duration, format_moment, format_size, parse_moment
 from scriptservice.client import Command
 
 STATUS_STYLES = {
@@ -88,6 +89,8 @@ def list_commands(
     is_filtered = any([status, label, text, host, since, until])
     if_empty = "No command matches." if is_filtered else "No commands yet."
     print_rows(COLUMNS, [_cells(command) for command in commands], if_empty=if_empty)
+    if sys.stdout.isatty():
+        _print_discarded(commands)
 
 
 def _cells(command: Command) -> tuple[str, ...]:
@@ -117,3 +120,11 @@ def _exit(command: Command) -> str:
     if command.exit_code is not None:
         return str(command.exit_code)
     return command.signal or ""
+
+
+def _print_discarded(commands: list[Command]) -> None:
+    """Print a line for each command whose output was cut at its output limit."""
+    for command in commands:
+        if discarded := command.output.get("discarded_bytes"):
+            size = format_size(discarded)
+            print(f"{short_id(command.id)}: {size} of output discarded, beyond the output limit")
