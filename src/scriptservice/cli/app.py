@@ -6,7 +6,6 @@ is not installed. To add a verb, write the verb's function and add a row to `SEC
 """
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -110,6 +109,8 @@ def usage() -> str:
 
 def _unknown_verb(name: str) -> str:
     """Return the message for a verb that does not exist; it suggests the nearest one."""
+    from difflib import get_close_matches
+
     near = get_close_matches(name, [verb.name for verb in VERBS], n=1)
     hint = f"Did you mean '{near[0]}'?" if near else "'scriptservice --help' lists all commands."
     return f"Unknown command '{name}'. {hint}"
