@@ -65,6 +65,8 @@ def capture(command: str, environment: dict[str, str], keys: dict[float, bytes])
 
 def _without_erased_lines(text: str) -> str:
     """Return the text that remains on the screen when the command has ended."""
+    # The elapsed line ends with a newline; the cursor then goes up again and erases the line.
+    text = re.sub(r"[^\n]*\r\n(?:\x1b\[\?25h)?\r\x1b\[1A\x1b\[2K", "", text)
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join(line.rpartition("\r\x1b[2K")[2].rpartition("\r")[2] for line in lines)
 

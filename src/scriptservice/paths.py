@@ -16,3 +16,14 @@ def default_data_dir(environment: Mapping[str, str], uid: int) -> str:
     home = environment.get("HOME", "/")
     base = environment.get("XDG_DATA_HOME") or os.path.join(home, ".local/share")
     return os.path.join(base, "scriptservice")
+
+
+def default_config_dir(environment: Mapping[str, str]) -> str:
+    """Return the directory where the client keeps what belongs to this user.
+
+    Args:
+        environment: environment variables of the process.
+    """
+    home = environment.get("HOME", "/")
+    base = environment.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    return os.path.join(base, "scriptservice")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import packages_distributions, requires
@@ -12,13 +13,16 @@ import pytest
 from scriptservice.cli.app import VERBS, usage
 from scriptservice.cli.extras import SERVER_MODULES
 from support.service import PATIENCE_SECONDS
+from tools.reference import verb_sections
 
 NAMES = [
-    "serve", "run", "list", "show", "logs", "stop", "rerun", "delete", "upgrade", "backup",
-    "migrate", "vacuum", "version",
+    "serve", "run", "list", "show", "logs", "wait", "stop", "rerun", "delete", "hosts", "login",
+    "upgrade", "backup", "migrate", "vacuum", "version",
 ]  # fmt: skip
 SERVICE_VERBS = ["serve", "upgrade", "backup", "migrate", "vacuum"]
-CLIENT_VERBS = ["run", "list", "show", "logs", "stop", "rerun", "delete"]
+CLIENT_VERBS = [
+    "run", "list", "show", "logs", "wait", "stop", "rerun", "delete", "hosts", "login",
+]  # fmt: skip
 
 WITHOUT = """
 import sys, runpy
@@ -46,11 +50,14 @@ def cli(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def cli_without(missing: set[str], *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run a verb as where some modules are not installed."""
+def cli_without(
+    missing: set[str], *words: str, typed: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run a verb as where some modules are not installed, with what is typed at it."""
     program = WITHOUT.format(missing=missing, words=list(words))
     return subprocess.run(
         [sys.executable, "-c", program],
+        **({"input": typed} if typed else {"stdin": subprocess.DEVNULL}),
         check=False,
         capture_output=True,
         text=True,
@@ -70,6 +77,29 @@ def test_every_verb_says_more(name: str) -> None:
     ended = cli(name, "--help")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith(f"Usage: scriptservice {name} ")
+
+
+def test_an_unknown_verb_suggests_the_nearest() -> None:
+    for name, hint in (
+        ("lst", "Did you mean 'list'?"),
+        ("colour", "'scriptservice --help' lists all commands."),
+    ):
+        ended = cli(name)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == f"scriptservice: Unknown command '{name}'. {hint}\n"
+
+
+def test_every_value_in_the_help_has_a_name() -> None:
+    sections = verb_sections()
+    names = re.findall(r"^\| `([^`]*)` \|", sections, re.MULTILINE)
+    assert len(names) > 50
+    assert [name for name in names if "<" in name or "VALUE" in name.replace("KEY=VALUE", "")] == []
+    for shown in ("--file FILE", "--name NAME", "--timeout DURATION", "--output-limit SIZE"):
+        assert shown in sections
+    help_of_serve = cli("serve", "--help").stdout
+    for shown in ("--port PORT", "--shutdown-grace-seconds SECONDS", "--data-dir DIR"):
+        assert shown in help_of_serve
+    assert "VALUE" not in help_of_serve
 
 
 # Shell completion
@@ -226,8 +256,14 @@ def test_client_verbs_work_without_the_service(verb: str) -> None:
     missing = {*SERVER_MODULES, "psycopg", "click"}
     ended = cli_without(missing, verb, "--help")
     assert (ended.returncode, ended.stderr) == (0, "")
-    words = {"list": [], "run": ["true"]}.get(verb, ["0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55"])
-    ended = cli_without(missing, verb, "--url", "http://127.0.0.1:0", *words)
+    url = "http://127.0.0.1:0"
+    words = {
+        "login": [url],
+        "list": ["--url", url],
+        "hosts": ["--url", url],
+        "run": ["--url", url, "true"],
+    }.get(verb, ["--url", url, "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55"])
+    ended = cli_without(missing, verb, *words, typed="token" if verb == "login" else "")
     assert "Traceback" not in ended.stderr
     assert ended.returncode == (125 if verb == "run" else 1)
     assert len(ended.stderr.splitlines()) == 1

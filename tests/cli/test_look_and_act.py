@@ -86,7 +86,8 @@ def test_an_id_that_names_none_or_several(service: Service, text: str) -> None:
     ended = cli(service, "show", text)
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1
-    assert ended.stderr.startswith("scriptservice: cannot ")
+    expected = f"'{text}' is not a valid id or part of one" if text == "zzzz" else "cannot "
+    assert ended.stderr.startswith(f"scriptservice: {expected}")
 
 
 def lists(service: Service) -> int:

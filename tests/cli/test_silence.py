@@ -91,7 +91,7 @@ def test_it_ends_in_its_own_time_and_says_how_to_go_on(
     assert (code, stdout) == (125, b"")
     lost, how = stderr.decode().splitlines()
     assert lost.startswith(f"scriptservice: cannot reach {proxy.url}: ")
-    assert how == f"to go on: scriptservice logs -f {program.command}"
+    assert how == f"to follow it again: scriptservice logs -f {program.command}"
 
 
 def test_a_submit_that_is_never_answered(service: Service, proxy: SilentProxy) -> None:

@@ -102,3 +102,26 @@ def test_silence_leaves_time_for_a_last_try() -> None:
     assert [silence_seconds_of(each, 20) for each in (300, 20, 10, 1, 0)] == [20, 18, 8, 5, 5]
     assert silence_seconds_of(300, 1) == 1
     assert held_seconds(20) == 15
+
+
+def test_a_first_contact_that_fails_is_reported_once() -> None:
+    clock = Clock()
+    reports: list[float] = []
+    retry = Retry("u", 300, first_contact_seconds=10, on_unreachable=reports.append, clock=clock)
+    clock.now += retry.request_timeouts().get("connect") or 0
+    assert clock.now == 1001  # a connection that hangs is reported soon
+    retry.pause_or_raise(httpx.ConnectTimeout("silent"))
+    assert reports == [10]
+    assert retry.request_timeouts().get("connect") == 10
+    retry.pause_or_raise(httpx.ConnectError("refused"))
+    assert reports == [10]
+
+
+@pytest.mark.parametrize("error", [httpx.ReadTimeout("busy"), httpx.ReadError("restarted")])
+def test_a_service_that_was_reached_is_not_reported(error: Exception) -> None:
+    clock = Clock()
+    reports: list[float] = []
+    retry = Retry("u", 300, on_unreachable=reports.append, clock=clock)
+    retry.pause_or_raise(error)
+    retry.pause_or_raise(httpx.ConnectError("refused"))
+    assert reports == []

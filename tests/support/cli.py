@@ -36,18 +36,21 @@ class Terminal:
     Args:
         service: the service that it talks to.
         words: its arguments.
+        columns: width of the terminal.
+        more: more environment variables.
 
     Attributes:
         seen: everything that it has printed so far.
     """
 
-    def __init__(self, service: Service, *words: str) -> None:
+    def __init__(self, service: Service, *words: str, columns: int = 120, **more: str) -> None:
         self.seen = b""
+        known = {"TERM": "xterm", "COLUMNS": str(columns), **more}
         self.pid, self._descriptor = pty.fork()
         if self.pid == 0:
             command = [sys.executable, "-m", "scriptservice.cli", *words]
-            os.execve(sys.executable, command, environment(service, TERM="xterm", COLUMNS="120"))
-        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+            os.execve(sys.executable, command, environment(service, **known))
+        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
 
     def type(self, keys: bytes) -> None:
         os.write(self._descriptor, keys)

@@ -5,7 +5,6 @@ So no module is imported to print the list of verbs, and the client's verbs work
 is not installed. To add a verb, write the verb's function and add a row to `SECTIONS`.
 """
 
-import sys
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -62,9 +61,12 @@ SECTIONS = (
         Verb("list", "list commands", "list.list_commands"),
         Verb("show", "show one command", "show.show", no_args_is_help=True),
         Verb("logs", "print the output of a command", "logs.logs", no_args_is_help=True),
+        Verb("wait", "wait until commands have finished", "wait.wait", no_args_is_help=True),
         Verb("stop", "stop commands", "stop.stop", no_args_is_help=True),
         Verb("rerun", "submit a command again", "rerun.rerun", no_args_is_help=True),
         Verb("delete", "delete finished commands", "delete.delete", no_args_is_help=True),
+        Verb("hosts", "list the machines that run commands", "hosts.hosts"),
+        Verb("login", "ask for the token of a service and keep it", "login.login"),
     ),
     (
         Verb(
@@ -103,8 +105,21 @@ def usage() -> str:
     """Return the list of verbs, as ``--help`` shows it."""
     sections = ("".join(f"  {verb.name:<10}{verb.summary}\n" for verb in each) for each in SECTIONS)
     return "\n".join(
-        ["usage: scriptservice VERB ...\n", *sections, "scriptservice VERB --help says more.\n"]
+        [
+            "Usage: scriptservice COMMAND [OPTIONS] [ARGUMENTS]\n",
+            *sections,
+            "'scriptservice COMMAND --help' shows the options of a command.\n",
+        ]
     )
+
+
+def _unknown_verb(name: str) -> str:
+    """Return the message for a verb that does not exist; it suggests the nearest one."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [verb.name for verb in VERBS], n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else "'scriptservice --help' lists all commands."
+    return f"Unknown command '{name}'. {hint}"
 
 
 class LazyCommand(TyperCommand):
@@ -153,9 +168,7 @@ class VerbGroup(TyperGroup):
             typer.Exit: there is no such verb.
         """
         if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
-            error = fail(f"cannot {args[0]}: there is no such verb", USAGE)
-            print(usage(), end="", file=sys.stderr)
-            raise error
+            raise fail(_unknown_verb(args[0]), USAGE)
         return super().resolve_command(ctx, args)
 
 

@@ -35,13 +35,15 @@ def full_id(client: Client, text: str) -> str:
     if _is_whole(part):
         return part
     if not _ID_CHARACTERS.fullmatch(part):
-        raise fail(f"cannot find command {text}: that is no part of an id")
+        raise fail(f"'{text}' is not a valid id or part of one")
     found = _matching_ids(client, part)
     if not found:
-        raise fail(f"cannot find command {text}: no id begins or ends with it")
+        raise fail(
+            f"cannot find command {text}: no id begins or ends with it; see scriptservice list"
+        )
     if len(found) > 1:
         shown = ", ".join(sorted(found)[:3])
-        raise fail(f"cannot tell which command {text} is: {shown}; type more of it")
+        raise fail(f"cannot tell which command {text} is: {shown}; give more of the id")
     return found.pop()
 
 

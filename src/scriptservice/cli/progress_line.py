@@ -11,22 +11,13 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from scriptservice.cli.units import format_duration
+
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.progress import Progress
 
 _SHOWN_AFTER_SECONDS = 0.5
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration for people: ``02:14``, ``1:05:00``, ``2d 03:00:00``."""
-    whole = int(seconds)
-    minutes, second = divmod(whole, 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    if days:
-        return f"{days}d {hour:02}:{minute:02}:{second:02}"
-    return f"{hour}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
 
 
 def mebibytes(size: int) -> str:
@@ -43,13 +34,14 @@ class ElapsedLine:
         text: what the verb waits for.
 
     Attributes:
+        text: what the verb waits for.
         paused: whether drawing is paused. Set this to True while the script's last line of output
             is incomplete, because the drawn line would overwrite that output.
     """
 
     def __init__(self, text: str) -> None:
         self.paused = False
-        self._text = text
+        self.text = text
         self._began = time.monotonic()
         self._live: Live | None = None
         self._lock = threading.Lock()
@@ -102,8 +94,8 @@ class ElapsedLine:
                         # `start` hides the cursor. If this program were killed, the cursor would
                         # stay hidden.
                         console.show_cursor(show=True)
-                    elapsed = format_duration(time.monotonic() - self._began)
-                    self._live.update(Text(f"{self._text} {elapsed}", style="dim"), refresh=True)
+                    elapsed = format_duration(int(time.monotonic() - self._began))
+                    self._live.update(Text(f"{self.text} {elapsed}", style="dim"), refresh=True)
             if self._ended.wait(1.0):
                 return
 

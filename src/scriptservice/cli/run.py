@@ -10,8 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -32,15 +31,25 @@ from scriptservice.cli.options import (
     AsJson,
     Label,
     Raw,
+    RetrySeconds,
     Url,
+    connect,
+    duration_option,
     explain,
     key_values,
     print_how_to_go_on,
     print_json,
 )
 from scriptservice.cli.progress_line import ElapsedLine
+from scriptservice.cli.submission import (
+    parse_words,
+    read_script,
+    read_stdin_text,
+    say_if_a_pipe_is_ignored,
+)
+from scriptservice.cli.units import format_size, parse_size_limit
 from scriptservice.client import Chunk, Client, Command
-from scriptservice.client.problems import ClientError, ConnectionLostError
+from scriptservice.client.problems import AlreadyFinishedError, ClientError, ConnectionLostError
 from scriptservice.client.streams import chunk_json
 from scriptservice.client.types import SubmitFields
 from scriptservice.model import Status, signal_number
@@ -52,22 +61,86 @@ request of the first Ctrl-C has been sent.
 
 
 def run(
-    script: Annotated[str | None, typer.Argument(help="the script's text")] = None,
-    args: Annotated[list[str] | None, typer.Argument(help="its arguments, after --")] = None,
-    file: Annotated[
-        str | None, typer.Option("-f", "--file", help="read the script from a file; - for stdin")
+    script: Annotated[
+        str | None, typer.Argument(metavar="SCRIPT", help="text of the script")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="for people")] = None,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARGUMENT...", help="arguments of the script, after --"),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "-f", "--file", metavar="FILE", help="read the script from a file; - for standard input"
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="display name")] = None,
     label: Label = None,
     env: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="may be repeated")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="an environment variable; may be repeated"),
     ] = None,
-    timeout: Annotated[float | None, typer.Option(help="seconds from its start to a stop")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="print the id and exit")] = False,
+    working_directory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="where the script runs; private for an empty directory of its own"
+        ),
+    ] = None,
+    stdin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="send a file to the script's standard input; - for what is piped in",
+        ),
+    ] = None,
+    interpreter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROGRAM",
+            help="program that runs the script, with its arguments; default: the script's #! line, "
+            "or /bin/bash",
+        ),
+    ] = None,
+    timeout: Annotated[float | None, duration_option("stop the command after this time")] = None,
+    queue_timeout: Annotated[
+        float | None, duration_option("end the command if it has not started after this time")
+    ] = None,
+    grace: Annotated[
+        float | None, duration_option("time from a stop's signal to SIGKILL; default 10s")
+    ] = None,
+    leftover: Annotated[
+        float | None,
+        duration_option("time that background processes get after the script's end; default 2s"),
+    ] = None,
+    output_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="limit of the output, such as 10M or 2G; none for no limit",
+        ),
+    ] = None,
+    on_output_limit: Annotated[
+        Literal["discard", "stop"] | None,
+        typer.Option(metavar="discard|stop", help="what to do beyond the limit; default discard"),
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", help="-100 to 100; queued commands with a higher one start first"
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="NAME", help="host that must run the command")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="print the id and exit; the command continues")
+    ] = False,
+    keep_running: Annotated[
+        bool,
+        typer.Option("--keep-running", help="do not stop the command if the output pipe is closed"),
+    ] = False,
     raw: Raw = False,
-    retry_seconds: Annotated[
-        float, typer.Option(min=0, help="seconds to keep trying while the service does not answer")
-    ] = RETRY_SECONDS,
+    retry_seconds: RetrySeconds = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
@@ -75,68 +148,61 @@ def run(
 
     The script's stdout goes to stdout, and its stderr goes to stderr. Other exit codes: 128 + N if
     signal N ended the script, 124 if it timed out, 125 if it did not run, was lost, or the
-    connection was lost. Ctrl-C stops the command. A second Ctrl-C exits without waiting for the
-    command's end.
+    connection was lost. Ctrl-C stops the command and exits with 130; a second Ctrl-C exits without
+    waiting for the command's end. If the reader of the output pipe goes away, the command is
+    stopped and the exit code is 141.
     """
+    if file == "-" and stdin == "-":
+        raise fail("cannot read both the script and its input from standard input", USAGE)
     words = list(args or [])
     if file is not None and script is not None:
         words.insert(0, script)  # with -f, all words are arguments of the script
-    text = _read_script(file, script)
-    fields: SubmitFields = {}
-    if name is not None:
-        fields["name"] = name
-    if label:
-        fields["labels"] = key_values("--label", label)
-    if env:
-        fields["env"] = key_values("--env", env)
-    if words:
-        fields["args"] = words
-    if timeout is not None:
-        fields["timeout_seconds"] = timeout
-    try:
-        with Client(
-            url, retry_seconds=retry_seconds, first_contact_seconds=FIRST_CONTACT_SECONDS
-        ) as client:
-            command = client.submit(text, **fields)
-            if detach:
-                print_json(command.raw) if as_json else print(command.id)
-                return
-            code = _FollowedRun(client, command, raw=raw, as_json=as_json).follow_to_end()
-    except ClientError as error:
-        raise fail(explain(error), NOT_RUN) from error
+    text = read_script(file, script)
+    given = {
+        "name": name,
+        "labels": key_values("--label", label) if label else None,
+        "interpreter": parse_words(interpreter) if interpreter is not None else None,
+        "args": words or None,
+        "env": key_values("--env", env) if env else None,
+        "working_directory": working_directory,
+        "stdin": read_stdin_text(stdin) if stdin is not None else None,
+        "timeout_seconds": timeout,
+        "queue_timeout_seconds": queue_timeout,
+        "grace_seconds": grace,
+        "leftover_seconds": leftover,
+        "on_output_limit": on_output_limit,
+        "priority": priority,
+        "host": host,
+    }
+    # The service has defaults for fields that are left out.
+    fields = cast("SubmitFields", {key: each for key, each in given.items() if each is not None})
+    if output_limit is not None:
+        fields["output_limit_bytes"] = parse_size_limit(output_limit)
+    if stdin is None and file != "-":
+        say_if_a_pipe_is_ignored()
+    patience = RETRY_SECONDS if retry_seconds is None else retry_seconds
+    with connect(url, patience, FIRST_CONTACT_SECONDS, exit_code=NOT_RUN) as client:
+        command = client.submit(text, **fields)
+        if detach:
+            print_json(command.raw) if as_json else print(command.id)
+            return
+        followed = _FollowedRun(
+            client, command, raw=raw, as_json=as_json, keep_running=keep_running
+        )
+        code = followed.follow_to_end()
     raise typer.Exit(code)
-
-
-def _read_script(file: str | None, script: str | None) -> str:
-    """Return the script's text, from the command line, a file or stdin.
-
-    Raises:
-        typer.Exit: there is no script, or the file cannot be read.
-    """
-    if file is None:
-        if script is None:
-            raise fail("cannot run nothing: give a script, or -f FILE", USAGE)
-        with suppress(OSError, ValueError):
-            if Path(script).is_file():
-                hint = f"{script} is a file; to run its content: scriptservice run -f {script}"
-                print(f"scriptservice: hint: {hint}", file=sys.stderr)
-        return script
-    try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return content.decode()
-    except OSError as error:
-        raise fail(f"cannot read {file}: {error.strerror}", USAGE) from error
-    except UnicodeDecodeError as error:
-        raise fail(f"cannot run {file}: it is not UTF-8", USAGE) from error
 
 
 class _FollowedRun:
     """A command that this program follows to the command's end."""
 
-    def __init__(self, client: Client, command: Command, *, raw: bool, as_json: bool) -> None:
+    def __init__(
+        self, client: Client, command: Command, *, raw: bool, as_json: bool, keep_running: bool
+    ) -> None:
         self._client = client
         self._command = command
         self._as_json = as_json
+        self._keep_running = keep_running
         self._sinks = {"stdout": terminal.stdout(raw=raw), "stderr": terminal.stderr(raw=raw)}
         self._interrupts = 0
         self._stopping: threading.Thread | None = None
@@ -146,21 +212,24 @@ class _FollowedRun:
         """Follow the command to its end; return the exit code of this program."""
         try:
             with self._interruptible(), self._line:
-                final = self._follow()
+                try:
+                    final = self._follow()
+                    if self._as_json:
+                        print_json(final.raw)
+                except BrokenPipeError:
+                    return self._output_closed()
         except KeyboardInterrupt:
             if self._stopping is not None:  # The first Ctrl-C's stop request may not be sent yet.
                 self._stopping.join(STOP_SECONDS)
-            self._report("stopped waiting for the command", how_to_go_on=True)
+            self._report("Detached; the command is being stopped", how_to_go_on=True)
             return INTERRUPTED
-        except BrokenPipeError:
-            terminal.discard_stdout()
-            self._report("nobody reads its output any more; it goes on", how_to_go_on=True)
-            return BROKEN_PIPE
         except ConnectionLostError as error:
             self._report(explain(error), how_to_go_on=True)
             return NOT_RUN
-        if self._as_json:
-            print_json(final.raw)
+        discarded, limit = final.output.get("discarded_bytes", 0), final.output_limit_bytes
+        if discarded and limit is not None:
+            sizes = f"limit of {format_size(limit)} reached; {format_size(discarded)} discarded"
+            self._report(f"Output {sizes}; choose another limit with --output-limit")
         if self._interrupts:
             return INTERRUPTED
         return self._exit_code(final)
@@ -172,6 +241,25 @@ class _FollowedRun:
         for sink in self._sinks.values():
             sink.write(b"", final=True)
         return following.command or self._client.get(self._command.id)
+
+    def _output_closed(self) -> int:
+        """Stop the command and wait for its end, because nobody reads its output any more.
+
+        With ``--keep-running``, only say that the command is still running.
+
+        Returns:
+            The exit code of this program.
+        """
+        terminal.discard_closed_pipes()
+        if self._keep_running:
+            self._report("Output pipe closed; the command is still running", how_to_go_on=True)
+            return BROKEN_PIPE
+        self._line.text = f"stopping {short_id(self._command.id)}"
+        self._line.paused = False
+        with suppress(AlreadyFinishedError):
+            self._client.stop(self._command.id)
+        self._client.wait(self._command.id)
+        return BROKEN_PIPE
 
     def _write(self, chunk: Chunk) -> None:
         self._line.paused = True
@@ -212,13 +300,14 @@ class _FollowedRun:
                 raise KeyboardInterrupt
             # Send the request in another thread. The signal may have interrupted this thread
             # inside the HTTP client, which is not reentrant.
+            self._line.text = f"stopping {short_id(self._command.id)}"
             self._stopping = threading.Thread(target=self._stop, daemon=True)
             self._stopping.start()
             # Print only after the thread has started. A second Ctrl-C may arrive at once, and its
             # exception ends this handler.
             os.write(
                 2,
-                b"\nscriptservice: stopping the command; press Ctrl-C again to stop waiting\n",
+                "\nscriptservice: Stopping… press Ctrl-C again to detach\n".encode(),
             )
 
         before = signal.signal(signal.SIGINT, interrupted)

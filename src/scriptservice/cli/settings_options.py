@@ -16,6 +16,24 @@ from scriptservice.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 
 Function = Callable[..., None]
 
+_METAVARS = {
+    "allowed_host": "NAME",
+    "bytes": "BYTES",
+    "connections": "NUMBER",
+    "data_dir": "DIR",
+    "database": "URL",
+    "host": "ADDRESS",
+    "host_name": "NAME",
+    "log_format": "FORMAT",
+    "log_level": "LEVEL",
+    "port": "PORT",
+    "run_as": "USER",
+    "running": "NUMBER",
+    "seconds": "SECONDS",
+    "uid": "UID",
+}
+"""The words that stand for values in the help text, by the end of a setting's name."""
+
 
 def takes_settings(*names: str) -> Callable[[Function], Function]:
     """Return a decorator that gives a verb a flag for each named setting.
@@ -68,9 +86,16 @@ def _parameter(name: str) -> inspect.Parameter:
     if field.annotation is bool:
         return _optional(name, bool, typer.Option(f"{flag}/--no-{flag[2:]}", help=text))
     if name == "allowed_host":
-        return _optional(name, list[str], typer.Option(flag, help=text, metavar="NAME"))
-    metavar = "TEXT" if field.annotation is str else "VALUE"
-    return _optional(name, str, typer.Option(flag, help=text, metavar=metavar))
+        return _optional(name, list[str], typer.Option(flag, help=text, metavar=_metavar(name)))
+    return _optional(name, str, typer.Option(flag, help=text, metavar=_metavar(name)))
+
+
+def _metavar(name: str) -> str:
+    """Return the word that stands for a setting's value in the help text."""
+    for ending, metavar in _METAVARS.items():
+        if name == ending or name.endswith(f"_{ending}"):
+            return metavar
+    return "TEXT"
 
 
 def _optional(name: str, kind: Any, option: Any) -> inspect.Parameter:

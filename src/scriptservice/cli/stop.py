@@ -1,5 +1,6 @@
 """``scriptservice stop``: stops commands by id, or all commands that have a label."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from scriptservice.cli.options import (
     Label,
     Url,
     connect,
+    duration_option,
     key_values,
     print_json,
 )
@@ -21,12 +23,17 @@ from scriptservice.client.problems import AlreadyFinishedError
 
 def stop(
     commands: CommandIds = None,
-    signal: Annotated[str | None, typer.Option(help="a name such as TERM")] = None,
+    signal: Annotated[
+        str | None, typer.Option(metavar="SIGNAL", help="first signal, such as INT; default TERM")
+    ] = None,
     grace: Annotated[
-        float | None, typer.Option(help="seconds from the signal to SIGKILL; 0 kills at once")
+        float | None,
+        duration_option("time from the signal to SIGKILL; 0 kills at once"),
     ] = None,
     label: Label = None,
-    every: Annotated[bool, typer.Option("--all", help="all that have the labels")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="stop all commands that have the labels")
+    ] = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
@@ -39,7 +46,10 @@ def stop(
         raise fail("cannot tell what to stop: give ids, or --label KEY=VALUE with --all", USAGE)
     refused = False
     with connect(url) as client:
-        for command_id in _ids(client, commands, label):
+        found = _ids(client, commands, label)
+        if not found:
+            print("scriptservice: no unfinished command has these labels", file=sys.stderr)
+        for command_id in found:
             try:
                 command = client.stop(command_id, signal=signal, grace_seconds=grace)
             except AlreadyFinishedError as error:

@@ -9,6 +9,7 @@ visible, unless the user gives ``--raw``.
 import codecs
 import os
 import re
+import select
 import sys
 from typing import BinaryIO
 
@@ -99,10 +100,19 @@ def stderr(*, raw: bool) -> Sink:
     return Sink(sys.stderr.buffer, raw=raw)
 
 
-def discard_stdout() -> None:
-    """Redirect stdout to /dev/null after a broken pipe, so that Python's last flush cannot fail."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+def discard_closed_pipes() -> None:
+    """Redirect stdout and stderr to /dev/null if they are pipes that their readers have closed.
+
+    After that, neither a message nor Python's last flush can fail.
+    """
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, 0)
+    for descriptor, event in poll.poll(0):
+        if event & (select.POLLERR | select.POLLHUP):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            os.close(null)
 
 
 def printable(text: str) -> str:

@@ -27,7 +27,7 @@ def upgrade(settings: Settings) -> None:
     try:
         report = _request_upgrade(settings.data_dir)
     except KeyboardInterrupt as error:
-        raise fail("interrupted; the upgrade goes on", INTERRUPTED) from error
+        raise fail("interrupted; the upgrade continues", INTERRUPTED) from error
     if not report.ok:
         raise fail(f"cannot upgrade: {report.message}")
     print(report.message)
@@ -120,5 +120,5 @@ def _wait_for_report(data_dir: str, pidfd: int, before: UpgradeReport) -> Upgrad
         if report != last:
             last = report
             print(f"{report.message} ...", file=sys.stderr)
-    message = f"cannot say how the upgrade went: nothing was heard for {WAIT_SECONDS:g} s"
+    message = f"cannot tell how the upgrade ended: no report came within {WAIT_SECONDS:g} s"
     raise ConfigurationError(message)

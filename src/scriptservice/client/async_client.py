@@ -3,7 +3,7 @@
 import asyncio
 import builtins
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -35,6 +35,7 @@ class AsyncClient:
         retry_seconds: see `Client`.
         silence_seconds: see `Client`.
         first_contact_seconds: see `Client`.
+        on_unreachable: see `Client`.
 
     Raises:
         ClientError: the URL, the token, the CA file or the proxy cannot be used.
@@ -50,6 +51,7 @@ class AsyncClient:
         retry_seconds: float = 60,
         silence_seconds: float = SILENCE_SECONDS,
         first_contact_seconds: float | None = None,
+        on_unreachable: Callable[[float], None] | None = None,
     ) -> None:
         self._connection = Connection(
             url,
@@ -59,6 +61,7 @@ class AsyncClient:
             retry_seconds=retry_seconds,
             silence_seconds=silence_seconds,
             first_contact_seconds=first_contact_seconds,
+            on_unreachable=on_unreachable,
         )
         self._http = httpx.AsyncClient(**self._connection.http_options(idle_connections=20))
         # `_http_new` keeps no idle connections, so each of its requests opens a new connection. It

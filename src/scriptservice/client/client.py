@@ -3,7 +3,7 @@
 import builtins
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -30,8 +30,8 @@ class Client:
     Args:
         url: URL of the service; None to use the environment variable ``SCRIPTSERVICE_URL``, or
             http://127.0.0.1:8000 if the variable is not set.
-        token: access token; None to use ``SCRIPTSERVICE_TOKEN``, or the file ``token`` in the data
-            directory if the variable is not set.
+        token: access token; None to use ``SCRIPTSERVICE_TOKEN``, else the token that ``login`` has
+            kept for the URL, else the file ``token`` in the data directory.
         ca_file: PEM file with the certificates to trust. They replace the certificates that this
             machine trusts. The file is needed if a private authority has signed the certificate of
             the service or of the proxy. None to use ``SCRIPTSERVICE_CA_FILE``, or the certificates
@@ -47,6 +47,8 @@ class Client:
             waits at most ``retry_seconds`` - 2, or 5 s if that is longer.
         first_contact_seconds: how long to try while no connection can be made and the service has
             never answered this client; None for ``retry_seconds``.
+        on_unreachable: called once if the first connection cannot be made within a second, with the
+            number of seconds that the client goes on trying; None for no call.
 
     Raises:
         ClientError: the URL, the token, the CA file or the proxy cannot be used.
@@ -66,6 +68,7 @@ class Client:
         retry_seconds: float = 60,
         silence_seconds: float = SILENCE_SECONDS,
         first_contact_seconds: float | None = None,
+        on_unreachable: Callable[[float], None] | None = None,
     ) -> None:
         self._connection = Connection(
             url,
@@ -75,6 +78,7 @@ class Client:
             retry_seconds=retry_seconds,
             silence_seconds=silence_seconds,
             first_contact_seconds=first_contact_seconds,
+            on_unreachable=on_unreachable,
         )
         self._http = httpx.Client(**self._connection.http_options(idle_connections=20))
         # `_http_new` keeps no idle connections, so each of its requests opens a new connection. It

@@ -3,6 +3,7 @@
 import os
 import re
 import ssl
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ import httpx2 as httpx
 
 from scriptservice.client.problems import ClientError
 from scriptservice.client.retry import Retry, silence_seconds_of
-from scriptservice.paths import default_data_dir
+from scriptservice.client.tokens import find_token
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -25,13 +26,14 @@ class Connection:
 
     Args:
         url: URL of the service; ``SCRIPTSERVICE_URL``, else http://127.0.0.1:8000.
-        token: access token; ``SCRIPTSERVICE_TOKEN``, else the file ``token`` in the data directory.
+        token: access token; else see `find_token`.
         ca_file: PEM file with the certificates to trust; ``SCRIPTSERVICE_CA_FILE``, else the
             certificates that this machine trusts.
         proxy: URL of an HTTP proxy; ``SCRIPTSERVICE_PROXY``, else no proxy.
         retry_seconds: see `Retry`.
         silence_seconds: see `Retry`.
         first_contact_seconds: see `Retry`.
+        on_unreachable: see `Retry`.
 
     Attributes:
         url: URL of the service, without a slash at its end.
@@ -52,15 +54,17 @@ class Connection:
         retry_seconds: float,
         silence_seconds: float,
         first_contact_seconds: float | None,
+        on_unreachable: Callable[[float], None] | None,
     ) -> None:
         self.url = _checked_url(url or os.environ.get("SCRIPTSERVICE_URL") or DEFAULT_URL)
-        self.token = _checked_token(token or os.environ.get("SCRIPTSERVICE_TOKEN") or _token_file())
+        self.token = _checked_token(token or find_token(self.url, os.environ, os.geteuid()).token)
         self._ssl_context = _ssl_context(ca_file or os.environ.get("SCRIPTSERVICE_CA_FILE") or None)
         proxy = proxy or os.environ.get("SCRIPTSERVICE_PROXY") or None
         self._proxy = _proxy(proxy, self._ssl_context)
         self._retry_seconds = retry_seconds
         self.silence_seconds = silence_seconds_of(retry_seconds, silence_seconds)
         self._first_contact_seconds = first_contact_seconds
+        self._on_unreachable = on_unreachable
 
     def http_options(self, *, idle_connections: int) -> dict[str, Any]:
         """Return the arguments to construct an `httpx.Client` or an `httpx.AsyncClient`.
@@ -87,12 +91,14 @@ class Connection:
             self._retry_seconds,
             self.silence_seconds,
             first_contact_seconds=self._first_contact_seconds,
+            on_unreachable=self._on_unreachable,
             tunnelled=self._proxy is not None and self.url.startswith("https:"),
         )
 
     def answered(self) -> None:
-        """Record that the service has answered, so ``first_contact_seconds`` no longer applies."""
+        """Record that the service has answered, so the next contact is not the first."""
         self._first_contact_seconds = None
+        self._on_unreachable = None
 
 
 def _checked_url(url: str) -> str:
@@ -114,21 +120,9 @@ def _is_http_url(url: str) -> bool:
 
 def _checked_token(token: str | None) -> str | None:
     if token is not None and not _TOKEN.fullmatch(token):
-        message = "cannot use the token: it has characters that no token has"
+        message = "cannot use the token: it has characters that a token cannot have"
         raise ClientError(message)
     return token
-
-
-def _token_file() -> str | None:
-    """Return the token in the data directory; None if this user can read no token there."""
-    directory = os.environ.get("SCRIPTSERVICE_DATA_DIR") or default_data_dir(
-        os.environ, os.geteuid()
-    )
-    try:
-        with open(os.path.join(directory, "token"), encoding="utf-8") as file:
-            return file.read().strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def _ssl_context(ca_file: str | os.PathLike[str] | None) -> ssl.SSLContext:

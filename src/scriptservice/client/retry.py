@@ -25,6 +25,8 @@ ANSWER_SECONDS = 30.0
 SILENCE_SECONDS = 20.0
 """The service sends something on an event stream at least every 15 s. If a client receives nothing
 for `SILENCE_SECONDS`, it checks on a new connection whether the service answers."""
+FIRST_TRY_SECONDS = 1.0
+"""How long the first connection may take before a client says that it goes on trying."""
 PROBE_SECONDS = 5.0
 """How long the service may take to answer when a client checks whether the service answers."""
 
@@ -74,6 +76,7 @@ class PhaseTimeouts(dict[str, float | None]):
         clock: returns the monotonic time in seconds.
         header_reads: number of reads before the body: 1, or 2 if a proxy first answers the request
             for a tunnel.
+        connect_seconds: time to make a connection.
     """
 
     def __init__(
@@ -83,16 +86,18 @@ class PhaseTimeouts(dict[str, float | None]):
         clock: Callable[[], float] = time.monotonic,
         *,
         header_reads: int = 1,
+        connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         # An HTTP client that copies the dictionary uses these values, and never calls `get`. Then a
         # try may last longer than `seconds`, but not for ever.
-        connect = min(CONNECT_SECONDS, seconds)
+        connect = min(connect_seconds, seconds)
         read = seconds if silence_seconds is None else silence_seconds
         super().__init__(connect=connect, read=read, write=seconds, pool=connect)
         self._silence_seconds = silence_seconds
         self._clock = clock
         self._deadline = clock() + seconds
         self._header_reads = header_reads
+        self._connect_seconds = connect_seconds
         self._reads = 0
 
     def get(self, key: str, default: float | None = None) -> float | None:  # type: ignore[override]
@@ -105,7 +110,7 @@ class PhaseTimeouts(dict[str, float | None]):
             if self._reads > self._header_reads:
                 return self._silence_seconds or max(rest, _LAST_TRY_SECONDS)
             return rest
-        return min(CONNECT_SECONDS, rest) if key in ("connect", "pool") else rest
+        return min(self._connect_seconds, rest) if key in ("connect", "pool") else rest
 
 
 class Retry:
@@ -125,6 +130,8 @@ class Retry:
         silence_seconds: how long a stream may be silent.
         first_contact_seconds: how long to try while no connection can be made, if this time is
             shorter than ``seconds``; None if the service has answered before.
+        on_unreachable: called once if the first connection cannot be made and further tries follow,
+            with the number of seconds that all tries take; None for no call.
         tunnelled: whether a proxy passes on the bytes without reading them (``CONNECT``).
         clock: returns the monotonic time in seconds.
     """
@@ -136,6 +143,7 @@ class Retry:
         silence_seconds: float = SILENCE_SECONDS,
         *,
         first_contact_seconds: float | None = None,
+        on_unreachable: Callable[[float], None] | None = None,
         tunnelled: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -143,6 +151,7 @@ class Retry:
         self._seconds = seconds
         self._silence_seconds = silence_seconds_of(seconds, silence_seconds)
         self._first_contact_seconds = first_contact_seconds
+        self._on_unreachable = on_unreachable
         self._header_reads = 2 if tunnelled else 1
         self._clock = clock
         self._heard_at = clock()
@@ -154,6 +163,7 @@ class Retry:
         """Restart the time, because the service sent something or the caller was busy."""
         self._heard_at = self._clock()
         self._first_contact_seconds = None
+        self._on_unreachable = None
 
     def answered(self) -> None:
         """Restart the time and the count of tries, because the service answered or sent data."""
@@ -185,7 +195,11 @@ class Retry:
         patience = max(self._seconds, _LEAST_SILENCE_SECONDS)
         rest = max(patience - (self._clock() - self._heard_at), _LAST_TRY_SECONDS)
         return PhaseTimeouts(
-            min(most, rest), body_seconds, self._clock, header_reads=self._header_reads
+            min(most, rest),
+            body_seconds,
+            self._clock,
+            header_reads=self._header_reads,
+            connect_seconds=FIRST_TRY_SECONDS if self._on_unreachable else CONNECT_SECONDS,
         )
 
     def stream_failed(self, error: Exception) -> float:
@@ -217,12 +231,16 @@ class Retry:
         """
         if isinstance(error, ClientError) and not isinstance(error, _WORTH_ANOTHER_TRY):
             raise error
-        rest = self._limit(error) - (self._clock() - self._heard_at)
+        limit = self._limit(error)
+        rest = limit - (self._clock() - self._heard_at)
         if rest <= 0:
             if isinstance(error, ProblemError):
                 raise error
             why = str(error) or type(error).__name__
             raise ConnectionLostError(f"cannot reach {self._url}: {why}") from error
+        if self._on_unreachable is not None and isinstance(error, _NOT_CONNECTED):
+            self._on_unreachable(limit)
+        self._on_unreachable = None
         pause = _BACKOFF_SECONDS[min(self.tries, len(_BACKOFF_SECONDS) - 1)]
         self.tries += 1
         self.new_connection = True

@@ -13,7 +13,7 @@ class SubmitFields(TypedDict, total=False):
     """The fields of a submission besides the script. A field that is left out has its default.
 
     Attributes:
-        name: a name for people, at most 200 characters.
+        name: a display name, at most 200 characters.
         labels: keys and values by which the command can be found.
         interpreter: program and its leading arguments; None to use the script's ``#!`` line, or
             bash if the script has no such line.

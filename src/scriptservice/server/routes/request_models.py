@@ -78,9 +78,9 @@ def _environment(env: dict[str, str]) -> dict[str, str]:
     return env
 
 
-def _without_default(schema: dict[str, Any]) -> None:
+def _without_default(schema: JsonDict) -> None:
     """Remove the default from a field's schema: the service tells an absent field from null."""
-    del schema["default"]
+    schema.pop("default")
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -175,11 +175,6 @@ class SubmitBody(BaseModel):
         )
 
 
-def _no_default(schema: JsonDict) -> None:
-    """Remove the default of a field that may be absent, but not null."""
-    schema.pop("default")
-
-
 class SignInBody(BaseModel):
     """A sign-in: either a token, or the code of a sign-in link."""
 
@@ -191,12 +186,12 @@ class SignInBody(BaseModel):
     )
 
     token: Annotated[str, Field(max_length=512)] | SkipJsonSchema[None] = Field(
-        None, description="as in Authorization", json_schema_extra=_no_default
+        None, description="as in Authorization", json_schema_extra=_without_default
     )
     code: Annotated[str, Field(max_length=512)] | SkipJsonSchema[None] = Field(
         None,
         description="what stands behind #code= in the link that serve prints",
-        json_schema_extra=_no_default,
+        json_schema_extra=_without_default,
     )
 
     @model_validator(mode="after")
