@@ -1,15 +1,21 @@
-/** Durations and sizes as people type them: `90`, `90s`, `5m`, `2h`; `500 MB`, `10 GiB`, `none`. */
+/**
+ * Durations and sizes as people type them, in the notation of the command line: `90`, `90s`, `5m`,
+ * `2h`, `1h30m`; `4096`, `10M`, `10 GiB`, `none`.
+ */
 
-const UNIT_SECONDS: Record<string, number> = { '': 1, s: 1, m: 60, h: 3600, d: 86_400 };
+const UNIT_SECONDS: Record<string, number> = { d: 86_400, h: 3600, m: 60, s: 1 };
 
 export const DURATION_HINT = 'Write a duration as 90, 90s, 5m or 2h.';
-export const SIZE_HINT = 'Write a size as 1000, 500 MB or 10 GiB, or none.';
+export const SIZE_HINT = 'Write a size as 4096, 512K, 10M or 2G, or none.';
 
 /** Return a duration in seconds, or null if the text is not a duration. */
 export function parseDuration(text: string): number | null {
-  const match = /^(\d+(?:\.\d+)?|\.\d+)\s*([smhd]?)$/.exec(text.trim());
-  if (!match) return null;
-  return Number(match[1]) * UNIT_SECONDS[match[2]!]!;
+  const typed = text.trim().toLowerCase();
+  if (/^(\d+(\.\d*)?|\.\d+)$/.test(typed)) return Number(typed);
+  if (!/^((\d+(\.\d+)?|\.\d+)\s*[smhd])+$/.test(typed)) return null;
+  let seconds = 0;
+  for (const [, number, unit] of typed.matchAll(/([\d.]+)\s*([smhd])/g)) seconds += Number(number) * UNIT_SECONDS[unit!]!;
+  return seconds;
 }
 
 /** Return a duration as text that `parseDuration` reads: `90s`, `5m`, `2h`. */
@@ -19,29 +25,21 @@ export function durationText(seconds: number): string {
   return `${seconds}s`;
 }
 
-const BINARY_UNITS = ['KiB', 'MiB', 'GiB', 'TiB'];
-const DECIMAL_UNITS = ['kB', 'MB', 'GB', 'TB'];
+const SIZE_UNITS = ['', 'KiB', 'MiB', 'GiB', 'TiB'];
 
-/** Return a size in bytes, null for `none`, or undefined if the text is not a size. */
+/** Return a size in bytes, null for `none`, or undefined if the text is not a size. K is 1024 bytes. */
 export function parseSize(text: string): number | null | undefined {
-  const trimmed = text.trim();
-  if (trimmed.toLowerCase() === 'none') return null;
-  const match = /^(\d+(?:\.\d+)?)\s*(?:([kmgt]?)(ib|b)?)$/i.exec(trimmed);
+  const typed = text.trim().toLowerCase();
+  if (typed === 'none') return null;
+  const match = /^(\d+(?:\.\d+)?) ?([kmgt]?)(?:i?b)?$/.exec(typed);
   if (!match) return undefined;
-  const [, number, prefix = '', suffix = ''] = match;
-  const power = prefix ? 'kmgt'.indexOf(prefix.toLowerCase()) + 1 : 0;
-  if (!power && suffix.toLowerCase() === 'ib') return undefined;
-  const base = suffix.toLowerCase() === 'b' ? 1000 : 1024;
-  return Math.round(Number(number) * base ** power);
+  return Math.floor(Number(match[1]) * 1024 ** ' kmgt'.indexOf(match[2] || ' '));
 }
 
 /** Return a size as text that `parseSize` reads and that means exactly this number of bytes. */
 export function sizeText(bytes: number | null): string {
   if (bytes === null) return 'none';
-  for (const [base, units] of [[1024, BINARY_UNITS], [1000, DECIMAL_UNITS]] as const) {
-    for (let power = units.length; power > 0; power--) {
-      if (bytes > 0 && bytes % base ** power === 0) return `${bytes / base ** power} ${units[power - 1]}`;
-    }
-  }
-  return String(bytes);
+  let power = SIZE_UNITS.length - 1;
+  while (power > 0 && (bytes === 0 || bytes % 1024 ** power)) power--;
+  return power ? `${bytes / 1024 ** power} ${SIZE_UNITS[power]}` : String(bytes);
 }
