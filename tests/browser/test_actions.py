@@ -239,7 +239,8 @@ def test_a_notification_when_a_command_ends(service: Service, visitor: Visitor) 
     visitor.context.clear_permissions()
 
 
-CUT = """() => [...document.querySelectorAll(".screen:not(.preparing) .xterm-rows > div")].map((row) => {
+CUT = """() => [...document.querySelectorAll(".screen:not(.preparing) .xterm-rows > div")]
+.map((row) => {
     const range = document.createRange();
     range.selectNodeContents(row);
     const text = range.getBoundingClientRect().right;
@@ -252,8 +253,7 @@ CUT = """() => [...document.querySelectorAll(".screen:not(.preparing) .xterm-row
 
 def test_wrapped_lines_are_not_cut(service: Service, visitor: Visitor) -> None:
     page = visitor.page
-    script = "printf 'x%.0s' {1..999}; printf '\\nW%.0s' {1..3}; printf '漢字%.0s' {1..400}; echo end"
-    command = service.run(script)
+    command = service.run("printf 'x%.0s' {1..999}; printf '漢字%.0s' {1..400}; echo end")
     visitor.open(command["id"])
     for width in (1280, 1003, PHONE["width"]):
         page.set_viewport_size({"width": width, "height": 800})
