@@ -258,8 +258,9 @@ def test_wrapped_lines_are_not_cut(service: Service, visitor: Visitor) -> None:
     for width in (1280, 1003, PHONE["width"]):
         page.set_viewport_size({"width": width, "height": 800})
         visitor.eventually(
-            lambda: any(row.endswith("end") for row in visitor.rows())
-            and max(page.evaluate(CUT)) <= 0,
+            lambda: (
+                any(row.endswith("end") for row in visitor.rows()) and max(page.evaluate(CUT)) <= 0
+            ),
             f"no row to be cut at {width} pixels",
             30,
         )

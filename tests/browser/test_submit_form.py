@@ -170,7 +170,7 @@ def test_the_lines_for_a_terminal_submit_the_same(service: Service, visitor: Vis
         "priority": -3,
         "host": host["name"],
     }
-    script = "@cat - \nexit \"$#\" # it's"
+    script = '@cat - \nexit "$#" # it\'s'
     original = service.run(script, **every)
     page.goto(f"/new?from={original['id']}")
     # Standard input is not given back, and the host is chosen again.
