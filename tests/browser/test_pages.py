@@ -39,8 +39,13 @@ def test_signing_in_and_out(service: Service, visit: Callable[..., Visitor]) -> 
     service.wait_until_serving()
     page.reload()
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    # The next person at this tab does not see the draft of a command.
+    page.get_by_role("link", name="New", exact=True).click()
+    page.get_by_label("Name", exact=True).fill("a draft")
+    assert page.evaluate("sessionStorage.length") == 1
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Token")).to_be_visible()
+    visitor.eventually(lambda: page.evaluate("sessionStorage.length") == 0, "no draft")
     page.reload()
     expect(page.get_by_label("Token")).to_be_visible()
 
