@@ -236,7 +236,7 @@ class Visitor:
 
     def _assert_nothing_wrong(self, violations: list[str]) -> None:
         wrong, self.wrong = self.wrong, []
-        assert wrong == []
+        assert wrong == [], wrong
         assert violations == []
 
 

@@ -8,6 +8,8 @@ import { readRange, streamEvents } from '../api/events';
 import { isTemporary } from '../api/problem';
 import { sleep } from '../api/retry';
 import { type Chunk, endOf } from '../api/types';
+import { OutputWindow, partFrom } from './chunks';
+import type { DoubleBuffer } from './terminal/double-buffer';
 import type { Screen } from './terminal/screen';
 
 export const SPEEDS = [0.5, 1, 2, 5, 20, 100];
@@ -23,6 +25,21 @@ const MAX_BACKLOG_BYTES = 256 << 10;
 
 /** Shows these chunks on a new screen, scrolled to its end, and returns the screen. */
 export type ShowScreen = (chunks: Chunk[], signal: AbortSignal) => Promise<Screen>;
+
+/** Return how a replay shows chunks on the viewer's screens: from their first whole line on. */
+export function replayScreens(screens: DoubleBuffer): ShowScreen {
+  return async (chunks, signal) => {
+    const window = new OutputWindow(chunks[0]?.position ?? 0);
+    for (const chunk of chunks) window.append(chunk);
+    const from = window.firstWholeLine();
+    const screen = await screens.draw(
+      chunks.flatMap((chunk) => partFrom(chunk, from) ?? []),
+      (next) => next.terminal.scrollToBottom(),
+    );
+    if (!screen || signal.aborted) throw new DOMException('replaced by a newer screen', 'AbortError');
+    return screen;
+  };
+}
 
 export class Replay {
   playing = $state(true);

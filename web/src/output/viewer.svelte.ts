@@ -1,109 +1,62 @@
 /**
  * What a reader sees of one command's output, and the ways to move in it.
  *
- * `LiveOutput` has the newest bytes. The window is the range on the screen. Attached to the live
- * output, the window grows with it. Elsewhere it stands still, and earlier and later output is read
- * from the service by range.
+ * `LiveOutput` has the newest bytes, and `ShownRange` those on the screen. Attached to the live
+ * output, the range grows with it. Elsewhere it stands still, and earlier and later output is read
+ * from the service. `ViewerState` is what the components show.
  */
-import { readRange } from '../api/events';
-import { isTemporary, messageOf } from '../api/problem';
 import { sleep } from '../api/retry';
 import type { Chunk, CommandEvent, StreamName } from '../api/types';
-import { reportLost, reportRestored } from '../app/connection.svelte';
-import { OutputWindow, partFrom } from './chunks';
 import { LiveOutput, PART_BYTES } from './live-output';
-import { Replay } from './replay.svelte';
+import { Moves } from './moves';
+import { Replay, replayScreens } from './replay.svelte';
+import { ShownRange } from './shown-range';
 import { DoubleBuffer } from './terminal/double-buffer';
 import { matchColours } from './terminal/palette';
-import { maxLines, type RowOrigin, type Screen } from './terminal/screen';
+import { maxLines, type Screen } from './terminal/screen';
+import { ViewerState } from './viewer-state.svelte';
+import { scrollToPosition, visibleRows } from './visible-rows';
 
-const MAX_WINDOW_BYTES = 6 << 20;
 /** Reading pauses while more than this waits to be drawn. */
 const MAX_BACKLOG_BYTES = 192 << 10;
-/** How many parts are read at most to find output of the stream that is shown. */
-const MAX_PARTS_OF_STREAM = 16;
-/** Within this distance the first whole line is looked for. */
-const FIRST_LINE_BYTES = 16 << 10;
 
-export interface GutterRow extends RowOrigin {
-  y: number;
-  first: boolean;
-}
-
-export class Viewer {
-  stream = $state<StreamName | null>(null);
-  wrap = $state(true);
-  readAloud = $state(false);
-  following = $state(true);
-  /** total bytes of output, as far as known */
-  size = $state(0);
-  complete = $state(false);
-  /** whether the window grows with the live output */
-  attached = $state(true);
-  /** whether the end of all output is visible */
-  atEnd = $state(true);
-  loading = $state(false);
-  errorText = $state('');
-  /** bytes that were skipped to keep up with the command */
-  skipped = $state(0);
-  /** position of the line that a link marks */
-  target = $state<number | null>(null);
-  rows = $state.raw<GutterRow[]>([]);
-  cellHeight = $state(0);
-  /** range of positions that the terminal has */
-  first = $state(0);
-  last = $state(0);
-  matches = $state<{ index: number; count: number } | null>(null);
-  replay = $state.raw<Replay | null>(null);
-
+export class Viewer extends ViewerState {
   readonly id: string;
   readonly #onCommandChanged: (command: CommandEvent) => void;
   readonly #closed = new AbortController();
-  readonly #resize: ResizeObserver;
   readonly #screens: DoubleBuffer;
   readonly #live: LiveOutput;
-  #window = new OutputWindow(0);
-  #moving = new AbortController();
+  readonly #shown: ShownRange;
+  readonly #moves = new Moves({
+    loading: (loading) => (this.loading = loading),
+    failed: (reason) => (this.errorText = reason),
+  });
   #dark = true;
   #refreshing = false;
   #lastY = 0;
   #searchText = '';
-  /** where the first whole line starts; null until known */
-  #shownFrom: number | null = null;
 
   constructor(id: string, host: HTMLElement, onCommandChanged: (command: CommandEvent) => void) {
+    super();
     this.id = id;
     this.#onCommandChanged = onCommandChanged;
     this.#screens = new DoubleBuffer(
       host,
-      () => ({
-        wrap: this.wrap,
-        dark: this.#dark,
-        stream: this.stream,
-        readAloud: this.readAloud,
-      }),
+      () => ({ wrap: this.wrap, dark: this.#dark, stream: this.stream, readAloud: this.readAloud }),
       (screen) => this.#screenShown(screen),
+      () => this.#fit(),
     );
+    this.#shown = new ShownRange(id, this.#screens);
     this.#live = new LiveOutput(id, {
       commandChanged: (command, ended) => this.#commandChanged(command, ended),
       outputAdded: (added) => this.#outputAdded(added),
       outputSkipped: (from, to, size) => this.#outputSkipped(from, to, size),
       failed: (reason) => (this.errorText = reason),
     });
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    this.#resize = new ResizeObserver(() => {
-      clearTimeout(timer);
-      timer = setTimeout(() => this.#fit(), 80);
-    });
-    this.#resize.observe(host);
   }
 
   get #screen(): Screen | null {
     return this.#screens.current;
-  }
-
-  get #liveWindow(): OutputWindow {
-    return this.#live.window;
   }
 
   /**
@@ -120,7 +73,7 @@ export class Viewer {
       this.attached = false;
       void this.toPosition(position);
     } else {
-      this.#window = new OutputWindow(start);
+      this.#shown.restart(start);
       if (position !== null) this.#setTarget(position);
       if (position === null) void this.#rebuild('end');
       else void this.#scrollWhenRead(position);
@@ -133,7 +86,7 @@ export class Viewer {
     await this.#rebuild('same');
     while (!this.#closed.signal.aborted && this.target === position) {
       await this.#screen?.waitUntilDrawn();
-      if (this.#window.end > position || this.complete) return this.#scrollToPosition(position, true);
+      if (this.#shown.end > position || this.complete) return this.#scrollToPosition(position, true);
       await sleep(50, this.#closed.signal);
     }
   }
@@ -141,9 +94,8 @@ export class Viewer {
   close(): void {
     this.#closed.abort();
     this.#live.close();
-    this.#moving.abort();
+    this.#moves.abort();
     this.replay?.close();
-    this.#resize.disconnect();
     this.#screens.close();
   }
 
@@ -152,13 +104,13 @@ export class Viewer {
   #commandChanged(command: CommandEvent, ended: boolean): void {
     if (ended) {
       this.complete = true;
-      if (this.attached && !this.replay) this.#write(null);
+      if (this.attached && !this.replay) this.#shown.flush();
     }
     this.#onCommandChanged(command);
   }
 
   async #outputAdded(added: Chunk): Promise<void> {
-    this.size = Math.max(this.size, this.#liveWindow.end);
+    this.size = Math.max(this.size, this.#live.window.end);
     if (!this.attached || this.replay) return;
     this.#append(added);
     // A terminal that cannot keep up slows the reading down, and with it the service.
@@ -169,15 +121,13 @@ export class Viewer {
     this.size = size;
     if (this.attached && this.following && !this.replay) {
       this.skipped += to - from;
-      this.#window = new OutputWindow(to);
+      this.#shown.restart(to);
       void this.#rebuild('end');
     } else this.attached = false;
   }
 
   #append(chunk: Chunk): void {
-    const added = this.#window.append(chunk);
-    if (!added) return;
-    this.#write(added);
+    if (!this.#shown.append(chunk, this.complete)) return;
     const screen = this.#screen;
     if (!screen) return;
     const { baseY, viewportY } = screen.terminal.buffer.active;
@@ -185,48 +135,20 @@ export class Viewer {
     if (!this.following && baseY - viewportY > maxLines(screen.options.cols) / 2) {
       this.attached = false;
     }
-    if (this.#window.bytes > MAX_WINDOW_BYTES) this.#dropTrimmed();
-  }
-
-  /**
-   * Write to the screen, starting with a whole line. Until the first whole line is known, nothing is
-   * written.
-   *
-   * @param chunk - null: write what waits, because the output is complete.
-   */
-  #write(chunk: Chunk | null): void {
-    const started = this.#shownFrom !== null;
-    if (!started) {
-      const from = this.#window.firstWholeLine(FIRST_LINE_BYTES);
-      const unknown = from === this.#window.start && from > 0 && this.#window.bytes < FIRST_LINE_BYTES;
-      if (unknown && !this.complete) return;
-      this.#shownFrom = from;
-    }
-    for (const part of started ? (chunk ? [chunk] : []) : this.#window.chunks) {
-      const shown = partFrom(part, this.#shownFrom ?? 0);
-      if (!shown) continue;
-      this.#screens.write(shown);
-    }
-  }
-
-  /** Drop the output that has left the terminal at the top. */
-  #dropTrimmed(): void {
-    const first = this.#screen?.firstPosition;
-    if (first != null) this.#window.dropBefore(Math.min(first, this.#window.end));
+    this.#shown.trim();
   }
 
   // Moving
 
   async toEnd(): Promise<void> {
     this.#setTarget(null);
-    if (this.attached && this.#window.end >= this.#liveWindow.end) {
+    if (this.attached && this.#shown.end >= this.#live.window.end) {
       this.#screen?.terminal.scrollToBottom();
       this.following = true;
       return this.#refresh();
     }
-    this.#moving.abort();
-    this.#window = new OutputWindow(this.#liveWindow.start);
-    for (const chunk of this.#liveWindow.chunks) this.#window.append(chunk);
+    this.#moves.abort();
+    this.#shown.replace(this.#live.window);
     this.attached = true;
     await this.#rebuild('end');
   }
@@ -258,16 +180,12 @@ export class Viewer {
     this.following = false;
     const isLoaded = this.#screen && at >= this.first && at < this.last;
     if (isLoaded) return this.#scrollToPosition(at, centred);
-    await this.#runExclusive(async (signal) => {
-      const from = Math.max(0, at - PART_BYTES / 2);
-      const to = Math.min(this.size, at + PART_BYTES);
-      const chunks = await readRange(this.id, from, to, signal);
-      const shown = new OutputWindow(from);
-      for (const chunk of chunks) shown.append(chunk);
-      if (shown.end < this.#liveWindow.start) shown.dropUnfinishedLine();
-      this.#window = shown;
+    await this.#moves.run(async (signal) => {
+      const around = await this.#shown.readAround(at, this.size, this.#live.window.start, signal);
+      signal.throwIfAborted();
+      this.#shown.replace(around);
       this.attached = false;
-      this.#clip(at);
+      this.#shown.clip(at);
       this.#joinLive();
       await this.#rebuild(at, centred);
     });
@@ -277,16 +195,11 @@ export class Viewer {
   async loadEarlier(): Promise<void> {
     const screen = this.#screen;
     if (!screen || this.loading || this.replay || this.first <= 0) return;
-    await this.#runExclusive(async (signal) => {
+    await this.#moves.run(async (signal) => {
       const top = this.rows.find((row) => row.first)?.position ?? this.first;
-      this.#dropTrimmed();
-      for (let part = 0; part < (this.stream ? MAX_PARTS_OF_STREAM : 1); part++) {
-        const start = this.#window.start;
-        const chunks = await readRange(this.id, Math.max(0, start - PART_BYTES), start, signal);
-        this.#window.prepend(chunks);
-        if (this.#window.start === 0 || chunks.some((chunk) => chunk.stream === this.stream)) break;
-      }
-      this.#clip(top);
+      await this.#shown.readEarlier(this.stream, signal);
+      signal.throwIfAborted();
+      if (this.#shown.clip(top)) this.attached = false;
       await this.#rebuild('same');
     });
   }
@@ -295,18 +208,15 @@ export class Viewer {
   async loadLater(): Promise<void> {
     if (this.attached || this.loading || this.replay || !this.#screen) return;
     if (this.#joinLive()) return;
-    await this.#runExclusive(async (signal) => {
+    await this.#moves.run(async (signal) => {
       // A terminal that is scrolled to its end would follow what is written to it.
       const wasAtEnd = this.#screen?.atEnd === true;
       if (wasAtEnd) this.#screen?.terminal.scrollLines(-1);
-      const { end } = this.#window;
-      const to = Math.min(end + PART_BYTES, this.#liveWindow.start);
-      const more = new OutputWindow(end);
-      for (const chunk of await readRange(this.id, end, to, signal)) more.append(chunk);
-      if (to < this.#liveWindow.start) more.dropUnfinishedLine();
-      for (const chunk of more.chunks) this.#append(chunk);
+      const later = await this.#shown.readLater(this.#live.window.start, signal);
+      signal.throwIfAborted();
+      for (const chunk of later) this.#append(chunk);
       this.#joinLive();
-      this.#dropTrimmed();
+      this.#shown.dropTrimmed();
       await this.#screen?.waitUntilDrawn();
       if (wasAtEnd) this.#screen?.terminal.scrollLines(1);
     });
@@ -314,53 +224,10 @@ export class Viewer {
 
   /** Attach the window to the live output, if they touch. Return whether they do. */
   #joinLive(): boolean {
-    if (this.#window.end < this.#liveWindow.start) return false;
+    if (this.#shown.end < this.#live.window.start) return false;
     this.attached = true;
-    for (const chunk of this.#liveWindow.chunks) this.#append(chunk);
+    for (const chunk of this.#live.window.chunks) this.#append(chunk);
     return true;
-  }
-
-  /** Limit the window around a position to what a terminal holds without dropping lines. */
-  #clip(position: number): void {
-    const lines = maxLines(this.#screens.cols);
-    const above = new OutputWindow(this.#window.start);
-    for (const chunk of this.#window.chunks) {
-      if (chunk.position < position) above.append(chunk);
-    }
-    this.#window.dropBefore(above.startOfLastLines(lines / 2));
-    const end = Math.min(this.#window.skipLines(position, lines / 4), position + 4 * PART_BYTES);
-    if (end < this.#window.end) {
-      this.#window.dropFrom(end);
-      this.#window.dropUnfinishedLine();
-      this.attached = false;
-    }
-  }
-
-  /** Run one move at a time, with retries. A new move aborts the one before. */
-  async #runExclusive(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    this.#moving.abort();
-    const move = new AbortController();
-    this.#moving = move;
-    this.loading = true;
-    try {
-      for (;;) {
-        try {
-          await work(move.signal);
-          reportRestored('range');
-          return;
-        } catch (error) {
-          if (move.signal.aborted) return;
-          if (!isTemporary(error)) throw error;
-          reportLost('range', messageOf(error));
-          await sleep(1000, move.signal);
-        }
-      }
-    } catch (error) {
-      this.errorText = messageOf(error);
-    } finally {
-      if (this.#moving === move) this.loading = false;
-      reportRestored('range');
-    }
   }
 
   #scrollToPosition(position: number, centred: boolean): void {
@@ -398,11 +265,8 @@ export class Viewer {
    * @param centred - whether the position is shown near the middle instead of at the top.
    */
   async #rebuild(place: 'end' | 'same' | number, centred = false): Promise<void> {
-    if (place === 'end') this.#window.dropBefore(this.#window.startOfLastLines(maxLines(this.#screens.cols)));
-    const from = this.#window.firstWholeLine(FIRST_LINE_BYTES);
-    const chunks = this.#window.chunks.flatMap((chunk) => partFrom(chunk, from) ?? []);
-    this.#shownFrom = chunks.length ? from : null;
-    const screen = await this.#screens.draw(chunks, (next, old) => {
+    if (place === 'end') this.#shown.keepLastLines();
+    const screen = await this.#shown.draw((next, old) => {
       if (place === 'end') {
         next.terminal.scrollToBottom();
         this.following = true;
@@ -452,13 +316,8 @@ export class Viewer {
     this.redraw();
   }
 
-  setReadAloud(readAloud: boolean): void {
-    this.readAloud = readAloud;
-    this.redraw();
-  }
-
-  setWrap(wrap: boolean): void {
-    this.wrap = wrap;
+  toggle(option: 'wrap' | 'readAloud'): void {
+    this[option] = !this[option];
     this.redraw();
   }
 
@@ -489,15 +348,10 @@ export class Viewer {
     const screen = this.#screen;
     if (!screen || this.#closed.signal.aborted) return;
     const { viewportY } = screen.terminal.buffer.active;
-    const rows: GutterRow[] = [];
-    for (let y = 0; y < screen.terminal.rows; y++) {
-      const origin = screen.originOf(viewportY + y);
-      if (origin) rows.push({ ...origin, y });
-    }
-    this.rows = rows;
+    this.rows = visibleRows(screen);
     this.cellHeight = screen.cellHeight;
-    this.first = screen.firstPosition ?? this.#window.start;
-    this.last = this.#window.end;
+    this.first = screen.firstPosition ?? this.#shown.start;
+    this.last = this.#shown.end;
     this.atEnd = screen.atEnd && this.attached;
     if (this.replay) return;
     const scrolledBy = viewportY - this.#lastY;
@@ -516,12 +370,7 @@ export class Viewer {
     this.#searchText = text;
     const screen = this.#screen;
     if (!screen) return;
-    if (!text) {
-      screen.search.clearDecorations();
-      screen.terminal.clearSelection();
-      this.matches = null;
-      return;
-    }
+    if (!text) this.matches = null;
     screen.find(text, forward, { incremental, decorations: matchColours(this.#dark) });
   }
 
@@ -529,20 +378,10 @@ export class Viewer {
 
   startReplay(startedAt: number, finishedAt: number): void {
     if (this.replay) return;
-    this.#moving.abort();
+    this.#moves.abort();
     this.#setTarget(null);
     this.following = false;
-    const replay = new Replay(this.id, this.size, startedAt, finishedAt, async (chunks, signal) => {
-      const window = new OutputWindow(chunks[0]?.position ?? 0);
-      for (const chunk of chunks) window.append(chunk);
-      const from = window.firstWholeLine();
-      const screen = await this.#screens.draw(
-        chunks.flatMap((chunk) => partFrom(chunk, from) ?? []),
-        (next) => next.terminal.scrollToBottom(),
-      );
-      if (!screen || signal.aborted) throw new DOMException('replaced by a newer screen', 'AbortError');
-      return screen;
-    });
+    const replay = new Replay(this.id, this.size, startedAt, finishedAt, replayScreens(this.#screens));
     this.replay = replay;
     replay.seek(0);
   }
@@ -553,10 +392,4 @@ export class Viewer {
     this.attached = false;
     void this.toEnd();
   }
-}
-
-/** Scroll the line with a position to the top, or to a third of the height if centred. */
-function scrollToPosition(screen: Screen, position: number, centred: boolean): void {
-  const offset = centred ? Math.floor(screen.terminal.rows / 3) : 0;
-  screen.terminal.scrollToLine(Math.max(0, screen.rowOf(position) - offset));
 }

@@ -1,6 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-import { curlLine, quote, runLine, unsupportedByRun } from './command-line';
+import type { SubmitBody } from '../api/types';
+import { curlLine, runLine } from './command-line';
+import { quote } from './words';
 
 /** Return the words that a real bash reads from a line. */
 function words(line: string): string[] {
@@ -63,12 +65,59 @@ test('a scriptservice run line has options, then the script, then arguments', ()
   const body = { script: '-x\necho "$1"', name: "it's", env: { A: '$B' }, args: ['--', '-v'], timeout_seconds: 1.5 };
   const found = words(runLine('http://h:1', body));
   expect(found).toEqual(
-    ['scriptservice', 'run', '--url', 'http://h:1', '--name', "it's", '--env', 'A=$B'].concat(
-      ['--timeout', '1.5', '--', '-x\necho "$1"', '--', '-v'],
+    ['scriptservice', 'run', '--url', 'http://h:1', '--name', "it's", '--timeout', '1.5'].concat(
+      ['--env', 'A=$B', '--', '-x\necho "$1"', '--', '-v'],
     ),
   );
 });
 
-test('fields without an option of scriptservice run are named', () => {
-  expect(unsupportedByRun({ script: 'x', name: 'n', priority: 3, stdin: 'y' })).toEqual(['priority', 'stdin']);
+const ALL = {
+  script: 'cat',
+  name: '-n',
+  labels: { team: 'db' },
+  interpreter: ['/bin/sh', '-e', 'a b'],
+  args: ['x'],
+  env: { A: 'b' },
+  stdin: "it's\n",
+  working_directory: 'private',
+  timeout_seconds: 90,
+  queue_timeout_seconds: 300,
+  grace_seconds: 0,
+  leftover_seconds: 0.5,
+  output_limit_bytes: null,
+  on_output_limit: 'stop',
+  priority: -3,
+  host: 'alpha',
+} as const;
+
+test('both lines have every field', () => {
+  const body = structuredClone(ALL) as unknown as SubmitBody;
+  const curl = words(curlLine('http://h:1', body).replace('$SCRIPTSERVICE_TOKEN', 'ss_x'));
+  expect(JSON.parse(curl.at(-1)!)).toEqual(ALL);
+  const limited = words(curlLine('http://h:1', { ...body, output_limit_bytes: 5 }).replace('$SCRIPTSERVICE_TOKEN', 'x'));
+  const query = new URL(limited[1]!).searchParams;
+  expect([...query.keys()].length).toBe(Object.keys(ALL).length - 1 + 2);
+  expect(query.getAll('interpreter')).toEqual(ALL.interpreter);
+  expect(query.get('stdin')).toBe(ALL.stdin);
+  const run = words(runLine('http://h:1', body));
+  expect(run.slice(0, 4)).toEqual(['scriptservice', 'run', '--url', 'http://h:1']);
+  // bash replaces the file of the standard input by its path.
+  expect(run.splice(run.indexOf('--stdin'), 2)[1]).toMatch(/^\/dev\/fd\//);
+  expect(run.slice(4)).toEqual(
+    ['--name=-n', '--working-directory', 'private', '--timeout', '90', '--queue-timeout', '300', '--grace', '0'].concat(
+      ['--leftover', '0.5', '--output-limit', 'none', '--on-output-limit', 'stop', '--priority=-3', '--host', 'alpha'],
+      ['--label', 'team=db', '--env', 'A=b', '--interpreter', "/bin/sh -e 'a b'", '--', 'cat', 'x'],
+    ),
+  );
+});
+
+test('a long script is a file, since a word of a command line has a limit', () => {
+  const script = "echo it's\n".repeat(20_000);
+  const curl = curlLine('http://h:1', { script }).replace(/^curl [^]*--data-binary @/, 'cat ');
+  const run = runLine('http://h:1', { script, args: ['-v'] });
+  expect(run.endsWith('\\\n  -- -v')).toBe(true);
+  const read = run.replace(/^[^]*--file /, 'cat ').replace(/ \\\n {2}-- -v$/, '');
+  for (const line of [curl, read]) {
+    expect(execFileSync('bash', { input: line, encoding: 'utf8', maxBuffer: 1 << 20 })).toBe(script);
+  }
 });

@@ -1,29 +1,11 @@
 /** A submission as a command line for a terminal, for curl or for `scriptservice run`. */
 import type { SubmitBody } from '../api/types';
+import { joinWords, quote } from './words';
 
 /** Longer queries are sent as JSON, since the length of an address is limited. */
 const MAX_QUERY_LENGTH = 4000;
-
-const NEEDS_NO_QUOTES = /^[A-Za-z0-9_@%+=:,./-]+$/;
-const CONTROL = /[\x00-\x09\x0b-\x1f\x7f]/;
-
-/**
- * Return text as one word of bash that means exactly this text.
- *
- * Control characters become escapes, because a terminal drops them when the line is pasted.
- */
-export function quote(text: string): string {
-  if (NEEDS_NO_QUOTES.test(text)) return text;
-  if (!CONTROL.test(text)) return `'${text.replaceAll("'", "'\\''")}'`;
-  const escaped = text
-    .replaceAll('\\', '\\\\')
-    .replaceAll("'", "\\'")
-    .replaceAll('\n', '\\n')
-    .replaceAll('\t', '\\t')
-    // Always three digits, so that a digit that follows is not read as a part of the escape.
-    .replaceAll(/[\x00-\x1f\x7f]/g, (char) => `\\${char.charCodeAt(0).toString(8).padStart(3, '0')}`);
-  return `$'${escaped}'`;
-}
+/** Linux limits one word of a command line to 128 KiB, with all of its bytes. */
+const MAX_WORD_BYTES = 100_000;
 
 /** Return all fields but the script as query parameters, for a script sent as plain text. */
 export function submitQuery(body: SubmitBody): URLSearchParams {
@@ -46,30 +28,57 @@ export function curlLine(origin: string, body: SubmitBody): string {
   const query = submitQuery(body)
     .toString()
     .replace(/%(3D|2F|3A|2C|40)/g, (escape) => decodeURIComponent(escape));
-  const asJson = query.length > MAX_QUERY_LENGTH;
+  // A query has no null, which a field without a limit needs.
+  const asJson = query.length > MAX_QUERY_LENGTH || Object.values(body).includes(null);
+  const content = asJson ? JSON.stringify(body) : body.script;
   return [
     `curl ${quote(`${origin}/v1/commands${query && !asJson ? `?${query}` : ''}`)}`,
     `-H "Authorization: Bearer $SCRIPTSERVICE_TOKEN"`,
     `-H 'Content-Type: ${asJson ? 'application/json' : 'text/plain'}'`,
     // With --data, a script that begins with @ would name a file.
-    `--data-raw ${quote(asJson ? JSON.stringify(body) : body.script)}`,
+    isLong(content) ? `--data-binary @${asFile(content)}` : `--data-raw ${quote(content)}`,
   ].join(' \\\n  ');
 }
 
-const RUN_FIELDS = new Set(['script', 'name', 'labels', 'env', 'args', 'timeout_seconds']);
-
-/** Return the fields for which `scriptservice run` has no option. */
-export function unsupportedByRun(body: SubmitBody): string[] {
-  return Object.keys(body).filter((field) => !RUN_FIELDS.has(field));
+function isLong(text: string): boolean {
+  return new TextEncoder().encode(text).length > MAX_WORD_BYTES;
 }
 
-/** Return a command line for `scriptservice run`. */
+/** Return what bash replaces by a file with this text. `printf` is built into bash, so it has no limit. */
+function asFile(text: string): string {
+  return `<(printf %s ${quote(text)})`;
+}
+
+/** The options of `scriptservice run` for fields with one value. */
+const RUN_OPTIONS: [keyof SubmitBody, string][] = [
+  ['name', '--name'],
+  ['working_directory', '--working-directory'],
+  ['timeout_seconds', '--timeout'],
+  ['queue_timeout_seconds', '--queue-timeout'],
+  ['grace_seconds', '--grace'],
+  ['leftover_seconds', '--leftover'],
+  ['output_limit_bytes', '--output-limit'],
+  ['on_output_limit', '--on-output-limit'],
+  ['priority', '--priority'],
+  ['host', '--host'],
+];
+
+/** Return a command line for `scriptservice run`. It reads the token from SCRIPTSERVICE_TOKEN. */
 export function runLine(origin: string, body: SubmitBody): string {
-  const words: string[][] = [['scriptservice', 'run', '--url', origin]];
-  if (body.name) words.push(['--name', body.name]);
-  for (const [key, value] of Object.entries(body.labels ?? {})) words.push(['--label', `${key}=${value}`]);
-  for (const [key, value] of Object.entries(body.env ?? {})) words.push(['--env', `${key}=${value}`]);
-  if (body.timeout_seconds != null) words.push(['--timeout', String(body.timeout_seconds)]);
-  words.push(['--', body.script, ...(body.args ?? [])]);
-  return words.map((group) => group.map(quote).join(' ')).join(' \\\n  ');
+  const groups = [`scriptservice run --url ${quote(origin)}`];
+  // With `=`, a value that begins with a dash is not read as an option.
+  const add = (option: string, value: string) =>
+    groups.push(value.startsWith('-') ? quote(`${option}=${value}`) : `${option} ${quote(value)}`);
+  for (const [field, option] of RUN_OPTIONS) {
+    const value = body[field];
+    if (value !== undefined) add(option, value === null ? 'none' : String(value));
+  }
+  for (const [key, value] of Object.entries(body.labels ?? {})) add('--label', `${key}=${value}`);
+  for (const [key, value] of Object.entries(body.env ?? {})) add('--env', `${key}=${value}`);
+  if (body.interpreter) add('--interpreter', joinWords(body.interpreter));
+  if (body.stdin) groups.push(`--stdin ${asFile(body.stdin)}`);
+  const args = (body.args ?? []).map((arg) => ` ${quote(arg)}`).join('');
+  if (isLong(body.script)) groups.push(`--file ${asFile(body.script)}`, ...(args ? [`--${args}`] : []));
+  else groups.push(`-- ${quote(body.script)}${args}`);
+  return groups.join(' \\\n  ');
 }

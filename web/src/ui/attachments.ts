@@ -8,14 +8,15 @@ export function focusOnMount(element: HTMLElement): void {
 }
 
 /**
- * Close an open element on Escape and on a click outside of it.
+ * Close an open element on Escape and on a click outside of it. Its parent holds the button that
+ * opened it, whose click closes it too.
  *
  * @param close - called with true after Escape, which should return the focus to the opener.
  */
 export function dismissible(close: (byKey: boolean) => void): Attachment<HTMLElement> {
   return (element) => {
     const onPointerDown = (event: PointerEvent) => {
-      if (!element.contains(event.target as Node)) close(false);
+      if (!element.parentElement?.contains(event.target as Node)) close(false);
     };
     const onKeyDown = (event: KeyboardEvent) => {
       if (event.key !== 'Escape') return;

@@ -10,6 +10,8 @@ import { Screen } from './screen';
 
 const MAX_COLS = 1000;
 const SCROLLBAR_PX = 14;
+/** While a size changes, it is measured again only after this pause. */
+const RESIZE_PAUSE_MS = 80;
 /** Size of a character until the first one was drawn and measured. */
 const DEFAULT_CELL_PX = { width: 7.8, height: 18 };
 
@@ -29,15 +31,28 @@ export class DoubleBuffer {
   readonly #host: HTMLElement;
   readonly #options: () => DisplayOptions;
   readonly #onShown: (screen: Screen) => void;
+  readonly #resize: ResizeObserver;
 
   /**
    * @param options - returns how the next screen shows the output.
    * @param onShown - called when another screen is shown.
+   * @param onResized - called after the size of the host changed.
    */
-  constructor(host: HTMLElement, options: () => DisplayOptions, onShown: (screen: Screen) => void) {
+  constructor(
+    host: HTMLElement,
+    options: () => DisplayOptions,
+    onShown: (screen: Screen) => void,
+    onResized: () => void,
+  ) {
     this.#host = host;
     this.#options = options;
     this.#onShown = onShown;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    this.#resize = new ResizeObserver(() => {
+      clearTimeout(timer);
+      timer = setTimeout(onResized, RESIZE_PAUSE_MS);
+    });
+    this.#resize.observe(host);
   }
 
   /** The number of characters in a line. */
@@ -122,6 +137,7 @@ export class DoubleBuffer {
 
   close(): void {
     this.#closed = true;
+    this.#resize.disconnect();
     this.#next?.dispose();
     this.current?.dispose();
   }

@@ -334,7 +334,13 @@ export class Screen {
     return this.terminal.buffer.active.viewportY <= 0;
   }
 
+  /** Select the next match and mark all. Without a text, unmark and unselect. */
   find(text: string, forward: boolean, options: ISearchOptions): boolean {
+    if (!text) {
+      this.search.clearDecorations();
+      this.terminal.clearSelection();
+      return false;
+    }
     return forward
       ? this.search.findNext(text, options)
       : this.search.findPrevious(text, options);
