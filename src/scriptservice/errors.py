@@ -40,11 +40,16 @@ class FieldError:
 
     Attributes:
         field: path of the field, such as ``labels.team`` or ``args.0``.
-        message: what is wrong, in one plain sentence.
+        message: what is wrong: a sentence of its own that begins with a capital letter, or words
+            that continue the name of the field, such as "must be a number".
     """
 
     field: str
     message: str
+
+    def __str__(self) -> str:
+        """Return a message that makes sense without the field beside it."""
+        return self.message if self.message[:1].isupper() else f"{self.field}: {self.message}"
 
 
 class ValidationError(ScriptServiceError):
@@ -55,7 +60,7 @@ class ValidationError(ScriptServiceError):
     """
 
     def __init__(self, *errors: FieldError) -> None:
-        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        super().__init__("; ".join(map(str, errors)))
         self.errors = errors
 
 
@@ -89,7 +94,7 @@ class GoneError(ScriptServiceError):
     """The command that an earlier request with this Idempotency-Key created has been deleted."""
 
     def __init__(self, command_id: object) -> None:
-        super().__init__(f"cannot find command {command_id} any more: it has been deleted")
+        super().__init__(f"command {command_id} has been deleted")
 
 
 class IdempotencyMismatchError(ScriptServiceError):
@@ -97,7 +102,7 @@ class IdempotencyMismatchError(ScriptServiceError):
 
     def __init__(self, key: str) -> None:
         super().__init__(
-            f"cannot use Idempotency-Key {key} again: it belongs to a request with other content"
+            f"cannot use Idempotency-Key {key} again: it belongs to a different request"
         )
 
 

@@ -48,6 +48,9 @@ REFUSED: list[tuple[str, Any]] = [
     ("host", "no-such-host"), ("host", ""), ("host", 1),
 ]  # fmt: skip
 
+OUR_WORDS = ("must ", "is ", "The ", "key ", "name ", "args and env ", "there is no host ", "K0 ", "A ")
+"""How the messages of the service begin; those of the validating library begin otherwise."""
+
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
@@ -80,6 +83,33 @@ def test_an_invalid_value_is_refused_by_name(service: Service, field: str, value
         return
     problem = assert_invalid(response, field)
     assert len(response.content) < 4000, problem
+    for error in problem["errors"]:
+        assert error["message"].startswith(OUR_WORDS), error
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "message"),
+    [
+        ({"script": ""}, "script", "The script is empty"),
+        ({}, "script", "The script is missing"),
+        ({"script": "x", "name": "n" * 201}, "name", "must have at most 200 characters"),
+        ({"script": "x", "interpreter": []}, "interpreter", "must not be empty"),
+        ({"script": "x", "priority": 101}, "priority", "must be at most 100"),
+        ({"script": "x", "timeout_seconds": 0}, "timeout_seconds", "must be more than 0"),
+        ({"script": "x", "timeout_seconds": "5"}, "timeout_seconds", "must be a number"),
+        ({"script": "x", "args": "a"}, "args", "must be a list"),
+        ({"script": "x", "args": [1]}, "args.0", "must be text"),
+        ({"script": "x", "colour": 1}, "colour", "is not a known field"),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_words(
+    service: Service, body: dict[str, Any], field: str, message: str
+) -> None:
+    problem = assert_problem(submit(service, **body), "validation")
+    assert problem["title"] == "The request is invalid"
+    assert problem["errors"] == [{"field": field, "message": message}]
+    text = message if message.startswith("The ") else f"{field}: {message}"
+    assert problem["detail"] == text
 
 
 @pytest.mark.parametrize(

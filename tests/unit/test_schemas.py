@@ -122,8 +122,8 @@ def test_the_words_for_what_is_unknown_or_missing() -> None:
     with pytest.raises(ValidationError) as caught:
         decode_json(b'{"colour": 1}', SubmitBody)
     assert set(caught.value.errors) == {
-        FieldError("script", "is required"),
-        FieldError("colour", "is not known"),
+        FieldError("script", "The script is missing"),
+        FieldError("colour", "is not a known field"),
     }
 
 

@@ -17,10 +17,9 @@ from scriptservice.store.queries.tokens import Token
 SESSION_PATH = "/v1/session"
 CSRF_HEADER = "X-CSRF-Token"
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
-UNAUTHENTICATED_DETAIL = (
-    "cannot let you in: send Authorization: Bearer TOKEN; "
-    "the first token is in the data directory, in the file token"
-)
+_WHERE_TOKENS_ARE = "the first token is in the data directory, in the file token"
+_NO_TOKEN = f"the request has no token: send Authorization: Bearer TOKEN; {_WHERE_TOKENS_ARE}"
+_INVALID_TOKEN = f"the token is not valid; {_WHERE_TOKENS_ARE}"
 _CSRF = CSRF_HEADER.lower().encode()
 _SCHEME = b"bearer "
 _MAX_TOKEN_BYTES = 512
@@ -76,9 +75,9 @@ class TokenCheck:
             if session is not None and scope["method"] not in SAFE_METHODS:
                 sent = [value for name, value in scope["headers"] if name == _CSRF]
                 if len(sent) != 1 or not hmac.compare_digest(sent[0], session.csrf_token.encode()):
-                    return "forbidden", f"cannot do this: {CSRF_HEADER} is missing or wrong"
+                    return "forbidden", f"the header {CSRF_HEADER} is missing or wrong"
         if token is None:
-            return "unauthenticated", UNAUTHENTICATED_DETAIL
+            return "unauthenticated", _INVALID_TOKEN if authorization else _NO_TOKEN
         state["token"] = token
         return None
 

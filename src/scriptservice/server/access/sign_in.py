@@ -130,15 +130,14 @@ class SignIn:
             if wait_seconds > 0:
                 raise ProblemError(
                     "too-many-requests",
-                    "cannot let you in: too many attempts failed; try again later",
+                    "too many attempts to sign in have failed; try again later",
                     headers={"Retry-After": str(int(wait_seconds) + 1)},
                 )
             self._limiter.attempt_failed(address)
-            detail = "cannot let you in: there is no such token"
+            detail = "the token is not valid"
             if code is not None:
                 detail = (
-                    "cannot let you in: this sign-in link has been used, has expired, or is not "
-                    "this service's"
+                    "the sign-in link was used before, has expired, or belongs to another service"
                 )
             raise ProblemError("unauthenticated", detail, headers=CHALLENGE)
         try:

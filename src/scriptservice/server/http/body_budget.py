@@ -122,5 +122,5 @@ def is_large(size: int) -> bool:
 
 def _no_room() -> ProblemError:
     # The client should react in the same way as to a busy database, so use the same problem type.
-    detail = "cannot take so large a body now: others are being read; repeat the request"
+    detail = "too many large bodies are being read at present; repeat the request later"
     return ProblemError("store-unavailable", detail, headers={"Retry-After": "5"})

@@ -27,24 +27,24 @@ CHALLENGE = {"WWW-Authenticate": 'Bearer realm="scriptservice"'}
 """The header of every answer with status 401."""
 
 TITLES = {
-    "bad-request": (400, "The request cannot be read"),
-    "unauthenticated": (401, "A token is needed"),
-    "forbidden": (403, "This is not for you"),
-    "not-found": (404, "There is nothing here"),
-    "method-not-allowed": (405, "This method does not work here"),
+    "bad-request": (400, "The request is malformed"),
+    "unauthenticated": (401, "A token is required"),
+    "forbidden": (403, "Forbidden"),
+    "not-found": (404, "Not found"),
+    "method-not-allowed": (405, "Method not allowed"),
     "already-finished": (409, "The command has ended"),
     "not-finished": (409, "The command has not ended"),
-    "gone": (410, "What this request made has been deleted"),
+    "gone": (410, "The command created with this idempotency key was deleted"),
     "too-large": (413, "The request is too large"),
-    "unsupported-media-type": (415, "This kind of content is not taken"),
-    "range-not-satisfiable": (416, "The range lies outside the output"),
-    "host-not-allowed": (421, "The service does not have this name"),
-    "validation": (422, "The request says something that cannot be"),
-    "idempotency-mismatch": (422, "Another request had this Idempotency-Key"),
-    "too-many-requests": (429, "There were too many requests"),
+    "unsupported-media-type": (415, "Unsupported content type"),
+    "range-not-satisfiable": (416, "The range is outside the output"),
+    "host-not-allowed": (421, "Unknown host name"),
+    "validation": (422, "The request is invalid"),
+    "idempotency-mismatch": (422, "The idempotency key was used for another request"),
+    "too-many-requests": (429, "Too many requests"),
     "headers-too-large": (431, "The headers are too large"),
     "internal": (500, "The service failed"),
-    "store-unavailable": (503, "The service cannot store or read now"),
+    "store-unavailable": (503, "The database is unavailable"),
     "storage-full": (507, "The disk is full"),
 }
 
@@ -129,7 +129,7 @@ def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
         case StoreUnavailableError():
             headers = {"Retry-After": str(RETRY_SECONDS)}
             return ProblemError("store-unavailable", str(error), headers=headers)
-    return ProblemError("internal", "cannot answer: the service failed; its log says why")
+    return ProblemError("internal", "the service failed; its log has the reason")
 
 
 def _fields(errors: tuple[FieldError, ...]) -> list[dict[str, str]]:

@@ -68,12 +68,12 @@ class BadRequest(NamedTuple):
 
 HEAD_TOO_LARGE = BadRequest(
     "headers-too-large",
-    f"cannot take more than {HEAD_BYTES} bytes or {HEAD_FIELDS} fields of headers",
+    f"the headers have more than {HEAD_BYTES} bytes or {HEAD_FIELDS} fields",
 )
 HAS_TRAILERS = BadRequest(
-    "bad-request", "cannot take trailers after a chunked body: leave them out"
+    "bad-request", "trailers after a chunked body are not supported"
 )
 FRAMING_TOO_LARGE = BadRequest(
-    "bad-request", f"cannot take more than {FRAMING_BYTES} bytes of chunk sizes and extensions"
+    "bad-request", f"the chunk sizes and extensions have more than {FRAMING_BYTES} bytes"
 )
-NOT_HTTP = BadRequest("bad-request", "cannot read the request: it is not HTTP/1.1")
+NOT_HTTP = BadRequest("bad-request", "the request is not HTTP/1.1")

@@ -83,7 +83,7 @@ class EventStreams:
         identifier = parse_command_id(command_id)
         extent = await self._reader.run(command_store.find_extent, identifier)
         if after > extent.stdout_bytes + extent.stderr_bytes:
-            raise ValidationError(FieldError(field, "lies beyond the output"))
+            raise ValidationError(FieldError(field, "is beyond the end of the output"))
         return self._frames(identifier, after)
 
     async def _frames(self, command_id: UUID, position: int) -> AsyncIterator[bytes]:

@@ -75,7 +75,7 @@ async def submit(call: Call[None, None]) -> Response:
         submission = body.submission(call.services.output_limit_bytes)
     else:
         detail = (
-            "cannot take this content type: send application/json, or the script itself in "
+            "unsupported content type: send application/json, or the script itself in "
             "UTF-8: curl -H 'Content-Type: text/plain' --data-binary @job.sh"
         )
         raise ProblemError("unsupported-media-type", detail)
@@ -94,7 +94,7 @@ def _raw_submission(request: Request, raw: bytes) -> tuple[SubmitBody, float | N
     fields = single_and_repeated(request.query_params.multi_items())
     for name in ("script", "labels", "args"):
         if name in fields:
-            raise ValidationError(FieldError(name, "is not known"))
+            raise ValidationError(FieldError(name, "is not a known field"))
     seconds = _wait_seconds(fields.pop("wait", None))
     try:
         fields["script"] = raw.decode()

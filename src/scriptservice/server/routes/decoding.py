@@ -186,7 +186,7 @@ class JsonBody(Generic[Model]):
                 return self.model()
         if content_type(request)[0] != JSON:
             send = "send application/json" + ("" if self.required else ", or no body")
-            raise ProblemError("unsupported-media-type", f"cannot take this content type: {send}")
+            raise ProblemError("unsupported-media-type", f"unsupported content type: {send}")
         raw = raw or await read_body(request, budget, self.limit_bytes)
         return decode_json(raw, self.model)
 
@@ -233,7 +233,7 @@ async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> b
     except ClientDisconnect as error:
         # Nobody reads this answer, but an exception is needed: the handler must not act on a body
         # that is not complete.
-        raise ProblemError("bad-request", "cannot read the request: it ended early") from error
+        raise ProblemError("bad-request", "the request ended before its body was complete") from error
     if (share := _share(request)) is not None:
         share.shrink(data.tell())
     return data.getvalue()
@@ -243,7 +243,7 @@ def _too_large(limit_bytes: int) -> ProblemError:
     # The connection stays open, and uvicorn drops the rest of the body as it arrives. If the
     # connection were closed with unread bytes, the kernel would reset it, and a client that is
     # still sending would lose this answer.
-    return ProblemError("too-large", f"cannot take a body of more than {limit_bytes} bytes")
+    return ProblemError("too-large", f"the body is larger than {limit_bytes} bytes")
 
 
 async def _take_room(request: Request, budget: BodyBudget, size: int) -> None:
@@ -301,5 +301,5 @@ def _refuse_many_values(raw: bytes) -> None:
         if not isinstance(outermost, dict) or len(outermost) < JSON_FIELDS:
             return
     if commas:
-        detail = f"cannot take JSON of more than {JSON_VALUES} values or {JSON_FIELDS} fields"
+        detail = f"the JSON has more than {JSON_VALUES} values or {JSON_FIELDS} fields"
         raise ProblemError("too-large", detail)

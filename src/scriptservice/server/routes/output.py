@@ -76,7 +76,7 @@ async def _window(call: Call[OutputQuery, None]) -> OutputRange:
             call.command_id, stream, offset=query.offset or 0, limit=query.limit
         )
     if query.offset is not None or query.limit is not None:
-        message = "cannot be together with offset or limit"
+        message = "cannot be combined with offset or limit"
         raise ValidationError(FieldError("tail", message))
     count = int(query.tail.removesuffix("l"))
     lines = query.tail.endswith("l")

@@ -17,6 +17,7 @@ from scriptservice.model import (
     parse_signal,
     script_interpreter,
 )
+from scriptservice.server.routes.validation_messages import message_of
 
 SCRIPT_BYTES = 1 << 20
 STDIN_BYTES = 1 << 20
@@ -95,10 +96,10 @@ class SubmitBody(BaseModel):
     script: Annotated[Text, Field(min_length=1), _at_most(SCRIPT_BYTES)] = Field(
         description="the text that the interpreter runs; 1 byte to 1 MiB of UTF-8"
     )
-    name: Annotated[Text, Field(max_length=200)] | None = Field(None, description="for people")
+    name: Annotated[Text, Field(max_length=200)] | None = Field(None, description="display name")
     labels: Annotated[
         dict[str, Label], Field(max_length=LABELS, fail_fast=True), AfterValidator(_label_keys)
-    ] = Field(default={}, description="for finding it again")
+    ] = Field(default={}, description="keys and values to find the command by")
     interpreter: (
         Annotated[list[Annotated[Word, Field(min_length=1)]], Field(min_length=1, fail_fast=True)]
         | None
@@ -293,14 +294,9 @@ class OutputQuery(BaseModel):
 def field_errors(error: PydanticValidationError) -> ValidationError:
     """Return one error with all errors that pydantic has found. The service answers it with 422."""
     found = []
-    for entry in error.errors(include_url=False, include_context=False, include_input=False):
+    for entry in error.errors(include_url=False, include_input=False):
         path = ".".join(str(part)[:80] for part in entry["loc"]) or "body"
-        message = entry["msg"].removeprefix("Value error, ")
-        if entry["type"] == "extra_forbidden":
-            message = "is not known"
-        elif entry["type"] == "missing":
-            message = "is required"
-        found.append(FieldError(path, message))
+        found.append(FieldError(path, message_of(path, entry)))
     return ValidationError(*found)
 
 
@@ -346,7 +342,7 @@ def keys_and_values(name: str, texts: list[str]) -> dict[str, str]:
     for text in texts:
         key, value = key_and_value(name, text)
         if key in found:
-            raise ValidationError(FieldError(name, f"gives {key[:80]!r} twice"))
+            raise ValidationError(FieldError(name, f"has the key {key[:80]!r} twice"))
         found[key] = value
     return found
 
