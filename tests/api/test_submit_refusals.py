@@ -48,7 +48,17 @@ REFUSED: list[tuple[str, Any]] = [
     ("host", "no-such-host"), ("host", ""), ("host", 1),
 ]  # fmt: skip
 
-OUR_WORDS = ("must ", "is ", "The ", "key ", "name ", "args and env ", "there is no host ", "K0 ", "A ")
+OUR_WORDS = (
+    "must ",
+    "is ",
+    "The ",
+    "key ",
+    "name ",
+    "args and env ",
+    "there is no host ",
+    "K0 ",
+    "A ",
+)
 """How the messages of the service begin; those of the validating library begin otherwise."""
 
 

@@ -848,7 +848,7 @@ export interface components {
             interpreter?: string[] | null;
             /**
              * Labels
-             * @description for finding it again
+             * @description keys and values to find the command by
              * @default {}
              */
             labels?: {
@@ -862,7 +862,7 @@ export interface components {
             leftover_seconds?: number;
             /**
              * Name
-             * @description for people
+             * @description display name
              * @default null
              */
             name?: string | null;
@@ -875,8 +875,7 @@ export interface components {
             on_output_limit?: "discard" | "stop";
             /**
              * Output Limit Bytes
-             * @description of both streams together
-             * @default null
+             * @description of both streams together; null: no limit; by default a setting, 10 GiB
              */
             output_limit_bytes?: number | null;
             /**
@@ -977,7 +976,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -986,7 +985,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -995,7 +994,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -1022,7 +1021,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -1060,7 +1059,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1069,7 +1068,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1078,7 +1077,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -1087,7 +1086,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1114,7 +1113,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -1149,7 +1148,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1158,7 +1157,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1167,7 +1166,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -1176,7 +1175,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1203,7 +1202,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -1235,7 +1234,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1244,7 +1243,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -1254,7 +1253,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1263,7 +1262,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -1272,7 +1271,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1299,7 +1298,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -1334,7 +1333,7 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1343,7 +1342,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1352,7 +1351,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -1361,7 +1360,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1388,7 +1387,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -1429,7 +1428,7 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1438,7 +1437,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1447,7 +1446,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -1456,7 +1455,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1483,7 +1482,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -1584,7 +1583,7 @@ export interface operations {
                     "application/json": components["schemas"]["CommandPage"];
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1593,7 +1592,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -1603,7 +1602,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1612,7 +1611,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -1621,7 +1620,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1648,7 +1647,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -1673,16 +1672,16 @@ export interface operations {
                 host?: string;
                 /** @description program and arguments; else as the script's #! says, else bash (only with a script as the body) */
                 interpreter?: string[];
-                /** @description for finding it again: key=value; repeats (only with a script as the body) */
+                /** @description keys and values to find the command by: key=value; repeats (only with a script as the body) */
                 label?: string[];
                 /** @description what background children get after the script's end; 2 if absent (only with a script as the body) */
                 leftover_seconds?: number;
-                /** @description for people (only with a script as the body) */
+                /** @description display name (only with a script as the body) */
                 name?: string;
                 /** @description discard: keep the first bytes and count the rest; discard if absent (only with a script as the body) */
                 on_output_limit?: "discard" | "stop";
-                /** @description of both streams together (only with a script as the body) */
-                output_limit_bytes?: number;
+                /** @description of both streams together; null: no limit; by default a setting, 10 GiB (only with a script as the body) */
+                output_limit_bytes?: number | "null";
                 /** @description higher starts first; 0 if absent (only with a script as the body) */
                 priority?: number;
                 /** @description how long it may wait (only with a script as the body) */
@@ -1777,7 +1776,7 @@ export interface operations {
                     "application/json": components["schemas"]["Command"];
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1786,7 +1785,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -1796,7 +1795,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1805,7 +1804,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What this request made has been deleted */
+            /** @description The command created with this idempotency key was deleted */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -1823,7 +1822,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This kind of content is not taken */
+            /** @description Unsupported content type */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1832,7 +1831,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -1841,7 +1840,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1868,7 +1867,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -1965,7 +1964,7 @@ export interface operations {
                     "application/json": components["schemas"]["Command"];
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1974,7 +1973,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -1984,7 +1983,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1993,7 +1992,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is nothing here */
+            /** @description Not found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2002,7 +2001,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -2011,7 +2010,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2038,7 +2037,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -2068,7 +2067,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2077,7 +2076,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -2087,7 +2086,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2096,7 +2095,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is nothing here */
+            /** @description Not found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2114,7 +2113,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -2123,7 +2122,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2150,7 +2149,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -2206,7 +2205,7 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2215,7 +2214,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -2225,7 +2224,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2234,7 +2233,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is nothing here */
+            /** @description Not found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2243,7 +2242,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -2252,7 +2251,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2279,7 +2278,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -2351,7 +2350,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2360,7 +2359,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -2370,7 +2369,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2379,7 +2378,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is nothing here */
+            /** @description Not found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2388,7 +2387,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The range lies outside the output */
+            /** @description The range is outside the output */
             416: {
                 headers: {
                     /** @description of the answer, and its size */
@@ -2399,7 +2398,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -2408,7 +2407,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2435,7 +2434,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -2530,7 +2529,7 @@ export interface operations {
                     "application/json": components["schemas"]["Command"];
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2539,7 +2538,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -2549,7 +2548,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2558,7 +2557,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is nothing here */
+            /** @description Not found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2567,7 +2566,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What this request made has been deleted */
+            /** @description The command created with this idempotency key was deleted */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -2585,7 +2584,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -2594,7 +2593,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2621,7 +2620,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -2719,7 +2718,7 @@ export interface operations {
                     "application/json": components["schemas"]["Command"];
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2728,7 +2727,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -2738,7 +2737,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2747,7 +2746,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is nothing here */
+            /** @description Not found */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2774,7 +2773,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This kind of content is not taken */
+            /** @description Unsupported content type */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2783,7 +2782,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -2792,7 +2791,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2819,7 +2818,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -2876,7 +2875,7 @@ export interface operations {
                     "application/json": components["schemas"]["HostList"];
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2885,7 +2884,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -2895,7 +2894,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2904,7 +2903,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -2913,7 +2912,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2940,7 +2939,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -2977,7 +2976,7 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2986,7 +2985,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -2996,7 +2995,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3005,7 +3004,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -3014,7 +3013,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3041,7 +3040,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -3083,7 +3082,7 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3092,7 +3091,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -3102,7 +3101,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3120,7 +3119,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This kind of content is not taken */
+            /** @description Unsupported content type */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3129,7 +3128,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -3138,7 +3137,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3147,7 +3146,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There were too many requests */
+            /** @description Too many requests */
             429: {
                 headers: {
                     "Retry-After"?: number;
@@ -3175,7 +3174,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;
@@ -3213,7 +3212,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read */
+            /** @description The request is malformed */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -3222,7 +3221,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A token is needed */
+            /** @description A token is required */
             401: {
                 headers: {
                     "WWW-Authenticate"?: string;
@@ -3232,7 +3231,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description This is not for you */
+            /** @description Forbidden */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3241,7 +3240,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service does not have this name */
+            /** @description Unknown host name */
             421: {
                 headers: {
                     [name: string]: unknown;
@@ -3250,7 +3249,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request says something that cannot be */
+            /** @description The request is invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3277,7 +3276,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The service cannot store or read now */
+            /** @description The database is unavailable */
             503: {
                 headers: {
                     "Retry-After"?: number;

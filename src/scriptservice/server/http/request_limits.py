@@ -70,9 +70,7 @@ HEAD_TOO_LARGE = BadRequest(
     "headers-too-large",
     f"the headers have more than {HEAD_BYTES} bytes or {HEAD_FIELDS} fields",
 )
-HAS_TRAILERS = BadRequest(
-    "bad-request", "trailers after a chunked body are not supported"
-)
+HAS_TRAILERS = BadRequest("bad-request", "trailers after a chunked body are not supported")
 FRAMING_TOO_LARGE = BadRequest(
     "bad-request", f"the chunk sizes and extensions have more than {FRAMING_BYTES} bytes"
 )

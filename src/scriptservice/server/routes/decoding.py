@@ -233,7 +233,9 @@ async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> b
     except ClientDisconnect as error:
         # Nobody reads this answer, but an exception is needed: the handler must not act on a body
         # that is not complete.
-        raise ProblemError("bad-request", "the request ended before its body was complete") from error
+        raise ProblemError(
+            "bad-request", "the request ended before its body was complete"
+        ) from error
     if (share := _share(request)) is not None:
         share.shrink(data.tell())
     return data.getvalue()
