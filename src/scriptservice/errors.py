@@ -79,7 +79,7 @@ class AlreadyFinishedError(ScriptServiceError):
     """
 
     def __init__(self, command: "Command") -> None:
-        super().__init__(f"cannot stop command {command.id}: it is {command.status}")
+        super().__init__(f"cannot stop command {command.id}: it has finished ({command.status})")
         self.command = command
 
 
@@ -87,7 +87,7 @@ class NotFinishedError(ScriptServiceError):
     """The command has not finished, so it cannot be deleted."""
 
     def __init__(self, command_id: object) -> None:
-        super().__init__(f"cannot delete command {command_id}: it is not finished; stop it first")
+        super().__init__(f"cannot delete command {command_id}: it has not finished; stop it first")
 
 
 class GoneError(ScriptServiceError):

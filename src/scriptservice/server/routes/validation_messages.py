@@ -48,7 +48,9 @@ _MESSAGES = {
     "too_long": "must have at most {max_length} items",
     "too_short": "must have at least {min_length} items",
 }
-_EMPTY_TYPES = frozenset({"string_too_short", "too_short"})
+_TEXT_TYPES = {"too_short": "string_too_short", "too_long": "string_too_long"}
+"""The types of errors of a text's length. Pydantic uses the general type, with a "Value" as the
+type of the field, if a validator of the model has checked the text before."""
 
 
 def message_of(field: str, entry: Mapping[str, Any]) -> str:
@@ -62,10 +64,12 @@ def message_of(field: str, entry: Mapping[str, Any]) -> str:
         entry: one error of a ``pydantic.ValidationError``, with its context.
     """
     kind: str = entry["type"]
+    context = entry.get("ctx", {})
+    if context.get("field_type") == "Value":
+        kind = _TEXT_TYPES[kind]
     if (message := _FIELD_MESSAGES.get((field, kind))) is not None:
         return message
-    context = entry.get("ctx", {})
-    if kind in _EMPTY_TYPES and context["min_length"] == 1:
+    if context.get("min_length") == 1:
         return "must not be empty"
     if (template := _MESSAGES.get(kind)) is not None:
         return template.format(**context)
