@@ -20,10 +20,10 @@ def lines(service: Service, *words: str) -> list[str]:
 
 
 def test_a_list_is_limited_by_time(service: Service) -> None:
-    label = {"about": "time"}
+    label = {"listed": "by-time"}
     older, newer = (service.run("true", labels=label) for _ in range(2))
     between = datetime.fromisoformat(newer["created_at"]).isoformat()
-    words = ["list", "--label", "about=time"]
+    words = ["list", "--label", "listed=by-time"]
 
     def ids(*more: str) -> list[str]:
         return [line.split("\t")[0] for line in lines(service, *words, *more)]

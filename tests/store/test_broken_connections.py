@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from scriptservice.errors import StoreUnavailableError
@@ -152,10 +152,13 @@ def test_a_commit_in_doubt_is_repeated_when_the_database_is_back(
 
 
 def test_a_commit_in_doubt_is_repeated_while_the_database_refuses_it(
-    store: Store, database: Database, database_proxy: Proxy
+    store: Store, database: Database, postgres: Databases, database_proxy: Proxy
 ) -> None:
     """If a committed mark stayed unknown, its command would wait for ever."""
     command = store.add()
+    beside_the_proxy = create_engine(
+        database.migrating.url.set(port=make_url(postgres.url("postgres")).port)
+    )
     mark = dispatching.DispatchMark(command.number, "alpha", "keeper")
     refuse = (
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
@@ -170,9 +173,10 @@ def test_a_commit_in_doubt_is_repeated_while_the_database_refuses_it(
         await asyncio.to_thread(
             eventually, lambda: database_proxy.commits_lost, "the commit to be lost"
         )
-        database_proxy.restore()
-        with database.migrating.begin() as connection:
+        # The writer repeats its commit as soon as the proxy lets it.
+        with beside_the_proxy.begin() as connection:
             connection.exec_driver_sql(refuse)
+        database_proxy.restore()
         await asyncio.to_thread(
             eventually, lambda: "disk" in (writer.unavailable_reason or ""), "it to be refused"
         )
@@ -182,6 +186,7 @@ def test_a_commit_in_doubt_is_repeated_while_the_database_refuses_it(
         assert await future is True
 
     run(database, test)
+    beside_the_proxy.dispose()
     assert store.row(command)["dispatched_to"] == "keeper"
 
 
