@@ -171,3 +171,9 @@ def test_a_command_may_be_kept_running(service: Service) -> None:
     )
     assert found["status"] == "running"
     service.client.post(f"/v1/commands/{found['id']}/stop", json={"grace_seconds": 0})
+
+
+def test_an_empty_script_is_refused_in_the_words_of_the_service(service: Service) -> None:
+    ended = cli(service, "run", "")
+    assert (ended.returncode, ended.stdout) == (125, b"")
+    assert ended.stderr == b"scriptservice: The script is empty\n"

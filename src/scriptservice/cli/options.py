@@ -16,7 +16,6 @@ from scriptservice.client import Client
 from scriptservice.client.problems import (
     ClientError,
     ConnectionLostError,
-    ProblemError,
     UnauthenticatedError,
 )
 from scriptservice.client.tokens import TOKEN_NAME, find_token
@@ -92,8 +91,6 @@ def key_values(option: str, texts: list[str] | None) -> dict[str, str]:
 
 def explain(error: ClientError) -> str:
     """Return an error's message as one line."""
-    if isinstance(error, ProblemError) and error.errors:
-        return "; ".join(f"{each['field']}: {each['message']}" for each in error.errors)
     return " ".join(_ERROR_NUMBER.sub("", str(error)).split())
 
 

@@ -50,10 +50,7 @@ export function isTemporary(error: unknown): boolean {
   return error instanceof Unreachable || (error instanceof Problem && error.status === 503);
 }
 
-/** Return what happened: what is wrong with each field, if the service said so. */
+/** Return what happened. The detail of a problem says what is wrong with each field. */
 export function messageOf(error: unknown): string {
-  if (error instanceof Problem && error.body.errors?.length) {
-    return error.body.errors.map(({ field, message }) => `${field}: ${message}`).join('; ');
-  }
   return error instanceof Error ? error.message : String(error);
 }
