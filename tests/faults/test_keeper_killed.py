@@ -255,11 +255,12 @@ def test_a_recovery_that_shall_end_ends_and_loses_nothing(
 def test_a_recovery_as_first_process_of_a_container_ends() -> None:
     """The kernel ignores a signal to such a process unless the process has a handler."""
     directory = new_directory()
+    mark = unique_seconds()
     with small_disk(directory / "disk") as disk:
         service = Service(disk / "data", "--min-free-bytes", "0").start()
         try:
             for _ in range(60):
-                service.submit("exec sleep 3600", leftover_seconds=0)
+                service.submit(f"exec sleep {mark}", leftover_seconds=0)
             eventually(lambda: running_commands(service) == 60, "all to run")
             service.kill_keeper()
             ballast = fill(disk)
@@ -276,6 +277,9 @@ def test_a_recovery_as_first_process_of_a_container_ends() -> None:
             assert running_commands(service) == 0
         finally:
             service.close()
+            # The keeper in the container could not see the processes outside of it.
+            for process in processes_with(mark):
+                process.kill()
     shutil.rmtree(directory, ignore_errors=True)
 
 
