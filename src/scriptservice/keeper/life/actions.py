@@ -1,7 +1,9 @@
-"""What a command's life wants done: the actions that `life.step` returns.
+"""The actions that `life.step` returns: what the keeper must do next for a command.
 
-`RunningCommand` performs them in their order. The actions that look at processes or pipes have a
-result, which is the next event.
+`RunningCommand` performs the actions in the order of the list. An action that looks at processes or
+pipes has a result, which is the next event of the life. The tree of a command is the script's own
+process and all processes that descend from it. Words in capitals are kinds of journal records, see
+`journal_format.Kind`; SIGTERM, SIGCONT and SIGKILL are signals.
 """
 
 from typing import Any, NamedTuple
@@ -16,12 +18,12 @@ class ReadOutput(NamedTuple):
 
 
 class Refuse(NamedTuple):
-    """Append REFUSED, and undo the start.
+    """Append REFUSED, close the command's descriptors, and remove its private directory.
 
     Attributes:
         reason: why the command was not started, as text for users.
         retry: whether the server may send the command again.
-        stopped: whether it was stopped before it started.
+        stopped: whether a client stopped the command before its script started.
     """
 
     reason: str
@@ -34,7 +36,7 @@ class RecordStopping(NamedTuple):
 
     Attributes:
         cause: see `StopRequested`.
-        signal: the signal that follows.
+        signal: the signal that the script's process group gets next.
     """
 
     cause: str
@@ -58,7 +60,7 @@ class RecordExited(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Look whether the tree is empty; the result is `Looked` or `CannotLook`."""
+    """Find out whether a process of the tree is alive; the result is `Looked` or `CannotLook`."""
 
 
 class SignalLeftovers(NamedTuple):
@@ -76,14 +78,15 @@ class Drain(NamedTuple):
     """Read the pipes to their ends; the result is `Drained`.
 
     Attributes:
-        deadline: from this time on, a pipe is closed although somebody holds it open.
+        deadline: a time of the monotonic clock, in seconds. From then on, a pipe is closed even if
+            a process still has its write end open.
     """
 
     deadline: float
 
 
 class RemoveDirectory(NamedTuple):
-    """Begin to remove the private directory; `Removed` follows."""
+    """Begin to remove the command's private directory; the event `Removed` follows later."""
 
 
 class RecordClosed(NamedTuple):

@@ -1,4 +1,4 @@
-"""What can happen to a command: the events of its life, which `life.step` takes."""
+"""The events that `life.step` takes: what can happen to a command."""
 
 from enum import Enum, auto
 from typing import Any, NamedTuple
@@ -21,12 +21,12 @@ class NotStarted(NamedTuple):
 
 
 class StopRequested(NamedTuple):
-    """The script shall stop.
+    """A client, the time-out, the output limit or a shutdown wants to stop the script.
 
     Attributes:
-        cause: stop, timeout, limit or shutdown.
+        cause: stop (by a client), timeout, limit or shutdown.
         signal: the signal for the script's process group.
-        grace_seconds: the time until the whole tree gets SIGKILL.
+        grace_seconds: the time from now until the script's whole process tree gets SIGKILL.
     """
 
     cause: str
@@ -89,9 +89,9 @@ class DrainResult(Enum):
 
     ENDED = auto()
     PAUSED = auto()
-    """A pipe waits for the journal; `OutputProgressed` follows when it is read again."""
+    """A pipe is paused until the journal takes more output; then `OutputProgressed` follows."""
     OPEN = auto()
-    """A process still has the write end of a pipe open; try again later."""
+    """A process still has the write end of a pipe open; perform `Drain` again later."""
 
 
 class Drained(NamedTuple):

@@ -1,9 +1,9 @@
-"""What the keeper keeps of a command, in one place.
+"""All data that the keeper keeps about a command, in one dataclass.
 
-A running command and its output read and write these fields. An upgrade hands all of them to the
-keeper's next program. A SNAPSHOT record of the journal has those that the next keeper needs if this
-one dies (`KeptCommand.snapshot`), and `keeper.previous_keeper` finds the same fields again in the
-journal of a dead keeper.
+`RunningCommand` and `ScriptOutput` read and write the fields. An upgrade hands all fields to the
+keeper's next program. A SNAPSHOT record of the journal contains the fields that another keeper
+needs if this keeper dies (`KeptCommand.snapshot`). That keeper then reads these fields from the
+journal (`keeper.previous_keeper`).
 """
 
 from dataclasses import dataclass, field
@@ -14,34 +14,37 @@ from scriptservice.keeper.life.life import Life, Phase
 
 @dataclass(slots=True)
 class KeptCommand:
-    """A command from the moment its process is made until it is closed.
+    """A command, from the moment its process is made until its last journal record.
 
-    Times are times of the monotonic clock, in seconds. A start is in clock ticks from boot.
-    Descriptors are None or absent where there is none, or where the keeper that had it is dead.
+    Times are times of the monotonic clock, in seconds. A descriptor is None, or is missing from
+    `streams`, if it is closed or if the keeper that opened it is dead.
 
     Attributes:
         id: the command's UUID.
-        life: the phase, and all that decides what comes next.
-        pid: process id of the script, None if the journal of a dead keeper does not tell it.
-        start_ticks: when that process started.
+        life: the state of the state machine `life.step`.
+        pid: process id of the script, None if the journal of a dead keeper does not contain it.
+        start_ticks: when that process started, in clock ticks from boot.
         pipes: inode numbers of the pipes for stdout and stderr.
         handle: the process's pidfd, None once the process was reaped.
         status: the read end of the process's status pipe, None once the start is decided.
-        streams: the pipes that are still read, each as its descriptor and 1 (stdout) or 2 (stderr).
+        streams: the pipes that are still read, each as a descriptor and 1 (stdout) or 2 (stderr).
         started: when the process was made.
         private_directory: the path of the directory to remove at the end, None if there is none.
-        interpreter: the script's interpreter, for the reason of a failed start.
-        working_directory: the working directory that was submitted, for the same reason.
+        interpreter: the script's interpreter; the reason of a failed start names it.
+        working_directory: the working directory that was submitted; the reason of a failed start
+            names it.
         limit: how many bytes of output are kept, None for all.
         stop_on_limit: whether the script is stopped when it has printed more than the limit.
         position: how many bytes of both streams together are in the journal.
         stream_bytes: how many bytes of each stream are in the journal, by the stream's number.
         discarded: how many bytes of both streams together were discarded.
-        window_bytes: see `output_pipes.WINDOW_BYTES`.
-        window_mark: the journal position before the present window.
+        window_bytes: how many bytes of output are in the present window, see
+            `output_pipes.WINDOW_BYTES`.
+        window_mark: the journal position at which the journal ended when the present window began.
         discard_news_at: when the next DISCARDED record is due, None if none is pending.
         leftover_pids: ids of the processes that were signalled after the script's exit.
-        leftovers_killed: how many processes were signalled then.
+        leftovers_killed: the number of these processes; a command that was read from the journal of
+            a dead keeper has only this number.
     """
 
     id: str
@@ -88,17 +91,17 @@ class KeptCommand:
         }
 
     def take_process(self, fields: dict[str, Any]) -> None:
-        """Set what the record STARTED or a SNAPSHOT of an older keeper says of the process."""
+        """Set the fields about the process from a STARTED record or an entry of a SNAPSHOT."""
         self.pid, self.start_ticks = fields["pid"], fields["start_ticks"]
         self.pipes = list(fields["pipes"])
         self.limit = fields.get("output_limit_bytes")
 
     def mark_stopping(self, cause: str) -> None:
-        """Note that the journal of a dead keeper has the begin of a stop."""
+        """Note that a dead keeper had begun to stop the script, as its journal says."""
         self.life = self.life._replace(cause=cause)
 
     def mark_exited(self) -> None:
-        """Note that the journal of a dead keeper has the script's exit."""
+        """Note that the script had exited, as the journal of a dead keeper says."""
         self.life = self.life._replace(phase=Phase.EXITED)
 
     def snapshot(self) -> dict[str, Any]:
@@ -129,9 +132,10 @@ class KeptCommand:
 
     @classmethod
     def present_fields(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return the fields of a hand-over of any release as this release names them.
+        """Convert the fields that a keeper of any release handed over to the fields of this class.
 
-        Releases before the explicit life had a flag for each step, in place of the phase.
+        Early releases had no `Life`. They kept a flag for each step of a command, in place of the
+        phase.
         """
         if "life" in fields:
             return fields
@@ -157,7 +161,7 @@ _FLAGS = (*_KEPT_FLAGS, "exited", "removing", "termed", "tree_gone")
 
 
 def _phase_of(flags: dict[str, Any]) -> tuple[Phase, float | None]:
-    """Return the phase that the flags of an earlier release stand for, and when it goes on."""
+    """Return the phase that the flags of an early release mean, and the life's ``wake_at``."""
     if flags["removing"]:
         return Phase.REMOVING, 0.0
     if flags["tree_gone"]:

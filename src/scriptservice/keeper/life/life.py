@@ -20,9 +20,9 @@
        ▼                                            ▼
      CLOSED ◀───────────────────────────────────────┘
 
-A command that is stopped with the whole service, and has a process that the keeper may not signal,
-goes from STOPPING or LEFTOVERS to CLOSED; it is then lost. All times are times of the monotonic
-clock, in seconds.
+There is one more way to CLOSED, from STOPPING or LEFTOVERS: the whole service stops, and the
+command's process tree has a process that the keeper may not signal. Such a command is lost. All
+times are times of the monotonic clock, in seconds.
 """
 
 import signal
@@ -67,34 +67,34 @@ from scriptservice.keeper.life.events import (
 DECIDE_SECONDS = 1.0
 """A process whose exec takes longer than this counts as started."""
 FAILED_SECONDS = 1.0
-"""The end of a process that could not become the script is waited for at most this long."""
+"""The keeper waits at most this long for the exit of a process that could not become the script."""
 LEFTOVER_KILL_SECONDS = 1.0
-"""The processes that the script leaves get SIGKILL this long after SIGTERM."""
+"""Processes that the script has left behind get SIGTERM, and SIGKILL this long after it."""
 REMOVAL_SECONDS = 10.0
-"""CLOSED waits this long for the removal of the private directory."""
+"""The keeper waits at most this long for the removal of the private directory, before CLOSED."""
 UNKILLABLE_SECONDS = 1.0
-"""At a shutdown, a process that may not be signalled is waited for this long after SIGKILL."""
+"""At a shutdown, the keeper waits this long after SIGKILL for a process that it may not signal."""
 FIRST_LOOK_SECONDS = 0.005
 LAST_LOOK_SECONDS = 0.2
-"""The keeper looks at a tree after pauses that double from the first to the last of these."""
+"""The pauses between looks at a process tree double, from `FIRST_LOOK_SECONDS` to this value."""
 
 
 class Phase(StrEnum):
     """The phases of a life; the module's docstring shows how they follow each other."""
 
     STARTING = auto()
-    """The process is made. Nobody knows yet whether it becomes the script."""
+    """The process is made. The keeper does not know yet whether it becomes the script."""
     FAILED = auto()
     """The process could not become the script; it has not been reaped yet."""
     RUNNING = auto()
     STOPPING = auto()
     """A stop has begun; the script's own process has not exited yet."""
     EXITED = auto()
-    """The script's own process was reaped; the rest of its tree was not looked at yet."""
+    """The script's own process was reaped. The keeper has not looked at its tree since then."""
     LEFTOVERS = auto()
-    """Other processes of the tree are alive."""
+    """The script's own process was reaped. Other processes of its tree are alive."""
     DRAINING = auto()
-    """The tree is gone; the output in the pipes is moved to the journal."""
+    """The tree is gone. The keeper moves the rest of the output from the pipes to the journal."""
     REMOVING = auto()
     """The private directory is being removed."""
     CLOSED = auto()
@@ -111,19 +111,22 @@ class Life(NamedTuple):
     Attributes:
         phase: the present phase.
         grace_seconds: the command's own grace period.
-        leftover_seconds: how long leftovers may go on after the script's exit.
+        leftover_seconds: how long leftovers, the other processes of the tree, may run on after the
+            script's exit.
         timeout_seconds: the command's time-out; None for no time-out.
         has_private_directory: whether a directory must be removed before CLOSED.
         cause: why the first stop came: stop, timeout, limit or shutdown; None if there was none.
         signal: the signal of a stop that came while the command was starting.
-        wake_at: when the command wants the event `Woke`; None if only other events matter.
+        wake_at: when the event `Woke` is due; None if the life waits for other events only.
         decide_at: when a starting command counts as started.
         failure: why the process could not become the script, as text for users.
         may_retry: whether the server may send the command again after that failure.
-        timeout_at: when the time-out ends; None if there is none, or if it has no effect any more.
+        timeout_at: when the time-out has passed; None if the command has no time-out, has not
+            started yet, is being stopped or has exited.
         kill_at: when a stop's grace period ends; None if there was no stop.
         killing: whether every process of the tree gets SIGKILL.
-        leftover_at: when leftovers get SIGTERM, and when pipes that others hold open are closed.
+        leftover_at: when leftovers get SIGTERM. From then on, the keeper also closes a pipe whose
+            write end another process still has open.
         leftovers_signalled: whether leftovers have got SIGTERM.
         look_seconds: the next pause between two looks at the tree.
         shutting_down: whether the whole service stops.
@@ -179,7 +182,7 @@ Step = tuple[Life, list[Action]]
 
 
 def step(life: Life, event: Event, now: float) -> Step:
-    """Return what becomes of a life by an event, and what to do.
+    """Return the life after an event, and the actions to perform.
 
     An event that has no meaning in the present phase changes nothing. For example, an exit may be
     reported twice.
@@ -248,7 +251,7 @@ def _stop(life: Life, event: StopRequested, now: float) -> Step:
         return _wake_starting(life, now)
     if phase is Phase.STOPPING:
         return _wake_stopping(life, now)
-    # The script's own exit decides the command's status. Only the rest of its tree is stopped.
+    # The script's own exit has decided the command's status. Only the rest of its tree is stopped.
     life = life._replace(leftover_at=min(life.leftover_at, now))
     if phase in _TREE_PHASES:
         return _look(life, now)
