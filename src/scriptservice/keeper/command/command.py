@@ -1,9 +1,9 @@
-"""A running command: performs what its life decides, and tells its life what happens.
+"""Runs one command: passes events to its state machine, and performs the actions that this returns.
 
-`keeper.life.life` decides; this module has the process, its pipes and its timer. The service's
-promises depend on the order in which a command ends: the keeper journals the script's exit, waits
-for the process tree and then kills it, drains the output to the last byte, and closes the command
-last.
+The state machine `keeper.life.life` decides. This module owns the process, its pipes and its timer.
+The service's promises depend on the order in which a command ends. The keeper appends EXITED to the
+journal, and waits until the process tree is empty or kills it. Then it reads the output to the last
+byte. The record CLOSED comes last.
 """
 
 import os
@@ -57,7 +57,7 @@ class CommandContext:
         journal: gets the records of what happens.
         tree: tells which processes belong to which script.
         null: a descriptor of /dev/null, open for writing.
-        remove_directory: removes a directory with its content, then calls the callback.
+        remove_directory: removes a directory with its content, and then calls its second argument.
         started: called with a command after its STARTED record was appended.
         refused: called with a command that did not start; appends the REFUSED record.
         closed: called with a command after its last record was appended.
@@ -87,7 +87,7 @@ class RunningCommand:
         id_bytes: the 16 bytes of the UUID.
         pid: the id of the script's own process.
         start_ticks: when that process started, in clock ticks from boot.
-        exited: whether the script's own process was reaped; its exit may not be recorded yet.
+        exited: whether the script's own process was reaped; EXITED may not be in the journal yet.
     """
 
     __slots__ = (
@@ -130,12 +130,12 @@ class RunningCommand:
             # The keeper's previous program waited for a paused pipe. This program looks again.
             kept.life = kept.life._replace(wake_at=time.monotonic())
         elif kept.life.phase is Phase.REMOVING and not kept.life.wake_at:
-            # A release before the explicit life did not say how long the removal may take.
+            # An early release, which had no `Life`, handed over no deadline for the removal.
             kept.life = kept.life._replace(wake_at=time.monotonic() + REMOVAL_SECONDS)
         self._set_timer(kept.life.wake_at)
 
     def unwatch(self) -> None:
-        """Wait for nothing any more; this closes no descriptor."""
+        """Stop waiting for events; this closes no descriptor."""
         for descriptor in (self.kept.handle, self.kept.status):
             if descriptor is not None:
                 self._loop.unwatch(descriptor)
@@ -143,7 +143,7 @@ class RunningCommand:
 
     @property
     def is_settled(self) -> bool:
-        """Whether all that has happened is in `kept`, and all that follows from it is done."""
+        """Whether `kept` includes every event, and every action of these events was performed."""
         return not self._events and not self._actions
 
     # What happens to the command
@@ -169,7 +169,7 @@ class RunningCommand:
         self.stop("shutdown", signal.SIGTERM, min(grace_seconds, self.kept.life.grace_seconds))
 
     def reaped(self, status: int, usage: struct_rusage) -> None:
-        """Take the end of the script's own process.
+        """Handle the exit of the script's own process, which was just reaped.
 
         Args:
             status: the wait status from ``wait4``.
@@ -181,13 +181,15 @@ class RunningCommand:
             "system_seconds": round(usage.ru_stime, 6),
             "max_rss_bytes": usage.ru_maxrss * 1024,
         }
-        # The exit is known only here, so it must be in the queue before anything can fail.
+        # After `wait4` the kernel has forgotten the exit. So put the exit into the queue before
+        # anything can fail.
         self.exited = True
         self._events.append(Exited(fields))
         self._close_handle()
         reached("end.reaped")
-        # What the tree remembers may be too old. If another command's tree was looked at earlier
-        # in this batch, the keeper may have become the parent of this script's orphans since then.
+        # The tree caches what it reads from /proc, and may have read it earlier in this batch for
+        # another command. Since then the keeper may have become the parent of this script's
+        # orphans, so drop the cache.
         self._context.tree.refresh()
         outcome = self._start_outcome(is_reaped=True)
         if outcome is not None:
@@ -259,8 +261,8 @@ class RunningCommand:
     def _happened(self, event: Event) -> None:
         """Take an event, and do everything that follows from it.
 
-        An action may cause another event. That event waits until all actions before it are done. An
-        action that failed is the first one that is tried at the next event.
+        An action may cause another event. That event waits until all earlier actions are done. If
+        an action fails, it stays first in the list, and the next event tries it again.
         """
         self._events.append(event)
         self._go_on()
@@ -338,7 +340,8 @@ class RunningCommand:
     def _read_output(self) -> None:
         """Watch the pipes, or try it later if the kernel accepts no more watches.
 
-        This never fails, since a stop must not wait for it.
+        This method catches the error. The next actions may be those of a stop, which must not be
+        delayed.
         """
         try:
             self._output.watch()
@@ -388,8 +391,9 @@ class RunningCommand:
             else:
                 reached("stop.killing")
             result = tree.kill(self)
-            # A process that has not become the script yet may not be in its cgroup. It is killed
-            # after the tree was looked at: the children of a dead process are harder to find.
+            # A process that has not become the script yet may not have entered its cgroup, so kill
+            # this process directly too. Do this after the look at the tree, because the children of
+            # a dead process are harder to find.
             self._kill_process()
             unkillable = [f"process {each.pid} of uid {each.uid}" for each in result.forbidden]
             return Killed(result.empty, ", ".join(unkillable))

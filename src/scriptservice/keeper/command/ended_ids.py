@@ -53,7 +53,7 @@ class EndedIds:
         return list(self._unwritten)
 
     def was_given_back(self, command_id: str) -> bool:
-        """Return whether a command was given back: it may be sent again, as it was not started."""
+        """Return whether the server may send an ended command again, since it was not started."""
         return command_id in self._given_back
 
     def add(self, command_id: str, *, given_back: bool = False) -> None:
@@ -61,7 +61,7 @@ class EndedIds:
 
         Args:
             command_id: the command's UUID.
-            given_back: whether the command was not started and may be sent again later.
+            given_back: whether the command was not started, and the server may send it again later.
         """
         self._ids.add(command_id)
         if given_back:
@@ -77,7 +77,7 @@ class EndedIds:
         self._unwritten.clear()
 
     def child_adopted(self) -> None:
-        """Note that the server has sent all commands that it had to send again."""
+        """Note that the present server has sent again all commands that were not started."""
         self._child_has_adopted = True
         self.journal_stored()
 

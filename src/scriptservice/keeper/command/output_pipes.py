@@ -1,8 +1,9 @@
 """The output of one script: moves bytes from the script's pipes to the journal, up to a limit.
 
-`RunningCommand` makes and owns a `ScriptOutput`. Each byte of output is in the pipe or in the
-journal, never in between. While the journal has no room, or while too much earlier output is not
-yet stored in the database, the bytes stay in the pipe. If the pipe becomes full, the script waits.
+`RunningCommand` makes and owns a `ScriptOutput`. The kernel moves the bytes directly, so each byte
+of output is in the pipe or in the journal, never only in the keeper's memory. While the journal has
+no room, or while too much earlier output is not yet stored in the database, the bytes stay in the
+pipe. If the pipe becomes full, the script waits.
 """
 
 import os
@@ -69,7 +70,7 @@ class OutputPipe:
         self.number = number
 
     def ready(self, events: int) -> None:
-        """Handle an event: the pipe has bytes, or every process has closed the write end."""
+        """Read the pipe: it has bytes, or no process has the write end open any more."""
         self._output.pipe_ready(self, events)
 
     def resume(self) -> None:
@@ -137,8 +138,8 @@ class ScriptOutput:
         if waiting:
             self._move_to_journal(pipe, waiting)
         elif events & HANGUP:
-            # The write end was closed before `bytes_waiting` found the pipe empty, so no bytes can
-            # follow.
+            # epoll reported the closed write end before `bytes_waiting` found the pipe empty. So no
+            # bytes can follow.
             self._close_pipe(pipe)
             self._command.output_progressed()
 

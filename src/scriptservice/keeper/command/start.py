@@ -1,7 +1,7 @@
 """One start of a script: from its STARTING record to a process that may become the script.
 
-Everything that a start makes is on one exit stack. Whatever fails, at whatever line, the stack
-kills what was made and closes what was opened, and the command is refused.
+Everything that a start makes is registered on one exit stack. If any line fails, the stack kills
+the process, closes the descriptors and removes the private directory. Then the command is refused.
 """
 
 import os
@@ -37,8 +37,8 @@ class CommandStart:
     def run(self) -> RunningCommand:
         """Append STARTING, make the process, and return its command.
 
-        The command is in the phase STARTING: whether the process becomes the script is not known
-        yet, and this method does not wait for it.
+        This method does not wait until the process has become the script. So the command is in the
+        phase STARTING.
 
         Raises:
             NoRoomError: the disk has no room for the record; nothing was done.
@@ -53,8 +53,9 @@ class CommandStart:
         except SpawnError:
             raise
         except Exception as error:
-            # This includes what fails while the stack undoes the start. The command must be
-            # refused, since STARTING is in the journal and the process may have run for a moment.
+            # The error may also come from the stack, while it undoes the start. In any case the
+            # command must be refused: STARTING is in the journal, and the process may have run for
+            # a moment.
             logger.exception("keeper_fault", detail="a command is refused; the keeper continues")
             message = "cannot start the script: the keeper failed"
             raise SpawnError(message, retry=False) from error

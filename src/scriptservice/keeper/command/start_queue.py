@@ -1,8 +1,8 @@
 """The queue of scripts that the server has sent and that are not started yet.
 
-A script waits for room on the disk, for descriptors, and until fewer other processes are starting.
-The number of starting processes is limited because hundreds of processes that start at the same
-time slow each other down by a third.
+A script waits until there is room on the disk, until the keeper has enough free descriptors, and
+until fewer than `MAX_STARTING` processes are starting. This limit exists because hundreds of
+processes that start at the same time slow each other down by a third.
 """
 
 import time
@@ -30,7 +30,7 @@ _NO_RECORD = "the record of its end is missing; its output may be incomplete"
 
 
 class StartQueue:
-    """Starts scripts, each once, a few at a time.
+    """Starts each script once, and only a few scripts at a time.
 
     Args:
         spawner: makes processes.
@@ -70,9 +70,9 @@ class StartQueue:
             logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
             if spec.id in self._ended_ids and not self._ended_ids.was_given_back(spec.id):
                 # The server has sent this command because it has not found the record of the
-                # command's end in the journal. Perhaps the server has not read that record yet.
-                # Then it reads that record first and ignores this LOST record. If that record is
-                # damaged, this LOST record ends the command.
+                # command's end in the journal. If it only has not read that record yet, it reads
+                # that record first and ignores this LOST record. If that record is damaged, this
+                # LOST record ends the command.
                 self._context.journal.append(Kind.LOST, spec.id, {"reason": _NO_RECORD})
         elif self._closed:
             self._refuse(spec.id, "the service is shutting down", retry=True)
@@ -80,12 +80,12 @@ class StartQueue:
             self._specs[spec.id] = spec
 
     def stop(self, command_id: str) -> None:
-        """If a command is queued, refuse to start it, since a client has stopped it."""
+        """Refuse to start a command that a client has stopped, if the command is queued."""
         if self._specs.pop(command_id, None):
             self._refuse(command_id, "stopped before it started", retry=False, stopped=True)
 
     def expire(self, command_id: str) -> None:
-        """If a command is queued, refuse to start it, since its queue time-out has passed."""
+        """Refuse to start a command whose queue time-out has passed, if the command is queued."""
         if self._specs.pop(command_id, None):
             reason = "it waited longer than its queue time-out"
             self._refuse(command_id, reason, retry=False, timed_out=True)
@@ -108,9 +108,9 @@ class StartQueue:
     ) -> None:
         fields = {"reason": reason, "retry": retry, "stopped": stopped, "timed_out": timed_out}
         self._context.journal.append(Kind.REFUSED, command_id, fields)
-        # The id is added even if the server may send the command again later (`retry`). Otherwise
-        # the command could be sent and started before its refusal is stored. The command would then
-        # run although the database says that it was refused.
+        # Add the id even if the server may send the command again later (`retry`). Otherwise the
+        # keeper could start the command again before the server has stored the refusal. Then the
+        # command would run although the database says that it was refused.
         self._ended_ids.add(command_id, given_back=retry)
 
     def started(self, command: RunningCommand) -> None:
