@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 RESERVE_BYTES = 64 << 20
-"""Free disk space below which scripts that write output wait. With this space the service can still
-store what has happened, and delete commands."""
+"""While the disk has less free space than this, in bytes, scripts that print output wait.
+
+The service needs this space to store how scripts end, and to delete commands.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +24,15 @@ class KeeperConfig:
         listen_host: address of the listening socket; None for a worker, which has no socket.
         listen_port: port of the listening socket; with 0 the kernel chooses one.
         child_argv: the program of the child and its leading arguments.
-        child_config: the child's configuration, which the keeper passes on and does not read.
+        child_config: the child's configuration; the keeper only passes it on.
         run_as: name or number of the user that scripts run as; None for the user that
             `script_user` chooses.
         script_uid: number of the user and group of scripts. The number is used only if ``run_as``
             is None, the service runs as root, and no user ``scriptservice`` exists.
-        no_new_privileges: whether set-uid programs have no effect in scripts.
+        no_new_privileges: whether set-uid programs, such as sudo, give scripts no further rights.
         use_cgroups: whether to use cgroup2 where it is writable.
-        use_launcher: whether to start scripts by the code that is built from ``launcher/``, if that
-            code works.
+        use_launcher: whether to start scripts through the program that is built from ``launcher/``,
+            if that program works. Otherwise the keeper forks.
         shutdown_grace_seconds: the longest time between the signal of a shutdown and SIGKILL. If a
             command's own grace period is shorter, the command gets the shorter period.
         spool_limit_bytes: no output is read while more than this many bytes of the journal are not

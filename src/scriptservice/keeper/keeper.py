@@ -1,7 +1,8 @@
 """The keeper: builds its parts, and acts on frames, signals and the ends of processes.
 
-A start takes these steps in order: the data directory and its lock, the address, the journal of the
-previous keeper, and the child. If a step fails, nothing that matters was started or changed.
+A keeper starts in this order. It locks the data directory, binds the address, ends what the journal
+of the previous keeper left open, and starts its child, the server. If one of these steps fails, no
+script and no server was started.
 
 After an upgrade the keeper is built from the state that the previous program of the same process
 handed over. The process, its children and its descriptors stay the same.
@@ -66,7 +67,7 @@ class Keeper:
         state: what the previous program of this process handed over; None at a start.
 
     Raises:
-        StartError: the keeper cannot start. Nothing that matters was started or changed.
+        StartError: the keeper cannot start. No script and no server was started.
         RecoveryEndedError: a signal has asked the keeper to end before it was ready to run.
     """
 
@@ -155,7 +156,8 @@ class Keeper:
 
         if cgroup is None:
             return descent(state)
-        # A script may get other rights than those of its user by set-uid programs such as sudo.
+        # Set-uid programs such as sudo may give a script other rights than those of its user. With
+        # these rights the script may leave its cgroup.
         if cgroup.can_be_left_by(self._spawner.uid) or not self._config.no_new_privileges:
             return CombinedTree(cgroup, descent(state if state and state.descent else None))
         return cgroup
@@ -275,7 +277,7 @@ class Keeper:
         return self._exit_code
 
     def callback_failed(self, error: Exception) -> None:
-        """Do nothing: all that the keeper itself does happens again, and the error is logged."""
+        """Do nothing: the loop has logged the error, and the keeper's callbacks run again later."""
 
     # Frames from the child
 
@@ -404,7 +406,8 @@ class Keeper:
         command = self._running.get(frame["id"])
         if command is not None:
             number, grace_seconds = signal.Signals[frame["signal"]], float(frame["grace_seconds"])
-            # If the stop fails, that concerns the command, not the server that has sent the frame.
+            # Report a failure of the stop to the command, which tries it again. Otherwise the loop
+            # would report it to the `ChildProcess` that received the frame, which kills the server.
             self._loop.call(command, partial(command.stop, "stop", number, grace_seconds))
         else:
             self._start_queue.stop(frame["id"])

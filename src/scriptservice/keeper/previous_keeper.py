@@ -45,8 +45,8 @@ def read_previous_keeper(
 
     Args:
         directory: the directory of the journal's segments.
-        should_end: returns whether the caller does not need the result any more. The rest of the
-            journal is then not read.
+        should_end: returns whether the keeper was asked to end. If it was, this function stops
+            reading, and the result is incomplete.
 
     Raises:
         OSError: a segment cannot be read.
@@ -65,11 +65,11 @@ def read_previous_keeper(
 
 
 def _salvage(previous: PreviousKeeper, path: str) -> None:
-    """Add the open commands whose start is recorded only in the damaged part of the journal.
+    """Add the open commands whose STARTED record is in the damaged part of the journal.
 
     The repair of the journal has just moved this part to a separate file. The processes of these
-    commands must be killed. The output in their pipes is not read, since nobody can tell which
-    output came before it.
+    commands must be killed. The output in their pipes is not read, since the journal does not tell
+    how much output came before it.
 
     Args:
         previous: the keeper to which the commands are added.

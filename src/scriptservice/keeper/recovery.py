@@ -1,10 +1,10 @@
 """Ends the scripts of a previous keeper that died; a keeper does this at its start.
 
-The journal tells which commands were open (``previous_keeper``). Walks through /proc find the
-processes that survived. The keeper opens the read ends of their pipes, kills the processes, and
-moves the output that is still in the pipes to the journal. Then each open command gets its last
-record: CLOSED if the command's exit is in the journal, else LOST. A command is also LOST if it has
-a process that may not be signalled; the reason names this process.
+The journal tells which commands were open (``previous_keeper``). The keeper searches /proc for the
+processes that survived. It opens the read ends of their pipes, kills the processes, and moves the
+output that is still in the pipes to the journal. Then it appends the last record of each open
+command: CLOSED if the script's exit is in the journal, else LOST. A command is also LOST if it has
+a process that the keeper may not signal; the reason names this process.
 """
 
 import os
@@ -51,7 +51,7 @@ _DRAIN_ROUNDS = 256
 # A process that survives SIGKILL for this long is waiting in the kernel for a device.
 _SURVIVORS_SECONDS = 10
 _RETRY_SECONDS = 1
-# How long a recovery that shall end waits for room for output that only this keeper can still read.
+# A keeper that is asked to end waits this long for room for output that only it can still read.
 _HELD_OUTPUT_SECONDS = 5
 # Descriptors that a recovery needs besides the read ends of pipes.
 _SPARE_DESCRIPTORS = 32
@@ -59,7 +59,7 @@ _MAX_BATCH = 10_000
 
 
 class RecoveryEndedError(Exception):
-    """The recovery was asked to end; the next start of a keeper recovers what is left."""
+    """The keeper was asked to end during the recovery; the next keeper recovers the rest."""
 
 
 def recover(
@@ -73,15 +73,15 @@ def recover(
 ) -> JournalWriter:
     """Open a repaired journal, and end the commands that the previous keeper left open.
 
-    While the disk is full, this function waits for room: no script may start before the end of
-    every earlier command is in the journal.
+    While the disk is full, this function waits for room. No script may start before the journal
+    contains the end of every earlier command.
 
     Args:
         directory: the directory of the journal's segments.
         identity: the identity of the keeper that runs now.
         cgroup: the directory of that keeper's cgroups, None if it uses no cgroups.
         reserve_bytes: see `JournalWriter`.
-        snapshot: see `JournalWriter`; not called before the recovery is complete.
+        snapshot: see `JournalWriter`; called only after the recovery.
         should_end: returns whether this keeper was asked to end.
 
     Returns:
@@ -127,7 +127,7 @@ def recover(
 def _all_descriptors_allowed() -> Iterator[None]:
     """Raise the soft limit of descriptors to the hard limit while the block runs.
 
-    Afterwards the soft limit is as before, since scripts inherit this limit.
+    After the block the soft limit is restored, since scripts inherit this limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -147,9 +147,9 @@ def _recover_when_possible(
     while True:
         try:
             if previous.salvaged:
-                # If this keeper dies, the next start reads the damaged part again only if the
-                # journal still ends where that part was cut off. So the commands from the damaged
-                # part must be in a snapshot before any other record is appended.
+                # Some commands are known only from the damaged part. If this keeper dies, the next
+                # keeper reads that part again only if the journal still ends where the part was cut
+                # off. So write these commands to a snapshot before any other record.
                 writer.rotate()
                 previous.salvaged = False
             recovery.run()
@@ -195,13 +195,13 @@ class Recovery:
         self._should_end = should_end
         self._ownership = Ownership(previous.open.values, previous.cgroup)
         self._max_batch = _MAX_BATCH
-        # The ids of the commands whose processes may be alive; None before the first run.
+        # The ids of the commands whose processes may be alive; None before the first call of `run`.
         self._unended: list[str] | None = None
         self._unkillable: dict[str, list[Unkillable]] = {}
-        # This maps the inode of each pipe to the pipe's command, to 1 for stdout or 2 for stderr,
-        # and to a descriptor of the read end. While the disk is full these descriptors stay open.
-        # After the last process with the write end has died, the kernel keeps the bytes in the pipe
-        # only as long as the read end is open.
+        # By the inode of each pipe: the pipe's command, 1 for stdout or 2 for stderr, and a
+        # descriptor of the read end. The descriptors stay open while the disk is full. After the
+        # last process with the write end has died, the kernel keeps the bytes in a pipe only as
+        # long as the read end is open.
         self._readers: dict[int, tuple[KeptCommand, int, int]] = {}
 
     def run(self) -> None:
@@ -222,10 +222,10 @@ class Recovery:
             self._append_ends("the data directory is a copy: its keeper runs on elsewhere")
             return
         if dead.shares_process_ids(self._identity):
-            # If the previous keeper had another pid namespace, no process is killed. Nobody can
-            # tell from here whether that keeper has died, or whether it lives and this data
-            # directory is a copy. If that keeper has died and was the first process of its
-            # namespace, the kernel has killed all other processes of the namespace.
+            # No process is killed if the previous keeper had another pid namespace: this keeper
+            # cannot tell whether that keeper has died, or is alive and this data directory is a
+            # copy. If that keeper has died and was the first process of its namespace, the kernel
+            # has killed all other processes of the namespace.
             self._end_survivors()
             if self._previous.cgroup:
                 remove_cgroup(self._previous.cgroup)
@@ -246,7 +246,7 @@ class Recovery:
         self._readers.clear()
 
     def _end_survivors(self) -> None:
-        """Kill the processes of all open commands, in batches for which the descriptors suffice."""
+        """Kill the processes of all open commands, in batches small enough for the descriptors."""
         if self._unended is None:
             self._unended = list(self._previous.open)
         while self._unended:
@@ -294,8 +294,9 @@ class Recovery:
     def _survivors(self, batch: set[str]) -> dict[str, dict[int, ProcessStat]]:
         """Return the living processes of some commands, by command id and process id.
 
-        A process belongs to a command if it is in the session of the command's script, is in the
-        command's cgroup, has the command's id in its environment, or descends from such a process.
+        A process belongs to a command in four cases: it is in the session of the command's script,
+        it is in the command's cgroup, it has the command's id in its environment, or it descends
+        from such a process.
         """
         found: dict[str, dict[int, ProcessStat]] = {}
         self._ownership.refresh()
@@ -318,13 +319,12 @@ class Recovery:
                 return self._ownership.owner(stat)
             except UndecidedError:
                 # The process is in the middle of an exec, so it has no environment for a moment.
-                # Most such processes belong to no script, so the keeper does not wait long for any
-                # of them.
+                # Most such processes belong to no script, so the keeper waits only a short time.
                 time.sleep(_EXEC_ATTEMPT_SECONDS)
         return None
 
     def _open_pipes(self, command: KeptCommand, pid: int) -> None:
-        """Open the read ends of a command's pipes through the descriptors of a survivor."""
+        """Open the read ends of a command's pipes through the descriptors of a living process."""
         with ignore_vanished(), file_access_as_owner(pid):
             for name in os.listdir(f"/proc/{pid}/fd"):
                 path = f"/proc/{pid}/fd/{name}"
@@ -336,16 +336,18 @@ class Recovery:
                             self._readers[inode] = (command, stream, reader)
 
     def _kill_groups(self, batch: list[str]) -> bool:
-        """Kill the process groups and cgroups of some commands; return whether these are empty.
+        """Kill the process groups and cgroups of commands; return whether the cgroups are empty.
 
-        A process group is killed at once. If each process forks a new process and exits, the keeper
-        finds each of these processes too late to kill it alone.
+        The kernel kills all processes of a group in one step. This matters if each process of a
+        script forks a new one and exits: the keeper finds such a process too late to kill it alone.
+        A cgroup also counts as empty if only processes are left that the keeper may not signal.
         """
         are_empty = True
         own = own_cgroup()
         for command_id in batch:
             command = self._previous.open[command_id]
-            # If the script has started this keeper, its processes are killed one by one.
+            # If this script has started this keeper, the keeper is in the script's group. Then the
+            # group is not killed, and the other processes are killed one by one.
             if command.pid not in (None, os.getpgrp()) and owns_session(command):
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(command.pid, signal.SIGKILL)
@@ -362,8 +364,8 @@ class Recovery:
             NoRoomError: the disk is full.
         """
         for command, stream, descriptor in self._readers.values():
-            # The number of rounds is limited. Otherwise a process that belongs to no command and
-            # still writes to the pipe could delay the start for ever.
+            # The number of rounds is limited, because a process that belongs to no command may
+            # write to the pipe for ever. The keeper's start must not wait for such a process.
             for _ in range(_DRAIN_ROUNDS):
                 waiting = bytes_waiting(descriptor)
                 if command.limit is not None:

@@ -22,7 +22,7 @@ from scriptservice.keeper.upgrade.upgrade_steps import Upgrade
 
 STEP_SECONDS = 0.05
 ORPHAN_SECONDS = 5.0
-"""How long a shutdown tries to kill the orphans whose command is unknown."""
+"""How long a shutdown tries to kill the orphans of scripts whose command is unknown."""
 FINISH_SECONDS = 15.0
 """How long a shutdown waits for scripts after the end of their grace period.
 
@@ -32,17 +32,17 @@ When all scripts have ended, the shutdown waits at most the same time for the se
 
 @dataclass(frozen=True, slots=True)
 class KeeperParts:
-    """The parts of the keeper that a shutdown ends.
+    """The parts of the keeper that a shutdown uses or ends.
 
     Attributes:
         running: the running commands, by id.
         start_queue: the scripts that are not started yet.
         tree: finds the orphans.
-        journal: has the ends of the scripts.
+        journal: contains the ends of the scripts, which the server must store.
         child: the server.
         upgrade: an upgrade that may be under way.
         reaper: removes private directories.
-        service_manager: hears of the shutdown.
+        service_manager: gets a notification that the service stops.
     """
 
     running: Mapping[str, RunningCommand]
@@ -56,7 +56,7 @@ class KeeperParts:
 
 
 class Shutdown:
-    """The shutdown of a keeper, once a signal has requested it.
+    """The shutdown of a keeper; it begins with the first call of `request`.
 
     Args:
         loop: stopped at the end.
@@ -65,7 +65,7 @@ class Shutdown:
 
     Attributes:
         requests: how often the shutdown was requested.
-        is_finishing: whether all scripts have ended, so that the server shall finish.
+        is_finishing: whether the server was asked to finish, because all scripts have ended.
     """
 
     def __init__(self, loop: EventLoop, parts: KeeperParts, grace_seconds: float) -> None:
@@ -99,7 +99,7 @@ class Shutdown:
         self.requests += 1
         grace_seconds = self._grace_seconds if self.requests == 1 else 0
         logger.info("shutting_down", running=len(parts.running))
-        call = self._callbacks.call  # If one step fails, the others must happen nevertheless.
+        call = self._callbacks.call  # If one step fails, the other steps are taken all the same.
         if self.requests == 1:
             self._callbacks.after(grace_seconds + FINISH_SECONDS, self._timed_out)
             seconds = grace_seconds + 2 * FINISH_SECONDS
@@ -116,7 +116,8 @@ class Shutdown:
     def finish_if_done(self) -> None:
         """Ask the server to finish, once all scripts have ended and all ends are in the journal.
 
-        At this time no command is open, so the orphans whose command is unknown are killed too.
+        At this time no command is open. So this method also kills the orphans whose command is
+        unknown, and tries that for at most `ORPHAN_SECONDS`.
         """
         if not self.requests or self._parts.running or self.is_finishing:
             return
@@ -128,8 +129,8 @@ class Shutdown:
             return
         self.is_finishing = True
         self._callbacks.after(FINISH_SECONDS, self._timed_out)
-        # This call has no effect while a server is running. If the server has just died, another
-        # server must be started to finish the work.
+        # If the server has just died, another server must store the rest of the journal. This call
+        # has no effect while a server is running.
         self._parts.child.start()
         self.send_finish()
 

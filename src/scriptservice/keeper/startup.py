@@ -1,8 +1,8 @@
 """Acquires the resources that a keeper needs before it can run.
 
-Most failures of a start happen here. The resources are acquired in an order in which a failure does
-no harm: the standard descriptors, the data directory and its lock, the user of the scripts, the
-address, the directories for scripts.
+Most failures of a start happen here. The order of the steps ensures that a failure does no harm:
+the standard descriptors, the data directory and its lock, the user of the scripts, the address, the
+directories for scripts.
 """
 
 import fcntl
@@ -43,7 +43,8 @@ def acquire_resources(config: KeeperConfig) -> KeeperResources:
     """Lock the data directory, bind the address, and make a spawner.
 
     Raises:
-        StartError: one of these steps failed. Nothing that matters was changed.
+        StartError: one of these steps failed. Only files and directories that were missing may have
+            been made.
     """
     lock = _lock_directory(config.data_dir)
     listener: socket.socket | None = None
@@ -100,7 +101,7 @@ def restore_resources(config: KeeperConfig, state: KeeperState) -> KeeperResourc
 def _refuse_scripts_owner(data_dir: str, user: ScriptUser) -> None:
     """Refuse a data directory if the user of scripts could read or rename files in it.
 
-    If the service was once started as the user of scripts, the directory belongs to that user.
+    The directory belongs to the user of scripts if the service was once started as that user.
 
     Raises:
         StartError: the directory, or something in it, belongs to that user.

@@ -1,10 +1,11 @@
-"""The state that a keeper hands to its next program: all of its memory as plain data.
+"""The state that a keeper hands to its next program: everything it remembers, as plain data.
 
 Each part of the keeper that has state has a class here. The part's ``to_state`` returns an object
 of this class, and the part's ``restore`` or ``from_state`` takes such an object. Times are times of
 the monotonic clock, in seconds. The start of a process is in clock ticks from boot. Descriptors are
 given by number, and stay open across the exec. Bytes are in base64. If you add state to the keeper,
-add a field with a default: every later release must load the files in ``tests/keeper/handovers``.
+add a field with a default here. Every later release must load the files in
+``tests/keeper/handovers``.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ class ChildProcessState:
         pid: the server's process id.
         handle: the server's pidfd.
         socket: the keeper's end of the socket to the server, None if the server has closed its end.
-        started_at: when the server was started; for a former successor, when it was greeted.
+        started_at: when the server was started. If the server began as a successor in an upgrade,
+            when it got the ``hello`` frame.
         received: the beginning of a frame whose rest has not arrived.
         outgoing: the frames that wait to be sent. If a part of the first frame was sent already,
             only the rest of that frame is here.
@@ -44,8 +46,9 @@ class ChildSupervisorState:
 
     Attributes:
         life: the server's process, None while no server runs.
-        starts: how many servers were greeted.
-        failures: how many servers died in a row, for the back-off.
+        starts: how many servers got a ``hello`` frame.
+        failures: how many servers died soon after their start, in a row. The pause before the next
+            start depends on this number.
     """
 
     life: ChildProcessState | None
@@ -82,7 +85,7 @@ class JournalState:
         recorded: the journal position up to which the database has stored the journal.
         pending: the records that wait for room on the disk, oldest first.
         told_full: whether the keeper has already logged the present lack of room.
-        consumer_acts: whether a server is storing the journal at present.
+        consumer_acts: whether a server stores the journal in the database at present.
     """
 
     journal: str
@@ -102,9 +105,9 @@ class EndedIdsState:
         written: the commands whose end is in the journal, in order: for each command the journal
             position after its end, and its id.
         unwritten: the ids of the commands whose end waits for room on the disk.
-        child_has_adopted: whether the present server has sent all commands that it had to send
-            again.
-        given_back: the ids of commands that were not started and may be sent again later.
+        child_has_adopted: whether the present server has sent again all commands that were not
+            started.
+        given_back: the ids of commands that were not started; the server may send them again.
     """
 
     ids: list[str]
@@ -127,7 +130,8 @@ class TreeState:
             the start of each process.
         sessions: by command id, the ids of the sessions that were seen in the command's tree.
         owners: the orphans whose command is known: process id, start and command id of each.
-        descent: whether the fields above, apart from ``base``, are known in mode ``cgroup`` too.
+        descent: in mode ``cgroup``, whether ``before``, ``seen``, ``sessions`` and ``owners`` are
+            filled too (`CombinedTree`).
     """
 
     mode: str
@@ -181,8 +185,8 @@ class RemovalState:
         gid: the id of the directory's group.
         turns: the attempts that may follow the present attempt, in order: True for an attempt as
             the directory's owner, False for an attempt as the keeper's user.
-        deadline_at: when the program is killed if it still runs; None if the release that handed
-            over knew no such time.
+        deadline_at: when the program is killed if it still runs; None in the state of a release
+            that had no such deadline.
     """
 
     pid: int
@@ -199,7 +203,7 @@ class ServiceManagerState:
 
     Attributes:
         is_ready: whether the keeper has told the service manager that the service is ready.
-        owed: the lines that could not be sent yet: the value of each line by the line's name.
+        owed: the lines that were not sent yet: the value of each line, by the line's name.
     """
 
     is_ready: bool
@@ -208,7 +212,7 @@ class ServiceManagerState:
 
 @dataclass(frozen=True, slots=True)
 class UpgradeState:
-    """The upgrade whose last step is this hand-over; see `Upgrade`.
+    """The upgrade that causes this hand-over, as its last step; see `Upgrade`.
 
     Attributes:
         number: the number of the upgrade; a data directory's upgrades are counted from 1.

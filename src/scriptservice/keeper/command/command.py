@@ -1,4 +1,4 @@
-"""Runs one command: passes events to its state machine, and performs the actions that this returns.
+"""Runs one command: passes events to its state machine, and performs the returned actions.
 
 The state machine `keeper.life.life` decides. This module owns the process, its pipes and its timer.
 The service's promises depend on the order in which a command ends. The keeper appends EXITED to the
