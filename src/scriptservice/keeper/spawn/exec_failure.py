@@ -1,10 +1,10 @@
-"""What became of a process that was started: it is its script now, or a step before that failed.
+"""Tells whether a new process has become its script, or which step before that has failed.
 
 A new process has a status pipe. If a step fails, the process writes two numbers to the pipe: the
 step and the errno. A successful exec closes the pipe, so an end of file without a byte means
-success. A process that is killed before its exec closes the pipe too, and counts as started: nobody
-can know whether its exec has happened. The keeper reads the pipe without waiting, when the event
-loop reports that it is readable.
+success. The pipe also closes if the process is killed before its exec. Such a process counts as
+started, since the keeper cannot know whether the exec has happened. The keeper never waits for the
+pipe: it reads when the event loop reports that the pipe is readable.
 """
 
 import errno
@@ -28,8 +28,8 @@ REPORT = struct.Struct("=ii")
 class SpawnStep(IntEnum):
     """The steps of a new process up to its exec, in order; ``launcher/kernel.h`` lists them too.
 
-    A process may report to the keeper's next program, after an upgrade. So in later releases each
-    number keeps its meaning.
+    After an upgrade, the keeper's next program may read the report of a process that this program
+    has started. So each number must keep its meaning in later releases.
     """
 
     ARGUMENTS = 1
@@ -52,7 +52,7 @@ class SpawnStep(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class StartOutcome:
-    """What became of a process that was started.
+    """Whether a new process has become its script, or the step that failed.
 
     Attributes:
         failed_step: the step that failed, None if the process is its script now.
@@ -67,10 +67,10 @@ STARTED = StartOutcome(None)
 
 
 def read_outcome(status: int) -> StartOutcome | None:
-    """Return what became of a process, without waiting.
+    """Return whether a process has become its script or has failed; this does not wait.
 
-    A report can be read only once. So do not call this function again after it has returned an
-    outcome.
+    A report can be read only once. After this function has returned an outcome, do not call it
+    again for the same pipe.
 
     Args:
         status: the read end of the process's status pipe, which must be non-blocking.
@@ -100,9 +100,10 @@ def open_status_pipe(made: SpawnResources) -> tuple[int, int]:
 
 
 def find_problem(method: SpawnMethod, trial: NewProcess) -> str | None:
-    """Try all steps of a method before the exec; return what does not work, None if all work.
+    """Start a trial process; return what does not work, None if all steps before the exec work.
 
-    This function waits for the process, so it is called only at the keeper's start.
+    The exec itself must fail with EACCES. This function waits for the process, so it is called only
+    at the keeper's start.
 
     Args:
         method: the method.

@@ -1,12 +1,13 @@
 """Starts a process without the launcher, by a fork of the keeper.
 
-The keeper uses this method if the launcher does not work, or was not built for want of a compiler.
+The keeper uses this method if the launcher does not work, or was not built because no compiler was
+installed.
 The forked process takes the same steps as the launcher, in the same order, and reports a failure in
 the same way. So the keeper does not wait for the exec. A fork copies the keeper's page tables,
 which makes this method slower.
 
-The forked process has a copy of the keeper's memory. Until its exec it must neither log nor import
-anything, and it must never return to the keeper's code.
+The forked process has a copy of the keeper's memory. Until its exec, the process must not log, must
+not import anything, and must never return to the keeper's code.
 """
 
 import errno
@@ -104,8 +105,8 @@ def _user_steps(user: ScriptUser, keeper: int) -> list[_Step]:
         (SpawnStep.GROUPS, lambda: os.setgroups(user.groups)),
         (SpawnStep.GROUP, lambda: os.setresgid(gid, gid, gid)),
         (SpawnStep.USER, lambda: os.setresuid(uid, uid, uid)),
-        # The change of user has reset these two options. The process still has the keeper's memory,
-        # which another process of this user must not read.
+        # The change of user has reset the options that the next two steps set again. The process
+        # still has a copy of the keeper's memory, which other processes of this user must not read.
         (SpawnStep.USER, hide_from_ptrace),
         (SpawnStep.USER, lambda: _die_with(keeper)),
         (SpawnStep.CAPABILITIES, drop_capabilities),
@@ -116,8 +117,8 @@ def _user_steps(user: ScriptUser, keeper: int) -> list[_Step]:
 def _die_with(keeper: int) -> None:
     """Have the kernel kill this process when the keeper dies.
 
-    A later keeper finds a script by its environment. Until its exec this process has the keeper's
-    environment, so a later keeper could not find it.
+    After a keeper's death, the next keeper finds the processes of scripts by their environment.
+    This process has the keeper's environment until its exec, so the next keeper could not find it.
     """
     signal_when_parent_dies(signal.SIGKILL)
     if os.getppid() != keeper:  # the keeper died before the option was set
@@ -125,10 +126,10 @@ def _die_with(keeper: int) -> None:
 
 
 def _arrange_descriptors(process: NewProcess) -> None:
-    """Give the process its four descriptors, and close all others but the status.
+    """Give the process 0, 1, 2 and `SCRIPT_DESCRIPTOR`, and close all others but the status pipe.
 
-    The status closes at the exec. A process that hangs in a later step keeps no other script's pipe
-    open.
+    The exec closes the status pipe. The other descriptors are closed here, because a later step may
+    hang: the process must not keep the pipes of other scripts open meanwhile.
     """
     for number, descriptor in (*enumerate(process.streams), (SCRIPT_DESCRIPTOR, process.script)):
         os.dup2(descriptor, number, inheritable=True)
@@ -136,7 +137,8 @@ def _arrange_descriptors(process: NewProcess) -> None:
     for kept in sorted((SCRIPT_DESCRIPTOR, process.status)):
         os.closerange(first, kept)
         first = kept + 1
-    # Descriptors above the soft limit exist only if the keeper has inherited them.
+    # This closes no descriptor above the soft limit. Such a descriptor exists only if the keeper has
+    # inherited it.
     os.closerange(first, max(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
 
 
@@ -170,8 +172,8 @@ def _exec(process: NewProcess, programs: list[bytes]) -> NoReturn:
     """Exec the first program that can be run.
 
     Raises:
-        OSError: no program can be run. If some exist, this is the first of their errors, since most
-            directories of the path lack the program.
+        OSError: no program can be run. Most directories in ``PATH`` do not contain the program. So
+            this is the first error of a program that exists, or ENOENT if none exists.
     """
     signal_when_parent_dies(0)
     first_error: OSError | None = None

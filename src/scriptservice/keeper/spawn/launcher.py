@@ -1,12 +1,12 @@
 """Starts a process through the launcher, a small static program that execs the interpreter.
 
 The launcher's source is ``launcher/launcher.c``. The keeper starts the launcher with
-``posix_spawn``. Until the launcher's own exec, the new process shares the keeper's memory, so the
-cost does not depend on the size of that memory. The launcher then makes all changes in its own
-memory, and execs the interpreter. This second exec takes longer under load than all other steps,
-and may never return if a file system does not answer. So the keeper does not wait for it: the
-launcher reports a failure through a pipe, which a successful exec closes. See
-docs/adr/0015-launcher.md and docs/adr/0023-one-way-to-start.md.
+``posix_spawn``. Until the launcher runs, the new process shares the keeper's memory, so the cost
+does not depend on the size of that memory. The launcher then sets up the process, and execs the
+interpreter. Under load this second exec takes longer than all other steps, and it never returns if
+a file system does not answer. So the keeper does not wait for the second exec: the launcher reports
+a failure through the status pipe, which a successful exec closes. See docs/adr/0015-launcher.md and
+docs/adr/0023-one-way-to-start.md.
 """
 
 import errno
@@ -25,8 +25,8 @@ class LauncherMethod:
     """Starts processes through the launcher.
 
     Args:
-        program: a descriptor of the launcher's file. A path would not do: an upgrade replaces the
-            file, and the old keeper still needs the launcher of its own release.
+        program: a descriptor of the launcher's file. A path is not enough: an upgrade replaces the
+            file, while the old keeper still needs the launcher of its own release.
     """
 
     name = "launcher"
@@ -65,7 +65,8 @@ class LauncherMethod:
         try:
             made.pid = os.posix_spawn(self._path, argv, process.environment, file_actions=actions)
         except OSError as error:
-            # The exception's filename is the launcher's, which the caller would take for another.
+            # The exception's filename is the launcher's path. The caller might take this path for
+            # the script's working directory, see `spawn_error`.
             filename = process.argv[0] if error.errno == errno.E2BIG else None
             raise OSError(error.errno, error.strerror, filename) from error
 
@@ -93,10 +94,11 @@ def _options(process: NewProcess) -> list[bytes]:
 
 
 def _file_actions(process: NewProcess) -> list[tuple[int, int, int]]:
-    """Return the descriptors that the launcher gets, as pairs of the keeper's and its own number.
+    """Return a dup2 for each descriptor that the launcher gets, as `os.posix_spawn` takes it.
 
-    A dup2 of a descriptor onto its own number keeps it open across the launcher's exec. No such
-    descriptor has the number 0, 1, 2 or `SCRIPT_DESCRIPTOR`: the keeper has other files there.
+    A dup2 of a descriptor onto its own number keeps the descriptor open when the launcher starts.
+    The status pipe, the directory and the cgroup are passed on in this way. None of them has the
+    number 0, 1, 2 or `SCRIPT_DESCRIPTOR`, since the keeper has other files with these numbers.
     """
     actions = [(_DUP2, given, number) for number, given in enumerate(process.streams)]
     actions.append((_DUP2, process.script, SCRIPT_DESCRIPTOR))

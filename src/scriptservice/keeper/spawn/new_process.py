@@ -51,16 +51,18 @@ class NewProcess:
 
 @dataclass(slots=True)
 class SpawnResources:
-    """What a start has made so far, so that an exception at any line can undo all of it.
+    """Everything that a start has made so far; `undo` removes all of it after an exception.
 
-    The line that makes something also stores it here. So no exception can come between the two.
+    The line that makes something also stores it here. So no exception can come between these two
+    steps.
 
     Attributes:
         opened: the descriptors that the start has opened, without the pidfd.
         pid: the id of the process, `NO_PROCESS` while there is none.
         pidfd: a pidfd of the process, -1 while there is none.
         private_directory: the path of the script's private directory, None if it has none.
-        signals_before: the keeper's blocked signals, if the start has blocked further ones.
+        signals_before: the signals that the keeper blocked before the start; None unless the start
+            blocks further signals at present.
     """
 
     opened: list[int] = field(default_factory=list)
@@ -88,8 +90,8 @@ class SpawnResources:
         finally:
             self.close_except()
         if self.private_directory is not None:
-            # A process that has written a file there before it was killed leaves the directory. The
-            # keeper removes it at its next start.
+            # The directory stays if the process has written a file into it before the process was
+            # killed. Then the next start of the keeper removes the directory.
             with suppress(OSError):
                 os.rmdir(self.private_directory)
 
@@ -122,7 +124,7 @@ class SpawnMethod(Protocol):
             made: gets the process id.
 
         Raises:
-            OSError: the arguments are too long (the exception's filename is the program), or there
-                is no room for a process (the exception has no filename).
+            OSError: the arguments are too long (the exception's filename is the program), or the
+                kernel cannot make a process (the exception has no filename).
             ValueError: an argument or a variable contains a zero byte.
         """

@@ -17,8 +17,8 @@ def input_file(content: bytes, directory: str, opened: list[int]) -> int:
     Args:
         content: the complete content of the file.
         directory: a directory on the disk.
-        opened: every descriptor that the caller must close is added to this list, by the line that
-            opens the descriptor.
+        opened: gets every descriptor that the caller must close; the line that opens a descriptor
+            also adds it to this list.
     """
     if len(content) > _MEMORY_FILE_BYTES:
         with suppress(OSError):

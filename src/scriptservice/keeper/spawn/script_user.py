@@ -8,7 +8,7 @@ SERVICE_USER = "scriptservice"
 
 
 class UserError(Exception):
-    """Scripts cannot run as the requested user; the message tells the user why."""
+    """Scripts cannot run as the requested user; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ The spawner prepares everything that a process needs. One of two methods then st
 the ``launcher``, or ``forking`` if the launcher does not work. ``keeper.command.start_queue`` calls
 this module, which must not know the journal or the event loop.
 
-The keeper itself opens no path that a user names: that could wait for ever for a file system that
-does not answer, and would be done with the keeper's rights. The script's process enters such a
-directory by itself, after its user has changed.
+The keeper itself opens no path that a client names. It could wait for ever for a file system that
+does not answer, and it would open the path with its own rights. The script's process itself enters
+the directory that a client names, after the user of the process has changed.
 """
 
 import os
@@ -67,7 +67,8 @@ class Spawner:
         self._script_limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._raised = False
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        # No other file of the keeper may ever have the number SCRIPT_DESCRIPTOR.
+        # Reserve the number SCRIPT_DESCRIPTOR: no other file of the keeper may ever have it, since
+        # each new process gets its script as this descriptor.
         os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
         if state is None:
             if not os.path.isdir(self._private):
@@ -94,7 +95,7 @@ class Spawner:
         self._method: SpawnMethod = launcher or ForkMethod()
 
     def _trial(self) -> NewProcess:
-        """Return a process with the settings of a script's process, whose program cannot be run."""
+        """Return the specification of a process like a script's, whose program cannot be run."""
         return NewProcess(
             argv=[b"/"],
             environment={},
@@ -187,8 +188,8 @@ class Spawner:
             raise failure from error
         made.close_except(stdout, stderr, status)
         try:
-            # The descriptors that were just closed leave room for these two. Without that room, a
-            # process that already runs would be reported as failed.
+            # The descriptors that were just closed leave room for the pidfd and for a file in
+            # /proc. Without that room, a process that already runs would be reported as failed.
             made.pidfd = os.pidfd_open(made.pid)
             if start_ticks is None:
                 found = process_stat(made.pid)
@@ -224,7 +225,7 @@ class Spawner:
         return input_file(spec.stdin.encode(), self._private, made.opened)
 
     def _directory_for(self, spec: SpawnSpec, made: SpawnResources) -> int:
-        """Return an ``O_PATH`` descriptor of the directory that a process enters as the keeper."""
+        """Return an ``O_PATH`` descriptor of the directory that a process enters before its user changes."""
         if spec.working_directory != PRIVATE_DIRECTORY:
             self._mend_work(made)
             return self._work_descriptor
@@ -236,14 +237,14 @@ class Spawner:
         return made.opened[-1]
 
     def _mend_work(self, made: SpawnResources) -> None:
-        """Make the shared directory again if a script has removed it or closed it to its user."""
+        """Restore the shared directory if a script has removed it or has closed it to its owner."""
         found = os.fstat(self._work_descriptor)
         if found.st_nlink == 0:
             self._make_work()
             made.opened.append(os.open(self._work, _DIRECTORY_FLAGS))
             os.dup2(made.opened[-1], self._work_descriptor, inheritable=False)
         elif not self._user.changes and found.st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            # The keeper has the same user, which can no longer enter the directory.
+            # Scripts have the keeper's user, and this user can no longer enter the directory.
             mode = stat.S_IMODE(found.st_mode) | stat.S_IRWXU
             os.chmod(f"/proc/self/fd/{self._work_descriptor}", mode)
 
