@@ -179,7 +179,8 @@ def cgroup_processes(path: str) -> list[ProcessStat]:
         with ignore_vanished():
             stat = process_stat(pid)
             # Another process may have got this id after the ids were listed, so check the cgroup of
-            # the process. If another process gets the id later, it has another start.
+            # the process. If another process gets the id later, `signal_process` detects that by
+            # the start.
             if stat and not is_dead(stat) and name in read_file(f"/proc/{pid}/cgroup"):
                 found.append(stat)
     return found
@@ -198,8 +199,8 @@ def _cgroup_pids(path: str) -> list[int]:
 def kill_cgroup(path: str) -> KillResult:
     """Kill every process in a cgroup and in the cgroups below it.
 
-    The kernel kills all of them at once, whoever their users are. Only where it cannot do that, the
-    keeper signals each process, and some of them may be forbidden.
+    The kernel kills all of them in one step, whatever their users are. If the kernel cannot do
+    that, the keeper signals each process. The kernel may forbid the keeper to signal some of them.
 
     Raises:
         OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
@@ -214,8 +215,8 @@ def kill_cgroup(path: str) -> KillResult:
     except OSError as error:
         if is_resource_shortage(error):
             raise
-        # Linux is older than 5.14, the cgroup is gone, or a script that runs as root has made it
-        # threaded or has changed the mode of the file.
+        # Linux is older than 5.14, the cgroup is gone, or a script that runs as root has made the
+        # cgroup threaded or has changed the mode of the file.
         forbidden = tuple(signal_all(cgroup_processes(path), signal.SIGKILL).forbidden)
     return KillResult(is_cgroup_empty(path), forbidden)
 
@@ -223,8 +224,8 @@ def kill_cgroup(path: str) -> KillResult:
 def remove_cgroup(path: str) -> None:
     """Remove a cgroup and the cgroups below it; a cgroup that still has a process stays."""
     with suppress(OSError):
-        # Most cgroups have no cgroups below them. So try this first: the attempt costs less than a
-        # look into the directory.
+        # Most cgroups have no cgroups below them. This attempt costs less than reading the
+        # directory.
         os.rmdir(path)
         return
     with suppress(OSError):

@@ -1,8 +1,8 @@
 """Finds the processes of a script by its cgroup and by lists of children.
 
 A script that runs as root, or as the owner of the keeper's cgroups, may move its processes to
-another cgroup. These processes are then still below the script's process, or orphans of which the
-keeper is the sub-reaper.
+another cgroup. These processes then still descend from the script's process, or are orphans. The
+kernel makes orphans children of the keeper, because the keeper is their sub-reaper.
 """
 
 from dataclasses import replace
@@ -23,11 +23,12 @@ _KILL_SECONDS = 0.02
 
 
 class CombinedTree:
-    """A tree is empty if its cgroup is empty and its descent is too; see `ProcessTree`.
+    """A tree is empty if both `CgroupTree` and `DescentTree` find no process; see `ProcessTree`.
 
     Args:
-        cgroup: the cgroups of the scripts.
-        descent: the lists of children; it looks at these cgroups too.
+        cgroup: finds processes by the cgroups of the scripts.
+        descent: finds processes by lists of children, and uses these cgroups to find the command of
+            an orphan.
     """
 
     mode = CgroupTree.mode
@@ -70,8 +71,8 @@ class CombinedTree:
         path = self._cgroup.path(root.id)
 
         def look() -> Found:
-            # Find the members before the kill of the cgroup. Otherwise the children of a killed
-            # process could become orphans that the keeper does not know.
+            # Find the processes before the kill of the cgroup. Otherwise the children of a killed
+            # process could become orphans whose command the keeper does not know.
             found = self._look(root)
             kill_cgroup(path)
             return Found(found.processes, found.complete and is_cgroup_empty(path))

@@ -2,9 +2,9 @@
 
 Orphans become children of the keeper, which is their sub-reaper. The keeper finds the command of an
 orphan by the orphan's session, and by the variable with the command's id in the orphan's
-environment. An orphan with a session of its own and without the variable is unattributed: nobody
-knows which script left the orphan behind. During an exec an orphan has no environment for a moment.
-Until that moment is over, the orphan may belong to any script, so no tree counts as empty.
+environment. An orphan with a session of its own and without the variable is unattributed: the
+keeper cannot tell which script left it behind. During an exec an orphan has no environment for a
+moment. Such an orphan is undecided: it may belong to any script, so no tree counts as empty.
 """
 
 import os
@@ -24,7 +24,8 @@ from scriptservice.keeper.tree.process_tree import KillResult, TreeRoot, Unkilla
 from scriptservice.keeper.upgrade_state import TreeState
 
 _KILL_SECONDS = 0.02
-# An exec may have to wait for a processor, or for the disk that has the program.
+# After this time an orphan without an environment counts as unattributed. An exec may take long if
+# it waits for a processor, or for the disk with the program.
 _EXEC_SECONDS = 10.0
 _LIST_ATTEMPTS = 20
 
@@ -130,10 +131,10 @@ class DescentTree:
     def _living_orphans(self) -> list[ProcessStat]:
         """Return the keeper's children that are orphans and alive.
 
-        If a process in the list is found dead, its children may have become the keeper's children
-        after the list was read. So the list is then read again. Dead processes stay in the list,
-        since they are not reaped meanwhile. A list is complete if each dead process in the list was
-        already found dead in an earlier list.
+        A process in the list may die after the list was read. Its children then become the keeper's
+        children, but are not in the list. So the list is read again until it contains no newly dead
+        process. A dead process stays in each later list, because the keeper does not reap it
+        meanwhile.
         """
         own = self._own_children()
         dead: set[int] = set()
@@ -155,10 +156,10 @@ class DescentTree:
         return living + died
 
     def _may_have_undecided(self, root: TreeRoot) -> bool:
-        """Return whether an orphan without an environment may belong to a tree.
+        """Return whether an undecided orphan, one without an environment, may belong to a tree.
 
-        If there has been such an orphan at all times for `_EXEC_SECONDS`, the answer is no, even if
-        it was not always the same orphan. Otherwise a script could create such orphans one after
+        The answer is False once there has been an undecided orphan for `_EXEC_SECONDS` without a
+        break, even if the orphan changed. Otherwise a script could create such orphans one after
         the other, and no command would ever end.
         """
         if not self._undecided:
@@ -169,9 +170,9 @@ class DescentTree:
     def members(self, root: TreeRoot) -> list[ProcessStat]:
         """Return the live processes of a tree; the script's own process is one of them.
 
-        The result also contains orphans that died after the list of orphans was read. The children
-        of such an orphan became the keeper's children too late to be in that list. So the tree may
-        still have processes.
+        The result also contains orphans that died after the list of orphans was read. They show
+        that the tree may still have processes: their children became the keeper's children too late
+        to be in that list.
         """
         found = {stat.pid: stat for stat in self._orphans_by_command().get(root.id, ())}
         if root.pid is not None and not root.exited and root.pid not in found:
@@ -191,8 +192,8 @@ class DescentTree:
     def look(self, root: TreeRoot) -> Found:
         """Read /proc again, and return the processes of a tree.
 
-        The keeper remembers these processes. If one of them dies of a signal, its children become
-        orphans, and the keeper still knows to which tree they belong.
+        The keeper remembers these processes. If a signal kills one of them, its children become
+        orphans, and the keeper still knows to which tree these orphans belong.
         """
         self.refresh()
         members = self.members(root)

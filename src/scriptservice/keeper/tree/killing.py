@@ -1,4 +1,4 @@
-"""Kills all processes of an owner, however fast they start new processes.
+"""Kills processes until none of them is left, even if they start new processes fast.
 
 The trees use this module for the end of a command and for orphans without a command; ``recovery``
 uses it for the processes of a dead keeper. The caller finds the processes, see `Found`.
@@ -26,7 +26,7 @@ class Found:
 
     Attributes:
         processes: the living processes.
-        complete: whether no other process can belong to the same owner.
+        complete: whether these are certainly all processes that must be killed.
     """
 
     processes: Iterable[ProcessStat]
@@ -35,12 +35,12 @@ class Found:
 
 @dataclass(slots=True)
 class SignalResults:
-    """What became of one signal to several processes.
+    """The results of one signal that was sent to several processes.
 
     Attributes:
         sent: ids of the processes that got the signal.
         forbidden: the processes that may not be signalled.
-        others: whether there was any other result.
+        others: whether a process had vanished or could not be looked at.
     """
 
     sent: set[int] = field(default_factory=set)
@@ -71,20 +71,22 @@ def kill_until_quiet(
 ) -> KillResult:
     """Kill processes in rounds, until three rounds in a row find none that can be killed.
 
-    One round is not enough. A process may start another one after the look and before its own end.
-    A process that is found and gone counts as killed, since it may have left children.
+    One round is not enough, because a process may start another process after the look and before
+    its own end. A round is quiet if it finds no process that can be killed. If a process was found
+    but has vanished before the signal, the round is not quiet: the process may have left children.
 
     Args:
         look: finds the living processes; called once in each round.
-        seconds: how long this may take. The rounds then end, although there may be processes.
+        seconds: the longest time for the rounds. Then the function returns even if processes are
+            left.
         pause_seconds: how long to wait after each round.
         after_round: called after the kill of each round.
     """
     quiet = 0
     forbidden: tuple[Unkillable, ...] = ()
     deadline = time.monotonic() + seconds
-    # After a quiet round the next round follows even if the time is over. Otherwise a machine on
-    # which three rounds take longer than that would never find a tree empty.
+    # After a quiet round the next round follows even if the time is over. Otherwise a slow machine,
+    # on which three rounds take longer than `seconds`, would never find a tree empty.
     while quiet < _QUIET_ROUNDS and (quiet > 0 or time.monotonic() < deadline):
         found = look()
         results = signal_all(found.processes, signal.SIGKILL)

@@ -1,9 +1,9 @@
 """Tells to which command a process belongs.
 
-A process below a living process of a command belongs to the same command; `add_descendants` finds
-these. Any other process may be an orphan of a script: `Ownership` finds its command by its session,
-by the processes that were seen before, by its cgroup or by its environment. ``descent`` and
-``recovery`` use this module.
+A process that descends from a living process of a command belongs to the same command;
+`add_descendants` finds such processes. Any other process may be an orphan of a script. `Ownership`
+finds the command of an orphan by its session, by the processes that were seen before, by its cgroup
+or by its environment. ``descent`` and ``recovery`` use this module.
 """
 
 import os
@@ -31,9 +31,9 @@ class UndecidedError(Exception):
 def owns_session(root: TreeRoot) -> bool:
     """Return whether the session and group with a script's pid still belong to the script.
 
-    The kernel does not reuse the id of a session that has members. If another process has the
-    script's pid now, the script's session had no members left, and any session that has this id now
-    is a new session.
+    The kernel does not give the id of a session to a new process while the session has members. So
+    if another process has the script's pid now, the script's session has ended. A session with this
+    id is then a new session.
     """
     if root.pid is None:
         return False
@@ -63,8 +63,8 @@ class Ownership:
     def note(self, command_id: str, members: Iterable[ProcessStat]) -> None:
         """Remember the processes of a tree, so that they are known when they become orphans.
 
-        Their sessions are remembered too, but not a session whose leader is alive and belongs to
-        another tree or to none.
+        The sessions of the processes are remembered too. A session is left out if its leader is
+        alive and not a process of this tree.
 
         Args:
             command_id: the command's UUID.
@@ -82,7 +82,7 @@ class Ownership:
             if leader is not None and leader.pid not in living and not is_dead(leader):
                 continue
             sessions.add(stat.session)
-            # If the leader is dead and not reaped, it is not among the members.
+            # A leader that is dead and not reaped is not among the members, so add it here.
             if leader is not None:
                 seen.setdefault(leader.pid, leader.start_ticks)
 
@@ -92,7 +92,7 @@ class Ownership:
         self.sessions.pop(command_id, None)
 
     def refresh(self) -> None:
-        """Let the next `owner` read the list of open commands again."""
+        """Make the next call of `owner` read the list of open commands again."""
         self._is_fresh = False
 
     def _read_roots(self) -> None:
@@ -131,7 +131,7 @@ class Ownership:
     def _has_session(self, command_id: str, stat: ProcessStat) -> bool:
         if stat.session not in self.sessions.get(command_id, ()):
             return False
-        # See `owns_session`. If the leader was alive when the session was seen, it was seen too.
+        # See `owns_session`. `note` has put the session's leader into `seen`, if it existed.
         leader = process_stat(stat.session)
         return leader is None or self.seen[command_id].get(leader.pid) == leader.start_ticks
 
@@ -159,9 +159,9 @@ class Ownership:
 def add_descendants(members: dict[int, ProcessStat]) -> None:
     """Add the living descendants of some processes.
 
-    A process id may be reused between two reads of /proc. So a process counts as a child only if it
-    names its parent and is not older than this parent, and if no other process has the parent's id
-    after the child was read.
+    A process id may be reused between two reads of /proc. So a process counts as a child only under
+    three conditions: its stat file names the parent, it is not older than the parent, and after the
+    child was read no other process has the parent's id.
 
     Args:
         members: the processes by their ids; the descendants are added here.

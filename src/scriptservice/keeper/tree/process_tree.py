@@ -1,8 +1,8 @@
 """The interface of the modules that find and kill the processes of a script.
 
-The module ``cgroup`` is exact, since the kernel keeps the list of processes. The module ``descent``
-is used where no cgroup2 is writable. The module ``combined`` uses both, where a script may move its
-processes to another cgroup. The keeper chooses one of them at its start.
+The keeper chooses one of three modules at its start. The module ``cgroup`` is exact, since the
+kernel keeps the list of processes. The module ``descent`` is used where no cgroup2 is writable. The
+module ``combined`` uses both, where a script may move its processes to another cgroup.
 """
 
 from dataclasses import dataclass
@@ -52,8 +52,8 @@ class KillResult:
 
     Attributes:
         empty: whether no process of the tree is alive.
-        forbidden: the living processes of the tree that may not be signalled. If they are all that
-            is left, further attempts are useless until these processes end by themselves.
+        forbidden: the living processes of the tree that the keeper may not signal. If no others are
+            left, further attempts are useless until these processes end by themselves.
     """
 
     empty: bool
@@ -101,7 +101,7 @@ class ProcessTree(Protocol):
         """
 
     def unkillable(self) -> list[tuple[str, Unkillable]]:
-        """Return the processes that the last `kill` of each tree may not signal.
+        """Return the processes that the last `kill` of each tree was not permitted to signal.
 
         Each item is the id of a command and a process of this command.
         """
@@ -116,7 +116,7 @@ class ProcessTree(Protocol):
         """Return the orphans of the scripts' user whose command the keeper does not know."""
 
     def kill_unattributed_orphans(self) -> KillResult:
-        """Send SIGKILL to these orphans; allowed only while no command is open.
+        """Send SIGKILL to the unattributed orphans; allowed only while no command is open.
 
         While a command is open, such an orphan may belong to this command.
         """
