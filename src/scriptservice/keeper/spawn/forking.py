@@ -137,8 +137,8 @@ def _arrange_descriptors(process: NewProcess) -> None:
     for kept in sorted((SCRIPT_DESCRIPTOR, process.status)):
         os.closerange(first, kept)
         first = kept + 1
-    # This closes no descriptor above the soft limit. Such a descriptor exists only if the keeper has
-    # inherited it.
+    # This closes no descriptor above the soft limit. Such a descriptor exists only if the keeper
+    # has inherited it.
     os.closerange(first, max(first, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
 
 

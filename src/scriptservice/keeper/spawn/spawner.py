@@ -225,7 +225,7 @@ class Spawner:
         return input_file(spec.stdin.encode(), self._private, made.opened)
 
     def _directory_for(self, spec: SpawnSpec, made: SpawnResources) -> int:
-        """Return an ``O_PATH`` descriptor of the directory that a process enters before its user changes."""
+        """Return an ``O_PATH`` descriptor of the directory to enter before the user changes."""
         if spec.working_directory != PRIVATE_DIRECTORY:
             self._mend_work(made)
             return self._work_descriptor
