@@ -27,8 +27,8 @@ RECORDER_CHECK_SECONDS = 1.0
 class PausedReader(CallbackOwner, Protocol):
     """A reader of a pipe that is paused until the journal can take the pipe's output.
 
-    If `resume` fails, the reader is told so by `callback_failed`; the journal does not call
-    `resume` again.
+    If `resume` raises an exception, the event loop calls `callback_failed` of the reader. The
+    journal does not call `resume` again.
     """
 
     def resume(self) -> None:
@@ -49,7 +49,7 @@ class Journal:
         urgent_end: the journal position after the last urgent record. The child should read the
             journal up to this position at once. STARTING, STARTED and EXITED records are not
             urgent, because another record usually follows soon.
-        on_room: called when the disk has room again.
+        on_room: called when the disk has room again and the waiting records are written.
     """
 
     def __init__(self, writer: JournalWriter, loop: EventLoop, *, spool_limit_bytes: int) -> None:
@@ -72,7 +72,7 @@ class Journal:
         self._check_timer = self._loop.after(RECORDER_CHECK_SECONDS, self._check_recorder)
 
     def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
-        """Try again what waits, after a pause that becomes longer with each failure."""
+        """Retry the waiting records and pipes after a pause, which grows with each failure."""
         if self._retry_timer is None:
             seconds = max(RETRY_SECONDS, self._retry_pause.next_seconds())
             self._retry_timer = self._loop.after(seconds, self._retry)
@@ -83,8 +83,8 @@ class Journal:
         """Return the state that is not on the disk, for the keeper's next program.
 
         Raises:
-            NoRoomError: the last record cannot be completed now, and the next program does not know
-                how to complete it.
+            NoRoomError: the last output record still lacks its correct header, and this header
+                cannot be written now. The next program could not write it.
         """
         self._writer.finish()
         return JournalState(
@@ -162,7 +162,7 @@ class Journal:
     ) -> None:
         """Append a record now, or as soon as there is room; the record has the present time.
 
-        This never fails: whoever reports an event must not lose it, and cannot repeat it.
+        This method raises no error, since no caller could report the event a second time.
 
         Args:
             kind: what happened.
@@ -216,8 +216,9 @@ class Journal:
     def must_wait_for(self, position: int) -> bool:
         """Return whether output should wait until this journal position is stored.
 
-        The answer is False while no recorder is active, because a script must not stand still when
-        the server is down.
+        The recorder is the part of the server that stores the journal in the database. While no
+        recorder is active, the answer is False: a script must not stand still when the server is
+        down.
         """
         return self._recorder_active and self.stored_position < position
 
@@ -252,10 +253,9 @@ class Journal:
                     self._resume(waiting[1])
 
     def recorder_stopped(self) -> None:
-        """Resume every reader that waits for the recorder.
+        """Resume every reader that waits for the recorder, since the recorder has stopped.
 
-        The recorder is the part of the server that stores the journal in the database. Scripts must
-        not stand still while there is no recorder.
+        Scripts must not stand still while there is no recorder.
         """
         self._recorder_active = False
         waiting, self._waiting_until_stored = self._waiting_until_stored, {}

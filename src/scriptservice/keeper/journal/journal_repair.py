@@ -78,10 +78,11 @@ def output_length(record: Record, start: int) -> int:
 def repair(directory: str) -> list[str]:
     """Cut off half-written records; set aside damaged records and invalid segments.
 
-    Segments that a keeper had not completed when it died are deleted; nothing is in them.
+    A segment that a keeper had not completed when it died is deleted. It contains at most a
+    snapshot.
 
     Only the last segment is repaired, since the keeper writes only to the last segment. Damage in
-    an earlier segment stays: the reader reports it and continues with the next segment.
+    an earlier segment stays: the reader reports the damage and continues with the next segment.
 
     Args:
         directory: the directory of the segments.
@@ -99,8 +100,7 @@ def repair(directory: str) -> list[str]:
         try:
             header = read_segment_header(descriptor)
             if header is None and next(scan(directory, base), None) is not None:
-                # After the repair the keeper needs the records of this segment. The records tell
-                # which scripts may still run.
+                # Do not set this segment aside: its records tell which scripts may still run.
                 _rewrite_header(directory, descriptor, base)
                 header = read_segment_header(descriptor)
                 notes.append(f"rewrote the header of journal segment {base}")
@@ -149,8 +149,8 @@ def _repair_tail(directory: str, descriptor: int, base: int) -> list[str]:
             end = start + HEADER_BYTES + length
             _shorten_record(descriptor, base, start, last, length)
         else:
-            # Drop the record, because it has no output left. If the record stayed, the next record
-            # of rescued output would have the same position in the command's output.
+            # Drop the record, because it has no output left. If it stayed, the next record of the
+            # command's output would have the same position.
             end = start
     if base + size <= end:
         return []

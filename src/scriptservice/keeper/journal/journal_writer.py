@@ -36,8 +36,8 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 class NoRoomError(Exception):
     """The journal cannot be written now, most likely because the disk is full.
 
-    Any other error of the disk has the same meaning: try again later. No byte was taken from a
-    pipe, and no half-written record is before the journal's end.
+    The keeper treats any other error of the disk in the same way: it tries again later. No byte was
+    taken from a pipe, and no half-written record is before the journal's end.
     """
 
 
@@ -66,10 +66,10 @@ class JournalWriter:
         self._reserve_bytes = reserve_bytes
         self._snapshot = snapshot
         self._unchecked_bytes = _FREE_CHECK_BYTES
-        # Bytes after the journal's end, which a failed write may have left.
+        # Whether the file may have bytes after the journal's end, from a failed write.
         self._has_rest = False
-        # The header that an output record needs and does not have yet, and how many bytes of output
-        # stand behind it; see `splice`.
+        # The header that the last output record still needs, and how many bytes of output follow
+        # this header; see `splice`.
         self._unfinished: tuple[bytes, int] | None = None
         self._bases = segment_bases(directory)
         if self._bases:
@@ -112,7 +112,7 @@ class JournalWriter:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether output was moved whose record is not complete; call `finish` until it is."""
+        """Whether the last output record lacks its correct header; call `finish` until False."""
         return self._unfinished is not None
 
     @property
@@ -127,8 +127,8 @@ class JournalWriter:
             NoRoomError: there is no room for the segment; no file is left.
         """
         path = segment_path(self._directory, base)
-        # A segment gets its name only when it is complete. Otherwise a segment that failed and
-        # could not be deleted would hide the end of the segment before it.
+        # A segment gets its name only when it is complete. Otherwise an incomplete segment that
+        # could not be deleted would count as the last segment, in place of the segment before it.
         draft = path.removesuffix(SUFFIX) + DRAFT_SUFFIX
         content = segment_header(self.id, base) + first_record
         descriptor = -1
@@ -150,7 +150,7 @@ class JournalWriter:
         try:
             self._sync_directory()
         except OSError as error:
-            # Without the sync, a power cut may take the segment.
+            # Without the sync, the segment may be missing after a power cut.
             try:
                 os.unlink(path)
             except OSError:
@@ -190,13 +190,13 @@ class JournalWriter:
         reached("journal.rotated")
 
     def finish(self) -> None:
-        """Complete what a failed write has left behind.
+        """Write a missing header, and cut off the bytes of a failed write.
 
-        The writer calls this before each write. If `is_unfinished`, call it also when nothing else
-        is written, since the output is not before the journal's end until then.
+        The writer calls this method before each write. If `is_unfinished` is True, call this method
+        even if nothing else is written. Otherwise readers do not see the last output.
 
         Raises:
-            NoRoomError: this failed too; the state is as before.
+            NoRoomError: this attempt has failed too; call this method again later.
         """
         try:
             if self._unfinished is not None:
@@ -352,7 +352,7 @@ class JournalWriter:
             except FileNotFoundError:
                 pass
             except OSError:
-                # The segment only uses space. The next position that is stored drops it.
+                # The segment only takes space. The next call of this method deletes it.
                 return
             del self._bases[0]
 

@@ -1,10 +1,10 @@
-"""Keeps a journal position in a file: the database has the journal up to this position.
+"""Keeps in a file up to which journal position the database has stored the journal.
 
-Whenever the child reports such a position, the keeper writes the position to a small file in the
-journal's directory, and reads the file at its next start. The file is only a hint. If the position
-in the file is too low, the recorder merely reads some records again. If the position were too high,
-records that are not stored would be deleted. So the file has a checksum, and a position from a
-damaged file is not used.
+Whenever the child, the server, reports this position, the keeper writes it to a small file in the
+journal's directory. The keeper reads the file at its next start. The file is only a hint. If the
+position in the file is too low, the server only reads some records again. If the position were too
+high, the keeper would delete records that are not stored. So the file has a checksum, and a
+position from a damaged file is not used.
 """
 
 import os
