@@ -40,7 +40,8 @@ def start_child(
     Args:
         config: contains the child's program and configuration.
         listener: the listening socket that the child inherits, None for a worker.
-        passive: whether the child only prepares, and changes nothing before the keeper greets it.
+        passive: whether the child only prepares, and changes nothing before the keeper greets it by
+            a ``hello`` frame.
 
     Returns:
         The process id, and the keeper's end of the socket to the process.
@@ -128,7 +129,8 @@ class ChildProcess:
             self._loop.watch(keeper_end.fileno(), self._socket_ready)
             self._loop.watch(self._pidfd, self._pidfd_ready)
         except OSError:
-            # Nobody would supervise this process, and another process is started in its place.
+            # Without both watches nobody would notice the end of this process. The caller starts
+            # another process in its place.
             self.kill()
             self._disconnect()
             if self._pidfd >= 0:
@@ -136,7 +138,7 @@ class ChildProcess:
             raise
 
     def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
-        """Kill the process, so that its owner starts another; if it has ended, report its end."""
+        """Kill the process, so that another is started; if it was reaped, report its end later."""
         if self._exit_code is None:
             self.kill()
         elif not self._exit_reported:
@@ -165,9 +167,10 @@ class ChildProcess:
         self._flush()
 
     def send_parts(self, parts: Iterator[Frame]) -> None:
-        """Send frames that together may be large; each is made when those before it are sent.
+        """Send several frames, which together may be large.
 
-        These frames replace the unsent frames of an earlier call, which nobody waits for any more.
+        A frame is only made when all earlier frames are sent. These frames replace the unsent
+        frames of an earlier call, for which the process does not wait any more.
         """
         self._parts = parts
         self._flush()
@@ -200,7 +203,7 @@ class ChildProcess:
             self._disconnect()
 
     def _add_next(self) -> bool:
-        """Add the frame that follows the last unsent frame; return False if there is none."""
+        """Add the next frame to the empty list of unsent frames; return False if there is none."""
         if self._latest_end is not None:
             data, self._latest_end = self._latest_end, None
         elif part := next(self._parts, None):

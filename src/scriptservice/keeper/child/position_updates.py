@@ -1,4 +1,4 @@
-"""Tells the child how far the journal reaches: soon, but not more often than is useful.
+"""Tells the child, the server, how far the journal reaches: soon, but not more often than useful.
 
 Each update wakes the child, which then reads the new records, stores them and syncs the database.
 So one update should announce all records that the child can store in one transaction. The keeper
@@ -17,15 +17,16 @@ UPDATE_SECONDS = 0.002
 BURST_SECONDS = 0.004
 """An update may be sent this much earlier than `UPDATE_SECONDS` requires.
 
-So three updates can be sent at once, for a script's start, output and end.
+So the keeper can send three updates without a pause, for a script's start, output and end.
 """
 
 COALESCE_SECONDS = 0.004
 """How long an update waits if all new records are starts and exits of scripts.
 
-Other records mostly follow such a record soon, since most scripts are short. Because of this wait,
-a script's start, output and end are announced and stored together. Otherwise a client that waits
-for the end would first have to wait for a transaction that stores only the start.
+Most scripts are short, so other records follow such a record soon. Because of this wait, one update
+announces a script's start, output and end, and the child stores them in one transaction. Otherwise
+a client that waits for the end would first have to wait for a transaction that stores only the
+start.
 """
 
 

@@ -1,8 +1,9 @@
 """Supervises the keeper's child, the server (or the worker), and restarts it whenever it dies.
 
-During an upgrade two processes run for a while: the present child, and a successor that has
-prepared and waits to be greeted. The keeper asks the present child to retire. When that process has
-ended, for whatever reason, the keeper greets the successor.
+The keeper greets a child by a ``hello`` frame. Only then the child begins its work. During an
+upgrade two processes run for a while: the present child, and a successor that prepares and then
+waits for the greeting. The keeper asks the present child to retire. When the present child has
+ended, for any reason, the keeper greets the successor.
 """
 
 import socket
@@ -69,8 +70,8 @@ class ChildSupervisor:
     def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
         """Replace the child; the loop calls this after the start of a child has failed.
 
-        A child that was started but not greeted would wait for ever, so the child is killed. Its
-        end starts another.
+        A child that was started but not greeted would wait for ever, so the child is killed. When
+        it has ended, another child is started.
         """
         if self._process is not None:
             self._process.kill()
@@ -96,7 +97,8 @@ class ChildSupervisor:
         self._start_timer = None
         if not self._may_start or self._process is not None:
             return
-        # If a greeting fails, the failure must reach this object: it then kills that child.
+        # Greet through `call`: if the greeting fails, `callback_failed` of this object then kills
+        # that child.
         if self._successor is not None and self._retiring:
             self._loop.call(partial(self._greet, self._successor))
             return
@@ -172,7 +174,7 @@ class ChildSupervisor:
         if time.monotonic() - process.started_at >= STEADY_SECONDS:
             self._failures = 0
         retired = self._retiring
-        # A failure here must not keep the next child from being started.
+        # A failure of `on_exit` must not prevent the start of the next child.
         self._loop.call(partial(self._on_exit, code, retired))
         if not self._may_start:
             return
