@@ -144,7 +144,7 @@ def _load_fields(kind: type, value: Any, where: str) -> Any:
 
 
 def check_state(state: KeeperState) -> None:
-    """Check a state by building everything that can be built from it without a side effect.
+    """Check a state: build each object that can be built from the state without a side effect.
 
     Raises:
         ValueError: this release does not know a value in the state.
@@ -198,9 +198,9 @@ def read_state(memory: int) -> KeeperState:
 def run_check(memory: int) -> int:
     """Tell whether the code of this program accepts a state.
 
-    The keeper starts a separate process for this function. The function prints ``loaded``, since
-    the process has imported the code by then. Then it waits for a byte on stdin: the keeper sends
-    the byte when the state is written. At last the function prints ``taken``, or the reason why the
+    The keeper starts a separate process for this function. First the function prints ``loaded``,
+    because the process has imported the code. Then it waits for a byte on stdin, which the keeper
+    sends when the state is written. Last, the function prints ``taken``, or the reason why the
     state is not accepted.
 
     Args:

@@ -67,7 +67,7 @@ class Upgrade:
     Args:
         data_dir: the data directory, for the report of each upgrade.
         loop: watches the check process, and runs timers.
-        child: starts the successor of the server, and lets the server retire.
+        child: starts the successor of the server, and asks the server to retire.
         service_manager: gets a notification at the beginning and at the end of each upgrade.
         keeper_state: returns the keeper's state; called with the state of this upgrade and the
             numbers of the signals that arrived and were not handled yet.
@@ -100,7 +100,7 @@ class Upgrade:
     def callback_failed(self, error: Exception) -> None:
         """Abort the upgrade; the present keeper goes on.
 
-        If the server was asked to retire, it retires and its successor takes over.
+        A server that was already asked to retire is killed, and its successor takes over.
         """
         if self._step is _Step.RETIRING:
             self._child.kill_retiring()
@@ -234,7 +234,7 @@ class Upgrade:
             logger.exception("keeper_fault", detail="the keeper continues")
             reason = f"the keeper cannot be handed over: {error}"
         finally:
-            # This line is only reached if there was no exec or the exec failed.
+            # The keeper reaches this line only if there was no exec, or if the exec failed.
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._event_loop.return_signals(signals)
         self._fail(reason)
@@ -394,7 +394,8 @@ class _CheckProcess:
     def kill(self) -> None:
         """Kill the process, unless it was reaped; this or the next program reaps it.
 
-        The keeper does not wait for the end: it comes late if the process waits for a device.
+        The keeper does not wait for the end of the process. If the process waits for a device in
+        the kernel, it ends late.
         """
         if not self._was_reaped:
             with suppress(ProcessLookupError):
