@@ -1,14 +1,16 @@
 """The keeper's event loop: level-triggered epoll, timers and signals.
 
-Callbacks run one after another on the only thread. A callback must unwatch a descriptor before it
-closes the descriptor, and must defer work that opens descriptors to the end of the batch. Otherwise
-a new descriptor could get the number of a descriptor that was closed in the same batch. An event of
-the closed descriptor would then reach the wrong script.
+Callbacks run one after another on the only thread. One batch is: the events that one call of epoll
+has returned, the timers that are due, and the deferred callbacks. A callback must unwatch a
+descriptor before it closes the descriptor, and must defer work that opens descriptors to the end of
+the batch. Otherwise a new descriptor could get the number of a descriptor that was closed in the
+same batch. An event of the closed descriptor would then reach the wrong script.
 
 Every callback has an owner. `EventLoop.supervised` returns the view through which one part of the
-keeper uses the loop, and that part owns all callbacks of the view. A running command has no view,
-since thousands of views would need much memory; it names the owner of each callback instead. If a
-callback raises an exception, the loop logs the exception and passes it to the owner:
+keeper uses the loop, and that part owns all callbacks of the view. Running commands have no views,
+since thousands of views would need much memory. A command passes the owner to each method of the
+loop instead. If a callback raises an exception, the loop logs the exception and passes it to the
+owner:
 
 - A timer or a deferred callback does not run again by itself. The owner must set another timer, or
   end whatever it owns.
@@ -50,8 +52,8 @@ class CallbackOwner(Protocol):
     def callback_failed(self, error: Exception) -> None:
         """Try again later, or end whatever this part owns.
 
-        The loop calls this method after a callback of this part has raised an exception, and has
-        logged the exception before. If this method itself fails, the loop calls it again later.
+        If a callback of this part raises an exception, the loop logs the exception and then calls
+        this method. If this method itself fails, the loop calls it again later.
         """
 
 
@@ -155,7 +157,7 @@ class EventLoop:
         watch.events = events
 
     def unwatch(self, descriptor: int) -> None:
-        """Stop watching a descriptor; call this before closing it."""
+        """Stop watching a descriptor; call this method before you close the descriptor."""
         watch = self._watched.pop(descriptor, None)
         if watch is not None and not watch.is_paused:
             self._epoll.unregister(descriptor)
@@ -299,7 +301,7 @@ class EventLoop:
         try:
             self._epoll.register(descriptor, watch.events)
         except OSError:
-            # The kernel accepts no more watches at present.
+            # The kernel accepts no more watches at present, so wait for another pause.
             self._pause(watch, partial(self._watch_again, descriptor, watch))
         else:
             watch.is_paused = False
@@ -368,7 +370,7 @@ class SupervisedLoop:
     def call(self, callback: Callback) -> None:
         """Call a function now; if it raises an exception, log that and pass it to the owner.
 
-        Use this when one callback concerns several owners: the failure of one must not keep the
-        others from being called.
+        Use this if one callback calls functions of several owners: a failure of one function must
+        not prevent the calls of the others.
         """
         self._loop.call(self._owner, callback)

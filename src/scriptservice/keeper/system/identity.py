@@ -61,11 +61,15 @@ class Identity:
         return f"{self.boot}/{self.pid_namespace}/{self.pid}/{self.start_ticks}"
 
     def shares_process_ids(self, other: "Identity") -> bool:
-        """Return whether a process id names the same process for both keepers."""
+        """Return whether a process id means the same process for both keepers."""
         return self.boot == other.boot and self.pid_namespace == other.pid_namespace
 
     def is_alive(self) -> bool:
-        """Return whether the keeper with this identity runs, as far as this process can tell."""
+        """Return whether the keeper with this identity runs.
+
+        The answer is also False if that keeper has another pid namespace, since this process cannot
+        see it there.
+        """
         if not self.shares_process_ids(Identity.current()):
             return False
         stat = process_stat(self.pid)

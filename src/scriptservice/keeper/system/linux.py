@@ -177,12 +177,12 @@ def file_access_as_owner(pid: int) -> Iterator[None]:
 
 
 def process_environment(pid: int) -> bytes | None:
-    """Return the environment that a process got at its last exec.
+    """Return the environment variables that a process got at its last exec.
 
     Returns:
         The variables, each ended by a zero byte. Empty if the process has no variables or is gone,
         or if the keeper may not read them. None if the process is in the middle of an exec: its new
-        memory has no environment yet, so nobody can tell which variables the process will have.
+        memory has no environment yet, so the keeper cannot know the variables.
 
     Raises:
         OSError: the keeper is short of descriptors or memory, see `is_resource_shortage`.
@@ -252,7 +252,7 @@ def environment_value(environment: bytes, name: bytes) -> bytes | None:
 
 
 class SignalResult(Enum):
-    """What became of a signal to one process.
+    """The result of sending a signal to one process.
 
     * SENT: the process got the signal.
     * GONE: the process does not exist any more.
@@ -269,7 +269,7 @@ class SignalResult(Enum):
 def signal_process(pid: int, start_ticks: int, number: int) -> SignalResult:
     """Signal the process with this id and start, but never another process that reuses the id.
 
-    This function never raises an error because of the process.
+    This function raises no `OSError`; the result tells what has happened.
 
     Args:
         pid: the process id.

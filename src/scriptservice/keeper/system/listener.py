@@ -7,9 +7,9 @@ from typing import Any
 
 BACKLOG = 4096
 ADDRESS_IN_USE_SECONDS = 2.0
-"""How long to wait for an address that is in use.
+"""How long the keeper waits for an address that is in use.
 
-The server of a keeper that was just killed may still hold the address.
+If another keeper was just killed, its server may still hold the address for a moment.
 """
 
 

@@ -1,8 +1,8 @@
 """Reaps the orphans that the keeper inherits as sub-reaper, and removes private directories.
 
 Scripts and the server are reaped by pid when their pidfd is ready. The keeper has no pidfd of an
-orphan. So this module waits for any child after a ``SIGCHLD``, but at most once every
-`REAP_SECONDS`, since the cost of such a wait grows with the number of children.
+orphan. So after a ``SIGCHLD`` this module reaps any child that has exited. It does so at most once
+every `REAP_SECONDS`, since the cost grows with the number of children.
 """
 
 import os
@@ -22,9 +22,9 @@ from scriptservice.keeper.upgrade_state import RemovalState
 
 REAP_SECONDS = 0.05
 REMOVAL_SECONDS = 10.0
-"""How long the removal of a private directory may take while its command waits for it.
+"""How long the removal of a private directory may take while the directory's command waits.
 
-A process of the directory's owner may have stopped the program that removes the directory.
+There is a limit because a process of the directory's owner may stop the program that removes it.
 """
 OLD_REMOVAL_SECONDS = 600.0
 """How long the removal may take at the keeper's start, when no command waits for it."""
@@ -37,8 +37,9 @@ OLD_REMOVAL_SECONDS = 600.0
 # everything, a process of the owner removes the rest.
 _REMOVE = 'exec rm -rf --one-file-system -- "$1"'
 _REMOVE_OWN = f'chmod -R u+rwx -- "$1"; {_REMOVE}'
-# This program changes its user by itself. If the keeper's fork did that before the exec, a process
-# of the same user could stop it between the two steps, and the keeper waits for the exec.
+# This program changes its own user after the exec. If the forked process changed its user before
+# the exec, another process of that user could stop it between these two steps. The keeper, which
+# waits for the exec, would then hang.
 _AS_OWNER = """import os, sys
 os.setgroups([])
 os.setgid(int(sys.argv[2]))
@@ -86,7 +87,7 @@ class Reaper:
     def _reap(self) -> None:
         self._reap_timer = None
         for pid, status, usage in _exited_children():
-            # The failure of one must not keep the others from being reaped.
+            # A failure at one child must not prevent the others from being reaped.
             self._loop.call(partial(self._child_reaped, pid, status, usage))
 
     def _child_reaped(self, pid: int, status: int, usage: struct_rusage) -> None:
@@ -164,8 +165,8 @@ class Reaper:
     def _give_up(self, pid: int) -> None:
         """Kill the program that removes a directory, and let the directory's command end.
 
-        The program stays in `pids` until it is reaped. SIGKILL ends it even if it is stopped, but
-        not while it waits in the kernel for a device.
+        The program stays in `pids` until it is reaped. SIGKILL also ends a program that SIGSTOP has
+        stopped, but not a program that waits in the kernel for a device.
         """
         removal = self._removals[pid]
         if removal.is_given_up:
@@ -225,8 +226,8 @@ class _Removal:
             for an attempt as the keeper's user.
         on_removed: called when the directory is gone, no attempt is left, or the time is over.
         deadline: when the time is over, in seconds of the monotonic clock.
-        timer: runs at the deadline, while a program runs.
-        is_given_up: whether the program was killed, so that nothing follows its end.
+        timer: the timer that gives up the removal at the deadline; None before the first program.
+        is_given_up: whether the keeper has killed the program; then no further attempt follows.
     """
 
     path: str

@@ -4,7 +4,7 @@ The protocol is that of ``sd_notify``: the keeper sends lines in a datagram to a
 manager names. No function of this module waits, and no failure is fatal, so a manager that is gone
 or slow does not affect scripts. Lines that could not be sent are sent with the next datagram. The
 keeper's event loop feeds the watchdog, so the manager ends the service only if that loop hangs. A
-server that hangs is no reason to end the scripts.
+server that hangs does not stop the watchdog, because the scripts must run on.
 """
 
 import os
@@ -57,7 +57,7 @@ class ServiceManager:
             self._socket = socket.socket(socket.AF_UNIX, kind)
 
     def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
-        """Send again later what was not sent; the watchdog has set its next timer before."""
+        """Send the unsent lines later; `_feed_watchdog` has already set its next timer."""
         if self._pause_timer is None:
             self._pause_timer = self._loop.after(STATUS_SECONDS, self._retry)
 
