@@ -4,8 +4,7 @@ There is a point before and after every step that leaves something half done if 
 The points act only in a process whose environment has the variable `VARIABLE`. The value of the
 variable is the path of a directory that the test has made. To set an action, the test makes a file
 in that directory. The file's name is the point, and its content is the action. The first process
-that reaches the point renames the file, so that the action happens only once, and not again in the
-next process.
+that reaches the point renames the file, so the action happens only once.
 
 The variable is not part of the settings: this module reads the environment itself. So tests also
 reach the processes of an upgrade, and code that runs before the configuration is read.
@@ -85,9 +84,9 @@ def arm(directory: str, point: str, action: str) -> None:
         point: one of `POINTS`.
         action: what happens to the process that reaches the point. ``kill`` sends SIGKILL to the
             process, ``stop`` sends SIGSTOP, and ``fail NAME`` raises an `OSError` with the errno of
-            that name. ``pass`` does nothing, but `pending` then shows that the point was reached. A
-            number N at the end of the action means that the point is passed N times before the
-            action is performed.
+            that name. ``pass`` does nothing, but `pending` then shows that the point was reached.
+            If the action ends with a number N, processes pass the point N times before the action
+            is performed.
 
     Raises:
         KeyError: there is no such point.

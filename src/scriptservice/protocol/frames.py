@@ -1,8 +1,8 @@
 """The frames of JSON that the keeper and its child, the server, send over their socket pair.
 
 A frame begins with the length of the rest, in four bytes (little-endian). The rest is a JSON object
-whose ``type`` names the kind of the frame. Frames may be lost when the other side dies, so whatever
-must not be lost is in the journal or in the database.
+whose ``type`` names the kind of the frame. Frames may be lost when the other side dies. So all data
+that must not be lost is in the journal or in the database.
 
 The child sends ``prepared``, ``ready``, ``waiting``, ``fatal``, ``adopted``, ``spawn``, ``stop``,
 ``expire``, ``recorded``, ``held`` and ``ping``. The keeper sends ``hello``, ``end``, ``retire``,
@@ -54,7 +54,7 @@ class FrameBuffer:
         return bytes(self._data)
 
     def restore(self, incomplete: bytes) -> None:
-        """Begin with the bytes that `incomplete` of another buffer returned."""
+        """Continue with the bytes that `incomplete` of another buffer has returned."""
         self._data = bytearray(incomplete)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -156,17 +156,19 @@ def recorded_frame(position: int) -> Frame:
 def held_request(number: int) -> Frame:
     """Return the frame that asks the keeper which commands it holds.
 
+    The keeper holds a command that was started and whose end is not in the journal yet.
+
     Args:
-        number: the parts of the answer have this number.
+        number: any number; each part of the answer contains the same number.
     """
     return {"type": "held", "number": number}
 
 
 def held_frames(request: Frame, end: int, ids: list[str]) -> Iterator[Frame]:
-    """Yield the frames that answer a ``held`` frame; each but the last has ``more`` set.
+    """Yield the frames that answer a ``held`` frame; ``more`` is true in each but the last.
 
-    A server of an earlier release sends a request without a number, and understands an answer of
-    one frame only.
+    A server of an early release sends a request without a number, and accepts only an answer of one
+    frame.
 
     Args:
         request: the ``held`` frame.

@@ -5,9 +5,9 @@ The keeper appends records (``keeper.journal.journal_writer``), and the server's
 (``keeper.journal.journal_repair``).
 
 Output is part of the journal. The header of an output record tells to which command the following
-bytes belong, and the number of these bytes. ``splice`` moves the bytes from the pipe to the file,
-so a byte is in the pipe or in the file, never in between. A small output takes 5 µs in this way.
-With a spool file for each stream, a small output took 30 µs.
+bytes belong, and the number of these bytes. The kernel's ``splice`` moves the bytes from the pipe
+to the file, so each byte is in the pipe or in the file, never only in the keeper's memory. Moving a
+small output takes 5 µs in this way. With a spool file for each stream it took 30 µs.
 
 A journal position is a number of bytes from the journal's beginning, counted over all segments. The
 name of a segment file is the position of the segment's first byte. The file begins with a header,
@@ -15,9 +15,9 @@ and the records follow without gaps. The first record of a new segment is a snap
 commands, so that earlier segments can be deleted once they are stored in the database.
 
 Records are not synced to the disk. They survive the death of any process, since the kernel's page
-cache contains them. After a power cut records may be missing, but the dispatch mark in the database
-still tells which commands may have been sent to the keeper. Only the creation of a new segment is
-synced.
+cache contains them. After a power cut records may be missing. But the server marks each command in
+the database before it sends the command to the keeper, so the database tells which commands may
+have run. Only the creation of a new segment is synced.
 """
 
 import json
@@ -52,7 +52,8 @@ class Kind(IntEnum):
     * SNAPSHOT: all commands that are open at the start of a segment.
     * STARTING: a script is about to be spawned.
     * STARTED: the script was spawned (``pid``, ``start_ticks``, ``pipes``, ``output_limit_bytes``).
-    * REFUSED: the script was not spawned (``reason``; ``retry``: whether it may be sent again).
+    * REFUSED: the script was not spawned (``reason``; ``retry``: whether the server may send the
+      command again).
     * OUTPUT: bytes of one stream (1 stdout, 2 stderr) at ``position`` of the merged output.
     * DISCARDED: how many bytes beyond the output limit were discarded so far.
     * STOPPING: the keeper began to stop the script (``cause``: stop, timeout, limit or shutdown).
@@ -171,7 +172,7 @@ class Header(NamedTuple):
 def parse_header(raw: bytes | memoryview, offset: int) -> Header | None:
     """Return the header at an offset, None if its length, kind or checksum is not valid.
 
-    The checksum is checked only for OUTPUT; `payload_intact` checks the checksum of other kinds.
+    This function checks the checksum only for OUTPUT. For other kinds `payload_intact` checks it.
     """
     checksum, length, kind, stream, _, time_us, position, command_id = HEADER.unpack_from(
         raw, offset
@@ -179,9 +180,9 @@ def parse_header(raw: bytes | memoryview, offset: int) -> Header | None:
     body = raw[offset + 4 : offset + HEADER_BYTES]
     if length > MAX_RECORD_BYTES or not Kind.KEEPER <= kind <= Kind.LOST:
         return None
-    # If the payload is JSON, the checksum also covers the payload, so it cannot be checked with the
-    # header alone. If the payload is output, the checksum covers only the header: the kernel moves
-    # the output, and the keeper never sees the bytes.
+    # If the payload is JSON, the checksum also covers the payload, so the header is not enough to
+    # check it. If the payload is output, the checksum covers only the header: the kernel moves the
+    # output, and the keeper never sees the bytes.
     if kind == Kind.OUTPUT and zlib.crc32(body) != checksum:
         return None
     return Header(kind, stream, length, time_us, position, command_id)

@@ -1,4 +1,4 @@
-"""Reads the journal from any position on, while the keeper appends to it."""
+"""Reads the journal from a given position on, while the keeper appends to the journal."""
 
 import os
 import zlib
@@ -125,9 +125,9 @@ class JournalReader:
     def _parse_all(self, raw: memoryview, position: int) -> tuple[list[Record], int]:
         """Return the intact records at the beginning of some bytes, and the offset after them.
 
-        This repeats the code of `parse_header` and `payload_intact`. A command has five records.
-        When these functions were called for each record, parsing took a tenth of the server's work
-        for a command.
+        This repeats the code of `parse_header` and `payload_intact`, because calls of these
+        functions are slow. With such calls, parsing the five records of a command took a tenth of
+        the server's work for the command.
         """
         records: list[Record] = []
         size = len(raw)

@@ -1,4 +1,4 @@
-"""Options that the kernel has for each process.
+"""Sets options that the kernel keeps for each process.
 
 The keeper and the server set these options when they start.
 """
