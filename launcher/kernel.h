@@ -1,5 +1,5 @@
-/* System calls without a library, the steps of a new process, and the signal settings that every
- * script gets.
+/* System calls without a library, the steps of a new process, and the default signal handling that
+ * every script gets.
  */
 #include <asm/unistd.h>
 #include <errno.h>
@@ -53,7 +53,7 @@ static long kernel(long number, long a, long b, long c, long d)
 }
 #endif
 
-/* The fifth argument is always 0: prctl fails if unused arguments are not. */
+/* The fifth argument is always 0: prctl fails if an unused argument is not 0. */
 #define CALL0(name) kernel(__NR_##name, 0, 0, 0, 0)
 #define CALL1(name, a) kernel(__NR_##name, (long)(a), 0, 0, 0)
 #define CALL2(name, a, b) kernel(__NR_##name, (long)(a), (long)(b), 0, 0)
@@ -62,8 +62,9 @@ static long kernel(long number, long a, long b, long c, long d)
 
 /* --- Signals ------------------------------------------------------------------------------------ */
 
-/* An exec keeps signals ignored or blocked; the keeper ignores two, and its own parent may have
- * ignored more. For SIGKILL and SIGSTOP the kernel answers EINVAL, which is not an error here. */
+/* Ignored and blocked signals stay so across an exec. The keeper ignores two signals, and its own
+ * parent may have ignored more. So reset every signal. The kernel answers EINVAL for SIGKILL and
+ * SIGSTOP, which is not an error here. */
 static long default_signals(void)
 {
     static const struct {

@@ -2,11 +2,12 @@
  *
  * usage: launcher --status=FD [option...] -- PROGRAM [ARGUMENT...]
  *
- *   --status=FD           gets the step that failed and the errno, two 32-bit numbers; the exec
- *                         closes it, so the end of the file without a byte means success
- *   --cgroup=FD           an open cgroup.procs of the cgroup to enter
- *   --directory=FD        the directory to enter before the user changes; may be an O_PATH descriptor
- *   --enter=PATH          the directory to enter from there after the user has changed
+ *   --status=FD           a pipe; if a step fails, it gets the step and the errno, two 32-bit
+ *                         numbers; the exec closes it, so end of file without a byte means success
+ *   --cgroup=FD           the open file cgroup.procs of the cgroup to enter
+ *   --directory=FD        the directory to enter before the user changes; O_PATH is enough
+ *   --enter=PATH          the directory to enter after the user has changed; a relative path begins
+ *                         at the directory of --directory
  *   --limit=N:SOFT:HARD   resource limit N; may be repeated
  *   --user=UID:GID:GROUPS change user, group and supplementary groups (1,2,3 or none) for good, and
  *                         drop all capabilities
@@ -14,14 +15,15 @@
  *   --terminal            descriptor 0 becomes the controlling terminal
  *   --path=DIRECTORIES    where to look up a PROGRAM without a slash, as in PATH
  *
- * In any case it starts a session, sets umask 077, resets and unblocks all signals, and closes all
- * descriptors but 0, 1, 2 and 63, the script's, and the status, which the exec closes. It reads only
- * its arguments, uses no heap and no library, and passes the environment on unread. An unknown or
- * repeated argument is an error, so that it never runs a script with less isolation than requested.
+ * The launcher always starts a session, sets the umask to 077, and resets and unblocks all signals.
+ * It closes all descriptors except 0, 1, 2, 63 (the script) and the status pipe, which the exec
+ * closes. It reads only its arguments, uses no heap and no library, and passes the environment on
+ * unread. An unknown or repeated argument is an error, so a script never runs with less isolation
+ * than requested.
  *
- * Two steps may take for ever, if a file system does not answer: to enter PATH, and the exec. They
- * come last. Until then everything else is closed, so that a process that hangs there keeps no
- * other script's pipe open.
+ * Two steps take for ever if a file system does not answer: entering PATH, and the exec. They come
+ * last, after the other descriptors are closed. So a process that hangs there does not keep the
+ * pipes of other scripts open.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -71,7 +73,7 @@ static struct {
 static struct limit limits[LIMITS_MOST];
 static unsigned groups[GROUPS_MOST];
 
-/* Return what follows a prefix, NULL if the text does not begin with it. */
+/* Return the text after a prefix, NULL if the text does not begin with the prefix. */
 static const char *after(const char *text, const char *prefix)
 {
     while (*prefix)
@@ -110,7 +112,7 @@ static void descriptor(int *into, const char *text)
 {
     reject_repeated(*into != NONE);
     int value = (int)number(&text, 0, INT_MAX);
-    /* The script would inherit these. */
+    /* The script keeps the descriptors 0, 1, 2 and 63, so no option may name one of them. */
     if (value <= 2 || value == SCRIPT)
         fail(ARGUMENTS, EBADF);
     *into = value;
@@ -138,7 +140,7 @@ static void read_user(const char *text)
     options.changes_user = 1;
     options.uid = (unsigned)number(&text, ':', ID_END - 1);
     options.gid = (unsigned)number(&text, ':', ID_END - 1);
-    if (options.uid == 0) /* the check that root cannot be regained would be wrong */
+    if (options.uid == 0) /* change_user checks that root cannot be regained, and would fail */
         fail(ARGUMENTS, EPERM);
     while (*text) {
         const char *end = text;
@@ -198,15 +200,15 @@ static void read_arguments(char **argv)
 
 struct entry { unsigned long inode; long next; unsigned short bytes; unsigned char type; char name[]; };
 
-/* Close a descriptor unless the script or the report needs it. */
+/* Close a descriptor, unless the script or the report of a failure needs it. */
 static void close_foreign(unsigned which)
 {
     if (which > 2 && which != SCRIPT && which != (unsigned)status)
         CALL1(close, which);
 }
 
-/* Close what /proc lists. The kernel continues the list behind the number that was read last, so
- * that a close skips none. */
+/* Close the descriptors that /proc lists; return whether the whole list was read. The kernel
+ * continues the list after the number that it returned last, so a close skips no descriptor. */
 static int close_listed(void)
 {
     static char list[4096] __attribute__((aligned(8)));
@@ -231,8 +233,9 @@ static int close_between(unsigned first, unsigned last)
     return first > last || CALL3(close_range, first, last, 0) == 0;
 }
 
-/* Closes also descriptors that the keeper inherited without close-on-exec. Linux before 5.9 has no
- * close_range. Without /proc too, only the launcher's own are closed, and so those of the keeper. */
+/* Close also descriptors that the keeper has inherited without close-on-exec. Linux before 5.9 has
+ * no close_range; there, close what /proc lists. If /proc is missing too, close only the
+ * descriptors of the launcher's options, and leave open those that the keeper has inherited. */
 static void close_descriptors(void)
 {
     unsigned low = SCRIPT, high = (unsigned)status;
@@ -309,8 +312,8 @@ static int has_slash(const char *text)
     return 0;
 }
 
-/* Write a directory of the path and the name into a buffer of PATH_MAX bytes; return 0 if they are
- * too long. An empty directory is the working directory. */
+/* Join a directory and a name in a buffer of PATH_MAX bytes; return 0 if the result is too long. An
+ * empty directory means the working directory. */
 static int join(char *into, const char *begin, const char *end, const char *name)
 {
     char *at = into, *last = into + PATH_MAX - 1;
@@ -324,7 +327,8 @@ static int join(char *into, const char *begin, const char *end, const char *name
     return begin == end && !*name;
 }
 
-/* Report the first error other than "not found", since most directories lack the program. */
+/* Run the program from the first directory that has it. Return the first error other than "not
+ * found", since most directories do not contain the program. */
 static long run_from_path(char **environment)
 {
     static char program[PATH_MAX];
