@@ -255,7 +255,7 @@ class Keeper:
         return {**self._identity_fields(), "open": opened}
 
     def run(self) -> int:
-        """Serve until shutdown; return the exit code."""
+        """Run the event loop until the shutdown is complete; return the exit code."""
         self._loop.on_batch_end(self, self._tree.refresh)
         self._loop.on_batch_end(self._start_queue, self._start_queue.start_some)
         self._loop.on_batch_end(self._position_updates, self._position_updates.batch_ended)

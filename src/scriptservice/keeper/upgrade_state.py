@@ -64,7 +64,7 @@ class PendingRecord:
         kind: the number of the record's `Kind`.
         command: the command's UUID.
         fields: the payload.
-        position: length of the command's merged output, in bytes.
+        position: how many bytes of output, of both streams, the journal had of the command.
         time_us: when the event happened, in microseconds since 1970 UTC.
     """
 

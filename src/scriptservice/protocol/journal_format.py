@@ -54,7 +54,8 @@ class Kind(IntEnum):
     * STARTED: the script was spawned (``pid``, ``start_ticks``, ``pipes``, ``output_limit_bytes``).
     * REFUSED: the script was not spawned (``reason``; ``retry``: whether the server may send the
       command again).
-    * OUTPUT: bytes of one stream (1 stdout, 2 stderr) at ``position`` of the merged output.
+    * OUTPUT: bytes of one stream (1 stdout, 2 stderr). ``position`` is the number of bytes of both
+      streams before this record.
     * DISCARDED: how many bytes beyond the output limit were discarded so far.
     * STOPPING: the keeper began to stop the script (``cause``: stop, timeout, limit or shutdown).
     * EXITED: the script's own process ended (``status``: its wait status; resource usage).
@@ -87,7 +88,7 @@ class Record(NamedTuple):
         command_id: the command's UUID in 16 bytes; zeros for KEEPER and SNAPSHOT.
         stream: 1 for stdout, 2 for stderr; 0 if the kind is not OUTPUT.
         time_us: the time of the event, in microseconds since 1970 UTC.
-        position: the length of the command's merged output before this record, in bytes.
+        position: how many bytes of output, of both streams, the command has before this record.
         data: the payload: output if the kind is OUTPUT (empty if the reader skips output), else
             JSON.
         end: the journal position after the record.

@@ -1,1 +1,1 @@
-"""The life of a command in the keeper (it waits, starts, runs and ends), and its output."""
+"""A command in the keeper: it waits in the queue, starts, prints output and ends."""

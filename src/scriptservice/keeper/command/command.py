@@ -143,7 +143,7 @@ class RunningCommand:
 
     @property
     def is_settled(self) -> bool:
-        """Whether `kept` includes every event, and every action of these events was performed."""
+        """Whether every event was applied to `kept`, and every resulting action was performed."""
         return not self._events and not self._actions
 
     # What happens to the command

@@ -83,8 +83,8 @@ class Journal:
         """Return the state that is not on the disk, for the keeper's next program.
 
         Raises:
-            NoRoomError: the last output record still lacks its correct header, and this header
-                cannot be written now. The next program could not write it.
+            NoRoomError: the last output record still lacks its final header, which cannot be
+                written now. Only this program knows that header.
         """
         self._writer.finish()
         return JournalState(
@@ -168,7 +168,7 @@ class Journal:
             kind: what happened.
             command_id: the command's UUID.
             fields: the payload.
-            position: the length of the command's merged output so far, in bytes.
+            position: how many bytes of output, of both streams, the journal has of this command.
         """
         entry = (kind, id_bytes(command_id), fields, position, now_us())
         if not self._pending:

@@ -1,4 +1,4 @@
-"""Repairs and reads the journal of an earlier keeper; the keeper calls this at its start."""
+"""Repairs and reads the journal of an earlier keeper; each keeper does this at its start."""
 
 import mmap
 import os

@@ -112,7 +112,7 @@ class JournalWriter:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether the last output record lacks its correct header; call `finish` until False."""
+        """Whether the last output record lacks its final header; then call `finish`."""
         return self._unfinished is not None
 
     @property
@@ -231,7 +231,7 @@ class JournalWriter:
             kind: what happened.
             command_id: the command's UUID in 16 bytes; zeros for KEEPER.
             fields: the payload, which is written as JSON.
-            position: the length of the command's merged output so far, in bytes.
+            position: how many bytes of output, of both streams, the journal has of this command.
             time_us: the time of the event, in microseconds since 1970 UTC.
 
         Raises:
@@ -273,7 +273,7 @@ class JournalWriter:
             length: how many bytes to move: at least one, at most the number that wait in the pipe.
             command_id: the command's UUID in 16 bytes.
             stream: 1 for stdout, 2 for stderr.
-            position: the length of the command's merged output so far, in bytes.
+            position: how many bytes of output, of both streams, the journal has of this command.
 
         Returns:
             How many bytes were moved; 0 if the script has read its own pipe meanwhile.

@@ -44,7 +44,7 @@ class RecordStopping(NamedTuple):
 
 
 class SignalGroup(NamedTuple):
-    """Signal the script's process group."""
+    """Send a signal to the script's process group."""
 
     signal: int
 

@@ -69,7 +69,7 @@ DECIDE_SECONDS = 1.0
 FAILED_SECONDS = 1.0
 """The keeper waits at most this long for the exit of a process that could not become the script."""
 LEFTOVER_KILL_SECONDS = 1.0
-"""Processes that the script has left behind get SIGTERM, and SIGKILL this long after it."""
+"""Processes that the script has left behind get SIGKILL this long after SIGTERM."""
 REMOVAL_SECONDS = 10.0
 """The keeper waits at most this long for the removal of the private directory, before CLOSED."""
 UNKILLABLE_SECONDS = 1.0
@@ -90,7 +90,7 @@ class Phase(StrEnum):
     STOPPING = auto()
     """A stop has begun; the script's own process has not exited yet."""
     EXITED = auto()
-    """The script's own process was reaped. The keeper has not looked at its tree since then."""
+    """The script's own process was reaped. The keeper must look whether the tree is empty."""
     LEFTOVERS = auto()
     """The script's own process was reaped. Other processes of its tree are alive."""
     DRAINING = auto()

@@ -1,10 +1,9 @@
 """Starts a process without the launcher, by a fork of the keeper.
 
 The keeper uses this method if the launcher does not work, or was not built because no compiler was
-installed.
-The forked process takes the same steps as the launcher, in the same order, and reports a failure in
-the same way. So the keeper does not wait for the exec. A fork copies the keeper's page tables,
-which makes this method slower.
+installed. The forked process takes the same steps as the launcher, in the same order, and reports a
+failure in the same way. So the keeper does not wait for the exec. This method is slower, because a
+fork copies the keeper's page tables.
 
 The forked process has a copy of the keeper's memory. Until its exec, the process must not log, must
 not import anything, and must never return to the keeper's code.
@@ -126,7 +125,7 @@ def _die_with(keeper: int) -> None:
 
 
 def _arrange_descriptors(process: NewProcess) -> None:
-    """Give the process 0, 1, 2 and `SCRIPT_DESCRIPTOR`, and close all others but the status pipe.
+    """Set the descriptors 0, 1, 2 and `SCRIPT_DESCRIPTOR`; close all others but the status pipe.
 
     The exec closes the status pipe. The other descriptors are closed here, because a later step may
     hang: the process must not keep the pipes of other scripts open meanwhile.

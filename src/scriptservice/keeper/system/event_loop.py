@@ -211,7 +211,7 @@ class EventLoop:
         self.watch(owner, reading, signals_ready)
 
     def take_pending_signals(self) -> set[int]:
-        """Return the signals that arrived and were not handled; the callback will not get them."""
+        """Return the signals that are not handled yet; the callback then never gets them."""
         with suppress(BlockingIOError):
             return set(os.read(self._signal_pipe[0], 4096))
         return set()
