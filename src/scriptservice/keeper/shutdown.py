@@ -80,7 +80,7 @@ class Shutdown:
         self.is_finishing = False
 
     def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
-        """Continue the shutdown later."""
+        """Call `finish_if_done` again after a pause, which grows with each failure."""
         if self._retry_timer is None:
             seconds = self._retry_pause.next_seconds()
             self._retry_timer = self._callbacks.after(seconds, self._retry)

@@ -202,15 +202,15 @@ class RunningCommand:
             self.stop("limit", signal.SIGTERM, self.kept.life.grace_seconds)
 
     def output_progressed(self) -> None:
-        """Continue to end the command after a pipe has ended, or is read again after a pause."""
+        """Go on with the command's end: a pipe has ended, or is read again after a pause."""
         self._happened(OutputProgressed())
 
     def removed(self) -> None:
-        """Continue after the removal of the private directory."""
+        """Go on with the command's end: the private directory is removed."""
         self._happened(Removed())
 
     def callback_failed(self, error: Exception) -> None:  # noqa: ARG002 - it is logged
-        """Look again after a pause, since the failure may have hidden any event."""
+        """Check the command again after a pause, since the failure may have hidden an event."""
         if not self._has_failed:
             self._has_failed = True
             self._pause = self._pause or Pause()

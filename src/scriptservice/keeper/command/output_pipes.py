@@ -48,7 +48,7 @@ class OutputOwner(CallbackOwner, Protocol):
         """Stop the script; called when the script has printed more than its output limit."""
 
     def output_progressed(self) -> None:
-        """Continue to end the command.
+        """Go on with the command's end.
 
         The output calls this when a pipe has ended, or when a paused pipe is read again.
         """
@@ -115,7 +115,7 @@ class ScriptOutput:
             self._discard_timer = loop.at(self, kept.discard_news_at, self._append_discarded)
 
     def callback_failed(self, error: Exception) -> None:
-        """Pass a failure on to the command, which looks again later."""
+        """Pass a failure on to the command, which tries again later."""
         self._command.callback_failed(error)
 
     def watch(self) -> None:

@@ -70,9 +70,9 @@ class StartQueue:
             logger.warning("command_sent_twice", command_id=spec.id, detail="it runs once")
             if spec.id in self._ended_ids and not self._ended_ids.was_given_back(spec.id):
                 # The server has sent this command because it has not found the record of the
-                # command's end in the journal. If it only has not read that record yet, it reads
-                # that record first and ignores this LOST record. If that record is damaged, this
-                # LOST record ends the command.
+                # command's end in the journal. Perhaps the server has not read that record yet. In
+                # that case it reads that record first and ignores this LOST record. But if that
+                # record is damaged, this LOST record ends the command.
                 self._context.journal.append(Kind.LOST, spec.id, {"reason": _NO_RECORD})
         elif self._closed:
             self._refuse(spec.id, "the service is shutting down", retry=True)

@@ -154,7 +154,7 @@ class JournalWriter:
             try:
                 os.unlink(path)
             except OSError:
-                return descriptor  # Readers find the segment under its name, so it must be used.
+                return descriptor  # Readers already find the segment by its name, so use it.
             with suppress(OSError):
                 os.close(descriptor)
             raise NoRoomError(str(error)) from error

@@ -121,10 +121,10 @@ class Life(NamedTuple):
         decide_at: when a starting command counts as started.
         failure: why the process could not become the script, as text for users.
         may_retry: whether the server may send the command again after that failure.
-        timeout_at: when the time-out has passed; None if the command has no time-out, has not
-            started yet, is being stopped or has exited.
+        timeout_at: when the time-out ends; None if the command has no time-out, has not started
+            yet, is being stopped or has exited.
         kill_at: when a stop's grace period ends; None if there was no stop.
-        killing: whether every process of the tree gets SIGKILL.
+        killing: whether the keeper now sends SIGKILL to every process of the tree.
         leftover_at: when leftovers get SIGTERM. From then on, the keeper also closes a pipe whose
             write end another process still has open.
         leftovers_signalled: whether leftovers have got SIGTERM.

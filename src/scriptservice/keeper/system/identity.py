@@ -68,7 +68,7 @@ class Identity:
         """Return whether the keeper with this identity runs.
 
         The answer is also False if that keeper has another pid namespace, since this process cannot
-        see it there.
+        see the processes there.
         """
         if not self.shares_process_ids(Identity.current()):
             return False

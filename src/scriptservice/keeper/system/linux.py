@@ -237,8 +237,8 @@ def _has_no_environment(fields: list[bytes]) -> bool:
 def environment_value(environment: bytes, name: bytes) -> bytes | None:
     """Return the value of a variable, None if the environment does not contain the variable.
 
-    While bash starts, it reads the variables one by one. For a moment it replaces the equals sign
-    of the variable that it reads with a zero byte. So both bytes are accepted after the name.
+    While bash starts, it reads the variables one by one. For a moment, the variable that bash reads
+    has a zero byte in place of the equals sign. So both bytes are accepted after the name.
 
     Args:
         environment: what `process_environment` returned.

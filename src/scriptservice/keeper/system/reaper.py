@@ -24,7 +24,7 @@ REAP_SECONDS = 0.05
 REMOVAL_SECONDS = 10.0
 """How long the removal of a private directory may take while the directory's command waits.
 
-There is a limit because a process of the directory's owner may stop the program that removes it.
+There is a limit because a process of the directory's owner may stop the removing program.
 """
 OLD_REMOVAL_SECONDS = 600.0
 """How long the removal may take at the keeper's start, when no command waits for it."""

@@ -200,7 +200,7 @@ def run_check(memory: int) -> int:
 
     The keeper starts a separate process for this function. First the function prints ``loaded``,
     because the process has imported the code. Then it waits for a byte on stdin, which the keeper
-    sends when the state is written. Last, the function prints ``taken``, or the reason why the
+    sends when the state is written. Finally the function prints ``taken``, or the reason why the
     state is not accepted.
 
     Args:
