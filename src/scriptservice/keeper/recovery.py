@@ -340,7 +340,7 @@ class Recovery:
 
         The kernel kills all processes of a group in one step. This matters if each process of a
         script forks a new one and exits: the keeper finds such a process too late to kill it alone.
-        A cgroup also counts as empty if only processes are left that the keeper may not signal.
+        A cgroup also counts as empty if it has a process that the keeper may not signal.
         """
         are_empty = True
         own = own_cgroup()
