@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     )
     output_limit_bytes: Annotated[int, Field(ge=0, lt=1 << 63)] = Field(
         DEFAULT_OUTPUT_LIMIT_BYTES,
-        description="bytes of output that are kept of a command that is submitted without "
+        description="bytes of output to keep of each command that is submitted without "
         "output_limit_bytes; a command that is submitted with null has no limit",
     )
     min_free_bytes: Annotated[int, Field(ge=0)] | None = Field(

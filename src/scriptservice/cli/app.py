@@ -184,7 +184,7 @@ app = typer.Typer(
 
 @app.callback()
 def _every_verb() -> None:
-    """Make Typer build a group: an application without a command needs a callback for that."""
+    """Make Typer build a group: an application that declares no command needs a callback."""
 
 
 def run_verb(words: list[str]) -> int:

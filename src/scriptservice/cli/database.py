@@ -65,8 +65,8 @@ def vacuum(settings: Settings) -> None:
     """Make the SQLite database smaller: rewrite it without the space of deleted commands.
 
     The service must be stopped. A database that this release created becomes smaller by itself
-    while the service runs; a database of an earlier release does so after this. If the rewrite is
-    interrupted, the database is unchanged.
+    while the service runs. A database of an earlier release does so after it was rewritten once.
+    If the rewrite is interrupted, the database is unchanged.
     """
     from scriptservice.store.database.vacuum import vacuum as rewrite
 
@@ -109,7 +109,7 @@ def _stopped_service(data_dir: str) -> Iterator[None]:
             owner = os.pread(lock, 20, 0).decode(errors="replace").strip()
             message = f"cannot vacuum: process {owner} uses {data_dir}; stop the service first"
             raise ConfigurationError(message) from error
-        # A keeper that starts meanwhile names the process that has the lock.
+        # If a keeper starts meanwhile, it reads this id for its message about the locked directory.
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield

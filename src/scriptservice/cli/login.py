@@ -27,8 +27,8 @@ def login(
     """Ask for the token of a service, check it, and keep it for this user.
 
     The other verbs then find the token by the address. SCRIPTSERVICE_TOKEN takes precedence. If
-    standard input is not a terminal, the token is read from its first line. The file has mode 0600
-    and is in $XDG_CONFIG_HOME/scriptservice/tokens.
+    standard input is not a terminal, the token is read from its first line. The token is kept in a
+    file with mode 0600 in $XDG_CONFIG_HOME/scriptservice/tokens.
     """
     address = url or DEFAULT_URL
     token = _ask_for_token(address)

@@ -82,7 +82,8 @@ def _reserve_bytes(min_free_bytes: int | None) -> int:
     """Return the free disk space below which scripts that write output wait.
 
     Args:
-        min_free_bytes: the setting; None if it has its default. If it is smaller than the keeper's
-            reserve, output must be stored down to that space, because new commands start there.
+        min_free_bytes: the setting; None if it has its default. While more space than this is free,
+            the service starts new commands, so their output must not wait. Therefore the result is
+            never greater than this value.
     """
     return RESERVE_BYTES if min_free_bytes is None else min(RESERVE_BYTES, min_free_bytes)

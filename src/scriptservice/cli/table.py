@@ -1,8 +1,8 @@
-"""Tables that fit the terminal: they leave columns out before they cut what identifies a row.
+"""Tables that fit the terminal.
 
 `list` and `hosts` print their rows with this module. If the terminal is too narrow for all columns,
-a table first shortens long cells, then leaves out the columns that may be dropped, in their order,
-and then prints each row on two lines.
+a table first shortens long cells. If this is not enough, the table leaves out columns, in the order
+of `Column.drop`. If this is not enough either, the table prints each row on two lines.
 """
 
 import sys
@@ -24,7 +24,8 @@ class Column:
     Attributes:
         title: the column's heading.
         least: the cells may be shortened to this width, in characters; None never to shorten them.
-        drop: the columns with the lowest number are left out first; None to keep the column.
+        drop: place in the order in which columns are left out, lowest number first; None to keep
+            the column.
         on_second_line: whether the cell moves to a second line if the terminal is very narrow.
         styles: the style of a cell, by its text.
     """

@@ -32,7 +32,7 @@ def stamped_output(chunks: Iterator[tuple[Chunk, bool]], tail: int | None) -> It
 
     Args:
         chunks: the output, from `chunks_of`.
-        tail: how many of the lines that were stored before to yield; None for all.
+        tail: how many lines to yield of the output that was stored before; None for all.
     """
     stamps = LineStamps()
     last = TailLines(tail)
@@ -46,7 +46,7 @@ def stamped_output(chunks: Iterator[tuple[Chunk, bool]], tail: int | None) -> It
 
 
 class LineStamps:
-    """Puts the time at which a line began in front of it.
+    """Puts in front of each line the time at which the line began.
 
     If the other stream interrupts an unfinished line, the rest of the line becomes a line of its
     own.
@@ -73,10 +73,10 @@ class LineStamps:
 
 
 class TailLines:
-    """Keeps the last lines of what it gets.
+    """Keeps the last lines of the output that is added.
 
     Args:
-        count: how many lines to keep; None for none, because nothing is added.
+        count: how many lines to keep; None if the caller will add nothing.
     """
 
     def __init__(self, count: int | None) -> None:
@@ -93,7 +93,7 @@ class TailLines:
             self._is_unfinished = not line.endswith(b"\n")
 
     def take(self) -> bytes:
-        """Return the lines that were kept, and keep none any more."""
+        """Return the lines that were kept, and forget them."""
         kept = b"".join(self._lines)
         self._lines.clear()
         return kept

@@ -1,8 +1,8 @@
-"""Durations, sizes and times: one notation for all options, and one for all that verbs print.
+"""Reads durations, sizes and times in options, and formats those that verbs print.
 
 A duration is a number with a unit (``90s``, ``5m``, ``2h``, ``30d``), several of them (``1h30m``),
 or a number of seconds. A size is a number with a unit of 1024 (``10M``, ``2G``), or a number of
-bytes. What the formatters print can be given to the parsers.
+bytes. The parsers accept what the formatters return.
 """
 
 import re
@@ -39,7 +39,8 @@ def parse_duration(text: str) -> float:
 def format_duration(seconds: float) -> str:
     """Return a duration as `parse_duration` takes it: ``0.25s``, ``14s``, ``1h5m``, ``2d3h``.
 
-    Times below a minute have three digits, longer ones whole seconds.
+    A duration below a minute has at most three significant digits. A longer one is given in whole
+    seconds.
     """
     short = round(float(f"{seconds:.3g}"), 3)
     if short < 60:
@@ -99,8 +100,9 @@ def parse_moment(text: str) -> str:
     """Return a moment in the form of RFC 3339, in UTC.
 
     Args:
-        text: a duration for a moment so long ago, or a date or time such as ``2026-11-23``,
-            ``2026-11-23 16:20`` or ``2026-11-23T16:20:00Z``. Without a zone it is local time.
+        text: a date or time such as ``2026-11-23``, ``2026-11-23 16:20`` or
+            ``2026-11-23T16:20:00Z``, or a duration, which means that long ago. A time without a
+            zone is local time.
 
     Raises:
         typer.BadParameter: the text is neither.

@@ -224,7 +224,7 @@ def _held(
         found = answer.expect(status).command()
         now = time.monotonic()
         rest = deadline - now
-        # A service that shuts down answers before `hold` has passed. Then do not ask again.
+        # A service that shuts down answers before `hold` has passed. Do not ask it again.
         if found.finished or rest <= 0 or now - asked_at < hold * 0.9:
             return found
         request, status = Request("GET", command_path(found.id)), 200

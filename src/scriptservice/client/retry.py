@@ -160,13 +160,18 @@ class Retry:
         self.new_connection = False
 
     def heard(self) -> None:
-        """Restart the time, because the service sent something or the caller was busy."""
+        """Restart the time after which the client gives up, because the service sent something."""
         self._heard_at = self._clock()
         self._first_contact_seconds = None
         self._on_unreachable = None
 
     def answered(self) -> None:
-        """Restart the time and the count of tries, because the service answered or sent data."""
+        """Restart that time and the count of tries.
+
+        The clients call this method when the service has answered or has sent data. They also call
+        it when a caller asks for the next piece of a stream, so the time that the caller worked
+        does not count.
+        """
         self.heard()
         self.tries, self.silent = 0, False
 

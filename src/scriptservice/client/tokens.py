@@ -25,7 +25,7 @@ class TokenLookup:
     Attributes:
         token: the token; None if there is none.
         source: the place where the token was found; None if it was not found.
-        missing: the places before it, each with the reason why it has no token.
+        missing: the places that were searched without success, each with the reason.
     """
 
     token: str | None

@@ -22,8 +22,9 @@ class SubmitFields(TypedDict, total=False):
         working_directory: a path, or ``"private"`` for an empty directory that is removed when the
             command ends. None for ``work/`` in the data directory, which all commands share.
         stdin: text for the script's standard input; None for /dev/null.
-        timeout_seconds: time after its start at which the command is stopped; None for no limit.
-        queue_timeout_seconds: time after its submission at which the command is ended if it has
+        timeout_seconds: time from the command's start until the service stops it; None for no
+            limit.
+        queue_timeout_seconds: time from the submission until the service ends a command that has
             not started; None for no limit.
         grace_seconds: time from the first signal of a stop to SIGKILL, 0 to 3600.
         leftover_seconds: how long background processes may run after the script has ended, 0 to

@@ -33,14 +33,14 @@ SCAN_SECONDS = 0.25
 """The longest time that a scan works before it returns what it has found."""
 
 CROWDED_SCAN_SECONDS = 0.05
-"""The least time that a scan may work. A scan may work for `SCAN_SECONDS` divided by the number of
-scans that wait or work, so that no scan waits long for its turn. If the quotient is less than this
-time, the scan may work for this time.
+"""The shortest time slice of a scan. The slice is `SCAN_SECONDS` divided by the number of scans
+that wait or work, so that no scan waits long for its turn. But the slice is never shorter than this
+constant.
 """
 
 
 SCAN_REST_RATIO = 1.0
-"""How many seconds a scan rests for each second of work. At 1.0 it uses at most half a core."""
+"""How many seconds a scan rests for each second of work. At 1.0 a scan uses at most half a core."""
 
 SCAN_NICENESS = 5
 """Number that is added to the nice value of the scan's thread. On busy cores this thread then gets

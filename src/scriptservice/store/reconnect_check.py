@@ -54,7 +54,7 @@ class ReconnectCheck:
         )
         row = connection.execute(query).one_or_none()
         if row is None or row.identity != self._identity:
-            message = "cannot go on: the database does not know this host as it left it"
+            message = "cannot go on: the database does not know this host as it was stored"
             raise OtherDatabaseError(message)
         known = self._acknowledged()
         if row.journal_position < known:

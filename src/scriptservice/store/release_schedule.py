@@ -1,18 +1,21 @@
-"""Decides when the writer gives free pages of the database back to the file system."""
+"""Decides when the writer gives free pages of the database back to the file system.
+
+The writer does this in short steps; see `free_pages`.
+"""
 
 QUIET_SECONDS = 0.05
-"""How long the writer has had no job before a step. Jobs come in groups: a submission is soon
-followed by the start, the output and the end of its command."""
+"""How long the writer must have had no job before a step begins. Jobs come in groups: soon after a
+submission, the writer also stores the start, the output and the end of its command."""
 
 LONGEST_DEFERRAL_SECONDS = 0.5
-"""How long a step is put off at most while jobs keep coming."""
+"""The longest time that a step is put off while jobs keep coming."""
 
 RELEASE_RETRY_SECONDS = 60.0
 """Pause after a failed step."""
 
 
 class ReleaseSchedule:
-    """The time of the next step. The methods need no lock if the caller holds one.
+    """Holds the time of the next step. The class has no lock of its own.
 
     All times are in seconds by the monotonic clock.
     """
@@ -21,11 +24,11 @@ class ReleaseSchedule:
         self._next_at: float | None = None
 
     def request(self, at: float) -> None:
-        """Schedule a step, if none is scheduled for an earlier time."""
+        """Schedule a step at a time, unless a step is already scheduled for an earlier time."""
         self._next_at = at if self._next_at is None else min(at, self._next_at)
 
     def clear(self) -> None:
-        """Schedule no step, because one begins."""
+        """Remove the scheduled step, because the step begins now."""
         self._next_at = None
 
     def seconds_left(self, now: float, committed_at: float) -> float | None:

@@ -90,8 +90,8 @@ def write_unchanged(connection: Connection) -> None:
     """Make the current transaction write to the log, without changing any value.
 
     In the database's log, the commit of this transaction then comes after all earlier commits. If
-    the log is replicated, a standby must get the earlier commits before this commit can return. So
-    the standby then also has the commits of an earlier session whose connection broke.
+    a standby must confirm each commit, this commit returns only after the standby has it and all
+    earlier commits. These include the commits of an earlier session whose connection broke.
     """
     from scriptservice.store.database.tables import hosts
 

@@ -11,15 +11,16 @@ import time
 from scriptservice.store.database.engine import LOCK_SECONDS
 
 STEP_PAGES = 32
-"""A step takes one to two milliseconds, most of which is one sync of the disk."""
+"""Number of pages that a step moves. A step takes one to two milliseconds; most of this time is one
+sync of the disk."""
 
 ROUND_STEPS = 8
-"""Number of steps before the write-ahead log is copied into the file. They write fewer pages than
-those after which SQLite itself copies the log, which takes longer."""
+"""Number of steps after which this module copies the write-ahead log into the file. SQLite itself
+would copy the log only after more pages, and that copy would take longer."""
 
 PAUSE_SHARE = 9.0
-"""Length of the pause after a step, as a multiple of the time that the step took. So a job that is
-submitted meanwhile rarely meets a step."""
+"""Length of the pause after a step, as a multiple of the time that the step took. The pause is long
+so that a job rarely has to wait for a step."""
 
 SHORTEST_PAUSE_SECONDS = 0.005
 RETRY_SECONDS = 1.0
@@ -58,8 +59,8 @@ class FreePages:
         elif _checkpoint(connection):
             self._steps = 0
         else:
-            # A reader, such as a backup, still needs the older state. Each further step would make
-            # the log larger, so the next round has to wait.
+            # A reader, such as a backup, still needs the older state, so the log could not be
+            # copied completely. Each further step would make the log larger. So wait.
             return RETRY_SECONDS
         return max(SHORTEST_PAUSE_SECONDS, PAUSE_SHARE * (time.monotonic() - began))
 
@@ -72,11 +73,11 @@ def _has_free_pages(connection: sqlite3.Connection) -> bool:
 
 def _release(connection: sqlite3.Connection) -> bool:
     """Release pages in a transaction of its own; return False if another process is writing."""
-    # If another process writes, the step is not worth a wait, because new jobs would wait too.
+    # Do not wait for another process that writes: new jobs of the writer would wait too.
     connection.execute("PRAGMA busy_timeout = 0")
     try:
-        # The pragma does its work in many steps of the statement, and `execute` takes only one step
-        # of a statement without columns. `executescript` takes all of them.
+        # SQLite needs many calls of `sqlite3_step` for this pragma. For a statement without
+        # columns, `execute` makes only one such call. `executescript` makes all of them.
         connection.executescript(_STEP)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -88,9 +89,10 @@ def _release(connection: sqlite3.Connection) -> bool:
 
 
 def _checkpoint(connection: sqlite3.Connection) -> bool:
-    """Copy the write-ahead log into the file, which cuts the file; return whether all was copied.
+    """Copy the write-ahead log into the file; return whether the whole log was copied.
 
-    The checkpoint is passive: it waits for no reader, and no reader waits for it.
+    Only this copy makes the file shorter. The checkpoint is passive: it waits for no reader, and no
+    reader waits for it.
     """
     busy, logged, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return bool(not busy and logged == copied)

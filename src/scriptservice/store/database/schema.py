@@ -149,7 +149,7 @@ def _upgrade(database: Database) -> None:
 
 
 def _lock_for_migration(connection: Connection) -> None:
-    """Take the migration's lock, and limit the time that the migration waits for locks of tables.
+    """Take the migration's lock, and limit how long the migration waits for locks of tables.
 
     While the migration waits for a table that a dump has locked, every later reader and writer of
     that table waits behind the migration. So the migration may wait only for a short time.

@@ -51,8 +51,8 @@ def connect_sqlite(path: str) -> Database:
     scanning = create_engine(url, poolclass=QueuePool, pool_size=SCANNERS, max_overflow=0, **shared)
     for engine in (writing, reading, scanning):
         event.listen(engine, "connect", _set_pragmas)
-    # Left to itself, the driver begins a transaction only at the first write, and none at all if
-    # there are only reads. So these listeners begin each transaction explicitly.
+    # By default the driver begins a transaction only before the first write, so a series of reads
+    # would have no transaction. These listeners begin each transaction explicitly.
     event.listen(writing, "begin", _begin("BEGIN IMMEDIATE"))
     for engine in (reading, scanning):
         event.listen(engine, "begin", _begin("BEGIN"))
@@ -115,8 +115,9 @@ def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:
     cursor = connection.cursor()
     (pages,) = cursor.execute("PRAGMA page_count").fetchone()
     if not pages:
-        # A new file can be made smaller later only if this is set before anything is written, even
-        # before the journal's mode. In a file with pages, the pragma would take the write lock.
+        # A file can be made smaller later only if this pragma runs before the first write to the
+        # new file. To set the journal's mode is already a write, so this pragma comes first. In a
+        # file with pages, the pragma would take the write lock.
         cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     for pragma in _PRAGMAS:
         cursor.execute(pragma)

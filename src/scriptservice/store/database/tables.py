@@ -95,9 +95,10 @@ def _postgresql_id_end(element: Any, compiler: Any, **more: Any) -> str:
 Index("commands_by_id_end", id_end(commands.c.id))
 Index("commands_by_host", commands.c.host, commands.c.number)
 Index("commands_by_time", commands.c.created_at)
-# The two indexes below are partial on PostgreSQL too, with the same conditions; the migrations say
-# so. Here the conditions are given for SQLite only: an argument ``postgresql_where`` would load the
-# code for PostgreSQL in every server, which takes a twentieth of a server's start.
+# The two indexes below are partial on PostgreSQL too: the migrations create them there with the
+# same conditions. This module gives the conditions for SQLite only. An argument
+# ``postgresql_where`` would load the code for PostgreSQL in every server, which takes a twentieth
+# of the time that a server needs to start.
 Index(
     "commands_waiting",
     # The status is the same in all rows of this index, but the column is necessary. If this index

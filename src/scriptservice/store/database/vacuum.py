@@ -1,9 +1,10 @@
-"""Rewrites a SQLite file without its free pages, so that it can also be made smaller later.
+"""Rewrites a SQLite file without its free pages.
 
 A file that an earlier release created cannot give pages back to the file system while it is in use.
 The rewritten file can; see `free_pages`. The rewrite makes a copy of the data and then gives the
-copy the name of the database. An interruption at any moment leaves either the old file or the new
-one. No other process may use the database meanwhile.
+copy the name of the database. If the rewrite is interrupted, the name stands for either the
+complete old file or the complete new file. No other process may use the database during the
+rewrite.
 """
 
 import contextlib
@@ -17,11 +18,11 @@ from scriptservice.store.database.backup import sync_directory
 from scriptservice.store.database.free_pages import INCREMENTAL
 
 COPY_SUFFIX = ".vacuum"
-"""The end of the name of the incomplete copy. The next rewrite replaces what an interrupted one has
-left."""
+"""The end of the name of the incomplete copy. If an interrupted rewrite has left such a file, the
+next rewrite replaces it."""
 
 _SPARE_BYTES = 1 << 20
-_PROGRESS_INSTRUCTIONS = 20  # about as many as the copy of four rows takes
+_PROGRESS_INSTRUCTIONS = 20  # instructions of SQLite's virtual machine: about four copied rows
 _REPORT_SECONDS = 0.1
 
 
@@ -34,10 +35,10 @@ def vacuum(
 
     Args:
         path: path of the database.
-        on_plan: called before any work with the number of bytes of disk space that the copy needs
-            at most, and the number of bytes that are free.
-        on_progress: called often with the number of bytes copied so far and the number at the end,
-            which is an estimate.
+        on_plan: called once before the copy, with two numbers of bytes: the disk space that the
+            copy needs at most, and the free disk space.
+        on_progress: called about ten times a second with the number of bytes copied so far and the
+            estimated number of bytes of the whole copy.
 
     Returns:
         The sizes of the file before and after, in bytes.
@@ -119,7 +120,10 @@ def _rewrite(
 
 
 def _data_bytes(database: sqlite3.Connection) -> int:
-    """Return about how large the database is without free pages; prepare the copy's mode."""
+    """Return the approximate size of the database in bytes without its free pages.
+
+    If the file cannot be made smaller in steps, this also sets the mode in which the copy can.
+    """
     (mode,) = database.execute("PRAGMA auto_vacuum").fetchone()
     if mode != INCREMENTAL:
         # This changes nothing in the file, only in the copy.
@@ -127,12 +131,13 @@ def _data_bytes(database: sqlite3.Connection) -> int:
     (pages,) = database.execute("PRAGMA page_count").fetchone()
     (free,) = database.execute("PRAGMA freelist_count").fetchone()
     (page_bytes,) = database.execute("PRAGMA page_size").fetchone()
-    # A file that can be made smaller has a page with pointers for each 800 pages or more.
+    # A file that can be made smaller has one additional page with pointers for each 800 pages, or
+    # for more than 800.
     return int((pages - free) * page_bytes * 801 // 800)
 
 
 def _create_copy(path: str, original: os.stat_result) -> int:
-    """Create the empty file for the copy, with the owner of the database; return a descriptor."""
+    """Create the empty file for the copy and give it the database's owner; return a descriptor."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -144,13 +149,18 @@ def _create_copy(path: str, original: os.stat_result) -> int:
 
 @contextlib.contextmanager
 def _reported(database: sqlite3.Connection, report: Callable[[], None]) -> Iterator[None]:
-    """Call ``report`` again and again while a statement runs; Ctrl-C ends the statement."""
+    """Call ``report`` about ten times a second while a statement runs; Ctrl-C ends the statement.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed during the statement.
+    """
     interrupted = False
     report_at = time.monotonic()
 
     def handle() -> int:
         nonlocal interrupted, report_at
-        # SQLite's module would drop the exception, and report only that the statement was ended.
+        # If this function raised an exception, the module `sqlite3` would drop it, and report only
+        # that the statement was ended.
         try:
             if time.monotonic() >= report_at:
                 report()

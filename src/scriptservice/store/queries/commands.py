@@ -94,9 +94,9 @@ def next_number(connection: Connection) -> int:
 class Inserter:
     """The writer's job that stores new commands and gives them their numbers.
 
-    The inserter counts the numbers itself: to ask the database for each number would cost more than
-    to store the command. Counting works because only one server writes, and that server has only
-    one inserter.
+    The inserter counts the numbers itself, because a query for each number would cost more time
+    than storing the command. Counting works because only one server writes, and that server has
+    only one inserter.
 
     Args:
         number: number of the next command. The caller must get it from the function `next_number`
@@ -142,7 +142,7 @@ class Inserter:
     ) -> dict[UUID, Command]:
         """Return the commands that an earlier call has stored, by id.
 
-        The writer calls again if the answer to the earlier commit was lost.
+        The writer repeats a call if the answer to the call's commit was lost.
         """
         again = [item for item in items if item.id in self._seen]
         self._seen.update((item.id, None) for item in items)

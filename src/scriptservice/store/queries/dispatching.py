@@ -190,7 +190,8 @@ class PageStart:
 FIRST_PAGE = PageStart(Status.QUEUED, 0)
 PAGE_COMMANDS = 5000
 """The number of commands that are read for a page of open commands. On a busy machine reading a
-page takes 0.3 s if all its commands were dispatched, and 12 ms if all of them are just waiting.
+page takes 0.3 s if all its commands were dispatched. It takes 12 ms if none was dispatched or has a
+queue time-out.
 """
 
 _OPEN_STATUSES = (Status.QUEUED, Status.RUNNING, Status.STOPPING)
@@ -211,11 +212,12 @@ class OpenPage:
 
 
 def open_commands(connection: Connection, start: PageStart) -> OpenPage:
-    """Return a page of commands that are not final, without those that are just waiting.
+    """Return a page of commands that are not final.
 
-    The caller reads one page after another, from `FIRST_PAGE` on. Meanwhile a command may change
-    its status. The pages are in the order in which a command goes through the statuses, so they
-    miss no command that stays open. But a command whose status changes may be on two pages.
+    The page leaves out commands that were not dispatched and have no queue time-out. The caller
+    reads one page after another, from `FIRST_PAGE` on. Meanwhile a command may change its status.
+    The pages are in the order in which a command goes through the statuses, so they miss no command
+    that stays open. But a command whose status changes may be on two pages.
     """
     some = (
         select(commands.c.number)
@@ -347,7 +349,7 @@ def mark_restored(connection: Connection, keeper: str, *, start_queued: bool) ->
 class Requeue:
     """A request to requeue all commands that a keeper will never start.
 
-    The service makes this request when the keeper ends in an orderly way.
+    The service makes this request when the keeper shuts down, but not after the keeper was killed.
 
     Attributes:
         keeper: identity of the keeper.

@@ -17,7 +17,7 @@ class StoredHost:
         name: name of the host.
         identity: identity of the host's keeper.
         journal: id of that keeper's journal.
-        journal_position: journal position up to which the database has the journal.
+        journal_position: the database has stored the journal up to this position.
         place: a text that differs between the host's data directory and a copy of that directory.
         version: version of the program on the host.
         last_seen_at: when a server stored these values, in microseconds since 1970 UTC.

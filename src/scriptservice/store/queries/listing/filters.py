@@ -162,7 +162,7 @@ def remaining_conditions(rest: Filter) -> Iterator[Condition]:
 
 
 def _without_index(column: ColumnElement[str]) -> ColumnElement[str]:
-    """Return an expression with a text column's value; the database has no index for it."""
+    """Return an expression that has a text column's value, but for which there is no index."""
     return column.concat(literal_column("''"))
 
 

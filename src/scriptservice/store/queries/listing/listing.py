@@ -3,10 +3,10 @@
 A list with one filter follows that filter's index and stops when the page is full: the first page
 costs as much as the last one. If there are several filters, one of them *leads*: a walk follows the
 index of the leading filter, and checks the other filters for each command that it meets. The walk
-may be long and find little. Therefore the walk reads windows of numbers, and ends when its time
-slice is over. The size of each window is chosen so that the window takes `time_slice.STEP_SECONDS`.
-If the time slice ends the walk, the page has fewer commands than it could hold, and the next page
-continues where the walk ended.
+may be long and find little. Therefore the walk looks at a limited range of command numbers at a
+time, called a window, and ends when its time slice is over. The size of each window is chosen so
+that reading the window takes `time_slice.STEP_SECONDS`. If the time slice ends the walk, the page
+has fewer commands than it could hold, and the next page continues where the walk ended.
 """
 
 from dataclasses import dataclass

@@ -72,8 +72,8 @@ class TimeSlice:
             yield
         finally:
             with self._lock:
-                # `end` must not interrupt the connection's next statement: it belongs to another
-                # caller.
+                # `end` must not interrupt the next statement on this connection, because that
+                # statement belongs to another caller.
                 self._interrupt = None
 
     def end(self) -> None:
@@ -88,8 +88,8 @@ def release_gil_between(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield rows, and let other threads run after every `ROWS_AT_ONCE` rows.
 
     A thread that converts rows to objects holds the interpreter's lock, and the event loop needs
-    that lock too. Without these pauses the event loop would wait 5 ms for the lock each time. After
-    these 5 ms the interpreter forces the converting thread to release the lock.
+    that lock too. Without these pauses the event loop would wait 5 ms each time it needs the lock:
+    only after that time does the interpreter force the other thread to release the lock.
     """
     for count, row in enumerate(rows, 1):
         yield row

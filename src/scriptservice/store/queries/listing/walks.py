@@ -1,7 +1,8 @@
 """Walks through the numbers of commands, newest first, in windows of adjustable size.
 
-A walk returns the conditions of each window, and `listing` reads the commands of the window. Before
-a walk begins, `walk` counts how many commands each filter matches, to choose the leading filter.
+A window is the range or the list of numbers that the walk looks at in one step. A walk returns the
+conditions of each window, and `listing` reads the commands of the window. Before a walk begins,
+`walk` counts how many commands each filter matches, to choose the leading filter.
 """
 
 from collections.abc import Iterable
@@ -23,7 +24,8 @@ from scriptservice.store.queries.listing.filters import (
 )
 
 MAX_COUNTED = 2000
-"""The most commands that are counted for a filter, to find the filter that matches the fewest."""
+"""The number at which counting the commands that a filter matches stops. The counts serve to find
+the filter that matches the fewest commands."""
 
 MAX_LISTED = 500
 """The most command numbers in the text of one statement."""
