@@ -1,1 +1,4 @@
-"""Benchmarks: each one prints its figure, a limit measured in the same run, and their ratio."""
+"""Benchmarks. Each one prints a figure of the service, a limit from the same run, and their ratio.
+
+The limit is what the machine or a simpler program reaches with the same work.
+"""

@@ -16,7 +16,7 @@ from bench.service import SAME_UID
 def main(words: Sequence[str] | None = None) -> int:
     """Do what the arguments say; return 1 if a target was missed."""
     arguments = _parser().parse_args(words)
-    # As an exception, so that the services that were started are ended and their files removed.
+    # SIGTERM raises SystemExit. So the context managers end the services and remove their files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     unknown = [name for name in arguments.names if name not in BY_NAME]
     if unknown:
@@ -46,8 +46,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        description="Measures the service. Beside each figure stands a limit of the machine, "
-        "measured in the same run; a target says what their ratio must reach. "
+        description="Measures the service. Each figure is compared with a limit of the machine "
+        "that is measured in the same run. A target says what their ratio must reach. "
         "Exits with 1 if a target was missed.",
     )
     parser.add_argument(
@@ -57,17 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="run each once at a small size, to see that it works; targets do not count",
+        help="run each benchmark once at a small size, to see that it works; targets do not count",
     )
     parser.add_argument(
-        "--repetitions", type=int, metavar="N", help="how often each is measured (default: 3)"
+        "--repetitions", type=int, metavar="N", help="how often to measure each row (default: 3)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
     parser.add_argument(
         "--markdown", action="store_true", help="print the results as a Markdown table"
     )
     parser.add_argument(
-        "--docs", action="store_true", help="replace table and plot in docs/performance.md"
+        "--docs", action="store_true", help="replace the table and the plot of docs/performance.md"
     )
     parser.add_argument(
         "--read",
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile",
         action="store_true",
-        help="instead sample where keeper and server spend the CPU time of a command",
+        help="run no benchmark, but sample where keeper and server spend a command's CPU time",
     )
     return parser
 

@@ -1,4 +1,7 @@
-"""Big output: the time to read a part of a 1 GiB output; the limit is the same part of 1 MiB."""
+"""Big output: the time to read a part of a 1 GiB output.
+
+The limit is the time to read a part of the same size from a 1 MiB output.
+"""
 
 import random
 import statistics
@@ -42,7 +45,7 @@ def _tail_path(command_id: UUID) -> str:
 
 
 def measure(plan: Plan) -> Results:
-    """Read parts of both outputs from one service."""
+    """Read parts of the small and of the big output from one service."""
     directory, ids, sizes = generated_data.data_directory(plan, sizes=(SMALL, BIG))
     requests = plan.size(200, 5)
     rng = random.Random(1)

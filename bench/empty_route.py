@@ -1,7 +1,7 @@
-"""``python -m bench.empty_route PORT``: the limit of the submit rate.
+"""``python -m bench.empty_route PORT``: the server whose request rate limits the submit rate.
 
-A POST route that reads its body and returns a fixed response, with the service's framework and HTTP
-server.
+Its only route is a POST that reads the body and returns a fixed response. It uses the framework and
+the HTTP server of the service.
 """
 
 import sys
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 CONTENT = b"{" + b" " * 1200 + b"}"
-"""As long as the JSON of a command."""
+"""The fixed response; it is as long as the JSON of a command."""
 
 
 async def submit(request: Request) -> Response:

@@ -1,6 +1,6 @@
-/* Copies stdin to many sockets, like one `cat` to all of them, in the pieces that read() returns.
+/* Copies stdin to many sockets. Each piece that read() returns is written to every socket.
  * Usage: fan_out CONNECTIONS < data
- * Prints the loopback port that it listens on, and starts once all CONNECTIONS are there. */
+ * Prints the loopback port on which it listens, and starts once all CONNECTIONS are accepted. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-"""Followers: how fast many of them get the whole output of one script while it prints.
+"""Followers: how fast many clients receive the output of one script while the script prints.
 
-The limit is one process that copies the output of the same script to as many loopback sockets. The
-same program reads in both cases.
+The limit is one process that copies the output of the same script to the same number of loopback
+sockets. The same program receives the bytes in both cases.
 """
 
 import subprocess
@@ -18,12 +18,23 @@ from bench.service import SAME_UID, new_directory
 
 
 def _script(go: Path, size: int) -> str:
-    """Return a script that prints once the file ``go`` exists."""
+    """Return a script that waits until the file ``go`` exists, then prints ``size`` bytes."""
     return f"until [ -e '{go}' ]; do sleep 0.01; done; {printing(size)}"
 
 
 def _received(port: int, followers: int, size: int, go: Path, request: bytes) -> float:
-    """Start the output once all follow; return megabytes a second until all have received it."""
+    """Let the script print once all followers are connected; return how fast the output arrives.
+
+    Args:
+        port: port of the service or of the limit's process.
+        followers: number of connections.
+        size: bytes that the script prints.
+        go: the file for which the script waits.
+        request: the HTTP request of each follower; empty for the limit.
+
+    Returns:
+        Megabytes a second, summed over all followers, until the last one has received everything.
+    """
     words = [programs.program("receive"), str(port), str(followers)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as readers:
         assert readers.stdin is not None
@@ -36,14 +47,14 @@ def _received(port: int, followers: int, size: int, go: Path, request: bytes) ->
         go.touch()
         total, ended = readers.stdout.read().split()
     expected = followers * size
-    # Chunk lengths and response headers come on top: a little, and only from the service.
+    # The service also sends response headers and the lengths of chunks. The limit does not.
     if not expected <= int(total) <= expected * 1.02 + followers * 2000:
         sys.exit(f"cannot measure: {int(total)} bytes arrived, not {expected}")
     return expected / MEGABYTE / (float(ended) - began)
 
 
 def raw_rate(size: int, followers: int) -> float:
-    """Measure the limit."""
+    """Return the megabytes a second that one process delivers to all loopback sockets."""
     with new_directory() as directory:
         go = directory / "go"
         words = f"({_script(go, size)}) | {programs.program('fan_out')} {followers}"
@@ -54,7 +65,7 @@ def raw_rate(size: int, followers: int) -> float:
 
 
 def service_rate(plan: Plan, size: int, followers: int) -> float:
-    """Measure a new service."""
+    """Return the megabytes a second that a new service delivers to all followers."""
     with new_directory() as directory, plan.service(SAME_UID) as service:
         go = directory / "go"
         command = service.submit(_script(go, size))
@@ -64,7 +75,7 @@ def service_rate(plan: Plan, size: int, followers: int) -> float:
 
 
 def measure(plan: Plan) -> Results:
-    """Measure both in turn."""
+    """Measure the limit and the service in turn."""
     size, followers = plan.size(20 * MEGABYTE, MEGABYTE), plan.size(200, 10)
     return {
         "followers": plan.interleaved(

@@ -1,7 +1,7 @@
 """Data directories with very many commands or much output, written by the store's own code.
 
-The data is written as the recorder of another host would have written it, in large transactions.
-Each directory is made once a run and removed at its end.
+The database looks as if the recorder of another host had written it. The data is written in large
+transactions. Each directory is made once and used until the run ends, then it is removed.
 """
 
 import atexit
@@ -42,10 +42,10 @@ QUICK_SIZES = (1 << 20, 2 << 20)
 
 
 class HistoryWriter:
-    """Writes commands and what became of them into a database.
+    """Writes commands, their ends and their output into a database.
 
     Args:
-        connection: to the database; the caller begins and commits transactions.
+        connection: connection to the database; the caller begins and commits transactions.
         first: number of the next command.
     """
 
@@ -62,7 +62,7 @@ class HistoryWriter:
     def store(
         self, changes: list[journal_changes.CommandChange], chunks: list[journal_changes.Chunk]
     ) -> None:
-        """Store how commands ended and what they printed."""
+        """Store the ends and the output of commands."""
         begin, self._position = self._position, self._position + 1
         part = journal_changes.JournalChanges(
             HOST.name, HOST.journal, begin, self._position, chunks=chunks, changes=changes
@@ -74,7 +74,7 @@ class DataDirectory(NamedTuple):
     """A directory for `MeasuredService`.
 
     Attributes:
-        directory: contains the data directory; no service was started on it yet.
+        directory: contains the data directory; no service has used it yet.
         ids: ids of the commands with much output.
         sizes: sizes of their outputs in bytes.
     """
@@ -90,9 +90,9 @@ def data_directory(plan: Plan, commands: int = 0, sizes: tuple[int, ...] = ()) -
     A quick run uses one small directory for all benchmarks.
 
     Args:
-        plan: of the run.
-        commands: how many commands with little output.
-        sizes: adds one command for each of these output sizes, in bytes.
+        plan: plan of the run.
+        commands: number of commands with little output.
+        sizes: for each of these sizes in bytes, one further command gets that much output.
     """
     if plan.quick:
         commands, sizes = QUICK_COMMANDS, QUICK_SIZES

@@ -1,4 +1,7 @@
-"""History: the time of a list with very many stored commands; the limit is that with a thousand."""
+"""History: the time to get a list from a service that has stored very many commands.
+
+The limit is the time to get the same list from a service that has stored 1000 commands.
+"""
 
 import statistics
 import time
@@ -15,11 +18,14 @@ LISTS = {
     "label filter": "/v1/commands?label=team=db",
 }
 DEEP = 0.9
-"""How far down the list the deep page is, as a share of it."""
+"""Position of the deep page in the list, as a share of all commands."""
 
 
 def _deep_page(service: MeasuredService, count: int) -> str:
-    """Return the path of a page far down the list, by paging there as a client does."""
+    """Return the path of a page far down the list.
+
+    The function reads all pages before it, because only the answers contain cursors.
+    """
     limit = max(50, min(1000, count // 20))
     path = f"/v1/commands?limit={limit}"
     cursor = ""

@@ -1,6 +1,6 @@
 """Latency of an idle service: from ``POST ?wait`` of the script ``true`` to the final answer.
 
-The limit is ``bash -c true`` run from Python.
+The limit is the time of ``bash -c true``, run from Python.
 """
 
 import statistics

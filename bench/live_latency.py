@@ -1,7 +1,8 @@
-"""Live latency: from a script's write to a follower's receipt, at 100 lines a second.
+"""Live latency: the time from a script's write until a follower has received the line.
 
-Script and follower read the same clock of the same machine. The limit is the same script through a
-bare pipe.
+The script writes 100 lines a second, and each line is the time of its write. Script and follower
+read the same clock of the same machine. The limit is the latency of the same script when a process
+reads its output from a pipe.
 """
 
 import http.client
@@ -66,7 +67,7 @@ def through_the_service(service: MeasuredService, lines: int) -> tuple[float, fl
 
 
 def measure(plan: Plan) -> Results:
-    """Measure pipe and service in turn."""
+    """Measure the pipe and the service in turn."""
     lines = plan.size(1000, 20)
     found = {"p50": Series(), "p99": Series()}
     with plan.service(SAME_UID) as service:

@@ -1,8 +1,9 @@
 /* Sends one HTTP request again and again on persistent connections. It uses as little CPU time as
- * possible, since it shares the machine with the service that it measures.
+ * possible, because it shares the machine with the measured service.
  * Usage: load PORT CONNECTIONS COUNT SECONDS STATUS < request
- * Ends after COUNT answers or SECONDS, whichever comes first (0: no such limit); prints the number
- * of answers and the seconds. Fails at an answer with another STATUS or without Content-Length. */
+ * Ends after COUNT answers or SECONDS, whichever comes first; 0 means no such limit. Prints the
+ * number of answers and the elapsed seconds. Fails if an answer has a status other than STATUS or
+ * has no Content-Length. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

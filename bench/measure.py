@@ -1,4 +1,8 @@
-"""What a benchmark is: rows with targets; service and limit are measured in turn, several times."""
+"""The parts of a benchmark: rows with targets, and the measurements of each row.
+
+A *figure* is a value of the service. Its *limit* is what the machine or a simpler program reaches
+with the same work. Both are measured in turn, several times.
+"""
 
 import statistics
 import sys
@@ -13,7 +17,7 @@ from bench.service import MeasuredService, new_directory
 
 
 class Direction(StrEnum):
-    """On which side of the bound a value meets the target."""
+    """Whether a value meets the target at or above the bound, or at or below it."""
 
     AT_LEAST = "at least"
     AT_MOST = "at most"
@@ -32,8 +36,8 @@ class Target:
 
     Attributes:
         bound: the least or the greatest value that meets the target.
-        direction: whether it is the least or the greatest.
-        aim: a better value to work towards, or None.
+        direction: whether ``bound`` is the least or the greatest such value.
+        aim: a better value than the bound, for later work; None if there is no such aim.
     """
 
     bound: float
@@ -46,7 +50,10 @@ class Target:
         return value <= self.bound
 
     def share(self, value: float) -> float:
-        """Return the ratio of value and bound, as 1 or more if the value meets the target."""
+        """Return the ratio of value and bound, inverted for upper bounds.
+
+        The result is 1 or more if the value meets the target.
+        """
         return value / self.bound if self.direction is Direction.AT_LEAST else self.bound / value
 
     def __str__(self) -> str:
@@ -62,9 +69,9 @@ class Row:
         name: name of the figure.
         what: what is measured, in words.
         unit: unit of the figure and of its limit.
-        limit: what the limit is, in words; None where there is none.
+        limit: what the limit is, in words; None if the row has no limit.
         target: what must be reached.
-        criterion: whether the target is for the ratio of figure and limit or for the figure.
+        criterion: whether the target is about the ratio of figure and limit or about the figure.
     """
 
     name: str
@@ -80,8 +87,9 @@ class Series:
     """The measurements of one row, in the order of the repetitions.
 
     Attributes:
-        figures: one of the service for each repetition.
-        limits: the limit measured before each; empty where there is no limit.
+        figures: the service's value in each repetition.
+        limits: the limit in each repetition, measured before the figure; empty if the row has no
+            limit.
         notes: additional values by name; the name contains the unit.
     """
 
@@ -99,13 +107,13 @@ class Series:
 
     @property
     def ratio(self) -> float | None:
-        """The ratio of the medians."""
+        """The median of the figures divided by the median of the limits; None without limits."""
         limit = self.limit
         return None if limit is None else self.figure / limit
 
     @property
     def ratios(self) -> list[float]:
-        """The ratio of each repetition."""
+        """The figure divided by the limit, for each repetition."""
         return [each / limit for each, limit in zip(self.figures, self.limits, strict=False)]
 
     def value(self, criterion: Criterion) -> float:
@@ -121,16 +129,16 @@ class Series:
         return self.ratio
 
     def values(self, criterion: Criterion) -> list[float]:
-        """Return that value for each repetition."""
+        """Return the figure or the ratio of each repetition, whichever the criterion names."""
         return self.figures if criterion is Criterion.FIGURE else self.ratios
 
 
 Results = dict[str, Series]
-"""What a benchmark measured, by the names of its rows."""
+"""The measurements of a benchmark, by the names of its rows."""
 
 
 class Progress:
-    """Shows on stderr what is measured now, if stderr is a terminal."""
+    """Shows on stderr which measurement is running, if stderr is a terminal."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
@@ -142,7 +150,7 @@ class Progress:
         self.show("")
 
     def show(self, step: str) -> None:
-        """Show the current step in place of the one before."""
+        """Show the current step in place of the previous step."""
         if self._shown:
             minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
             words = f"{minutes}:{seconds:02} {self._title}" + (f": {step}" if step else "")
@@ -158,10 +166,11 @@ class Plan:
     """How much is measured in this run, and the services that benchmarks share.
 
     Attributes:
-        quick: whether everything runs at a fraction of its size, only to show that it works.
+        quick: whether every benchmark runs at a small size, only to show that it works.
         repetitions: how often each row is measured.
         progress: shows each step.
-        until_the_end: closes what lives until the end of the run.
+        until_the_end: at the end of the run, closes the services and directories that benchmarks
+            share.
     """
 
     quick: bool
@@ -179,8 +188,8 @@ class Plan:
     def service(self, flags: list[str], directory: Path | None = None) -> Iterator[MeasuredService]:
         """Yield a new service, on a new directory if none is given.
 
-        In a quick run, calls with the same arguments share one service, since starting a service
-        takes longer than the quick measurement.
+        In a quick run, calls with the same arguments share one service, because a start takes
+        longer than a quick measurement.
         """
         if not self.quick:
             with ExitStack() as stack:
@@ -213,7 +222,7 @@ class Benchmark:
     Attributes:
         name: the argument of ``scripts/bench`` that selects it.
         rows: the rows of its results.
-        measure: measures them; rows that cannot be measured on this machine are missing.
+        measure: measures the rows; its result lacks rows that this machine cannot measure.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Memory: how much keeper and server grow for each running command that does nothing.
 
-A first load runs before, so that memory which any load leaves allocated is not counted. The limit
-is the private memory of such a script itself.
+Any load leaves some memory allocated. So a load of commands that end at once runs first, and only
+the growth after that load counts. The limit is the private memory of one running script.
 """
 
 import re

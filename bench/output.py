@@ -1,8 +1,9 @@
-"""Output: from the first byte of a script's output until the last one is committed in SQLite.
+"""Output: the rate from a script's first byte of output until SQLite has committed the last byte.
 
-The limit is the same script through ``cat`` into a file on the same disk. Neither that file nor the
-journal is synced. The database is synced at each commit, which is part of the measurement. A note
-gives the rate at which SQLite alone stores the same rows from memory.
+The limit is the rate of the same script when ``cat`` writes its output to a file on the same disk.
+That file and the journal are not synced. The database is synced at each commit, and the syncs are
+part of the measurement. A note gives the rate at which SQLite alone stores the same rows from
+memory.
 """
 
 import os
@@ -31,7 +32,7 @@ def script(size: int) -> str:
 
 
 def raw_rate(directory: Path, size: int, at_once: int) -> float:
-    """Return the megabytes a second that scripts write into files."""
+    """Return the megabytes a second that scripts write into files through ``cat``."""
     began = time.monotonic()
     paths = [directory / f"raw-{number}" for number in range(at_once)]
     words = f"bash -c {_quoted(script(size))} | cat > "
@@ -42,7 +43,7 @@ def raw_rate(directory: Path, size: int, at_once: int) -> float:
     for path in paths:
         assert path.stat().st_size == size
         path.unlink()
-    # Otherwise the kernel would write these pages to disk while the service is measured.
+    # Without this sync, the kernel would write these pages to disk while the service is measured.
     os.sync()
     return size * at_once / MEGABYTE / seconds
 
@@ -124,7 +125,7 @@ def measure_one(plan: Plan) -> Results:
 
 
 def measure_many(plan: Plan) -> Results:
-    """Measure many scripts at once."""
+    """Measure many scripts that run at the same time."""
     return _measure("many", plan.size(5 * MEGABYTE, MEGABYTE // 4), plan.size(200, 10), plan)
 
 

@@ -1,4 +1,7 @@
-"""The plots of ``docs/performance.md``, as SVG: how far targets are met, and CPU time by stage."""
+"""Draws the plots of ``docs/performance.md`` as SVG.
+
+One plot shows the ratio of each figure to its target, the other the CPU time by stage.
+"""
 
 import math
 from collections.abc import Sequence
@@ -42,13 +45,13 @@ def _line(x1: float, y1: float, x2: float, y2: float, more: str) -> str:
 
 
 def _x(share: float) -> float:
-    """Return the x coordinate of a share of the target, on a logarithmic scale."""
+    """Return the x coordinate of a ratio to the target, on a logarithmic scale."""
     place = math.log10(min(_MOST, max(_LEAST, share)) / _LEAST) / math.log10(_MOST / _LEAST)
     return _LEFT + place * (_WIDTH - _LEFT - _RIGHT)
 
 
 def ratios(lines: Sequence[ResultLine]) -> str:
-    """Return a plot of each row's share of its target."""
+    """Return a plot of the ratio of each row's value to its target."""
     height = _TOP + _STEP * len(lines) + _BOTTOM + 20
     foot = height - _BOTTOM - 14
     parts = []
@@ -81,8 +84,8 @@ class StackedBar:
     """A bar that consists of parts.
 
     Attributes:
-        name: its title.
-        parts: the sizes of the parts by their names.
+        name: title of the bar.
+        parts: size of each part, by its name.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Start rate on PostgreSQL; the limit is the start rate on SQLite in the same run.
 
-The PostgreSQL server comes from a wheel of the test environment and runs with the default
-durability. ``TEST_DATABASE_URL`` names another server.
+The PostgreSQL server comes from a wheel of the test environment. It runs with PostgreSQL's default
+durability settings. If ``TEST_DATABASE_URL`` is set, the server that it names is used instead.
 """
 
 import os
@@ -15,7 +15,7 @@ from bench.start_rate import service_rate
 
 
 def measure(plan: Plan) -> Results:
-    """Measure both in turn; measure nothing if there is no PostgreSQL server."""
+    """Measure SQLite and PostgreSQL in turn; measure nothing without a PostgreSQL server."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     try:
         from support.postgres import Databases, PostgresServer

@@ -1,8 +1,8 @@
 """CPU time per command by stage: ``scripts/bench --profile``.
 
-py-spy samples keeper and server from outside while a load runs, without stopping them. The kernel
-reports the CPU time of each of their threads, and each sample counts as a share of its thread's CPU
-time. The profiled programs are unchanged and hardly slower.
+py-spy samples the keeper and the server from outside while a load runs. It does not stop or change
+them, so they are hardly slower. The kernel reports the CPU time of each of their threads. The CPU
+time of a thread is divided among the stages according to the thread's samples.
 """
 
 import os
@@ -30,10 +30,10 @@ class ThreadTimes:
     """The kernel's accounting of one thread.
 
     Attributes:
-        cpu: seconds on a processor.
-        queue: seconds in the run queue, ready to run while others ran.
-        slept: how often the thread gave the processor up.
-        preempted: how often the kernel took the processor away from it.
+        cpu: seconds that the thread ran on a processor.
+        queue: seconds that the thread was ready to run and waited for a processor.
+        slept: how often the thread gave up the processor itself.
+        preempted: how often the kernel took the processor away from the thread.
     """
 
     cpu: float = 0.0
@@ -61,10 +61,11 @@ class ThreadTimes:
 
     @property
     def stretch(self) -> float:
-        """How much longer than its CPU time a piece of work appears to run in samples.
+        """The time that work appears to take in samples, divided by its CPU time; at least 1.
 
-        A thread waits for a processor after preemption, which may happen anywhere, and after
-        waking, which happens where it slept. Both waits are assumed to be equally long.
+        A thread waits for a processor after it was preempted, and after it woke up. Only the first
+        kind of wait makes work appear longer, because it can happen anywhere in the work. Both
+        kinds are assumed to take equally long on average.
         """
         lost = self.preempted / max(1, self.preempted + self.slept)
         return 1 + lost * self.queue / max(self.cpu, 1e-9)
@@ -145,12 +146,17 @@ def _spy(spy: str, pid: int, path: Path) -> "subprocess.Popen[bytes]":
 
 
 def _threads(pid: int) -> dict[int, ThreadTimes]:
-    """Return the times of each thread of a process so far."""
+    """Return the times of each thread of a process so far, by thread id."""
     return {int(task.name): ThreadTimes.of(task) for task in Path(f"/proc/{pid}/task").iterdir()}
 
 
 def _samples(path: Path) -> Iterator[tuple[int, str, list[str], int]]:
-    """Yield the id of a thread, its name, the frames of a stack, and the number of its samples."""
+    """Yield each sampled stack of a py-spy file.
+
+    Yields:
+        The thread's id, the thread's name, the frames with the innermost last, and the number of
+        samples that had this stack.
+    """
     for line in path.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
         thread, *frames = stack.split(";")
@@ -180,8 +186,9 @@ def _attribute(process: str, path: Path, times: dict[int, ThreadTimes]) -> dict[
 def _shares(counts: "Counter[tuple[str, bool]]", spent: ThreadTimes) -> dict[str, float]:
     """Return the share of each stage in a thread's CPU time.
 
-    A sampler takes some sleeping in the kernel for work (see `SLEEPS`), so such samples are too
-    many. Together they get only the CPU time that the other samples leave.
+    py-spy counts a thread that sleeps in certain functions as working (see `SLEEPS`), so there are
+    too many samples of these functions. Together they get only the CPU time that the other samples
+    do not account for.
     """
     awake = sum(count for (_, sleeps), count in counts.items() if not sleeps)
     asleep = sum(count for (_, sleeps), count in counts.items() if sleeps)

@@ -34,9 +34,9 @@ def run(name: str, *args: str | float, stdin: bytes = b"") -> list[float]:
     """Run a program to its end; return the numbers that it prints.
 
     Args:
-        name: of the C file, without its ending.
-        args: its arguments.
-        stdin: its input.
+        name: name of the C file without ``.c``.
+        args: arguments of the program.
+        stdin: bytes for the program's standard input.
     """
     words = [program(name), *map(str, args)]
     done = subprocess.run(words, input=stdin, capture_output=True, check=False)

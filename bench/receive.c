@@ -1,9 +1,9 @@
-/* Many readers on loopback in one loop. The service and its limit are read by this same program, so
- * that the readers cost both the same CPU time.
+/* Opens many connections to a loopback port, and reads all of them in one loop. The benchmark reads
+ * the service and its limit with this program, so the readers take the same CPU time in both cases.
  * Usage: receive PORT CONNECTIONS < request; the request may be empty.
- * Prints `ready` once all are connected (and, if there is a request, each has received a part of its
- * answer). When all connections have ended, prints the bytes received and the time by
- * CLOCK_MONOTONIC in seconds. */
+ * Prints `ready` once all connections are open and, if there is a request, each has received a part
+ * of its answer. When all connections have ended, prints the number of bytes received and the time
+ * of CLOCK_MONOTONIC in seconds. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <stdio.h>

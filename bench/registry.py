@@ -1,4 +1,4 @@
-"""All benchmarks, in the order in which they run and stand in the table."""
+"""All benchmarks, in the order in which they run and appear in the table."""
 
 from bench import (
     big_output,

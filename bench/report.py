@@ -38,7 +38,7 @@ class ResultLine:
 
     @property
     def values(self) -> list[float]:
-        """That value for each repetition."""
+        """The value of each repetition that corresponds to `value`."""
         return self.series.values(self.row.criterion)
 
     @property
@@ -47,11 +47,11 @@ class ResultLine:
 
 
 def to_json(found: dict[str, dict[str, Series]], *, quick: bool) -> dict[str, Any]:
-    """Return all results, with what they are, as JSON values.
+    """Return all results and the descriptions of their rows as JSON values.
 
     Args:
-        found: the series by benchmark and row.
-        quick: whether they are of a quick run, for which targets do not count.
+        found: the series, by the names of benchmark and row.
+        quick: whether the results come from a quick run; then the targets do not count.
     """
     return {
         "machine": {
@@ -171,7 +171,7 @@ def _markdown(line: ResultLine) -> str:
 
 
 def put_into_page(name: str, content: str) -> None:
-    """Replace what is between the two marks of a name in ``docs/performance.md``.
+    """Replace the text between the two marks of a part of ``docs/performance.md``.
 
     Raises:
         ValueError: the page has no such marks.

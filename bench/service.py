@@ -1,4 +1,4 @@
-"""A service for a measurement, started as users start it, and requests to it."""
+"""Starts a service for a measurement, as users start it, and sends requests to the service."""
 
 import http.client
 import json
@@ -18,12 +18,12 @@ from typing import Any, Self
 
 START_SECONDS = 120
 IDLE_SECONDS = 2.0
-"""An idle connection is not used again after this time, since the server may be closing it."""
+"""The client reconnects after this idle time, because the server may be closing the connection."""
 END_SECONDS = 600
 OPEN = "/v1/commands?status=queued&status=running&status=stopping&limit=1"
 FAILED = "/v1/commands?status=failed&status=lost&limit=1"
 SAME_UID = ["--run-as", str(os.geteuid()), "--no-use-cgroups"]
-"""Flags with which starting a script costs least: as the same user, without a cgroup."""
+"""Flags of ``serve`` with which a start costs the least: the service's own user and no cgroup."""
 
 
 def eventually(
@@ -35,9 +35,9 @@ def eventually(
     """Wait until a condition holds; return its value. Exit if it does not hold in time.
 
     Args:
-        condition: called until its value is true.
-        what: what is waited for, in words.
-        seconds: how long at most.
+        condition: called until it returns a true value.
+        what: what is waited for, in words, for the error message.
+        seconds: longest time to wait.
         poll_seconds: pause between two calls.
     """
     deadline = time.monotonic() + seconds
@@ -63,12 +63,12 @@ class MeasuredService:
     """A service on loopback (keeper and server); a ``with`` statement ends it.
 
     Args:
-        directory: contains its data directory, which is made if it does not exist.
-        flags: more flags of ``serve``.
+        directory: contains the service's data directory, which is made if it does not exist.
+        flags: further flags of ``serve``.
 
     Attributes:
-        port: the port that it listens on.
-        start_seconds: from the start of ``serve`` to its first healthy answer.
+        port: the port on which the service listens.
+        start_seconds: time from the start of ``serve`` to the first healthy answer.
         token: the admin token.
     """
 
@@ -130,7 +130,7 @@ class MeasuredService:
     # Requests
 
     def request(self, method: str, path: str, body: object = None) -> bytes:
-        """Return the bytes of a request, for a program that sends them many times."""
+        """Return the bytes of an HTTP request, for a program that sends the request many times."""
         content = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"

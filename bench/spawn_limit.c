@@ -1,5 +1,6 @@
 /* The machine's own limit: runs `bash -c 'echo hello'` with posix_spawn and reads the output.
- * Usage: spawn_limit COUNT AT_ONCE; runs at most AT_ONCE at a time; prints completed per second. */
+ * Usage: spawn_limit COUNT AT_ONCE
+ * Runs COUNT scripts, at most AT_ONCE at a time. Prints how many were completed per second. */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <spawn.h>

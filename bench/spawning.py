@@ -1,8 +1,10 @@
 """Scripts started and reaped per second by the keeper's spawner alone, and the machine's limit.
 
-Shows the cost of a start without server, journal and HTTP: for each way of starting, as the same or
-as another user, with or without a cgroup. Limit and mode are measured in turn, several times; the
-ratio of a mode is the median over these pairs. Run it with ``python -m bench.spawning [--quick]``.
+This shows the cost of a start without server, journal and HTTP. A mode is a way to start (launcher
+or fork), as the same or as another user, with or without a cgroup. The limit and a mode are
+measured in turn, several times. The ratio of a mode is the median of the ratios of these pairs.
+
+Run it with ``python -m bench.spawning [--quick]``.
 """
 
 import argparse
@@ -41,9 +43,10 @@ class SpawnMode:
         run_as: user of the scripts; None for the default script user.
         cgroup: whether each script has a cgroup of its own.
         way: how the spawner starts a process: ``launcher`` or ``fork``.
-        ratios: started per second, relative to the limit.
-        rates: started per second.
-        cpu_us: microseconds of the keeper's CPU time for each script.
+        ratios: each rate divided by the limit that was measured before it.
+        rates: scripts started and reaped per second, one for each measurement.
+        cpu_us: CPU time of the spawning process for each script, in microseconds, one for each
+            measurement.
     """
 
     run_as: str | None
@@ -154,7 +157,7 @@ class _Root:
 
 
 def rate(name: str, count: int, directory: str) -> tuple[float, float]:
-    """Measure a mode in a new process, since a keeper too is a process without other work.
+    """Measure a mode in a new process, because a keeper, too, is a process without other work.
 
     Returns:
         Scripts started and reaped per second, and microseconds of CPU time for each.

@@ -1,7 +1,7 @@
-"""The stages of a command, and the rules that attribute a sampled stack to one of them.
+"""The stages of a command, and the rules that attribute a sampled stack to a stage.
 
-The innermost frame that matches a rule decides. So JSON and locks, which have no rule, belong to
-the code that called them.
+The innermost frame that matches a rule decides. JSON and locks have no rule, so their time counts
+for the code that called them.
 """
 
 import re
@@ -55,20 +55,20 @@ SLEEPS = re.compile(
     r"^DefaultDialect\.do_commit |^Popen\._execute_child |^Condition\.wait |^_worker "
     r"|^Runner\.run |^Loop\._turn "
 )
-"""Innermost frames that wait in the kernel: for a sync, a vfork, an event, the other thread.
+"""Innermost frames that wait in the kernel: for a sync, a vfork, an event or another thread.
 
-A sampler takes some of this waiting for work: a sync and a vfork look like work, and so does a
-woken thread that waits for a processor.
+py-spy counts a part of this waiting as work: the wait for a sync or a vfork, and the time for which
+a thread that was woken waits for a processor.
 """
 
 
 def stage_of(process: str, thread: str, frames: list[str]) -> str:
-    """Return the stage of a stack.
+    """Return the stage to which a sampled stack belongs.
 
     Args:
         process: ``keeper`` or ``server``.
         thread: name of the thread.
-        frames: ``function (path:line)`` each, the innermost last.
+        frames: the stack, each frame as ``function (path:line)``, the innermost last.
     """
     server_rules = WRITER if thread == "writer" else SERVER
     rules = KEEPER if process == "keeper" else server_rules

@@ -1,7 +1,7 @@
-"""Start rate: ``echo hello`` commands a second over HTTP, until all are stored and final.
+"""Start rate: ``echo hello`` commands a second, from the first POST until all are stored and final.
 
-The limit is a C loop that runs ``bash -c 'echo hello'`` with ``posix_spawn``, eight at a time, and
-stores nothing.
+The limit is the rate of a C loop that runs ``bash -c 'echo hello'`` with ``posix_spawn``, eight at
+a time, and stores nothing.
 """
 
 import os
@@ -24,7 +24,7 @@ MODES = {
 
 
 def raw_rate(count: int) -> float:
-    """Return how many scripts a second the limit completes."""
+    """Return how many scripts a second the C loop completes."""
     return programs.run("spawn_limit", count, CONCURRENT_SCRIPTS)[0]
 
 
@@ -32,10 +32,10 @@ def service_rate(plan: Plan, count: int, flags: list[str], notes: dict[str, floa
     """Return how many commands a second a new service completes.
 
     Args:
-        plan: of the run.
+        plan: plan of the run.
         count: number of commands.
         flags: flags of ``serve``.
-        notes: receives the CPU milliseconds per command of keeper and server.
+        notes: this function adds the CPU time of keeper and of server, in milliseconds per command.
     """
     with plan.service(flags) as service:
         request = service.request("POST", "/v1/commands", {"script": "echo hello"})
@@ -75,8 +75,9 @@ def _row(name: str, target: Target) -> Row:
 
 
 _HALF = Target(0.5, aim=0.65)
-# The launcher starts these scripts too, although they need no other user. That costs a second exec;
-# by a clone in the keeper's memory the figure was 0.72 (ADR 0023).
+# The launcher starts these scripts too, although they run as the same user. That costs a second
+# exec. An earlier release started such scripts with a `clone` that shared the keeper's memory; its
+# ratio was 0.72 (ADR 0023).
 _SAME_USER = Target(0.66, aim=0.85)
 BENCHMARK = Benchmark(
     "start-rate",

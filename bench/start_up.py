@@ -1,6 +1,6 @@
-"""Start-up: from ``serve`` to its first healthy answer, with very many stored commands.
+"""Start-up: the time from ``serve`` to the first healthy answer, with very many stored commands.
 
-The limit is the same with no stored commands.
+The limit is the same time with no stored commands.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ def _seconds(plan: Plan, directory: Path | None) -> float:
 
 
 def measure(plan: Plan) -> Results:
-    """Measure both in turn, on directories on which a service has run once before."""
+    """Measure the empty and the full service in turn; each has already run once before."""
     empty = None if plan.quick else generated_data.data_directory(plan).directory
     full = generated_data.data_directory(plan, 1_000_000).directory
     limit, figure = partial(_seconds, plan, empty), partial(_seconds, plan, full)

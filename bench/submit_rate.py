@@ -1,6 +1,7 @@
-"""Submit rate: durable 201 answers a second while nothing starts, since ``max_running`` is reached.
+"""Submit rate: durable 201 answers a second while no command starts.
 
-The limit is an empty route of the same framework under the same load.
+No command starts because ``max_running`` is reached. The limit is the rate of an empty route of the
+same framework under the same load.
 """
 
 import http.client
@@ -21,7 +22,7 @@ SCRIPT = {"script": "echo hello"}
 
 @contextmanager
 def empty_route() -> Iterator[int]:
-    """Run the program of the empty route; yield its port."""
+    """Run `bench.empty_route` as a process; yield its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -48,7 +49,7 @@ def _rate(port: int, request: bytes, count: int) -> float:
 
 
 def measure(plan: Plan) -> Results:
-    """Measure a new service for each repetition, so that its queue is empty at first."""
+    """Measure a new service in each repetition, so that the queue is always empty at first."""
     count = plan.size(10_000, 100)
 
     def figure() -> float:
