@@ -1,1 +1,1 @@
-"""Development programs that are no tests: checks, image check, soak, captures, screenshots."""
+"""Programs for development: checks, image check, soak, captures, screenshots. None is a test."""

@@ -37,7 +37,7 @@ def capture(command: str, environment: dict[str, str], keys: dict[float, bytes])
     Args:
         command: a command line for bash.
         environment: environment of the process.
-        keys: the keys to type, by seconds after the start.
+        keys: the bytes to type, by the time at which to type them, in seconds after the start.
     """
     pid, terminal = pty.fork()
     if pid == 0:
@@ -53,7 +53,7 @@ def capture(command: str, environment: dict[str, str], keys: dict[float, bytes])
             continue
         try:
             data = os.read(terminal, 65536)
-        except OSError:  # the other side is closed
+        except OSError:  # the command has closed its side of the pty
             break
         if not data:
             break
@@ -74,11 +74,11 @@ def _without_erased_lines(text: str) -> str:
 def draw(
     name: str, title: str, steps: list[tuple[str, dict[float, bytes]]], env: dict[str, str]
 ) -> None:
-    """Run commands one after another and draw their terminal as a picture.
+    """Run commands one after another in one terminal, and draw the terminal as an SVG file.
 
     Args:
-        name: of the SVG file in docs/images.
-        title: of the drawn window.
+        name: name of the SVG file in docs/images, without ``.svg``.
+        title: title of the drawn window.
         steps: the commands, each with the keys to type (see `capture`).
         env: environment of the commands.
     """
@@ -87,7 +87,7 @@ def draw(
         for command, keys in steps:
             console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
             console.print(Text.from_ansi(capture(command, env, keys)), end="")
-        # Without web fonts, since a picture must not load anything from other servers.
+        # Remove the web fonts, because a picture must not load anything from other servers.
         layout = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
         console.save_svg(str(IMAGES / f"{name}.svg"), title=title, code_format=layout)
     print(f"docs/images/{name}.svg")

@@ -1,7 +1,7 @@
 """Fails if one name stands for two things, or a folder holds too many files.
 
-``scripts/check`` calls it. Every class and module has a name of its own in the whole source tree,
-so that a name leads to one place.
+``scripts/check`` calls this module. Every class and module must have a name that nothing else in
+the source tree has, so that a reader who looks for a name finds one place.
 """
 
 import ast
@@ -15,13 +15,14 @@ TREES = ("src/scriptservice", "bench")
 MOST_FILES = 12
 
 UNCOUNTED = ("cli", "routes", "versions")
-"""Folders with one file for each verb, route or migration, which may be any number."""
+"""Folders with one file for each verb, route or migration. They may have any number of files."""
 
 CLIENT = "src/scriptservice/client/"
-"""Its public classes are the nouns of the API, and may have the names of the service's classes."""
+"""The client's folder. Its classes are the nouns of the API, so they may have the same names as
+classes of the service."""
 
 BY_NOUN = ("server/routes", "store/queries")
-"""Folders with one module for each noun; each of them may have a module of the same name."""
+"""Folders with one module for each noun, so two modules in different folders may have one name."""
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """A contract type for import-linter: a package may import only what the contract allows.
 
-The contracts are in ``pyproject.toml``. They cover a new file in a package without naming it.
+The contracts are in ``pyproject.toml``. A contract names a package, so it also covers files that
+are added to the package later.
 """
 
 import sys
@@ -14,10 +15,11 @@ class AllowedContract(Contract):
     """A package may import itself, the standard library and what the contract names.
 
     Options:
-        packages: the importing packages or modules, with everything in them.
-        allowed: the packages, of this project and others, that they may import; a name allows
+        packages: the packages or modules whose imports are checked, with everything in them.
+        allowed: the packages of this project and of others that may be imported. A name allows
             everything in that package.
-        except_modules: modules in these packages that other contracts cover.
+        except_modules: modules in ``packages`` that this contract does not check, because other
+            contracts do.
     """
 
     type_name = "allowed"

@@ -1,8 +1,8 @@
 """Writes the generated parts of ``docs/reference`` from the code.
 
-``scripts/reference`` calls it. The table of settings comes from the fields of `Settings`, the verbs
-and their options from the command line's public command tree. A test compares the committed pages
-with what this module generates.
+``scripts/reference`` calls this module. The table of settings comes from the fields of `Settings`.
+The verbs and their options come from the command line's public command tree. A test compares the
+committed pages with what this module generates.
 """
 
 import re
@@ -25,10 +25,10 @@ COMPUTED_DEFAULTS = {
     "data_dir": "see [below](#default-data-directory)",
     "host_name": "the machine's host name",
 }
-"""Defaults that depend on the machine, in words, by field."""
+"""Descriptions of defaults that depend on the machine, by the setting's field."""
 
 UNITS = ("seconds", "bytes")
-"""Units that the name of a setting ends in."""
+"""Units that may be the last word of a setting's name."""
 
 
 def main() -> int:
@@ -98,7 +98,7 @@ def _default(name: str) -> str:
 def verb_sections() -> str:
     """Return a section of Markdown for each verb, in the order of the command line's help."""
     module, _, name = APPLICATION.partition(":")
-    # Typer and Click declare the same attributes in different classes, so none is named here.
+    # Typer and Click declare the same attributes in different classes, so the type is `Any`.
     group: Any = get_command(getattr(import_module(module), name))
     context = group.make_context("scriptservice", [], resilient_parsing=True)
     return "\n\n".join(
@@ -108,7 +108,7 @@ def verb_sections() -> str:
 
 
 def _load_verb(group: Any, context: Any, name: str) -> tuple[Any, Any]:
-    """Return a verb and its context; a verb that is imported late is imported now."""
+    """Return a verb and its context. If the verb's module is not imported yet, import it now."""
     command = group.get_command(context, name)
     verb_context = command.make_context(name, [], parent=context, resilient_parsing=True)
     return verb_context.command, verb_context
@@ -127,7 +127,8 @@ def _option_rows(command: Any, context: Any) -> Iterator[str]:
     for parameter in command.params:
         settings = [*Settings.model_fields, "config"] if parameter.opts[0].startswith("-") else []
         if parameter.name in settings and ENVIRONMENT_PREFIX in (parameter.help or ""):
-            # Its help text has the default of the machine; the page of settings has it in words.
+            # The flag's help text has the default of this machine. The page of settings describes
+            # the default in words.
             names = ", ".join(f"`{each}`" for each in [*parameter.opts, *parameter.secondary_opts])
             yield f"| {names} | see [settings](settings.md) |"
         elif record := parameter.get_help_record(context):
@@ -137,12 +138,12 @@ def _option_rows(command: Any, context: Any) -> Iterator[str]:
 
 def _paragraphs(text: str) -> str:
     """Return a help text with one line for each paragraph."""
-    shown, _, _ = text.partition("\f")  # what follows a form feed is not part of the help
+    shown, _, _ = text.partition("\f")  # Typer does not show what follows a form feed
     return "\n\n".join(" ".join(each.split()) for each in shown.split("\n\n")).strip()
 
 
 def _cell(text: str) -> str:
-    """Return a text that stays in its cell of a Markdown table."""
+    """Return a text that can stand in one cell of a Markdown table."""
     return _in_a_row(text).replace("<", "&lt;")
 
 

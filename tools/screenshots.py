@@ -2,7 +2,8 @@
 
 usage: screenshots.py URL TOKEN_FILE DIRECTORY [PAGE…]
 
-Submits some commands first, unless it did so before. Needs playwright and chromium.
+The program submits some commands first, unless an earlier run has submitted them. It needs
+playwright and chromium.
 """
 
 import json
@@ -96,7 +97,13 @@ def sign_in(context: BrowserContext, url: str, token: str) -> dict[str, str]:
 
 
 def seed(context: BrowserContext, url: str, headers: dict[str, str]) -> dict[str, str]:
-    """Submit the commands that the pictures show, unless they exist; return their ids by name."""
+    """Submit the commands that the pictures show, unless they exist; return their ids by name.
+
+    Args:
+        context: a browser that is signed in.
+        url: URL of the service.
+        headers: headers of requests that change something.
+    """
     page = context.request.get(f"{url}/v1/commands?limit=200").json()
     known = {item["name"]: item["id"] for item in page["items"] if item["name"]}
     if "nightly backup" not in known:
@@ -112,7 +119,7 @@ def seed(context: BrowserContext, url: str, headers: dict[str, str]) -> dict[str
 
 
 def views(ids: dict[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the pages by name: the path, and a selector that matches once the page is there."""
+    """Return the pages by name: the path, and a selector that matches when the page has loaded."""
     return {
         "commands": ("/", ".row"),
         "running": (f"/commands/{ids['nightly backup']}", ".xterm-rows span"),

@@ -1,9 +1,9 @@
 """Builds the image and runs the services of docker-compose.yml without a container engine.
 
-The program runs itself again in namespaces. In the first (mounts and processes) it builds the
-image, with the machine's network. In the second (network as well) it runs the containers, so that
-their ports do not collide with others. Outside of these namespaces exists only one directory of
-plain files, which is removed at the end.
+The program starts itself again in new namespaces, twice. In the first (mounts and processes) it
+builds the image with the machine's network. In the second it also has a network of its own. There
+it runs the containers, so that their ports do not collide with other programs. Outside of these
+namespaces there is only one directory of plain files, which is removed at the end.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def _arguments() -> argparse.Namespace:
         help="Debian release with Python 3.11 or later (default: bookworm)",
     )
     parser.add_argument("--base", help="use this root directory that debootstrap made earlier")
-    parser.add_argument("--directory", help="where to work; needs 2 GB (default: in /tmp)")
+    parser.add_argument("--directory", help="directory to work in; needs 2 GB (default: in /tmp)")
     parser.add_argument(
         "--no-database",
         dest="database",
@@ -79,9 +79,9 @@ def _again(under: list[str], arguments: argparse.Namespace, **more: str) -> int:
     """Run this program again in new namespaces; return its exit code.
 
     Args:
-        under: the command, with its arguments, that makes the namespaces.
-        arguments: of this run, which are passed on.
-        more: further arguments.
+        under: the command that makes the namespaces, with its arguments.
+        arguments: arguments of this run, which the new run gets too.
+        more: further arguments of the new run.
     """
     options = {name: value for name, value in {**vars(arguments), **more}.items() if value}
     words = [f"--{name}={value}" for name, value in options.items() if name != "database"]
@@ -97,7 +97,7 @@ def _build_and_run(arguments: argparse.Namespace) -> int:
     if not arguments.base:
         print(f"making Debian {arguments.suite}, in place of the official images", flush=True)
         roots.make_debian(base, arguments.suite, PACKAGES)
-    # As layers above the Debian, so that a root given by --base stays as it is.
+    # Put these changes into layers above the Debian, so that a root given by --base is not changed.
     python, node = work / "python", work / "node"
     (python / "usr/local/bin").mkdir(parents=True)
     roots.like_python_image(python)
@@ -118,7 +118,7 @@ def _bring_up_loopback() -> None:
 
 
 def _remove(work: Path) -> None:
-    """Remove the plain files. The mounts belonged to another namespace and are gone with it."""
+    """Remove the plain files. The mounts have disappeared together with their namespace."""
     mounts = Path("/proc/self/mountinfo").read_text()
     if str(work) in mounts:
         print(f"cannot remove {work}: something is mounted below it", file=sys.stderr)

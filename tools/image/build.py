@@ -21,10 +21,10 @@ class BuildInputs:
 
     Attributes:
         context: the checkout.
-        bases: the layers that stand in for each base image, the topmost first, by the name of the
-            image without its tag.
-        settings: this machine's settings for each RUN that fetches packages, by words of that RUN.
-            They do not get into any layer.
+        bases: the layers that are used in place of each base image, the topmost first. The key is
+            the image's name without its tag.
+        settings: this machine's settings for RUN instructions that fetch packages. A RUN that
+            contains the key gets the settings. No layer contains them.
     """
 
     context: Path
@@ -37,7 +37,7 @@ def build(stages: list[Stage], inputs: BuildInputs, work: Path) -> tuple[Root, l
 
     Args:
         stages: the stages of the Dockerfile.
-        inputs: what they are built from.
+        inputs: what the stages are built from.
         work: a directory for the layers.
 
     Returns:

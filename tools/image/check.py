@@ -1,4 +1,4 @@
-"""Runs the image and its database as the compose file says, and checks what they promise."""
+"""Runs the image and its database as the compose file says, and checks what the docs promise."""
 
 import json
 import re
@@ -44,7 +44,11 @@ class ImageCheckError(Exception):
 
 
 def must(condition: object, what: str) -> None:
-    """Print a promise that was kept.
+    """Print what was checked if the condition is true.
+
+    Args:
+        condition: whether the check succeeded.
+        what: what was checked, in words.
 
     Raises:
         ImageCheckError: the condition is false.
@@ -55,13 +59,13 @@ def must(condition: object, what: str) -> None:
 
 
 class Deployment:
-    """The compose file's containers on their volumes.
+    """The containers of the compose file, with their volumes.
 
     Args:
-        checkout: contains Dockerfile and compose file.
+        checkout: directory that contains the Dockerfile and the compose file.
         layers: layers of the image, the topmost first.
         work: directory for root directories and volumes.
-        with_database: whether to run PostgreSQL; otherwise the service uses SQLite on its volume.
+        with_database: whether to run PostgreSQL; if not, the service uses SQLite on its volume.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class Deployment:
         self.service: Container | None = None
 
     def up(self) -> float:
-        """Start what ``docker compose up`` starts; return the seconds until it answered."""
+        """Start what ``docker compose up`` starts; return the seconds until the first answer."""
         if self._with_database:
             self._start_database()
         started = time.monotonic()
@@ -131,7 +135,7 @@ class Deployment:
         return Root(self._work / f"container-{self._made}", below)
 
     def stop(self, container: Container) -> tuple[int, float]:
-        """Stop a container; return its exit code and the seconds that it took."""
+        """Stop a container; return its exit code and the seconds until it had ended."""
         started = time.monotonic()
         code = container.stop(container.service.seconds("stop_grace_period"))
         return code, time.monotonic() - started

@@ -1,4 +1,4 @@
-"""Reads docker-compose.yml, as far as the check and the tests need it."""
+"""Reads the parts of docker-compose.yml that the check and the tests need."""
 
 import re
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ class ComposeService:
     """One service of the file.
 
     Attributes:
-        name: its name, by which other services reach it.
-        fields: its fields as in the file.
+        name: name of the service; other services reach it by this name.
+        fields: the service's fields as they are in the file.
     """
 
     name: str
     fields: dict[str, Any]
 
     def words(self, field: str) -> list[str]:
-        """Return a list of words; ``$$`` in the file is one dollar sign for the program."""
+        """Return a field that is a list of words. ``$$`` in the file becomes one dollar sign."""
         return [word.replace("$$", "$") for word in self.fields.get(field, [])]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Its environment, if none of the variables that the file refers to is set."""
+        """The service's environment if no variable to which the file refers is set."""
         found = self.fields.get("environment", {})
         return {name: re.sub(r"\$\{\w+:-\}", "", value) for name, value in found.items()}
 
     @property
     def volumes(self) -> dict[str, tuple[str, bool]]:
-        """Its volumes by name: the mount point, and whether it is read-only."""
+        """The service's volumes, by name: the mount point, and whether the mount is read-only."""
         found = {}
         for text in self.fields["volumes"]:
             name, path, *options = text.split(":")
@@ -42,7 +42,7 @@ class ComposeService:
         return found
 
     def seconds(self, field: str) -> float:
-        """Return a duration such as ``1m30s`` in seconds."""
+        """Return a field that is a duration such as ``1m30s``, in seconds."""
         text = self.fields[field]
         parts = re.findall(r"(\d+)(ms|s|m|h)", text)
         assert "".join(map("".join, parts)) == text, text

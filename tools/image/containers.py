@@ -1,4 +1,4 @@
-"""Containers, as far as the check needs them: namespaces, capabilities, volumes, process 1."""
+"""Runs containers with what the check needs: namespaces, capabilities, volumes and a process 1."""
 
 import os
 import signal
@@ -17,10 +17,10 @@ class Container:
     """One service of the compose file, run in a root directory.
 
     Args:
-        service: its entry in the file.
-        root: the root directory of this container alone.
+        service: the service's entry in the file.
+        root: the root directory, which no other container uses.
         volumes: directory that contains one directory for each volume.
-        words: the program that it runs, with its arguments.
+        words: the program to run, with its arguments.
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class Container:
         for name, (path, read_only) in service.volumes.items():
             directory = volumes / name
             if not directory.exists():
-                # As container engines do: a new volume has the mode and owner of the image's
-                # directory.
+                # A container engine gives a new volume the mode and the owner of the directory in
+                # the image. This check does the same.
                 inside = root.inside(path)
                 directory.mkdir(mode=0o755)
                 if inside.is_dir():
@@ -60,7 +60,7 @@ class Container:
         return self
 
     def _under(self) -> list[str]:
-        """Return the command that drops capabilities as the file says."""
+        """Return the command that runs a program with the capabilities that the file allows."""
         if self.service.fields.get("cap_drop") != ["ALL"]:
             return []
         kept = ",".join(f"+{name.lower()}" for name in self.service.fields["cap_add"])
@@ -86,12 +86,16 @@ class Container:
         return Path(self._log.name).read_text(errors="replace")
 
     def processes(self) -> list[str]:
-        """Return the words of the command lines of all its processes."""
+        """Return the words of the command lines of all processes in the container."""
         listing = self.run("/bin/sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0\\n' ' '")
         return listing.stdout.split()
 
     def stop(self, seconds: float) -> int:
-        """Stop it as a container engine does; return the exit code of its process 1."""
+        """Stop the container as a container engine does; return the exit code of process 1.
+
+        Args:
+            seconds: longest time to wait after SIGTERM.
+        """
         assert self.process is not None
         os.kill(self.pid, signal.SIGTERM)
         return self.process.wait(seconds)

@@ -1,7 +1,7 @@
 """Reads a Dockerfile: its stages and their instructions.
 
-It knows only the instructions that our file uses and refuses others. If it skipped what it does not
-understand, the check would no longer check the file.
+The module knows only the instructions that this project's Dockerfile uses, and refuses all others.
+If it skipped an unknown instruction, the check would test another image than the Dockerfile builds.
 """
 
 import json
@@ -21,9 +21,9 @@ class Instruction:
     """One instruction.
 
     Attributes:
-        name: its name in capitals.
-        flags: its flags (``--name=value``) by name.
-        text: its arguments, joined to one line.
+        name: name of the instruction, in capitals.
+        flags: values of the flags (``--name=value``), by the flag's name.
+        text: the arguments, joined to one line.
     """
 
     name: str

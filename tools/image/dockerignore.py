@@ -11,10 +11,11 @@ class DockerIgnore:
     A rule that matches a directory matches everything in it. The last rule that matches decides.
 
     Args:
-        file: the .dockerignore.
+        file: path of the .dockerignore.
 
     Attributes:
-        rules: the rules in order, each with whether it excludes; the others include again.
+        rules: the rules in order. Each has a bool: True if the rule excludes paths, False if it
+            includes paths again.
     """
 
     def __init__(self, file: Path) -> None:
@@ -46,7 +47,7 @@ class DockerIgnore:
 def _pattern(rule: str) -> re.Pattern[str]:
     """Return a rule as a regular expression.
 
-    ``**/`` matches any number of directories, ``*`` a part of a name.
+    ``**/`` matches any number of directories, and ``*`` matches a part of a name.
     """
     words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", rule)

@@ -1,7 +1,7 @@
-"""This machine's settings of pip and npm, so that a build finds the same package registries.
+"""Reads this machine's settings of pip and npm, so that a build uses the same package registries.
 
-Only the instruction that fetches packages gets them, as environment variables and read-only files.
-They do not get into any layer, so that the image is the same as on other machines.
+Only an instruction that fetches packages gets the settings, as environment variables and read-only
+files. No layer contains them, so the image is the same as on other machines.
 """
 
 import os
@@ -15,7 +15,7 @@ _NPM = ("registry", "cafile", "proxy", "https-proxy", "noproxy")
 
 
 def settings_by_command() -> dict[str, Settings]:
-    """Return the settings, as environment variables, by words of the RUN that needs them."""
+    """Return settings as environment variables; the key is a part of the RUN that needs them."""
     return {"pip download": _pip_settings(), "scripts/build-page": _npm_settings()}
 
 
@@ -24,7 +24,7 @@ def local_paths(settings: Settings) -> list[Path]:
     found: set[Path] = set()
     for word in (word for value in settings.values() for word in value.split()):
         if word.startswith("file:///"):
-            # The pages of a package index link to files beside it.
+            # The pages of a package index link to files in the directory above the index.
             found.add(Path(word.removeprefix("file://")).parent)
         elif word.startswith("/"):
             found.add(Path(word))
@@ -48,7 +48,7 @@ def _npm_settings() -> Settings:
         name, _, value = line.partition("=")
         if name in _NPM and value not in {"", "null", "undefined"}:
             found[f"npm_config_{name.replace('-', '_')}"] = value
-    # node trusts these certificates too, even if npm's own setting is empty.
+    # node trusts these certificates even if npm's own setting is empty.
     if certificates := os.environ.get("NODE_EXTRA_CA_CERTS"):
         found["NODE_EXTRA_CA_CERTS"] = certificates
     return found

@@ -1,7 +1,8 @@
-"""Root directories: overlay mounts of layers over a Debian.
+"""Makes root directories: overlay mounts of layers over a Debian.
 
-Everything here runs in a mount namespace of its own (see ``__main__``). No process outside sees
-these mounts, so nothing outside can be removed through them, and they vanish with the last process.
+Everything in this module runs in a mount namespace of its own (see ``__main__``). No process
+outside sees the mounts, so nobody can remove files of the machine through them by mistake. The
+kernel removes the mounts when the last process in the namespace ends.
 """
 
 import os
@@ -21,10 +22,11 @@ def run(*words: str | Path, quietly: bool = False) -> None:
 
 
 class Root:
-    """One root directory: a new layer over others, as in an image.
+    """One root directory: a new layer over other layers, as in an image.
 
     Args:
-        directory: will contain the layer, the mount and overlayfs's work directory.
+        directory: the directory in which this class makes the layer, the mount and the work
+            directory of overlayfs.
         below: the layers below, the topmost first.
     """
 
@@ -58,7 +60,7 @@ class Root:
         (devices / "shm").chmod(0o1777)
 
     def inside(self, path: str) -> Path:
-        """Return the path outside for a path inside the root."""
+        """Return the path on this machine of a path inside the root."""
         return self.path / path.lstrip("/")
 
     def use_network(self) -> None:
@@ -84,13 +86,17 @@ class Root:
         return ["chroot", str(self.path), "/bin/sh", "-c", script, "sh", self.directory, *words]
 
     def run(self, *words: str, environment: Mapping[str, str] | None = None) -> None:
-        """Run a program in the root to its end; it must succeed."""
+        """Run a program in the root, and wait until it has ended.
+
+        Raises:
+            subprocess.CalledProcessError: the exit code is not 0.
+        """
         subprocess.run(
             self.command(*words), check=True, env={**self.environment, **(environment or {})}
         )
 
     def bytes(self) -> int:
-        """Return the size of this root's own layer."""
+        """Return the size of this root's own layer in bytes."""
         words = ["du", "--summarize", "--bytes", "--one-file-system", str(self.layer)]
         return int(subprocess.run(words, check=True, capture_output=True).stdout.split()[0])
 
@@ -109,8 +115,8 @@ def make_debian(
         directory: the root directory; it is created.
         suite: name of the Debian release.
         packages: names of packages.
-        under: a command, with its arguments, that runs debootstrap. What debootstrap mounts stays
-            mounted, so that command should make a mount namespace.
+        under: a command that runs debootstrap, with its arguments. debootstrap leaves mounts
+            behind, so the command should run it in a mount namespace of its own.
         quietly: whether to print nothing.
     """
     with_packages = ",".join(packages)
@@ -119,7 +125,7 @@ def make_debian(
 
 
 def like_python_image(base: Path) -> None:
-    """Put Debian's Python where the official Python image has its own."""
+    """Put Debian's Python at the path where the official Python image has its Python."""
     for name in ("python", "python3", "pip"):
         link = base / "usr/local/bin" / name
         link.unlink(missing_ok=True)
@@ -127,10 +133,11 @@ def like_python_image(base: Path) -> None:
 
 
 def like_node_image(layer: Path) -> None:
-    """Put this machine's node and npm into a layer, where the official Node image has its own.
+    """Put this machine's node and npm into a layer, at the paths of the official Node image.
 
-    The layer goes over a Debian, which has the C and C++ libraries that the official builds of node
-    need. A node that needs more libraries does not start there. npm's settings are not copied.
+    The layer is mounted over a Debian. This Debian has the C and C++ libraries that the official
+    builds of node need. A node that needs other libraries does not start there. npm's settings are
+    not copied.
     """
     node = subprocess.run(["node", "--print", "process.execPath"], capture_output=True, check=True)
     npm = Path(shutil.which("npm") or "").resolve().parents[1]

@@ -1,7 +1,7 @@
 """Clones the last commit into bare Debian root directories and runs scripts/test there.
 
-Each run has mount and process namespaces of its own, so that its mounts and processes are gone at
-its end. A root contains a minimal Debian, python3-pip and what --with adds. The last line of each
+Each run has mount and process namespaces of its own. So its mounts and processes are gone when the
+run ends. A root contains a minimal Debian, python3-pip and what --with adds. The last line of each
 run says how many tests were skipped because something is missing.
 """
 
@@ -24,8 +24,8 @@ PACKAGES = ["ca-certificates", "python3", "python3-pip"]
 EXTRAS = {
     "compiler": ["gcc", "libc6-dev"],
     "browser": ["chromium", "fonts-dejavu-core"],
-    "npm": [],  # this machine's, since Debian's may be too old
-    "cgroup": [],  # this machine's, shown in the root
+    "npm": [],  # this machine's npm is used, because Debian's may be too old
+    "cgroup": [],  # this machine's cgroup file system is mounted in the root
 }
 NEEDED = ["chroot", "debootstrap", "git", "mount", "setpriv", "unshare"]
 NAMESPACES = [
@@ -77,7 +77,7 @@ def _arguments() -> argparse.Namespace:
         help="add this to the bare Debian; may be repeated",
     )
     parser.add_argument(
-        "--directory", help="where to work and to keep the Debian roots; needs 3 GB"
+        "--directory", help="directory to work in and to keep the Debian roots; needs 3 GB"
     )
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     parser.add_argument("words", nargs="*", help="arguments of scripts/test, after --")
@@ -85,7 +85,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _base(directory: Path, suite: str, extras: list[str]) -> Path:
-    """Return a bare Debian; make it, unless an earlier call has made it."""
+    """Return the root directory of a bare Debian; make it, unless an earlier call has made it."""
     packages = [*PACKAGES, *(name for extra in sorted(extras) for name in EXTRAS[extra])]
     base = directory / "-".join([suite, *sorted(extras)])
     if not base.exists():
@@ -98,7 +98,7 @@ def _base(directory: Path, suite: str, extras: list[str]) -> Path:
 
 
 def _one_run(arguments: argparse.Namespace, base: Path, suite: str, user: str) -> tuple[int, float]:
-    """Run the tests once; return the exit code and the seconds that it took."""
+    """Run the tests once; return the exit code and the duration in seconds."""
     print(f"== testing on Debian {suite} as {user} user", flush=True)
     work = Path(tempfile.mkdtemp(prefix="run-", dir=base.parent))
     work.chmod(0o755)
@@ -115,7 +115,7 @@ def _one_run(arguments: argparse.Namespace, base: Path, suite: str, user: str) -
 
 
 def _run_tests(arguments: argparse.Namespace) -> int:
-    """Make the root and run the tests in it. This runs in namespaces of its own."""
+    """Make the root and run the tests in it. The caller must have made the namespaces."""
     base, work = (Path(path) for path in arguments.inside.split(":"))
     root = roots.Root(work, [base])
     root.use_network()
@@ -149,7 +149,7 @@ def _run_tests(arguments: argparse.Namespace) -> int:
 def _run_as_init(command: list[str], environment: dict[str, str]) -> int:
     """Run a command; return its exit code.
 
-    This process is the first of its namespace, so it also reaps orphans.
+    This process is process 1 of its namespace, so it also reaps orphans.
     """
     tests = subprocess.Popen(command, env=environment)
     while True:

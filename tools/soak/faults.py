@@ -1,4 +1,8 @@
-"""The faults of a soak: their names, what they do to the service, and how often they come."""
+"""The faults of a soak: their names, what they do to the service, and how often they happen.
+
+A fault point is a place in the code of keeper or server at which a test can make a fault happen. To
+arm a fault point is to request such a fault there.
+"""
 
 import contextlib
 import os
@@ -26,8 +30,8 @@ class FaultInjector:
 
     Args:
         service: the running service.
-        trial: is told when the keeper dies.
-        points: the directory in which fault points are armed.
+        trial: the checks of the results; it must know when the keeper has died.
+        points: the directory whose files arm fault points.
         rng: source of randomness.
     """
 
@@ -46,23 +50,23 @@ class FaultInjector:
         return None
 
     def kill_server(self) -> None:
-        """``kill -9`` of the server at any moment."""
+        """Kill the server with SIGKILL at a random moment."""
         if server := self._server():
             with contextlib.suppress(psutil.Error):
                 server.kill()
 
     def kill_server_at_a_point(self) -> None:
-        """``kill -9`` of the server at a fault point, where it leaves something half done."""
+        """Kill the server with SIGKILL at a fault point, where it leaves something half done."""
         self._arm(self._rng.choice(sorted(SERVER_POINTS)), "kill")
 
     def freeze_server(self) -> None:
-        """SIGSTOP of the server for a while."""
+        """Stop the server with SIGSTOP, and continue it after a random time."""
         if server := self._server():
             with contextlib.suppress(psutil.Error):
                 self._freeze(server, self._rng.uniform(0.2, 3.0))
 
     def freeze_keeper(self) -> None:
-        """SIGSTOP of the keeper for a while."""
+        """Stop the keeper with SIGSTOP, and continue it after a random time."""
         assert self.service.process is not None
         self._freeze(psutil.Process(self.service.process.pid), self._rng.uniform(0.1, 1.5))
 
@@ -72,16 +76,16 @@ class FaultInjector:
         process.resume()
 
     def upgrade(self) -> None:
-        """SIGHUP to the keeper, which upgrades the service."""
+        """Send SIGHUP to the keeper, which then upgrades the service."""
         assert self.service.process is not None
         os.kill(self.service.process.pid, signal.SIGHUP)
 
     def kill_keeper(self) -> None:
-        """``kill -9`` of the keeper; then start the service again."""
+        """Kill the keeper with SIGKILL, then start the service again."""
         self._kill_and_restart(self.service.kill_keeper)
 
     def kill_both(self) -> None:
-        """``kill -9`` of keeper and server at once; then start the service again."""
+        """Kill the keeper and the server with SIGKILL, then start the service again."""
         server = self._server()
 
         def kill() -> None:
@@ -95,7 +99,7 @@ class FaultInjector:
         self._kill_and_restart(kill)
 
     def kill_keeper_at_a_point(self) -> None:
-        """``kill -9`` of the keeper at a fault point; then start the service again."""
+        """Kill the keeper with SIGKILL at a fault point, then start the service again."""
         point = self._rng.choice([p for p in sorted(KEEPER_POINTS) if "recovery" not in p])
 
         def kill() -> None:
@@ -117,16 +121,24 @@ class FaultInjector:
         self.service.start()
 
     def fail_a_write(self) -> None:
-        """Let one write to the journal fail for lack of space or with an I/O error."""
+        """Make one write to the journal fail, for lack of space or with an I/O error."""
         point = self._rng.choice(["journal.append", "journal.splice", "journal.headed"])
         self._arm(point, f"fail {self._rng.choice(['ENOSPC', 'EIO', 'EDQUOT'])}")
 
     def fail_a_spawn(self) -> None:
-        """Let one spawn fail for lack of processes, memory or descriptors."""
+        """Make one spawn fail for lack of processes, memory or descriptors."""
         self._arm("spawn.process", f"fail {self._rng.choice(['EAGAIN', 'ENOMEM', 'EMFILE'])}")
 
     def _arm(self, point: str, action: str) -> bool:
-        """Arm a fault point and wait for it; disarm it. Return whether a process reached it."""
+        """Arm a fault point, and disarm it when a process has reached it or the time is over.
+
+        Args:
+            point: name of the fault point.
+            action: what happens there.
+
+        Returns:
+            Whether a process reached the fault point within `WAIT_SECONDS`.
+        """
         arm(str(self._points), point, action)
         path = self._points / point
         with contextlib.suppress(AssertionError):
@@ -138,12 +150,12 @@ class FaultInjector:
         return False
 
     def lock_database(self) -> None:
-        """Lock the database for a while."""
+        """Lock the database for a random time, so that the service cannot write."""
         seconds = self._rng.uniform(0.2, 4.0)
         lock = "BEGIN IMMEDIATE"
         if self.service.database is not None:
             lock = "LOCK TABLE commands, output IN ACCESS EXCLUSIVE MODE"
-        # The server may hold a lock at this moment.
+        # The server may hold a lock of its own now. Then this lock fails, and no fault is injected.
         with contextlib.suppress(DBAPIError), self.service.database_transaction() as connection:
             connection.exec_driver_sql(lock)
             time.sleep(seconds)
@@ -166,9 +178,9 @@ class Fault:
     """One kind of fault.
 
     Attributes:
-        name: its name in the table.
-        act: injects it, and repairs what does not recover by itself.
-        weight: how often it comes, relative to the others.
+        name: the fault's name in the table.
+        act: injects the fault, and repairs what does not recover by itself.
+        weight: how often the fault is injected, relative to the other faults.
     """
 
     name: str

@@ -33,12 +33,12 @@ MAX_COMMAND_SECONDS = 120
 
 
 class Load:
-    """Submits scripts from a thread of its own until `finish`.
+    """Submits scripts on a thread of its own until `finish` is called.
 
     Args:
         trial: submits the scripts and checks their results.
         rng: source of randomness.
-        verdict: counts everything.
+        verdict: receives the counts and the broken promises.
     """
 
     def __init__(self, trial: Trial, rng: random.Random, verdict: Verdict) -> None:
@@ -156,7 +156,7 @@ class _Follower(threading.Thread):
             self._failure = traceback.format_exc()
 
     def join(self, verdict: Verdict) -> None:  # type: ignore[override]
-        """Wait for the end, and compare the output with what is stored."""
+        """Wait for the thread's end, and compare the received output with the stored output."""
         super().join(MAX_COMMAND_SECONDS)
         verdict.followed += 1
         received = {stream: b"".join(parts) for stream, parts in self._parts.items()}

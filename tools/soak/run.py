@@ -26,11 +26,12 @@ def soak(
 
     Args:
         service: a started service.
-        points: the directory in which its fault points are armed.
+        points: the directory whose files arm the service's fault points.
         verdict: receives the results.
-        seconds: how long faults are injected.
-        pause_seconds: average pause between faults.
-        faults: the least number of faults; a slow machine takes longer than ``seconds`` for them.
+        seconds: how long to inject faults, at least.
+        pause_seconds: average pause between two faults.
+        faults: least number of faults. If fewer were injected after ``seconds``, as on a slow
+            machine, the soak continues until there were this many.
     """
     trial = Trial(service)
     trial.submit(quick())

@@ -40,7 +40,7 @@ class Verdict:
             self.statuses[status] += 1
 
     def problem(self, text: str) -> None:
-        """Note and print a promise that was broken."""
+        """Add a broken promise to the verdict, and print it."""
         with self._lock:
             self.problems.append(text)
         print(f"PROBLEM: {text}", flush=True)
