@@ -33,7 +33,7 @@ export function listQuery(filter: Partial<ListFilter>): URLSearchParams {
   return query;
 }
 
-/** How many responses one page is put together from at most. */
+/** One page is put together from at most this many responses. */
 const MAX_RESPONSES = 20;
 
 /**
@@ -79,7 +79,8 @@ export function newIdempotencyKey(): string {
 }
 
 /**
- * @param key - the idempotency key. Sent again after a lost response, it creates no second command.
+ * @param key - the idempotency key. A second call with the same key, for example after a lost
+ * response, creates no second command.
  */
 export async function submitCommand(body: SubmitBody, key: string): Promise<Command> {
   const headers = { 'Idempotency-Key': key };

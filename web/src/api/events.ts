@@ -1,6 +1,6 @@
 /**
- * Reads a command's event stream. It uses fetch and not EventSource: fetch shows the HTTP status of
- * a failure, and a slow reader slows the service down instead of filling the tab's memory.
+ * Reads a command's event stream with fetch. EventSource would hide the HTTP status of a failure.
+ * With fetch, a slow reader also slows the service down instead of filling the tab's memory.
  */
 import { send } from './client';
 import { Unreachable } from './problem';
@@ -93,8 +93,8 @@ function parseEvent(name: string, data: string): StreamEvent | null {
 /**
  * Return the chunks of a range of positions, with their times.
  *
- * @param to - position after the last byte to read. The service must have stored the range already;
- * otherwise this waits for it, and returns less if the output ends earlier.
+ * @param to - position after the last byte to read. If the service has not stored the whole range
+ * yet, this function waits for the rest. If the output ends earlier, the result is shorter.
  */
 export async function readRange(
   id: string,

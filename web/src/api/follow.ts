@@ -1,4 +1,7 @@
-/** Follows one command to its end, over lost connections and restarts, with every byte once. */
+/**
+ * Follows one command to its end. If the connection is lost or the service restarts, it reconnects;
+ * the listener gets every byte exactly once.
+ */
 import { type StreamEvent, streamEvents } from './events';
 import { Problem, isTemporary, messageOf } from './problem';
 import { retryDelay, sleep } from './retry';
@@ -15,8 +18,8 @@ export interface FollowListener {
 /**
  * Follow a command from a position until its end or until the signal is aborted.
  *
- * @throws Problem: the service refused for good, because the command was deleted or the session
- * has ended.
+ * @throws Problem: the service refused the request and would refuse it again, because the command
+ * was deleted or the session has ended.
  */
 export async function follow(
   id: string,

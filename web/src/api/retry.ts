@@ -1,4 +1,4 @@
-/** Waiting between attempts. */
+/** Decides how long to wait between two attempts, and waits. */
 
 const MAX_DELAY_MS = 15_000;
 

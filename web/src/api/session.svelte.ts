@@ -59,7 +59,7 @@ async function request(init: RequestInit): Promise<Response> {
   }
 }
 
-/** Remove the one-time code from the address at once, so that no history keeps it, and return it. */
+/** Return the one-time code in the address, and remove it there, so that no history keeps it. */
 function takeCodeFromAddress(): string | null {
   const match = /^#code=(.+)$/.exec(location.hash);
   if (!match?.[1]) return null;

@@ -1,6 +1,6 @@
 /**
- * Whether the service responds, for the banner at the top. Everything that sends requests on its
- * own reports here, each under a name of its own.
+ * Keeps whether the service responds, for the banner at the top. Each part of the page that sends
+ * requests by itself reports its failures and successes here, under its own name.
  */
 const failures = new Map<string, { since: number; attempts: number; reason: string }>();
 
@@ -25,7 +25,7 @@ export function reportLost(source: string, reason: string, since = Date.now()): 
   update();
 }
 
-/** Report a success, or that the source stops sending requests. */
+/** Report that a request of the source succeeded, or that the source sends no further requests. */
 export function reportRestored(source: string): void {
   if (failures.delete(source)) update();
 }

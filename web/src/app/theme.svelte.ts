@@ -10,7 +10,7 @@ function load(key: string): string | null {
   try {
     return localStorage.getItem(key);
   } catch {
-    return null; // The browser denies storage: the choice lasts as long as the page.
+    return null; // The browser denies storage. The choice is then lost when the page is closed.
   }
 }
 
@@ -38,7 +38,7 @@ export const theme = {
   },
   toggle(): void {
     const next = this.dark ? 'light' : 'dark';
-    // Choosing the system's colours means to follow the system again.
+    // If the reader chooses the colours that the system has, the page follows the system again.
     choice = next === (systemDark ? 'dark' : 'light') ? 'system' : next;
     save('theme', choice);
     apply();

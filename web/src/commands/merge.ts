@@ -1,4 +1,4 @@
-/** Merges the list that is shown with the service's newest page of it. */
+/** Merges the list that is shown with the page that the service has just returned. */
 
 interface Identified {
   id: string;
@@ -17,8 +17,8 @@ export interface Merged<T> {
  *
  * @param shown - in order.
  * @param page - in order. Its items replace shown items with the same id.
- * @param keepPositions - whether rows must stay where they are, because the pointer is over them:
- * new items are then counted instead of shown, and removed items stay.
+ * @param keepPositions - whether rows must stay where they are, for example because the pointer is
+ * over them. New items are then counted instead of shown, and removed items stay.
  */
 export function mergeItems<T extends Identified>(shown: T[], page: T[], keepPositions: boolean): Merged<T> {
   if (!keepPositions || shown.length === 0) return { items: page, hidden: 0, removed: [] };

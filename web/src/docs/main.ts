@@ -1,4 +1,4 @@
-/** Starts the reference of the API, a document of its own beside the page. */
+/** Starts the API reference, which is an HTML document of its own, not a part of the page. */
 import 'swagger-ui-dist/swagger-ui.css';
 import { mount } from 'svelte';
 import '../styles/tokens.css';

@@ -20,9 +20,9 @@ export async function showReference(domNode: Element): Promise<void> {
     spec,
     deepLinking: true,
     displayRequestDuration: true,
-    // The CSRF token belongs to the browser's cookie, so it has no place in a curl command.
+    // A shown curl command would contain the CSRF token, which is useless without the cookie.
     showMutatedRequest: false,
-    // By default, another host would be asked to validate the document.
+    // By default, Swagger UI sends the document to a server on the internet for validation.
     validatorUrl: null,
     syntaxHighlight: { theme: 'obsidian' },
     requestInterceptor: withCsrfToken,

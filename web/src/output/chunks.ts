@@ -46,7 +46,7 @@ export class OutputWindow {
   }
 
   /**
-   * Append the part of a chunk that is new. Return it, or null if there is none.
+   * Append the part of a chunk that lies after the range. Return this part, or null without one.
    *
    * @throws Error: there would be a gap.
    */
@@ -62,7 +62,7 @@ export class OutputWindow {
     return added;
   }
 
-  /** Put earlier output in front. What the range has already is left out. */
+  /** Put earlier output in front of the range. Bytes that the range already has are left out. */
   prepend(earlier: Chunk[]): void {
     const added = earlier.flatMap((chunk) => partBefore(chunk, this.#start) ?? []);
     const last = added.at(-1);

@@ -10,21 +10,21 @@ import type { Chunk, CommandEvent } from '../api/types';
 import { reportLost, reportRestored } from '../app/connection.svelte';
 import { OutputWindow } from './chunks';
 
-/** How much output is read at a time, and how much is kept when more than MAX_BYTES has come. */
+/** Size of one part that is read. If more than MAX_BYTES were received, only this much is kept. */
 export const PART_BYTES = 256 << 10;
 const MAX_BYTES = 1 << 20;
-/** Output is skipped when the reader is this far behind. Checked every LAG_CHECK_SECONDS. */
+/** Output is skipped if the page is this far behind. This is checked every LAG_CHECK_SECONDS. */
 const MAX_LAG_BYTES = 8 << 20;
 const LAG_CHECK_SECONDS = 2;
 
 export interface LiveOutputListener {
-  /** The command has changed. With `ended`, nothing more comes. */
+  /** The command has changed. If `ended`, this is the last call for this command. */
   commandChanged(command: CommandEvent, ended: boolean): void;
-  /** New output has come. Nothing more is read until the returned promise settles. */
+  /** New output was received. Nothing more is read until the returned promise settles. */
   outputAdded(added: Chunk): Promise<void>;
   /** The command prints faster than the page reads: the output between two positions was skipped. */
   outputSkipped(from: number, to: number, size: number): void;
-  /** Following has failed for good. */
+  /** Following has failed, and no further attempt will be made. */
   failed(reason: string): void;
 }
 

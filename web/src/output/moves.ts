@@ -1,4 +1,7 @@
-/** Moves to other parts of the output: one at a time, repeated while the service does not respond. */
+/**
+ * Moves the viewer to other parts of the output, one move at a time. A move is repeated while the
+ * service does not respond.
+ */
 import { isTemporary, messageOf } from '../api/problem';
 import { sleep } from '../api/retry';
 import { reportLost, reportRestored } from '../app/connection.svelte';

@@ -16,17 +16,17 @@ export const SPEEDS = [0.5, 1, 2, 5, 20, 100];
 
 /** Output before the start position that is shown at once. */
 const CONTEXT_BYTES = 64 << 10;
-/** How exactly a time is mapped to a position. */
+/** Largest difference in bytes between the position found for a time and the exact position. */
 const SEEK_BYTES = 32 << 10;
-/** Longer pauses are skipped, up to this long before the next output. */
+/** A longer pause than this is skipped: the replay goes on LEAD_MS before the next output. */
 const MIN_PAUSE_MS = 2000;
 const LEAD_MS = 400;
 const MAX_BACKLOG_BYTES = 256 << 10;
 
-/** Shows these chunks on a new screen, scrolled to its end, and returns the screen. */
+/** Shows chunks on a new screen that is scrolled to its end. Returns the screen. */
 export type ShowScreen = (chunks: Chunk[], signal: AbortSignal) => Promise<Screen>;
 
-/** Return how a replay shows chunks on the viewer's screens: from their first whole line on. */
+/** Return a function that shows chunks on the viewer's screens, from their first whole line on. */
 export function replayScreens(screens: DoubleBuffer): ShowScreen {
   return async (chunks, signal) => {
     const window = new OutputWindow(chunks[0]?.position ?? 0);
@@ -122,7 +122,7 @@ export class Replay {
     let lastFrame = performance.now();
     const step = (frame: number) => {
       if (signal.aborted) return;
-      // A hidden tab gets no frames. The limit lets the replay go on where it was.
+      // A hidden tab gets no frames. Without the limit, the replay would jump when the tab is shown.
       if (this.playing) this.#advance(Math.min(250, frame - lastFrame) * this.speed);
       lastFrame = frame;
       requestAnimationFrame(step);
@@ -140,7 +140,7 @@ export class Replay {
     if (this.time >= this.duration) this.playing = false;
   }
 
-  /** Return a position whose output was read at this time or shortly before. A binary search. */
+  /** Find by binary search a position whose output was read at this time or shortly before. */
   async #positionAt(time: number, signal: AbortSignal): Promise<number> {
     let low = 0;
     let high = this.#size;

@@ -1,6 +1,8 @@
 /**
- * The range of the output that the terminal shows, from its first whole line on, and the ways in
- * which it grows: at its end, and by reading what is before and after it.
+ * The range of the output that the terminal shows, from the range's first whole line on.
+ *
+ * The range grows when new output is appended, and when output before or after it is read from the
+ * service.
  */
 import { readRange } from '../api/events';
 import type { Chunk, StreamName } from '../api/types';
@@ -10,9 +12,9 @@ import type { DoubleBuffer } from './terminal/double-buffer';
 import { maxLines, type Screen } from './terminal/screen';
 
 const MAX_WINDOW_BYTES = 6 << 20;
-/** How many parts are read at most to find output of the stream that is shown. */
+/** To find output of the stream that is shown, at most this many parts are read. */
 const MAX_PARTS_OF_STREAM = 16;
-/** Within this distance the first whole line is looked for. */
+/** The first whole line is searched within this many bytes from the start of the range. */
 const FIRST_LINE_BYTES = 16 << 10;
 
 export class ShownRange {
@@ -54,7 +56,7 @@ export class ShownRange {
     return true;
   }
 
-  /** Draw what waited for the end of its first line, since the output is complete. */
+  /** Draw the output that waited for a newline. The output is complete, so no newline will come. */
   flush(): void {
     this.#write(null, true);
   }
@@ -122,7 +124,7 @@ export class ShownRange {
    * Return the output around a position.
    *
    * @param size - bytes of output so far.
-   * @param liveStart - from here on, the live output has everything.
+   * @param liveStart - position from which on the live output has all bytes.
    */
   async readAround(position: number, size: number, liveStart: number, signal: AbortSignal): Promise<OutputWindow> {
     const from = Math.max(0, position - PART_BYTES / 2);
@@ -134,7 +136,7 @@ export class ShownRange {
     return read;
   }
 
-  /** Read the output before the range, until there is some of a stream. */
+  /** Read output before the range: one part, or for one stream, parts until one has its output. */
   async readEarlier(stream: StreamName | null, signal: AbortSignal): Promise<void> {
     this.dropTrimmed();
     for (let part = 0; part < (stream ? MAX_PARTS_OF_STREAM : 1); part++) {

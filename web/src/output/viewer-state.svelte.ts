@@ -1,4 +1,4 @@
-/** What the components around the terminal show of a `Viewer`. Only the viewer changes it. */
+/** What the components around the terminal show of a `Viewer`. Only the `Viewer` changes it. */
 import type { StreamName } from '../api/types';
 import type { Replay } from './replay.svelte';
 import type { GutterRow } from './visible-rows';

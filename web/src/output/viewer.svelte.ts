@@ -1,9 +1,10 @@
 /**
- * What a reader sees of one command's output, and the ways to move in it.
+ * Shows one command's output to a reader, and moves in it.
  *
- * `LiveOutput` has the newest bytes, and `ShownRange` those on the screen. Attached to the live
- * output, the range grows with it. Elsewhere it stands still, and earlier and later output is read
- * from the service. `ViewerState` is what the components show.
+ * `LiveOutput` has the newest bytes, and `ShownRange` has the bytes on the screen, also called the
+ * window. If the window is attached to the live output, it grows with it. If it is not attached, it
+ * grows only when the reader moves, and the output is read from the service. `ViewerState` is what
+ * the components show.
  */
 import { sleep } from '../api/retry';
 import type { Chunk, CommandEvent, StreamName } from '../api/types';
@@ -17,7 +18,7 @@ import { maxLines, type Screen } from './terminal/screen';
 import { ViewerState } from './viewer-state.svelte';
 import { scrollToPosition, visibleRows } from './visible-rows';
 
-/** Reading pauses while more than this waits to be drawn. */
+/** Reading pauses while more bytes than this wait to be drawn. */
 const MAX_BACKLOG_BYTES = 192 << 10;
 
 export class Viewer extends ViewerState {
@@ -113,7 +114,7 @@ export class Viewer extends ViewerState {
     this.size = Math.max(this.size, this.#live.window.end);
     if (!this.attached || this.replay) return;
     this.#append(added);
-    // A terminal that cannot keep up slows the reading down, and with it the service.
+    // If the terminal cannot keep up, this wait slows down the reading, and so also the service.
     await this.#screen?.waitForBacklog(MAX_BACKLOG_BYTES);
   }
 
@@ -131,7 +132,8 @@ export class Viewer extends ViewerState {
     const screen = this.#screen;
     if (!screen) return;
     const { baseY, viewportY } = screen.terminal.buffer.active;
-    // A growing window would push a reader's lines out at the top, so it stops growing.
+    // The reader has scrolled up. If the window kept growing, the lines on the screen would leave
+    // the terminal at the top.
     if (!this.following && baseY - viewportY > maxLines(screen.options.cols) / 2) {
       this.attached = false;
     }
@@ -209,7 +211,7 @@ export class Viewer extends ViewerState {
     if (this.attached || this.loading || this.replay || !this.#screen) return;
     if (this.#joinLive()) return;
     await this.#moves.run(async (signal) => {
-      // A terminal that is scrolled to its end would follow what is written to it.
+      // A terminal that is scrolled to its end scrolls on when something is written to it.
       const wasAtEnd = this.#screen?.atEnd === true;
       if (wasAtEnd) this.#screen?.terminal.scrollLines(-1);
       const later = await this.#shown.readLater(this.#live.window.start, signal);
@@ -222,7 +224,7 @@ export class Viewer extends ViewerState {
     });
   }
 
-  /** Attach the window to the live output, if they touch. Return whether they do. */
+  /** Attach the window to the live output, if there is no gap between them. Return whether it is. */
   #joinLive(): boolean {
     if (this.#shown.end < this.#live.window.start) return false;
     this.attached = true;
@@ -305,7 +307,7 @@ export class Viewer extends ViewerState {
     if (this.#dark === dark) return;
     this.#dark = dark;
     if (!this.#screens.updateColours()) return;
-    // The screen that was dropped may have been the first one.
+    // The dropped screen may have been the first one, so there may be no screen to show.
     if (this.#screen || this.replay) this.redraw();
     else void this.#rebuild(this.following ? 'end' : 'same');
   }

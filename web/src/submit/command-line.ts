@@ -1,13 +1,13 @@
-/** A submission as a command line for a terminal, for curl or for `scriptservice run`. */
+/** Makes a command line from a submission, for curl or for `scriptservice run`. */
 import type { SubmitBody } from '../api/types';
 import { joinWords, quote } from './words';
 
-/** Longer queries are sent as JSON, since the length of an address is limited. */
+/** If the query would be longer, the submission is sent as JSON: addresses have a limited length. */
 const MAX_QUERY_LENGTH = 4000;
-/** Linux limits one word of a command line to 128 KiB, with all of its bytes. */
+/** Linux limits one word of a command line to 128 KiB, including the null byte at its end. */
 const MAX_WORD_BYTES = 100_000;
 
-/** Return all fields but the script as query parameters, for a script sent as plain text. */
+/** Return all fields except the script as query parameters. The script is sent as the body. */
 export function submitQuery(body: SubmitBody): URLSearchParams {
   const query = new URLSearchParams();
   for (const [field, value] of Object.entries(body)) {
@@ -28,7 +28,7 @@ export function curlLine(origin: string, body: SubmitBody): string {
   const query = submitQuery(body)
     .toString()
     .replace(/%(3D|2F|3A|2C|40)/g, (escape) => decodeURIComponent(escape));
-  // A query has no null, which a field without a limit needs.
+  // A field without a limit is null, and a query cannot contain null.
   const asJson = query.length > MAX_QUERY_LENGTH || Object.values(body).includes(null);
   const content = asJson ? JSON.stringify(body) : body.script;
   return [
@@ -44,7 +44,10 @@ function isLong(text: string): boolean {
   return new TextEncoder().encode(text).length > MAX_WORD_BYTES;
 }
 
-/** Return what bash replaces by a file with this text. `printf` is built into bash, so it has no limit. */
+/**
+ * Return `<(printf …)`, which bash replaces by the path of a file with this text. `printf` is built
+ * into bash, so the length of its words is not limited.
+ */
 function asFile(text: string): string {
   return `<(printf %s ${quote(text)})`;
 }

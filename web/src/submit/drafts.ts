@@ -1,7 +1,7 @@
 /**
- * Drafts of new commands. They survive leaving the form, a reload and a failed submit, and end with
- * the submit, with the tab, or with signing out. There is one for `New`, and one for each command
- * that is edited.
+ * Drafts of new commands. A draft survives when the reader leaves the form, reloads the page or a
+ * submit fails. It is removed when the command is submitted, the tab is closed or the reader signs
+ * out. There is one draft for `New`, and one for each command that is edited.
  */
 import { type Form, formFrom } from './form';
 
@@ -27,7 +27,7 @@ export function saveDraft(name: string, draft: Draft): void {
   try {
     sessionStorage.setItem(PREFIX + name, JSON.stringify(draft));
   } catch {
-    // The browser denies storage or has no more space. The form still has everything.
+    // The browser denies storage or has no more space. The form still has all that was typed.
   }
 }
 

@@ -54,7 +54,7 @@ const DURATIONS = ['timeout_seconds', 'queue_timeout_seconds', 'grace_seconds', 
 /**
  * Return the request body: only the fields that were filled in, so that the service's defaults apply.
  *
- * A field that `problemsOf` complains about is in the body as typed.
+ * If `problemsOf` reports a field, the body contains the field's text as typed.
  */
 export function toSubmitBody(form: Form): SubmitBody {
   const body: SubmitBody = { script: form.script };
@@ -82,7 +82,7 @@ export function toSubmitBody(form: Form): SubmitBody {
   return body;
 }
 
-/** Return what is wrong with a form, by field. The service checks the rest. */
+/** Return what is wrong with a form, by field. This finds typing errors; the service checks more. */
 export function problemsOf(form: Form): Map<keyof Form, string> {
   const problems = new Map<keyof Form, string>();
   for (const name of ['labels', 'env'] as const) {
@@ -128,7 +128,7 @@ const toPairs = (values: Record<string, string>): KeyValue[] =>
 export function toForm(command: Command): Form {
   const duration = (value: number | null): string => (value === null ? '' : durationText(value));
   const isDefault = command.interpreter.length === 1 && command.interpreter[0] === '/bin/bash';
-  // The service follows a script's #! line, so only another interpreter needs a field.
+  // The service obeys a script's #! line, so the field is needed only for another interpreter.
   const interpreter = isDefault || command.script.startsWith('#!') ? [] : command.interpreter;
   return {
     script: command.script,

@@ -1,4 +1,4 @@
-/** Words of a shell: quoted for bash, and read from and written to one line. */
+/** Quotes words for bash, and converts between a line and its words. */
 
 const NEEDS_NO_QUOTES = /^[A-Za-z0-9_@%+=:,./-]+$/;
 const CONTROL = /[\x00-\x09\x0b-\x1f\x7f]/;
@@ -16,7 +16,7 @@ export function quote(text: string): string {
     .replaceAll("'", "\\'")
     .replaceAll('\n', '\\n')
     .replaceAll('\t', '\\t')
-    // Always three digits, so that a digit that follows is not read as a part of the escape.
+    // An escape always has three digits. So bash does not read a following digit as a part of it.
     .replaceAll(/[\x00-\x1f\x7f]/g, (char) => `\\${char.charCodeAt(0).toString(8).padStart(3, '0')}`);
   return `$'${escaped}'`;
 }
@@ -24,7 +24,10 @@ export function quote(text: string): string {
 const WORD = /\s*((?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+)\s*/y;
 const PIECE = /\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)"|([^\s'"\\]+)/gs;
 
-/** Return the words of a line, or null if a quote is not closed. No variables or patterns. */
+/**
+ * Return the words of a line, or null if a quote is not closed. Variables and patterns are not
+ * expanded.
+ */
 export function splitWords(line: string): string[] | null {
   const words = [];
   WORD.lastIndex = 0;

@@ -8,8 +8,8 @@ export function focusOnMount(element: HTMLElement): void {
 }
 
 /**
- * Close an open element on Escape and on a click outside of it. Its parent holds the button that
- * opened it, whose click closes it too.
+ * Close an open element on Escape and on a click outside of the element's parent. The parent also
+ * contains the button that opened the element; the button itself closes it.
  *
  * @param close - called with true after Escape, which should return the focus to the opener.
  */

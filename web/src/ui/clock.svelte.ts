@@ -8,7 +8,7 @@ document.addEventListener('visibilitychange', () => {
   if (!document.hidden) current = Date.now();
 });
 
-/** Return the current time in milliseconds since 1970. What uses it is redrawn each second. */
+/** Return the time in milliseconds since 1970. Components that call this are redrawn each second. */
 export function now(): number {
   return current;
 }

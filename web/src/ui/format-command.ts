@@ -1,4 +1,4 @@
-/** The facts of a command as text, in the words of the API. */
+/** Formats a command's id, name, outcome and duration as text, in the words of the API. */
 import type { CommandFields, Status } from '../api/types';
 import { formatDuration, parseTime } from './format';
 
@@ -6,7 +6,7 @@ export function formatStatus(status: Status): string {
   return status === 'timed_out' ? 'timed out' : status;
 }
 
-/** Return the last 8 characters of an id. Ids start with their time, so their ends differ most. */
+/** Return the last 8 characters of an id. An id starts with the time, so the ends differ most. */
 export function shortId(id: string): string {
   return id.slice(-8);
 }

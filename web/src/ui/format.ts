@@ -1,4 +1,4 @@
-/** Times, durations and sizes as text. */
+/** Formats times, durations and sizes as text. */
 
 const twoDigits = (value: number): string => String(value).padStart(2, '0');
 

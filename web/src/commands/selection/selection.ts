@@ -4,7 +4,7 @@ import { type CommandItem, isFinal } from '../../api/types';
 
 export type Action = 'stop' | 'rerun' | 'delete';
 
-/** Requests of one action that are on their way at the same time. */
+/** How many requests of one action may wait for their responses at the same time. */
 const PARALLEL_REQUESTS = 4;
 
 /** Return the selected commands that an action applies to, in the order of the list. */
@@ -23,7 +23,7 @@ export interface Outcome {
   errorText: string;
 }
 
-/** Send a request for each command, a few at a time. One that fails does not keep back the others. */
+/** Send a request for each command, a few at a time. If one fails, the others are still sent. */
 export async function forEach(
   action: Action,
   items: readonly { id: string }[],

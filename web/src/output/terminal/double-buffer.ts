@@ -12,7 +12,7 @@ const MAX_COLS = 1000;
 const SCROLLBAR_PX = 14;
 /** While a size changes, it is measured again only after this pause. */
 const RESIZE_PAUSE_MS = 80;
-/** Size of a character until the first one was drawn and measured. */
+/** Assumed size of a character, until a character was drawn and measured. */
 const DEFAULT_CELL_PX = { width: 7.8, height: 18 };
 
 /** How a screen shows the output. */
@@ -67,7 +67,7 @@ export class DoubleBuffer {
   /** The number of lines that fit. */
   get rows(): number {
     const cell = this.current?.cellHeight || this.#next?.cellHeight || DEFAULT_CELL_PX.height;
-    // Without wrapping there is a scroll bar under the rows.
+    // If lines are not wrapped, a scroll bar takes room below the rows.
     const bar = this.#options().wrap ? 0 : SCROLLBAR_PX;
     return Math.max(4, Math.floor((this.#host.clientHeight - bar) / cell));
   }
@@ -82,7 +82,7 @@ export class DoubleBuffer {
    * Draw chunks on a new screen and show it when it is complete.
    *
    * @param scroll - scrolls the new screen before it is shown.
-   * @returns null if another call replaced this one meanwhile.
+   * @returns the new screen, or null if a later call replaced this call meanwhile.
    */
   async draw(
     chunks: Chunk[],
@@ -117,7 +117,8 @@ export class DoubleBuffer {
     };
     const screen = new Screen(this.#host, options);
     if (this.current || this.#next) return screen;
-    // Only a real screen shows how large a character is.
+    // The size of a character is only known after a screen exists. If it differs from the assumed
+    // size, the screen is made again.
     this.#next = screen;
     const { cols, rows } = this;
     this.#next = null;

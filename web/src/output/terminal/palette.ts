@@ -1,4 +1,4 @@
-/** ANSI colours for the terminal. Each has a contrast of at least 4.5:1 on its background. */
+/** ANSI colours for the terminal. Each has a contrast of at least 4.5:1 with its background. */
 import type { ISearchOptions } from '@xterm/addon-search';
 import type { ITheme } from '@xterm/xterm';
 

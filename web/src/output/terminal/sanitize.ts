@@ -26,9 +26,9 @@ export class Sanitizer {
   #sequence = '';
   #skipped = 0;
 
-  /** Return the text that may be written to a terminal. An unfinished sequence waits for its rest. */
+  /** Return the text that may be written to a terminal. An unfinished sequence waits for more text. */
   push(text: string): string {
-    // Nearly all output is plain text and needs no look at each character.
+    // Nearly all output is plain text, which need not be checked character by character.
     if (this.#state === 'text' && !/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]/.test(text)) return text;
     let out = '';
     for (const char of text) out += this.#read(char);

@@ -1,8 +1,8 @@
 /**
  * One terminal that shows a range of output and knows the position of each of its lines.
  *
- * A screen only grows at its end. Anything else, such as earlier output, another filter or another
- * width, needs a new screen, which `DoubleBuffer` draws out of sight and then shows.
+ * A screen only grows at its end. Earlier output, another filter or another width needs a new
+ * screen. `DoubleBuffer` draws the new screen while it is hidden, and then shows it.
  */
 import { type ISearchOptions, SearchAddon } from '@xterm/addon-search';
 import { type IMarker, type ITheme, Terminal } from '@xterm/xterm';
@@ -27,7 +27,7 @@ export interface RowOrigin {
   stderr: boolean;
 }
 
-/** Origin of the output from one row to the next mark. */
+/** A mark stores where the output of a row, and of the rows up to the next mark, comes from. */
 interface Mark extends RowOrigin {
   /** counted from the first row that the terminal ever had */
   row: number;
@@ -44,7 +44,7 @@ const MAX_CELLS = 4_200_000;
 const PIECE_BYTES = 16 << 10;
 /** How much output the terminal may hold unparsed. */
 const FRAME_BYTES = 64 << 10;
-/** After this many rows a new anchor is set. */
+/** After this many rows a new anchor is set; see `Screen.#anchor`. */
 const RENEW_ROWS = 500;
 
 /** Return how many lines a terminal of this width may keep. */
@@ -70,9 +70,12 @@ export class Screen {
   #scheduled = false;
   #disposed = false;
 
-  /** in the order of their rows */
+  /** all marks, in the order of their rows */
   #marks: Mark[] = [];
-  /** a marker of the terminal, and its row as counted from the first row ever */
+  /**
+   * A marker of the terminal, and the marker's row as counted from the first row ever. The terminal
+   * changes a marker's line when rows leave at the top, so the difference tells how many have left.
+   */
   #anchor: { marker: IMarker; row: number } | null = null;
   /** positions after the newlines of the chunk that the terminal parses now */
   #newlineEnds: number[] = [];
@@ -208,7 +211,8 @@ export class Screen {
     const { baseY, cursorY } = this.terminal.buffer.active;
     const row = baseY + cursorY + this.#trimmed;
     if (!this.#anchor || row - this.#anchor.row > RENEW_ROWS) {
-      // The terminal does not report lines that leave at the top. A marker's line shows the shift.
+      // The terminal does not report rows that leave at the top. The line of a marker changes with
+      // them, so the marker must stay in the terminal: replace it before it leaves.
       const marker = this.terminal.registerMarker(0);
       this.#anchor?.marker.dispose();
       this.#anchor = { marker, row };
@@ -252,7 +256,8 @@ export class Screen {
   #addMark(mark: Mark): void {
     const last = this.#marks.at(-1);
     if (!last || mark.row > last.row) this.#marks.push(mark);
-    // Dropping the marks of trimmed rows in batches of a quarter keeps this cheap.
+    // Marks of rows that have left are dropped only when there are a quarter too many, because each
+    // time copies the whole array.
     if (this.#marks.length > maxLines(this.options.cols) * 1.25) {
       const trimmed = this.#trimmed;
       const first = this.#marks.findIndex((other) => other.row >= trimmed);
@@ -334,7 +339,7 @@ export class Screen {
     return this.terminal.buffer.active.viewportY <= 0;
   }
 
-  /** Select the next match and mark all. Without a text, unmark and unselect. */
+  /** Select the next match and highlight all matches. If the text is empty, remove both. */
   find(text: string, forward: boolean, options: ISearchOptions): boolean {
     if (!text) {
       this.search.clearDecorations();
