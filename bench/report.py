@@ -127,7 +127,7 @@ def _with_range(values: list[float], median: float) -> str:
 
 
 def text(line: ResultLine) -> str:
-    """Return a line for a terminal."""
+    """Return a result as one line for a terminal."""
     series, row = line.series, line.row
     words = [
         f"{line.benchmark + ', ' + row.name:<40}",

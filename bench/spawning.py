@@ -1,8 +1,9 @@
-"""Scripts started and reaped per second by the keeper's spawner alone, and the machine's limit.
+"""Measures how many scripts per second the keeper's spawner alone starts and reaps.
 
-This shows the cost of a start without server, journal and HTTP. A mode is a way to start (launcher
-or fork), as the same or as another user, with or without a cgroup. The limit and a mode are
-measured in turn, several times. The ratio of a mode is the median of the ratios of these pairs.
+This shows the cost of a start without server, journal and HTTP. The limit is a C loop; see
+`bench.start_rate`. A mode is a way to start (launcher or fork), as the same or as another user,
+with or without a cgroup. The limit and a mode are measured in turn, several times. The ratio of a
+mode is the median of the ratios of these pairs.
 
 Run it with ``python -m bench.spawning [--quick]``.
 """

@@ -1,7 +1,7 @@
 """Fails if one name stands for two things, or a folder holds too many files.
 
-``scripts/check`` calls this module. Every class and module must have a name that nothing else in
-the source tree has, so that a reader who looks for a name finds one place.
+``scripts/check`` calls this module. No two classes and no two modules in the source tree may have
+the same name. So a reader who looks for a name finds one place.
 """
 
 import ast

@@ -40,8 +40,8 @@ class FieldError:
 
     Attributes:
         field: path of the field, such as ``labels.team`` or ``args.0``.
-        message: what is wrong: a sentence of its own that begins with a capital letter, or words
-            that continue the name of the field, such as "must be a number".
+        message: what is wrong. A message that begins with a capital letter is a sentence of its
+            own. Other messages continue the name of the field, such as "must be a number".
     """
 
     field: str

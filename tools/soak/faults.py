@@ -22,7 +22,7 @@ from support.oracle import Trial
 from support.service import Service, eventually
 
 WAIT_SECONDS = 5.0
-"""How long an armed fault point waits for a process to reach it."""
+"""How long to wait until a process reaches an armed fault point."""
 
 
 class FaultInjector:

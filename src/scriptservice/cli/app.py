@@ -26,9 +26,8 @@ class Verb:
         summary: one line for the list of verbs.
         function: ``MODULE.FUNCTION`` in this package. The function's parameters are the verb's
             options, and the function's docstring is the verb's help text.
-        needs_server: whether the verb needs the extra ``server``. The message for a usage error of
-            such a verb is one line without a hint at ``--help``, because the message may go to a
-            service manager's log.
+        needs_server: whether the verb needs the extra ``server``. A usage error of such a verb
+            prints one line without a hint at ``--help``, because a service manager may log it.
         no_args_is_help: whether the verb shows its help text when it gets no argument.
     """
 
@@ -150,7 +149,7 @@ class LazyCommand(TyperCommand):
 
 
 class VerbGroup(TyperGroup):
-    """All verbs. Listing the verbs and completing their names imports no verb."""
+    """The group of all verbs. It lists the verbs and completes their names without an import."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -184,7 +183,7 @@ app = typer.Typer(
 
 @app.callback()
 def _every_verb() -> None:
-    """Make Typer build a group: an application that declares no command needs a callback."""
+    """Make Typer build a group. Typer refuses an application without a command and a callback."""
 
 
 def run_verb(words: list[str]) -> int:

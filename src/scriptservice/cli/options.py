@@ -105,8 +105,8 @@ def connect(
 ) -> Iterator[Client]:
     """Open a client as a context manager. A `ClientError` in the context ends the program.
 
-    The program then prints one line. While the first connection cannot be made, it says what it
-    tries and how long.
+    Before it ends, the program prints the error on one line. If the first connection cannot be made
+    at once, the program prints the URL that it tries and for how long.
 
     Args:
         url: the service's URL; None for the URL in the environment, or if there is none, for the

@@ -55,8 +55,8 @@ from scriptservice.client.types import SubmitFields
 from scriptservice.model import Status, signal_number
 
 STOP_SECONDS = 3.0
-"""The longest time that the program waits after a second Ctrl-C. The program waits until the stop
-request of the first Ctrl-C has been sent.
+"""After a second Ctrl-C, the program waits until the first Ctrl-C's stop request has been sent. It
+waits at most for this time.
 """
 
 
@@ -147,7 +147,7 @@ def run(
     """Submit a script, print its output, and exit with its exit code.
 
     The script's stdout goes to stdout, and its stderr goes to stderr. Other exit codes: 128 + N if
-    signal N ended the script, 124 if it timed out, 125 if it did not run, was lost, or the
+    signal N ended the script, 124 if it timed out, 125 if it did not run, if it was lost, or if the
     connection was lost. Ctrl-C stops the command and exits with 130; a second Ctrl-C exits without
     waiting for the command's end. If the reader of the output pipe goes away, the command is
     stopped and the exit code is 141.

@@ -71,7 +71,7 @@ def _title(name: str) -> str:
 
 
 def _text(name: str, value: Any) -> str:
-    """Return the value of a field for people; the end of the field's name is its unit."""
+    """Return a field's value as text for people. The last part of the field's name is the unit."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         if name.endswith("_seconds"):
             return format_duration(value)

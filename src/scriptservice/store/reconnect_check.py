@@ -1,9 +1,9 @@
 """Checks after each reconnect of the writer that the database is the same database as before.
 
 After a failover the database may lack the last commits. After a mistake of an administrator
-another server may have written to the database. If this server went on in such a case, it could run
-a command a second time, because the database has lost what happened to the command. It could also
-give a new command a number that already exists.
+another server may have written to the database. In such a case this server must not go on. It could
+run a command a second time, because the database has lost what happened to the command. It could
+also give a new command a number that already exists.
 """
 
 from collections.abc import Callable

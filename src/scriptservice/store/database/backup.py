@@ -68,8 +68,8 @@ def _refuse_itself(source: str, target: str) -> None:
 def _copy_whole(source: str, target: str, on_progress: Callable[[int, int], None]) -> int:
     directory, name = os.path.split(os.path.abspath(target))
     # The partial copy gets a unique name, because another backup to the same target may be running
-    # or may have been killed. Its mode is set explicitly, so that it does not depend on the umask:
-    # the copy contains the output of scripts, which no other user may read.
+    # or may have been killed. The copy contains the output of scripts, which no other user may
+    # read. So its mode is set explicitly and does not depend on the umask.
     descriptor, partial = tempfile.mkstemp(".partial", f"{name}.", directory)
     try:
         try:

@@ -18,7 +18,8 @@ LOCK_SECONDS = 30
 """How long a statement on SQLite waits while another process writes to the database."""
 
 SCANNERS = 1
-"""Number of scans that work at the same time; time slices keep the wait for a turn short."""
+"""Number of scans that work at the same time. Further scans wait for their turn; time slices keep
+this wait short."""
 
 
 @dataclass(frozen=True, slots=True)

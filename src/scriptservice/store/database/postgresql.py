@@ -1,4 +1,4 @@
-"""PostgreSQL: connections that can break, and a lock that lets only one server write.
+"""Opens a PostgreSQL database, whose connections can break, and lets only one server write.
 
 The right to write is an advisory lock of the writer's session. PostgreSQL releases the lock when
 that session ends. Therefore, when a new connection gets the lock, no transaction of an earlier

@@ -1,8 +1,8 @@
 """Statements that run for every command, compiled once for each dialect.
 
 When SQLAlchemy executes a statement object, it looks up the statement by its structure and builds a
-context. Both together take about 40 µs. For statements that run for every command, this module lets
-SQLAlchemy compile the statement to text once, and then passes the text and the values directly to
+context. Both together take about 40 µs. Some statements run for every command. This module lets
+SQLAlchemy compile these statements to text once. It then passes the text and the values directly to
 the driver.
 """
 

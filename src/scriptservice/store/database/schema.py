@@ -1,4 +1,4 @@
-"""The schema of a database: its revision, whether this release can use it, and its migration."""
+"""Reads the revision of a database's schema, checks it against this release, and migrates it."""
 
 import sqlite3
 import time

@@ -1,4 +1,7 @@
-"""SQLite: one file, a writer that takes the lock when its transaction begins, and the pragmas."""
+"""Opens a SQLite file, sets the pragmas of each connection, and begins the transactions.
+
+A transaction of the writer takes the write lock when it begins, not at its first write.
+"""
 
 import errno
 import os
@@ -17,8 +20,8 @@ from scriptservice.store.database.free_pages import FreePages
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    # The writer inserts rows in the right order, so checks of foreign keys would find no error, but
-    # would take time for each chunk of output.
+    # The writer inserts rows in the right order, so a check of foreign keys would find no error.
+    # But it would take time for each chunk of output.
     "PRAGMA foreign_keys=OFF",
     "PRAGMA cache_size=-8192",  # 8 MiB for each of at most six connections
     "PRAGMA temp_store=MEMORY",

@@ -132,8 +132,9 @@ inputs = Table(
     Column("on_output_limit", String(10), nullable=False),
     Column("requested_host", String(255)),
     Column("stdin_bytes", Integer, nullable=False),
-    # The large columns come last, because SQLite reads a row from its beginning: a column behind a
-    # large value is expensive to reach.
+    # SQLite reads a row from its beginning, so a column behind a large value is expensive to reach.
+    # Therefore the large columns come last. Only `traceparent`, which a later migration added,
+    # comes after them.
     Column("script", Text, nullable=False),
     Column("stdin", LargeBinary),
     Column("traceparent", String(255)),

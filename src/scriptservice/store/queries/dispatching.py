@@ -1,8 +1,8 @@
 """Dispatching: which commands wait, which keeper gets a command, and which commands are open.
 
 The module also ends commands whose end is not recorded in any journal. Functions that take a list
-of items are jobs of the writer, `mark_restored` is a part of such a job, and the other functions
-are for readers. Each change of a command's status is one UPDATE. The condition of the UPDATE
+of items are jobs of the writer. `mark_restored` is a part of such a job. All other functions are
+for readers. Each change of a command's status is one UPDATE. The condition of the UPDATE
 excludes every command whose present status does not allow the change.
 """
 
@@ -31,8 +31,8 @@ STOPPED_BEFORE_START = "stopped before it started"
 
 _IS_WAITING = (
     # The status is a literal in the statement's text. If it were a parameter, SQLite could not know
-    # that the partial index `commands_waiting` covers the condition, and would sort the whole queue
-    # to return a few rows.
+    # that the partial index `commands_waiting` covers the condition. It would then sort the whole
+    # queue to return a few rows.
     commands.c.status == literal(Status.QUEUED.value, literal_execute=True),
     commands.c.dispatched_to.is_(None),
 )

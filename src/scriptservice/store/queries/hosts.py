@@ -57,7 +57,7 @@ class HostTakeover:
     Attributes:
         host: the host as it is now.
         restored: whether the database may be a copy, or may lack something that the host's keeper
-            has done, for example because the database was restored from a backup.
+            has done. Both are true of a database that was restored from a backup.
         start_queued: whether commands that are queued in a restored database may start.
     """
 

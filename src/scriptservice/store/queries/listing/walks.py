@@ -24,11 +24,11 @@ from scriptservice.store.queries.listing.filters import (
 )
 
 MAX_COUNTED = 2000
-"""The number at which counting the commands that a filter matches stops. The counts serve to find
-the filter that matches the fewest commands."""
+"""At most this many matching commands are counted for each filter. The counts show which filter
+matches the fewest commands."""
 
 MAX_LISTED = 500
-"""The most command numbers in the text of one statement."""
+"""The text of one statement contains at most this many command numbers."""
 
 
 @dataclass(frozen=True, slots=True)
