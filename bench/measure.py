@@ -17,7 +17,7 @@ from bench.service import MeasuredService, new_directory
 
 
 class Direction(StrEnum):
-    """Whether a value meets the target at or above the bound, or at or below it."""
+    """Whether a value must be at least the bound, or at most the bound."""
 
     AT_LEAST = "at least"
     AT_MOST = "at most"
@@ -50,9 +50,9 @@ class Target:
         return value <= self.bound
 
     def share(self, value: float) -> float:
-        """Return the ratio of value and bound, inverted for upper bounds.
+        """Return how far a value meets the target; the result is 1 or more if it does.
 
-        The result is 1 or more if the value meets the target.
+        The result is value / bound if the bound is a least value, and bound / value otherwise.
         """
         return value / self.bound if self.direction is Direction.AT_LEAST else self.bound / value
 

@@ -1,4 +1,7 @@
-"""The small C programs of the benchmarks: limits, and loads that use almost no CPU time."""
+"""Compiles and runs the C programs of the benchmarks.
+
+Some of them are limits. The others make a load and use almost no CPU time themselves.
+"""
 
 import atexit
 import functools

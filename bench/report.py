@@ -1,4 +1,4 @@
-"""Results as JSON for programs and as tables for people."""
+"""Formats results as JSON for programs, and as lines and tables for people; reads the JSON."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class ResultLine:
 
     @property
     def values(self) -> list[float]:
-        """The value of each repetition that corresponds to `value`."""
+        """For each repetition, the value that is compared with the target."""
         return self.series.values(self.row.criterion)
 
     @property

@@ -122,7 +122,7 @@ class Deployment:
         """Return a container whose process 1 runs.
 
         Raises:
-            ImageCheckError: it has ended.
+            ImageCheckError: the container has ended.
         """
         assert container is not None
         assert container.process is not None

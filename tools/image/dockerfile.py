@@ -74,7 +74,7 @@ def parse(path: Path) -> list[Stage]:
     """Return the stages of a Dockerfile.
 
     Raises:
-        ValueError: it contains an unknown instruction.
+        ValueError: the Dockerfile contains an unknown instruction.
     """
     stages: list[Stage] = []
     for name, rest in _logical_lines(path.read_text()):

@@ -20,7 +20,7 @@ export class Moves {
     this.#current.abort();
   }
 
-  /** Run a move. A new move aborts the one before. */
+  /** Run a move. A new move aborts the previous move. */
   async run(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
     this.#current.abort();
     const move = new AbortController();

@@ -1,10 +1,10 @@
-/** The rows of a screen that are visible, and scrolling to the row of a position. */
+/** Finds the visible rows of a screen, and scrolls to the row of a position. */
 import type { RowOrigin, Screen } from './terminal/screen';
 
 export interface GutterRow extends RowOrigin {
   /** counted from the first visible row */
   y: number;
-  /** whether it is the first row of its line */
+  /** whether the row is the first row of its line */
   first: boolean;
 }
 

@@ -10,7 +10,7 @@ import { Screen } from './screen';
 
 const MAX_COLS = 1000;
 const SCROLLBAR_PX = 14;
-/** While a size changes, it is measured again only after this pause. */
+/** The size of the host is measured again only after it has not changed for this long. */
 const RESIZE_PAUSE_MS = 80;
 /** Assumed size of a character, until a character was drawn and measured. */
 const DEFAULT_CELL_PX = { width: 7.8, height: 18 };
