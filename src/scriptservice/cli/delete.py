@@ -35,7 +35,7 @@ def delete(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Delete finished commands and their output: by id, or all with a label or of an age."""
+    """Delete finished commands and their output: by id, or all that match a label or an age."""
     if bool(commands) == bool(label or older_than):
         message = "cannot tell what to delete: give ids, or --label KEY=VALUE or --older-than 30d"
         raise fail(message, USAGE)

@@ -118,7 +118,7 @@ def _least(column: Column, natural: int) -> int:
 def _widths(
     columns: Sequence[Column], natural: Sequence[int], shown: Sequence[int], width: int
 ) -> dict[int, int]:
-    """Return the width of each column; the first columns get the room that is left."""
+    """Return the width of each column; columns further left get the remaining room first."""
     room = max(0, width - _least_width(columns, natural, shown))
     widths = {}
     for number in shown:

@@ -91,8 +91,8 @@ def _release(connection: sqlite3.Connection) -> bool:
 def _checkpoint(connection: sqlite3.Connection) -> bool:
     """Copy the write-ahead log into the file; return whether the whole log was copied.
 
-    Only this copy makes the file shorter. The checkpoint is passive: it waits for no reader, and no
-    reader waits for it.
+    The steps write to the log, so the file becomes shorter only with this copy. The checkpoint is
+    passive: it waits for no reader, and no reader waits for it.
     """
     busy, logged, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return bool(not busy and logged == copied)
