@@ -1,7 +1,8 @@
-"""Adopts the open commands of an earlier server.
+"""Adopts the commands that an earlier server left open, that is, not in a final status.
 
-The server calls `adopt_all` at its start, after the journal is stored in the database. The list of
-the commands is read one page at a time. The dispatcher decides what happens to each command.
+The server calls `adopt_all` at its start, after the journal is stored in the database. The open
+commands are read from the database one page at a time. For each command, `Dispatcher.adopt` decides
+what to do: for example, to send the command to the keeper again, or to end the command as lost.
 """
 
 from functools import partial
@@ -15,10 +16,10 @@ EVENT = "adoption_waits"
 
 
 async def adopt_all(reader: Reader, dispatcher: Dispatcher, held: frozenset[str] | None) -> None:
-    """Let a dispatcher adopt all commands that are not final.
+    """Let a dispatcher adopt all commands whose status is not final.
 
-    If the database does not answer, the present page of the list is read again later. The
-    dispatcher skips the commands that it has adopted already.
+    If the database does not answer, the present page is read again later. The dispatcher then skips
+    those commands of the page that it has adopted already.
 
     Args:
         reader: reads the open commands.

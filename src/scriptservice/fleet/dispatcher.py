@@ -1,8 +1,9 @@
-"""The dispatcher: sends commands to the keeper, each once, within the limit of running commands.
+"""The dispatcher: sends commands to the keeper, as long as fewer commands run than are allowed.
 
-The database is the queue. If the keeper has room, the transaction that stores a new command also
-marks the command with the keeper's identity. Otherwise the command waits in the database until
-another command has ended. No command is sent before its mark is committed.
+The queue is in the database. Before a command is sent, the keeper's identity is stored in the
+command's row; this is the command's mark. If the limit of running commands allows one more, the
+transaction that stores a new command also stores its mark. Otherwise the command waits in the
+database until another command has ended. No command is sent before its mark is committed.
 """
 
 import asyncio
@@ -51,10 +52,12 @@ class Dispatcher:
         recorder: recorder of the same keeper.
         writer: stores commands and marks.
         reader: reads waiting commands.
-        next_number: number of the next new command.
-        max_running: maximum number of running commands; None for the keeper's capacity.
+        next_number: internal number that the next new command gets.
+        max_running: maximum number of running commands; None for no limit besides the keeper's
+            capacity.
         on_stored: called for each new command.
-        on_ended: called for each command that is ended in the database, without the keeper.
+        on_ended: called for each command whose end this server stores in the database without a
+            record of the keeper.
     """
 
     def __init__(
@@ -108,7 +111,8 @@ class Dispatcher:
         return self._capacity - len(self._sent) - self._reserved
 
     def _paused(self) -> bool:
-        # A pause is rare, so the clock is read only if there is a pause. Each read costs time.
+        # The dispatcher pauses after the keeper has given a command back. That is rare, so without
+        # a pause the clock is not read. Each read costs time.
         return bool(self._paused_until) and asyncio.get_running_loop().time() < self._paused_until
 
     def stop(self, command_id: UUID, signal: str, grace_seconds: float) -> None:
@@ -117,7 +121,7 @@ class Dispatcher:
         Args:
             command_id: id of the command; the requested stop is stored in the database already.
             signal: full name of the signal, such as ``SIGTERM``.
-            grace_seconds: time between the signal and SIGKILL for the process tree.
+            grace_seconds: time between the signal and the SIGKILL for the command's process tree.
         """
         if command_id not in self._sent:
             self._stops[command_id] = (signal, grace_seconds)
@@ -141,12 +145,15 @@ class Dispatcher:
             rerun_of: id of the command that the new command repeats, or None.
 
         Returns:
-            The stored command, or the command that an earlier request with the same key created.
+            The stored command. If the same request came before with the same Idempotency-Key,
+            nothing is stored. The result then has the id of the command that the earlier request
+            created.
 
         Raises:
-            IdempotencyMismatchError: the key belongs to a different request; nothing is stored.
+            IdempotencyMismatchError: a different request used the same Idempotency-Key; nothing is
+                stored.
             StoreUnavailableError: the service is ending, or the database does not answer. If the
-                database failed during the commit, the command may be stored, and then it runs.
+                database failed during the commit, the command may be stored. A stored command runs.
             StorageFullError: the database has no room; nothing is stored.
         """
         if self._closing:
@@ -170,7 +177,7 @@ class Dispatcher:
         if at_once:
             self._reserved += 1
         stored = self._writer.submit(self._insert, new)
-        # The caller may be cancelled during the await below. A callback runs even then, but code
+        # The caller may be cancelled during the await below. The callback runs even then. Code
         # after the await would not run.
         stored.add_done_callback(self._stored_and_marked if at_once else self._stored)
         result = await self._writer.wait_with_timeout(stored)
@@ -184,8 +191,8 @@ class Dispatcher:
         if command is not None:
             self._on_stored(command)
             self._send(command)
-            # The queue time-out still applies: the command may have to wait in the keeper for disk
-            # space or a file descriptor.
+            # The queue time-out still applies, because the command may have to wait in the keeper
+            # for disk space or a file descriptor.
             self._watch(command)
         else:
             self._wake.set()
@@ -210,8 +217,8 @@ class Dispatcher:
         self._transport.spawn(spawn_spec(command))
         reached("dispatch.sent")
         if stop := self._stops.pop(command.id, None):
-            # The keeper may have got the stop before the command, and then the stop had no effect.
-            # Send the stop again.
+            # If the keeper got the request to stop before the command, the request had no effect.
+            # So send the request again.
             self._transport.stop(str(command.id), *stop)
         if self._queue_timeouts.is_over(command.id):
             # The queue time-out passed before the command was sent, so tell the keeper now. The
@@ -221,7 +228,7 @@ class Dispatcher:
     # Waiting
 
     async def run(self) -> None:
-        """Send waiting commands whenever the keeper has room, until cancelled."""
+        """Send waiting commands whenever the limit allows, until this task is cancelled."""
         while True:
             await until_stored(self._send_waiting, "dispatch_waits")
             await self._wake.wait()
@@ -256,8 +263,8 @@ class Dispatcher:
         self._marking |= marking
         futures = [self._writer.submit(dispatching.mark_dispatched, mark) for mark in marks]
         try:
-            # Each result is checked by itself: the marks may be in several transactions, and some
-            # of these transactions may have failed.
+            # Check each result by itself. The marks may be in several transactions, and some of
+            # these transactions may have failed.
             results = await asyncio.gather(*futures, return_exceptions=True)
             for command, marked in zip(picked, results, strict=True):
                 if marked is True:
@@ -285,7 +292,11 @@ class Dispatcher:
     # Changes from the recorder
 
     def changes_stored(self, changes: StoredChanges) -> None:
-        """Note which commands have ended or were given back by the keeper."""
+        """Note which commands have ended or were given back, and count them as running no more.
+
+        The keeper gives a command back if it does not start the command now, but a later try may
+        succeed. Such a command waits in the database again.
+        """
         if not changes.ended:
             return
         self._sent -= changes.ended
@@ -317,24 +328,31 @@ class Dispatcher:
     ) -> None:
         """Adopt some of the open commands of an earlier server.
 
-        The caller must first wait until the journal is stored in the database. If a command is
-        marked for this keeper but is not in the journal, the keeper never received the command, so
-        the dispatcher sends the command again. If a command is marked for another keeper and is in
-        no journal, the command may have run, so the dispatcher ends the command as lost.
+        The caller must first wait until the journal is stored in the database. After that, three
+        cases of commands with a mark are possible:
 
-        Commands may change after their list was read: this server may have sent a command of the
-        list, or a command may have ended.
+        * The command is marked for this keeper and is still queued. The journal has no record of
+          its start, so the keeper may not have received it. The dispatcher sends it again.
+        * The command is marked for this keeper and has started. The dispatcher counts it as
+          running, and repeats a stop that was requested.
+        * The command is marked for another keeper, and the journal has no record of its end. It may
+          have run, so the dispatcher ends it as lost.
+
+        A command may change after ``opened`` was read: this server may have sent it, or it may have
+        ended. The dispatcher does not change such a command.
 
         Args:
             opened: commands that were not final when the list was read. A command may be passed
                 more than once.
-            held: ids of the commands that the keeper holds; None if unknown. The caller must ask
-                the keeper first, then wait until the journal is stored, and then read the list. If
-                a started command is not in ``held`` and its end is not in the journal, the record
-                of its end is missing, so the dispatcher ends the command.
+            held: ids of the commands that the keeper holds, which means that they have started and
+                have not ended; None if unknown. The caller must ask the keeper first, then wait
+                until the journal is stored, and then read ``opened``. So if a command has started,
+                is not in ``held`` and has no end in the database, the record of its end is missing.
+                The dispatcher then ends the command.
 
         Raises:
-            StoreError: only some of the commands are adopted; the call may be repeated.
+            StoreError: the database does not answer, and only some of the commands are adopted. The
+                call may be repeated.
         """
         for row in opened:
             if row.dispatched_to is None:
@@ -371,8 +389,8 @@ class Dispatcher:
     async def _lose(self, row: dispatching.OpenCommand, reason: str) -> None:
         status = Status.LOST
         if row.status is Status.RUNNING and row.outcome.exited_at is not None:
-            # The journal has the exit of the script, and no stop before the exit. So the exit
-            # decides the status.
+            # The journal has a record of the script's exit, and no record of a stop before it. So
+            # the exit decides the status.
             status, why = status_from_exit(row.outcome)
             reason = f"{why}; {INCOMPLETE_REASON}" if why else INCOMPLETE_REASON
         ending = dispatching.Ending(row.number, status, reason, now_us())

@@ -1,7 +1,8 @@
-"""Folds the records of a keeper's journal into changes to store.
+"""Folds the records of a keeper's journal: turns them into changes to store in the database.
 
-A record becomes a transition of a command's status, or a part of a chunk of output. This module
-neither waits nor does I/O: `Recorder` reads the journal, stores the changes and notifies followers.
+A record of output becomes a part of a chunk, and any other record changes its command's status or
+outcome. This module does no I/O and never waits. `Recorder` reads the journal, stores the changes
+and notifies followers.
 """
 
 import os
@@ -30,7 +31,7 @@ _CAUSES = {
 
 @dataclass(slots=True)
 class TrackedCommand:
-    """A command that is not final, as the records read so far describe it.
+    """An open command, as the records that were read so far describe it.
 
     Attributes:
         number: internal number of the command.
@@ -84,8 +85,8 @@ class TrackedCommand:
 
     def copy(self) -> "TrackedCommand":
         """Return a copy."""
-        # This method runs for each command of a batch. `dataclasses.replace` would take five times
-        # as long as this call.
+        # This method runs for each command of a batch, and `dataclasses.replace` takes five times
+        # as long.
         return TrackedCommand(
             self.number,
             self.id,
@@ -131,11 +132,12 @@ class _OpenChunk:
 
 @dataclass(slots=True)
 class RecordBatch:
-    """The records of one read, folded into changes to store.
+    """The changes to store that the records of one read make.
 
     Attributes:
         commands: the commands as they were before these records, by the 16 bytes of their ids.
-        lenient: whether to skip a record that does not fit the status of the record's command.
+        lenient: whether to skip a record that does not fit the status of its command. If False,
+            such a record raises `StatusConflictError`.
         touched: copies of the commands that these records change, by the bytes of their ids.
         chunks: complete chunks of output.
         open_chunks: the chunks to which more output may be appended, by the bytes of the ids of
@@ -161,7 +163,7 @@ class RecordBatch:
         """Append a record's output to the command's open chunk, or begin a new chunk."""
         expected = command.position + command.missing_bytes
         if record.position < expected:
-            return  # this output is stored already
+            return  # an earlier read has stored this output
         command.missing_bytes += record.position - expected
         size = len(record.data)
         chunk = self.open_chunks.get(command_id)

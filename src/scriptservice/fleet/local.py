@@ -41,7 +41,7 @@ class Hello:
         capacity: number of scripts that can run at the same time.
         first_start: True until a server of this keeper has reported that it works, then False.
         starts: number of servers that the keeper has started, including this server.
-        notes: what the keeper repaired at its start.
+        notes: texts about what the keeper repaired at its start.
     """
 
     identity: str
@@ -71,7 +71,8 @@ class LocalKeeper(asyncio.Protocol):
         on_shutdown: called when the keeper begins to shut down.
         on_finish: called when all scripts have ended, with the position at which the journal ends.
         on_retire: called when another server will replace this server.
-        on_gone: called when the keeper is dead, because this process must then end too.
+        on_gone: called when the connection is lost because the keeper is dead. This process must
+            then end too.
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class LocalKeeper(asyncio.Protocol):
                 self._on_finish(frame["position"])
 
     def _held_received(self, frame: Frame) -> None:
-        # A keeper of an earlier release sends one frame without a number.
+        # A keeper of an earlier release answers with a single frame, which has no number.
         if frame.get("number", self._held_number) != self._held_number:
             return
         self._held_ids += frame["ids"]
@@ -192,7 +193,7 @@ class LocalKeeper(asyncio.Protocol):
             self._grown.set()
 
     def _send(self, frame: Frame) -> None:
-        """Send a frame; the frames of one iteration of the event loop are written together."""
+        """Send a frame. All frames of one turn of the event loop are written together."""
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
         self._unsent.append(encode(frame))
@@ -213,18 +214,25 @@ class LocalKeeper(asyncio.Protocol):
         self._send({"type": "prepared", "protocol": PROTOCOL_VERSION, "release": release})
 
     def send_ready(self) -> None:
-        """Tell the keeper that this server works."""
+        """Tell the keeper that this server has started."""
         self._send({"type": "ready"})
 
     def send_waiting(self, reason: str) -> None:
-        """Tell the keeper that this server answers clients but cannot work yet, and why."""
+        """Tell the keeper that this server still waits for something before it can work.
+
+        Args:
+            reason: what the server waits for, in words for people.
+        """
         self._send({"type": "waiting", "reason": reason})
 
     async def send_fatal(self, message: str) -> None:
         """Tell the keeper why this server cannot work; return when the kernel has the frame.
 
-        The keeper can read what was written to the socket even after this process is dead. This
-        method closes the connection, so no frame may be sent after this frame.
+        The keeper can read the frame from the socket even after this process is dead. This method
+        closes the connection, so no other frame may be sent after it.
+
+        Args:
+            message: why the server cannot work, in words for people.
         """
         self._send({"type": "fatal", "message": message})
         self._flush()

@@ -1,8 +1,8 @@
 """Queue time-outs: they end commands that have waited too long for their start.
 
-The dispatcher owns the queue time-outs. If a command has not started when its time is over, the
-command is ended. A command that still waits in the database is ended there. A command that was sent
-to the keeper already is ended by the keeper.
+The dispatcher owns the queue time-outs. If a command still waits in the database when its time is
+over, `QueueTimeouts` ends it there. If the command was sent to the keeper already, `QueueTimeouts`
+tells the keeper that the time is over. The keeper then ends the command if it has not started.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ FOREVER_SECONDS = 1e9
 
 
 class CommandLocation(Enum):
-    """Where a command is, as far as its dispatcher knows."""
+    """Where a command is on its way to the keeper, as far as the dispatcher knows."""
 
     WAITING = auto()
     """The command waits in the database, or has ended."""
     MARKING = auto()
-    """The command is being marked for the keeper, and is sent after that."""
+    """The command's mark for the keeper is being stored. The command is sent after that."""
     SENT = auto()
     """The command was sent to the keeper."""
 
@@ -79,7 +79,7 @@ class QueueTimeouts:
         """
         if timeout_seconds is None or command_id in self._timers:
             return
-        # The timer uses the monotonic clock, so a later change of the time of day has no effect.
+        # The timer uses the monotonic clock, so it is not affected if the time of day is set later.
         delay = max(0.0, timeout_seconds - max(0, now_us() - created_at) / 1e6)
         if delay > FOREVER_SECONDS:
             return
@@ -91,10 +91,10 @@ class QueueTimeouts:
         return command_id in self._over
 
     def marked(self, commands: set[UUID]) -> None:
-        """Forget that the time of some commands is over, because their marking is complete.
+        """Forget which of these commands are over their time, because nothing is marking them now.
 
-        If such a command was sent, the dispatcher has told the keeper that the command's time is
-        over. If it was not sent, `_end` ends the command.
+        If the command was sent, the dispatcher has told the keeper that its time is over. If the
+        command was not sent, `_end` ends it.
         """
         self._over -= commands
 

@@ -1,9 +1,10 @@
 """The recorder: stores what a keeper's journal says about commands.
 
-The recorder reads the journal from the stored position on. It stores output, status changes and
-the new position in one transaction, so that after any crash the next recorder continues exactly
-where the database ends. After the commit, the recorder lets the keeper drop the stored part of the
-journal, and notifies followers.
+The recorder reads the journal from the stored position on. It folds the records, which means that
+it turns them into changes of commands. It stores these changes, the output and the new position in
+one transaction. So after any crash, the next recorder continues exactly where the database ends.
+After the commit, the recorder lets the keeper drop the stored part of the journal, and notifies
+followers.
 """
 
 import asyncio
@@ -39,18 +40,20 @@ DIRECT_READ_BYTES = 64 << 10
 """Approximate size of a read in the event loop."""
 
 DIRECT_RECORDS = 256
-"""At most this many records are folded in the event loop; a larger number is folded on a thread."""
+"""Largest number of records that are folded in the event loop. More records are folded on a
+thread."""
 
 RETRY_SECONDS = 0.5
 CONFLICTS = 5
-"""Number of conflicts after which records that do not fit a command's status are skipped."""
+"""Number of failed tries after which a record that does not fit its command's status is skipped."""
 
 MANY = 4
 PACE_SECONDS = 0.005
-"""Minimum time between two transactions while at least `MANY` commands have new records.
+"""Minimum time between the starts of two transactions if the first one changed `MANY` commands or
+more.
 
-Each transaction has a fixed cost. If fewer commands have new records, the records are stored at
-once.
+Each transaction has a fixed cost. If a transaction changed fewer commands, new records are stored
+at once.
 """
 
 EVENT = "recording_waits"
@@ -70,10 +73,10 @@ class Recorder:
 
     Attributes:
         position: position up to which the journal is stored.
-        skip_unreadable: whether unreadable parts of the journal are skipped. This is True while the
-            server starts and nothing relies on the journal yet. Later it is False, and an
-            unreadable part is an error that ends the server. The next server then asks the keeper
-            which commands the keeper holds.
+        skip_unreadable: whether unreadable parts of the journal are skipped. The value is True
+            while the server starts. Later it is False, and an unreadable part is an error that ends
+            the server. The next server then asks the keeper which commands the keeper holds, and
+            so finds commands whose end was in the unreadable part.
         waiting_for_store: why the database cannot store changes now; None if it can.
     """
 
@@ -99,8 +102,8 @@ class Recorder:
         self.skip_unreadable = True
 
     def expect(self, command: Command) -> None:
-        """Register a command that is about to be sent; the recorder then need not look it up."""
-        # If records of the command were read before, the known state is newer: keep that state.
+        """Register a command that is about to be sent, so that it need not be looked up later."""
+        # If records of the command were read before, the known state is newer, so keep it.
         self._commands.setdefault(
             command.id.bytes,
             TrackedCommand(
@@ -127,7 +130,7 @@ class Recorder:
         return max(0, now_us() - self._oldest_at) / 1e6
 
     async def run(self) -> None:
-        """Store the journal until cancelled.
+        """Store the journal until this task is cancelled.
 
         Raises:
             JournalGapError: a part of the journal is missing, and `skip_unreadable` is False.
@@ -135,10 +138,11 @@ class Recorder:
                 False.
         """
         clock = asyncio.get_running_loop().time
-        # An earlier server may have stored this position without acknowledging it. If the journal
-        # has no later record, no other acknowledgement follows, and the keeper would never drop
-        # the segments before the position. So acknowledge the position here. Store it once more
-        # before that, since the position that the database returned may not be on the disk yet.
+        # An earlier server may have stored this position and died before it acknowledged the
+        # position to the keeper. Without an acknowledgement, the keeper never drops the segments
+        # before the position. If the journal has no later record, no other acknowledgement follows.
+        # So acknowledge the position here. Store it once more before that, because the position
+        # that the database returned may not be on the disk yet.
         await self._store_and_acknowledge([], self.position)
         while True:
             await self._transport.wait_for_growth(self.position)
@@ -191,8 +195,8 @@ class Recorder:
     async def _read(self) -> tuple[list[Record], int]:
         """Return the next records, and the position after the last record.
 
-        Handing a read to a thread and back costs more than reading the output of a few scripts. So
-        a small read is done in the event loop, and a large read is done on a thread.
+        The switch to a thread and back takes longer than a read of the output of a few scripts. So
+        the event loop does small reads itself, and a thread does large reads.
         """
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
@@ -208,17 +212,17 @@ class Recorder:
         return await asyncio.to_thread(self._transport.read, self.position, READ_BYTES)
 
     def _read_ahead(self, position: int) -> None:
-        """Start to read the next records while a transaction runs, if there are many."""
+        """If there are many more records, start to read them while the transaction runs."""
         if self._ahead is None and self._transport.end - position >= DIRECT_READ_BYTES:
             reading = asyncio.to_thread(self._transport.read, position, READ_BYTES)
             self._ahead = asyncio.create_task(reading)
 
     async def _store(self, records: list[Record], after: int) -> tuple[RecordBatch, set[int]]:
-        """Fold and store records; retry until the database takes them.
+        """Fold and store records; retry until the database accepts the changes.
 
         Returns:
-            The stored batch, and the internal numbers of the commands that were given back and
-            then became stopped.
+            The stored batch, and internal numbers of commands. These are the commands that the
+            keeper gave back and that became stopped then, because a stop was requested.
         """
         conflicts = 0
         while True:
@@ -248,8 +252,8 @@ class Recorder:
             self._read_ahead(after)
             return batch, await stored
         except StatusConflictError:
-            # The status of a command in the database differs from the status that is known here,
-            # and the database is right. Forget the commands of the batch; the next try looks them
+            # A command's status in the database differs from its status in `_commands`, and the
+            # database is right. Forget the commands of the batch, so that the next try looks them
             # up again.
             for command_id in batch.touched:
                 self._commands.pop(command_id, None)
@@ -285,7 +289,7 @@ class Recorder:
             except StatusConflictError as error:
                 if not batch.lenient:
                     raise
-                # A record that does not fit must not keep the later records from being stored.
+                # Skip a record that does not fit. Otherwise no later record could be stored.
                 log.error("record_skipped", kind=record.kind.name, error=str(error))
         batch.close_chunks()
 

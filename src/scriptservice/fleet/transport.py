@@ -10,12 +10,12 @@ from scriptservice.protocol.journal_format import Record
 
 @dataclass(frozen=True, slots=True)
 class RemainingProcess:
-    """A process of a command that the keeper has to kill and is not permitted to signal.
+    """A process that the keeper has to kill, but is not permitted to signal.
 
     Attributes:
         pid: the process id.
         uid: the user id of the process.
-        command: the command's id.
+        command: id of the command to which the process belongs.
     """
 
     pid: int
@@ -89,7 +89,10 @@ class Transport(Protocol):
         """Wait until most of the sent frames have left this process's buffer."""
 
     def finish_adoption(self) -> None:
-        """Tell the keeper that this server has sent all commands that it had to send again."""
+        """Tell the keeper that this server has adopted all open commands of an earlier server.
+
+        It has then sent again each command that the keeper may not have received.
+        """
 
     def stop(self, command_id: str, signal: str, grace_seconds: float) -> None:
         """Ask the keeper to stop a command; no effect if the keeper does not have the command."""
