@@ -68,10 +68,10 @@ def openapi_document() -> dict[str, Any]:
 
 
 class _PathRouter(Router):
-    """Finds a path without parameters by a look-up, and any other path as Starlette does.
+    """Finds the application of a path; finds a path without parameters by one look-up.
 
-    Starlette compares a path with one pattern after the other, which takes a noticeable part of the
-    processor time of a submit.
+    Starlette compares a path with one pattern after the other. For a request that submits a
+    command, this would take a noticeable part of the processor time.
 
     Args:
         paths: the application of each path.
@@ -119,8 +119,8 @@ class _Path:
                 # uvicorn logs the cause and closes the connection.
                 raise error.cause from None
             if has_room(request):
-                # The frame that goes to the keeper is as large as the body. So the body's share of
-                # the budget is kept until the frame has left this process's memory as well.
+                # The frame that goes to the keeper is as large as the body. So keep the body's
+                # share of the budget until the frame too has left this process's memory.
                 await self._services.commands.wait_until_sent()
         finally:
             release_body(request)
@@ -129,7 +129,7 @@ class _Path:
         route = self._routes.get(request.method)
         if route is None:
             path = request.url.path
-            detail = f"cannot {request.method} {path}: it takes {self._allow}"
+            detail = f"cannot {request.method} {path}: this path takes {self._allow}"
             return problem_response("method-not-allowed", detail, path, {"Allow": self._allow})
         try:
             return await route.respond(request, self._services)

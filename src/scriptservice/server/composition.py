@@ -55,8 +55,8 @@ from scriptservice.store.writer import Writer
 from scriptservice.version import __version__
 
 REPLAY_SECONDS = 2.0
-"""A starting server first records the journal. After this time it serves requests even if a part of
-the journal is not recorded yet."""
+"""A starting server first stores the journal in the database. After this time it serves requests
+even if a part of the journal is not stored yet."""
 
 LOCK_SECONDS = 60.0
 FORGET_SECONDS = 3600.0
@@ -69,9 +69,9 @@ log = structlog.get_logger()
 
 
 def lock_database(data_dir: str) -> int:
-    """Wait until no other server uses this data directory, and take its lock.
+    """Wait until no other server uses this data directory, and take the directory's server lock.
 
-    The previous server may still be exiting: a killed process takes a moment to exit.
+    The previous server may still hold the lock, because a killed process takes a moment to exit.
 
     Returns:
         The descriptor that holds the lock.
@@ -169,8 +169,8 @@ class Server:
         self._run(self._forget_requests())
         self._run(sessions.run())
         self._run(self._take_over())
-        # Nearly every restart records the whole journal within this time, so the first answers are
-        # up to date. If the journal is longer, old data is better than no answer.
+        # After nearly every restart, the whole journal is stored within this time. Then the first
+        # answers are up to date. If it takes longer, an answer with old data is better than none.
         await asyncio.wait(self._tasks[-1:], timeout=REPLAY_SECONDS)
         return self._build_application(tokens, sessions)
 
@@ -178,7 +178,7 @@ class Server:
         """Build the recorder, the dispatcher, and the check that runs when the writer reconnects.
 
         Args:
-            position: the journal position from which to record.
+            position: the journal position at which the recorder begins.
         """
         self._recorder = Recorder(
             self._keeper,
@@ -243,23 +243,23 @@ class Server:
         try:
             self._continuity(connection)
         except OtherDatabaseError as error:
-            # Write nothing to this database. The next server checks at its start whether the
-            # database was restored.
+            # End at once, because this server must not write to the other database. The next server
+            # checks at its start whether the database was restored.
             log.error("other_database", error=str(error))
             os._exit(_OTHER_DATABASE_EXIT)
 
     async def _take_over(self) -> None:
-        """Record the journal, adopt the unfinished commands of earlier servers, then dispatch."""
+        """Store the journal, adopt the open commands of earlier servers, then send commands."""
         held: frozenset[str] | None = None
         end = self._hello.end
         try:
             found = await self._keeper.held_commands()
             held, end = found.commands, max(end, found.end)
         except TimeoutError:
-            log.warning("adoption_waits", error="the keeper does not say what it has")
+            log.warning("adoption_waits", error="the keeper does not say what it holds")
         await self._recorder.wait_until_stored(end)
-        # From here on, an unreadable part of the journal ends this server. Before the next server
-        # sends a command again, it asks the keeper which commands the keeper has.
+        # From here on, an unreadable part of the journal ends this server. The next server then
+        # asks the keeper which commands the keeper holds, before it sends any command again.
         self._recorder.skip_unreadable = False
         await adopt_all(self._reader, self._dispatcher, held)
         self._run(self._dispatcher.run())
@@ -306,9 +306,10 @@ class Server:
         self.notifier.drain()
 
     async def finish(self, position: int) -> None:
-        """Record the rest of the journal. Then requeue the commands that were never started.
+        """Store the rest of the journal. Then remove the marks of commands that did not start.
 
-        The server calls this method after all scripts have ended.
+        These commands wait in the queue again, or become stopped if a stop was requested.
+        ``server_process`` calls this method after all scripts have ended.
 
         Args:
             position: the end of the journal, as a journal position.
@@ -318,8 +319,8 @@ class Server:
             requeue = dispatching.Requeue(self._hello.identity, now_us())
             await self._writer.submit(dispatching.requeue_unstarted, requeue)
         except StoreError as error:
-            # Commands that were marked as sent but never reached the keeper will now become lost.
-            # Only a few commands can be in that state.
+            # Commands that were marked for the keeper but never reached it keep their marks. So
+            # they become lost at the next start. Only a few commands can be in that state.
             log.warning("unmark_failed", error=str(error))
         self.notifier.close()
 

@@ -1,4 +1,4 @@
-"""The server's process: reads its configuration, serves, and ends when the keeper says so."""
+"""The server's process: reads its configuration, serves, and ends when the keeper requests it."""
 
 import asyncio
 import ctypes
@@ -36,8 +36,8 @@ CHECK_TICKS = 10
 """Number of uvicorn's ticks between two checks of all connections. Ten ticks take a second."""
 
 STALL_SECONDS = 2.0
-"""There is normally one second between two checks. If there is more time than `STALL_SECONDS`, the
-process could not run meanwhile."""
+"""Normally one second passes between two checks. If more than `STALL_SECONDS` pass, this process
+was stopped or very busy meanwhile."""
 
 GRACE_SECONDS = 3
 KEEP_ALIVE_SECONDS = 60
@@ -113,8 +113,8 @@ class _UvicornServer(uvicorn.Server):
     def _check_deadlines(self) -> None:
         """Close the connections whose clients have missed their deadlines."""
         now = time.monotonic()
-        # If this process was stopped or very busy, it has not read what clients sent during that
-        # pause. So extend the clients' deadlines by the length of the pause.
+        # If this process was stopped or very busy, it did not read what clients sent meanwhile. So
+        # extend the clients' deadlines by the length of that pause.
         stalled_seconds = max(0.0, now - self._checked_at - STALL_SECONDS)
         self._checked_at = now
         for each in list(self.server_state.connections):
@@ -137,8 +137,8 @@ def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> i
         keeper: descriptor of the socket to the keeper.
         listener: descriptor of the listening socket.
         config: descriptor of a file with a `ServerConfig` as JSON.
-        passive: whether this server replaces a server that is still running. Then this server first
-            prepares itself, and changes nothing before the keeper greets it.
+        passive: whether this server replaces a server that is still running. If so, it prepares
+            itself first, and changes nothing before it gets the keeper's first frame.
     """
     with os.fdopen(config, "rb") as file:
         settings = ServerConfig(**json.load(file))
@@ -157,7 +157,7 @@ def main(*, keeper: int, listener: int, config: int, passive: bool = False) -> i
 def _raise_descriptor_limit() -> None:
     """Raise the limit of open descriptors to the hard limit: each connection needs a descriptor.
 
-    Scripts do not inherit this limit, because the keeper starts them and not this process.
+    Scripts do not inherit this limit, because the keeper starts them.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -169,8 +169,9 @@ def _return_freed_memory() -> None:
     The C library gives each buffer above a threshold a memory mapping of its own, and returns the
     mapping to the kernel when the buffer is freed. By default, it then also raises the threshold to
     the buffer's size, so the next buffer of that size comes from the heap. When this buffer is
-    freed, other blocks on the heap may keep its memory from returning to the kernel. After six
-    request bodies of 17 MiB, 120 MiB stayed resident. A threshold that was set is not raised.
+    freed, other blocks on the heap may keep its memory from returning to the kernel. In a
+    measurement, 120 MiB stayed resident after six request bodies of 17 MiB. The library does not
+    raise a threshold that a program has set.
     """
     with suppress(OSError, AttributeError):  # the C library is not GNU's
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES)
@@ -205,7 +206,7 @@ class _ServerProcess:
             on_shutdown=self._shutting_down,
             on_finish=self._finish,
             on_retire=lambda: self._finish(None),
-            # Without the keeper this server can do nothing. The next keeper starts another server.
+            # Without the keeper, this server cannot work. The next keeper starts another server.
             on_gone=lambda: os._exit(0),
         )
 
@@ -253,11 +254,11 @@ class _ServerProcess:
 
         Before that, new connections stay in the backlog of the listening socket. But if the start
         has to wait for the database, the server accepts connections, and the closed gate answers
-        the requests.
+        the requests with 503.
 
         Returns:
             The task that serves; None if the keeper ended the server before the server had started.
-            In that case nothing is lost, because unrecorded changes stay in the journal.
+            In that case nothing is lost, because the journal keeps what is not stored yet.
 
         Raises:
             ConfigurationError: see `Server.start`.

@@ -43,9 +43,9 @@ from scriptservice.store.writer import Writer
 FIRST_READ_SECONDS = 0.05
 """Time after which a request that waits for a command's end first reads the command.
 
-The command may have ended before the request subscribed, and only this read finds that end. That
-is rare, so the read can come later. An immediate read would happen while the script is being
-started, and would nearly always find that the command has not ended.
+The command may have ended before the request subscribed to changes. Only this read finds such an
+end. That is rare, so the read can come a little later. A read without this delay would take place
+while the script is being started, and would nearly always be useless.
 """
 
 SEND_SECONDS = 10.0
@@ -156,7 +156,8 @@ class CommandService:
     async def _find_earlier(self, request: IdempotencyKey | None) -> SubmitResult | None:
         """Return the command that the same request created earlier, None if it created no command.
 
-        So a repeated request gets its answer even while no new command can be created.
+        The callers use this method if they cannot create a new command. So a repeated request still
+        gets its answer.
         """
         if request is None:
             return None
@@ -211,7 +212,8 @@ class CommandService:
                 subscription.clear()
                 read_at = deadline
                 if (end := subscription.end) is not None and command.host is not None:
-                    # Nothing else has changed in the command, so it need not be read again.
+                    # Only the status and the outcome have changed, so use those of the notification
+                    # and do not read the command again.
                     return replace(command, status=end.status, outcome=end.outcome)
                 current = await self._reader.run(command_store.find, command.id)
                 if current.status.final or self._notifier.draining or clock() >= deadline:
@@ -248,7 +250,7 @@ class CommandService:
             parse_command_id(command_id), signal, grace_seconds, now_us()
         )
         stored = self._writer.submit(stop_requests.request_stop, request)
-        # Use a callback, because this coroutine may be cancelled before the request is stored.
+        # Use a callback: it runs even if this coroutine is cancelled before the request is stored.
         stored.add_done_callback(lambda _: self._stop_stored(stored, request))
         result = await self._writer.wait_with_timeout(stored)
         if isinstance(result, Exception):

@@ -31,9 +31,9 @@ class DiskSpace:
         self._shortage: str | None = None
 
     def shortage(self) -> str | None:
-        """Return how much space is missing as words for people, None if there is room.
+        """Return a text for people that says how much space is missing; None if there is room.
 
-        The file system is asked at most twice a second, so a submission costs nothing.
+        The file system is asked at most twice a second, so most calls cost almost nothing.
         """
         now = time.monotonic()
         if now - self._checked_at > _CHECK_SECONDS:

@@ -54,8 +54,9 @@ class Notifier:
     def subscribe(self, command_id: UUID, kind: FollowerKind) -> Iterator[Subscription]:
         """Subscribe to a command's changes for the duration of a ``with`` block.
 
-        Every subscription is set when its command may have ended, and when the notifier drains or
-        closes. If its kind is not ``WAIT``, it is also set at every other change of the command.
+        The notifier sets the subscription when the command may have ended, and when the notifier
+        drains or closes. If ``kind`` is not ``WAIT``, it also sets the subscription at every other
+        change of the command.
         """
         subscription = Subscription()
         if self.closing:
@@ -81,8 +82,8 @@ class Notifier:
 
         Args:
             command_ids: the commands that have changed.
-            ended: for each of these commands that may have ended, the status change that ended it;
-                None in place of an unknown change. If ``ended`` itself is None, each of
+            ended: the commands that may have ended, each with the status change that ended it. The
+                change is None if it is not known. If ``ended`` itself is None, each of
                 ``command_ids`` may have ended.
         """
         self.changes += 1

@@ -23,9 +23,9 @@ class OutputRemover:
         self._numbers: asyncio.Queue[int] = asyncio.Queue()
 
     def remove(self, number: int) -> None:
-        """Schedule the removal of a command that is marked as deleted.
+        """Schedule the removal of a command that is marked as deleted in the database.
 
-        After a restart the mark is still there, and the removal is scheduled again.
+        The mark survives a restart. The next server then schedules the removal again.
 
         Args:
             number: the command's number in the database.
@@ -34,7 +34,8 @@ class OutputRemover:
 
     async def run(self) -> None:
         """Remove the commands whose removal is scheduled, until this task is cancelled."""
-        # An earlier server may not have given back all the space of what it removed.
+        # An earlier server may have ended before it gave back all space of removed output to the
+        # file system.
         self._writer.release_space()
         while True:
             number = await self._numbers.get()

@@ -1,7 +1,8 @@
 """The steps of a server's start that use the database.
 
-The server waits for the database, checks the database's schema, becomes the only writer, loads the
-tokens, and takes over the host. ``server.composition`` calls the steps in order. No step uses HTTP.
+The server waits for the database, checks the database's schema, becomes the only writer, and loads
+the tokens. Then it takes over the host: it stores which keeper the host has now.
+``server.composition`` calls the steps in order. No step uses HTTP.
 """
 
 import asyncio
@@ -34,8 +35,8 @@ SILENT_SECONDS = 2.0
 """How long a step may take before the log says that the database does not answer."""
 
 FOREIGN_HOST_SECONDS = 10.0
-"""If the database does not know this host, the server checks for this time whether another server
-writes to the database."""
+"""How long a server checks that no other server writes to the database. It does so only if the
+database knows other hosts but not this host."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -93,11 +94,11 @@ class DatabaseStartup:
             raise
 
     async def _become_writer(self) -> None:
-        """Take the right to write. After this call, no write of an earlier server can still arrive.
+        """Become the only writer; from then on, an earlier server can no longer write.
 
         If the database knows other hosts but not this host, first check for `FOREIGN_HOST_SECONDS`
-        that no other server writes to the database. Otherwise this server could take the right from
-        another host's server while that server is being restarted. The commands that run on that
+        that no other server writes to the database. Without this check, this server could become
+        the writer while another host's server is being restarted. The commands that run on that
         host would then be lost.
         """
         hosts = await self._reader.run(host_store.all_hosts)
@@ -129,9 +130,9 @@ class DatabaseStartup:
         self._on_waiting(str(error) if cause in str(error) else f"{error}: {cause}")
 
     async def load_tokens(self) -> tuple[list[token_store.Token], str | None]:
-        """Return all tokens. If the database has no token, first store a token.
+        """Return all tokens. If the database has no token, first store one.
 
-        That token is the configured first token, or a random token if none is configured.
+        The stored token is the configured first token, or a random token if none is configured.
 
         Returns:
             All tokens, and the text of the random token; the text is None if no random token was
@@ -154,11 +155,11 @@ class DatabaseStartup:
     async def take_host(self) -> int:
         """Store which keeper this host has now.
 
-        If the database was restored, commands that are not final become lost. The option
-        ``start_queued`` makes an exception for queued commands: they may start.
+        If the database was restored, commands that are not final become lost. With the option
+        ``start_queued``, queued commands do not become lost and may start.
 
         Returns:
-            The journal position from which to record.
+            The journal position at which the recorder has to begin.
         """
         hello = self._hello
         place = _place(self._config.data_dir)
@@ -185,14 +186,19 @@ class DatabaseStartup:
         )
         unchanged = known is not None and replace(known, last_seen_at=host.last_seen_at) == host
         if restored or not unchanged:
-            # If nothing has changed since the last start, this write is skipped. So a restarted
-            # server can start and answer reads even while the database takes no writes.
+            # If nothing has changed since the last start, skip this write. So a restarted server
+            # can start and answer reads even while the database takes no writes.
             taking = host_store.HostTakeover(host, restored, start_queued)
             await self._write_until_stored(host_store.take_over_host, taking)
         return position
 
     async def _is_restored(self, known: host_store.StoredHost | None, place: str) -> bool:
-        """Return whether the database is a copy, or an older state of this host's database."""
+        """Return whether the database is a copy, or an older state of this host's database.
+
+        Args:
+            known: what the database knows about this host; None if it does not know the host.
+            place: see `_place`.
+        """
         hello = self._hello
         if known is None:
             return await self._reader.run(command_store.next_number) > 1
@@ -200,10 +206,9 @@ class DatabaseStartup:
             return True
         if known.journal_position >= hello.recorded:
             return False
-        # The database has lost its last commits. This may be a failover that happened while this
-        # keeper ran. If the keeper's journal still reaches back to the position in the database,
-        # the journal has everything that the database lacks. Then the database does not count as
-        # restored.
+        # The database has lost its last commits. The cause may be a failover of the database while
+        # this keeper ran. If the journal still contains the position that is in the database, it
+        # has everything that the database lacks. Then the database does not count as restored.
         return known.identity != hello.identity or hello.first > known.journal_position
 
     async def _write_until_stored(self, job: Job[Item, Result], item: Item) -> Result:
@@ -212,7 +217,10 @@ class DatabaseStartup:
 
 
 def _place(data_dir: str) -> str:
-    """Return inode numbers of the data directory's files; a copy has different inode numbers."""
+    """Return a text that identifies a data directory: inode numbers of three files in it.
+
+    A copy of the directory has different inode numbers.
+    """
     return "/".join(
         str(os.stat(os.path.join(data_dir, name)).st_ino) for name in ("lock", "journal", "private")
     )

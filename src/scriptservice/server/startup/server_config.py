@@ -1,7 +1,7 @@
 """The server's configuration.
 
-The command line makes a `ServerConfig`, and the keeper passes it to the server. This module imports
-nothing that is slow to import.
+The command line makes a `ServerConfig`, and the keeper passes it to the server. The command line
+has to start fast, so this module imports nothing that takes long to import.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,8 @@ class ServerConfig:
         migrate: whether to migrate a PostgreSQL database too; SQLite is always migrated.
         start_queued: whether queued commands of a restored database may start.
         host_name: this machine's name in the list of hosts.
-        max_running: how many commands may run at once; None for as many as the keeper can run.
+        max_running: how many commands may run at the same time; None for as many as the keeper can
+            run.
         min_free_bytes: free disk space below which submissions are refused; None for a share of
             the file system, see `DiskSpace`.
         hosts: names besides localhost that a request's Host header may contain: those of
@@ -27,7 +28,8 @@ class ServerConfig:
         sign_in_link: whether each start prints a sign-in link.
         log_level: debug, info, warning or error.
         log_format: json or console.
-        max_connections: how many client connections may be open at once; None for the default.
+        max_connections: how many client connections may be open at the same time; None for the
+            default.
         output_limit_bytes: output limit of a command whose submission names no limit.
         first_token: the admin token for a database that has no token yet; None for a random token.
     """

@@ -1,8 +1,8 @@
 """Answers requests with 503 until the server has started.
 
 While a server starts, new connections normally wait in the listening socket's backlog. If the start
-has to wait for the database, that may take long. So the server then accepts the connections, and
-the gate answers their requests with 503.
+has to wait for the database, this could take long. In that case, the server accepts the
+connections, and the gate answers their requests with 503.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ from scriptservice.server.http.problem_responses import RETRY_SECONDS, problem_r
 
 
 class StartupGate:
-    """The ASGI application that uvicorn serves. An open gate passes every request on.
+    """An ASGI application that answers with 503 until `open` is called, then passes requests on.
 
     Args:
-        hosts: names besides localhost that a request's Host header may contain. The closed gate
-            makes the origin check itself.
+        hosts: names besides localhost that a request's Host header may contain. While the gate is
+            closed, it makes the origin check itself.
 
     Attributes:
         is_open: whether the gate passes requests on.

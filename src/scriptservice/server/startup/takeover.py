@@ -18,8 +18,8 @@ CONNECTION_CLOSE_SECONDS = 1.0
 """A retiring server sends ``Connection: close`` with every answer for this long, then stops."""
 
 FOLLOWER_SECONDS = 3.0
-"""A retiring server disconnects its followers after this time. The followers then reconnect to the
-next server."""
+"""A retiring server disconnects its followers, the clients that follow a command, after this time.
+The followers then reconnect to the next server."""
 
 
 async def prepare(config: ServerConfig, web: uvicorn.Config) -> Database:
@@ -53,15 +53,15 @@ async def retire(web: uvicorn.Server, notifier: Notifier, serving: "asyncio.Task
     """
     for listener in web.servers:
         listener.close()
-    # Answers get the headers in default_headers. Once a second, uvicorn makes default_headers from
-    # encoded_headers again, so change both lists.
+    # Uvicorn adds the headers in default_headers to each answer. Once a second, it makes that list
+    # from encoded_headers again, so change both lists.
     close = (b"connection", b"close")
     web.config.encoded_headers = [*web.config.encoded_headers, close]
     web.server_state.default_headers = [*web.server_state.default_headers, close]
     await asyncio.sleep(CONNECTION_CLOSE_SECONDS)
     web.should_exit = True
-    # When the notifier closes, clients that wait for a command's end get the command as it is, and
-    # followers reconnect to the next server.
+    # When the notifier closes, clients that wait for a command's end get an answer with the present
+    # state of the command. Followers are disconnected, and reconnect to the next server.
     delay = FOLLOWER_SECONDS - CONNECTION_CLOSE_SECONDS
     asyncio.get_running_loop().call_later(delay, notifier.close)
     await serving
