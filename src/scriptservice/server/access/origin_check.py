@@ -2,9 +2,9 @@
 
 The check runs before the token check and before routing, for every method and path. A foreign page
 can make a browser send requests here, but the page cannot set the headers Host, Origin and
-Sec-Fetch-Site. The owner of the page can let a foreign domain name point to this machine (DNS
-rebinding). The check refuses requests for that name, because the service does not have this name.
-The check accepts requests for any IP address, because DNS rebinding needs a domain name.
+Sec-Fetch-Site. The owner of the page can let its domain name point to this machine (DNS rebinding).
+The browser then sends this name as the Host, and the check refuses it because it is not a name of
+the service. The check accepts any IP address as the Host, because DNS rebinding needs a name.
 """
 
 import re

@@ -1,9 +1,9 @@
 """Sessions of the web page. In a session, requests have a cookie instead of a token.
 
-The cookie holds 256 random bits. The hash of these bits is stored in the database and kept in
-memory. The check of a request uses only the hashes in memory. So a session survives a restart,
-works while the database is unavailable, and ends for every copy of its cookie at once. A session
-also ends when its token is no longer valid.
+The cookie holds 256 random bits. The hash of these bits is stored in the database, so a session
+survives a restart. The hash is also kept in memory, and the check of a request uses only the hashes
+in memory. So a session works while the database is unavailable, and its end applies immediately to
+every copy of its cookie. A session also ends when its token is no longer valid.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ STORE_SECONDS = 600.0
 """Pause between two writes of the times at which the sessions were last used."""
 
 MAX_SESSIONS_PER_TOKEN = 100
-"""If a token has this many sessions, a new session ends the least recently used of them."""
+"""If a token has this many sessions, a new session ends the one that was not used for longest."""
 
 COOKIE = "scriptservice_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
@@ -62,8 +62,8 @@ def session_secret(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         headers: names and values of the request's headers, as in ASGI.
 
     Returns:
-        The secret; None if there is no valid session cookie, or if there are session cookies with
-        different values. In the second case it is unknown which value this service has set.
+        The secret; None if there is no valid session cookie. The result is also None if there are
+        session cookies with different values, because it is unknown which one this service set.
     """
     text = b";".join(value for name, value in headers if name == b"cookie")
     found: dict[bytes, set[bytes]] = {}
@@ -190,8 +190,8 @@ class PageSessions:
         """End a session, for every copy of its cookie.
 
         Raises:
-            StoreError: the end cannot be stored. Then the session stays valid, because the next
-                server would load the session from the database again.
+            StoreError: the end cannot be stored. The session then stays valid, because it is still
+                in the database and the next server would load it.
         """
         await self._writer.run(store.delete_sessions, session.sha256)
         self._sessions.pop(session.sha256, None)

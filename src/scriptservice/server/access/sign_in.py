@@ -47,7 +47,7 @@ class OneTimeCode:
         return valid
 
     def restore(self, text: str) -> None:
-        """Make a used code valid again, because no session has begun.
+        """Make a used code valid again, because its session could not begin.
 
         The time at which the code expires does not change.
         """
@@ -55,10 +55,11 @@ class OneTimeCode:
 
 
 class AttemptLimiter:
-    """Limits failed attempts: `MAX_ATTEMPTS` at once, then one attempt every `ATTEMPT_SECONDS`.
+    """Limits failed attempts to sign in.
 
-    Each address has a limit of its own. The limit is not needed against guessing, because nobody
-    can guess 128 bits. Its purpose is that attempts cannot fill the log or use up the processor.
+    An address may fail `MAX_ATTEMPTS` times without a pause, then once every `ATTEMPT_SECONDS`. The
+    limit is not needed against guessing, because nobody can guess 128 bits. It keeps failed
+    attempts from filling the log and from using up the processor.
 
     Args:
         clock: returns the time of a monotonic clock in seconds.
@@ -71,7 +72,7 @@ class AttemptLimiter:
         self._clear_at: dict[str, float] = {}
 
     def wait_seconds(self, address: str) -> float:
-        """Return how long an address has to wait for its next attempt, 0 if it need not wait."""
+        """Return for how many seconds an address must wait before its next attempt; 0 for none."""
         ahead = self._clear_at.get(address, 0.0) - self._clock()
         return max(0.0, ahead - (MAX_ATTEMPTS - 1) * ATTEMPT_SECONDS)
 

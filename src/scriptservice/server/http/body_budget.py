@@ -70,7 +70,7 @@ class BodyBudget:
     def _leave_queue(self, entry: tuple[int, asyncio.Future[None]]) -> None:
         size, admitted = entry
         if admitted.done():
-            # The body was admitted, and its request was cancelled in the same turn of the loop.
+            # The body was admitted and its request was cancelled in the same turn of the loop.
             self.give_back(size)
         else:
             self._waiting.remove(entry)

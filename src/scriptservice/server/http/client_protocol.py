@@ -160,7 +160,7 @@ class ClientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        """See `asyncio.Protocol`. After this call, the event loop closes the connection."""
+        """See `asyncio.Protocol`. The event loop then closes the connection."""
         self._coalescing.flush()
         super().eof_received()
 
@@ -188,7 +188,7 @@ class ClientProtocol(HttpToolsProtocol):
             self._feed()
 
     def flow_changed(self) -> None:
-        """Handle that uvicorn has paused or resumed reading."""
+        """Follow uvicorn's flow control, which has just paused or resumed reading."""
         if self._unparsed and not self.flow.read_paused:
             self._schedule()
         self._update_reading()
@@ -236,8 +236,8 @@ class ClientProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._unparsed = _EMPTY
         elif self._unparsed and self.flow.read_paused:
-            # The rest may wait for long, so copy it. A view of the data would also keep the bytes
-            # in memory that are already parsed.
+            # The rest may wait for long, so copy it. A view would also keep the bytes that are
+            # already parsed in memory.
             self._unparsed = memoryview(bytes(self._unparsed))
         self._update_reading()
         head_bytes = self._head_bytes if self._in_head else 0
@@ -367,8 +367,8 @@ class ClientProtocol(HttpToolsProtocol):
         cycle = self.cycle
         answering = cycle is not None and not cycle.response_complete
         if self._in_head and answering:
-            # An earlier request has no answer yet, and the client would think that the refusal is
-            # this answer. So answer the earlier requests, then close the connection.
+            # An earlier request has no answer yet, and the client would take the refusal for that
+            # answer. So answer the earlier requests, then close the connection.
             cycle.keep_alive = False
             self.deadline = math.inf
             return
@@ -421,6 +421,6 @@ class ClientProtocol(HttpToolsProtocol):
             self.deadline = max(self.deadline, now + BODY_SECONDS)
         elif now >= self.deadline and not self.transport.is_closing():
             if self.transport.get_write_buffer_size():
-                self.transport.abort()  # the client reads no answers, so `close` would not end
+                self.transport.abort()  # `close` would wait until the client has read everything
             else:
                 self.transport.close()

@@ -31,8 +31,8 @@ UNAUTHENTICATED_REST_SECONDS = 0.008
 """In each turn, the server reads from at most `UNAUTHENTICATED_TURNS` unauthenticated connections.
 From each of them it takes at most one read of the event loop, 256 KiB. Then all unauthenticated
 connections rest for `UNAUTHENTICATED_REST_SECONDS`. So all of them together can send 64 MiB a
-second. The limit is a number of connections and not a time, because the time that
-`ConnectionLimits` could measure does not include the reads of the event loop.
+second. A turn is limited by a number of connections and not by a time. The reason is that
+`ConnectionLimits` cannot measure how long the event loop takes to read.
 """
 
 
@@ -50,7 +50,7 @@ class LimitedConnection(Protocol):
         """Return whether a request of this connection came with a valid token or session."""
 
     def waits_for_client(self) -> bool:
-        """Return whether the client has to send something; False if it waits for an answer."""
+        """Return whether the client has to send something; False if the client waits."""
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -101,7 +101,7 @@ class ConnectionLimits:
         self._unauthenticated[connection] = None
 
     def make_room(self) -> None:
-        """If the server is full, close the oldest unauthenticated connection, if there is one.
+        """Close the oldest unauthenticated connection if the server accepts no new connections.
 
         The server calls this method once a second.
         """
@@ -158,7 +158,7 @@ class ConnectionLimits:
     # Turns
 
     def schedule(self, connection: LimitedConnection) -> None:
-        """Let a connection continue reading when its turn comes; turns follow the call order."""
+        """Let a connection continue reading in a later turn; the order is that of the calls."""
         if connection.is_authenticated():
             self._scheduled.append(connection)
         else:

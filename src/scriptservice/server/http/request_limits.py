@@ -34,7 +34,7 @@ LARGE_BODY_RATE_BYTES = 128 << 10
 
 FRAMING_BYTES = 16 << 10
 """A chunked body contains chunk sizes and extensions between its bytes of data. This is the largest
-size that they may have between two bytes of data."""
+number of such bytes between two bytes of data."""
 
 UNREAD_BODY_BYTES = 64 << 20
 """If the service answers a request before the body has arrived, it reads and discards the rest of
@@ -48,7 +48,7 @@ service discards these bytes, for the same reason as the rest of a body; see `UN
 
 
 class BadRequest(NamedTuple):
-    """The problem with which a request is refused before it reaches the application."""
+    """A problem with which a request is refused before it reaches the application."""
 
     kind: str
     detail: str

@@ -1,9 +1,9 @@
 """Headers that tell a browser what it may do with an answer. Every answer has such headers.
 
 Uvicorn adds the headers in `FIXED` to every answer, even to answers that uvicorn makes itself. This
-costs nothing, because uvicorn adds a list of default headers to every answer. The
-Content-Security-Policy is not the same for all answers. If an answer needs permissions, its route
-sets a policy. `DefaultHeaders` adds a policy without permissions to all other answers.
+costs nothing, because uvicorn adds a list of default headers anyway. The Content-Security-Policy is
+not the same for all answers. If an answer must load or run something, its route sets a policy that
+permits this. `DefaultHeaders` adds a policy that permits nothing to all other answers.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 
 class StreamCutError(Exception):
-    """A stream ends early, because the server ends or the command was deleted."""
+    """A stream has to end early, because the server ends or the command was deleted."""
 
 
 class StreamResponse(Response):

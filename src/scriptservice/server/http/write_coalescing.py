@@ -2,8 +2,8 @@
 
 Uvicorn writes the head of an answer and then the body. That would cost two system calls and two
 packets, and would wake the client when it has only the head. Here a small write waits until the end
-of the turn and is sent together with the other writes of the turn. Large writes are sent at once.
-So flow control can tell the writer when a client does not read.
+of the turn and is sent together with the other writes of the turn. A large write is sent at once,
+because flow control can only stop a writer whose data has reached the transport.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The files of the built web page, which the server reads into memory when it starts.
 
-The server looks up the name in a request among the names of these files. So no path from a request
-reaches the file system.
+For each request, the server looks up the requested name among the names of these files. So no path
+from a request reaches the file system.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ DOCS_NOT_BUILT = b"""<!doctype html>
 </body>
 </html>
 """
-"""The document that the server sends for the API's reference if it has not been built."""
+"""The document that the server sends if the page with the API's reference has not been built."""
 
 
 def is_page_path(path: str) -> bool:
@@ -112,7 +112,7 @@ class HtmlDocument:
     Attributes:
         content: the document.
         tag: the document's ETag.
-        is_built: whether the document is built; otherwise it says how to build it.
+        is_built: whether the document was built. If False, ``content`` says how to build it.
     """
 
     content: bytes
@@ -135,8 +135,8 @@ class PageFiles:
 
     Args:
         directory: the directory of the built page, with ``index.html``, ``docs.html`` and
-            ``assets/``. The place of a document that does not exist takes `NOT_BUILT` or
-            `DOCS_NOT_BUILT`.
+            ``assets/``. If a document does not exist, `NOT_BUILT` or `DOCS_NOT_BUILT` is used
+            instead of it.
 
     Attributes:
         index: the page.
@@ -147,7 +147,7 @@ class PageFiles:
         self._assets: dict[str, PageFile] = {}
         self.index = _read_document(os.path.join(directory, "index.html"), NOT_BUILT)
         self.docs = _read_document(os.path.join(directory, "docs.html"), DOCS_NOT_BUILT)
-        with suppress(FileNotFoundError):  # nothing is built, or it has no assets
+        with suppress(FileNotFoundError):  # the page is not built, or has no assets
             self._read_assets(os.path.join(directory, "assets"))
 
     def _read_assets(self, directory: str) -> None:
