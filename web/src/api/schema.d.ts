@@ -2334,7 +2334,7 @@ export interface operations {
             /** @description a range */
             206: {
                 headers: {
-                    /** @description the range sent, and the full size */
+                    /** @description the range sent, if any, and the full size */
                     "Content-Range"?: string;
                     "Output-Complete"?: "true" | "false";
                     /** @description of the first byte sent */
@@ -2390,7 +2390,7 @@ export interface operations {
             /** @description The range is outside the output */
             416: {
                 headers: {
-                    /** @description the range sent, and the full size */
+                    /** @description the range sent, if any, and the full size */
                     "Content-Range"?: string;
                     [name: string]: unknown;
                 };

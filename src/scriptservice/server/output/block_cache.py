@@ -1,10 +1,10 @@
-"""A cache of recent output, which all followers share.
+"""A cache of recent output. All followers, the requests that follow a command's output, share it.
 
 Stored output can be cached, because it does not change while its command exists: output only grows.
-The cache keeps the blocks that were used last. Its size has a fixed limit, which depends neither on
-the amount of output nor on the number of followers. A follower whose bytes are cached needs neither
-a thread nor the database. If several followers need the same missing block at the same time, they
-share one read.
+The cache keeps the blocks that were used last. Its size has a fixed limit, however much output and
+however many followers there are. If the bytes for a follower are in the cache, no thread and no
+access to the database is needed. If several followers need the same missing block at the same time,
+they share one read.
 """
 
 import asyncio
@@ -33,7 +33,8 @@ CACHE_BYTES = 8 << 20
 """Largest size of the cache, for all commands together."""
 
 _BLOCK_OVERHEAD_BYTES = 1 << 10
-"""Bytes added to each block's size, so that the number of empty blocks is bounded too."""
+"""Number of bytes by which each block counts as larger than its data. Without them, the number of
+empty blocks would have no limit."""
 
 _Key = tuple[UUID, Stream, int]
 """A command, one of its streams, and the number of a block in that stream."""
@@ -81,7 +82,7 @@ class _Block:
 
         Args:
             earlier: the part that was read earlier; None if there is no such part. It is used only
-                if it begins before this part and reaches at least up to this part's start.
+                if it begins before this part and leaves no gap before this part.
         """
         if earlier is None or not earlier.start < self.start <= earlier.end:
             return self
@@ -114,7 +115,7 @@ class BlockCache:
             command_id: the command.
             stream: the stream that the offsets refer to.
             start: offset of the first byte.
-            end: offset behind the last byte that is wanted.
+            end: offset after the last byte that is wanted.
 
         Raises:
             UnknownCommandError: there is no command with this id. After another process has deleted
@@ -127,7 +128,7 @@ class BlockCache:
         if block is not None and self._covers(block, start):
             self._blocks.move_to_end(key)
             # Let other tasks run. Without this call, a follower that finds all its output in the
-            # cache would never let them run.
+            # cache could keep the event loop to itself.
             await asyncio.sleep(0)
         else:
             block = await self._read_block(key, start)
@@ -136,11 +137,11 @@ class BlockCache:
         return StoredOutput(data, block.finished and start + len(data) == block.end)
 
     def _covers(self, block: _Block, start: int) -> bool:
-        """Return whether a block has the byte at an offset, or shows that no byte is stored yet."""
+        """Return whether a block has the byte at an offset, or shows that it is not stored yet."""
         if block.start <= start < block.end:
             return True
         # A notification follows every commit. If there has been no notification since the block was
-        # read, nothing is stored behind the block's end.
+        # read, nothing is stored after the block's end.
         return start == block.end and (block.finished or block.changes == self._notifier.changes)
 
     async def _read_block(self, key: _Key, start: int) -> _Block:

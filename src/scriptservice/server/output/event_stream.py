@@ -1,7 +1,8 @@
 """A command's event stream: its status, its output and its end, from any position on.
 
-When a follower is woken, it reads the store from its position on. No output is kept in memory for a
-follower. Followers that are at the same position at the same time share one read.
+A follower is one client's event stream. When a follower is woken, it reads the database from its
+position on. No output is kept in memory for a follower. Followers that are at the same position at
+the same time share one read.
 """
 
 import asyncio
@@ -41,10 +42,10 @@ class _Update:
 
     Attributes:
         command: the command without its script; None if its status has not changed.
-        final: the command without its script, if its status is final and ``chunks`` reaches the
-            end of its output; otherwise None.
+        final: the command without its script, if its status is final and ``chunks`` contains the
+            rest of its output; otherwise None.
         chunks: output from the position on, at most about `READ_BYTES`.
-        end: position behind all stored output.
+        end: position after all stored output.
         finished: whether the command's status is final.
     """
 
@@ -100,8 +101,8 @@ class EventStreams:
                 # Clear the event before the read, so that a commit during the read sets it again.
                 subscription.clear()
                 # Read this flag before the output. If the flag is set, the read below finds
-                # everything that was committed before the server began to end, and all of it is
-                # still sent. An example is the end of a command that the shutdown stopped.
+                # everything that was committed before the server began to end. All of it is still
+                # sent, for example the end of a command that the shutdown has stopped.
                 closing = self._notifier.closing
                 try:
                     update = await self._read(command_id, follower.status, follower.position)
@@ -123,7 +124,7 @@ class EventStreams:
                     if not follower.held_bytes:
                         yield COMMENT
                 elif data:
-                    # More output will probably follow soon. Wait to send it in fewer events.
+                    # More output will probably come soon. Wait, to send it in fewer events.
                     await asyncio.sleep(COALESCE_SECONDS)
 
     async def _read(self, command_id: UUID, status: Status | None, position: int) -> _Update:
@@ -149,11 +150,11 @@ class _FollowerState:
         position: position of the first byte that the follower wants.
 
     Attributes:
-        position: position behind the output that was sent.
+        position: position after the output that was sent.
         status: the status that was sent last, None before the first status event.
         ended: whether the ``end`` event was sent.
-        held_bytes: number of bytes behind the position that are held back, because they are only
-            the beginning of a character.
+        held_bytes: number of bytes after the position that are held back, because they are only the
+            beginning of a character.
     """
 
     def __init__(self, position: int) -> None:
@@ -165,7 +166,7 @@ class _FollowerState:
         self._clock = asyncio.get_running_loop().time
 
     def advance(self, update: _Update) -> bytes:
-        """Return the frames for an update, and move the position behind their output."""
+        """Return the frames for an update, and move the position to the end of their output."""
         frames: list[bytes] = []
         if update.command is not None and (self.status is None or not update.finished):
             frames.append(command_frame("status", update.command, self.position))
@@ -182,7 +183,7 @@ class _FollowerState:
         return b"".join(frames)
 
     def _may_hold(self, update: _Update) -> bool:
-        """Return whether a character that is incomplete at the end may wait for its other bytes."""
+        """Return whether to hold back an incomplete character at the end of an update."""
         chunks = update.chunks
         read_to = chunks[-1].position + len(chunks[-1].data) if chunks else 0
         if read_to < update.end:
@@ -199,7 +200,10 @@ class _FollowerState:
             self._hold_until = self._clock() + ADJACENT_MICROSECONDS / 1e6
 
     def idle_seconds(self) -> float:
-        """Return how many seconds to wait for a change of the command before something is sent."""
+        """Return how many seconds to wait for a change of the command.
+
+        If no change comes in this time, held bytes or a comment are sent.
+        """
         if self._hold_until is None:
             return COMMENT_SECONDS
         return max(0.0, self._hold_until - self._clock())

@@ -1,6 +1,7 @@
 """Reads the output of commands: a range, the last bytes or lines, or the output as it grows.
 
-The routes call this module, which does not know HTTP. ``event_stream`` makes the event streams.
+The routes call this module. This module knows nothing of HTTP. ``event_stream`` makes the event
+streams.
 """
 
 from collections.abc import AsyncIterator
@@ -24,10 +25,10 @@ class OutputRange:
     """A range of a command's output.
 
     Attributes:
-        extent: how much output there was when the range was requested.
+        extent: how much output there was, in each stream, when the range was requested.
         stream: the stream that the offsets refer to.
         start: offset of the first byte.
-        end: offset behind the last byte; None if the range goes on until the command ends.
+        end: offset after the last byte; None if the range goes on until the command ends.
         size: size in bytes of the stream when the range was requested.
     """
 
@@ -130,8 +131,8 @@ class OutputService:
                 # Clear the event before the read, so that a commit during the read sets it again.
                 subscription.clear()
                 # Read this flag before the output. If the flag is set, the read below finds
-                # everything that was committed before the server began to end, and all of it is
-                # still sent.
+                # everything that was committed before the server began to end. All of it is still
+                # sent.
                 closing = self._notifier.closing
                 end = position + READ_BYTES if wanted.end is None else wanted.end
                 try:

@@ -1,7 +1,7 @@
 """Encodes commands and output as Server-Sent Events.
 
 The functions are pure: they turn stored chunks into bytes. An output event holds one contiguous
-range of one stream. The event's id is the position behind that range. Output that is UTF-8 is sent
+range of one stream. The event's id is the position after that range. Output that is UTF-8 is sent
 as text, other output as base64.
 """
 
@@ -30,8 +30,8 @@ class OutputFrames:
 
     Attributes:
         data: the bytes of the events; may be empty.
-        position: position behind the output in ``data``.
-        held_bytes: number of bytes behind ``position`` that were held back, because the rest of
+        position: position after the output in ``data``.
+        held_bytes: number of bytes after ``position`` that were held back, because the rest of
             their character may still come.
     """
 
@@ -46,7 +46,7 @@ def command_frame(event: str, command: Command, position: int) -> bytes:
     Args:
         event: ``status`` or ``end``.
         command: the command; its script is left out.
-        position: position behind the output that was sent so far. It is also the event's id.
+        position: position after the output that was sent so far. It is also the event's id.
     """
     view = command_view(command)
     del view["script"]
@@ -76,7 +76,7 @@ def output_frames(chunks: Iterable[Chunk], position: int, *, hold: bool) -> Outp
 def _coalesce(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
     """Yield chunks; join successive chunks of one stream if they were read at nearly the same time.
 
-    The longest time between two of their reads is `ADJACENT_MICROSECONDS`.
+    A chunk is joined to the one before if at most `ADJACENT_MICROSECONDS` lie between their reads.
     """
     parts: list[bytes] = []
     first: Chunk | None = None
@@ -110,8 +110,8 @@ def _split_by_encoding(piece: Chunk) -> Iterator[Chunk]:
     """Split a piece into at most three parts, so that as much as possible can be sent as text.
 
     A piece may begin with the last bytes of one character and end with the first bytes of another
-    character. The bytes of each incomplete character become a part of their own. If the bytes
-    between these two parts are not UTF-8, the whole piece is one part.
+    character. Each of these two incomplete characters becomes a part of its own. If the bytes
+    between them are not UTF-8, the piece is not split.
     """
     data = piece.data
     begin = 0

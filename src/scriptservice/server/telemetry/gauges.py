@@ -1,6 +1,6 @@
-"""The metrics that are gauges. Each scrape reads their values again.
+"""The metrics that are gauges. Their values are read at each scrape.
 
-If the database or the keeper does not answer, only the gauges that need its answer are missing.
+If the database or the keeper does not answer, only the gauges that need that answer are missing.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from scriptservice.store.queries.dispatching import count_waiting
 from scriptservice.store.reader import Reader
 
 COUNT_SECONDS = 2.0
-"""How long a scrape waits for the number of queued commands. Prometheus itself waits for ten
-seconds by default."""
+"""How long a scrape waits for the number of queued commands. By default, Prometheus waits ten
+seconds for the whole scrape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ class Gauges:
         )
 
     async def _queued(self) -> int | None:
-        # Run only one count at a time. While a database hangs, the counts of several scrapes could
-        # otherwise occupy all reader threads.
+        # Run only one count at a time. Otherwise the counts of several scrapes could occupy all
+        # reader threads while a database does not answer.
         if self._counting is None or self._counting.done():
             self._counting = asyncio.create_task(self._count())
         done, _ = await asyncio.wait({self._counting}, timeout=COUNT_SECONDS)

@@ -12,7 +12,7 @@ class HostInfo:
 
     Attributes:
         name: the machine's name in the list of hosts.
-        capacity: how many commands may run at once; None for no limit.
+        capacity: how many commands may run at the same time; None for no limit.
         keeper_pid: the keeper's process id.
         child_pid: the server's process id.
         status: ``up``, or ``draining`` while the service stops.

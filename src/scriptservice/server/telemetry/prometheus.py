@@ -5,8 +5,8 @@ server. Those parts do not import Prometheus. Counters start at 0 in each server
 server's death, the next server reads a part of the journal again. But it counts nothing twice,
 because the callbacks only report changes that were just stored.
 
-Clients cannot make new values of labels. The label ``method`` has only the known HTTP methods and
-``other``.
+A client's request cannot create a new value of a label. For example, the label ``method`` has only
+the known HTTP methods and ``other``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -50,8 +50,9 @@ class Metrics:
     """
 
     def __init__(self, version: str, starts: int) -> None:
-        # Series whose names end in _created would double the number of series. Version 0.0.4 of the
-        # format cannot mark them as creation times, so scrapers would take them for gauges.
+        # By default, the library adds a series with the creation time for each counter and each
+        # histogram. Version 0.0.4 of the format cannot mark these series as creation times, so
+        # scrapers would take them for gauges.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._gauges = _GaugeCollector()
@@ -61,7 +62,7 @@ class Metrics:
         Info(f"{_PREFIX}_build", "This release.", registry=self._registry).info(
             {"version": version}
         )
-        self._counter("server_restarts", "Servers that this keeper had to start again.").inc(
+        self._counter("server_restarts", "Times that this keeper started a further server.").inc(
             starts - 1
         )
         self._count_commands()
@@ -71,7 +72,7 @@ class Metrics:
         )
         self._answer_seconds = self._histogram(
             "http_response_start_seconds",
-            "From a request to the start of its answer; without those that ask to wait.",
+            "From a request to the start of its answer, without requests that ask to wait.",
             ANSWER_SECONDS,
             "route",
             "method",
@@ -97,7 +98,7 @@ class Metrics:
         self._stdout_bytes = stored.labels("stdout")
         self._stderr_bytes = stored.labels("stderr")
         self._items = self._histogram(
-            "store_transaction_items", "What one transaction stored for everyone.", ITEMS
+            "store_transaction_items", "Number of items that one transaction stored.", ITEMS
         )
         self._commit_seconds = self._histogram(
             "store_transaction_seconds", "From a transaction's begin to its commit.", COMMIT_SECONDS
@@ -135,7 +136,7 @@ class Metrics:
                 _observe(self._run_seconds, outcome.started_at, outcome.finished_at)
 
     def committed(self, items: int, seconds: float) -> None:
-        """Count a transaction of the writer. The writer calls this in its own thread.
+        """Count a transaction of the writer. The writer calls this method in its own thread.
 
         Args:
             items: number of items that the transaction stored.
@@ -207,7 +208,7 @@ class _GaugeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """See `Collector`."""
         now = self.values
-        waiting = _gauge("commands_queued", "Commands that wait, by whom they wait with.", "where")
+        waiting = _gauge("commands_queued", "Commands that wait, by the place where.", "where")
         for where, count in (("database", now.queued), ("keeper", now.waiting)):
             if count is not None:
                 waiting.add_metric([where], count)
@@ -225,7 +226,7 @@ class _GaugeCollector(Collector):
         )
         yield _gauge(
             "spool_bytes",
-            "Journal that the keeper does not know to be stored; has a limit.",
+            "Journal that no server has reported to the keeper as stored.",
             value=now.spool_bytes,
         )
         yield _gauge(

@@ -14,7 +14,7 @@ OnAnswered = Callable[[str, str, int, float | None], None]
 
 
 class RequestMeter:
-    """The outermost ASGI layer of the application, which reports each answer when it starts.
+    """The outermost ASGI layer of the application. It reports each answer when the answer starts.
 
     The meter finds the route itself, because an inner layer may answer before the router is called.
     A path without a route counts as ``other``, so that no client can make new values of a label.
@@ -62,7 +62,7 @@ class RequestMeter:
 
     def _report(self, scope: Scope, status: int, received_at: float) -> None:
         method = scope["method"]
-        # If the client asked the service to wait, the time does not show how fast the service is.
+        # If the client asked the service to wait, the time says nothing about the service's speed.
         held = b"wait=" in scope["query_string"]
         self._on_answered(
             self._route(scope["path"]),

@@ -41,7 +41,8 @@ def start_logging(lines: LogWriter, level: str) -> None:
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[LogLineHandler(lines)])
     logging.captureWarnings(capture=True)
-    # The server sometimes ends a stream early on purpose. Uvicorn would log an error each time.
+    # The server sometimes ends a stream early on purpose. Uvicorn logs an error each time, so drop
+    # this message.
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: "without completing response" not in record.getMessage()
     )
@@ -129,8 +130,8 @@ def _end_fields(step: StatusChange) -> dict[str, Any]:
     if outcome.started_at is not None and outcome.finished_at is not None:
         seconds = max(0, outcome.finished_at - outcome.started_at) / 1e6
     elif step.status is Status.FAILED:
-        # The stored reason contains the name of the interpreter or of the directory. The log must
-        # not show these names, because they come from the submission.
+        # The stored reason may contain the name of the interpreter or of the directory. The log
+        # must not show these names, because they come from the submission.
         reason = "it could not be started"
     return {
         "exit_code": outcome.exit_code,
