@@ -109,7 +109,7 @@ export interface paths {
         };
         /**
          * Is the service ready?
-         * @description Answers 200 if the database and the keeper answer, else 503 with the reason. It also tells how process trees are killed, and what is degraded.
+         * @description Answers 200 if the database and the keeper answer, else 503 with the reason. The answer also tells how process trees are killed, and what does not work fully (`degraded`).
          */
         get: operations["getReadiness"];
         put?: never;
@@ -129,7 +129,7 @@ export interface paths {
         };
         /**
          * List commands
-         * @description Returns commands, newest first. Every filter must match. If `next_cursor` is not null, there may be more: send the same filters again with it as `cursor`. A page may have fewer items than `limit`, or none, and still have a `next_cursor`.
+         * @description Returns commands, newest first. Every filter must match. If `next_cursor` is not null, there may be more commands: repeat the request with the same filters, and send the value of `next_cursor` as `cursor`. A page may have fewer items than `limit`, or none, and still have a `next_cursor`.
          */
         get: operations["listCommands"];
         put?: never;
@@ -144,7 +144,7 @@ export interface paths {
          *       'http://localhost:8000/v1/commands'
          *     ```
          *
-         *     Or the body is the script itself, as `text/plain` or `text/x-shellscript`. Only then, the other fields are query parameters:
+         *     Or the body is the script itself, as `text/plain` or `text/x-shellscript`. The other fields are then query parameters. With a JSON body, such parameters are refused.
          *
          *     ```
          *     curl -H 'Authorization: Bearer TOKEN' -H 'Content-Type: text/plain' \
@@ -169,7 +169,7 @@ export interface paths {
         };
         /**
          * Get a command
-         * @description Returns one command. With `wait`, the answer comes once the command is finished or the time is over, whichever is first.
+         * @description Returns one command. With `wait`, the answer comes once the command is finished or the time is over, whichever comes first.
          */
         get: operations["getCommand"];
         put?: never;
@@ -193,7 +193,7 @@ export interface paths {
         };
         /**
          * Follow a command
-         * @description Streams Server-Sent Events: `status` first and at each change, `output` for one range of one stream, and `end` with the finished command. An event's `id` is the position behind it. A client whose connection broke continues without a gap: it sends the last `id` as `Last-Event-ID`.
+         * @description Streams Server-Sent Events: `status` first and at each change, `output` for one range of one stream, and `end` with the finished command. An event's `id` is the position in the merged output after the event. If the connection breaks, a client continues without a gap: it sends the last `id` as `Last-Event-ID`.
          */
         get: operations["followEvents"];
         put?: never;
@@ -213,7 +213,7 @@ export interface paths {
         };
         /**
          * Get the output
-         * @description Returns output as it is, byte for byte: all of it, a part, or with `follow` until the command is finished. A client that asks for `text/plain` gets the same bytes with that type. `tail` excludes `offset` and `limit`. `Range` needs a finished command.
+         * @description Returns output byte for byte: all of it, or a part. With `follow`, the answer continues until the command is finished. A client that asks for `text/plain` gets the same bytes with that type. `tail` cannot be combined with `offset` or `limit`. A `Range` header applies only to a finished command.
          */
         get: operations["getOutput"];
         put?: never;
@@ -255,7 +255,7 @@ export interface paths {
         put?: never;
         /**
          * Stop a command
-         * @description Sends a signal to the script, waits for the grace period, then kills every process of the command. The body is optional. The answer does not wait for the end. To stop a command again changes nothing, but a shorter grace period is honoured.
+         * @description Sends a signal to the script, waits for the grace period, then kills every process of the command. The body is optional. The answer does not wait for the end. If the command is being stopped already, only a shorter grace period has an effect.
          */
         post: operations["stopCommand"];
         delete?: never;
@@ -630,7 +630,7 @@ export interface components {
             bytes: number;
             /**
              * Discarded Bytes
-             * @description beyond output_limit_bytes
+             * @description bytes beyond output_limit_bytes
              */
             discarded_bytes: number;
             /** Stderr Bytes */
@@ -645,13 +645,13 @@ export interface components {
         OutputEvent: {
             /**
              * Base64
-             * @description the bytes, where they are not
+             * @description the bytes, if they are not UTF-8
              * @default null
              */
             base64?: string | null;
             /**
              * Position
-             * @description of its first byte in the merged output
+             * @description of the first byte in the merged output
              */
             position: number;
             /**
@@ -661,12 +661,12 @@ export interface components {
             stream: "stdout" | "stderr";
             /**
              * Stream Offset
-             * @description of its first byte in its stream
+             * @description of the first byte in its stream
              */
             stream_offset: number;
             /**
              * Text
-             * @description the bytes, where they are UTF-8
+             * @description the bytes, if they are UTF-8
              * @default null
              */
             text?: string | null;
@@ -682,7 +682,7 @@ export interface components {
          */
         Problem: {
             /**
-             * @description for already-finished
+             * @description with already-finished
              * @default null
              */
             command?: components["schemas"]["Command"] | null;
@@ -690,7 +690,7 @@ export interface components {
             detail: string;
             /**
              * Errors
-             * @description for 422
+             * @description with status 422
              * @default null
              */
             errors?: components["schemas"]["FieldProblem"][] | null;
@@ -755,12 +755,12 @@ export interface components {
         Session: {
             /**
              * Csrf Token
-             * @description goes into X-CSRF-Token where something changes
+             * @description for X-CSRF-Token in requests that change something
              */
             csrf_token: string;
             /**
              * Name
-             * @description of the token
+             * @description name of the token
              */
             name: string;
             /**
@@ -776,7 +776,7 @@ export interface components {
         SignInBody: {
             /**
              * Code
-             * @description what stands behind #code= in the link that serve prints
+             * @description the part after #code= of the link that serve prints
              */
             code?: string;
             /**
@@ -798,7 +798,7 @@ export interface components {
         StopBody: {
             /**
              * Grace Seconds
-             * @description from the signal to SIGKILL of the tree; null: the command's own
+             * @description time from the signal to SIGKILL; null: the command's own
              * @default null
              */
             grace_seconds?: number | null;
@@ -816,13 +816,13 @@ export interface components {
         SubmitBody: {
             /**
              * Args
-             * @description the script's $1 and on
+             * @description arguments of the script: $1, $2 and so on
              * @default []
              */
             args?: string[];
             /**
              * Env
-             * @description added to the clean environment
+             * @description variables to add to the clean environment
              * @default {}
              */
             env?: {
@@ -830,19 +830,19 @@ export interface components {
             };
             /**
              * Grace Seconds
-             * @description from a stop's signal to SIGKILL
+             * @description time from a stop's signal to SIGKILL
              * @default 10
              */
             grace_seconds?: number;
             /**
              * Host
-             * @description name of the host it must run on
+             * @description name of the host on which it must run
              * @default null
              */
             host?: string | null;
             /**
              * Interpreter
-             * @description program and arguments; else as the script's #! says, else bash
+             * @description program and arguments; default: the script's #! line, or bash
              * @default null
              */
             interpreter?: string[] | null;
@@ -856,7 +856,7 @@ export interface components {
             };
             /**
              * Leftover Seconds
-             * @description what background children get after the script's end
+             * @description time that background processes have after the script's end
              * @default 2
              */
             leftover_seconds?: number;
@@ -868,14 +868,14 @@ export interface components {
             name?: string | null;
             /**
              * On Output Limit
-             * @description discard: keep the first bytes and count the rest
+             * @description discard: store the first bytes, count the rest; stop: stop the command
              * @default discard
              * @enum {string}
              */
             on_output_limit?: "discard" | "stop";
             /**
              * Output Limit Bytes
-             * @description of both streams together; null: no limit; by default a setting, 10 GiB
+             * @description of both streams together; null: no limit; default: a setting, 10 GiB
              */
             output_limit_bytes?: number | null;
             /**
@@ -886,7 +886,7 @@ export interface components {
             priority?: number;
             /**
              * Queue Timeout Seconds
-             * @description how long it may wait
+             * @description longest time before the start
              * @default null
              */
             queue_timeout_seconds?: number | null;
@@ -903,13 +903,13 @@ export interface components {
             stdin?: string | null;
             /**
              * Timeout Seconds
-             * @description from its start to a stop
+             * @description time from the start until it is stopped
              * @default null
              */
             timeout_seconds?: number | null;
             /**
              * Working Directory
-             * @description a path, or private for an empty one; null: the shared one
+             * @description a path, or private for an empty directory; null: the shared one
              * @default null
              */
             working_directory?: string | null;
@@ -1501,19 +1501,19 @@ export interface operations {
                 created_after?: string;
                 /** @description RFC 3339 */
                 created_before?: string;
-                /** @description next_cursor of the page before */
+                /** @description next_cursor of the previous page */
                 cursor?: string;
                 /** @description name of the host */
                 host?: string;
-                /** @description beginning or end of the id, at least 8 characters of it */
+                /** @description first or last characters of the id, at least 8 */
                 id?: string;
-                /** @description key=value, all of them; repeats */
+                /** @description key=value; may be repeated, all must match */
                 label?: string[];
-                /** @description commands a page */
+                /** @description commands on a page */
                 limit?: number;
-                /** @description substring of name or script, ASCII case ignored */
+                /** @description text in the name or script; the case of ASCII letters is ignored */
                 q?: string;
-                /** @description any of these; repeats */
+                /** @description one of these statuses; may be repeated */
                 status?: components["schemas"]["Status"][];
             };
             header?: never;
@@ -1662,41 +1662,41 @@ export interface operations {
     submitCommand: {
         parameters: {
             query?: {
-                /** @description the script's $1 and on (only with a script as the body) */
+                /** @description arguments of the script: $1, $2 and so on (only with a script as the body) */
                 arg?: string[];
-                /** @description added to the clean environment: key=value; repeats (only with a script as the body) */
+                /** @description variables to add to the clean environment: key=value; may be repeated (only with a script as the body) */
                 env?: string[];
-                /** @description from a stop's signal to SIGKILL; 10 if absent (only with a script as the body) */
+                /** @description time from a stop's signal to SIGKILL; 10 if absent (only with a script as the body) */
                 grace_seconds?: number;
-                /** @description name of the host it must run on (only with a script as the body) */
+                /** @description name of the host on which it must run (only with a script as the body) */
                 host?: string;
-                /** @description program and arguments; else as the script's #! says, else bash (only with a script as the body) */
+                /** @description program and arguments; default: the script's #! line, or bash (only with a script as the body) */
                 interpreter?: string[];
-                /** @description keys and values to find the command by: key=value; repeats (only with a script as the body) */
+                /** @description keys and values to find the command by: key=value; may be repeated (only with a script as the body) */
                 label?: string[];
-                /** @description what background children get after the script's end; 2 if absent (only with a script as the body) */
+                /** @description time that background processes have after the script's end; 2 if absent (only with a script as the body) */
                 leftover_seconds?: number;
                 /** @description display name (only with a script as the body) */
                 name?: string;
-                /** @description discard: keep the first bytes and count the rest; discard if absent (only with a script as the body) */
+                /** @description discard: store the first bytes, count the rest; stop: stop the command; discard if absent (only with a script as the body) */
                 on_output_limit?: "discard" | "stop";
-                /** @description of both streams together; null: no limit; by default a setting, 10 GiB (only with a script as the body) */
+                /** @description of both streams together; null: no limit; default: a setting, 10 GiB (only with a script as the body) */
                 output_limit_bytes?: number | "null";
                 /** @description higher starts first; 0 if absent (only with a script as the body) */
                 priority?: number;
-                /** @description how long it may wait (only with a script as the body) */
+                /** @description longest time before the start (only with a script as the body) */
                 queue_timeout_seconds?: number;
                 /** @description text for standard input, at most 1 MiB; null: /dev/null (only with a script as the body) */
                 stdin?: string;
-                /** @description from its start to a stop (only with a script as the body) */
+                /** @description time from the start until it is stopped (only with a script as the body) */
                 timeout_seconds?: number;
-                /** @description seconds to wait for the end, at most 60 */
+                /** @description seconds to wait for the command's end, at most 60 */
                 wait?: number;
-                /** @description a path, or private for an empty one; null: the shared one (only with a script as the body) */
+                /** @description a path, or private for an empty directory; null: the shared one (only with a script as the body) */
                 working_directory?: string;
             };
             header?: {
-                /** @description names the request: sent again within a day it makes nothing new */
+                /** @description a repetition with the same key within a day creates no second command */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -1713,7 +1713,7 @@ export interface operations {
             /** @description the command */
             201: {
                 headers: {
-                    /** @description true where an earlier request with this key made it */
+                    /** @description true if an earlier request created the command */
                     "Idempotent-Replayed"?: "true";
                     /** @description the command */
                     Location?: string;
@@ -1891,7 +1891,7 @@ export interface operations {
     getCommand: {
         parameters: {
             query?: {
-                /** @description seconds to wait for the end, at most 60 */
+                /** @description seconds to wait for the command's end, at most 60 */
                 wait?: number;
             };
             header?: never;
@@ -2177,7 +2177,7 @@ export interface operations {
                 after?: number;
             };
             header?: {
-                /** @description id of the last event of a broken stream: go on behind it */
+                /** @description id of the last event of a broken stream; the answer continues after it */
                 "Last-Event-ID"?: string;
             };
             path: {
@@ -2293,18 +2293,18 @@ export interface operations {
     getOutput: {
         parameters: {
             query?: {
-                /** @description wait for more until it is finished */
+                /** @description continue until the command is finished */
                 follow?: boolean;
-                /** @description bytes */
+                /** @description in bytes */
                 limit?: number;
-                /** @description bytes */
+                /** @description in bytes */
                 offset?: number;
                 stream?: "stdout" | "stderr" | "merged";
                 /** @description N: the last N bytes; Nl: the last N lines */
                 tail?: string;
             };
             header?: {
-                /** @description bytes=FIRST-LAST, of a finished command */
+                /** @description bytes=FIRST-LAST, only for a finished command */
                 Range?: string;
             };
             path: {
@@ -2318,9 +2318,9 @@ export interface operations {
             200: {
                 headers: {
                     "Output-Complete"?: "true" | "false";
-                    /** @description of the first byte sent */
+                    /** @description offset of the first byte */
                     "Output-Offset"?: number;
-                    /** @description bytes known when it began */
+                    /** @description bytes stored at the start */
                     "Output-Size"?: number;
                     [name: string]: unknown;
                 };
@@ -2334,12 +2334,12 @@ export interface operations {
             /** @description a range */
             206: {
                 headers: {
-                    /** @description the range sent, if any, and the full size */
+                    /** @description range of the answer, full size */
                     "Content-Range"?: string;
                     "Output-Complete"?: "true" | "false";
-                    /** @description of the first byte sent */
+                    /** @description offset of the first byte */
                     "Output-Offset"?: number;
-                    /** @description bytes known when it began */
+                    /** @description bytes stored at the start */
                     "Output-Size"?: number;
                     [name: string]: unknown;
                 };
@@ -2390,7 +2390,7 @@ export interface operations {
             /** @description The range is outside the output */
             416: {
                 headers: {
-                    /** @description the range sent, if any, and the full size */
+                    /** @description range of the answer, full size */
                     "Content-Range"?: string;
                     [name: string]: unknown;
                 };
@@ -2449,11 +2449,11 @@ export interface operations {
     rerunCommand: {
         parameters: {
             query?: {
-                /** @description seconds to wait for the end, at most 60 */
+                /** @description seconds to wait for the command's end, at most 60 */
                 wait?: number;
             };
             header?: {
-                /** @description names the request: sent again within a day it makes nothing new */
+                /** @description a repetition with the same key within a day creates no second command */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -2466,7 +2466,7 @@ export interface operations {
             /** @description the command */
             201: {
                 headers: {
-                    /** @description true where an earlier request with this key made it */
+                    /** @description true if an earlier request created the command */
                     "Idempotent-Replayed"?: "true";
                     /** @description the command */
                     Location?: string;

@@ -48,7 +48,7 @@ TITLES = {
     "storage-full": (507, "The disk is full"),
 }
 
-CONTENT_RANGE = {"description": "the range sent, if any, and the full size", "schema": {"type": "string"}}
+CONTENT_RANGE = {"description": "range of the answer, full size", "schema": {"type": "string"}}
 PROBLEM_HEADERS: dict[str, dict[str, Any]] = {
     "unauthenticated": {"WWW-Authenticate": {"schema": {"type": "string"}}},
     "method-not-allowed": {"Allow": {"schema": {"type": "string"}}},

@@ -50,7 +50,7 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 TRACEPARENT = "traceparent"
 ITEMS_AT_ONCE = 50
 """Number of items of a list that are encoded as JSON before other requests get a turn. The encoding
-of these items takes about 2 ms."""
+of this many items takes about 2 ms."""
 
 _TEXT_CHARSETS = (None, "utf-8", "utf8", "us-ascii")
 
@@ -61,7 +61,7 @@ Result = TypeVar("Result")
 
 
 async def submit(call: Call[None, None]) -> Response:
-    """Submit a script: as a field of JSON, or as the body itself."""
+    """Submit a script. The script is a field of the JSON body, or it is the body itself."""
     request = call.request
     bodies = call.services.bodies
     media_type, charset = content_type(request)
@@ -182,7 +182,7 @@ async def _submitted_response(
 
 
 async def rerun_command(call: Call[WaitQuery, bytes]) -> Response:
-    """Submit the same again."""
+    """Submit all fields of a command again, as a new command."""
     origin = _origin(call, call.body)
     submitted = await call.services.commands.rerun(call.command_id, origin)
     return await _submitted_response(call, submitted, call.query.wait)
@@ -218,7 +218,7 @@ async def while_client_stays(request: Request, work: Coroutine[None, None, Resul
         work: the work; cancelling it must be safe.
 
     Raises:
-        ProblemError: the client has left. Nobody reads the answer.
+        ProblemError: the client has left, so nobody reads the answer.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_client_left(request))
@@ -249,9 +249,9 @@ async def _page_json(items: list[Command], cursor: str | None) -> bytes:
 
 
 def _fingerprint(wanted: Filter) -> str:
-    # Earlier releases could not filter by a part of an id. A filter without a part of an id has the
-    # same fingerprint as in those releases. So a client that reads a list page by page can continue
-    # after an upgrade.
+    # Earlier releases had no field `id_part`. If a filter does not use this field, leave the field
+    # out. Then the fingerprint is the same as in those releases, and a client that reads a list
+    # page by page can continue after an upgrade.
     text = repr(wanted)
     if wanted.id_part is None:
         text = text.removesuffix(", id_part=None)") + ")"
@@ -264,7 +264,7 @@ def _cursor(number: int, wanted: Filter) -> str:
 
 
 def _cursor_number(cursor: str, wanted: Filter) -> int:
-    """Return the number in a cursor. The page has only commands with smaller numbers.
+    """Return the internal number in a cursor. The next page has only commands below this number.
 
     Raises:
         ValidationError: the text is not a valid cursor, or the cursor belongs to other filters.
@@ -283,7 +283,7 @@ def _cursor_number(cursor: str, wanted: Filter) -> int:
 
 
 async def get_command(call: Call[WaitQuery, None]) -> Response:
-    """Return one command, perhaps once it is finished."""
+    """Return one command. With ``wait``, first wait for the command's end."""
     command = await call.services.commands.get(call.command_id)
     if call.query.wait is not None and not command.status.final:
         command = await call.services.commands.wait_until_finished(command, call.query.wait)
@@ -298,7 +298,7 @@ def _command_response(command: Command, status: int = 200) -> Response:
 
 
 async def stop_command(call: Call[None, StopBody]) -> Response:
-    """Stop a command: signal, grace, SIGKILL of its whole tree."""
+    """Stop a command: a signal, the grace period, then SIGKILL for all its processes."""
     command = await call.services.commands.stop(
         call.command_id, call.body.signal, call.body.grace_seconds
     )

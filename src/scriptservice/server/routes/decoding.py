@@ -1,7 +1,7 @@
 """Decodes the query and the body of a request, as the declaration of its route says.
 
 A route's declaration has one decoder for the query and one decoder for the body. The decoders also
-validate. If a decoder refuses a request, the answer is a problem and the handler is not called.
+validate. If a decoder refuses a request, the handler is not called, and the client gets a problem.
 """
 
 import re
@@ -22,15 +22,15 @@ from scriptservice.server.routes.request_models import field_errors, single_and_
 JSON = "application/json"
 
 JSON_VALUES = 250_000
-"""Largest number of values in a JSON body. No submission needs more values, because Linux passes
-fewer arguments and variables than that to a program."""
+"""Largest number of values in a JSON body. No submission needs more values, because Linux cannot
+pass that many arguments and variables to a program."""
 
 JSON_FIELDS = 1000
-"""Largest number of fields in a body's outermost object. Each unknown field costs about 2 KB of
-memory."""
+"""Largest number of fields in a body's outermost object. The limit is low, because each unknown
+field takes about 2 KB of memory."""
 
 _SHARE = "scriptservice.body_share"
-"""The key of the request's share of the budget in its ASGI scope."""
+"""The key in a request's ASGI scope under which the request's share of the budget is kept."""
 
 # Matches a thousand commas outside of strings. The quantifiers are possessive. With other
 # quantifiers, the search would remember the positions to which it may go back, and these would take
@@ -127,7 +127,7 @@ def decode_query(request: Request, model: type[Model]) -> Model:
 
 
 class NoBody:
-    """The decoder of a route without a body. If a client sends a body, the body is not read."""
+    """No body: if a client sends a body, the service does not read it."""
 
     async def decode(self, request: Request, budget: BodyBudget) -> None:
         """See `BodyDecoder`."""
@@ -231,7 +231,7 @@ async def read_body(request: Request, budget: BodyBudget, limit_bytes: int) -> b
                 await _take_room(request, budget, limit_bytes)
             data.write(part)
     except ClientDisconnect as error:
-        # Nobody reads this answer, but an exception is needed: the handler must not act on a body
+        # Nobody reads this answer. But an exception is needed: the handler must not act on a body
         # that is not complete.
         raise ProblemError(
             "bad-request", "the request ended before its body was complete"
@@ -262,7 +262,7 @@ def has_room(request: Request) -> bool:
 
 
 def release_body(request: Request) -> None:
-    """Give back the room of a large body; call this once the body is no longer in memory."""
+    """Give back the room of a large body. Call this once the body is no longer in memory."""
     if (share := _share(request)) is not None:
         share.release()
 

@@ -16,7 +16,7 @@ _LONGEST_ID = 19
 
 
 async def get_events(call: Call[EventsQuery, None]) -> Response:
-    """Stream a command's status, output and end, live and from any position."""
+    """Stream a command's status, output and end, from any position on, as they are stored."""
     after, field = _position(call.request, call.query)
     content = await call.services.events.stream(call.command_id, after, field)
     if call.request.scope.get(HEAD_KEY):

@@ -14,12 +14,12 @@ from scriptservice.server.routes.route import Call
 
 
 async def healthz(call: Call[None, None]) -> Response:  # noqa: ARG001 - as every handler
-    """Say that the process is up."""
+    """Answer that the server's process is up."""
     return Response(to_json({"status": "ok"}), media_type=JSON)
 
 
 async def readyz(call: Call[None, None]) -> Response:
-    """Say whether store and keeper answer, and what is degraded."""
+    """Answer whether the database and the keeper answer, and what does not work fully."""
     commands = call.services.commands
     try:
         await commands.hosts()
@@ -53,12 +53,12 @@ def _degraded(state: HostState, commands: CommandService) -> list[str]:
     if (shortage := commands.disk_shortage) is not None:
         degraded.append(f"new commands are refused: {shortage}")
     if (recording_waits := commands.recording_waits) is not None:
-        degraded.append(f"what scripts print is kept and not yet stored: {recording_waits}")
+        degraded.append(f"new output waits in the journal and is not yet stored: {recording_waits}")
     if state.full:
         degraded.append("there is no room for output: scripts that print wait")
     if state.strays:
         pids = ", ".join(map(str, state.strays))
-        degraded.append(f"processes that no command can be told of are alive: {pids}")
+        degraded.append(f"processes of unknown commands are alive: {pids}")
     degraded += [
         f"command {each.command} cannot end: its process {each.pid} of uid {each.uid} "
         "may not be signalled"

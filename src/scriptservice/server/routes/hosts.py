@@ -10,7 +10,7 @@ from scriptservice.server.routes.route import Call
 
 
 async def list_hosts(call: Call[None, None]) -> Response:
-    """List hosts."""
+    """List the hosts that the database knows."""
     this, commands = call.services.host, call.services.commands
     items: list[dict[str, Any]] = []
     for host in await commands.hosts():

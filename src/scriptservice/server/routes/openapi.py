@@ -43,15 +43,15 @@ _SECURITY: Json = {
         "type": "apiKey",
         "in": "cookie",
         "name": COOKIE,
-        "description": f"from POST /v1/session ({SECURE_COOKIE} over https); every method but GET, "
-        "HEAD and OPTIONS needs X-CSRF-Token with it",
+        "description": f"set by POST /v1/session, over https with the name {SECURE_COOKIE}; every "
+        "method except GET, HEAD and OPTIONS also needs the header X-CSRF-Token",
     },
 }
 _PATH_PARAMETERS: Json = {"command_id": {"type": "string", "format": "uuid"}}
 
 
 def document(routes: Iterable[Route[Any, Any]]) -> Json:
-    """Return the OpenAPI document of these routes. Routes without a group are left out."""
+    """Return the OpenAPI document of these routes, without routes that have no `Operation`."""
     models: set[type[BaseModel]] = {CommandEvent, OutputEvent, Problem}
     paths: Json = {}
     for route in routes:
@@ -62,8 +62,8 @@ def document(routes: Iterable[Route[Any, Any]]) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "ScriptService",
-            "description": "Runs bash scripts, keeps every byte they print, "
-            "and tells the truth about how they ended.",
+            "description": "Runs bash scripts, stores every byte that they print, "
+            "and reports how they ended.",
             "version": __version__,
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
             "contact": {"name": "The operator of this service"},
@@ -76,7 +76,7 @@ def document(routes: Iterable[Route[Any, Any]]) -> Json:
 
 
 def _schemas(models: Iterable[type[BaseModel]]) -> Json:
-    """Return a dictionary of the schemas of models, and of the models inside them, by name."""
+    """Return the schemas of these models, and of the models that they contain, by name."""
     ordered = sorted(models, key=lambda model: model.__name__)
     _, made = models_json_schema([(model, "validation") for model in ordered], ref_template=_REF)
     renamed = re.sub(r"\b([A-Z]\w*)Json\b", r"\1", json.dumps(made["$defs"]))
@@ -223,9 +223,9 @@ def submit_parameters() -> list[Json]:
             continue
         if name in ("labels", "env"):
             parameter["schema"] = {"type": "array", "items": {"type": "string"}}
-            parameter["description"] += ": key=value; repeats"
-        # The service applies the defaults. A generated client would send them, also with a JSON
-        # body, with which the service refuses them.
+            parameter["description"] += ": key=value; may be repeated"
+        # Leave the default out, because the service applies it. A generated client would send it
+        # with every request. But with a JSON body, the service refuses these parameters.
         default = parameter["schema"].pop("default", None)
         if default not in (None, [], {}):
             parameter["description"] += f"; {default} if absent"

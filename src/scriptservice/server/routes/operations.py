@@ -116,8 +116,8 @@ SUBMIT_COMMAND = Operation(
         "The body is JSON:\n\n"
         "```\ncurl -H 'Authorization: Bearer TOKEN' --json '{\"script\": \"echo hello\"}' \\\n"
         "  'http://localhost:8000/v1/commands'\n```\n\n"
-        "Or the body is the script itself, as `text/plain` or `text/x-shellscript`. Only then, the "
-        "other fields are query parameters:\n\n"
+        "Or the body is the script itself, as `text/plain` or `text/x-shellscript`. The other "
+        "fields are then query parameters. With a JSON body, such parameters are refused.\n\n"
         "```\ncurl -H 'Authorization: Bearer TOKEN' -H 'Content-Type: text/plain' \\\n"
         "  --data-binary @job.sh 'http://localhost:8000/v1/commands?name=job&label=team=db'\n```\n\n"
         "With an `Idempotency-Key`, a request that is sent again creates no second command."
@@ -145,8 +145,9 @@ LIST_COMMANDS = Operation(
     summary="List commands",
     description=(
         "Returns commands, newest first. Every filter must match. If `next_cursor` is not null, "
-        "there may be more: send the same filters again with it as `cursor`. A page may have fewer "
-        "items than `limit`, or none, and still have a `next_cursor`."
+        "there may be more commands: repeat the request with the same filters, and send the value "
+        "of `next_cursor` as `cursor`. A page may have fewer items than `limit`, or none, and "
+        "still have a `next_cursor`."
     ),
     responses={200: {JSON: {"items": [{**_ITEM, "script_preview": _SCRIPT}], "next_cursor": None}}},
 )
@@ -156,7 +157,7 @@ GET_COMMAND = Operation(
     summary="Get a command",
     description=(
         "Returns one command. With `wait`, the answer comes once the command is finished or the "
-        "time is over, whichever is first."
+        "time is over, whichever comes first."
     ),
     responses={200: {JSON: _COMMAND}},
 )
@@ -166,8 +167,8 @@ STOP_COMMAND = Operation(
     summary="Stop a command",
     description=(
         "Sends a signal to the script, waits for the grace period, then kills every process of the "
-        "command. The body is optional. The answer does not wait for the end. To stop a command "
-        "again changes nothing, but a shorter grace period is honoured."
+        "command. The body is optional. The answer does not wait for the end. If the command is "
+        "being stopped already, only a shorter grace period has an effect."
     ),
     requests={
         JSON: {
@@ -198,9 +199,10 @@ GET_OUTPUT = Operation(
     tag="output",
     summary="Get the output",
     description=(
-        "Returns output as it is, byte for byte: all of it, a part, or with `follow` until the "
-        "command is finished. A client that asks for `text/plain` gets the same bytes with that "
-        "type. `tail` excludes `offset` and `limit`. `Range` needs a finished command."
+        "Returns output byte for byte: all of it, or a part. With `follow`, the answer continues "
+        "until the command is finished. A client that asks for `text/plain` gets the same bytes "
+        "with that type. `tail` cannot be combined with `offset` or `limit`. A `Range` header "
+        "applies only to a finished command."
     ),
     responses={
         200: {"application/octet-stream": "Hello, world\n", "text/plain": "Hello, world\n"},
@@ -213,9 +215,9 @@ FOLLOW_EVENTS = Operation(
     summary="Follow a command",
     description=(
         "Streams Server-Sent Events: `status` first and at each change, `output` for one range of "
-        "one stream, and `end` with the finished command. An event's `id` is the position behind "
-        "it. A client whose connection broke continues without a gap: it sends the last `id` as "
-        "`Last-Event-ID`."
+        "one stream, and `end` with the finished command. An event's `id` is the position in the "
+        "merged output after the event. If the connection breaks, a client continues without a "
+        "gap: it sends the last `id` as `Last-Event-ID`."
     ),
     responses={200: {EVENT_STREAM: _EVENTS}},
 )
@@ -257,8 +259,8 @@ GET_READINESS = Operation(
     tag="health",
     summary="Is the service ready?",
     description=(
-        "Answers 200 if the database and the keeper answer, else 503 with the reason. It also "
-        "tells how process trees are killed, and what is degraded."
+        "Answers 200 if the database and the keeper answer, else 503 with the reason. The answer "
+        "also tells how process trees are killed, and what does not work fully (`degraded`)."
     ),
     responses={
         200: {

@@ -108,7 +108,7 @@ def _range(request: Request, length: int) -> tuple[int, int] | None:
         length: number of bytes of the output without the range.
 
     Returns:
-        The two offsets; None if all bytes are to be sent.
+        The two offsets; None to send all bytes.
 
     Raises:
         ProblemError: the range lies outside the output.
@@ -140,6 +140,6 @@ def _range(request: Request, length: int) -> tuple[int, int] | None:
 def _number(digits: str) -> int:
     """Convert digits to a number; use only the first 19 digits after leading zeros.
 
-    No output has a size of more than 19 digits, and Python refuses to convert thousands of digits.
+    No output has a size of more than 19 digits. Python refuses to convert thousands of digits.
     """
     return int(digits.lstrip("0")[:19] or "0")

@@ -80,7 +80,7 @@ def _environment(env: dict[str, str]) -> dict[str, str]:
 
 
 def _without_default(schema: JsonDict) -> None:
-    """Remove the default from a field's schema: the service tells an absent field from null."""
+    """Remove the default from a field's schema, because an absent field does not mean null."""
     schema.pop("default")
 
 
@@ -103,37 +103,40 @@ class SubmitBody(BaseModel):
     interpreter: (
         Annotated[list[Annotated[Word, Field(min_length=1)]], Field(min_length=1, fail_fast=True)]
         | None
-    ) = Field(None, description="program and arguments; else as the script's #! says, else bash")
+    ) = Field(None, description="program and arguments; default: the script's #! line, or bash")
     # With fail_fast, the answer names only the first wrong item, and not thousands of wrong items.
     args: Annotated[list[Word], Field(fail_fast=True)] = Field(
-        default=[], description="the script's $1 and on"
+        default=[], description="arguments of the script: $1, $2 and so on"
     )
     env: Annotated[dict[str, Text], Field(fail_fast=True), AfterValidator(_environment)] = Field(
-        default={}, description="added to the clean environment"
+        default={}, description="variables to add to the clean environment"
     )
     working_directory: Annotated[Text, Field(min_length=1, max_length=4095)] | None = Field(
-        None, description="a path, or private for an empty one; null: the shared one"
+        None, description="a path, or private for an empty directory; null: the shared one"
     )
     stdin: Annotated[str, _at_most(STDIN_BYTES)] | None = Field(
         None, description="text for standard input, at most 1 MiB; null: /dev/null"
     )
-    timeout_seconds: Seconds | None = Field(None, description="from its start to a stop")
-    queue_timeout_seconds: Seconds | None = Field(None, description="how long it may wait")
-    grace_seconds: ShortSeconds = Field(10, description="from a stop's signal to SIGKILL")
+    timeout_seconds: Seconds | None = Field(
+        None, description="time from the start until it is stopped"
+    )
+    queue_timeout_seconds: Seconds | None = Field(None, description="longest time before the start")
+    grace_seconds: ShortSeconds = Field(10, description="time from a stop's signal to SIGKILL")
     leftover_seconds: ShortSeconds = Field(
-        2, description="what background children get after the script's end"
+        2, description="time that background processes have after the script's end"
     )
     output_limit_bytes: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
         None,
-        description="of both streams together; null: no limit; by default a setting, 10 GiB",
+        description="of both streams together; null: no limit; default: a setting, 10 GiB",
         json_schema_extra=_without_default,
     )
     on_output_limit: Literal["discard", "stop"] = Field(
-        "discard", description="discard: keep the first bytes and count the rest"
+        "discard",
+        description="discard: store the first bytes, count the rest; stop: stop the command",
     )
     priority: Annotated[int, Field(ge=-100, le=100)] = Field(0, description="higher starts first")
     host: Annotated[Text, Field(min_length=1, max_length=255)] | None = Field(
-        None, description="name of the host it must run on"
+        None, description="name of the host on which it must run"
     )
 
     @model_validator(mode="after")
@@ -191,14 +194,14 @@ class SignInBody(BaseModel):
     )
     code: Annotated[str, Field(max_length=512)] | SkipJsonSchema[None] = Field(
         None,
-        description="what stands behind #code= in the link that serve prints",
+        description="the part after #code= of the link that serve prints",
         json_schema_extra=_without_default,
     )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        # Exactly one of the two fields must have a value. The other field must be absent; null is
-        # not allowed.
+        # Exactly one of the two fields must have a value, and the other field must be absent. Null
+        # is not allowed.
         if len(self.model_fields_set) != 1 or self.token == self.code:
             message = "must have either token or code"
             raise ValueError(message)
@@ -222,7 +225,7 @@ class StopBody(BaseModel):
         "SIGTERM", description="a name such as SIGTERM or TERM"
     )
     grace_seconds: ShortSeconds | None = Field(
-        None, description="from the signal to SIGKILL of the tree; null: the command's own"
+        None, description="time from the signal to SIGKILL; null: the command's own"
     )
 
 
@@ -244,26 +247,28 @@ class ListQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: list[Status] = Field(default=[], description="any of these; repeats")
-    label: list[Text] = Field(default=[], description="key=value, all of them; repeats")
-    q: Text | None = Field(None, description="substring of name or script, ASCII case ignored")
+    status: list[Status] = Field(default=[], description="one of these statuses; may be repeated")
+    label: list[Text] = Field(default=[], description="key=value; may be repeated, all must match")
+    q: Text | None = Field(
+        None, description="text in the name or script; the case of ASCII letters is ignored"
+    )
     host: Text | None = Field(None, description="name of the host")
     id: Annotated[str, Field(pattern=r"^[0-9A-Fa-f-]{8,36}$")] | None = Field(
-        None, description="beginning or end of the id, at least 8 characters of it"
+        None, description="first or last characters of the id, at least 8"
     )
     created_after: str | None = Field(None, description="RFC 3339")
     created_before: str | None = Field(None, description="RFC 3339")
-    limit: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="commands a page")
-    cursor: Text | None = Field(None, description="next_cursor of the page before")
+    limit: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="commands on a page")
+    cursor: Text | None = Field(None, description="next_cursor of the previous page")
 
 
 class WaitQuery(BaseModel):
-    """How long to hold the answer."""
+    """How long to wait before the answer."""
 
     model_config = ConfigDict(extra="forbid")
 
     wait: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] | None = Field(
-        None, description="seconds to wait for the end, at most 60"
+        None, description="seconds to wait for the command's end, at most 60"
     )
 
 
@@ -283,16 +288,16 @@ class OutputQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     stream: Literal["stdout", "stderr", "merged"] = "merged"
-    offset: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(None, description="bytes")
-    limit: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(None, description="bytes")
+    offset: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(None, description="in bytes")
+    limit: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(None, description="in bytes")
     tail: Annotated[str, Field(pattern=r"^[0-9]{1,18}l?$")] | None = Field(
         None, description="N: the last N bytes; Nl: the last N lines"
     )
-    follow: bool = Field(default=False, description="wait for more until it is finished")
+    follow: bool = Field(default=False, description="continue until the command is finished")
 
 
 def field_errors(error: PydanticValidationError) -> ValidationError:
-    """Return one error with all errors that pydantic has found. The service answers it with 422."""
+    """Return one error that contains all errors that pydantic has found; its status is 422."""
     found = []
     for entry in error.errors(include_url=False, include_input=False):
         path = ".".join(str(part)[:80] for part in entry["loc"]) or "body"

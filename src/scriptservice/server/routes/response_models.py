@@ -13,7 +13,7 @@ from scriptservice.model import Status
 
 
 class _Response(BaseModel):
-    """The base of the models. Pydantic completes a model only when OpenAPI needs the model."""
+    """The base of the models. Pydantic prepares a model only when OpenAPI needs the model."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -29,7 +29,7 @@ class OutputJson(_Response):
     bytes: int
     stdout_bytes: int
     stderr_bytes: int
-    discarded_bytes: int = Field(description="beyond output_limit_bytes")
+    discarded_bytes: int = Field(description="bytes beyond output_limit_bytes")
 
 
 class Usage(_Response):
@@ -141,19 +141,19 @@ class Problem(_Response):
     status: int
     detail: str
     instance: str
-    errors: list[FieldProblem] | None = Field(None, description="for 422")
-    command: CommandJson | None = Field(None, description="for already-finished")
+    errors: list[FieldProblem] | None = Field(None, description="with status 422")
+    command: CommandJson | None = Field(None, description="with already-finished")
 
 
 class OutputEvent(_Response):
     """Data of an ``output`` event: one stream, one contiguous range of positions."""
 
     stream: Literal["stdout", "stderr"]
-    position: int = Field(description="of its first byte in the merged output")
-    stream_offset: int = Field(description="of its first byte in its stream")
+    position: int = Field(description="of the first byte in the merged output")
+    stream_offset: int = Field(description="of the first byte in its stream")
     time: _Time
-    text: str | None = Field(None, description="the bytes, where they are UTF-8")
-    base64: str | None = Field(None, description="the bytes, where they are not")
+    text: str | None = Field(None, description="the bytes, if they are UTF-8")
+    base64: str | None = Field(None, description="the bytes, if they are not UTF-8")
 
 
 class CommandEvent(_WholeFields):
@@ -163,9 +163,9 @@ class CommandEvent(_WholeFields):
 class SessionJson(_Response):
     """Who is signed in to the page."""
 
-    name: str = Field(description="of the token")
+    name: str = Field(description="name of the token")
     scope: Literal["read", "run", "admin"]
-    csrf_token: str = Field(description="goes into X-CSRF-Token where something changes")
+    csrf_token: str = Field(description="for X-CSRF-Token in requests that change something")
 
 
 class Health(_Response):

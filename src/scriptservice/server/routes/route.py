@@ -42,7 +42,7 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of the server that handlers use, and the default that depends on a setting."""
+    """The parts of the server that handlers use, and the default output limit from the settings."""
 
     commands: CommandService
     outputs: OutputService
@@ -107,8 +107,8 @@ class Route(Generic[Query, Body]):
     Attributes:
         method: the HTTP method. A route for GET also answers HEAD.
         path: the path, where ``{command_id}`` stands for one segment.
-        access: the scope that a token needs for the route. With None, the application does not
-            start.
+        access: the scope that a token needs for the route. If it is None, the application refuses
+            to start.
         query: decodes the query.
         body: decodes the body.
         handler: makes the response.

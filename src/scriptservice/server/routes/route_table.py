@@ -60,7 +60,7 @@ _SUBMITTED = Answer(
     {
         "Location": {"description": "the command", "schema": {"type": "string"}},
         "Idempotent-Replayed": {
-            "description": "true where an earlier request with this key made it",
+            "description": "true if an earlier request created the command",
             "schema": {"type": "string", "enum": ["true"]},
         },
     },
@@ -68,29 +68,29 @@ _SUBMITTED = Answer(
 _IDEMPOTENCY_KEY = {
     "name": commands.IDEMPOTENCY_KEY,
     "in": "header",
-    "description": "names the request: sent again within a day it makes nothing new",
+    "description": "a repetition with the same key within a day creates no second command",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 _LAST_EVENT_ID = {
     "name": events.LAST_EVENT_ID,
     "in": "header",
-    "description": "id of the last event of a broken stream: go on behind it",
+    "description": "id of the last event of a broken stream; the answer continues after it",
     "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
 }
 _RANGE = {
     "name": "Range",
     "in": "header",
-    "description": "bytes=FIRST-LAST, of a finished command",
+    "description": "bytes=FIRST-LAST, only for a finished command",
     "schema": _TEXT,
 }
 _BINARY = {"type": "string", "format": "binary"}
 _BYTES = {output.BYTES: _BINARY, "text/plain": _TEXT}
 _OUTPUT_HEADERS = {
-    "Output-Offset": {"description": "of the first byte sent", "schema": {"type": "integer"}},
-    "Output-Size": {"description": "bytes known when it began", "schema": {"type": "integer"}},
+    "Output-Offset": {"description": "offset of the first byte", "schema": {"type": "integer"}},
+    "Output-Size": {"description": "bytes stored at the start", "schema": {"type": "integer"}},
     "Output-Complete": {"schema": {"type": "string", "enum": ["true", "false"]}},
 }
-# The type `binary` makes generated clients send a file as it is.
+# Because of the type `binary`, generated clients send a file as it is.
 _SUBMIT_BODY: dict[str, type[BaseModel] | dict[str, Any]] = {
     JSON: SubmitBody,
     "text/plain": _TEXT,

@@ -16,7 +16,7 @@ _NOT_KEPT = {"Cache-Control": "no-store"}
 
 
 async def sign_in(call: Call[None, SignInBody]) -> Response:
-    """Begin a session: show a token or the code of a sign-in link, get a cookie."""
+    """Begin a session for a valid token or code of a sign-in link; set the session's cookie."""
     client = call.request.client
     secret, session = await call.services.sign_in.begin(
         call.body.token, call.body.code, client.host if client else ""
@@ -30,7 +30,7 @@ def _came_by_https(request: Request) -> bool:
 
     A proxy in front of the service may have turned https into http. So the function looks at the
     scheme in the browser's ``Origin`` header. No page can change this header. The origin check has
-    already compared its host and port with the ``Host`` header.
+    already compared the header's host and port with the ``Host`` header.
     """
     return request.headers.get("origin", "").lower().startswith("https://")
 
@@ -59,7 +59,7 @@ def _own_session(call: Call[Any, Any]) -> PageSession:
 
 
 async def get_session(call: Call[None, None]) -> Response:
-    """Say who is signed in."""
+    """Return the session of the request: who is signed in."""
     return _session_response(_own_session(call))
 
 

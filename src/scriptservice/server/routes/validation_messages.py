@@ -15,7 +15,7 @@ _FIELD_MESSAGES = {
         "must be a number of bytes, such as 1000, or of lines, such as 50l"
     ),
 }
-"""Messages by field and by pydantic's type of error, where a general message would say less."""
+"""Messages by field and by pydantic's type of error, where the general message says less."""
 
 _MESSAGES = {
     "bool_parsing": "must be true or false",
@@ -49,8 +49,8 @@ _MESSAGES = {
     "too_short": "must have at least {min_length} items",
 }
 _TEXT_TYPES = {"too_short": "string_too_short", "too_long": "string_too_long"}
-"""The types of errors of a text's length. Pydantic uses the general type, with a "Value" as the
-type of the field, if a validator of the model has checked the text before."""
+"""The type for texts, by the general type of an error about a length. For a text that another
+validator has checked before, pydantic reports the general type, and "Value" as the field's type."""
 
 
 def message_of(field: str, entry: Mapping[str, Any]) -> str:
@@ -73,5 +73,5 @@ def message_of(field: str, entry: Mapping[str, Any]) -> str:
         return "must not be empty"
     if (template := _MESSAGES.get(kind)) is not None:
         return template.format(**context)
-    # The only other messages are those of the models' own validators.
+    # All other messages come from the validators in ``request_models``.
     return str(entry["msg"]).removeprefix("Value error, ")
