@@ -292,7 +292,7 @@ class Dispatcher:
     # Changes from the recorder
 
     def changes_stored(self, changes: StoredChanges) -> None:
-        """Note which commands have ended or were given back, and count them as running no more.
+        """Note which commands have ended or were given back. They no longer count as running.
 
         The keeper gives a command back if it does not start the command now, but a later try may
         succeed. Such a command waits in the database again.
@@ -410,5 +410,5 @@ def _why_lost(row: dispatching.OpenCommand) -> str:
     if row.dispatched_to == dispatching.RESTORED:
         return "restored: it may have run after this copy of the database was made"
     if row.status is Status.QUEUED:
-        return "its keeper died before it was on record that it started"
+        return "its keeper died, and no record shows that it started"
     return "its keeper died and left no record of how it ended"

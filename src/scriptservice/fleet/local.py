@@ -39,7 +39,7 @@ class Hello:
         recorded: position up to which the journal is stored, as a server last reported it to the
             keeper.
         capacity: number of scripts that can run at the same time.
-        first_start: True until a server of this keeper has reported that it works, then False.
+        first_start: True until a server of this keeper has reported that it has started.
         starts: number of servers that the keeper has started, including this server.
         notes: texts about what the keeper repaired at its start.
     """

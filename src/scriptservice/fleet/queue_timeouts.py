@@ -91,10 +91,10 @@ class QueueTimeouts:
         return command_id in self._over
 
     def marked(self, commands: set[UUID]) -> None:
-        """Forget which of these commands are over their time, because nothing is marking them now.
+        """Note that the marking of these commands is complete, and forget that their time is over.
 
-        If the command was sent, the dispatcher has told the keeper that its time is over. If the
-        command was not sent, `_end` ends it.
+        If a command was sent, the dispatcher has told the keeper that the command's time is over.
+        If it was not sent, `_end` ends it.
         """
         self._over -= commands
 

@@ -25,7 +25,8 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{0,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/]+)")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _OWN_SITE = (None, b"same-origin", b"none")
-"""Values of Sec-Fetch-Site that do not mean another site; None if there is no such header."""
+"""Values of Sec-Fetch-Site with which a request does not come from another site. None means that
+there is no such header."""
 
 
 class HostName(NamedTuple):

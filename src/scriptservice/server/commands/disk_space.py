@@ -1,4 +1,4 @@
-"""The free space on the disk of the data directory, as far as new commands depend on it."""
+"""Decides whether the disk of the data directory has enough free space for new commands."""
 
 import os
 import time

@@ -46,9 +46,9 @@ from scriptservice.server.http.write_coalescing import CoalescingTransport
 
 PIECE_BYTES = 1 << 10
 BODY_PIECE_BYTES = 16 << 10
-"""Maximum number of bytes that are fed to the parser at once. Within a body of known length, where
-there is nothing to parse, the maximum is `BODY_PIECE_BYTES`. Everywhere else it is `PIECE_BYTES`,
-because one KiB may already hold dozens of requests or hundreds of chunks."""
+"""Maximum number of bytes that are fed to the parser in one call. In a body of known length, there
+is nothing to parse, and the maximum is `BODY_PIECE_BYTES`. Everywhere else it is `PIECE_BYTES`,
+because one KiB may already contain dozens of requests or hundreds of chunks."""
 
 PIECES_PER_TURN = 4
 """Maximum number of pieces that are fed for one connection in one turn. The rest of its input waits
@@ -194,7 +194,7 @@ class ClientProtocol(HttpToolsProtocol):
         self._update_reading()
 
     def _rest_after(self, size: int) -> None:
-        """Pause reading until the next turn if an unauthenticated client has sent much at once.
+        """Pause reading until the next turn after a large read from an unauthenticated client.
 
         Args:
             size: number of bytes that were just read.

@@ -22,9 +22,9 @@ own files."""
 
 TURN_SECONDS = 0.0005
 REST_SECONDS = 0.002
-"""Long input of authenticated connections is processed for at most `TURN_SECONDS`. Then the event
-loop serves everything else for `REST_SECONDS`. Uvloop's timers have a resolution of one
-millisecond, so a shorter rest might end at once."""
+"""In each turn, long input of authenticated connections is processed for at most `TURN_SECONDS`.
+Then the event loop serves everything else for `REST_SECONDS`. Uvloop's timers have a resolution of
+one millisecond, so a shorter rest might have no length at all."""
 
 UNAUTHENTICATED_TURNS = 2
 UNAUTHENTICATED_REST_SECONDS = 0.008

@@ -26,8 +26,8 @@ READ_BYTES = 64 << 10
 until they are sent."""
 
 BLOCK_BYTES = output_store.CHUNK_BYTES
-"""Maximum number of bytes that are read from the database at once. This is the size of the largest
-chunk, because a chunk is always read whole."""
+"""Size of a block of the cache, and so the maximum size of one read from the database. It is the
+size of the largest chunk, because a chunk is always read whole."""
 
 CACHE_BYTES = 8 << 20
 """Largest size of the cache, for all commands together."""

@@ -60,7 +60,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Query, Body]):
-    """A request in the form in which its handler gets it.
+    """A decoded request, as its handler gets it.
 
     Attributes:
         request: the request itself.

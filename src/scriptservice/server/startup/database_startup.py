@@ -108,7 +108,7 @@ class DatabaseStartup:
                     await asyncio.to_thread(self._check_no_writer)
                 except OtherWriterError as error:
                     name = hosts[0].name
-                    message = f"{error}: host {name}; give this one a database of its own"
+                    message = f"{error}: host {name}; give this service a database of its own"
                     raise ConfigurationError(message) from error
                 self._on_waiting("making sure that no other server writes to this database")
                 await asyncio.sleep(AGAIN_SECONDS)
