@@ -328,15 +328,15 @@ class Dispatcher:
     ) -> None:
         """Adopt some of the open commands of an earlier server.
 
-        The caller must first wait until the journal is stored in the database. After that, three
-        cases of commands with a mark are possible:
+        The caller must first wait until the journal is stored in the database. After that, a
+        command with a mark is one of these:
 
-        * The command is marked for this keeper and is still queued. The journal has no record of
-          its start, so the keeper may not have received it. The dispatcher sends it again.
-        * The command is marked for this keeper and has started. The dispatcher counts it as
-          running, and repeats a stop that was requested.
-        * The command is marked for another keeper, and the journal has no record of its end. It may
-          have run, so the dispatcher ends it as lost.
+        * It is marked for this keeper and still queued. The journal has no record of its start, so
+          the keeper may not have received it. The dispatcher sends it again.
+        * It is marked for this keeper and has started. The dispatcher counts it as running. If a
+          stop was requested, the dispatcher sends the request again.
+        * It is marked for another keeper, and the journal has no record of its end. It may have
+          run, so the dispatcher ends it as lost.
 
         A command may change after ``opened`` was read: this server may have sent it, or it may have
         ended. The dispatcher does not change such a command.

@@ -137,7 +137,7 @@ class RecordBatch:
     Attributes:
         commands: the commands as they were before these records, by the 16 bytes of their ids.
         lenient: whether to skip a record that does not fit the status of its command. If False,
-            such a record raises `StatusConflictError`.
+            `StatusConflictError` is raised instead.
         touched: copies of the commands that these records change, by the bytes of their ids.
         chunks: complete chunks of output.
         open_chunks: the chunks to which more output may be appended, by the bytes of the ids of

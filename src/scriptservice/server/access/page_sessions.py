@@ -28,7 +28,7 @@ STORE_SECONDS = 600.0
 """Pause between two writes of the times at which the sessions were last used."""
 
 MAX_SESSIONS_PER_TOKEN = 100
-"""If a token has this many sessions, a new session ends the one that was not used for longest."""
+"""If a token has this many sessions, a new session ends the least recently used of them."""
 
 COOKIE = "scriptservice_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"

@@ -72,7 +72,7 @@ class AttemptLimiter:
         self._clear_at: dict[str, float] = {}
 
     def wait_seconds(self, address: str) -> float:
-        """Return for how many seconds an address must wait before its next attempt; 0 for none."""
+        """Return how many seconds an address must wait before its next attempt; 0 for no wait."""
         ahead = self._clear_at.get(address, 0.0) - self._clock()
         return max(0.0, ahead - (MAX_ATTEMPTS - 1) * ATTEMPT_SECONDS)
 

@@ -50,7 +50,7 @@ class LimitedConnection(Protocol):
         """Return whether a request of this connection came with a valid token or session."""
 
     def waits_for_client(self) -> bool:
-        """Return whether the client has to send something; False if the client waits."""
+        """Return whether the client has to send something; False if it waits for an answer."""
 
     def abort(self) -> None:
         """Close the connection at once."""
