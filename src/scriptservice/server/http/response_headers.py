@@ -52,7 +52,7 @@ def with_defaults(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes
 
 
 class DefaultHeaders:
-    """The outermost ASGI layer, which adds restrictive headers to answers that lack them.
+    """The ASGI layer around all others. It adds restrictive headers to answers that lack them.
 
     These headers forbid an answer to load or run anything, and forbid every cache to store it.
 
