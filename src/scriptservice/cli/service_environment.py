@@ -37,11 +37,11 @@ class ServiceEnvironment:
 
 
 def read_environment(environment: Mapping[str, str], pid: int) -> ServiceEnvironment:
-    """Return the values in an environment that are meant for a process.
+    """Read the variables of an environment that the service uses.
 
     Args:
         environment: the environment variables.
-        pid: the process's id. The id stays the same when an exec makes the process the keeper.
+        pid: the id of this process. This process later becomes the keeper and keeps its id.
 
     Raises:
         ConfigurationError: the token is too short or too long, or has invalid characters.

@@ -96,7 +96,10 @@ def table_lines(
 
 
 def _columns_that_fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int]:
-    """Return the numbers of the columns that fit on one line; none if two lines are needed."""
+    """Return the indices of the columns that are shown if each row is one line.
+
+    The list is empty if one line is too narrow for the columns that are never left out.
+    """
     shown = list(range(len(columns)))
     droppable = sorted((column.drop, n) for n, column in enumerate(columns) if column.drop)
     while _least_width(columns, natural, shown) > width:

@@ -43,8 +43,9 @@ class Client:
             something; 0 to try only once. If a connection is open but the service sends nothing,
             a value below 5 counts as 5.
         silence_seconds: how long a stream may be silent. After this time, the client checks on a
-            new connection whether the service answers. To leave time for this check, the client
-            waits at most ``retry_seconds`` - 2, or 5 s if that is longer.
+            new connection whether the service answers. The check needs time before
+            ``retry_seconds`` are over. So a value above ``retry_seconds`` - 2 counts as
+            ``retry_seconds`` - 2, but never as less than 5.
         first_contact_seconds: how long to try while no connection can be made and the service has
             never answered this client; None for ``retry_seconds``.
         on_unreachable: called once if the first connection cannot be made within a second, with the

@@ -392,7 +392,10 @@ class _CheckProcess:
         self._was_reaped = True
 
     def kill(self) -> None:
-        """Kill the process, unless it was reaped; this or the next program reaps it.
+        """Kill the process, unless it was reaped before.
+
+        The keeper reaps the killed process later, perhaps only after it has executed its next
+        program.
 
         The keeper does not wait for the end of the process. If the process waits for a device in
         the kernel, it ends late.

@@ -158,7 +158,10 @@ class ConnectionLimits:
     # Turns
 
     def schedule(self, connection: LimitedConnection) -> None:
-        """Let a connection continue reading in a later turn; the order is that of the calls."""
+        """Let a connection continue reading in a later turn.
+
+        Connections continue in the order in which this method was called for them.
+        """
         if connection.is_authenticated():
             self._scheduled.append(connection)
         else:

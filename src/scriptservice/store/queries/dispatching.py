@@ -297,13 +297,16 @@ def _may_become(after: Status) -> ColumnElement[bool]:
 
 
 def _end(connection: Connection, item: Ending, allowed: ColumnElement[bool]) -> bool:
-    """Give a command its final status; return whether the command has the ending of this item.
+    """Give a command its final status.
 
     Args:
         connection: connection to write to.
-        item: the ending.
-        allowed: the condition under which the command may get this ending. The result is also True
-            if the same item ended the command before, in a commit whose answer was lost.
+        item: the command's number, its final status and the time.
+        allowed: the condition under which the command may get this status.
+
+    Returns:
+        True if the command now has this status and this time. That is also the case if an earlier
+        call with the same item has ended the command, in a commit whose answer was lost.
     """
     done = (commands.c.status == item.status.value) & (commands.c.finished_at == item.at)
     ended = connection.execute(
