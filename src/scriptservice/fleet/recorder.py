@@ -15,6 +15,7 @@ import structlog
 
 from scriptservice.fleet.journal_folding import RecordBatch, TrackedCommand, apply_record
 from scriptservice.fleet.notifications import StatusChange, StoredChanges
+from scriptservice.fleet.output_compressor import OutputCompressor
 from scriptservice.fleet.transport import Transport
 from scriptservice.model import Command, Status
 from scriptservice.protocol.clock import now_us
@@ -23,6 +24,7 @@ from scriptservice.protocol.journal_format import Kind, Record
 from scriptservice.protocol.journal_reader import JournalDamagedError, JournalGapError
 from scriptservice.store.queries import dispatching
 from scriptservice.store.queries.journal_changes import (
+    Chunk,
     CommandChange,
     JournalChanges,
     StatusConflictError,
@@ -91,6 +93,7 @@ class Recorder:
         self._reader = reader
         self._on_stored = on_stored
         self._commands: dict[bytes, TrackedCommand] = {}
+        self._compressor = OutputCompressor()
         self._advanced = asyncio.Event()
         self._oldest_at: int | None = None
         self._ahead: asyncio.Task[tuple[list[Record], int]] | None = None
@@ -242,8 +245,9 @@ class Recorder:
                 self._apply(batch, records)
             else:
                 await asyncio.to_thread(self._apply, batch, records)
+            chunks = await self._compressor.compress(batch.chunks)
             stored = self._writer.submit(
-                store_journal_changes, self._changes_to_store(batch, after)
+                store_journal_changes, self._changes_to_store(batch, chunks, after)
             )
             self._read_ahead(after)
             return batch, await stored
@@ -289,13 +293,15 @@ class Recorder:
                 log.error("record_skipped", kind=record.kind.name, error=str(error))
         batch.close_chunks()
 
-    def _changes_to_store(self, batch: RecordBatch, after: int) -> JournalChanges:
+    def _changes_to_store(
+        self, batch: RecordBatch, chunks: list[Chunk], after: int
+    ) -> JournalChanges:
         return JournalChanges(
             host=self._transport.host,
             journal=self._transport.journal,
             begin=self.position,
             position=after,
-            chunks=batch.chunks,
+            chunks=chunks,
             changes=[
                 CommandChange(
                     command.number,
