@@ -188,7 +188,7 @@ def _big_command(history: HistoryWriter, connection: Connection, size: int) -> U
             journal_changes.Chunk(command.number, at, 1, at, command.created_at, _lines(at, size))
             for at in offsets
         ]
-        chunks = asyncio.run(compressor.compress(chunks))
+        chunks = asyncio.run(compressor.compress_chunks(chunks, {}))
         with connection.begin():
             history.store([], chunks)
     outcome = Outcome(

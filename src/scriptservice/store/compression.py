@@ -43,7 +43,7 @@ class Compressor:
         }
         self._zstd = zstd.ZstdCompressor(options=options)
 
-    def compress(self, data: bytes) -> bytes | None:
+    def compress(self, data: bytes | memoryview) -> bytes | None:
         """Return the compressed bytes, or None if they would not save at least an eighth.
 
         The interpreter's lock is released meanwhile.
@@ -55,9 +55,9 @@ class Compressor:
             return None
         return self._shrunk(data)
 
-    def _shrunk(self, data: bytes) -> bytes | None:
+    def _shrunk(self, data: bytes | memoryview) -> bytes | None:
         # All bytes are passed in one call, so that zstd writes their number into the frame.
-        frame = self._zstd.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
+        frame: bytes = self._zstd.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
         return frame if len(frame) <= len(data) * 7 // 8 else None
 
 
