@@ -38,7 +38,8 @@ class _Run:
 def merge_output(records: list[Record]) -> list[Record]:
     """Return the same records, with adjacent output of each command merged up to `CHUNK_BYTES`.
 
-    A merged record has the place and the time of its first part. The records of one command stay in
+    The payloads are copied, so the buffer of the read can be used again. A merged record has the
+    place and the time of its first part. The records of one command stay in
     order; those of different commands do not depend on each other.
     """
     merged: list[Record | _Run] = []
@@ -46,7 +47,7 @@ def merge_output(records: list[Record]) -> list[Record]:
     for record in records:
         if record.kind is not Kind.OUTPUT:
             runs.pop(record.command_id, None)
-            merged.append(record)
+            merged.append(record._replace(data=bytes(record.data)))
             continue
         run = runs.get(record.command_id)
         if run is None or not run.takes(record):

@@ -233,8 +233,8 @@ class Recorder:
         return _ReadPart(records, after, await self._compressor.compress_records(records))
 
     def _read_merged(self, position: int) -> tuple[list[Record], int]:
-        records, after = self._transport.read(position, READ_BYTES)
-        return merge_output(records), after
+        records, after = self._transport.read_into_buffer(position, READ_BYTES)
+        return merge_output(records), after  # merging copies the payloads
 
     def _read_ahead(self, position: int) -> None:
         """Start to read the next records while a transaction runs, if there are many."""
