@@ -13,13 +13,14 @@ from pathlib import Path
 from bench import programs
 from bench.measure import Benchmark, Plan, Results, Row, Target
 from bench.output import MEGABYTE
-from bench.output import script as printing
 from bench.service import SAME_UID, new_directory
+
+LINE = "a line of output as scripts print it, of sixty-four bytes or so"
 
 
 def _script(go: Path, size: int) -> str:
-    """Return a script that waits until the file ``go`` exists, then prints ``size`` bytes."""
-    return f"until [ -e '{go}' ]; do sleep 0.01; done; {printing(size)}"
+    """Return a script that prints once the file ``go`` exists."""
+    return f"until [ -e '{go}' ]; do sleep 0.01; done; yes '{LINE}' | head -c {size}"
 
 
 def _received(port: int, followers: int, size: int, go: Path, request: bytes) -> float:

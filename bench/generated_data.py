@@ -4,6 +4,7 @@ The database looks as if the recorder of another host had written it. The data i
 transactions. Each directory is made once and used until the run ends, then it is removed.
 """
 
+import asyncio
 import atexit
 import functools
 import random
@@ -16,6 +17,8 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from bench.measure import Plan, Progress
+from bench.output_text import log_text
+from scriptservice.fleet.output_compressor import OutputCompressor
 from scriptservice.ids import new_id
 from scriptservice.model import Command, Origin, Outcome, Status, Submission
 from scriptservice.protocol.clock import now_us
@@ -178,12 +181,14 @@ def _big_command(history: HistoryWriter, connection: Connection, size: int) -> U
     new = _new_command(0, now_us(), random.Random(size))
     with connection.begin():
         [command] = history.submit([new])
+    compressor = OutputCompressor()
     for start in range(0, size, 32 * CHUNK_BYTES):
         offsets = range(start, min(size, start + 32 * CHUNK_BYTES), CHUNK_BYTES)
         chunks = [
             journal_changes.Chunk(command.number, at, 1, at, command.created_at, _lines(at, size))
             for at in offsets
         ]
+        chunks = asyncio.run(compressor.compress_chunks(chunks, {}))
         with connection.begin():
             history.store([], chunks)
     outcome = Outcome(
@@ -206,6 +211,10 @@ def _big_command(history: HistoryWriter, connection: Connection, size: int) -> U
 
 
 def _lines(at: int, size: int) -> bytes:
-    """Return a chunk of lines of 64 bytes, each beginning with its offset."""
+    """Return a chunk of lines of 64 bytes, each beginning with its offset, then log text."""
     end = min(size, at + CHUNK_BYTES)
-    return b"".join(b"%015d %s\n" % (offset, b"." * 47) for offset in range(at, end, 64))
+    text = log_text(CHUNK_BYTES).replace(b"\n", b" ")
+    return b"".join(
+        b"%015d %s\n" % (offset, text[offset - at : offset - at + 47])
+        for offset in range(at, end, 64)
+    )

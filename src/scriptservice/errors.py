@@ -10,6 +10,7 @@
     ├── NotFinishedError       the command has not finished
     ├── GoneError              the command that an earlier request created has been deleted
     ├── IdempotencyMismatchError   the Idempotency-Key belongs to a different request
+    ├── DamagedOutputError     stored output of a command is damaged
     └── StoreError
         ├── StoreUnavailableError   the database does not answer; a retry may succeed
         │   ├── OtherWriterError    another server writes to the database
@@ -104,6 +105,21 @@ class IdempotencyMismatchError(ScriptServiceError):
         super().__init__(
             f"cannot use Idempotency-Key {key} again: it belongs to a different request"
         )
+
+
+class DamagedOutputError(ScriptServiceError):
+    """Stored output of a command is damaged, so that it cannot be read; a retry does not help.
+
+    Attributes:
+        command_id: the command.
+    """
+
+    def __init__(self, command_id: object, position: int, cause: str) -> None:
+        super().__init__(
+            f"cannot read the output of command {command_id}: the chunk that the database has at "
+            f"position {position} is damaged ({cause}); the rest can be read around it"
+        )
+        self.command_id = command_id
 
 
 class StoreError(ScriptServiceError):

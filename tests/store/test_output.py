@@ -1,12 +1,18 @@
 """Stored output compared with the plain bytes: any chunks, ranges and numbers of last lines."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
+from bench.output_text import build_line, lines, random_bytes
+from scriptservice.errors import DamagedOutputError
 from scriptservice.model import Status, Stream
+from scriptservice.store.compression import MIN_BYTES, ZSTD, Compressor
+from scriptservice.store.database.tables import output
 from scriptservice.store.queries import deletions
 from scriptservice.store.queries import output as output_store
 from scriptservice.store.queries.deletions import Deletion
@@ -39,6 +45,47 @@ def stored(store: Store, pieces: list[tuple[int, bytes]]) -> tuple[int, dict[Str
     return number, plain
 
 
+TEXT = lines(build_line, 12_000)
+NOISE = random_bytes(6_000)
+LARGE_PIECES = st.lists(
+    st.tuples(
+        st.sampled_from([1, 2]),
+        st.one_of(
+            st.integers(1, len(TEXT)).map(lambda size: TEXT[:size]),
+            st.integers(1, len(NOISE)).map(lambda size: NOISE[:size]),
+            st.integers(MIN_BYTES, 9_000).map(bytes),
+        ),
+        st.booleans(),
+    ),
+    max_size=8,
+)
+"""Chunks of both streams, and whether an earlier release stored them, which compressed none."""
+
+
+def stored_mix(
+    store: Store, pieces: list[tuple[int, bytes, bool]]
+) -> tuple[int, dict[Stream, bytes], list[Chunk]]:
+    """Store chunks, compressed if that pays and the piece is not of an earlier release.
+
+    Returns:
+        The number of their command, the bytes of each stream, and the chunks before compression.
+    """
+    number = store.add(Status.RUNNING).number
+    plain = {Stream.MERGED: b"", Stream.STDOUT: b"", Stream.STDERR: b""}
+    compressor = Compressor()
+    chunks, rows = [], []
+    for at, (which, data, old) in enumerate(pieces):
+        stream = Stream.STDOUT if which == 1 else Stream.STDERR
+        chunk = Chunk(number, len(plain[Stream.MERGED]), which, len(plain[stream]), at, data)
+        frame = None if old else compressor.compress(data)
+        chunks.append(chunk)
+        rows.append(chunk if frame is None else replace(chunk, data=frame, compression=ZSTD))
+        plain[stream] += data
+        plain[Stream.MERGED] += data
+    store.store_changes(chunks=rows)
+    return number, plain, chunks
+
+
 def last_lines(data: bytes, count: int) -> bytes:
     lines = data.split(b"\n")
     whole = [line + b"\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
@@ -58,6 +105,76 @@ def test_a_range_is_a_slice(
     number, plain = stored(store, pieces)
     got = store.read(output_store.read, number, stream, start, end)
     assert got == plain[stream][start:end]
+
+
+@given(LARGE_PIECES, st.data())
+@same_database
+def test_a_range_of_compressed_and_other_chunks_is_a_slice(
+    store: Store, pieces: list[tuple[int, bytes, bool]], data: st.DataObject
+) -> None:
+    number, plain, chunks = stored_mix(store, pieces)
+    for stream in Stream:
+        size = len(plain[stream])
+        start, end = (data.draw(st.integers(0, size + 10)) for _ in range(2))
+        got = store.read(output_store.read, number, stream, start, end)
+        assert got == plain[stream][start:end]
+        count = data.draw(st.integers(0, 300))
+        begin = start_of_last_lines(store, number, stream, size, count)
+        assert plain[stream][begin:] == (last_lines(plain[stream], count) if count else b"")
+    start, end = sorted(
+        data.draw(st.integers(0, len(plain[Stream.MERGED]) + 10)) for _ in range(2)
+    )
+    expected = [cut(chunk, start, end) for chunk in chunks]
+    got = store.read(output_store.chunks, number, start, end)
+    assert got == [chunk for chunk in expected if chunk.data]
+
+
+def cut(chunk: Chunk, start: int, end: int) -> Chunk:
+    skipped = max(0, start - chunk.position)
+    return replace(
+        chunk,
+        position=chunk.position + skipped,
+        stream_offset=chunk.stream_offset + skipped,
+        data=chunk.data[skipped : max(0, end - chunk.position)],
+    )
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "unknown", "empty"])
+def test_a_damaged_chunk_is_an_error_that_names_the_command(store: Store, damage: str) -> None:
+    command = store.add(Status.RUNNING)
+    frame = Compressor().compress(TEXT)
+    assert frame is not None
+    size = len(TEXT)
+    chunks = [
+        Chunk(command.number, size * place, 1, size * place, 0, frame, ZSTD) for place in range(3)
+    ]
+    store.store_changes(chunks=chunks)
+    data = {
+        "bit": frame[:90] + bytes([frame[90] ^ 1]) + frame[91:],
+        "cut": frame[:-1],
+        "unknown": frame,
+        "empty": b"",
+    }[damage]
+    values = {"data": data, "compression": 7 if damage == "unknown" else ZSTD}
+    with store.database.writing.begin() as connection:
+        statement = update(output).where(output.c.position == size).values(**values)
+        assert connection.execute(statement).rowcount == 1
+    named = f"the output of command {command.id}: the chunk .* at position {size} is damaged"
+    for stream in (Stream.MERGED, Stream.STDOUT):
+        for start, end in ((size, size + 1), (0, 3 * size), (size - 1, size + 1)):
+            with pytest.raises(DamagedOutputError, match=named):
+                store.read(output_store.read, command.number, stream, start, end)
+        with pytest.raises(DamagedOutputError, match=named):
+            start_of_last_lines(store, command.number, stream, 3 * size, 1000)
+        # What is not damaged can be read.
+        for start in (0, 2 * size):
+            got = store.read(output_store.read, command.number, stream, start, start + size)
+            assert got == TEXT
+    with pytest.raises(DamagedOutputError, match=named):
+        store.read(output_store.chunks, command.number, 0, 3 * size)
+    assert [chunk.data for chunk in store.read(output_store.chunks, command.number, 0, size)] == [
+        TEXT
+    ]
 
 
 @given(PIECES, st.sampled_from(Stream), st.integers(0, 15))

@@ -20,19 +20,33 @@ from sqlalchemy import URL, Uuid, bindparam, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex
 
+from bench.output_text import build_line, lines
 from scriptservice.errors import ConfigurationError, StoreUnavailableError, TablesInUseError
-from scriptservice.model import Stream
+from scriptservice.model import Outcome, Status, Stream
+from scriptservice.store.compression import ZSTD, Compressor
 from scriptservice.store.database.connect import connect_database, open_database
 from scriptservice.store.database.engine import Database
 from scriptservice.store.database.migrations import _config, known_revisions
 from scriptservice.store.database.postgresql import MIGRATION_LOCK
-from scriptservice.store.database.schema import SCHEMA, migrate_schema, prepare_schema, schema_of
+from scriptservice.store.database.schema import (
+    SCHEMA,
+    check_schema,
+    mark_compressed_output,
+    migrate_schema,
+    prepare_schema,
+    schema_of,
+)
 from scriptservice.store.database.sqlite import sqlite_url
 from scriptservice.store.database.tables import commands, metadata
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import hosts as host_store
 from scriptservice.store.queries import output as output_store
 from scriptservice.store.queries import tokens as token_store
+from scriptservice.store.queries.journal_changes import (
+    Chunk,
+    CommandChange,
+    StatusConflictError,
+)
 from support.postgres import Databases
 from support.service import PATIENCE_SECONDS, eventually
 from support.store import Store
@@ -148,7 +162,7 @@ EARLIER = {
 }
 """Rows as the first release stores them."""
 
-ADDED = {("inputs", "traceparent")}
+ADDED = {("inputs", "traceparent"), ("output", "compression")}
 """Columns that later releases have added."""
 
 
@@ -212,6 +226,93 @@ def test_an_unknown_schema_is_refused_and_left_alone(database_url: str, version:
 def set_version(database: Database, version: str) -> None:
     with database.migrating.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": version})
+
+
+TEXT = lines(build_line, 20_000)
+
+
+def stored_version(database: Database) -> str:
+    """Return what every release compares with the revisions that it knows."""
+    with database.reading.connect() as connection:
+        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+
+
+def older_release_refuses(database: Database) -> bool:
+    """Return what a release decides that has this schema, and knows nothing of compression.
+
+    Every release before this one decides so, with the revisions that it knows.
+    """
+    version = stored_version(database)
+    return version != SCHEMA and version not in known_revisions()
+
+
+def store_output(store: Store, data: bytes, compression: int | None = None) -> None:
+    number = store.add(Status.RUNNING).number
+    store.store_changes(chunks=[Chunk(number, 0, 1, 0, 0, data, compression)])
+
+
+def test_the_first_compressed_chunk_raises_the_minimum_release(database_url: str) -> None:
+    database = open_database(database_url)
+    store = Store(database)
+    frame = Compressor().compress(TEXT)
+    assert frame is not None
+    store_output(store, TEXT)
+    assert not older_release_refuses(database)
+    store_output(store, frame, ZSTD)
+    assert older_release_refuses(database)
+    marked = stored_version(database)
+    store_output(store, frame, ZSTD)
+    store_output(store, b"hello\n")
+    assert stored_version(database) == marked
+    # This release goes on with both.
+    assert schema_of(database.migrating) == SCHEMA
+    prepare_schema(database, migrate=False)
+    check_schema(database, migrate=False)
+    database.close()
+    again = open_database(database_url)
+    assert stored_version(again) == marked
+    for number in (1, 2):
+        read = Store(again).read(output_store.read, number, Stream.MERGED, 0, len(TEXT))
+        assert read == TEXT
+    again.close()
+
+
+def test_a_transaction_that_fails_leaves_no_mark(database: Database) -> None:
+    store = Store(database)
+    number = store.add(Status.RUNNING).number
+    frame = Compressor().compress(TEXT)
+    assert frame is not None
+    chunk = Chunk(number, 0, 1, 0, 0, frame, ZSTD)
+    change = CommandChange(number, Status.QUEUED, Status.RUNNING, Outcome())
+    with pytest.raises(StatusConflictError):
+        store.store_changes(chunks=[chunk], changes=[change])
+    assert store.count("output") == 0
+    assert not older_release_refuses(database)
+
+
+def test_a_migration_keeps_the_mark(empty_url: str) -> None:
+    database = behind(empty_url)
+    set_version(database, "0002+zstd")
+    prepare_schema(database, migrate=True)
+    assert stored_version(database) == f"{SCHEMA}+zstd"
+    assert differences(database) == []
+    database.close()
+
+
+def test_a_running_server_marks_the_database_before_or_after_a_migration(
+    postgres: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scriptservice.store.database.schema.LOCK_MILLISECONDS", 100)
+    url = postgres.empty()
+    database = behind(url)
+    with database.migrating.begin() as server:
+        mark_compressed_output(server)
+        with pytest.raises(TablesInUseError):
+            prepare_schema(database, migrate=True)
+    prepare_schema(database, migrate=True)
+    assert stored_version(database) == f"{SCHEMA}+zstd"
+    database.close()
+    postgres.drop(url)
 
 
 def test_postgresql_is_migrated_only_on_request(postgres: Databases) -> None:

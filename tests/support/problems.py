@@ -21,6 +21,7 @@ STATUSES = {
     "idempotency-mismatch": 422,
     "too-many-requests": 429,
     "headers-too-large": 431,
+    "internal": 500,
     "storage-full": 507,
 }
 

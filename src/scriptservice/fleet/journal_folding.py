@@ -6,6 +6,7 @@ and notifies followers.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -118,6 +119,7 @@ class _OpenChunk:
     time: int
     parts: list[bytes | memoryview]
     size: int
+    record_end: int | None
 
     def closed(self) -> Chunk:
         return Chunk(
@@ -142,6 +144,10 @@ class RecordBatch:
         chunks: complete chunks of output.
         open_chunks: the chunks to which more output may be appended, by the bytes of the ids of
             their commands.
+        frames: the output of records that was compressed before, by the journal positions after the
+            records; None for output for which compression does not pay.
+        chunk_frames: the same for those chunks that have the output of exactly one such record, by
+            their places in ``chunks``.
     """
 
     commands: dict[bytes, TrackedCommand]
@@ -149,6 +155,8 @@ class RecordBatch:
     touched: dict[bytes, TrackedCommand] = field(default_factory=dict)
     chunks: list[Chunk] = field(default_factory=list)
     open_chunks: dict[bytes, _OpenChunk] = field(default_factory=dict)
+    frames: Mapping[int, bytes | None] = field(default_factory=dict)
+    chunk_frames: dict[int, bytes | None] = field(default_factory=dict)
 
     def command(self, command_id: bytes) -> TrackedCommand | None:
         """Return this batch's copy of a command; None if the database has no such open command."""
@@ -163,12 +171,16 @@ class RecordBatch:
         """Append a record's output to the command's open chunk, or begin a new chunk."""
         expected = command.position + command.missing_bytes
         if record.position < expected:
-            return  # an earlier read has stored this output
+            stored = expected - record.position
+            if stored >= len(record.data):
+                return
+            # No record ends at this position, so `frames` has no entry for the shorter output.
+            record = record._replace(position=expected, data=record.data[stored:], end=-1)
         command.missing_bytes += record.position - expected
         size = len(record.data)
         chunk = self.open_chunks.get(command_id)
         if chunk and (chunk.stream != record.stream or chunk.size + size > CHUNK_BYTES):
-            self.chunks.append(chunk.closed())
+            self._close(chunk)
             chunk = None
         outcome = command.outcome
         name = "stdout_bytes" if record.stream == 1 else "stderr_bytes"
@@ -182,16 +194,24 @@ class RecordBatch:
                 record.time_us,
                 [record.data],
                 size,
+                record.end,
             )
         else:
             chunk.parts.append(record.data)
             chunk.size += size
+            chunk.record_end = None
         command.outcome = outcome._replace(**{name: offset + size})
 
     def close_chunks(self) -> None:
         """Complete the chunks that are still open."""
-        self.chunks += [chunk.closed() for chunk in self.open_chunks.values()]
+        for chunk in self.open_chunks.values():
+            self._close(chunk)
         self.open_chunks.clear()
+
+    def _close(self, chunk: _OpenChunk) -> None:
+        if chunk.record_end is not None and chunk.record_end in self.frames:
+            self.chunk_frames[len(self.chunks)] = self.frames[chunk.record_end]
+        self.chunks.append(chunk.closed())
 
 
 def apply_record(command: TrackedCommand, record: Record) -> None:

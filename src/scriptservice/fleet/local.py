@@ -274,6 +274,11 @@ class LocalKeeper(asyncio.Protocol):
         assert self._reader is not None  # noqa: S101 - the hello frame came before
         return self._reader.read(position, self.end, max_bytes)
 
+    def read_into_buffer(self, position: int, max_bytes: int) -> tuple[list[Record], int]:
+        """See `Transport.read_into_buffer`."""
+        assert self._reader is not None  # noqa: S101 - the hello frame came before
+        return self._reader.read_into_buffer(position, self.end, max_bytes)
+
     async def wait_for_growth(self, position: int) -> None:
         """See `Transport.wait_for_growth`."""
         while self.end <= position:

@@ -10,12 +10,15 @@ followers.
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 
 from scriptservice.fleet.journal_folding import RecordBatch, TrackedCommand, apply_record
 from scriptservice.fleet.notifications import StatusChange, StoredChanges
+from scriptservice.fleet.output_compressor import Frames, OutputCompressor
+from scriptservice.fleet.output_merging import merge_output
 from scriptservice.fleet.transport import Transport
 from scriptservice.model import Command, Status
 from scriptservice.protocol.clock import now_us
@@ -24,6 +27,7 @@ from scriptservice.protocol.journal_format import Kind, Record
 from scriptservice.protocol.journal_reader import JournalDamagedError, JournalGapError
 from scriptservice.store.queries import dispatching
 from scriptservice.store.queries.journal_changes import (
+    Chunk,
     CommandChange,
     JournalChanges,
     StatusConflictError,
@@ -61,6 +65,21 @@ EVENT = "recording_waits"
 log = structlog.get_logger()
 
 
+class _ReadPart(NamedTuple):
+    """A part of the journal that was read.
+
+    Attributes:
+        records: the records.
+        after: journal position after the last record.
+        frames: the compressed output of those records that were compressed already, by the journal
+            positions after the records.
+    """
+
+    records: list[Record]
+    after: int
+    frames: Frames = {}
+
+
 class Recorder:
     """Stores one keeper's journal.
 
@@ -94,9 +113,10 @@ class Recorder:
         self._reader = reader
         self._on_stored = on_stored
         self._commands: dict[bytes, TrackedCommand] = {}
+        self._compressor = OutputCompressor()
         self._advanced = asyncio.Event()
         self._oldest_at: int | None = None
-        self._ahead: asyncio.Task[tuple[list[Record], int]] | None = None
+        self._ahead: asyncio.Task[_ReadPart] | None = None
         self.waiting_for_store: str | None = None
         self.position = position
         self.skip_unreadable = True
@@ -138,12 +158,11 @@ class Recorder:
                 False.
         """
         clock = asyncio.get_running_loop().time
-        # An earlier server may have stored this position and died before it acknowledged the
-        # position to the keeper. Without an acknowledgement, the keeper never drops the segments
-        # before the position. If the journal has no later record, no other acknowledgement follows.
-        # So acknowledge the position here. Store it once more before that, because the position
-        # that the database returned may not be on the disk yet.
-        await self._store_and_acknowledge([], self.position)
+        # An earlier server may have stored this position without acknowledging it. If the journal
+        # has no later record, no other acknowledgement follows, and the keeper would never drop
+        # the segments before the position. So acknowledge the position here. Store it once more
+        # before that, since the position that the database returned may not be on the disk yet.
+        await self._store_and_acknowledge(_ReadPart([], self.position))
         while True:
             await self._transport.wait_for_growth(self.position)
             began = clock()
@@ -159,17 +178,17 @@ class Recorder:
     async def _store_next(self) -> int:
         """Store the next records; return the number of commands that these records changed."""
         try:
-            records, after = await self._read()
+            part = await self._read()
         except JournalGapError as error:
             log.error("journal_gap", position=self.position, first=error.first)
             if not self.skip_unreadable:
                 raise
-            records, after = [], error.first
+            part = _ReadPart([], error.first)
         except JournalDamagedError as error:
             log.error("journal_damaged", position=error.position, next=error.next)
             if not self.skip_unreadable:
                 raise
-            records, after = [], error.next
+            part = _ReadPart([], error.next)
         except OSError as error:
             log.error("journal_unreadable", position=self.position, error=str(error))
             if self._oldest_at is None:
@@ -177,13 +196,13 @@ class Recorder:
             await asyncio.sleep(RETRY_SECONDS)
             return 0
         reached("recorder.read")
-        return await self._store_and_acknowledge(records, after)
+        return await self._store_and_acknowledge(part)
 
-    async def _store_and_acknowledge(self, records: list[Record], after: int) -> int:
+    async def _store_and_acknowledge(self, part: _ReadPart) -> int:
         """Store records, acknowledge and publish them; return the number of changed commands."""
-        batch, stopped = await self._store(records, after)
+        batch, stopped = await self._store(part)
         reached("recorder.stored")
-        self.position = after
+        self.position = after = part.after
         if self._ahead is None:
             self._oldest_at = None  # the next read follows at once and sets this value
         self._transport.acknowledge(after)
@@ -192,33 +211,41 @@ class Recorder:
         self._on_stored(self._finish_batch(batch, stopped))
         return len(batch.touched)
 
-    async def _read(self) -> tuple[list[Record], int]:
-        """Return the next records, and the position after the last record.
+    async def _read(self) -> _ReadPart:
+        """Return the next records.
 
         The switch to a thread and back takes longer than a read of the output of a few scripts. So
         the event loop does small reads itself, and a thread does large reads.
         """
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
-            records, after = await ahead
-            if records:
-                self._oldest_at = records[0].time_us
-            return records, after
+            part = await ahead
+            if part.records:
+                self._oldest_at = part.records[0].time_us
+            return part
         records, after = self._transport.read(self.position, DIRECT_READ_BYTES)
         if records:
             self._oldest_at = records[0].time_us
         if after - self.position < DIRECT_READ_BYTES // 2:
-            return records, after
-        return await asyncio.to_thread(self._transport.read, self.position, READ_BYTES)
+            return _ReadPart(records, after)
+        return await self._read_much(self.position)
+
+    async def _read_much(self, position: int) -> _ReadPart:
+        """Read, merge and compress the next records on threads."""
+        records, after = await asyncio.to_thread(self._read_merged, position)
+        return _ReadPart(records, after, await self._compressor.compress_records(records))
+
+    def _read_merged(self, position: int) -> tuple[list[Record], int]:
+        records, after = self._transport.read_into_buffer(position, READ_BYTES)
+        return merge_output(records), after  # merging copies the payloads
 
     def _read_ahead(self, position: int) -> None:
         """If there are many more records, start to read them while the transaction runs."""
         if self._ahead is None and self._transport.end - position >= DIRECT_READ_BYTES:
-            reading = asyncio.to_thread(self._transport.read, position, READ_BYTES)
-            self._ahead = asyncio.create_task(reading)
+            self._ahead = asyncio.create_task(self._read_much(position))
 
-    async def _store(self, records: list[Record], after: int) -> tuple[RecordBatch, set[int]]:
-        """Fold and store records; retry until the database accepts the changes.
+    async def _store(self, part: _ReadPart) -> tuple[RecordBatch, set[int]]:
+        """Fold and store records; retry until the database takes them.
 
         Returns:
             The stored batch, and internal numbers of commands. These are the commands that the
@@ -227,7 +254,7 @@ class Recorder:
         conflicts = 0
         while True:
             apply_and_store = partial(
-                self._apply_and_store, records, after, lenient=conflicts >= CONFLICTS
+                self._apply_and_store, part, lenient=conflicts >= CONFLICTS
             )
             try:
                 return await until_stored(apply_and_store, EVENT, on_waiting=self._waits)
@@ -237,17 +264,19 @@ class Recorder:
                 await asyncio.sleep(RETRY_SECONDS / 10)
 
     async def _apply_and_store(
-        self, records: list[Record], after: int, *, lenient: bool
+        self, part: _ReadPart, *, lenient: bool
     ) -> tuple[RecordBatch, set[int]]:
+        records, after, frames = part
         await self._look_up({record.command_id for record in records})
-        batch = RecordBatch(self._commands, lenient=lenient)
+        batch = RecordBatch(self._commands, lenient=lenient, frames=frames)
         try:
             if len(records) <= DIRECT_RECORDS:
                 self._apply(batch, records)
             else:
                 await asyncio.to_thread(self._apply, batch, records)
+            chunks = await self._compressor.compress_chunks(batch.chunks, batch.chunk_frames)
             stored = self._writer.submit(
-                store_journal_changes, self._changes_to_store(batch, after)
+                store_journal_changes, self._changes_to_store(batch, chunks, after)
             )
             self._read_ahead(after)
             return batch, await stored
@@ -293,13 +322,15 @@ class Recorder:
                 log.error("record_skipped", kind=record.kind.name, error=str(error))
         batch.close_chunks()
 
-    def _changes_to_store(self, batch: RecordBatch, after: int) -> JournalChanges:
+    def _changes_to_store(
+        self, batch: RecordBatch, chunks: list[Chunk], after: int
+    ) -> JournalChanges:
         return JournalChanges(
             host=self._transport.host,
             journal=self._transport.journal,
             begin=self.position,
             position=after,
-            chunks=batch.chunks,
+            chunks=chunks,
             changes=[
                 CommandChange(
                     command.number,

@@ -123,6 +123,9 @@ class Transport(Protocol):
             JournalDamagedError: the bytes at the position are not what the keeper wrote.
         """
 
+    def read_into_buffer(self, position: int, max_bytes: int) -> tuple[list[Record], int]:
+        """Do what `read` does; the records' payloads are valid until the next call of this."""
+
     async def wait_for_growth(self, position: int) -> None:
         """Return when the journal reaches beyond a position."""
 

@@ -56,6 +56,7 @@ class JournalReader:
         self._directory = directory
         self._file = -1
         self._base = -1
+        self._buffer: memoryview | None = None
 
     def close(self) -> None:
         """Close the open segment."""
@@ -82,6 +83,18 @@ class JournalReader:
             self._open(holding[-1])
         return max(position, self._base + SEGMENT_HEADER_BYTES)
 
+    def read_into_buffer(
+        self, position: int, end: int, max_bytes: int
+    ) -> tuple[list[Record], int]:
+        """Do what `read` does, but read into a buffer that this object keeps.
+
+        The payloads of the records are valid until the next call of this method. New memory for
+        each read would cost as much as the read itself, since the kernel clears each page of it.
+        """
+        if self._buffer is None or len(self._buffer) < max_bytes:
+            self._buffer = memoryview(bytearray(max_bytes))
+        return self._read(position, end, max_bytes, self._buffer)
+
     def read(self, position: int, end: int, max_bytes: int) -> tuple[list[Record], int]:
         """Return the next records, beginning at a journal position.
 
@@ -101,18 +114,23 @@ class JournalReader:
             JournalDamagedError: the checksum of the first record does not match.
             OSError: the segment cannot be read.
         """
+        return self._read(position, end, max_bytes, None)
+
+    def _read(
+        self, position: int, end: int, max_bytes: int, buffer: memoryview | None
+    ) -> tuple[list[Record], int]:
         if position >= end:
             return [], position
         raw = memoryview(b"")
         if self._file >= 0 and position > self._base:
             # The position is nearly always in the segment that is already open, so try that segment
             # first. `_seek` costs more, because it lists the directory.
-            raw = self._pread(position, min(max_bytes, end - position))
+            raw = self._pread(position, min(max_bytes, end - position), buffer)
         if not raw:
             position = self._seek(position)
             if position >= end:
                 return [], position
-            raw = self._pread(position, min(max_bytes, end - position))
+            raw = self._pread(position, min(max_bytes, end - position), buffer)
         if len(raw) >= HEADER_BYTES:
             needed = HEADER_BYTES + int.from_bytes(raw[4:8], "little")
             if len(raw) < needed <= min(end - position, MAX_RECORD_BYTES):
@@ -156,7 +174,12 @@ class JournalReader:
             offset = after
         return records, offset
 
-    def _pread(self, position: int, length: int) -> memoryview:
+    def _pread(
+        self, position: int, length: int, buffer: memoryview | None = None
+    ) -> memoryview:
+        if buffer is not None:
+            wanted = buffer[:length]
+            return wanted[: os.preadv(self._file, [wanted], position - self._base)]
         return memoryview(os.pread(self._file, length, position - self._base))
 
     def _raise_damaged(self, position: int, end: int) -> None:

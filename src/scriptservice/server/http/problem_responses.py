@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from scriptservice.errors import (
     AlreadyFinishedError,
+    DamagedOutputError,
     FieldError,
     GoneError,
     IdempotencyMismatchError,
@@ -122,6 +123,8 @@ def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
             return ProblemError("not-finished", str(error))
         case GoneError():
             return ProblemError("gone", str(error))
+        case DamagedOutputError():
+            return ProblemError("internal", str(error))
         case IdempotencyMismatchError():
             return ProblemError("idempotency-mismatch", str(error))
         case StorageFullError():

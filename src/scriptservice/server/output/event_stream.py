@@ -12,10 +12,17 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from scriptservice.errors import FieldError, StoreError, UnknownCommandError, ValidationError
+from scriptservice.errors import (
+    DamagedOutputError,
+    FieldError,
+    StoreError,
+    UnknownCommandError,
+    ValidationError,
+)
 from scriptservice.model import Command, Status
 from scriptservice.server.commands.command_service import parse_command_id
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
+from scriptservice.server.output.output_service import log_damage
 from scriptservice.server.output.sse_frames import (
     ADJACENT_MICROSECONDS,
     COMMENT,
@@ -107,6 +114,9 @@ class EventStreams:
                 try:
                     update = await self._read(command_id, follower.status, follower.position)
                 except UnknownCommandError:
+                    return
+                except DamagedOutputError as error:
+                    log_damage(error)
                     return
                 except StoreError:
                     if self._notifier.closing:

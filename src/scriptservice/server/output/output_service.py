@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
-from scriptservice.errors import StoreError, UnknownCommandError
+import structlog
+
+from scriptservice.errors import DamagedOutputError, StoreError, UnknownCommandError
 from scriptservice.model import Stream
 from scriptservice.server.commands.command_service import parse_command_id
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
@@ -18,6 +20,8 @@ from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import output as output_store
 from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import until_stored
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +105,22 @@ class OutputService:
         """Yield those bytes of a range that were stored when the range was requested.
 
         Raises:
-            StreamCutError: some of these bytes have been removed.
+            StreamCutError: some of these bytes have been removed or are damaged.
         """
         position = wanted.start
         end = wanted.size if wanted.end is None else min(wanted.end, wanted.size)
         while position < end:
-            data = await self._reader.run(
-                output_store.read,
-                wanted.extent.number,
-                wanted.stream,
-                position,
-                min(end, position + READ_BYTES),
-            )
+            try:
+                data = await self._reader.run(
+                    output_store.read,
+                    wanted.extent.number,
+                    wanted.stream,
+                    position,
+                    min(end, position + READ_BYTES),
+                )
+            except DamagedOutputError as error:
+                log_damage(error)
+                raise StreamCutError from error
             if not data:
                 raise StreamCutError
             position += len(data)
@@ -122,7 +130,7 @@ class OutputService:
         """Yield the bytes of a range as they are stored, until the range or the command ends.
 
         Raises:
-            StreamCutError: the server ends, or the command was deleted.
+            StreamCutError: the server ends, the command was deleted, or its output is damaged.
         """
         identifier = parse_command_id(command_id)
         position = wanted.start
@@ -141,6 +149,9 @@ class OutputService:
                         None,  # the failure is logged once elsewhere, not for each follower
                         unless=lambda: self._notifier.closing,
                     )
+                except DamagedOutputError as error:
+                    log_damage(error)
+                    raise StreamCutError from error
                 except (UnknownCommandError, StoreError) as error:
                     raise StreamCutError from error
                 if output.data:
@@ -153,3 +164,8 @@ class OutputService:
                 if closing:
                     raise StreamCutError
                 await subscription.wait()
+
+
+def log_damage(error: DamagedOutputError) -> None:
+    """Log that output cannot be read; a stream that has begun cannot tell its client the reason."""
+    log.error("output_damaged", command_id=str(error.command_id), error=str(error))

@@ -1,16 +1,22 @@
 """The route of a command's output as raw bytes: all of it, a range, its tail, or live."""
 
 import re
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scriptservice.errors import FieldError, ValidationError
+from scriptservice.errors import (
+    DamagedOutputError,
+    FieldError,
+    UnknownCommandError,
+    ValidationError,
+)
 from scriptservice.model import Stream
 from scriptservice.server.http.head_requests import HEAD_KEY
 from scriptservice.server.http.problem_responses import ProblemError
-from scriptservice.server.http.streaming import StreamResponse
+from scriptservice.server.http.streaming import StreamCutError, StreamResponse
 from scriptservice.server.output.output_service import OutputRange
 from scriptservice.server.routes.request_models import OutputQuery
 from scriptservice.server.routes.route import Call
@@ -59,7 +65,33 @@ async def get_output(call: Call[OutputQuery, None]) -> Response:
         if length is None:  # Starlette has set the length 0, but a GET request may get more bytes
             del response.headers["content-length"]
         return response
+    if length is not None:
+        content = await _begun(call.command_id, content)
     return StreamResponse(content, status_code=status, headers=headers, media_type=media_type)
+
+
+async def _begun(command_id: str, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Read the first part of stored output, so that an error there is answered with a problem.
+
+    After the headers, only an early end of the response could tell the client of an error.
+
+    Raises:
+        DamagedOutputError: the first part is damaged.
+        UnknownCommandError: the command was deleted just now.
+    """
+    try:
+        first = await anext(content, b"")
+    except StreamCutError as error:
+        if isinstance(error.__cause__, DamagedOutputError):
+            raise error.__cause__ from None
+        raise UnknownCommandError(command_id) from None
+    return _continued(first, content)
+
+
+async def _continued(first: bytes, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for part in content:
+        yield part
 
 
 async def _window(call: Call[OutputQuery, None]) -> OutputRange:

@@ -11,8 +11,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from scriptservice.errors import ConfigurationError, StoreUnavailableError, TablesInUseError
 from scriptservice.store.database.engine import Database
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 """The schema of this release: the newest revision in ``migrations``."""
+
+_COMPRESSED = "+zstd"
+"""Stands behind the revision of a database that has compressed output.
+
+A release that cannot read such output refuses the database, because it does not know a revision of
+that name. See `mark_compressed_output`.
+"""
 
 LOCK_MILLISECONDS = 2000
 PAUSE_SECONDS = 1.0
@@ -22,7 +29,10 @@ _IN_USE = ("55P03", "40P01")
 
 
 def schema_of(engine: Engine) -> str | None:
-    """Return the revision of a database's schema, or None for an empty database."""
+    """Return the revision of a database's schema, or None for an empty database.
+
+    The revision does not include the mark of `mark_compressed_output`.
+    """
     with engine.connect() as connection:
         return _schema_of(connection)
 
@@ -30,7 +40,46 @@ def schema_of(engine: Engine) -> str | None:
 def _schema_of(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    version: str | None = connection.execute(
+        text("SELECT version_num FROM alembic_version")
+    ).scalar()
+    return None if version is None else version.removesuffix(_COMPRESSED)
+
+
+def mark_compressed_output(connection: Connection) -> None:
+    """Mark that a database has compressed output, unless it is marked already.
+
+    Call this in each transaction that stores compressed output: the mark must be in the database
+    exactly if the output is, even if the database loses its last commits in a failover.
+
+    Every release compares the stored revision with the revisions that it knows, at its start and
+    before it takes over from another server, and refuses an unknown one. So from the first
+    compressed chunk on, a release that would serve the compressed bytes refuses the database.
+    """
+    # The condition keeps all later calls from writing.
+    connection.exec_driver_sql(
+        f"UPDATE alembic_version SET version_num = version_num || '{_COMPRESSED}' "  # noqa: S608
+        f"WHERE replace(version_num, '{_COMPRESSED}', '') = version_num"
+    )
+
+
+@contextmanager
+def _without_mark(connection: Connection) -> Iterator[None]:
+    """Take the mark away while Alembic, which knows revisions only, migrates the database."""
+    if not inspect(connection).has_table("alembic_version"):
+        yield
+        return
+    # On PostgreSQL a server may be running meanwhile. With this lock, the server marks the database
+    # either before this statement or after the migration.
+    lock = " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
+    version = connection.execute(text(f"SELECT version_num FROM alembic_version{lock}")).scalar()
+    marked = version is not None and version.endswith(_COMPRESSED)
+    if marked:
+        without = text("UPDATE alembic_version SET version_num = replace(version_num, :mark, '')")
+        connection.execute(without, {"mark": _COMPRESSED})
+    yield
+    if marked:
+        mark_compressed_output(connection)
 
 
 def prepare_schema(database: Database, *, migrate: bool) -> None:
@@ -137,7 +186,8 @@ def _upgrade(database: Database) -> None:
         with database.migrating.begin() as connection:
             if connection.dialect.name == "postgresql":
                 _lock_for_migration(connection)
-            upgrade(connection)
+            with _without_mark(connection):
+                upgrade(connection)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) not in _IN_USE:
             raise

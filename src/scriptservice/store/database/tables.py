@@ -159,6 +159,10 @@ output = Table(
     Column("stream_offset", BigInteger, nullable=False),
     Column("time", BigInteger, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    # How `data` is stored: null as printed, 1 compressed with zstd. The other columns describe the
+    # bytes as printed. SQLite needs no byte for either value, so this column costs nothing here,
+    # behind the large one, where a migration has to add it.
+    Column("compression", SmallInteger),
 )
 Index("output_by_stream", output.c.number, output.c.stream, output.c.stream_offset)
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from scriptservice.model import Outcome, Status
 from scriptservice.store.database.prepared_statement import PreparedStatement
+from scriptservice.store.database.schema import mark_compressed_output
 from scriptservice.store.database.tables import commands, hosts, output
 from scriptservice.store.queries.dispatching import STOPPED_BEFORE_START
 
@@ -33,7 +34,9 @@ class Chunk:
         stream: 1 for stdout, 2 for stderr.
         stream_offset: offset of the chunk's first byte in that stream.
         time: when the chunk's first byte was read, in microseconds since 1970 UTC.
-        data: the bytes.
+        data: the bytes; compressed ones if ``compression`` says so.
+        compression: `compression.ZSTD`, or None if ``data`` has the bytes as printed. Only chunks
+            that are about to be stored are compressed.
     """
 
     number: int
@@ -42,6 +45,7 @@ class Chunk:
     stream_offset: int
     time: int
     data: bytes
+    compression: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,8 @@ def _store(connection: Connection, item: JournalChanges) -> set[int]:
 def _write(connection: Connection, item: JournalChanges) -> None:
     if item.chunks:
         _INSERT_CHUNK.execute(connection, [_chunk_row(chunk) for chunk in item.chunks])
+        if any(chunk.compression is not None for chunk in item.chunks):
+            mark_compressed_output(connection)
     changed = [change for change in item.changes if change.given_back_at is None]
     if changed:
         done = _UPDATE_COMMAND.execute(connection, [_change_row(change) for change in changed])

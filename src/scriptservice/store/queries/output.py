@@ -4,17 +4,22 @@ A chunk is a contiguous range of one stream, at most `CHUNK_BYTES` long. The mer
 bytes of both streams in the order in which the keeper read them. A chunk's position is the offset
 of the chunk's first byte in the merged output. Its stream offset is the offset of the same byte in
 the chunk's own stream.
+
+A chunk may be stored compressed. Each chunk is compressed by itself, so any part of a large output
+can be read without the parts before it. All offsets and sizes are those of the bytes as printed.
 """
 
 from dataclasses import dataclass
 
 from sqlalchemy import Column, Connection, func, select
 
+from scriptservice.errors import DamagedOutputError
 from scriptservice.model import Stream
-from scriptservice.store.database.tables import output
+from scriptservice.store.compression import MAX_BYTES, ZSTD, DamagedFrameError, decompress
+from scriptservice.store.database.tables import commands, output
 from scriptservice.store.queries.journal_changes import Chunk
 
-CHUNK_BYTES = 256 << 10
+CHUNK_BYTES = MAX_BYTES
 STREAM_NUMBERS = {Stream.STDOUT: 1, Stream.STDERR: 2}
 
 _LOOK_BACK_BYTES = 64 << 10
@@ -37,6 +42,9 @@ def read(connection: Connection, number: int, stream: Stream, start: int, end: i
     Returns:
         The stored bytes from ``start`` on. If a byte of the range is not stored, the result ends
         before that byte.
+
+    Raises:
+        DamagedOutputError: a compressed chunk of the range is damaged.
     """
     if end <= start:
         return b""
@@ -45,12 +53,16 @@ def read(connection: Connection, number: int, stream: Stream, start: int, end: i
     if stream is not Stream.MERGED:
         mine.append(output.c.stream == STREAM_NUMBERS[stream])
     first = select(func.max(key)).where(*mine, key <= start).scalar_subquery()
-    query = select(key, output.c.data).where(*mine, key >= first, key < end).order_by(key)
+    columns = (key, output.c.position, output.c.data, output.c.compression)
+    query = select(*columns).where(*mine, key >= first, key < end).order_by(key)
     parts: list[bytes] = []
     at = start
-    for offset, data in connection.execute(query):
+    for offset, position, stored, compression in connection.execute(query):
         if offset > at:
             break  # the bytes between `at` and this chunk are not stored
+        data = stored
+        if compression is not None:
+            data = _decompressed(connection, number, position, stored, compression)
         part = data[at - offset : end - offset]
         parts.append(part)
         at += len(part)
@@ -69,7 +81,10 @@ def chunks(connection: Connection, number: int, start: int, end: int) -> list[Ch
         end: position behind the last byte; the caller bounds the size of the range.
 
     Returns:
-        The chunks from ``start`` on, in order and without gaps.
+        The chunks from ``start`` on, in order, without gaps and not compressed.
+
+    Raises:
+        DamagedOutputError: a compressed chunk of the range is damaged.
     """
     mine = output.c.number == number
     first = select(func.max(output.c.position)).where(mine, output.c.position <= start)
@@ -84,11 +99,40 @@ def chunks(connection: Connection, number: int, start: int, end: int) -> list[Ch
         if row.position > at:
             break
         skipped = at - row.position
-        data = row.data[skipped : end - row.position]
+        data = row.data
+        if row.compression is not None:
+            data = _decompressed(connection, number, row.position, data, row.compression)
+        data = data[skipped : end - row.position]
         if data:
             found.append(Chunk(number, at, row.stream, row.stream_offset + skipped, row.time, data))
         at += len(data)
     return found
+
+
+def _decompressed(
+    connection: Connection, number: int, position: int, data: bytes, compression: int
+) -> bytes:
+    """Return the bytes of a compressed chunk as they were printed.
+
+    Args:
+        connection: connection to read from.
+        number: number of the command.
+        position: position of the chunk.
+        data: the compressed bytes.
+        compression: value of the column of that name.
+
+    Raises:
+        DamagedOutputError: the chunk is damaged.
+    """
+    try:
+        if compression != ZSTD:
+            message = f"its compression is {compression}"
+            raise DamagedFrameError(message)
+        return decompress(data)
+    except DamagedFrameError as error:
+        query = select(commands.c.id).where(commands.c.number == number)
+        command_id = connection.execute(query).scalar()
+        raise DamagedOutputError(command_id, position, str(error)) from error
 
 
 @dataclass(slots=True)
@@ -116,7 +160,11 @@ class LastLines:
     _step_bytes: int = 0
 
     def step(self, connection: Connection) -> None:
-        """Search the next part, towards the beginning of the stream."""
+        """Search the next part, towards the beginning of the stream.
+
+        Raises:
+            DamagedOutputError: a compressed chunk of this part is damaged.
+        """
         if self.wanted == 0 or self.at == 0:
             self.start = self.at
             return
