@@ -214,6 +214,10 @@ ONE = Benchmark(
 )
 MANY = Benchmark(
     "output-many",
-    (Row("many", "200 scripts of 5 MB of log text at once, likewise", "MB/s", _LIMIT, Target(0.2)),),
+    (
+        Row(
+            "many", "200 scripts of 5 MB of log text at once, likewise", "MB/s", _LIMIT, Target(0.2)
+        ),
+    ),
     measure_many,
 )

@@ -79,7 +79,9 @@ def test_damage_is_an_error_that_names_the_command(service: Service) -> None:
     ((data,),) = service.sql(
         "SELECT data FROM output WHERE number = :number AND position = :position", **where
     )
-    damaged = bytes(data[: size // 2]) + bytes([data[size // 2] ^ 255]) + bytes(data[size // 2 + 1 :])
+    damaged = (
+        bytes(data[: size // 2]) + bytes([data[size // 2] ^ 255]) + bytes(data[size // 2 + 1 :])
+    )
     service.sql(
         "UPDATE output SET data = :data WHERE number = :number AND position = :position",
         data=damaged,
@@ -93,11 +95,12 @@ def test_damage_is_an_error_that_names_the_command(service: Service) -> None:
     # A response that has begun is cut, so that no client takes it for complete.
     for query in ({}, {"follow": "true"}):
         got = b""
-        with pytest.raises(httpx.RemoteProtocolError):
-            with service.client.stream("GET", url, params=query) as response:
-                assert response.status_code == 200
-                for part in response.iter_raw():
-                    got += part
+        with service.client.stream("GET", url, params=query) as response:
+            assert response.status_code == 200
+            parts = response.iter_raw()
+            with pytest.raises(httpx.RemoteProtocolError):
+                while True:
+                    got += next(parts)
         assert TEXT.startswith(got)
         assert len(got) <= position
     with event_stream(service, made["id"]) as events:

@@ -121,9 +121,7 @@ def test_a_range_of_compressed_and_other_chunks_is_a_slice(
         count = data.draw(st.integers(0, 300))
         begin = start_of_last_lines(store, number, stream, size, count)
         assert plain[stream][begin:] == (last_lines(plain[stream], count) if count else b"")
-    start, end = sorted(
-        data.draw(st.integers(0, len(plain[Stream.MERGED]) + 10)) for _ in range(2)
-    )
+    start, end = sorted(data.draw(st.integers(0, len(plain[Stream.MERGED]) + 10)) for _ in range(2))
     expected = [cut(chunk, start, end) for chunk in chunks]
     got = store.read(output_store.chunks, number, start, end)
     assert got == [chunk for chunk in expected if chunk.data]

@@ -77,7 +77,7 @@ class _ReadPart(NamedTuple):
 
     records: list[Record]
     after: int
-    frames: Frames = {}
+    frames: Frames
 
 
 class Recorder:
@@ -162,7 +162,7 @@ class Recorder:
         # has no later record, no other acknowledgement follows, and the keeper would never drop
         # the segments before the position. So acknowledge the position here. Store it once more
         # before that, since the position that the database returned may not be on the disk yet.
-        await self._store_and_acknowledge(_ReadPart([], self.position))
+        await self._store_and_acknowledge(_ReadPart([], self.position, {}))
         while True:
             await self._transport.wait_for_growth(self.position)
             began = clock()
@@ -183,12 +183,12 @@ class Recorder:
             log.error("journal_gap", position=self.position, first=error.first)
             if not self.skip_unreadable:
                 raise
-            part = _ReadPart([], error.first)
+            part = _ReadPart([], error.first, {})
         except JournalDamagedError as error:
             log.error("journal_damaged", position=error.position, next=error.next)
             if not self.skip_unreadable:
                 raise
-            part = _ReadPart([], error.next)
+            part = _ReadPart([], error.next, {})
         except OSError as error:
             log.error("journal_unreadable", position=self.position, error=str(error))
             if self._oldest_at is None:
@@ -227,7 +227,7 @@ class Recorder:
         if records:
             self._oldest_at = records[0].time_us
         if after - self.position < DIRECT_READ_BYTES // 2:
-            return _ReadPart(records, after)
+            return _ReadPart(records, after, {})
         return await self._read_much(self.position)
 
     async def _read_much(self, position: int) -> _ReadPart:
@@ -253,9 +253,7 @@ class Recorder:
         """
         conflicts = 0
         while True:
-            apply_and_store = partial(
-                self._apply_and_store, part, lenient=conflicts >= CONFLICTS
-            )
+            apply_and_store = partial(self._apply_and_store, part, lenient=conflicts >= CONFLICTS)
             try:
                 return await until_stored(apply_and_store, EVENT, on_waiting=self._waits)
             except StatusConflictError as error:

@@ -83,9 +83,7 @@ class JournalReader:
             self._open(holding[-1])
         return max(position, self._base + SEGMENT_HEADER_BYTES)
 
-    def read_into_buffer(
-        self, position: int, end: int, max_bytes: int
-    ) -> tuple[list[Record], int]:
+    def read_into_buffer(self, position: int, end: int, max_bytes: int) -> tuple[list[Record], int]:
         """Do what `read` does, but read into a buffer that this object keeps.
 
         The payloads of the records are valid until the next call of this method. New memory for
@@ -174,9 +172,7 @@ class JournalReader:
             offset = after
         return records, offset
 
-    def _pread(
-        self, position: int, length: int, buffer: memoryview | None = None
-    ) -> memoryview:
+    def _pread(self, position: int, length: int, buffer: memoryview | None = None) -> memoryview:
         if buffer is not None:
             wanted = buffer[:length]
             return wanted[: os.preadv(self._file, [wanted], position - self._base)]

@@ -36,7 +36,7 @@ class Compressor:
     """Compresses chunks. Use an object in one thread at a time; it keeps about 1 MiB of memory."""
 
     def __init__(self) -> None:
-        options = {
+        options: dict[int, int] = {
             zstd.CompressionParameter.compression_level: LEVEL,
             # With the checksum, a reader notices damage instead of returning wrong bytes.
             zstd.CompressionParameter.checksum_flag: 1,

@@ -71,8 +71,9 @@ def _without_mark(connection: Connection) -> Iterator[None]:
         return
     # On PostgreSQL a server may be running meanwhile. With this lock, the server marks the database
     # either before this statement or after the migration.
-    lock = " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
-    version = connection.execute(text(f"SELECT version_num FROM alembic_version{lock}")).scalar()
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
+    version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     marked = version is not None and version.endswith(_COMPRESSED)
     if marked:
         without = text("UPDATE alembic_version SET version_num = replace(version_num, :mark, '')")
