@@ -10,6 +10,7 @@
     ├── NotFinishedError       the command has not finished
     ├── GoneError              the command that an earlier request created has been deleted
     ├── IdempotencyMismatchError   the Idempotency-Key belongs to a different request
+    ├── BusyError              the concurrency key is busy, and the command must not wait
     └── StoreError
         ├── StoreUnavailableError   the database does not answer; a retry may succeed
         │   ├── OtherWriterError    another server writes to the database
@@ -103,6 +104,17 @@ class IdempotencyMismatchError(ScriptServiceError):
     def __init__(self, key: str) -> None:
         super().__init__(
             f"cannot use Idempotency-Key {key} again: it belongs to a different request"
+        )
+
+
+class BusyError(ScriptServiceError):
+    """The concurrency key of a new command is busy, and the command must not wait."""
+
+    def __init__(self, key: str, limit: int) -> None:
+        most = "one command" if limit == 1 else f"{limit} commands"
+        super().__init__(
+            f"cannot submit the command: concurrency key {key} already has {most} queued, running "
+            "or stopping, which is its limit; try again when one has ended"
         )
 
 

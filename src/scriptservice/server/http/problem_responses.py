@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from scriptservice.errors import (
     AlreadyFinishedError,
+    BusyError,
     FieldError,
     GoneError,
     IdempotencyMismatchError,
@@ -34,6 +35,7 @@ TITLES = {
     "method-not-allowed": (405, "Method not allowed"),
     "already-finished": (409, "The command has ended"),
     "not-finished": (409, "The command has not ended"),
+    "busy": (409, "The concurrency key is busy"),
     "gone": (410, "The command created with this idempotency key was deleted"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "Unsupported content type"),
@@ -120,6 +122,8 @@ def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
             return ProblemError("already-finished", str(error), command=command_view(error.command))
         case NotFinishedError():
             return ProblemError("not-finished", str(error))
+        case BusyError():
+            return ProblemError("busy", str(error))
         case GoneError():
             return ProblemError("gone", str(error))
         case IdempotencyMismatchError():
