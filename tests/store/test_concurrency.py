@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from scriptservice.model import (
     IdempotencyKey,
     Origin,
     Status,
+    Submission,
     WaitingFor,
     WhenBusy,
 )
@@ -337,6 +339,12 @@ def test_marks_of_one_transaction_respect_the_limit(store: Store) -> None:
 # What a command waits for
 
 
+def bound_to(store: Store, host: str) -> Command:
+    """Store a command that must run on a host."""
+    new = replace(store.new(), submission=Submission(script="true", host=host))
+    return store.insert(new)[0]
+
+
 def test_a_queued_command_says_what_it_waits_for(store: Store) -> None:
     store.store_changes()  # this makes the host alpha known
     reasons = [
@@ -344,8 +352,8 @@ def test_a_queued_command_says_what_it_waits_for(store: Store) -> None:
         (admitted(store, key("busy")), None),
         (admitted(store, key("busy")), WaitingFor.CONCURRENCY),
         (admitted(store, key("busy", 2)), WaitingFor.CONCURRENCY),
-        (store.add(host="alpha"), WaitingFor.CAPACITY),
-        (store.add(host="nowhere"), WaitingFor.HOST),
+        (bound_to(store, "alpha"), WaitingFor.CAPACITY),
+        (bound_to(store, "nowhere"), WaitingFor.HOST),
         (store.add(), WaitingFor.CAPACITY),
         (store.add(dispatched_to=KEEPER), None),
         (store.add(Status.RUNNING), None),
