@@ -68,14 +68,15 @@ def test_one_at_a_time_through_kills(make_service: MakeService, count: int, kill
     log = shared_log(service)
     concurrency = {"key": "one at a time"}
 
+    # The client repeats a request without creating a second command.
+    client = Client(service.url, token=service.token, retry_seconds=PATIENCE_SECONDS)
+
     def submit(_: int) -> str:
-        # The client repeats a request without creating a second command.
-        with Client(service.url, token=service.token, retry_seconds=PATIENCE_SECONDS) as client:
-            return client.submit(log.script, concurrency=concurrency).id
+        return client.submit(log.script, concurrency=concurrency).id
 
     chance = random.Random(count)
     ids: list[str] = []
-    with ThreadPoolExecutor(4) as threads:
+    with client, ThreadPoolExecutor(4) as threads:
         ids += threads.map(submit, range(count // 2))
         submitted = [threads.submit(submit, number) for number in range(count - len(ids))]
         steps = [*["server"] * kills, "keeper"]
@@ -144,12 +145,9 @@ def test_a_queue_with_priorities_runs_in_order(
     chance = random.Random(count)
     priorities = [chance.randint(-100, 100) for _ in range(count)]
 
-    def submit(priority: int) -> None:
-        with Client(service.url, token=service.token) as client:
-            client.submit("exit 0", name="queued", priority=priority)
-
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(submit, priorities))
+    with Client(service.url, token=service.token) as client, ThreadPoolExecutor(4) as threads:
+        submit = client.submit
+        list(threads.map(lambda n: submit("exit 0", name="queued", priority=n), priorities))
     queued = service.client.get("/v1/commands?status=queued&limit=1").json()["items"]
     assert queued[0]["waiting_for"] == "capacity"
     gate.open()

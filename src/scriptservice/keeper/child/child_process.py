@@ -92,8 +92,8 @@ class ChildProcess:
             signal killed the process, the exit code is the negative number of the signal.
 
     Raises:
-        OSError: no pidfd can be opened, or the kernel accepts no more watches. The process is
-            killed then, and ``keeper_end`` is closed.
+        OSError: no pidfd can be opened, or it cannot be watched. The process is killed then, and
+            ``keeper_end`` is closed.
     """
 
     def __init__(
