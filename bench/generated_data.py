@@ -25,8 +25,9 @@ from scriptservice.protocol.clock import now_us
 from scriptservice.store.database.connect import open_database
 from scriptservice.store.database.sqlite import sqlite_url
 from scriptservice.store.queries import hosts, journal_changes
-from scriptservice.store.queries.commands import Inserter, NewCommand, next_number
+from scriptservice.store.queries.commands import Inserter, next_number
 from scriptservice.store.queries.output import CHUNK_BYTES
+from scriptservice.store.queries.queueing.new_commands import NewCommand
 
 BATCH = 5000
 MONTH_MICROSECONDS = 30 * 24 * 3600 * 10**6

@@ -11,6 +11,7 @@
     ├── GoneError              the command that an earlier request created has been deleted
     ├── IdempotencyMismatchError   the Idempotency-Key belongs to a different request
     ├── DamagedOutputError     stored output of a command is damaged
+    ├── BusyError              the concurrency key is busy, and the command must not wait
     └── StoreError
         ├── StoreUnavailableError   the database does not answer; a retry may succeed
         │   ├── OtherWriterError    another server writes to the database
@@ -120,6 +121,17 @@ class DamagedOutputError(ScriptServiceError):
             f"position {position} is damaged ({cause}); the rest can be read around it"
         )
         self.command_id = command_id
+
+
+class BusyError(ScriptServiceError):
+    """The concurrency key of a new command is busy, and the command must not wait."""
+
+    def __init__(self, key: str, limit: int) -> None:
+        most = "one command" if limit == 1 else f"{limit} commands"
+        super().__init__(
+            f"cannot submit the command: concurrency key {key} already has {most} queued, running "
+            "or stopping, which is its limit; try again when one has ended"
+        )
 
 
 class StoreError(ScriptServiceError):

@@ -79,6 +79,46 @@ class OnOutputLimit(StrEnum):
     STOP = "stop"
 
 
+class WhenBusy(StrEnum):
+    """What happens to a new command if its concurrency key is busy."""
+
+    QUEUE = "queue"
+    """The command waits."""
+    REJECT = "reject"
+    """The command is refused."""
+    REPLACE = "replace"
+    """Other commands of the key are stopped, and the command waits until they have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """A concurrency key, which limits how many commands run at a time.
+
+    A command counts from its dispatch mark until its status is final.
+
+    Attributes:
+        key: the key; all commands with the same key count together.
+        limit: how many commands of the key may count at a time. If the commands of a key have
+            different limits, the smallest limit of those that count applies.
+        when_busy: what happens if that number is reached when the command is submitted.
+    """
+
+    key: str
+    limit: int = 1
+    when_busy: WhenBusy = WhenBusy.QUEUE
+
+
+class WaitingFor(StrEnum):
+    """What a queued command waits for."""
+
+    CAPACITY = "capacity"
+    """The host runs as many commands as it may, or cannot start one now."""
+    CONCURRENCY = "concurrency"
+    """As many commands of the concurrency key run as may run."""
+    HOST = "host"
+    """The service does not know the host that must run the command."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """What a user submits.
@@ -103,6 +143,7 @@ class Submission:
         output_limit_bytes: limit for both streams together; None for no limit.
         on_output_limit: what happens to output beyond the limit.
         priority: from -100 to 100; a higher priority starts first.
+        concurrency: the concurrency key; None if the command has none.
         host: name of the host that must run the command; None for any host.
     """
 
@@ -121,6 +162,7 @@ class Submission:
     output_limit_bytes: int | None = None
     on_output_limit: OnOutputLimit = OnOutputLimit.DISCARD
     priority: int = 0
+    concurrency: Concurrency | None = None
     host: str | None = None
 
 
@@ -181,6 +223,7 @@ class Command:
         created_at: time of submission, in microseconds since 1970 UTC.
         stdin_bytes: size of the text for standard input.
         traceparent: trace context that the client gave, or None; always None in lists.
+        waiting_for: what the command waits for; None if it has a dispatch mark or is not queued.
         outcome: what is known about the command's run.
     """
 
@@ -194,6 +237,7 @@ class Command:
     created_at: int
     stdin_bytes: int
     traceparent: str | None = None
+    waiting_for: WaitingFor | None = None
     outcome: Outcome = UNKNOWN_OUTCOME
 
     @property

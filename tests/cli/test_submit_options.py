@@ -25,6 +25,10 @@ OPTIONS = {
     "output_limit_bytes": (["--output-limit", "10M"], 10 << 20),
     "on_output_limit": (["--on-output-limit", "stop"], "stop"),
     "priority": (["--priority", "-7"], -7),
+    "concurrency": (
+        ["--concurrency-key", "deploy", "--concurrency-limit", "3", "--when-busy", "replace"],
+        {"key": "deploy", "limit": 3, "when_busy": "replace"},
+    ),
 }
 
 
@@ -105,6 +109,7 @@ def test_a_standard_input_that_cannot_be_sent(
         ("--timeout", "5x", "'5x' is not a duration; write it as 90, 90s, 5m, 2h or 30d"),
         ("--output-limit", "lots", "'lots' is not a size"),
         ("--interpreter", "bash 'a", "has a quote that is not closed"),
+        ("--concurrency-limit", "2", "need --concurrency-key"),
     ],
 )
 def test_a_value_that_cannot_be_used(

@@ -20,7 +20,8 @@ from support.service import PATIENCE_SECONDS, Service
 ID = "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55"
 TYPES = {
     "bad-request", "validation", "unauthenticated", "forbidden", "not-found",
-    "method-not-allowed", "already-finished", "not-finished", "not-interactive", "not-running",
+    "method-not-allowed", "already-finished", "not-finished", "busy", "not-interactive",
+    "not-running",
     "offset-mismatch", "gone", "too-large", "unsupported-media-type", "range-not-satisfiable",
     "host-not-allowed", "idempotency-mismatch", "too-many-requests", "internal",
     "store-unavailable", "storage-full", "headers-too-large",

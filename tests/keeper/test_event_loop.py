@@ -1,6 +1,9 @@
 """The keeper's event loop: timers, deferred callbacks, descriptors, and faults in callbacks."""
 
+import errno
 import os
+
+import pytest
 
 from scriptservice.keeper.system.event_loop import LONGEST_PAUSE_SECONDS, EventLoop, Pause
 from support.loops import Owner, callback_owners, run_for, run_until
@@ -160,6 +163,38 @@ def test_a_watch_that_fails_pauses_and_is_called_again() -> None:
     assert batches.count(1) > 1
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM])
+def test_a_watch_that_the_kernel_has_no_room_for_begins_later(number: int) -> None:
+    loop, seen = EventLoop(), []
+    owner = Owner(loop)
+    refusals = [number] * 3
+
+    class FullEpoll:
+        """The kernel's epoll, which refuses the first watches."""
+
+        def __init__(self) -> None:
+            self._epoll = loop._epoll
+            self.poll, self.unregister = self._epoll.poll, self._epoll.unregister
+
+        def register(self, descriptor: int, events: int) -> None:
+            if refusals:
+                raise OSError(refusals.pop(), "no room")
+            self._epoll.register(descriptor, events)
+
+    loop._epoll = FullEpoll()
+    reading, writing = os.pipe()
+    os.write(writing, b"x")
+    owner.loop.watch(reading, seen.append)
+    never, _ = os.pipe()
+    owner.loop.watch(never, seen.append)
+    owner.loop.unwatch(never)
+    run_until(loop, lambda: bool(seen))
+    assert refusals == []
+    assert owner.failures == []
+    with pytest.raises(OSError, match="Bad file"):
+        owner.loop.watch(99_999, seen.append)
 
 
 def test_a_paused_watch_can_be_changed_and_unwatched() -> None:

@@ -170,3 +170,118 @@ def test_a_stop_ends_a_process_that_has_not_joined_its_cgroup() -> None:
         rig.wait_for(command, Kind.CLOSED)
     finally:
         rig.close()
+
+
+SHORTAGE = """
+import errno, os, select
+import scriptservice.keeper.spawn.spawner as spawner
+
+def may_fail(module, name):
+    original = getattr(module, name)
+    def failing(*arguments, **named):
+        try:
+            with open({path!r}) as file:
+                wanted, error = file.read().split()
+        except (FileNotFoundError, ValueError):
+            return original(*arguments, **named)
+        if wanted != name:
+            return original(*arguments, **named)
+        os.unlink({path!r})
+        raise MemoryError if error == "MemoryError" else OSError(getattr(errno, error), "injected")
+    setattr(module, name, failing)
+
+for name in ("pidfd_open", "pipe2", "memfd_create", "posix_spawn", "fork", "mkdir", "open"):
+    may_fail(os, name)
+may_fail(spawner, "input_file")
+may_fail(spawner, "process_stat")
+spawner.boot_ticks = iter(range(10**9)).__next__  # so that each start reads /proc
+
+class FullEpoll:
+    def __init__(self, made=select.epoll):
+        self._epoll = made()
+        for name in ("poll", "modify", "unregister"):
+            setattr(self, name, getattr(self._epoll, name))
+    def register(self, descriptor, events):
+        if os.path.exists({path!r}):
+            raise OSError(errno.ENOSPC, "injected")
+        self._epoll.register(descriptor, events)
+
+select.epoll = FullEpoll
+"""
+"""Lets the call that a file names fail once, as it fails when something is used up. While the file
+exists, the kernel accepts no more watches.
+"""
+
+
+@pytest.fixture
+def make_short_rig(fault: Path) -> Iterator[MakeRig]:
+    made: list[Rig] = []
+
+    def make(**settings: bool) -> Rig:
+        fault.unlink()
+        made.append(Rig(injection=SHORTAGE.format(path=str(fault)), **settings))
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.close()
+
+
+def let_fail(fault: Path, call: str, error: str) -> None:
+    draft = fault.with_suffix(".new")
+    draft.write_text(f"{call} {error}")
+    draft.rename(fault)
+
+
+USED_UP = ("EMFILE", "ENFILE", "ENOMEM")
+BEFORE = (
+    ("pipe2", "EMFILE"), ("open", "ENFILE"), ("memfd_create", "ENOMEM"), ("mkdir", "ENOSPC"),
+    ("posix_spawn", "EAGAIN"), ("posix_spawn", "ENOMEM"), ("input_file", "MemoryError"),
+)  # fmt: skip
+
+
+def test_what_is_used_up_before_a_process_is_made_lets_it_wait(
+    make_short_rig: MakeRig, fault: Path
+) -> None:
+    rig = make_short_rig()
+    for call, error in BEFORE:
+        let_fail(fault, call, error)
+        command = rig.spawn("exit 3", working_directory="private")
+        assert rig.wait_for(command, Kind.REFUSED).fields()["retry"] is True, (call, error)
+        assert rig.kinds(command) == [Kind.STARTING, Kind.REFUSED]
+    rig.wait_for(rig.spawn("true"), Kind.CLOSED)
+
+
+def test_a_fork_waits_for_a_process(make_short_rig: MakeRig, fault: Path) -> None:
+    rig = make_short_rig(use_launcher=False)
+    for error in ("EAGAIN", "ENOMEM"):
+        let_fail(fault, "fork", error)
+        command = rig.spawn("exit 3")
+        assert rig.wait_for(command, Kind.REFUSED).fields()["retry"] is True
+
+
+def test_a_process_that_was_made_needs_no_more_room(make_short_rig: MakeRig, fault: Path) -> None:
+    """The script may run already, so a shortage must not fail its command."""
+    rig = make_short_rig()
+    for call in ("process_stat", "pidfd_open"):
+        for error in USED_UP:
+            let_fail(fault, call, error)
+            command = rig.spawn("exit 3")
+            rig.wait_for(command, Kind.CLOSED)
+            whole = [Kind.STARTING, Kind.STARTED, Kind.EXITED, Kind.CLOSED]
+            assert rig.kinds(command) == whole, (call, error)
+            assert not fault.exists()
+
+
+def test_a_script_runs_and_ends_while_the_kernel_accepts_no_more_watches(
+    make_short_rig: MakeRig, fault: Path
+) -> None:
+    rig = make_short_rig()
+    fault.touch()
+    command = rig.spawn("echo out; exit 3")
+    status = rig.wait_for(command, Kind.EXITED).fields()["status"]
+    assert os.waitstatus_to_exitcode(status) == 3
+    fault.unlink()
+    rig.wait_for(command, Kind.CLOSED)
+    assert rig.kinds(command).count(Kind.STARTED) == 1
+    assert rig.output_bytes(command) == 4

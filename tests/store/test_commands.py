@@ -11,6 +11,8 @@ from scriptservice.model import OnOutputLimit, Origin, Status
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import dispatching
 from scriptservice.store.queries.commands import Inserter
+from scriptservice.store.queries.queueing.new_commands import NewCommand
+from scriptservice.store.queries.queueing.waiting_commands import pick_waiting
 from support.store import CREATED, KEEPER, Store
 
 EVERYTHING = {
@@ -110,9 +112,9 @@ def test_waiting_commands_come_in_the_order_of_their_start(store: Store) -> None
     low = store.add(priority=-1)
     first, second = store.add(), store.add()
     high = store.add(priority=5)
-    waiting = store.read(dispatching.waiting_commands, "alpha", 10)
+    waiting = store.read(pick_waiting, "alpha", 10).commands
     assert waiting == [high, first, second, low]
-    assert store.read(dispatching.waiting_commands, "alpha", 2) == [high, first]
+    assert store.read(pick_waiting, "alpha", 2).commands == [high, first]
 
 
 def test_commands_that_are_not_waiting(store: Store) -> None:
@@ -124,7 +126,7 @@ def test_commands_that_are_not_waiting(store: Store) -> None:
     store.add(dispatched_to=KEEPER)
     gone = store.add()
     store.set(gone, deleted_at=1)
-    waiting = store.read(dispatching.waiting_commands, "alpha", 100)
+    waiting = store.read(pick_waiting, "alpha", 100).commands
     assert [command.id for command in waiting] == [here.id, anywhere.id]
 
 
@@ -142,7 +144,7 @@ def test_waiting_commands_are_counted_up_to_a_bound(
 
 def test_a_command_for_another_host_does_not_wait_for_this_one(store: Store) -> None:
     new = store.new()
-    bound = command_store.NewCommand(
+    bound = NewCommand(
         id=new.id,
         submission=type(new.submission)(script="true", host="beta"),
         origin=Origin("admin"),
@@ -152,8 +154,8 @@ def test_a_command_for_another_host_does_not_wait_for_this_one(store: Store) -> 
         dispatched_to=None,
     )
     (stored,) = store.insert(bound)
-    assert store.read(dispatching.waiting_commands, "alpha", 10) == []
-    assert store.read(dispatching.waiting_commands, "beta", 10) == [stored]
+    assert store.read(pick_waiting, "alpha", 10).commands == []
+    assert store.read(pick_waiting, "beta", 10).commands == [stored]
 
 
 def test_open_commands_are_those_that_are_not_final(store: Store) -> None:

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from scriptservice.model import Command, Filter, Status
-from scriptservice.store.queries import dispatching
 from scriptservice.store.queries.listing import listing, walks
 from scriptservice.store.queries.listing.time_slice import TimeSlice
+from scriptservice.store.queries.queueing.waiting_commands import pick_waiting
 from support.store import CREATED, Store
 
 
@@ -313,10 +313,8 @@ def test_a_page_of_several_statuses_merges_the_newest_of_each(store: Store) -> N
 
 
 def test_waiting_commands_are_read_in_the_order_of_their_index(store: Store) -> None:
-    assert_cheap(store, lambda connection: dispatching.waiting_commands(connection, "alpha", 64))
-    plans = plans_of(
-        store, lambda connection: dispatching.waiting_commands(connection, "alpha", 64)
-    )
+    assert_cheap(store, lambda connection: pick_waiting(connection, "alpha", 64))
+    plans = plans_of(store, lambda connection: pick_waiting(connection, "alpha", 64))
     assert any("commands_waiting" in step for step in plans), plans
 
 

@@ -192,7 +192,8 @@ def test_a_change_from_the_expected_status_is_stored(
     outcome = Outcome(started_at=1, exit_code=3, reason="why", stdout_bytes=4)
     change = CommandChange(command.number, before, after, outcome)
     store.store_changes(changes=[change])
-    assert store.find(command.id) == replace(command, status=after, outcome=outcome)
+    expected = replace(command, status=after, waiting_for=None, outcome=outcome)
+    assert store.find(command.id) == expected
 
 
 @pytest.mark.parametrize("status", Status)

@@ -12,6 +12,7 @@ STATUSES = {
     "method-not-allowed": 405,
     "already-finished": 409,
     "not-finished": 409,
+    "busy": 409,
     "gone": 410,
     "too-large": 413,
     "unsupported-media-type": 415,

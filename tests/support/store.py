@@ -18,6 +18,7 @@ from scriptservice.store.queries.journal_changes import (
     JournalChanges,
     store_journal_changes,
 )
+from scriptservice.store.queries.queueing.new_commands import AdmittedCommand, NewCommand
 
 CREATED = 1_795_450_800_000_000
 KEEPER = "a keeper's identity"
@@ -44,7 +45,7 @@ class Store:
         with self.database.reading.begin() as connection:
             return function(connection, *args)
 
-    def new(self, **fields: Any) -> command_store.NewCommand:
+    def new(self, **fields: Any) -> NewCommand:
         """Return a new command; fields that `NewCommand` does not have go into its submission."""
         own = {name: fields.pop(name) for name in list(fields) if name in _OWN}
         values = {
@@ -56,18 +57,18 @@ class Store:
             "dispatched_to": None,
             **own,
         }
-        return command_store.NewCommand(
-            submission=Submission(**{"script": "true", **fields}), **values
-        )
+        return NewCommand(submission=Submission(**{"script": "true", **fields}), **values)
 
     def add(self, status: Status = Status.QUEUED, **fields: Any) -> Command:
         """Store a command and set its status, even if no transition leads there."""
         (stored,) = self.write(self._insert, self.new(**fields))
+        if isinstance(stored, AdmittedCommand):
+            stored = stored.command
         if status is not Status.QUEUED:
             self.set(stored, status=status.value)
         return self.find(stored.id)
 
-    def insert(self, *items: command_store.NewCommand) -> list[Command]:
+    def insert(self, *items: NewCommand) -> list[Command]:
         """Store commands in one transaction."""
         return self.write(self._insert, *items)
 
@@ -104,4 +105,4 @@ class Store:
         return int(self.read(lambda connection: connection.execute(query).scalar()))
 
 
-_OWN = set(command_store.NewCommand.__slots__) - {"submission"}
+_OWN = set(NewCommand.__slots__) - {"submission"}

@@ -42,6 +42,7 @@ from scriptservice.cli.options import (
 )
 from scriptservice.cli.progress_line import ElapsedLine
 from scriptservice.cli.submission import (
+    concurrency_fields,
     parse_words,
     read_script,
     read_stdin_text,
@@ -129,6 +130,21 @@ def run(
             metavar="NUMBER", help="-100 to 100; queued commands with a higher one start first"
         ),
     ] = None,
+    concurrency_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="limit how many commands with this key run at a time"),
+    ] = None,
+    concurrency_limit: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="how many may run at a time; default 1"),
+    ] = None,
+    when_busy: Annotated[
+        Literal["queue", "reject", "replace"] | None,
+        typer.Option(
+            metavar="queue|reject|replace",
+            help="if that many run: wait, give up, or stop others of the key; default queue",
+        ),
+    ] = None,
     host: Annotated[
         str | None, typer.Option(metavar="NAME", help="host that must run the command")
     ] = None,
@@ -172,6 +188,7 @@ def run(
         "leftover_seconds": leftover,
         "on_output_limit": on_output_limit,
         "priority": priority,
+        "concurrency": concurrency_fields(concurrency_key, concurrency_limit, when_busy),
         "host": host,
     }
     # The service has defaults for fields that are left out.

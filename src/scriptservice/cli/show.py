@@ -39,6 +39,9 @@ def _rows(members: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield "" if number else name, f"{key}={text}"
         elif name == "output":
             yield name, _parts(value, "bytes")
+        elif name == "concurrency":
+            if value is not None:
+                yield name, _parts(value)
         elif name == "usage":
             if any(each is not None for each in value.values()):
                 yield name, _parts(value)

@@ -97,3 +97,19 @@ def say_if_a_pipe_is_ignored() -> None:
         if events & select.POLLIN or not events & select.POLLHUP:
             message = "standard input is not sent to the script; to send it, use --stdin -"
             print(f"scriptservice: {message}", file=sys.stderr)
+
+
+def concurrency_fields(
+    key: str | None, limit: int | None, when_busy: str | None
+) -> dict[str, str | int] | None:
+    """Return the ``concurrency`` of a submission from its options; None if none is given.
+
+    Raises:
+        typer.BadParameter: the key is missing.
+    """
+    given = {"key": key, "limit": limit, "when_busy": when_busy}
+    fields = {name: value for name, value in given.items() if value is not None}
+    if fields and key is None:
+        message = "--concurrency-limit and --when-busy need --concurrency-key"
+        raise typer.BadParameter(message)
+    return fields or None

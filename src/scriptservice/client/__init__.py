@@ -22,6 +22,7 @@ from scriptservice.client.client import Client, Following
 from scriptservice.client.problems import (
     AlreadyFinishedError,
     BadRequestError,
+    BusyError,
     ClientError,
     ConnectionLostError,
     ForbiddenError,
@@ -48,7 +49,14 @@ from scriptservice.client.problems import (
     ValidationProblemError,
 )
 from scriptservice.client.streams import Chunk
-from scriptservice.client.types import Command, Host, ListFilters, Result, SubmitFields
+from scriptservice.client.types import (
+    Command,
+    Concurrency,
+    Host,
+    ListFilters,
+    Result,
+    SubmitFields,
+)
 from scriptservice.errors import ScriptServiceError
 from scriptservice.model import Status
 
@@ -57,10 +65,12 @@ __all__ = [
     "AsyncClient",
     "AsyncFollowing",
     "BadRequestError",
+    "BusyError",
     "Chunk",
     "Client",
     "ClientError",
     "Command",
+    "Concurrency",
     "ConnectionLostError",
     "Following",
     "ForbiddenError",

@@ -15,6 +15,7 @@
             ├── MethodNotAllowedError        405
             ├── AlreadyFinishedError         409  the command has ended
             ├── NotFinishedError             409  the command has not ended
+            ├── BusyError                    409  the concurrency key is busy
             ├── NotInteractiveError          409  the command takes no input
             ├── NotRunningError              409  the command is not running
             ├── OffsetMismatchError          409  the input does not follow the accepted input
@@ -131,6 +132,12 @@ class NotFinishedError(ProblemError):
     """The command has not ended."""
 
     kind = "not-finished"
+
+
+class BusyError(ProblemError):
+    """The concurrency key is busy, and the command was to be rejected in that case."""
+
+    kind = "busy"
 
 
 class NotInteractiveError(ProblemError):

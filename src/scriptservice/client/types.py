@@ -9,6 +9,21 @@ from scriptservice.model import Status
 _TIMES = ("created_at", "started_at", "exited_at", "finished_at")
 
 
+class Concurrency(TypedDict, total=False):
+    """A concurrency key, which limits how many commands run at a time.
+
+    Attributes:
+        key: the key, at most 200 characters; all commands with this key count together.
+        limit: how many of them may be dispatched, running or stopping at a time; 1 by default.
+        when_busy: what to do if there are that many: ``queue`` to wait, which is the default;
+            ``reject`` to be refused; ``replace`` to stop others of the key and then start.
+    """
+
+    key: str
+    limit: int
+    when_busy: Literal["queue", "reject", "replace"]
+
+
 class SubmitFields(TypedDict, total=False):
     """The fields of a submission besides the script. A field that is left out has its default.
 
@@ -34,6 +49,7 @@ class SubmitFields(TypedDict, total=False):
         on_output_limit: what to do with output beyond the limit: ``discard`` to count and discard
             it, ``stop`` to stop the command.
         priority: from -100 to 100; queued commands with a higher priority start first.
+        concurrency: the concurrency key; None for none.
         host: name of the host that must run the command; None for any host.
     """
 
@@ -51,6 +67,7 @@ class SubmitFields(TypedDict, total=False):
     output_limit_bytes: int | None
     on_output_limit: Literal["discard", "stop"]
     priority: int
+    concurrency: Concurrency | None
     host: str | None
 
 
@@ -92,6 +109,8 @@ class Command:
         script_preview: the first 200 characters of the script, in lists only.
         args: arguments of the script; None in lists. ``env`` is None in lists, too.
         stdin_bytes: size of the text for standard input.
+        waiting_for: what a queued command waits for: ``capacity``, ``concurrency`` or ``host``;
+            None if it does not wait.
         host: name of the host where the command ran, runs or must run.
         created_by: name of the token that submitted the command.
         rerun_of: id of the command that this command repeats, or None.
@@ -131,6 +150,8 @@ class Command:
     output_limit_bytes: int | None = None
     on_output_limit: str
     priority: int
+    concurrency: Concurrency | None = None
+    waiting_for: str | None = None
     host: str | None = None
     created_by: str
     rerun_of: str | None = None

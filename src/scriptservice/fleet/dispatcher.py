@@ -7,41 +7,52 @@ database until another command has ended. No command is sent before its mark is 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from uuid import UUID
 
 from scriptservice.errors import (
+    BusyError,
     IdempotencyMismatchError,
     StoreUnavailableError,
     UnknownCommandError,
 )
-from scriptservice.fleet.journal_folding import INCOMPLETE_REASON, status_from_exit
+from scriptservice.fleet.lost_commands import end_lost, why_lost
 from scriptservice.fleet.notifications import StatusChange, StoredChanges
-from scriptservice.fleet.queue_timeouts import CommandLocation, QueueTimeouts, ending_change
+from scriptservice.fleet.queue_timeouts import CommandLocation, QueueTimeouts
 from scriptservice.fleet.recorder import Recorder
 from scriptservice.fleet.transport import Transport, spawn_spec
-from scriptservice.model import Command, Origin, Status, Submission
+from scriptservice.fleet.waiting_hint import WaitingHint
+from scriptservice.model import UNKNOWN_OUTCOME, Command, Origin, Status, Submission
 from scriptservice.protocol.clock import now_us
 from scriptservice.protocol.fault_points import reached
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import dispatching
-from scriptservice.store.queries.commands import RepeatedRequest
+from scriptservice.store.queries.queueing.concurrency_keys import (
+    REPLACING_SIGNAL,
+    Admission,
+    replaced_reason,
+)
+from scriptservice.store.queries.queueing.new_commands import (
+    AdmittedCommand,
+    InsertResult,
+    NewCommand,
+    RepeatedRequest,
+)
+from scriptservice.store.queries.queueing.waiting_commands import pick_waiting
 from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import AGAIN_SECONDS, until_stored
 from scriptservice.store.writer import Writer
 
-InsertResult = Command | RepeatedRequest | IdempotencyMismatchError
-
 MAX_PICKED = 64
 
 
-def _new_command(stored: "asyncio.Future[InsertResult]") -> Command | None:
+def _new_command(stored: "asyncio.Future[InsertResult]") -> Command | AdmittedCommand | None:
     """Return the command that was stored, or None if no new command was stored."""
     if stored.exception() is not None:
         return None
     result = stored.result()
-    return result if isinstance(result, Command) else None
+    return result if isinstance(result, Command | AdmittedCommand) else None
 
 
 class Dispatcher:
@@ -84,18 +95,19 @@ class Dispatcher:
         self._sent: set[UUID] = set()
         self._ended_before_adoption: set[UUID] | None = set()
         self._reserved = 0
-        # Commands of an earlier server may wait in the database. No new command may overtake them.
-        self._may_have_waiting = True
-        self._queued_since_start = 0
+        self._hint = WaitingHint()
         self._paused_until = 0.0
         self._closing = False
         self._wake = asyncio.Event()
         self._stops: dict[UUID, tuple[str, float]] = {}
         self._marking: set[UUID] = set()
         self._queue_timeouts = QueueTimeouts(
-            writer, self._locate, lambda command_id: transport.expire(str(command_id)), on_ended
+            writer,
+            reader,
+            self._locate,
+            lambda command_id: transport.expire(str(command_id)),
+            self._waiting_timed_out,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def running(self) -> int:
@@ -150,8 +162,8 @@ class Dispatcher:
             created.
 
         Raises:
-            IdempotencyMismatchError: a different request used the same Idempotency-Key; nothing is
-                stored.
+            IdempotencyMismatchError: the key belongs to a different request; nothing is stored.
+            BusyError: the concurrency key is busy and the command must not wait; nothing is stored.
             StoreUnavailableError: the service is ending, or the database does not answer. If the
                 database failed during the commit, the command may be stored. A stored command runs.
             StorageFullError: the database has no room; nothing is stored.
@@ -160,12 +172,12 @@ class Dispatcher:
             message = "cannot take commands: the service is shutting down"
             raise StoreUnavailableError(message)
         at_once = (
-            not self._may_have_waiting
+            not self._hint.may_start
             and self._free_slots() > 0
             and not self._paused()
             and submission.host in (None, self._transport.host)
         )
-        new = command_store.NewCommand(
+        new = NewCommand(
             id=command_id,
             submission=submission,
             origin=origin,
@@ -181,30 +193,43 @@ class Dispatcher:
         # after the await would not run.
         stored.add_done_callback(self._stored_and_marked if at_once else self._stored)
         result = await self._writer.wait_with_timeout(stored)
-        if isinstance(result, IdempotencyMismatchError):
+        if isinstance(result, IdempotencyMismatchError | BusyError):
             raise result
-        return result
+        return result.command if isinstance(result, AdmittedCommand) else result
 
     def _stored_and_marked(self, stored: "asyncio.Future[InsertResult]") -> None:
         self._reserved -= 1
+        self._stored(stored, marked=True)
+
+    def _stored(self, stored: "asyncio.Future[InsertResult]", *, marked: bool = False) -> None:
+        """Take the result of a submission; ``marked`` counts if the command has no key."""
         command = _new_command(stored)
+        if isinstance(command, AdmittedCommand):
+            marked = command.admission.marked
+            self._stop_replaced(command.command, command.admission)
+            command = command.command
         if command is not None:
             self._on_stored(command)
-            self._send(command)
-            # The queue time-out still applies, because the command may have to wait in the keeper
-            # for disk space or a file descriptor.
+            if marked:
+                self._send(command)
+            else:
+                self._hint.command_waits()
+            # The queue time-out applies even if the command was sent: it may have to wait in the
+            # keeper for disk space or a file descriptor.
             self._watch(command)
-        else:
+        if command is None or not marked:
             self._wake.set()
 
-    def _stored(self, stored: "asyncio.Future[InsertResult]") -> None:
-        command = _new_command(stored)
-        if command is not None:
-            self._on_stored(command)
-            self._may_have_waiting = True
-            self._queued_since_start += 1
-            self._watch(command)
-            self._wake.set()
+    def _stop_replaced(self, command: Command, admission: Admission) -> None:
+        """Complete what the database has stored about commands that a new command replaces."""
+        reason = replaced_reason(command.id)
+        outcome = UNKNOWN_OUTCOME._replace(finished_at=command.created_at, reason=reason)
+        for command_id in admission.ended:
+            self._queue_timeouts.forget(command_id)
+            self._on_ended(StatusChange(command_id, Status.STOPPED, outcome))
+        for holder in admission.stopping:
+            self._recorder.explain_stop(holder.id, reason)
+            self.stop(holder.id, REPLACING_SIGNAL, holder.grace_seconds)
 
     def _watch(self, command: Command) -> None:
         timeout_seconds = command.submission.queue_timeout_seconds
@@ -214,6 +239,7 @@ class Dispatcher:
         reached("dispatch.marked")
         self._recorder.expect(command)
         self._sent.add(command.id)
+        self._hint.sent(command.id, has_key=command.submission.concurrency is not None)
         self._transport.spawn(spawn_spec(command))
         reached("dispatch.sent")
         if stop := self._stops.pop(command.id, None):
@@ -235,28 +261,28 @@ class Dispatcher:
             self._wake.clear()
 
     async def _send_waiting(self) -> None:
-        while self._may_have_waiting and self._free_slots() > 0 and not self._closing:
+        while self._hint.may_start and self._free_slots() > 0 and not self._closing:
             if self._paused():
                 delay = self._paused_until - asyncio.get_running_loop().time()
                 asyncio.get_running_loop().call_later(delay, self._wake.set)
                 return
             room = min(MAX_PICKED, self._free_slots())
-            queued_before = self._queued_since_start
+            begun = self._hint.begin_look()
             self._reserved += room
             try:
-                picked = await self._reader.run(
-                    dispatching.waiting_commands, self._transport.host, room
-                )
+                pick = await self._reader.run(pick_waiting, self._transport.host, room)
                 reached("dispatch.picked")
-                await self._mark_and_send(picked)
+                all_sent = await self._mark_and_send(pick.commands)
             finally:
                 self._reserved -= room
-            if len(picked) < room and self._queued_since_start == queued_before:
-                self._may_have_waiting = False
+            if len(pick.commands) < room:
+                self._hint.end_look(begun, is_blocked=pick.is_blocked or not all_sent)
 
-    async def _mark_and_send(self, picked: list[Command]) -> None:
+    async def _mark_and_send(self, picked: list[Command]) -> bool:
+        """Mark commands and send them; return whether all of them could be marked."""
+        host, keeper = self._transport.host, self._transport.identity
         marks = [
-            dispatching.DispatchMark(command.number, self._transport.host, self._transport.identity)
+            dispatching.DispatchMark(command.number, host, keeper, command.submission.concurrency)
             for command in picked
         ]
         marking = {command.id for command in picked}
@@ -275,19 +301,21 @@ class Dispatcher:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+        return all(results)
 
-    def _watch_row(self, row: dispatching.OpenCommand) -> None:
-        self._queue_timeouts.watch(row.id, row.number, row.created_at, row.queue_timeout_seconds)
+    def _waiting_timed_out(self, change: StatusChange) -> None:
+        self._on_ended(change)
+        self.waiting_ended()
+
+    def waiting_ended(self) -> None:
+        """Note that a waiting command has ended; another one of its key may be next."""
+        self._hint.key_changed()
+        self._wake.set()
 
     def _locate(self, command_id: UUID) -> CommandLocation:
         if command_id in self._sent:
             return CommandLocation.SENT
         return CommandLocation.MARKING if command_id in self._marking else CommandLocation.WAITING
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # Changes from the recorder
 
@@ -300,6 +328,7 @@ class Dispatcher:
         if not changes.ended:
             return
         self._sent -= changes.ended
+        self._hint.ended(changes.ended)
         for command_id in changes.ended:
             self._stops.pop(command_id, None)
             self._queue_timeouts.forget(command_id)
@@ -307,19 +336,9 @@ class Dispatcher:
             self._ended_before_adoption |= changes.ended
         if changes.given_back:
             self._paused_until = asyncio.get_running_loop().time() + AGAIN_SECONDS
-            self._may_have_waiting = True
-            self._queued_since_start += 1
-            self._start(self._watch_returned(changes.given_back))
+            self._hint.command_waits()
+            self._queue_timeouts.watch_returned(changes.given_back)
         self._wake.set()
-
-    async def _watch_returned(self, given_back: frozenset[UUID]) -> None:
-        rows = await until_stored(
-            lambda: self._reader.run(dispatching.find_by_ids, list(given_back)),
-            "queue_timeout_waits",
-        )
-        for row in rows:
-            if row.status is Status.QUEUED and row.dispatched_to is None:
-                self._watch_row(row)
 
     # Start and end
 
@@ -356,13 +375,14 @@ class Dispatcher:
         """
         for row in opened:
             if row.dispatched_to is None:
-                self._watch_row(row)
+                self._queue_timeouts.watch_row(row)
             elif row.dispatched_to != self._transport.identity:
-                await self._lose(row, _why_lost(row))
+                await end_lost(self._writer, row, why_lost(row), self._on_ended)
             elif row.id not in self._sent:
                 started = row.status is not Status.QUEUED
                 if started and held is not None and str(row.id) not in held:
-                    await self._lose(row, "the record of its end is missing")
+                    reason = "the record of its end is missing"
+                    await end_lost(self._writer, row, reason, self._on_ended)
                 else:
                     await self._adopt_sent(row)
 
@@ -380,35 +400,15 @@ class Dispatcher:
         if row.id in (self._ended_before_adoption or ()):
             return
         self._sent.add(row.id)
+        self._hint.sent(row.id, has_key=row.concurrency_key is not None)
+        if row.stop_reason is not None:
+            self._recorder.explain_stop(row.id, row.stop_reason)
         if command is not None:
             self._send(command)
-            self._watch_row(row)
+            self._queue_timeouts.watch_row(row)
         if row.stop_signal is not None:
             self._transport.stop(str(row.id), row.stop_signal, row.stop_grace_seconds or 0.0)
-
-    async def _lose(self, row: dispatching.OpenCommand, reason: str) -> None:
-        status = Status.LOST
-        if row.status is Status.RUNNING and row.outcome.exited_at is not None:
-            # The journal has a record of the script's exit, and no record of a stop before it. So
-            # the exit decides the status.
-            status, why = status_from_exit(row.outcome)
-            reason = f"{why}; {INCOMPLETE_REASON}" if why else INCOMPLETE_REASON
-        ending = dispatching.Ending(row.number, status, reason, now_us())
-        lost = await until_stored(
-            lambda: self._writer.submit(dispatching.end_unknown, ending), "adoption_waits"
-        )
-        if lost:
-            self._on_ended(ending_change(row.id, ending, row.outcome))
 
     def close(self) -> None:
         """Stop accepting and sending commands."""
         self._closing = True
-
-
-def _why_lost(row: dispatching.OpenCommand) -> str:
-    """Return why the outcome of a command that was sent to another keeper is unknown."""
-    if row.dispatched_to == dispatching.RESTORED:
-        return "restored: it may have run after this copy of the database was made"
-    if row.status is Status.QUEUED:
-        return "its keeper died, and no record shows that it started"
-    return "its keeper died and left no record of how it ended"

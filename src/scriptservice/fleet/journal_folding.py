@@ -214,8 +214,14 @@ class RecordBatch:
         self.chunks.append(chunk.closed())
 
 
-def apply_record(command: TrackedCommand, record: Record) -> None:
+def apply_record(command: TrackedCommand, record: Record, stop_reason: str | None = None) -> None:
     """Apply a record to a command.
+
+    Args:
+        command: the command; it is changed.
+        record: the record.
+        stop_reason: the reason that the command gets if a stop has ended it; None for the usual
+            reason.
 
     Raises:
         StatusConflictError: the record does not fit the command's status.
@@ -247,9 +253,9 @@ def apply_record(command: TrackedCommand, record: Record) -> None:
                 max_rss_bytes=fields["max_rss_bytes"],
             )
         case Kind.CLOSED:
-            _close(command, record.time_us, record.fields())
+            _close(command, record.time_us, record.fields(), stop_reason)
         case Kind.REFUSED:
-            _refuse(command, record.time_us, record.fields())
+            _refuse(command, record.time_us, record.fields(), stop_reason)
         case Kind.LOST:
             command.transition_to(
                 Status.LOST, finished_at=record.time_us, reason=record.fields()["reason"]
@@ -272,9 +278,13 @@ def status_from_exit(outcome: Outcome) -> tuple[Status, str | None]:
     return Status.FAILED, f"it exited with code {outcome.exit_code}"
 
 
-def _close(command: TrackedCommand, at: int, fields: dict[str, Any]) -> None:
+def _close(
+    command: TrackedCommand, at: int, fields: dict[str, Any], stop_reason: str | None
+) -> None:
     outcome = command.outcome
     status, reason = _CAUSES[fields["cause"]] if fields["cause"] else status_from_exit(outcome)
+    if fields["cause"] == "stop":
+        reason = stop_reason
     if fields.get("interrupted"):
         reason = f"{reason}; {_INTERRUPTED}" if reason else _INTERRUPTED
     if outcome.started_at is None or command.missing_bytes:
@@ -288,12 +298,15 @@ def _close(command: TrackedCommand, at: int, fields: dict[str, Any]) -> None:
     )
 
 
-def _refuse(command: TrackedCommand, at: int, fields: dict[str, Any]) -> None:
+def _refuse(
+    command: TrackedCommand, at: int, fields: dict[str, Any], stop_reason: str | None
+) -> None:
     if fields["retry"]:
         command.given_back_at = at
     elif fields.get("timed_out"):
         command.transition_to(Status.TIMED_OUT, finished_at=at, reason=fields["reason"])
     elif fields["stopped"]:
-        command.transition_to(Status.STOPPED, finished_at=at, reason=fields["reason"])
+        reason = stop_reason or fields["reason"]
+        command.transition_to(Status.STOPPED, finished_at=at, reason=reason)
     else:
         command.transition_to(Status.FAILED, finished_at=at, reason=fields["reason"])

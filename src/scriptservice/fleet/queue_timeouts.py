@@ -6,7 +6,7 @@ tells the keeper that the time is over. The keeper then ends the command if it h
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from scriptservice.fleet.notifications import StatusChange
 from scriptservice.model import UNKNOWN_OUTCOME, Outcome, Status
 from scriptservice.protocol.clock import now_us
 from scriptservice.store.queries import dispatching
+from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import until_stored
 from scriptservice.store.writer import Writer
 
@@ -44,6 +45,7 @@ class QueueTimeouts:
 
     Args:
         writer: ends commands that wait in the database.
+        reader: reads commands that were given back.
         locate: returns where a command is.
         expire: tells the keeper that a command's time is over. If the command has started, the
             keeper does nothing.
@@ -53,11 +55,13 @@ class QueueTimeouts:
     def __init__(
         self,
         writer: Writer,
+        reader: Reader,
         locate: Callable[[UUID], CommandLocation],
         expire: Callable[[UUID], None],
         on_ended: Callable[[StatusChange], None],
     ) -> None:
         self._writer = writer
+        self._reader = reader
         self._locate = locate
         self._expire = expire
         self._on_ended = on_ended
@@ -86,6 +90,28 @@ class QueueTimeouts:
         loop = asyncio.get_running_loop()
         self._timers[command_id] = loop.call_later(delay, self._due, command_id, number)
 
+    def watch_row(self, row: dispatching.OpenCommand) -> None:
+        """Watch a command that was read from the database; see `watch`."""
+        self.watch(row.id, row.number, row.created_at, row.queue_timeout_seconds)
+
+    def watch_returned(self, command_ids: frozenset[UUID]) -> None:
+        """Watch the commands again that the keeper gave back and that now wait."""
+        self._start(self._watch_returned(command_ids))
+
+    async def _watch_returned(self, command_ids: frozenset[UUID]) -> None:
+        rows = await until_stored(
+            lambda: self._reader.run(dispatching.find_by_ids, list(command_ids)),
+            "queue_timeout_waits",
+        )
+        for row in rows:
+            if row.status is Status.QUEUED and row.dispatched_to is None:
+                self.watch_row(row)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def is_over(self, command_id: UUID) -> bool:
         """Return whether a command's time is over but nothing has ended the command yet."""
         return command_id in self._over
@@ -109,9 +135,7 @@ class QueueTimeouts:
             self._expire(command_id)
             return
         self._over.add(command_id)
-        task = asyncio.get_running_loop().create_task(self._end(command_id, number))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._end(command_id, number))
 
     async def _end(self, command_id: UUID, number: int) -> None:
         reason = "it waited longer than its queue time-out"

@@ -114,6 +114,7 @@ class Recorder:
         self._on_stored = on_stored
         self._commands: dict[bytes, TrackedCommand] = {}
         self._compressor = OutputCompressor()
+        self._stop_reasons: dict[bytes, str] = {}
         self._advanced = asyncio.Event()
         self._oldest_at: int | None = None
         self._ahead: asyncio.Task[_ReadPart] | None = None
@@ -136,6 +137,15 @@ class Recorder:
                 now_us(),
             ),
         )
+
+    def explain_stop(self, command_id: UUID, reason: str) -> None:
+        """Set the reason that a command gets if it becomes stopped.
+
+        Args:
+            command_id: id of a command for which the service itself has requested a stop.
+            reason: the reason; it is stored in the database already.
+        """
+        self._stop_reasons[command_id.bytes] = reason
 
     @property
     def lag_bytes(self) -> int:
@@ -299,6 +309,8 @@ class Recorder:
                     self._commands[row.id.bytes] = TrackedCommand(
                         row.number, row.id, row.status, row.status, row.outcome, row.created_at
                     )
+                    if row.stop_reason is not None:
+                        self._stop_reasons[row.id.bytes] = row.stop_reason
 
     async def _find(self, ids: list[UUID]) -> list[dispatching.OpenCommand]:
         return await until_stored(lambda: self._reader.run(dispatching.find_by_ids, ids), EVENT)
@@ -312,7 +324,7 @@ class Recorder:
                 batch.add_output(record.command_id, command, record)
                 continue
             try:
-                apply_record(command, record)
+                apply_record(command, record, self._stop_reasons.get(record.command_id))
             except StatusConflictError as error:
                 if not batch.lenient:
                     raise
@@ -359,13 +371,16 @@ class Recorder:
                             command.id,
                             Status.STOPPED,
                             command.outcome._replace(
-                                reason=dispatching.STOPPED_BEFORE_START,
+                                reason=self._stop_reasons.get(
+                                    command_id, dispatching.STOPPED_BEFORE_START
+                                ),
                                 finished_at=command.given_back_at,
                             ),
                         )
                     )
             if command.status.final or command.given_back_at is not None:
                 del self._commands[command_id]
+                self._stop_reasons.pop(command_id, None)
             else:
                 self._commands[command_id] = command
         changed = frozenset(command.id for command in batch.touched.values())

@@ -117,7 +117,7 @@ class RunningCommand:
         """Begin to wait for what happens to the script.
 
         Raises:
-            OSError: the kernel accepts no more watches; call `unwatch`.
+            OSError: a descriptor cannot be watched; call `unwatch`.
         """
         kept = self.kept
         if kept.handle is not None:
@@ -338,7 +338,7 @@ class RunningCommand:
         self._context.started(self)
 
     def _read_output(self) -> None:
-        """Watch the pipes, or try it later if the kernel accepts no more watches.
+        """Watch the pipes, or try it later if that fails.
 
         This method catches the error. The next actions may be those of a stop, which must not be
         delayed.

@@ -4,6 +4,7 @@ Everything that a start makes is registered on one exit stack. If any line fails
 the process, closes the descriptors and removes the private directory. Then the command is refused.
 """
 
+import errno
 import os
 import time
 from contextlib import ExitStack
@@ -67,8 +68,9 @@ class CommandStart:
         with ExitStack() as needed:
             try:
                 join = tree.open_join_file(spec.id)
-            except OSError as error:
-                raise SpawnError(f"cannot make its cgroup: {error.strerror}", retry=True) from error
+            except (OSError, MemoryError) as error:
+                why = error.strerror if isinstance(error, OSError) else os.strerror(errno.ENOMEM)
+                raise SpawnError(f"cannot make its cgroup: {why}", retry=True) from error
             if join is not None:
                 needed.callback(os.close, join)
             spawned = self._spawner.spawn(spec, join, made)

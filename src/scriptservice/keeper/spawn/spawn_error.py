@@ -28,13 +28,16 @@ class SpawnError(Exception):
         self.retry = retry
 
 
-def spawn_error(error: OSError | ValueError, spec: SpawnSpec) -> SpawnError:
+def spawn_error(error: OSError | ValueError | MemoryError, spec: SpawnSpec) -> SpawnError:
     """Return the `SpawnError` for an exception before the process was made.
 
     Args:
         error: the exception; `SpawnMethod.start` says what an `OSError`'s filename means.
         spec: the script that could not be started.
     """
+    if isinstance(error, MemoryError):
+        reason = f"cannot start the script: {os.strerror(errno.ENOMEM)}"
+        return SpawnError(reason, retry=True)
     if not isinstance(error, OSError):
         return SpawnError(f"cannot start the script: {error}", retry=False)
     why = os.strerror(error.errno) if error.errno else str(error)

@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 
 from scriptservice.keeper.spawn.exec_failure import open_status_pipe
@@ -70,6 +70,10 @@ class Spawner:
         # Reserve the number SCRIPT_DESCRIPTOR: no other file of the keeper may ever have it, since
         # each new process gets its script as this descriptor.
         os.dup2(self._null, SCRIPT_DESCRIPTOR, inheritable=False)
+        # This file is closed when a process is made and there is no descriptor left for its pidfd.
+        # It is a file of its own, since the whole system may be short of files too.
+        self._reserve = -1
+        self._restore_reserve()
         if state is None:
             if not os.path.isdir(self._private):
                 os.mkdir(self._private)
@@ -158,8 +162,10 @@ class Spawner:
             SpawnError: the script does not run.
         """
         made = SpawnResources()
+        cleanup.callback(self._try_to_restore_reserve)
         cleanup.callback(made.undo)
         try:
+            self._restore_reserve()
             stdout, stdout_writer = self._pipe(made)
             stderr, stderr_writer = self._pipe(made)
             status, status_writer = open_status_pipe(made)
@@ -181,23 +187,21 @@ class Spawner:
             )
             reached("spawn.process")
             start_ticks = self._start(process, made)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             failure = spawn_error(error, spec)
             if made.pid != NO_PROCESS:
                 failure.retry = False  # the script may already run
             raise failure from error
         made.close_except(stdout, stderr, status)
         try:
-            # The descriptors that were just closed leave room for the pidfd and for a file in
-            # /proc. Without that room, a process that already runs would be reported as failed.
-            made.pidfd = os.pidfd_open(made.pid)
             if start_ticks is None:
-                found = process_stat(made.pid)
-                start_ticks = found.start_ticks if found else 0
+                start_ticks = self._read_start_ticks(made.pid)
+            self._open_pidfd(made)
         except OSError as error:
             # The script may already run, so it must not be started again.
             reason = f"cannot open the pidfd of the process: {error.strerror}"
             raise SpawnError(reason, retry=False) from error
+        self._try_to_restore_reserve()
         return SpawnedProcess(
             pid=made.pid,
             pidfd=made.pidfd,
@@ -218,6 +222,43 @@ class Spawner:
         self._method.start(process, made)
         # If the clock tick is still the same, the process began in this tick.
         return before if boot_ticks() == before else None
+
+    def _read_start_ticks(self, pid: int) -> int:
+        try:
+            found = process_stat(pid)
+        except OSError:
+            self._release_reserve()
+            found = process_stat(pid)
+        return found.start_ticks if found else 0
+
+    def _open_pidfd(self, made: SpawnResources) -> None:
+        try:
+            made.pidfd = os.pidfd_open(made.pid)
+        except OSError:
+            self._release_reserve()
+            made.pidfd = os.pidfd_open(made.pid)
+
+    def _release_reserve(self) -> None:
+        """Make room for one file.
+
+        Without that room, a process that already runs would be reported as failed.
+        """
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
+
+    def _restore_reserve(self) -> None:
+        """Make sure that there is a reserve before a process is made.
+
+        Raises:
+            OSError: there is no room for it, so no process can be made.
+        """
+        if self._reserve < 0:
+            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _try_to_restore_reserve(self) -> None:
+        with suppress(OSError):  # the next start tries again
+            self._restore_reserve()
 
     def _stdin_for(self, spec: SpawnSpec, made: SpawnResources) -> int:
         if spec.stdin is None:

@@ -19,6 +19,7 @@ owner:
   processor and does not delay the other callbacks.
 """
 
+import errno
 import heapq
 import itertools
 import os
@@ -43,6 +44,7 @@ HANGUP = select.EPOLLHUP
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 5.0
+_NO_MORE_WATCHES = {errno.ENOSPC, errno.ENOMEM}
 _LONGEST_SECONDS = 3600.0  # The kernel stores the milliseconds of a time-out in 32 bits.
 
 
@@ -144,8 +146,18 @@ class EventLoop:
         """See `SupervisedLoop.watch`."""
         if descriptor in self._watched:
             return
-        self._epoll.register(descriptor, events)
-        self._watched[descriptor] = _Recurring(callback, owner, events)
+        watch = _Recurring(callback, owner, events)
+        try:
+            self._epoll.register(descriptor, events)
+        except OSError as error:
+            if error.errno not in _NO_MORE_WATCHES:
+                raise
+            # The owner may be a script that runs already, so this must not fail. The descriptor
+            # stays readable until it is watched.
+            self._watched[descriptor] = watch
+            self._pause(watch, partial(self._watch_again, descriptor, watch))
+        else:
+            self._watched[descriptor] = watch
 
     def change(self, descriptor: int, events: int) -> None:
         """Change the events that a watched descriptor is watched for."""
@@ -340,10 +352,11 @@ class SupervisedLoop:
     def watch(self, descriptor: int, callback: ReadyCallback, events: int = READABLE) -> None:
         """Call back with the event mask whenever a descriptor is ready.
 
-        This has no effect if the descriptor is watched already.
+        This has no effect if the descriptor is watched already. If the kernel accepts no more
+        watches, the loop tries again until it does.
 
         Raises:
-            OSError: the kernel accepts no more watches, or epoll cannot watch such a descriptor.
+            OSError: epoll cannot watch such a descriptor.
         """
         self._loop.watch(self._owner, descriptor, callback, events)
 

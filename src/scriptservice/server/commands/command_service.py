@@ -136,6 +136,7 @@ class CommandService:
         Raises:
             GoneError: the same request created a command that has been deleted.
             IdempotencyMismatchError: a different request used this Idempotency-Key.
+            BusyError: the concurrency key is busy, and the command must not wait.
             ValidationError: there is no host with the requested name.
             StorageFullError: the disk has less free space than must be kept free.
             StoreUnavailableError: the database does not answer; see `Dispatcher.submit`.
@@ -212,9 +213,10 @@ class CommandService:
                 subscription.clear()
                 read_at = deadline
                 if (end := subscription.end) is not None and command.host is not None:
-                    # Only the status and the outcome have changed, so use those of the notification
-                    # and do not read the command again.
-                    return replace(command, status=end.status, outcome=end.outcome)
+                    # Nothing else has changed in the command, so it need not be read again.
+                    return replace(
+                        command, status=end.status, waiting_for=None, outcome=end.outcome
+                    )
                 current = await self._reader.run(command_store.find, command.id)
                 if current.status.final or self._notifier.draining or clock() >= deadline:
                     return current
@@ -265,6 +267,7 @@ class CommandService:
             return
         if result.status.final:
             self._on_ended(StatusChange(result.id, result.status, result.outcome))
+            self._dispatcher.waiting_ended()
             return
         grace = request.grace_seconds
         if grace is None:

@@ -30,6 +30,7 @@ def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
         item: whether the command is an item of a list. Items have no args and no env.
     """
     asked, outcome = command.submission, command.outcome
+    concurrency = asked.concurrency
     large = {} if item else {"args": list(asked.args), "env": asked.env}
     return {
         "id": str(command.id),
@@ -50,6 +51,14 @@ def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
         "output_limit_bytes": asked.output_limit_bytes,
         "on_output_limit": asked.on_output_limit.value,
         "priority": asked.priority,
+        "concurrency": None
+        if concurrency is None
+        else {
+            "key": concurrency.key,
+            "limit": concurrency.limit,
+            "when_busy": concurrency.when_busy.value,
+        },
+        "waiting_for": None if command.waiting_for is None else command.waiting_for.value,
         "host": command.host,
         "created_by": command.created_by,
         "rerun_of": None if command.rerun_of is None else str(command.rerun_of),

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from scriptservice.errors import (
     AlreadyFinishedError,
     DamagedOutputError,
+    BusyError,
     FieldError,
     GoneError,
     IdempotencyMismatchError,
@@ -35,6 +36,7 @@ TITLES = {
     "method-not-allowed": (405, "Method not allowed"),
     "already-finished": (409, "The command has ended"),
     "not-finished": (409, "The command has not ended"),
+    "busy": (409, "The concurrency key is busy"),
     "gone": (410, "The command created with this idempotency key was deleted"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "Unsupported content type"),
@@ -121,6 +123,8 @@ def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
             return ProblemError("already-finished", str(error), command=command_view(error.command))
         case NotFinishedError():
             return ProblemError("not-finished", str(error))
+        case BusyError():
+            return ProblemError("busy", str(error))
         case GoneError():
             return ProblemError("gone", str(error))
         case DamagedOutputError():

@@ -31,6 +31,7 @@ from scriptservice.server.routes.decoding import (
     release_body,
 )
 from scriptservice.server.routes.request_models import (
+    CONCURRENCY_PARAMETERS,
     JSON_BODY_BYTES,
     SCRIPT_BYTES,
     ListQuery,
@@ -92,7 +93,7 @@ def _raw_submission(request: Request, raw: bytes) -> tuple[SubmitBody, float | N
         The fields, and how many seconds to wait for the command's end; None for no wait.
     """
     fields = single_and_repeated(request.query_params.multi_items())
-    for name in ("script", "labels", "args"):
+    for name in ("script", "labels", "args", "concurrency"):
         if name in fields:
             raise ValidationError(FieldError(name, "is not a known field"))
     seconds = _wait_seconds(fields.pop("wait", None))
@@ -103,6 +104,13 @@ def _raw_submission(request: Request, raw: bytes) -> tuple[SubmitBody, float | N
     fields["labels"] = keys_and_values("label", fields.pop("label", []))
     fields["env"] = keys_and_values("env", fields.pop("env", []))
     fields["args"] = fields.pop("arg", [])
+    concurrency = {
+        name: fields.pop(parameter)
+        for parameter, name in CONCURRENCY_PARAMETERS.items()
+        if parameter in fields
+    }
+    if concurrency:
+        fields["concurrency"] = concurrency
     if fields.get("output_limit_bytes") == "null":
         fields["output_limit_bytes"] = None
     try:

@@ -19,7 +19,12 @@ from scriptservice.server.routes.decoding import (
     UndecodedQuery,
 )
 from scriptservice.server.routes.operations import EVENT_STREAM, TAGS, Operation
-from scriptservice.server.routes.request_models import SubmitBody, WaitQuery
+from scriptservice.server.routes.request_models import (
+    CONCURRENCY_PARAMETERS,
+    ConcurrencyBody,
+    SubmitBody,
+    WaitQuery,
+)
 from scriptservice.server.routes.response_models import CommandEvent, OutputEvent, Problem
 from scriptservice.server.routes.route import Access, Answer, Route
 from scriptservice.version import __version__
@@ -213,13 +218,18 @@ def submit_parameters() -> list[Json]:
     """Return the query parameters of a submission.
 
     They are ``wait`` and, for a request whose body is the script itself, the other fields of a
-    submission.
+    submission. The fields of ``concurrency`` are parameters of their own.
     """
     names = {"labels": "label", "args": "arg"}
+    by_field = {field: parameter for parameter, field in CONCURRENCY_PARAMETERS.items()}
     parameters = _model_parameters(WaitQuery)
-    for parameter in _model_parameters(SubmitBody):
+    fields = [
+        *_model_parameters(SubmitBody),
+        *({**each, "name": by_field[each["name"]]} for each in _model_parameters(ConcurrencyBody)),
+    ]
+    for parameter in fields:
         name = parameter["name"]
-        if name == "script":
+        if name in ("script", "concurrency"):
             continue
         if name in ("labels", "env"):
             parameter["schema"] = {"type": "array", "items": {"type": "string"}}

@@ -11,9 +11,11 @@ from pydantic.json_schema import SkipJsonSchema
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import (
+    Concurrency,
     OnOutputLimit,
     Status,
     Submission,
+    WhenBusy,
     parse_signal,
     script_interpreter,
 )
@@ -25,6 +27,8 @@ STRING_BYTES = 128 << 10
 ARGUMENT_BYTES = 1 << 20
 """Largest size of all arguments and environment variables together, in UTF-8."""
 LABELS = 64
+CONCURRENCY_LIMIT = 10_000
+"""Largest limit of a concurrency key."""
 JSON_BODY_BYTES = 20 << 20
 """Largest size of a JSON body. The script may have 1 MiB, the standard input may have 1 MiB, and
 the arguments and the environment together may have 1 MiB. JSON may write each byte of these 3 MiB
@@ -88,6 +92,31 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ShortSeconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
+class ConcurrencyBody(BaseModel):
+    """A concurrency key: how many commands with this key may run at a time."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="Concurrency")
+
+    key: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
+        description="commands with the same key count together"
+    )
+    limit: Annotated[int, Field(ge=1, le=CONCURRENCY_LIMIT)] = Field(
+        1, description="how many of them may be dispatched, running or stopping at a time"
+    )
+    when_busy: Literal["queue", "reject", "replace"] = Field(
+        "queue",
+        description="what to do if there are that many: wait; answer 409; or stop others and wait",
+    )
+
+
+CONCURRENCY_PARAMETERS = {
+    "concurrency_key": "key",
+    "concurrency_limit": "limit",
+    "when_busy": "when_busy",
+}
+"""The query parameters for the fields of ``concurrency``, if the body is the script itself."""
+
+
 class SubmitBody(BaseModel):
     """A script and how to run it."""
 
@@ -135,6 +164,7 @@ class SubmitBody(BaseModel):
         description="discard: store the first bytes, count the rest; stop: stop the command",
     )
     priority: Annotated[int, Field(ge=-100, le=100)] = Field(0, description="higher starts first")
+    concurrency: ConcurrencyBody | None = Field(None, description="limits how many run at a time")
     host: Annotated[Text, Field(min_length=1, max_length=255)] | None = Field(
         None, description="name of the host on which it must run"
     )
@@ -175,6 +205,9 @@ class SubmitBody(BaseModel):
             output_limit_bytes=output_limit_bytes,
             on_output_limit=OnOutputLimit(self.on_output_limit),
             priority=self.priority,
+            concurrency=None
+            if (given := self.concurrency) is None
+            else Concurrency(given.key, given.limit, WhenBusy(given.when_busy)),
             host=self.host,
         )
 

@@ -47,6 +47,14 @@ class Pty(_Response):
     cols: int
 
 
+class ConcurrencyJson(_Response):
+    """The concurrency key of a command."""
+
+    key: str
+    limit: int
+    when_busy: Literal["queue", "reject", "replace"]
+
+
 class _CommandFields(_Response):
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
@@ -66,6 +74,10 @@ class _CommandFields(_Response):
     output_limit_bytes: int | None
     on_output_limit: Literal["discard", "stop"]
     priority: int
+    concurrency: ConcurrencyJson | None
+    waiting_for: Literal["capacity", "concurrency", "host"] | None = Field(
+        description="what a queued command waits for"
+    )
     host: str | None
     created_by: str
     rerun_of: _Id | None

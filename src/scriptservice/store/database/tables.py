@@ -21,9 +21,12 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    bindparam,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+
+from scriptservice.model import FINAL
 
 metadata = MetaData()
 
@@ -66,6 +69,13 @@ commands = Table(
     Column("max_rss_bytes", BigInteger),
     # A deleted command is hidden at once; its output is removed step by step.
     Column("deleted_at", BigInteger),
+    # These three columns are the concurrency key, see `store.queries.queueing.concurrency_keys`.
+    Column("concurrency_key", String(200)),
+    Column("concurrency_limit", SmallInteger),
+    Column("when_busy", String(10)),
+    # This is the command's reason if it becomes stopped; it is set if the service itself requested
+    # the stop.
+    Column("stop_reason", Text),
 )
 Index("commands_by_status", commands.c.status, commands.c.number)
 
@@ -107,7 +117,28 @@ Index(
     commands.c.status,
     commands.c.priority.desc(),
     commands.c.number,
+    # With this column a walk skips commands whose key is busy without reading their rows.
+    commands.c.concurrency_key,
     sqlite_where=(commands.c.status == "queued") & commands.c.dispatched_to.is_(None),
+)
+
+# Neither of the next two indexes has a row for a command without a concurrency key. The condition
+# does not say which statuses are open, but which are final: SQLite would use the index of statuses
+# instead for a query that compares the status with some values.
+IS_OPEN_WITH_KEY = commands.c.concurrency_key.is_not(None) & commands.c.status.not_in(
+    bindparam("final", sorted(FINAL), expanding=True, literal_execute=True)
+)
+Index(
+    "commands_counted_by_key",
+    commands.c.concurrency_key,
+    commands.c.concurrency_limit,
+    sqlite_where=IS_OPEN_WITH_KEY & commands.c.dispatched_to.is_not(None),
+)
+Index(
+    "commands_waiting_by_key",
+    commands.c.concurrency_key,
+    commands.c.concurrency_limit,
+    sqlite_where=IS_OPEN_WITH_KEY & commands.c.dispatched_to.is_(None),
 )
 Index(
     "commands_deleted",

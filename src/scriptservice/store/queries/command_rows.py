@@ -5,7 +5,16 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from scriptservice.model import Command, OnOutputLimit, Outcome, Status, Submission
+from scriptservice.model import (
+    Command,
+    Concurrency,
+    OnOutputLimit,
+    Outcome,
+    Status,
+    Submission,
+    WaitingFor,
+    WhenBusy,
+)
 from scriptservice.store.database.tables import commands, inputs
 
 OUTCOME = [commands.c[name] for name in Outcome._fields]
@@ -19,6 +28,10 @@ _HEAD = [
     commands.c.created_by,
     commands.c.rerun_of,
     commands.c.created_at,
+    commands.c.dispatched_to,
+    commands.c.concurrency_key,
+    commands.c.concurrency_limit,
+    commands.c.when_busy,
     *OUTCOME,
     inputs.c.interpreter,
     inputs.c.labels,
@@ -40,7 +53,11 @@ THERE = commands.c.deleted_at.is_(None)
 
 
 def command_of(row: Row[Any]) -> Command:
-    """Return the command in a row that has the columns of `WHOLE`, `WITHOUT_SCRIPT` or `ITEM`."""
+    """Return the command in a row that has the columns of `WHOLE`, `WITHOUT_SCRIPT` or `ITEM`.
+
+    If the command waits, its `Command.waiting_for` is the capacity. Another reason is found by
+    `queueing.waiting_commands.explain_waiting`.
+    """
     values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
     stdin = values.get("stdin")
     submission = Submission(
@@ -59,6 +76,9 @@ def command_of(row: Row[Any]) -> Command:
         output_limit_bytes=row.output_limit_bytes,
         on_output_limit=OnOutputLimit(row.on_output_limit),
         priority=row.priority,
+        concurrency=None
+        if row.concurrency_key is None
+        else Concurrency(row.concurrency_key, row.concurrency_limit, WhenBusy(row.when_busy)),
         host=row.requested_host,
     )
     return Command(
@@ -72,5 +92,8 @@ def command_of(row: Row[Any]) -> Command:
         created_at=row.created_at,
         stdin_bytes=row.stdin_bytes,
         traceparent=values.get("traceparent"),
+        waiting_for=WaitingFor.CAPACITY
+        if row.status == Status.QUEUED.value and row.dispatched_to is None
+        else None,
         outcome=Outcome(**{column.name: values[column.name] for column in OUTCOME}),
     )

@@ -10,14 +10,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select
 
-from scriptservice.errors import IdempotencyMismatchError, UnknownCommandError
+from scriptservice.errors import BusyError, IdempotencyMismatchError, UnknownCommandError
 from scriptservice.model import (
     SCRIPT_PREVIEW_CHARACTERS,
     Command,
-    Origin,
     Status,
     Stream,
-    Submission,
 )
 from scriptservice.store.database.prepared_statement import PreparedStatement
 from scriptservice.store.database.tables import commands, inputs, labels
@@ -29,61 +27,18 @@ from scriptservice.store.queries.command_rows import (
     command_of,
 )
 from scriptservice.store.queries.idempotency import StoredRequest, find_request, store_requests
+from scriptservice.store.queries.queueing.concurrency_keys import Admission, admit, lock_keys
+from scriptservice.store.queries.queueing.new_commands import (
+    AdmittedCommand,
+    InsertResult,
+    NewCommand,
+    RepeatedRequest,
+    StoredCommand,
+)
+from scriptservice.store.queries.queueing.waiting_commands import explain_waiting
 
 REMEMBERED_IDS = 1000
 """Number of ids that `Inserter` remembers: more than the number of commands in a transaction."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewCommand:
-    """A command that is about to be stored.
-
-    Attributes:
-        id: id of the command.
-        submission: what was submitted.
-        origin: where the submission comes from.
-        created_at: time of submission, in microseconds since 1970 UTC.
-        rerun_of: id of the command that this command repeats, or None.
-        host: name of the host where the command must run or will run; None if that is not decided.
-        dispatched_to: identity of the keeper that gets the command right after the commit; None if
-            the command first waits in the database.
-    """
-
-    id: UUID
-    submission: Submission
-    origin: Origin
-    created_at: int
-    rerun_of: UUID | None
-    host: str | None
-    dispatched_to: str | None
-
-    def to_command(self, number: int) -> Command:
-        """Return the command as the database stores it under a number."""
-        stdin = self.submission.stdin
-        return Command(
-            number=number,
-            id=self.id,
-            submission=self.submission,
-            status=Status.QUEUED,
-            host=self.host,
-            created_by=self.origin.created_by,
-            rerun_of=self.rerun_of,
-            created_at=self.created_at,
-            stdin_bytes=0 if stdin is None else len(stdin.encode()),
-            traceparent=self.origin.traceparent,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RepeatedRequest:
-    """A request that was handled before; nothing was stored for it now.
-
-    Attributes:
-        command_id: id of the command that the request created when it was handled. The command may
-            have been deleted since.
-    """
-
-    command_id: UUID
 
 
 def next_number(connection: Connection) -> int:
@@ -108,44 +63,51 @@ class Inserter:
         self._next = number
         # This holds the ids of the latest calls. A later call gets one of these ids again only if
         # the earlier transaction failed or was in doubt. For such an id the inserter asks the
-        # database whether it has the command. For all other ids it saves that query.
-        self._seen: dict[UUID, None] = {}
+        # database whether it has the command. For all other ids it saves that query. If the command
+        # has a concurrency key, the latest decision about it is the one that may be committed.
+        self._seen: dict[UUID, Admission | None] = {}
 
     @property
     def next_number(self) -> int:
         """The number that the next new command gets."""
         return self._next
 
-    def __call__(
-        self, connection: Connection, items: list[NewCommand]
-    ) -> list[Command | RepeatedRequest | IdempotencyMismatchError]:
+    def __call__(self, connection: Connection, items: list[NewCommand]) -> list[InsertResult]:
         """Store commands, except those whose request was handled before.
 
         Returns:
             One result for each item, in order: the stored command. If the request was handled
             before, the result is the id of the command that it created earlier. If the idempotency
-            key belongs to a request with other content, the result is an error.
+            key belongs to a request with other content, or if the concurrency key is busy and the
+            command must not wait, the result is an error.
         """
-        results: list[Command | RepeatedRequest | IdempotencyMismatchError | None] = []
+        results: list[InsertResult | None] = []
         made: dict[tuple[str, str], StoredRequest] = {}
         new: list[NewCommand] = []
         stored_before = self._stored_before(connection, items)
+        keys = {key.key for item in items if (key := item.submission.concurrency) is not None}
+        if keys:
+            lock_keys(connection, keys)
         for item in items:
             results.append(stored_before.get(item.id) or _repeated(connection, item, made))
-            if results[-1] is None:
+            if results[-1] is not None:
+                continue
+            if item.submission.concurrency is None:
                 new.append(item)
+            else:
+                results[-1] = self._store_with_key(connection, item, made)
         stored = iter(self._store(connection, new) if new else [])
         return [next(stored) if result is None else result for result in results]
 
     def _stored_before(
         self, connection: Connection, items: list[NewCommand]
-    ) -> dict[UUID, Command]:
+    ) -> dict[UUID, StoredCommand]:
         """Return the commands that an earlier call has stored, by id.
 
         The writer repeats a call if the answer to the call's commit was lost.
         """
         again = [item for item in items if item.id in self._seen]
-        self._seen.update((item.id, None) for item in items)
+        self._seen.update((item.id, None) for item in items if item.id not in self._seen)
         while len(self._seen) > REMEMBERED_IDS:
             del self._seen[next(iter(self._seen))]
         if not again:
@@ -154,7 +116,34 @@ class Inserter:
             commands.c.id.in_([item.id for item in again])
         )
         numbers = {row.id: row.number for row in connection.execute(query)}
-        return {item.id: item.to_command(numbers[item.id]) for item in again if item.id in numbers}
+        return {
+            item.id: item.stored_as(numbers[item.id], self._seen.get(item.id))
+            for item in again
+            if item.id in numbers
+        }
+
+    def _store_with_key(
+        self,
+        connection: Connection,
+        item: NewCommand,
+        made: dict[tuple[str, str], StoredRequest],
+    ) -> AdmittedCommand | BusyError:
+        """Decide about a command with a concurrency key, and store it.
+
+        Such a command is stored alone, so that the decision about the next one finds it.
+        """
+        concurrency = item.submission.concurrency
+        assert concurrency is not None  # noqa: S101 - for the type checker
+        at_once = item.dispatched_to is not None
+        admission = admit(connection, concurrency, item.id, item.created_at, at_once=at_once)
+        if isinstance(admission, BusyError):
+            if (request := item.origin.request) is not None:
+                # No request is kept that has stored no command.
+                del made[request.token, request.key]
+            return admission
+        self._seen[item.id] = admission
+        (command,) = self._store(connection, [item.admitted(admission)])
+        return AdmittedCommand.of(command, admission)
 
     def _store(self, connection: Connection, items: list[NewCommand]) -> list[Command]:
         stored = [item.to_command(number) for number, item in enumerate(items, self._next)]
@@ -203,6 +192,7 @@ def _repeated(
 
 
 def _row(item: NewCommand, command: Command) -> dict[str, Any]:
+    concurrency = item.submission.concurrency
     return {
         "number": command.number,
         "id": command.id,
@@ -215,6 +205,9 @@ def _row(item: NewCommand, command: Command) -> dict[str, Any]:
         "rerun_of": item.rerun_of,
         "created_at": item.created_at,
         "dispatched_to": item.dispatched_to,
+        "concurrency_key": None if concurrency is None else concurrency.key,
+        "concurrency_limit": None if concurrency is None else concurrency.limit,
+        "when_busy": None if concurrency is None else concurrency.when_busy.value,
         "leftovers_killed": 0,
         "stdout_bytes": 0,
         "stderr_bytes": 0,
@@ -249,8 +242,8 @@ _INSERT = PreparedStatement(
     insert(commands),
     (
         "number", "id", "status", "name", "script_preview", "host", "priority", "created_by",
-        "rerun_of", "created_at", "dispatched_to", "leftovers_killed", "stdout_bytes",
-        "stderr_bytes", "discarded_bytes",
+        "rerun_of", "created_at", "dispatched_to", "concurrency_key", "concurrency_limit",
+        "when_busy", "leftovers_killed", "stdout_bytes", "stderr_bytes", "discarded_bytes",
     ),
 )  # fmt: skip
 _INSERT_INPUT = PreparedStatement(insert(inputs), inputs.columns.keys())
@@ -267,7 +260,7 @@ def find(connection: Connection, command_id: UUID) -> Command:
     row = connection.execute(query).one_or_none()
     if row is None:
         raise UnknownCommandError(command_id)
-    return command_of(row)
+    return explain_waiting(connection, [command_of(row)])[0]
 
 
 def find_without_script(connection: Connection, command_id: UUID) -> Command:
@@ -280,7 +273,7 @@ def find_without_script(connection: Connection, command_id: UUID) -> Command:
     row = connection.execute(query).one_or_none()
     if row is None:
         raise UnknownCommandError(command_id)
-    return command_of(row)
+    return explain_waiting(connection, [command_of(row)])[0]
 
 
 @dataclass(frozen=True, slots=True)

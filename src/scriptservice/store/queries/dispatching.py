@@ -1,4 +1,4 @@
-"""Dispatching: which commands wait, which keeper gets a command, and which commands are open.
+"""Dispatching: which keeper gets a command, and which commands are open.
 
 The module also ends commands whose end is not recorded in any journal. Functions that take a list
 of items are jobs of the writer. `mark_restored` is a part of such a job. All other functions are
@@ -17,49 +17,23 @@ from sqlalchemy import (
     Row,
     bindparam,
     func,
-    literal,
     select,
     update,
 )
 
-from scriptservice.model import OPEN, Command, Outcome, Status, predecessors
+from scriptservice.model import OPEN, Concurrency, Outcome, Status, predecessors
 from scriptservice.store.database.tables import commands, inputs
-from scriptservice.store.queries.command_rows import JOINED, OUTCOME, THERE, WHOLE, command_of
+from scriptservice.store.queries.command_rows import JOINED, OUTCOME, THERE
+from scriptservice.store.queries.queueing.concurrency_keys import (
+    KeyUse,
+    counted_numbers,
+    key_uses,
+    lock_keys,
+)
+from scriptservice.store.queries.queueing.waiting_commands import IS_WAITING
 
 STOPPED_BEFORE_START = "stopped before it started"
 """``reason`` of a command that was stopped before it ran."""
-
-_IS_WAITING = (
-    # The status is a literal in the statement's text. If it were a parameter, SQLite could not know
-    # that the partial index `commands_waiting` covers the condition. It would then sort the whole
-    # queue to return a few rows.
-    commands.c.status == literal(Status.QUEUED.value, literal_execute=True),
-    commands.c.dispatched_to.is_(None),
-)
-
-
-def waiting_commands(connection: Connection, host: str, limit: int) -> list[Command]:
-    """Return queued commands without a dispatch mark, in the order in which they should start.
-
-    Args:
-        connection: connection to read from.
-        host: name of the host; commands that must run on another host are left out.
-        limit: maximum number of commands.
-    """
-    query = (
-        select(*WHOLE)
-        .select_from(JOINED)
-        .where(
-            *_IS_WAITING,
-            commands.c.stop_signal.is_(None),
-            inputs.c.requested_host.is_(None) | (inputs.c.requested_host == host),
-            THERE,
-        )
-        .order_by(commands.c.priority.desc(), commands.c.number)
-        .limit(limit)
-    )
-    return [command_of(row) for row in connection.execute(query)]
-
 
 MAX_COUNTED = 100_000
 """The number at which `count_waiting` stops counting, so that it never reads millions of rows each
@@ -73,7 +47,7 @@ def count_waiting(connection: Connection) -> int:
     The query uses an index of statuses. It takes 40 to 60 ms if 100,000 commands wait, and 2 ms if
     300 commands wait among 300,000 others.
     """
-    some = select(commands.c.number).where(*_IS_WAITING).limit(MAX_COUNTED).subquery()
+    some = select(commands.c.number).where(*IS_WAITING).limit(MAX_COUNTED).subquery()
     return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
@@ -85,37 +59,65 @@ class DispatchMark:
         number: number of the command.
         host: name of the keeper's host.
         keeper: identity of the keeper.
+        concurrency: the command's concurrency key; None if it has none.
     """
 
     number: int
     host: str
     keeper: str
+    concurrency: Concurrency | None = None
+
+
+_MARK = (
+    update(commands)
+    .where(
+        commands.c.number == bindparam("the_number"),
+        commands.c.status == Status.QUEUED.value,
+        commands.c.dispatched_to.is_(None) | (commands.c.dispatched_to == bindparam("keeper")),
+        THERE,
+    )
+    .values(dispatched_to=bindparam("keeper"), host=bindparam("on_host"))
+)
 
 
 def mark_dispatched(connection: Connection, items: list[DispatchMark]) -> list[bool]:
     """Store dispatch marks of queued commands; return for each item whether its mark is stored.
 
+    A command with a concurrency key gets its mark only if the key is free.
+
     The dispatcher does not pick a marked command again. So if a command already has this mark, an
     earlier call stored the mark, and the answer to that commit was lost. Even if such a command
     were sent to the keeper twice, the keeper would refuse the command's id the second time.
     """
-    statement = (
-        update(commands)
-        .where(
-            commands.c.number == bindparam("the_number"),
-            commands.c.status == Status.QUEUED.value,
-            commands.c.dispatched_to.is_(None) | (commands.c.dispatched_to == bindparam("keeper")),
-            THERE,
-        )
-        .values(dispatched_to=bindparam("keeper"), host=bindparam("on_host"))
-    )
+    keyed = {item.number: item.concurrency.key for item in items if item.concurrency is not None}
+    uses: dict[str, KeyUse] = {}
+    counted: set[int] = set()
+    if keyed:
+        lock_keys(connection, keyed.values())
+        uses = key_uses(connection, keyed.values())
+        # If the answer to an earlier commit was lost, some of these commands count already.
+        counted = counted_numbers(connection, keyed)
     return [
-        connection.execute(
-            statement, {"the_number": item.number, "keeper": item.keeper, "on_host": item.host}
-        ).rowcount
-        == 1
+        _mark(connection, item)
+        if item.concurrency is None or item.number in counted
+        else _mark_if_key_is_free(connection, item, item.concurrency, uses)
         for item in items
     ]
+
+
+def _mark(connection: Connection, item: DispatchMark) -> bool:
+    values = {"the_number": item.number, "keeper": item.keeper, "on_host": item.host}
+    return connection.execute(_MARK, values).rowcount == 1
+
+
+def _mark_if_key_is_free(
+    connection: Connection, item: DispatchMark, wanted: Concurrency, uses: dict[str, KeyUse]
+) -> bool:
+    use = uses[wanted.key]
+    if not use.admits(wanted.limit) or not _mark(connection, item):
+        return False
+    use.add(wanted.limit)
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ class OpenCommand:
             the database; `RESTORED` in a restored database.
         stop_signal: signal of a requested stop; None if no stop was requested.
         stop_grace_seconds: time between that signal and SIGKILL; None if no stop was requested.
+        stop_reason: reason of the command if it becomes stopped; None for the usual reason.
+        concurrency_key: the command's concurrency key; None if it has none.
         created_at: time of submission, in microseconds since 1970 UTC.
         queue_timeout_seconds: how long the command may wait; None for no limit.
     """
@@ -142,6 +146,8 @@ class OpenCommand:
     dispatched_to: str | None
     stop_signal: str | None
     stop_grace_seconds: float | None
+    stop_reason: str | None
+    concurrency_key: str | None
     created_at: int
     queue_timeout_seconds: float | None
 
@@ -154,6 +160,8 @@ _OPEN_COLUMNS = [
     commands.c.dispatched_to,
     commands.c.stop_signal,
     commands.c.stop_grace_seconds,
+    commands.c.stop_reason,
+    commands.c.concurrency_key,
     commands.c.created_at,
     inputs.c.queue_timeout_seconds,
 ]
@@ -169,6 +177,8 @@ def _open_command(row: Row[Any]) -> OpenCommand:
         dispatched_to=row.dispatched_to,
         stop_signal=row.stop_signal,
         stop_grace_seconds=row.stop_grace_seconds,
+        stop_reason=row.stop_reason,
+        concurrency_key=row.concurrency_key,
         created_at=row.created_at,
         queue_timeout_seconds=row.queue_timeout_seconds,
     )
@@ -381,7 +391,7 @@ def requeue_unstarted(connection: Connection, items: list[Requeue]) -> list[int]
             .where(*mine)
             .values(
                 status=Status.STOPPED.value,
-                reason=STOPPED_BEFORE_START,
+                reason=func.coalesce(commands.c.stop_reason, STOPPED_BEFORE_START),
                 finished_at=item.at,
             )
         )

@@ -7,7 +7,7 @@ the journal again after a crash, the database therefore has either all of that p
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from scriptservice.model import Outcome, Status
 from scriptservice.store.database.prepared_statement import PreparedStatement
@@ -119,7 +119,7 @@ _STOP_GIVEN_BACK = (
     .where(*_IS_GIVEN_BACK, commands.c.stop_signal.is_not(None))
     .values(
         status=Status.STOPPED.value,
-        reason=STOPPED_BEFORE_START,
+        reason=func.coalesce(commands.c.stop_reason, STOPPED_BEFORE_START),
         finished_at=bindparam("at"),
     )
 )

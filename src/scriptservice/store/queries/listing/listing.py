@@ -29,6 +29,7 @@ from scriptservice.store.queries.listing.time_slice import (
     release_gil_between,
 )
 from scriptservice.store.queries.listing.walks import NumberWindow, walk
+from scriptservice.store.queries.queueing.waiting_commands import explain_waiting
 
 FIRST_WINDOW = 64
 """Number of commands in a walk's first window. The time that a window takes determines the size of
@@ -90,8 +91,10 @@ def list_commands(
     if matches_nothing(wanted):
         return CommandListing([], None)
     if is_cheap(wanted) and wanted.id_part is None:
-        return _page_of(_one_filter(connection, wanted, limit + 1, before), limit, None)
-    return _walk_in_steps(connection, wanted, limit, before, time_slice or TimeSlice())
+        page = _page_of(_one_filter(connection, wanted, limit + 1, before), limit, None)
+    else:
+        page = _walk_in_steps(connection, wanted, limit, before, time_slice or TimeSlice())
+    return CommandListing(explain_waiting(connection, page.items), page.before)
 
 
 def _walk_in_steps(

@@ -1,0 +1,1 @@
+"""Which waiting commands may start: priorities, concurrency keys, and what a command waits for."""
