@@ -39,6 +39,8 @@ def _rows(members: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield "" if number else name, f"{key}={text}"
         elif name == "output":
             yield name, _parts(value, "bytes")
+        elif name == "limits" and value:
+            yield name, _parts(value)
         elif name == "usage":
             if any(each is not None for each in value.values()):
                 yield name, _parts(value)

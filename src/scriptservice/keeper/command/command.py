@@ -16,6 +16,7 @@ from functools import partial
 from resource import struct_rusage
 from typing import Any
 
+from scriptservice.keeper.command.exceeded_limit import exceeded_limit
 from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, ScriptOutput
 from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.life import actions as act
@@ -40,7 +41,7 @@ from scriptservice.keeper.spawn.exec_failure import read_outcome
 from scriptservice.keeper.spawn.spawn_error import start_failure
 from scriptservice.keeper.system.event_loop import EventLoop, Pause, Timer
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.system.linux import is_resource_shortage
+from scriptservice.keeper.system.linux import cpu_seconds, is_resource_shortage
 from scriptservice.keeper.tree.process_tree import ProcessTree
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.journal_format import Kind, id_bytes
@@ -168,12 +169,15 @@ class RunningCommand:
         """
         self.stop("shutdown", signal.SIGTERM, min(grace_seconds, self.kept.life.grace_seconds))
 
-    def reaped(self, status: int, usage: struct_rusage) -> None:
+    def reaped(
+        self, status: int, usage: struct_rusage, own_cpu_seconds: float | None = None
+    ) -> None:
         """Take the end of the script's own process.
 
         Args:
             status: the wait status from ``wait4``.
             usage: the resource usage of the process and of the children that it waited for.
+            own_cpu_seconds: the CPU time of the process alone; None if it was not read.
         """
         fields = {
             "status": status,
@@ -186,6 +190,13 @@ class RunningCommand:
         self._events.append(Exited(fields))
         self._close_handle()
         reached("end.reaped")
+        if self.kept.life.cause is None:
+            memory_kill = partial(self._context.tree.memory_kill, self)
+            exceeded = exceeded_limit(
+                self.kept.limits, status, usage, own_cpu_seconds, memory_kill
+            )
+            if exceeded is not None:
+                fields["exceeded"] = exceeded
         # What the tree remembers may be too old. If another command's tree was looked at earlier
         # in this batch, the keeper may have become the parent of this script's orphans since then.
         self._context.tree.refresh()
@@ -223,9 +234,10 @@ class RunningCommand:
         self._happened(OutputProgressed())
 
     def _pidfd_ready(self, _: int) -> None:
+        own_seconds = cpu_seconds(self.pid) if "cpu_seconds" in self.kept.limits else None
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid:
-            self.reaped(status, usage)
+            self.reaped(status, usage, own_seconds)
 
     def _status_ready(self, _: int) -> None:
         outcome = self._start_outcome(is_reaped=False)

@@ -16,7 +16,7 @@ from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
 from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.protocol.fault_points import reached
-from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.frames import LIMITS, SpawnSpec
 from scriptservice.protocol.journal_format import Kind
 
 
@@ -62,10 +62,11 @@ class CommandStart:
 
     def _make(self, made: ExitStack) -> RunningCommand:
         spec, tree = self._spec, self._context.tree
+        _require_limits(spec, tree.limits)
         made.callback(tree.forget, _NoProcess(spec.id))
         with ExitStack() as needed:
             try:
-                join = tree.open_join_file(spec.id)
+                join = tree.open_join_file(spec.id, spec.limits)
             except OSError as error:
                 raise SpawnError(f"cannot make its cgroup: {error.strerror}", retry=True) from error
             if join is not None:
@@ -76,6 +77,24 @@ class CommandStart:
         made.callback(command.unwatch)
         command.watch()
         return command
+
+
+def _require_limits(spec: SpawnSpec, tree_limits: tuple[str, ...]) -> None:
+    """Refuse a script with a limit that this keeper cannot set.
+
+    The server has checked this when the command was submitted. But the command may have waited for
+    a keeper that was started in another way.
+
+    Args:
+        spec: the script.
+        tree_limits: the limits of process trees that this keeper can set.
+
+    Raises:
+        SpawnError: the script must not run without a limit of its own.
+    """
+    if missing := spec.limits.keys() - {*LIMITS, *tree_limits}:
+        reason = f"cannot set the limit {min(missing)}: this host has no cgroup controller for it"
+        raise SpawnError(reason, retry=False)
 
 
 def _kept(spec: SpawnSpec, spawned: SpawnedProcess) -> KeptCommand:
@@ -101,6 +120,7 @@ def _kept(spec: SpawnSpec, spawned: SpawnedProcess) -> KeptCommand:
         working_directory=spec.working_directory,
         limit=spec.output_limit_bytes,
         stop_on_limit=spec.on_output_limit == "stop",
+        limits=spec.limits,
     )
 
 

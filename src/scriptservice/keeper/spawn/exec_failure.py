@@ -29,7 +29,8 @@ class SpawnStep(IntEnum):
     """The steps of a new process up to its exec, in order; ``launcher/kernel.h`` lists them too.
 
     A process may report to the keeper's next program, after an upgrade. So in later releases each
-    number keeps its meaning.
+    number keeps its meaning. To lower the priority (nice) belongs to the step LIMIT, although it
+    comes after the step USER_CHECK.
     """
 
     ARGUMENTS = 1

@@ -19,7 +19,11 @@ from scriptservice.server.routes.decoding import (
     UndecodedQuery,
 )
 from scriptservice.server.routes.operations import EVENT_STREAM, TAGS, Operation
-from scriptservice.server.routes.request_models import SubmitBody, WaitQuery
+from scriptservice.server.routes.request_models import (
+    OBJECT_PARAMETERS,
+    SubmitBody,
+    WaitQuery,
+)
 from scriptservice.server.routes.response_models import CommandEvent, OutputEvent, Problem
 from scriptservice.server.routes.route import Access, Answer, Route
 from scriptservice.version import __version__
@@ -221,6 +225,9 @@ def submit_parameters() -> list[Json]:
         name = parameter["name"]
         if name == "script":
             continue
+        if name in OBJECT_PARAMETERS:
+            parameter["schema"] = {"type": "string", "contentMediaType": JSON}
+            parameter["description"] += ": a JSON object"
         if name in ("labels", "env"):
             parameter["schema"] = {"type": "array", "items": {"type": "string"}}
             parameter["description"] += ": key=value; repeats"

@@ -66,6 +66,9 @@ commands = Table(
     Column("max_rss_bytes", BigInteger),
     # A deleted command is hidden at once; its output is removed step by step.
     Column("deleted_at", BigInteger),
+    # JSON, null if the command has no limits. A new column is the last one of a table, and the last
+    # columns of `inputs` are expensive to reach. So this submitted field, which is small, is here.
+    Column("limits", Text),
 )
 Index("commands_by_status", commands.c.status, commands.c.number)
 

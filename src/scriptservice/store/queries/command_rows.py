@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from scriptservice.model import Command, OnOutputLimit, Outcome, Status, Submission
+from scriptservice.model import Command, Limits, OnOutputLimit, Outcome, Status, Submission
 from scriptservice.store.database.tables import commands, inputs
 
 OUTCOME = [commands.c[name] for name in Outcome._fields]
@@ -19,6 +19,7 @@ _HEAD = [
     commands.c.created_by,
     commands.c.rerun_of,
     commands.c.created_at,
+    commands.c.limits,
     *OUTCOME,
     inputs.c.interpreter,
     inputs.c.labels,
@@ -37,6 +38,11 @@ WITHOUT_SCRIPT = [*ITEM, inputs.c.args, inputs.c.env]
 WHOLE = [*_HEAD, inputs.c.args, inputs.c.env, inputs.c.script, inputs.c.stdin, inputs.c.traceparent]
 JOINED = commands.join(inputs, commands.c.number == inputs.c.number)
 THERE = commands.c.deleted_at.is_(None)
+
+
+def limits_text(limits: Limits | None) -> str | None:
+    """Return a command's limits as the database stores them."""
+    return None if limits is None else json.dumps(limits.fields(), separators=(",", ":"))
 
 
 def command_of(row: Row[Any]) -> Command:
@@ -58,6 +64,7 @@ def command_of(row: Row[Any]) -> Command:
         leftover_seconds=row.leftover_seconds,
         output_limit_bytes=row.output_limit_bytes,
         on_output_limit=OnOutputLimit(row.on_output_limit),
+        limits=None if row.limits is None else Limits(**json.loads(row.limits)),
         priority=row.priority,
         host=row.requested_host,
     )
