@@ -48,7 +48,14 @@ from scriptservice.client.problems import (
     ValidationProblemError,
 )
 from scriptservice.client.streams import Chunk
-from scriptservice.client.types import Command, Host, ListFilters, Result, SubmitFields
+from scriptservice.client.types import (
+    Command,
+    Host,
+    LimitFields,
+    ListFilters,
+    Result,
+    SubmitFields,
+)
 from scriptservice.errors import ScriptServiceError
 from scriptservice.model import Status
 
@@ -70,6 +77,7 @@ __all__ = [
     "HostNotAllowedError",
     "IdempotencyMismatchError",
     "InternalError",
+    "LimitFields",
     "ListFilters",
     "MethodNotAllowedError",
     "NotFinishedError",

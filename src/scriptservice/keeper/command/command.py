@@ -179,7 +179,7 @@ class RunningCommand:
             usage: the resource usage of the process and of the children that it waited for.
             own_cpu_seconds: the CPU time of the process alone; None if it was not read.
         """
-        fields = {
+        fields: dict[str, Any] = {
             "status": status,
             "user_seconds": round(usage.ru_utime, 6),
             "system_seconds": round(usage.ru_stime, 6),
