@@ -4,6 +4,7 @@ Where the kernel offers no controllers, the tests still use the real hierarchy: 
 make the directories without enabling anything.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -241,10 +242,9 @@ print(json.dumps(found))
 """
 
 
-def run_inside(unit: Path, program: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-c", ENTER + program, str(unit)], stdout=subprocess.PIPE, check=True
-    )
+def run_inside(unit: Path, program: str, *words: str) -> dict[str, Any]:
+    command = [sys.executable, "-c", ENTER + program, str(unit), *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return dict(json.loads(done.stdout))
 
 
@@ -279,6 +279,79 @@ def test_processes_of_others_in_the_same_cgroup_are_not_moved(unit: Path) -> Non
         f"process {foreign.pid} in the same cgroup does not belong to the service"
     )
     assert found["left"] == [True, False]
+
+
+ENABLE = """
+from scriptservice.keeper.tree import cgroup, controllers
+name = sys.argv[2]
+controllers._CONTROLLERS = {"memory_bytes": name}  # its own limits have other files
+def state():
+    enabled = []
+    for directory in ("", "commands", "commands.limited"):
+        path = f"{unit}/{directory}/cgroup.subtree_control"
+        enabled.append(open(path).read().split() if os.path.exists(path) else None)
+    return [procs(), procs("service") if os.path.exists(unit + "/service") else None, enabled]
+tree = CgroupTree(unit + "/commands")
+with os.fdopen(tree.open_join_file("a", {}), "w") as join:
+    command = subprocess.Popen(["sleep", "3600"])
+    join.write(str(command.pid))
+def refuse(path, limits):
+    assert any(each.startswith(name) for each in os.listdir(path))
+    raise OSError(22, "refused")
+controllers.set_limits = refuse
+found["before"] = state()
+tree.enable_limits()
+found["refused"] = [list(tree.limits), *state()]
+controllers.set_limits = cgroup.set_limits = lambda path, limits: None
+for key in ("enabled", "again"):
+    tree = CgroupTree(unit + "/commands")
+    tree.enable_limits()
+    found[key] = [list(tree.limits), *state()]
+os.close(tree.open_join_file("b", {"memory_bytes": 1}))
+found["paths"] = [os.path.relpath(tree.path(each), unit) for each in "ab"]
+found["in a"] = procs("commands/a") == [command.pid]
+command.kill()
+child.kill()
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def controller() -> Iterator[str | None]:
+    """A controller that the unit may enable for the cgroups below it; None if there is none."""
+    own = Path(str(own_cgroup()))
+    offered = (own / "cgroup.controllers").read_text().split()
+    names = [name for name in ("hugetlb", "memory", "misc", "io") if name in offered]
+    is_root = not (own / "cgroup.type").exists()
+    if not names or not is_root:
+        yield None
+        return
+    control = own / "cgroup.subtree_control"
+    was_enabled = names[0] in control.read_text().split()
+    control.write_text(f"+{names[0]}")
+    yield names[0]
+    if not was_enabled:
+        with contextlib.suppress(OSError):  # Another test may use it too.
+            control.write_text(f"-{names[0]}")
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroup
+def test_controllers_are_enabled_or_everything_stays_as_it_was(
+    controller: str | None, unit: Path
+) -> None:
+    """Commands of a keeper without limits run already, as at an upgrade from an earlier release."""
+    found = run_inside(unit, ENABLE, str(controller))
+    pids = found["pids"]
+    assert found["before"] == [pids, None, [[], [], None]]
+    assert found["refused"] == [[], *found["before"]]
+    if controller is None:
+        assert found["again"] == found["enabled"] == [[], *found["before"]]
+        return
+    enabled = [["memory_bytes"], [], pids, [[controller], [], [controller]]]
+    assert found["again"] == found["enabled"] == enabled
+    assert found["paths"] == ["commands/a", "commands.limited/b"]
+    assert found["in a"]
 
 
 READ_ONLY = """
