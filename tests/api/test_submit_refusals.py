@@ -53,6 +53,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("limits", {"memory_bytes": (4 << 20) - 1}), ("limits", {"memory_bytes": 1 << 63}),
     ("limits", {"memory_bytes": "1G"}), ("limits", {"processes": 0}), ("limits", {"processes": -1}),
     ("limits", {"processes": 1 << 23}), ("limits", {"nice": [1]}),
+    ("limits", {"memory_bytes": 1 << 90}), ("limits", {"cpu_seconds": 10**400}),
     ("priority", -101), ("priority", 101), ("priority", 0.5), ("priority", "1"),
     ("priority", True), ("priority", None),
     ("host", "no-such-host"), ("host", ""), ("host", 1),

@@ -112,7 +112,7 @@ def set_limits(path: str, limits: Mapping[str, Any]) -> None:
     Raises:
         OSError: a limit was not set.
     """
-    memory_bytes, processes = map(limits.get, TREE_LIMITS)
+    memory_bytes, processes = (limits.get(name) for name in TREE_LIMITS)
     if memory_bytes is not None:
         _write(f"{path}/memory.max", str(memory_bytes))
         with suppress(FileNotFoundError):  # The kernel does not count swap space.
