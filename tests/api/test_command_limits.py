@@ -1,4 +1,4 @@
-"""The limits of a command: they apply from its first instruction, and are named when they end it."""
+"""The limits of a command: they apply from its first instruction, and a reason names them."""
 
 import os
 from collections.abc import Iterator
@@ -45,9 +45,7 @@ def test_a_script_that_ignores_the_signal_is_killed(burnt: dict[str, dict[str, A
     assert command["reason"] == REASON
 
 
-def test_a_script_may_handle_the_signal(
-    service: Service, burnt: dict[str, dict[str, Any]]
-) -> None:
+def test_a_script_may_handle_the_signal(service: Service, burnt: dict[str, dict[str, Any]]) -> None:
     command = burnt["handling"]
     assert (command["exit_code"], command["reason"]) == (7, "it exited with code 7")
     assert service.bytes_of(command["id"]) == b"asked\n"
@@ -81,9 +79,7 @@ def test_a_script_has_no_more_files_than_its_limit(service: Service) -> None:
 
 
 @pytest.mark.parametrize("interpreter", ["/bin/bash", "/bin/sh", "python3"])
-def test_the_smallest_limit_of_files_is_enough_to_start(
-    service: Service, interpreter: str
-) -> None:
+def test_the_smallest_limit_of_files_is_enough_to_start(service: Service, interpreter: str) -> None:
     script = "import ssl, json" if interpreter == "python3" else "ls / | cat >/dev/null"
     command = service.run(script, interpreter=[interpreter], limits={"open_files": 64})
     assert command["status"] == "succeeded", command
@@ -103,9 +99,7 @@ def test_nice_is_added_and_inherited(service: Service) -> None:
 
 @pytest.mark.parametrize("method", ["--use-launcher", "--no-use-launcher"])
 @pytest.mark.needs_root
-def test_limits_apply_to_root_and_in_each_way_to_start(
-    make_service: Any, method: str
-) -> None:
+def test_limits_apply_to_root_and_in_each_way_to_start(make_service: Any, method: str) -> None:
     service = make_service("--run-as", "root", method).start()
     limits = {"nice": 7, "open_files": 100, "cpu_seconds": 1.5}
     command = service.run("nice; ulimit -n; ulimit -St; ulimit -Ht", limits=limits)

@@ -65,7 +65,9 @@ def test_a_limit_is_named_if_the_process_has_reached_it(
 
 def command() -> TrackedCommand:
     running = Status.RUNNING
-    return TrackedCommand(1, UUID(int=1), running, running, UNKNOWN_OUTCOME._replace(started_at=1), 1)
+    return TrackedCommand(
+        1, UUID(int=1), running, running, UNKNOWN_OUTCOME._replace(started_at=1), 1
+    )
 
 
 def record(kind: Kind, **fields: Any) -> Record:

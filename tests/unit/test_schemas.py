@@ -117,7 +117,10 @@ def test_anything_else_is_refused_by_name_or_taken_as_it_is(field: str, value: A
         assert all(each.field.split(".")[0] == field and each.message for each in errors)
         return
     got = getattr(decode_json(raw, SubmitBody).submission(SubmitDefaults()), field)
-    assert field in ("interpreter", "limits") or (list(got) if isinstance(got, tuple) else got) == value
+    assert (
+        field in ("interpreter", "limits")
+        or (list(got) if isinstance(got, tuple) else got) == value
+    )
     assert not isinstance(value, bool)
 
 

@@ -134,8 +134,8 @@ def test_everything_that_is_known_is_shown() -> None:
     shown = [
         view[name]
         for name in ("interpreter", "args", "working_directory", "stdin_bytes", "timeout_seconds",
-                     "queue_timeout_seconds", "output_limit_bytes", "on_output_limit", "limits", "priority",
-                     "host", "exit_code", "signal", "reason", "leftovers_killed")
+                     "queue_timeout_seconds", "output_limit_bytes", "on_output_limit", "limits",
+                     "priority", "host", "exit_code", "signal", "reason", "leftovers_killed")
     ]  # fmt: skip
     assert shown == [
         ["/bin/sh", "-e"], ["a"], "private", 12, 0.25, 5, 9, "stop",

@@ -192,9 +192,7 @@ class RunningCommand:
         reached("end.reaped")
         if self.kept.life.cause is None:
             memory_kill = partial(self._context.tree.memory_kill, self)
-            exceeded = exceeded_limit(
-                self.kept.limits, status, usage, own_cpu_seconds, memory_kill
-            )
+            exceeded = exceeded_limit(self.kept.limits, status, usage, own_cpu_seconds, memory_kill)
             if exceeded is not None:
                 fields["exceeded"] = exceeded
         # What the tree remembers may be too old. If another command's tree was looked at earlier
