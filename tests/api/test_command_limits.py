@@ -36,7 +36,7 @@ def test_a_script_that_uses_too_much_cpu_time_is_ended(burnt: dict[str, dict[str
     command = burnt["default"]
     assert (command["status"], command["signal"]) == ("failed", "SIGXCPU")
     assert command["reason"] == REASON
-    assert 0.9 < sum(command["usage"][f"{kind}_seconds"] for kind in ("user", "system")) < 1.9
+    assert sum(command["usage"][f"{kind}_seconds"] for kind in ("user", "system")) > 0.5
 
 
 def test_a_script_that_ignores_the_signal_is_killed(burnt: dict[str, dict[str, Any]]) -> None:

@@ -41,7 +41,7 @@ from scriptservice.keeper.spawn.exec_failure import read_outcome
 from scriptservice.keeper.spawn.spawn_error import start_failure
 from scriptservice.keeper.system.event_loop import EventLoop, Pause, Timer
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.system.linux import cpu_seconds, is_resource_shortage
+from scriptservice.keeper.system.linux import is_resource_shortage, soft_cpu_limit
 from scriptservice.keeper.tree.process_tree import ProcessTree
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.journal_format import Kind, id_bytes
@@ -170,14 +170,14 @@ class RunningCommand:
         self.stop("shutdown", signal.SIGTERM, min(grace_seconds, self.kept.life.grace_seconds))
 
     def reaped(
-        self, status: int, usage: struct_rusage, own_cpu_seconds: float | None = None
+        self, status: int, usage: struct_rusage, soft_cpu_seconds: int | None = None
     ) -> None:
         """Take the end of the script's own process.
 
         Args:
             status: the wait status from ``wait4``.
             usage: the resource usage of the process and of the children that it waited for.
-            own_cpu_seconds: the CPU time of the process alone; None if it was not read.
+            soft_cpu_seconds: the soft limit of CPU time of the process; None if it was not read.
         """
         fields: dict[str, Any] = {
             "status": status,
@@ -192,7 +192,7 @@ class RunningCommand:
         reached("end.reaped")
         if self.kept.life.cause is None:
             memory_kill = partial(self._context.tree.memory_kill, self)
-            exceeded = exceeded_limit(self.kept.limits, status, usage, own_cpu_seconds, memory_kill)
+            exceeded = exceeded_limit(self.kept.limits, status, soft_cpu_seconds, memory_kill)
             if exceeded is not None:
                 fields["exceeded"] = exceeded
         # What the tree remembers may be too old. If another command's tree was looked at earlier
@@ -232,10 +232,10 @@ class RunningCommand:
         self._happened(OutputProgressed())
 
     def _pidfd_ready(self, _: int) -> None:
-        own_seconds = cpu_seconds(self.pid) if "cpu_seconds" in self.kept.limits else None
+        soft_seconds = soft_cpu_limit(self.pid) if "cpu_seconds" in self.kept.limits else None
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid:
-            self.reaped(status, usage, own_seconds)
+            self.reaped(status, usage, soft_seconds)
 
     def _status_ready(self, _: int) -> None:
         outcome = self._start_outcome(is_reaped=False)

@@ -17,7 +17,6 @@ from enum import Enum, auto
 
 # Indices of fields in /proc/<pid>/stat; the field after the name has the index 0.
 _STATE, _PARENT, _SESSION, _FLAGS, _START_TICKS = 0, 1, 3, 6, 19
-_USER_TICKS, _SYSTEM_TICKS = 11, 12
 _START_CODE, _ENV_START, _ENV_END = 23, 47, 48
 _DEAD = "ZXx"
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD
@@ -25,8 +24,6 @@ _KERNEL_THREAD = 0x00200000  # PF_KTHREAD
 _ENVIRONMENT_ATTEMPTS = 4
 
 _SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _INT = struct.Struct("i")
@@ -136,16 +133,20 @@ def _stat_fields(path: str) -> list[bytes]:
     return text[text.rindex(b")") + 2 :].split()
 
 
-def cpu_seconds(pid: int) -> float | None:
-    """Return the CPU time that a process has used without its children.
+def soft_cpu_limit(pid: int) -> int | None:
+    """Return a process's soft limit of CPU time in seconds; None for no limit.
 
-    The kernel knows it until the process is reaped. The result is None if it cannot be read.
+    A dead process has its limits until it is reaped. The result is None if they cannot be read.
     """
     try:
-        fields = _stat_fields(f"/proc/{pid}/stat")
+        lines = read_file(f"/proc/{pid}/limits").splitlines()
     except OSError:
         return None
-    return (int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / _TICKS_PER_SECOND
+    for line in lines:
+        name, _, values = line.partition(b"Max cpu time")
+        if not name and (words := values.split()) and words[0].isdigit():
+            return int(words[0])
+    return None
 
 
 def child_pids(pid: int) -> list[int]:
