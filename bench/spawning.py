@@ -102,7 +102,7 @@ class Starter:
             stdin=None, working_directory=None, timeout_seconds=None, grace_seconds=1,
             leftover_seconds=1, output_limit_bytes=None, on_output_limit="discard",
         )  # fmt: skip
-        cgroup = None if self._tree is None else self._tree.open_join_file(spec.id)
+        cgroup = None if self._tree is None else self._tree.open_join_file(spec.id, {})
         with ExitStack() as cleanup:
             script = Script(spec, self._spawner.spawn(spec, cgroup, cleanup))
             cleanup.pop_all()

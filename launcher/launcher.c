@@ -9,6 +9,7 @@
  *   --enter=PATH          the directory to enter after the user has changed; a relative path begins
  *                         at the directory of --directory
  *   --limit=N:SOFT:HARD   resource limit N; may be repeated
+ *   --nice=N              add N, 0 to 19, to the nice value after the user has changed
  *   --user=UID:GID:GROUPS change user, group and supplementary groups (1,2,3 or none) for good, and
  *                         drop all capabilities
  *   --no-new-privileges   set-uid programs have no effect from here on
@@ -32,10 +33,11 @@
 #include <linux/limits.h>
 #include <linux/prctl.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 
 #include "kernel.h"
 
-enum { GROUPS_MOST = 65536, LIMITS_MOST = 16 };
+enum { GROUPS_MOST = 65536, LIMITS_MOST = 16, NICE_MOST = 19 };
 static const unsigned long ID_END = 0xffffffffUL; /* to the kernel (uid_t)-1 means no change */
 
 /* --- Failure ------------------------------------------------------------------------------------ */
@@ -63,12 +65,12 @@ struct limit { unsigned long resource, soft_hard[2]; };
 
 static struct {
     int cgroup, directory;
-    int limits, groups;
+    int limits, groups, nice;
     int changes_user, no_new_privileges, terminal;
     unsigned uid, gid;
     const char *enter, *path;
     char **argv;
-} options = {.cgroup = NONE, .directory = NONE};
+} options = {.cgroup = NONE, .directory = NONE, .nice = NONE};
 
 static struct limit limits[LIMITS_MOST];
 static unsigned groups[GROUPS_MOST];
@@ -134,6 +136,12 @@ static void read_limit(const char *text)
     limit->soft_hard[1] = number(&text, 0, ULONG_MAX);
 }
 
+static void read_nice(const char *text)
+{
+    reject_repeated(options.nice != NONE);
+    options.nice = (int)number(&text, 0, NICE_MOST);
+}
+
 static void read_user(const char *text)
 {
     reject_repeated(options.changes_user);
@@ -176,6 +184,8 @@ static void read_arguments(char **argv)
             descriptor(&options.directory, value);
         else if ((value = after(*argv, "--limit=")))
             read_limit(value);
+        else if ((value = after(*argv, "--nice=")))
+            read_nice(value);
         else if ((value = after(*argv, "--user=")))
             read_user(value);
         else if ((value = after(*argv, "--enter=")))
@@ -279,6 +289,15 @@ static void set_limits(void)
         require(LIMIT, CALL4(prlimit64, 0, limits[i].resource, limits[i].soft_hard, 0));
 }
 
+/* The system call returns 20 minus the nice value, so that no result looks like an error. The kernel
+ * takes a value above the highest one for the highest one. */
+static void add_nice(void)
+{
+    long present = CALL2(getpriority, PRIO_PROCESS, 0);
+    require(LIMIT, present);
+    require(LIMIT, CALL3(setpriority, PRIO_PROCESS, 0, 20 - present + options.nice));
+}
+
 /* The groups come first, since only root may change them. Capabilities are dropped explicitly,
  * since securebits may keep them across setresuid. At the end, check that root cannot be
  * regained. */
@@ -368,6 +387,8 @@ static _Noreturn __attribute__((used)) void launch(char **arguments, char **envi
     set_limits();
     if (options.changes_user)
         change_user();
+    if (options.nice != NONE)
+        add_nice();
     if (options.no_new_privileges)
         require(PRIVILEGES, CALL4(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0));
     require(SIGNALS, default_signals());

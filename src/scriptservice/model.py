@@ -12,6 +12,7 @@ from uuid import UUID
 
 DEFAULT_INTERPRETER = ("/bin/bash",)
 DEFAULT_OUTPUT_LIMIT_BYTES = 10 << 30
+MAX_SCRIPT_BYTES = 1 << 20
 SCRIPT_PREVIEW_CHARACTERS = 200
 
 _SHEBANG_BYTES = 255
@@ -120,6 +121,30 @@ class WaitingFor(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a command may use; None for no limit of its own.
+
+    Attributes:
+        cpu_seconds: CPU time of each process.
+        open_files: number of file descriptors of each process.
+        nice: how much the priority of the script's processes is lowered, 0 to 19.
+        memory_bytes: memory of all processes together.
+        processes: number of processes and threads of the whole process tree.
+    """
+
+    cpu_seconds: float | None = None
+    open_files: int | None = None
+    nice: int | None = None
+    memory_bytes: int | None = None
+    processes: int | None = None
+
+    def fields(self) -> dict[str, float]:
+        """Return the limits that are set, by name."""
+        values = {name: getattr(self, name) for name in Limits.__dataclass_fields__}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """What a user submits.
 
@@ -142,6 +167,7 @@ class Submission:
         leftover_seconds: time that background processes get after the script has ended.
         output_limit_bytes: limit for both streams together; None for no limit.
         on_output_limit: what happens to output beyond the limit.
+        limits: what the script may use; None for no limits.
         priority: from -100 to 100; a higher priority starts first.
         concurrency: the concurrency key; None if the command has none.
         host: name of the host that must run the command; None for any host.
@@ -161,6 +187,7 @@ class Submission:
     leftover_seconds: float = 2
     output_limit_bytes: int | None = None
     on_output_limit: OnOutputLimit = OnOutputLimit.DISCARD
+    limits: Limits | None = None
     priority: int = 0
     concurrency: Concurrency | None = None
     host: str | None = None

@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from scriptservice.errors import ConfigurationError
-from scriptservice.model import DEFAULT_OUTPUT_LIMIT_BYTES
+from scriptservice.model import DEFAULT_OUTPUT_LIMIT_BYTES, MAX_SCRIPT_BYTES
 from scriptservice.paths import default_data_dir
 
 _HOST_NAME = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?)$"
@@ -91,6 +91,28 @@ class Settings(BaseSettings):
         None,
         description="number of commands that may run at the same time; by default as many as the "
         "limit of file descriptors allows",
+    )
+    max_interactive: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="number of interactive commands that may be unfinished at the same time",
+    )
+    max_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="largest time-out of a command, in seconds; a command that is submitted "
+        "without a time-out gets this one",
+    )
+    max_grace_seconds: Annotated[float, Field(ge=0, le=3600)] | None = Field(
+        None,
+        description="largest grace period of a command and of a stop, in seconds; a larger "
+        "default is lowered to it",
+    )
+    max_output_limit_bytes: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
+        None,
+        description="largest output limit of a command, in bytes; a larger --output-limit-bytes "
+        "is lowered to it, and null is refused",
+    )
+    max_script_bytes: Annotated[int, Field(ge=1, le=MAX_SCRIPT_BYTES)] | None = Field(
+        None, description="largest script, in bytes of UTF-8; never more than 1048576"
     )
     max_connections: Annotated[int, Field(ge=1)] | None = Field(
         None,

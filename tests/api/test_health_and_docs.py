@@ -96,7 +96,9 @@ def test_readiness_reports_tree_kill_and_degraded_parts(service: Service) -> Non
     answer = response.json()
     assert answer["tree_kill"] in ("cgroup", "walk")
     assert answer["spawn"] in ("launcher", "fork")
-    assert {**answer, "tree_kill": "", "spawn": ""} == {
+    assert answer["limits"][:3] == ["cpu_seconds", "open_files", "nice"]
+    assert set(answer["limits"][3:]) <= {"memory_bytes", "processes"}
+    assert {**answer, "tree_kill": "", "spawn": "", "limits": []} == {
         "status": "ready",
         "store": "ok",
         "keeper": "ok",
@@ -104,6 +106,7 @@ def test_readiness_reports_tree_kill_and_degraded_parts(service: Service) -> Non
         "spawn": "",
         "degraded": [],
         "unkillable": [],
+        "limits": [],
     }
 
 

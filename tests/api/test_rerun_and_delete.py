@@ -48,6 +48,7 @@ def test_a_rerun_submits_every_field_again(service: Service) -> None:
         leftover_seconds=0,
         output_limit_bytes=1000,
         on_output_limit="stop",
+        limits={"cpu_seconds": 90, "open_files": 200, "nice": 2},
         priority=-3,
         host=host,
     )

@@ -14,9 +14,9 @@ KEYS = [
     "id", "status", "name", "labels", "script", "interpreter", "args", "env",
     "working_directory", "stdin_bytes", "interactive", "pty", "timeout_seconds",
     "queue_timeout_seconds", "grace_seconds", "leftover_seconds", "output_limit_bytes",
-    "on_output_limit", "priority", "host", "created_by", "rerun_of", "created_at", "started_at",
-    "exited_at", "finished_at", "exit_code", "signal", "reason", "leftovers_killed", "output",
-    "usage",
+    "on_output_limit", "limits", "priority", "host", "created_by", "rerun_of", "created_at",
+    "started_at", "exited_at", "finished_at", "exit_code", "signal", "reason", "leftovers_killed",
+    "output", "usage",
 ]  # fmt: skip
 MEBIBYTE = 1 << 20
 
@@ -78,6 +78,7 @@ def test_a_command_has_the_fields_of_the_contract_in_their_order(service: Servic
         "leftover_seconds": 2,
         "output_limit_bytes": 10 << 30,
         "on_output_limit": "discard",
+        "limits": None,
         "priority": 0,
         "host": host,
         "created_by": "admin",
@@ -151,6 +152,9 @@ VALID = [
     {"output_limit_bytes": 0},
     {"output_limit_bytes": (1 << 63) - 1},
     {"on_output_limit": "stop"},
+    {"limits": None},
+    {"limits": {"cpu_seconds": 1e9, "open_files": 1 << 30, "nice": 0}},
+    {"limits": {"cpu_seconds": 0.25, "open_files": 64, "nice": 19}},
     {"priority": -100},
     {"priority": 100},
     {"host": None},

@@ -45,7 +45,7 @@ def test_every_field_is_a_parameter(service: Service) -> None:
         ("working_directory", "/tmp"), ("stdin", "input"),
         ("timeout_seconds", "100"), ("queue_timeout_seconds", "99.5"), ("grace_seconds", "1.5"),
         ("leftover_seconds", "0"), ("output_limit_bytes", "1000"), ("on_output_limit", "stop"),
-        ("priority", "-7"), ("host", host),
+        ("limits", '{"cpu_seconds": 1.5, "nice": 1}'), ("priority", "-7"), ("host", host),
     ]  # fmt: skip
     response = submit(service, b'echo "$A $B $PWD" "$@"; cat', query)
     assert response.status_code == 201, response.text
@@ -64,6 +64,7 @@ def test_every_field_is_a_parameter(service: Service) -> None:
         "leftover_seconds": 0,
         "output_limit_bytes": 1000,
         "on_output_limit": "stop",
+        "limits": {"cpu_seconds": 1.5, "nice": 1},
         "priority": -7,
         "host": host,
     }
@@ -103,6 +104,12 @@ def test_without_parameters_the_defaults_are_those_of_json(service: Service) -> 
         ([("output_limit_bytes", "")], "output_limit_bytes"),
         ([("output_limit_bytes", "None")], "output_limit_bytes"),
         ([("on_output_limit", "")], "on_output_limit"),
+        ([("limits", "")], "limits"),
+        ([("limits", "{")], "limits"),
+        ([("limits", "[" * 10_000)], "limits"),
+        ([("limits", "7")], "limits"),
+        ([("limits", '{"nice": 20}')], "limits"),
+        ([("limits", "{}"), ("limits", "{}")], "limits"),
         ([("host", "no-such-host")], "host"),
         ([("script", "echo")], "script"),
         ([("labels", "a=b")], "labels"),

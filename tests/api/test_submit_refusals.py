@@ -43,6 +43,17 @@ REFUSED: list[tuple[str, Any]] = [
     ("output_limit_bytes", -1), ("output_limit_bytes", 1.5), ("output_limit_bytes", "5"),
     ("output_limit_bytes", True), ("output_limit_bytes", 1 << 63), ("output_limit_bytes", 1 << 90),
     ("on_output_limit", "ignore"), ("on_output_limit", None), ("on_output_limit", 1),
+    ("limits", []), ("limits", "{}"), ("limits", 1), ("limits", True),
+    ("limits", {"colour": 1}), ("limits", {"cpu_seconds": 0}), ("limits", {"cpu_seconds": -1}),
+    ("limits", {"cpu_seconds": "5"}), ("limits", {"cpu_seconds": True}),
+    ("limits", {"cpu_seconds": 1e10}), ("limits", {"cpu_seconds": INFINITE}),
+    ("limits", {"open_files": 0}), ("limits", {"open_files": 63}), ("limits", {"open_files": 1e3}),
+    ("limits", {"open_files": 1 << 31}), ("limits", {"nice": -1}), ("limits", {"nice": 20}),
+    ("limits", {"nice": 1.5}), ("limits", {"nice": True}), ("limits", {"memory_bytes": 0}),
+    ("limits", {"memory_bytes": (4 << 20) - 1}), ("limits", {"memory_bytes": 1 << 63}),
+    ("limits", {"memory_bytes": "1G"}), ("limits", {"processes": 0}), ("limits", {"processes": -1}),
+    ("limits", {"processes": 1 << 23}), ("limits", {"nice": [1]}),
+    ("limits", {"memory_bytes": 1 << 90}), ("limits", {"cpu_seconds": 10**400}),
     ("priority", -101), ("priority", 101), ("priority", 0.5), ("priority", "1"),
     ("priority", True), ("priority", None),
     ("host", "no-such-host"), ("host", ""), ("host", 1),
@@ -124,7 +135,7 @@ def test_what_is_wrong_is_said_in_plain_words(
 
 @pytest.mark.parametrize(
     "field",
-    ["interactive", "pty", "limits", "secrets", "profile", "pool", "host_labels", "on_finish",
+    ["interactive", "pty", "secrets", "profile", "pool", "host_labels", "on_finish",
      "wait", "id", "status", "stdin_bytes", "timeout", "Script"],
 )  # fmt: skip
 def test_an_unknown_field_is_refused_by_name(service: Service, field: str) -> None:

@@ -24,6 +24,10 @@ OPTIONS = {
     "leftover_seconds": (["--leftover", "0.5"], 0.5),
     "output_limit_bytes": (["--output-limit", "10M"], 10 << 20),
     "on_output_limit": (["--on-output-limit", "stop"], "stop"),
+    "limits": (
+        ["--cpu-limit", "1h", "--open-files-limit", "100", "--nice", "19"],
+        {"cpu_seconds": 3600, "open_files": 100, "nice": 19},
+    ),
     "priority": (["--priority", "-7"], -7),
     "concurrency": (
         ["--concurrency-key", "deploy", "--concurrency-limit", "3", "--when-busy", "replace"],

@@ -149,8 +149,8 @@ def test_a_start_that_cannot_be_undone_is_not_made_again(make_rig: MakeRig, faul
 OUTSIDE = """
 from scriptservice.keeper.tree.cgroup import CgroupTree
 opened = CgroupTree.open_join_file
-def open_nothing(tree, command_id):
-    os.close(opened(tree, command_id))
+def open_nothing(tree, command_id, limits):
+    os.close(opened(tree, command_id, limits))
     return os.open(os.devnull, os.O_WRONLY)
 CgroupTree.open_join_file = open_nothing
 CgroupTree.can_be_left_by = lambda tree, uid: False

@@ -204,7 +204,7 @@ def test_the_hand_over_of_every_release_is_accepted(path: Path) -> None:
 def test_this_release_has_its_file() -> None:
     """``python -m support.handovers`` writes it; an old one is never changed."""
     names = [path.name for path in HANDOVERS.glob("*.json")]
-    assert f"format-{handover.FORMAT}-life.json" in names
+    assert f"format-{handover.FORMAT}-limits.json" in names
 
 
 def test_a_state_survives_encoding() -> None:

@@ -101,6 +101,10 @@ def test_is_a_small_static_program_without_file_capabilities() -> None:
         (["--limit=7:18446744073709551616:1"], errno.ERANGE),
         (["--limit=7:1:99999999999999999999999999"], errno.ERANGE),
         (["--limit=7:64:64"] * 17, errno.E2BIG),
+        (["--nice="], errno.EINVAL),
+        (["--nice=-1"], errno.EINVAL),
+        (["--nice=20"], errno.ERANGE),
+        (["--nice=1", "--nice=1"], errno.EEXIST),
         (["--user="], errno.EINVAL),
         (["--user=1000"], errno.EINVAL),
         (["--user=1000:"], errno.EINVAL),
@@ -170,8 +174,8 @@ WORDS = st.one_of(
     st.builds(
         "{}{}{}".format,
         st.sampled_from(
-            ["--status=", "--cgroup=", "--directory=", "--limit=", "--user=", "--path=",
-             "--enter=", "--",
+            ["--status=", "--cgroup=", "--directory=", "--limit=", "--nice=", "--user=",
+             "--path=", "--enter=", "--",
              "--terminal", "--no-new-privileges"]
         ),
         st.from_regex(r"[0-9:,/-]{0,24}", fullmatch=True),

@@ -91,6 +91,7 @@ def procs(cgroup: Path) -> Iterator[int]:
     os.close(handle)
 
 
+NOFILE = resource.RLIMIT_NOFILE
 NULL = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 NULL_READER = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -186,12 +187,24 @@ def test_ignores_no_signal(method: SpawnMethod) -> None:
 
 def test_has_the_limits_of_descriptors(method: SpawnMethod) -> None:
     shown = printed(
-        method, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn", descriptor_limits=(111, 222)
+        method, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn", limits=((NOFILE, 111, 222),)
     )
     assert shown == b"111\n222\n"
     own = resource.getrlimit(resource.RLIMIT_NOFILE)
     shown = printed(method, b"/bin/bash", b"-c", b"ulimit -Sn; ulimit -Hn")
     assert shown.split() == [b"%d" % each for each in own]
+
+
+def test_has_several_limits_and_a_lower_priority(method: SpawnMethod) -> None:
+    limits = ((resource.RLIMIT_CPU, 5, 6), (NOFILE, 100, 100))
+    words = (b"/bin/bash", b"-c", b"ulimit -St; ulimit -Ht; ulimit -n; nice")
+    own = os.nice(0)
+    assert printed(method, *words, limits=limits, nice=7).split() == [
+        b"5", b"6", b"100", b"%d" % min(19, own + 7)
+    ]  # fmt: skip
+    # What is added to it ends at the lowest priority.
+    assert printed(method, b"/bin/nice", b"-n", b"15", b"/bin/nice", nice=19) == b"19\n"
+    assert printed(method, b"/bin/nice", nice=0) == b"%d\n" % own
 
 
 def test_two_hundred_simultaneous_starts_are_independent(method: SpawnMethod) -> None:
@@ -236,7 +249,7 @@ def test_enters_a_directory_from_the_first_one(method: SpawnMethod, directory: P
     [
         ({"directory": NULL}, StartOutcome(SpawnStep.DIRECTORY, errno.ENOTDIR)),
         ({"cgroup": NULL_READER}, StartOutcome(SpawnStep.CGROUP, errno.EBADF)),
-        ({"descriptor_limits": (5, 4)}, StartOutcome(SpawnStep.LIMIT, errno.EINVAL)),
+        ({"limits": ((NOFILE, 5, 4),)}, StartOutcome(SpawnStep.LIMIT, errno.EINVAL)),
         ({"enter": b"/no/such"}, StartOutcome(SpawnStep.ENTER, errno.ENOENT)),
         ({"enter": b"etc/passwd"}, StartOutcome(SpawnStep.ENTER, errno.ENOTDIR)),
         ({"argv": [b"/no/such"]}, StartOutcome(SpawnStep.EXEC, errno.ENOENT)),
@@ -289,7 +302,7 @@ def test_changes_nothing_of_its_parent(method: SpawnMethod) -> None:
 
     before = own()
     for words in ([b"/bin/true"], [b"/no/such"]):
-        ended(method, trial(*words, descriptor_limits=(100, 100)))
+        ended(method, trial(*words, limits=((NOFILE, 100, 100),), nice=3))
     assert own() == before
 
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from scriptservice.errors import UnknownCommandError
-from scriptservice.model import OnOutputLimit, Origin, Status
+from scriptservice.model import Limits, OnOutputLimit, Origin, Status
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.queries import dispatching
 from scriptservice.store.queries.commands import Inserter
@@ -30,6 +30,7 @@ EVERYTHING = {
     "leftover_seconds": 3600.0,
     "output_limit_bytes": (1 << 63) - 1,
     "on_output_limit": OnOutputLimit.STOP,
+    "limits": Limits(cpu_seconds=1.5, nice=0, memory_bytes=(1 << 63) - 1),
     "priority": -100,
 }
 

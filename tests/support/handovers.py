@@ -71,6 +71,7 @@ def _commands() -> list[KeptCommand]:
         handle=23,
         streams=[[24, 1]],
         limit=1000,
+        limits={"cpu_seconds": 1.5, "nice": 3},
         discarded=5,
         discard_news_at=101.0,
     )
@@ -137,7 +138,11 @@ def complete_state() -> KeeperState:
             ChildProcessState(950, 23, 24, 99.0, "AQIDBA==", "", None), 2, 0
         ),
         commands=_commands(),
-        waiting=[SpawnSpec("018f2d3e-0000-7000-8000-000000000010", "true", ["sh"]).fields()],
+        waiting=[
+            SpawnSpec(
+                "018f2d3e-0000-7000-8000-000000000010", "true", ["sh"], limits={"processes": 5}
+            ).fields()
+        ],
         removals=[RemovalState(1020, f"/data/private/{_IDS[3]}", 59999, 59999, [True, False])],
         manager=ServiceManagerState(is_ready=True, owed={"STATUS": "serving, 4 running"}),
         upgrade=UpgradeState(number=1, release="0.1.0", again=False, began_at=98.0),
@@ -153,5 +158,5 @@ if __name__ == "__main__":
 
     HANDOVERS.mkdir(exist_ok=True)
     text = json.dumps(json.loads(encode_state(complete_state())), indent=1)
-    with (HANDOVERS / f"format-{FORMAT}-life.json").open("x") as file:
+    with (HANDOVERS / f"format-{FORMAT}-limits.json").open("x") as file:
         file.write(text + "\n")

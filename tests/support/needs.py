@@ -54,6 +54,29 @@ def _has_cgroup() -> bool:
     return True
 
 
+def cgroup_mount() -> Path:
+    """Return the directory where the root of the cgroup2 hierarchy is mounted."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        root, mount = before.split()[3:5]
+        if after.split()[0] == "cgroup2" and root == "/":
+            return Path(mount)
+    raise FileNotFoundError("no cgroup2 is mounted")
+
+
+def _has_controllers() -> bool:
+    if os.geteuid() != 0:
+        return False
+    try:
+        path = cgroup_mount() / f"scriptservice-tests-{os.getpid()}"
+        path.mkdir()
+        found = (path / "cgroup.controllers").read_text().split()
+        path.rmdir()
+    except OSError:
+        return False
+    return {"memory", "pids"} <= set(found)
+
+
 def _has_compiler() -> bool:
     return Path(launcher.__file__).with_suffix("").exists() and _has_program("cc")
 
@@ -92,6 +115,10 @@ NEEDS = {
         lambda: _can_mount() and Path("/dev/fuse").exists(),
     ),
     "cgroup": Need("a writable cgroup2: a cgroup for each script", _has_cgroup),
+    "controllers": Need(
+        "root, and a cgroup2 with the controllers memory and pids: limits of process trees",
+        _has_controllers,
+    ),
     "compiler": Need("a C compiler (cc): the launcher", _has_compiler),
     "page": Need("npm and node 20.19 or later: the web page", _has_page),
     "browser": Need("Chromium (and npm): the web page", _has_browser),

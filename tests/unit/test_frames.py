@@ -96,10 +96,21 @@ def test_a_spawn_spec_survives_its_frame() -> None:
         leftover_seconds=3,
         output_limit_bytes=7,
         on_output_limit="stop",
+        limits={"cpu_seconds": 1.5, "nice": 3},
     )
     (frame,) = FrameBuffer().feed(encode(spec.to_frame()))
     assert frame["type"] == "spawn"
     assert SpawnSpec.from_frame(frame) == spec
+
+
+def test_a_frame_of_an_earlier_server_has_the_defaults() -> None:
+    spec = SpawnSpec("0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55", "true", ["sh"])
+    frame = spec.to_frame()
+    del frame["limits"]
+    assert SpawnSpec.from_frame(frame) == spec
+    del frame["script"]
+    with pytest.raises(TypeError):
+        SpawnSpec.from_frame(frame)
 
 
 def test_the_other_requests() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError as PydanticValidationError
 
 from scriptservice.errors import FieldError, ValidationError
-from scriptservice.model import Submission
+from scriptservice.model import Limits, Submission
+from scriptservice.server.commands.maxima import SubmitDefaults
 from scriptservice.server.http.problem_responses import ProblemError
 from scriptservice.server.routes.decoding import decode_json
 from scriptservice.server.routes.request_models import (
@@ -38,6 +39,16 @@ ENV = st.dictionaries(
 LABELS = st.dictionaries(
     st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", fullmatch=True), PLAIN, max_size=3
 )
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "cpu_seconds": st.none() | st.integers(1, 10**9) | st.floats(0.001, 1e9),
+        "open_files": st.none() | st.integers(64, 1 << 30),
+        "nice": st.none() | st.integers(0, 19),
+        "memory_bytes": st.none() | st.integers(4 << 20, (1 << 63) - 1),
+        "processes": st.none() | st.integers(1, 1 << 22),
+    },
+)
 OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
     "name": st.none() | PLAIN,
     "labels": LABELS,
@@ -52,6 +63,7 @@ OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
     "leftover_seconds": SECONDS,
     "output_limit_bytes": st.none() | st.integers(0, (1 << 63) - 1),
     "on_output_limit": st.sampled_from(["discard", "stop"]),
+    "limits": st.none() | LIMITS,
     "priority": st.integers(-100, 100),
     "host": st.none() | PLAIN.filter(bool),
 }
@@ -62,6 +74,12 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN, inner, max_size=3),
     max_leaves=5,
 )  # fmt: skip
+
+
+def limits_of(given: Limits | dict[str, Any] | None) -> dict[str, Any]:
+    """Return the limits that are set."""
+    fields = given.fields() if isinstance(given, Limits) else given or {}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def refusal(function: Callable[..., Any], *args: Any) -> tuple[FieldError, ...]:
@@ -75,11 +93,13 @@ def refusal(function: Callable[..., Any], *args: Any) -> tuple[FieldError, ...]:
 
 @given(BODIES)
 def test_what_the_contract_allows_is_taken_as_it_is(body: dict[str, Any]) -> None:
-    asked = decode_json(json.dumps(body).encode(), SubmitBody).submission(None)
+    asked = decode_json(json.dumps(body).encode(), SubmitBody).submission(SubmitDefaults())
     for name, value in body.items():
         got = getattr(asked, name)
         if name == "interpreter":
             assert value is None or list(got) == value
+        elif name == "limits":
+            assert limits_of(got) == limits_of(value)
         else:
             assert (list(got) if isinstance(got, tuple) else got) == value
     missing = set(OPTIONAL) - set(body) - {"interpreter"}
@@ -96,8 +116,11 @@ def test_anything_else_is_refused_by_name_or_taken_as_it_is(field: str, value: A
     if errors := refusal(decode_json, raw, SubmitBody):
         assert all(each.field.split(".")[0] == field and each.message for each in errors)
         return
-    got = getattr(decode_json(raw, SubmitBody).submission(None), field)
-    assert field == "interpreter" or (list(got) if isinstance(got, tuple) else got) == value
+    got = getattr(decode_json(raw, SubmitBody).submission(SubmitDefaults()), field)
+    assert (
+        field in ("interpreter", "limits")
+        or (list(got) if isinstance(got, tuple) else got) == value
+    )
     assert not isinstance(value, bool)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scriptservice.model import Command, OnOutputLimit, Outcome, Status, Submission
+from scriptservice.model import Command, Limits, OnOutputLimit, Outcome, Status, Submission
 from scriptservice.server.http.command_json import command_view, time_text, to_json
 
 EXAMPLE = """{
@@ -30,6 +30,7 @@ EXAMPLE = """{
   "leftover_seconds": 2,
   "output_limit_bytes": null,
   "on_output_limit": "discard",
+  "limits": null,
   "priority": 0,
   "host": "alpha",
   "created_by": "admin",
@@ -95,6 +96,7 @@ def test_everything_that_is_known_is_shown() -> None:
             queue_timeout_seconds=5,
             output_limit_bytes=9,
             on_output_limit=OnOutputLimit.STOP,
+            limits=Limits(cpu_seconds=5.0, processes=7),
             priority=-5,
         ),
         status=Status.FAILED,
@@ -132,12 +134,12 @@ def test_everything_that_is_known_is_shown() -> None:
     shown = [
         view[name]
         for name in ("interpreter", "args", "working_directory", "stdin_bytes", "timeout_seconds",
-                     "queue_timeout_seconds", "output_limit_bytes", "on_output_limit", "priority",
-                     "host", "exit_code", "signal", "reason", "leftovers_killed")
+                     "queue_timeout_seconds", "output_limit_bytes", "on_output_limit", "limits",
+                     "priority", "host", "exit_code", "signal", "reason", "leftovers_killed")
     ]  # fmt: skip
     assert shown == [
-        ["/bin/sh", "-e"], ["a"], "private", 12, 0.25, 5, 9, "stop", -5, None, 4, "SIGHUP",
-        "why", 5,
+        ["/bin/sh", "-e"], ["a"], "private", 12, 0.25, 5, 9, "stop",
+        {"cpu_seconds": 5, "processes": 7}, -5, None, 4, "SIGHUP", "why", 5,
     ]  # fmt: skip
 
 

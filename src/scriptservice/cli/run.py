@@ -48,7 +48,7 @@ from scriptservice.cli.submission import (
     read_stdin_text,
     say_if_a_pipe_is_ignored,
 )
-from scriptservice.cli.units import format_size, parse_size_limit
+from scriptservice.cli.units import format_size, parse_size, parse_size_limit
 from scriptservice.client import Chunk, Client, Command
 from scriptservice.client.problems import AlreadyFinishedError, ClientError, ConnectionLostError
 from scriptservice.client.streams import chunk_json
@@ -124,6 +124,26 @@ def run(
         Literal["discard", "stop"] | None,
         typer.Option(metavar="discard|stop", help="what to do beyond the limit; default discard"),
     ] = None,
+    cpu_limit: Annotated[
+        float | None, duration_option("CPU time that each process may use")
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="memory that all processes may use together, such as 512M"
+        ),
+    ] = None,
+    process_limit: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="processes and threads that may exist at a time"),
+    ] = None,
+    open_files_limit: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="files that each process may have open")
+    ] = None,
+    nice: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="0 to 19; lowers the priority of the processes"),
+    ] = None,
     priority: Annotated[
         int | None,
         typer.Option(
@@ -174,6 +194,13 @@ def run(
     if file is not None and script is not None:
         words.insert(0, script)  # with -f, all words are arguments of the script
     text = read_script(file, script)
+    limits = {
+        "cpu_seconds": cpu_limit,
+        "memory_bytes": None if memory_limit is None else parse_size(memory_limit),
+        "processes": process_limit,
+        "open_files": open_files_limit,
+        "nice": nice,
+    }
     given = {
         "name": name,
         "labels": key_values("--label", label) if label else None,
@@ -187,6 +214,7 @@ def run(
         "grace_seconds": grace,
         "leftover_seconds": leftover,
         "on_output_limit": on_output_limit,
+        "limits": {name: each for name, each in limits.items() if each is not None} or None,
         "priority": priority,
         "concurrency": concurrency_fields(concurrency_key, concurrency_limit, when_busy),
         "host": host,

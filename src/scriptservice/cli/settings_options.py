@@ -24,6 +24,7 @@ _METAVARS = {
     "database": "URL",
     "host": "ADDRESS",
     "host_name": "NAME",
+    "interactive": "NUMBER",
     "log_format": "FORMAT",
     "log_level": "LEVEL",
     "port": "PORT",

@@ -42,6 +42,8 @@ def _rows(members: dict[str, Any]) -> Iterator[tuple[str, str]]:
         elif name == "concurrency":
             if value is not None:
                 yield name, _parts(value)
+        elif name == "limits" and value:
+            yield name, _parts(value)
         elif name == "usage":
             if any(each is not None for each in value.values()):
                 yield name, _parts(value)

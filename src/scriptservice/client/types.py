@@ -24,6 +24,24 @@ class Concurrency(TypedDict, total=False):
     when_busy: Literal["queue", "reject", "replace"]
 
 
+class LimitFields(TypedDict, total=False):
+    """What a script may use. A limit that is left out is the service's own.
+
+    Attributes:
+        cpu_seconds: CPU time of each process; the kernel counts whole seconds.
+        open_files: number of file descriptors of each process, at least 64.
+        nice: how much the priority of the script's processes is lowered, 0 to 19.
+        memory_bytes: memory of all processes together, at least 4 MiB.
+        processes: number of processes and threads of the whole process tree.
+    """
+
+    cpu_seconds: float | None
+    open_files: int | None
+    nice: int | None
+    memory_bytes: int | None
+    processes: int | None
+
+
 class SubmitFields(TypedDict, total=False):
     """The fields of a submission besides the script. A field that is left out has its default.
 
@@ -48,6 +66,7 @@ class SubmitFields(TypedDict, total=False):
             field, the limit is the service's setting, which is 10 GiB by default.
         on_output_limit: what to do with output beyond the limit: ``discard`` to count and discard
             it, ``stop`` to stop the command.
+        limits: what the script may use; None for no limits.
         priority: from -100 to 100; queued commands with a higher priority start first.
         concurrency: the concurrency key; None for none.
         host: name of the host that must run the command; None for any host.
@@ -66,6 +85,7 @@ class SubmitFields(TypedDict, total=False):
     leftover_seconds: float
     output_limit_bytes: int | None
     on_output_limit: Literal["discard", "stop"]
+    limits: LimitFields | None
     priority: int
     concurrency: Concurrency | None
     host: str | None
@@ -149,6 +169,7 @@ class Command:
     leftover_seconds: float
     output_limit_bytes: int | None = None
     on_output_limit: str
+    limits: dict[str, float] | None = None
     priority: int
     concurrency: Concurrency | None = None
     waiting_for: str | None = None

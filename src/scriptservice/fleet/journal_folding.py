@@ -248,6 +248,7 @@ def apply_record(command: TrackedCommand, record: Record, stop_reason: str | Non
                 exited_at=record.time_us,
                 exit_code=code if code >= 0 else None,
                 signal=signal_name(-code) if code < 0 else None,
+                reason=_limit_reason(fields.get("exceeded")),
                 user_seconds=fields["user_seconds"],
                 system_seconds=fields["system_seconds"],
                 max_rss_bytes=fields["max_rss_bytes"],
@@ -267,15 +268,27 @@ def status_from_exit(outcome: Outcome) -> tuple[Status, str | None]:
 
     Args:
         outcome: outcome of the command; the exit code or signal in it decides. If both are None,
-            the command is lost.
+            the command is lost. A reason in it comes from the record of the exit.
     """
     if outcome.exit_code is None and outcome.signal is None:
         return Status.LOST, None
     if outcome.exit_code == 0:
         return Status.SUCCEEDED, None
     if outcome.signal:
-        return Status.FAILED, f"it was ended by {outcome.signal}"
+        return Status.FAILED, outcome.reason or f"it was ended by {outcome.signal}"
     return Status.FAILED, f"it exited with code {outcome.exit_code}"
+
+
+def _limit_reason(exceeded: dict[str, Any] | None) -> str | None:
+    """Return the sentence about the limit in a record EXITED, None if the record has none."""
+    match exceeded:
+        case {"limit": "cpu_seconds", "value": value}:
+            return f"killed: it used more than {value:.15g} CPU seconds"
+        case {"limit": "memory_bytes", "value": None}:
+            return "killed for memory: the service or the machine had too little"
+        case {"limit": "memory_bytes", "value": value}:
+            return f"killed for memory: its processes needed more than {value} bytes"
+    return None
 
 
 def _close(

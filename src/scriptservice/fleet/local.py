@@ -311,4 +311,5 @@ def _state(frame: Frame) -> HostState:
     # During an upgrade the keeper may be of an earlier release and report fewer values.
     values = {name: frame[name] for name in HostState.__dataclass_fields__ if name in frame}
     unkillable = tuple(RemainingProcess(**each) for each in frame.get("unkillable", ()))
-    return HostState(**{**values, "strays": tuple(frame["strays"]), "unkillable": unkillable})
+    tuples = {"strays": tuple(frame["strays"]), "limits": tuple(frame.get("limits", ()))}
+    return HostState(**{**values, **tuples, "unkillable": unkillable})

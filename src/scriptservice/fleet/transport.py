@@ -39,6 +39,8 @@ class HostState:
             release may report ``clone``, or nothing if it uses ``fork``.
         unkillable: the processes that the keeper is not permitted to signal. A keeper of an earlier
             release does not report them.
+        limits: names of the limits that the keeper can set for a script. A keeper of an earlier
+            release reports none, and sets none.
     """
 
     tree_kill: str
@@ -49,6 +51,7 @@ class HostState:
     strays: tuple[int, ...]
     spawn: str = "fork"
     unkillable: tuple[RemainingProcess, ...] = ()
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,4 +164,5 @@ def spawn_spec(command: Command) -> SpawnSpec:
         leftover_seconds=submission.leftover_seconds,
         output_limit_bytes=submission.output_limit_bytes,
         on_output_limit=submission.on_output_limit.value,
+        limits={} if submission.limits is None else submission.limits.fields(),
     )

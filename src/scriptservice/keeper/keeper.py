@@ -50,7 +50,13 @@ from scriptservice.keeper.upgrade.handover import HandoverError
 from scriptservice.keeper.upgrade.upgrade_steps import SIGNALS, Upgrade
 from scriptservice.keeper.upgrade_state import KeeperState, TreeState, UpgradeState
 from scriptservice.protocol.fault_points import reached
-from scriptservice.protocol.frames import PROTOCOL_VERSION, Frame, SpawnSpec, held_frames
+from scriptservice.protocol.frames import (
+    LIMITS,
+    PROTOCOL_VERSION,
+    Frame,
+    SpawnSpec,
+    held_frames,
+)
 from scriptservice.protocol.journal_format import Kind
 from scriptservice.protocol.prctl import become_subreaper, forbid_new_privileges
 
@@ -138,11 +144,17 @@ class Keeper:
 
     def _choose_tree(self) -> ProcessTree:
         name = f"scriptservice-{self._identity.pid}-{self._identity.start_ticks}"
-        return self._make_tree(CgroupTree.probe(name) if self._config.use_cgroups else None)
+        cgroup = CgroupTree.probe(name) if self._config.use_cgroups else None
+        if cgroup is not None:
+            cgroup.enable_limits()
+        return self._make_tree(cgroup)
 
     def _restore_tree(self, state: KeeperState) -> ProcessTree:
-        base = state.tree.base
-        return self._make_tree(None if base is None else CgroupTree(base), state.tree)
+        if state.tree.base is None:
+            return self._make_tree(None, state.tree)
+        cgroup = CgroupTree(state.tree.base)
+        cgroup.enable_limits()
+        return self._make_tree(cgroup, state.tree)
 
     def _make_tree(self, cgroup: CgroupTree | None, state: TreeState | None = None) -> ProcessTree:
         def descent(known: TreeState | None) -> DescentTree:
@@ -352,6 +364,7 @@ class Keeper:
             "waiting": len(self._start_queue),
             "full": self._journal.full,
             "unrecorded_bytes": self._journal.unstored_bytes,
+            "limits": [*LIMITS, *self._tree.limits],
             "strays": [stat.pid for stat in self._tree.unattributed_orphans()],
             "unkillable": [
                 {"pid": each.pid, "uid": each.uid, "command": command_id}

@@ -30,7 +30,12 @@ from scriptservice.keeper.system.linux import (
     is_resource_shortage,
     process_stat,
 )
-from scriptservice.keeper.tree.cgroup import kill_cgroup, own_cgroup, remove_cgroup
+from scriptservice.keeper.tree.cgroup import (
+    command_cgroups,
+    kill_cgroup,
+    own_cgroup,
+    remove_keeper_cgroups,
+)
 from scriptservice.keeper.tree.killing import Found, kill_until_quiet
 from scriptservice.keeper.tree.ownership import (
     Ownership,
@@ -228,7 +233,7 @@ class Recovery:
             # has killed all other processes of the namespace.
             self._end_survivors()
             if self._previous.cgroup:
-                remove_cgroup(self._previous.cgroup)
+                remove_keeper_cgroups(self._previous.cgroup)
         self._append_ends("its keeper died while it ran; its output may be incomplete")
 
     def use_fewer_descriptors(self) -> None:
@@ -351,10 +356,12 @@ class Recovery:
             if command.pid not in (None, os.getpgrp()) and owns_session(command):
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(command.pid, signal.SIGKILL)
-            cgroup = f"{self._previous.cgroup}/{command_id}"
-            if self._previous.cgroup is not None and not f"{own}/".startswith(f"{cgroup}/"):
-                result = kill_cgroup(cgroup)
-                are_empty = are_empty and (result.empty or bool(result.forbidden))
+            if self._previous.cgroup is None:
+                continue
+            for cgroup in command_cgroups(self._previous.cgroup, command_id):
+                if not f"{own}/".startswith(f"{cgroup}/"):
+                    result = kill_cgroup(cgroup)
+                    are_empty = are_empty and (result.empty or bool(result.forbidden))
         return are_empty
 
     def _drain(self) -> None:

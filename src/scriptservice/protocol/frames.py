@@ -33,6 +33,11 @@ PRIVATE_DIRECTORY = "private"
 The keeper removes that directory at the end of the command.
 """
 
+LIMITS = ("cpu_seconds", "open_files", "nice")
+"""The limits of each process of a script, which every keeper of this release can set."""
+TREE_LIMITS = ("memory_bytes", "processes")
+"""The limits of a script's whole process tree; a keeper needs a cgroup controller for each."""
+
 Frame = dict[str, Any]
 
 
@@ -98,6 +103,7 @@ class SpawnSpec:
         output_limit_bytes: how many bytes of both streams together are kept, None for no limit.
         on_output_limit: what happens at the limit. With ``discard`` the script runs on and further
             output is discarded; with ``stop`` the script is stopped.
+        limits: what the script may use, by the names in `LIMITS` and `TREE_LIMITS`.
     """
 
     id: str
@@ -112,6 +118,7 @@ class SpawnSpec:
     leftover_seconds: float = 2
     output_limit_bytes: int | None = None
     on_output_limit: str = "discard"
+    limits: dict[str, Any] = field(default_factory=dict)
 
     def to_frame(self) -> Frame:
         """Return the ``spawn`` frame."""
@@ -127,10 +134,13 @@ class SpawnSpec:
 
         Raises:
             ValueError: the id is not a UUID.
-            KeyError: a field is missing.
+            KeyError: the id is missing.
+            TypeError: another field that has no default is missing.
         """
         UUID(frame["id"])
-        return cls(**{name: frame[name] for name in cls.__dataclass_fields__})
+        # A server of an earlier release does not send the fields that were added later.
+        known = cls.__dataclass_fields__
+        return cls(**{name: frame[name] for name in known if name in frame})
 
 
 def stop_frame(command_id: str, signal: str, grace_seconds: float) -> Frame:

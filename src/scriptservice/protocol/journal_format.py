@@ -58,7 +58,9 @@ class Kind(IntEnum):
       streams before this record.
     * DISCARDED: how many bytes beyond the output limit were discarded so far.
     * STOPPING: the keeper began to stop the script (``cause``: stop, timeout, limit or shutdown).
-    * EXITED: the script's own process ended (``status``: its wait status; resource usage).
+    * EXITED: the script's own process ended (``status``: its wait status; resource usage;
+      ``exceeded``: the limit for which the kernel has ended it, as ``limit`` and ``value``, and
+      absent if that was not the cause).
     * CLOSED: the script's process tree is gone and its output is complete.
     * LOST: the keeper does not know how the script ended. In most cases an earlier keeper died
       while the script was running.

@@ -27,6 +27,7 @@ from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.server.application import build_application, openapi_document
 from scriptservice.server.commands.command_service import CommandService
 from scriptservice.server.commands.disk_space import DiskSpace
+from scriptservice.server.commands.maxima import Maxima, SubmitDefaults
 from scriptservice.server.commands.notifier import Notifier
 from scriptservice.server.commands.output_removal import OutputRemover
 from scriptservice.server.http.body_budget import BodyBudget
@@ -205,6 +206,14 @@ class Server:
         )
 
     def _build_application(self, tokens: ValidTokens, sessions: PageSessions) -> ASGIApp:
+        maxima = Maxima(
+            timeout_seconds=self._config.max_timeout_seconds,
+            grace_seconds=self._config.max_grace_seconds,
+            output_limit_bytes=self._config.max_output_limit_bytes,
+            script_bytes=self._config.max_script_bytes,
+            interactive=self._config.max_interactive,
+        )
+        defaults = SubmitDefaults(output_limit_bytes=self._config.output_limit_bytes)
         commands = CommandService(
             reader=self._reader,
             writer=self._writer,
@@ -214,6 +223,7 @@ class Server:
             notifier=self.notifier,
             remover=self._remover,
             disk_space=DiskSpace(self._config.data_dir, self._config.min_free_bytes),
+            maxima=maxima,
             on_ended=self._ended,
             on_deleted=self._deleted,
         )
@@ -228,7 +238,7 @@ class Server:
             gauges=Gauges(self._reader, self._keeper, self._recorder, self.notifier),
             page=PageFiles(package_directory()),
             bodies=BodyBudget(),
-            output_limit_bytes=self._config.output_limit_bytes,
+            submit_defaults=maxima.lower(defaults),
             openapi=openapi_document,
         )
         return build_application(services, tokens, self._config.hosts)

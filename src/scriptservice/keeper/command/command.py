@@ -16,6 +16,7 @@ from functools import partial
 from resource import struct_rusage
 from typing import Any
 
+from scriptservice.keeper.command.exceeded_limit import exceeded_limit
 from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, ScriptOutput
 from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.life import actions as act
@@ -40,7 +41,7 @@ from scriptservice.keeper.spawn.exec_failure import read_outcome
 from scriptservice.keeper.spawn.spawn_error import start_failure
 from scriptservice.keeper.system.event_loop import EventLoop, Pause, Timer
 from scriptservice.keeper.system.keeper_log import logger
-from scriptservice.keeper.system.linux import is_resource_shortage
+from scriptservice.keeper.system.linux import is_resource_shortage, soft_cpu_limit
 from scriptservice.keeper.tree.process_tree import ProcessTree
 from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.journal_format import Kind, id_bytes
@@ -168,14 +169,17 @@ class RunningCommand:
         """
         self.stop("shutdown", signal.SIGTERM, min(grace_seconds, self.kept.life.grace_seconds))
 
-    def reaped(self, status: int, usage: struct_rusage) -> None:
-        """Handle the exit of the script's own process, which was just reaped.
+    def reaped(
+        self, status: int, usage: struct_rusage, soft_cpu_seconds: int | None = None
+    ) -> None:
+        """Take the end of the script's own process.
 
         Args:
             status: the wait status from ``wait4``.
             usage: the resource usage of the process and of the children that it waited for.
+            soft_cpu_seconds: the soft limit of CPU time of the process; None if it was not read.
         """
-        fields = {
+        fields: dict[str, Any] = {
             "status": status,
             "user_seconds": round(usage.ru_utime, 6),
             "system_seconds": round(usage.ru_stime, 6),
@@ -187,9 +191,13 @@ class RunningCommand:
         self._events.append(Exited(fields))
         self._close_handle()
         reached("end.reaped")
-        # The tree caches what it reads from /proc, and may have read it earlier in this batch for
-        # another command. Since then the keeper may have become the parent of this script's
-        # orphans, so drop the cache.
+        if self.kept.life.cause is None:
+            memory_kill = partial(self._context.tree.memory_kill, self)
+            exceeded = exceeded_limit(self.kept.limits, status, soft_cpu_seconds, memory_kill)
+            if exceeded is not None:
+                fields["exceeded"] = exceeded
+        # What the tree remembers may be too old. If another command's tree was looked at earlier
+        # in this batch, the keeper may have become the parent of this script's orphans since then.
         self._context.tree.refresh()
         outcome = self._start_outcome(is_reaped=True)
         if outcome is not None:
@@ -225,9 +233,10 @@ class RunningCommand:
         self._happened(OutputProgressed())
 
     def _pidfd_ready(self, _: int) -> None:
+        soft_seconds = soft_cpu_limit(self.pid) if "cpu_seconds" in self.kept.limits else None
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid:
-            self.reaped(status, usage)
+            self.reaped(status, usage, soft_seconds)
 
     def _status_ready(self, _: int) -> None:
         outcome = self._start_outcome(is_reaped=False)

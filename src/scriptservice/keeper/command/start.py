@@ -17,7 +17,7 @@ from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
 from scriptservice.keeper.spawn.spawner import Spawner
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.protocol.fault_points import reached
-from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.frames import LIMITS, SpawnSpec
 from scriptservice.protocol.journal_format import Kind
 
 
@@ -64,10 +64,11 @@ class CommandStart:
 
     def _make(self, made: ExitStack) -> RunningCommand:
         spec, tree = self._spec, self._context.tree
+        _require_limits(spec, tree.limits)
         made.callback(tree.forget, _NoProcess(spec.id))
         with ExitStack() as needed:
             try:
-                join = tree.open_join_file(spec.id)
+                join = tree.open_join_file(spec.id, spec.limits)
             except (OSError, MemoryError) as error:
                 why = error.strerror if isinstance(error, OSError) else os.strerror(errno.ENOMEM)
                 raise SpawnError(f"cannot make its cgroup: {why}", retry=True) from error
@@ -79,6 +80,24 @@ class CommandStart:
         made.callback(command.unwatch)
         command.watch()
         return command
+
+
+def _require_limits(spec: SpawnSpec, tree_limits: tuple[str, ...]) -> None:
+    """Refuse a script with a limit that this keeper cannot set.
+
+    The server has checked this when the command was submitted. But the command may have waited for
+    a keeper that was started in another way.
+
+    Args:
+        spec: the script.
+        tree_limits: the limits of process trees that this keeper can set.
+
+    Raises:
+        SpawnError: the script must not run without a limit of its own.
+    """
+    if missing := spec.limits.keys() - {*LIMITS, *tree_limits}:
+        reason = f"cannot set the limit {min(missing)}: this host has no cgroup controller for it"
+        raise SpawnError(reason, retry=False)
 
 
 def _kept(spec: SpawnSpec, spawned: SpawnedProcess) -> KeptCommand:
@@ -104,6 +123,7 @@ def _kept(spec: SpawnSpec, spawned: SpawnedProcess) -> KeptCommand:
         working_directory=spec.working_directory,
         limit=spec.output_limit_bytes,
         stop_on_limit=spec.on_output_limit == "stop",
+        limits=spec.limits,
     )
 
 

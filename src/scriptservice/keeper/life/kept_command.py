@@ -34,6 +34,7 @@ class KeptCommand:
         working_directory: the working directory that was submitted; the reason of a failed start
             names it.
         limit: how many bytes of output are kept, None for all.
+        limits: what the script may use, see `SpawnSpec`.
         stop_on_limit: whether the script is stopped when it has printed more than the limit.
         position: how many bytes of both streams together are in the journal.
         stream_bytes: how many bytes of each stream are in the journal, by the stream's number.
@@ -61,6 +62,7 @@ class KeptCommand:
     working_directory: str | None = None
     limit: int | None = None
     stop_on_limit: bool = False
+    limits: dict[str, Any] = field(default_factory=dict)
     position: int = 0
     stream_bytes: list[int] = field(default_factory=lambda: [0, 0, 0])
     discarded: int = 0

@@ -29,7 +29,8 @@ class SpawnStep(IntEnum):
     """The steps of a new process up to its exec, in order; ``launcher/kernel.h`` lists them too.
 
     After an upgrade, the keeper's next program may read the report of a process that this program
-    has started. So each number must keep its meaning in later releases.
+    has started. So each number must keep its meaning in later releases. The step LIMIT
+    includes the nice value, which is set after the step USER_CHECK.
     """
 
     ARGUMENTS = 1

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from scriptservice.keeper.spawn.exec_failure import REPORT, SpawnStep
@@ -76,7 +77,7 @@ def _become_script(steps: list[_Step], status: int) -> NoReturn:
 
 def _steps(process: NewProcess, programs: list[bytes], keeper: int) -> list[_Step]:
     """Return the steps that a process needs, in the order of `SpawnStep`."""
-    cgroup, limits, enter = process.cgroup, process.descriptor_limits, process.enter
+    cgroup, nice, enter = process.cgroup, process.nice, process.enter
     steps: list[_Step] = [
         (SpawnStep.SESSION, lambda: _die_with(keeper)),
         (SpawnStep.SESSION, os.setsid),
@@ -86,11 +87,12 @@ def _steps(process: NewProcess, programs: list[bytes], keeper: int) -> list[_Ste
     steps.append((SpawnStep.DIRECTORY, lambda: os.fchdir(process.directory)))
     steps.append((SpawnStep.DIRECTORY, lambda: os.umask(0o077)))
     steps.append((SpawnStep.DESCRIPTORS, lambda: _arrange_descriptors(process)))
-    if limits is not None:
-        set_limits = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits)  # noqa: E731
-        steps.append((SpawnStep.LIMIT, set_limits))
+    for number, soft, hard in process.limits:
+        steps.append((SpawnStep.LIMIT, partial(resource.setrlimit, number, (soft, hard))))
     if process.user.changes:
         steps += _user_steps(process.user, keeper)
+    if nice is not None:
+        steps.append((SpawnStep.LIMIT, lambda: os.nice(nice)))
     steps.append((SpawnStep.SIGNALS, _default_signals))
     if enter is not None:
         steps.append((SpawnStep.ENTER, lambda: os.chdir(enter)))

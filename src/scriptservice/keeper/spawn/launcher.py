@@ -11,7 +11,6 @@ docs/adr/0023-one-way-to-start.md.
 
 import errno
 import os
-import resource
 
 from scriptservice.keeper.spawn.exec_failure import find_problem
 from scriptservice.keeper.spawn.new_process import SCRIPT_DESCRIPTOR, NewProcess, SpawnResources
@@ -79,9 +78,10 @@ def _options(process: NewProcess) -> list[bytes]:
     ]
     if process.cgroup is not None:
         options.append(b"--cgroup=%d" % process.cgroup)
-    if process.descriptor_limits is not None:
-        soft, hard = map(_unsigned, process.descriptor_limits)
-        options.append(b"--limit=%d:%d:%d" % (resource.RLIMIT_NOFILE, soft, hard))
+    for number, soft, hard in process.limits:
+        options.append(b"--limit=%d:%d:%d" % (number, _unsigned(soft), _unsigned(hard)))
+    if process.nice is not None:
+        options.append(b"--nice=%d" % process.nice)
     if process.user.changes:
         user = process.user
         groups = ",".join(map(str, user.groups))

@@ -32,7 +32,10 @@ class NewProcess:
         user: the user of the process.
         cgroup: a descriptor of the ``cgroup.procs`` file of the cgroup that the process enters,
             None for the keeper's own cgroup.
-        descriptor_limits: soft and hard limit of descriptors, None for the keeper's own limits.
+        limits: resource limits in place of the keeper's own, each as the number of the resource,
+            the soft and the hard limit.
+        nice: what is added to the keeper's nice value, after the user has changed; None for
+            nothing.
         enter: the path of the directory that the process enters from ``directory`` after its user
             has changed, None to stay there.
     """
@@ -45,7 +48,8 @@ class NewProcess:
     status: int
     user: ScriptUser
     cgroup: int | None = None
-    descriptor_limits: tuple[int, int] | None = None
+    limits: tuple[tuple[int, int, int], ...] = ()
+    nice: int | None = None
     enter: bytes | None = None
 
 

@@ -26,6 +26,7 @@ from scriptservice.keeper.spawn.new_process import (
     SpawnMethod,
     SpawnResources,
 )
+from scriptservice.keeper.spawn.process_limits import resource_limits
 from scriptservice.keeper.spawn.script_files import input_file
 from scriptservice.keeper.spawn.script_user import ScriptUser
 from scriptservice.keeper.spawn.spawn_error import SpawnError, spawn_error
@@ -108,7 +109,8 @@ class Spawner:
             streams=(self._null, self._null, self._null),
             status=self._null,
             user=self._user,
-            descriptor_limits=self._script_limits,
+            limits=((resource.RLIMIT_NOFILE, *self._script_limits),),
+            nice=0,
         )
 
     @property
@@ -182,7 +184,10 @@ class Spawner:
                 status=status_writer,
                 user=self._user,
                 cgroup=cgroup,
-                descriptor_limits=self._script_limits if self._raised else None,
+                limits=resource_limits(
+                    spec.limits, self._script_limits, restores_descriptors=self._raised
+                ),
+                nice=spec.limits.get("nice"),
                 enter=_directory_to_enter(spec),
             )
             reached("spawn.process")

@@ -133,6 +133,22 @@ def _stat_fields(path: str) -> list[bytes]:
     return text[text.rindex(b")") + 2 :].split()
 
 
+def soft_cpu_limit(pid: int) -> int | None:
+    """Return a process's soft limit of CPU time in seconds; None for no limit.
+
+    A dead process has its limits until it is reaped. The result is None if they cannot be read.
+    """
+    try:
+        lines = read_file(f"/proc/{pid}/limits").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, values = line.partition(b"Max cpu time")
+        if not name and (words := values.split()) and words[0].isdigit():
+            return int(words[0])
+    return None
+
+
 def child_pids(pid: int) -> list[int]:
     """Return the ids of all children of a process; empty if the process does not exist.
 

@@ -9,7 +9,9 @@ import errno
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from scriptservice.keeper.system.linux import (
     ProcessStat,
@@ -17,6 +19,12 @@ from scriptservice.keeper.system.linux import (
     is_resource_shortage,
     process_stat,
     read_file,
+)
+from scriptservice.keeper.tree.controllers import (
+    enable_controllers,
+    limited_directory,
+    memory_kill,
+    set_limits,
 )
 from scriptservice.keeper.tree.killing import signal_all
 from scriptservice.keeper.tree.ownership import is_dead
@@ -56,7 +64,10 @@ class CgroupTree:
 
     def __init__(self, base: str) -> None:
         self._base = base
+        self._limited = limited_directory(base)
+        self._limited_ids: set[str] = set()
         self._forbidden: dict[str, tuple[Unkillable, ...]] = {}
+        self.limits: tuple[str, ...] = ()
         with suppress(FileExistsError):  # The directory exists after an upgrade in place.
             os.mkdir(base)
 
@@ -77,7 +88,7 @@ class CgroupTree:
             if own is None:
                 return None
             tree = cls(os.path.join(own, name))
-            procs = tree.open_join_file("probe")
+            procs = tree.open_join_file("probe", {})
             try:
                 subprocess.run(
                     ["/bin/true"],
@@ -92,6 +103,15 @@ class CgroupTree:
             tree.close()
         return None
 
+    def enable_limits(self) -> None:
+        """Make the limits of process trees available where the controllers can be used.
+
+        This moves the keeper and its children to another cgroup, see `controllers`.
+        """
+        self.limits = enable_controllers(self._base, remove_cgroup)
+        with suppress(OSError):  # After an upgrade there may be commands with limits.
+            self._limited_ids = {each.name for each in os.scandir(self._limited) if each.is_dir()}
+
     @property
     def base(self) -> str:
         """The directory of the keeper's cgroup."""
@@ -103,13 +123,21 @@ class CgroupTree:
 
     def path(self, command_id: str) -> str:
         """Return the directory of a command's cgroup."""
-        return f"{self._base}/{command_id}"
+        return f"{self._directory(command_id)}/{command_id}"
 
-    def open_join_file(self, command_id: str) -> int:
+    def _directory(self, command_id: str) -> str:
+        return self._limited if command_id in self._limited_ids else self._base
+
+    def open_join_file(self, command_id: str, limits: Mapping[str, Any]) -> int:
         """See `ProcessTree.open_join_file`."""
+        needs_controllers = not limits.keys().isdisjoint(self.limits)
+        if needs_controllers:
+            self._limited_ids.add(command_id)
         path = self.path(command_id)
         with suppress(FileExistsError):
             os.mkdir(path)
+        if needs_controllers:
+            set_limits(path, limits)
         return os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
 
     def is_empty(self, root: TreeRoot) -> bool:
@@ -137,6 +165,11 @@ class CgroupTree:
         """See `ProcessTree.forget`."""
         self._forbidden.pop(root.id, None)
         remove_cgroup(self.path(root.id))
+        self._limited_ids.discard(root.id)
+
+    def memory_kill(self, root: TreeRoot) -> bool | None:
+        """See `ProcessTree.memory_kill`."""
+        return memory_kill(self.path(root.id)) if root.id in self._limited_ids else None
 
     def refresh(self) -> None:
         """See `ProcessTree.refresh`; nothing is cached here."""
@@ -151,7 +184,27 @@ class CgroupTree:
 
     def close(self) -> None:
         """See `ProcessTree.close`."""
-        remove_cgroup(self._base)
+        remove_keeper_cgroups(self._base)
+
+
+def command_cgroups(base: str, command_id: str) -> list[str]:
+    """Return the directories where a keeper may have made a command's cgroup.
+
+    Args:
+        base: the directory of the keeper's cgroups.
+        command_id: the command's UUID.
+    """
+    return [f"{directory}/{command_id}" for directory in (base, limited_directory(base))]
+
+
+def remove_keeper_cgroups(base: str) -> None:
+    """Remove the cgroups of a keeper; a cgroup that still has a process stays.
+
+    Args:
+        base: the directory of the keeper's cgroups.
+    """
+    for directory in (limited_directory(base), base):
+        remove_cgroup(directory)
 
 
 def is_cgroup_empty(path: str) -> bool:

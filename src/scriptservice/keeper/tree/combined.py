@@ -5,7 +5,9 @@ another cgroup. These processes then still descend from the script's process, or
 kernel makes orphans children of the keeper, because the keeper is their sub-reaper.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from scriptservice.keeper.system.linux import ProcessStat
 from scriptservice.keeper.tree.cgroup import (
@@ -48,9 +50,14 @@ class CombinedTree:
         known = self._descent.to_state()
         return replace(known, mode=self.mode, base=self.base, descent=True)
 
-    def open_join_file(self, command_id: str) -> int:
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """See `ProcessTree`."""
+        return self._cgroup.limits
+
+    def open_join_file(self, command_id: str, limits: Mapping[str, Any]) -> int:
         """See `ProcessTree.open_join_file`."""
-        return self._cgroup.open_join_file(command_id)
+        return self._cgroup.open_join_file(command_id, limits)
 
     def is_empty(self, root: TreeRoot) -> bool:
         """See `ProcessTree.is_empty`."""
@@ -87,6 +94,10 @@ class CombinedTree:
         """See `ProcessTree.forget`."""
         self._descent.forget(root)
         self._cgroup.forget(root)
+
+    def memory_kill(self, root: TreeRoot) -> bool | None:
+        """See `ProcessTree.memory_kill`."""
+        return self._cgroup.memory_kill(root)
 
     def refresh(self) -> None:
         """See `ProcessTree.refresh`."""

@@ -9,8 +9,9 @@ moment. Such an orphan is undecided: it may belong to any script, so no tree cou
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from scriptservice.keeper.system.linux import ProcessStat, child_pids, process_stat, process_user
 from scriptservice.keeper.tree.killing import Found, kill_until_quiet, signal_all
@@ -46,6 +47,7 @@ class DescentTree:
     mode = "walk"
     base = None
     may_leave_orphans = True
+    limits = ()
 
     def __init__(
         self,
@@ -92,8 +94,11 @@ class DescentTree:
         self._ownership.sessions = {each: set(known) for each, known in state.sessions.items()}
         self._owners = {(pid, start): owner for pid, start, owner in state.owners}
 
-    def open_join_file(self, command_id: str) -> None:
+    def open_join_file(self, command_id: str, limits: Mapping[str, Any]) -> None:
         """See `ProcessTree.open_join_file`; a process joins by its descent, without a write."""
+
+    def memory_kill(self, root: TreeRoot) -> None:
+        """See `ProcessTree.memory_kill`; without a cgroup it is not known."""
 
     def refresh(self) -> None:
         """See `ProcessTree.refresh`."""

@@ -6,6 +6,7 @@ finds the command of an orphan by its session, by the processes that were seen b
 or by its environment. ``descent`` and ``recovery`` use this module.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterable
 
@@ -19,6 +20,7 @@ from scriptservice.keeper.system.linux import (
     process_stat,
     read_file,
 )
+from scriptservice.keeper.tree.controllers import limited_directory
 from scriptservice.keeper.tree.process_tree import TreeRoot
 
 _VARIABLE = COMMAND_ID_VARIABLE.encode()
@@ -51,7 +53,8 @@ class Ownership:
 
     def __init__(self, roots: Callable[[], Iterable[TreeRoot]], cgroup: str | None = None) -> None:
         self._roots = roots
-        self._cgroup = None if cgroup is None else f"/{os.path.basename(cgroup)}/"
+        directories = [] if cgroup is None else [cgroup, limited_directory(cgroup)]
+        self._cgroups = [f"/{os.path.basename(each)}/" for each in directories]
         self._is_fresh = False
         self._ids: set[str] = set()
         self._by_pid: dict[int, list[TreeRoot]] = {}
@@ -136,13 +139,13 @@ class Ownership:
         return leader is None or self.seen[command_id].get(leader.pid) == leader.start_ticks
 
     def _by_cgroup(self, pid: int) -> str | None:
-        if self._cgroup is None:
+        if not self._cgroups:
             return None
         text = ""
         with ignore_vanished():
             text = os.fsdecode(read_file(f"/proc/{pid}/cgroup"))
-        for line in text.splitlines():
-            _, found, below = line.partition(self._cgroup)
+        for line, directory in itertools.product(text.splitlines(), self._cgroups):
+            _, found, below = line.partition(directory)
             if found and (command_id := below.partition("/")[0]) in self._ids:
                 return command_id
         return None

@@ -5,8 +5,9 @@ kernel keeps the list of processes. The module ``descent`` is used where no cgro
 module ``combined`` uses both, where a script may move its processes to another cgroup.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from scriptservice.keeper.system.linux import ProcessStat
 from scriptservice.keeper.upgrade_state import TreeState
@@ -71,10 +72,14 @@ class ProcessTree(Protocol):
         mode: how the processes are found, as ``/readyz`` shows it: ``cgroup`` or ``walk``.
         base: directory of the keeper's cgroup, None if the keeper uses no cgroups.
         may_leave_orphans: whether orphans can exist whose command the keeper does not know.
+        limits: names of the limits that the keeper can set for a process tree, see `TREE_LIMITS`.
     """
 
     mode: str
     may_leave_orphans: bool
+
+    @property
+    def limits(self) -> tuple[str, ...]: ...  # noqa: D102
 
     @property
     def base(self) -> str | None: ...  # noqa: D102
@@ -82,10 +87,14 @@ class ProcessTree(Protocol):
     def to_state(self) -> TreeState:
         """Return all that is known about the trees, for the keeper's next program."""
 
-    def open_join_file(self, command_id: str) -> int | None:
+    def open_join_file(self, command_id: str, limits: Mapping[str, Any]) -> int | None:
         """Return a descriptor to which a starting process writes ``0`` to join the tree.
 
         The caller closes the descriptor. The result is None if a process joins without a write.
+
+        Args:
+            command_id: the command's UUID.
+            limits: the command's limits, see `SpawnSpec`; those of the tree are set here.
         """
 
     def is_empty(self, root: TreeRoot) -> bool:
@@ -108,6 +117,14 @@ class ProcessTree(Protocol):
 
     def forget(self, root: TreeRoot) -> None:
         """Drop what is known about a tree; called when its command ends."""
+
+    def memory_kill(self, root: TreeRoot) -> bool | None:
+        """Return whether the kernel has killed a process of the tree for lack of memory.
+
+        Returns:
+            None if it has killed none, or if that is not known. True if the processes needed more
+            than ``memory_bytes``, False if the service or the machine had too little.
+        """
 
     def refresh(self) -> None:
         """Discard what was read from /proc; called whenever processes may have changed."""

@@ -29,6 +29,8 @@ from scriptservice.ids import new_id, parse_id
 from scriptservice.model import Command, Filter, IdempotencyKey, Origin, Submission
 from scriptservice.protocol.clock import now_us
 from scriptservice.server.commands.disk_space import DiskSpace
+from scriptservice.server.commands.limit_support import LimitSupport
+from scriptservice.server.commands.maxima import Maxima
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.commands.output_removal import OutputRemover
 from scriptservice.store.queries import commands as command_store
@@ -89,6 +91,7 @@ class CommandService:
         notifier: wakes requests that wait for a command's end.
         remover: removes the output of deleted commands.
         disk_space: decides whether the disk has room for new commands.
+        maxima: what no command may exceed.
         on_ended: called for each command that ends without having been sent to a keeper.
         on_deleted: called for each command that is deleted.
     """
@@ -104,6 +107,7 @@ class CommandService:
         notifier: Notifier,
         remover: OutputRemover,
         disk_space: DiskSpace,
+        maxima: Maxima,
         on_ended: Callable[[StatusChange], None],
         on_deleted: Callable[[UUID], None],
     ) -> None:
@@ -115,6 +119,8 @@ class CommandService:
         self._notifier = notifier
         self._remover = remover
         self._disk_space = disk_space
+        self._maxima = maxima
+        self._limit_support = LimitSupport(transport.state)
         self._on_ended = on_ended
         self._on_deleted = on_deleted
 
@@ -137,13 +143,22 @@ class CommandService:
             GoneError: the same request created a command that has been deleted.
             IdempotencyMismatchError: a different request used this Idempotency-Key.
             BusyError: the concurrency key is busy, and the command must not wait.
-            ValidationError: there is no host with the requested name.
+            ValidationError: there is no host with the requested name, a field exceeds its maximum,
+                or the keeper cannot set one of the limits.
             StorageFullError: the disk has less free space than must be kept free.
             StoreUnavailableError: the database does not answer; see `Dispatcher.submit`.
         """
         if submission.host not in (None, self._transport.host):
             message = f"there is no host {submission.host}"
             raise ValidationError(FieldError("host", message))
+        try:
+            submission = self._maxima.apply(submission)
+            await self._limit_support.check(submission.limits)
+        except ValidationError:
+            # The request may have been valid before, with other settings.
+            if earlier := await self._find_earlier(origin.request):
+                return earlier
+            raise
         if shortage := self._disk_space.shortage():
             if earlier := await self._find_earlier(origin.request):
                 return earlier
@@ -247,7 +262,9 @@ class CommandService:
         Raises:
             UnknownCommandError: there is no command with this id.
             AlreadyFinishedError: the command has ended.
+            ValidationError: the grace period exceeds its maximum.
         """
+        self._maxima.check_grace(grace_seconds)
         request = stop_requests.StopRequest(
             parse_command_id(command_id), signal, grace_seconds, now_us()
         )

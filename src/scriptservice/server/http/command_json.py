@@ -5,7 +5,7 @@ from typing import Any
 
 import pydantic_core
 
-from scriptservice.model import Command
+from scriptservice.model import Command, Limits
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; with a zone, isoformat would add +00:00
 
@@ -50,6 +50,7 @@ def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
         "leftover_seconds": _number(asked.leftover_seconds),
         "output_limit_bytes": asked.output_limit_bytes,
         "on_output_limit": asked.on_output_limit.value,
+        "limits": _limits(asked.limits),
         "priority": asked.priority,
         "concurrency": None
         if concurrency is None
@@ -82,6 +83,12 @@ def command_view(command: Command, *, item: bool = False) -> dict[str, Any]:
             "max_rss_bytes": outcome.max_rss_bytes,
         },
     }
+
+
+def _limits(limits: Limits | None) -> dict[str, float | int | None] | None:
+    if limits is None:
+        return None
+    return {name: _number(value) for name, value in limits.fields().items()}
 
 
 def _number(seconds: float | None) -> float | int | None:

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from scriptservice.errors import (
     AlreadyFinishedError,
-    DamagedOutputError,
     BusyError,
+    DamagedOutputError,
     FieldError,
     GoneError,
     IdempotencyMismatchError,

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from pydantic import ValidationError as PydanticValidationError
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,6 +34,7 @@ from scriptservice.server.routes.decoding import (
 from scriptservice.server.routes.request_models import (
     CONCURRENCY_PARAMETERS,
     JSON_BODY_BYTES,
+    OBJECT_PARAMETERS,
     SCRIPT_BYTES,
     ListQuery,
     StopBody,
@@ -69,11 +71,11 @@ async def submit(call: Call[None, None]) -> Response:
     if media_type == JSON:
         seconds = decode_query(request, WaitQuery).wait
         raw = await read_body(request, bodies, JSON_BODY_BYTES)
-        submission = decode_json(raw, SubmitBody).submission(call.services.output_limit_bytes)
+        submission = decode_json(raw, SubmitBody).submission(call.services.submit_defaults)
     elif media_type in SCRIPT_TYPES and charset in _TEXT_CHARSETS:
         raw = await read_body(request, bodies, SCRIPT_BYTES)
         body, seconds = _raw_submission(request, raw)
-        submission = body.submission(call.services.output_limit_bytes)
+        submission = body.submission(call.services.submit_defaults)
     else:
         detail = (
             "unsupported content type: send application/json, or the script itself in "
@@ -113,10 +115,24 @@ def _raw_submission(request: Request, raw: bytes) -> tuple[SubmitBody, float | N
         fields["concurrency"] = concurrency
     if fields.get("output_limit_bytes") == "null":
         fields["output_limit_bytes"] = None
+    for name in OBJECT_PARAMETERS.intersection(fields):
+        fields[name] = _object_parameter(name, fields[name])
     try:
         return SubmitBody.model_validate(fields, strict=False), seconds
     except PydanticValidationError as error:
         raise field_errors(error) from error
+
+
+def _object_parameter(name: str, text: str) -> object:
+    """Return the value of a query parameter that is a JSON object.
+
+    Raises:
+        ValidationError: the text is not JSON.
+    """
+    try:
+        return from_json(text)
+    except ValueError as error:
+        raise ValidationError(FieldError(name, "must be a JSON object")) from error
 
 
 def _wait_seconds(text: str | None) -> float | None:

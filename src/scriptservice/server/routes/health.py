@@ -39,6 +39,7 @@ async def readyz(call: Call[None, None]) -> Response:
         "spawn": state.spawn,
         "degraded": _degraded(state, commands),
         "unkillable": [asdict(each) for each in state.unkillable],
+        "limits": list(state.limits),
     }
     return Response(to_json(answer), media_type=JSON)
 

@@ -21,6 +21,7 @@ from scriptservice.server.routes.decoding import (
 from scriptservice.server.routes.operations import EVENT_STREAM, TAGS, Operation
 from scriptservice.server.routes.request_models import (
     CONCURRENCY_PARAMETERS,
+    OBJECT_PARAMETERS,
     ConcurrencyBody,
     SubmitBody,
     WaitQuery,
@@ -231,6 +232,9 @@ def submit_parameters() -> list[Json]:
         name = parameter["name"]
         if name in ("script", "concurrency"):
             continue
+        if name in OBJECT_PARAMETERS:
+            parameter["schema"] = {"type": "string", "contentMediaType": JSON}
+            parameter["description"] += ": a JSON object"
         if name in ("labels", "env"):
             parameter["schema"] = {"type": "array", "items": {"type": "string"}}
             parameter["description"] += ": key=value; may be repeated"

@@ -63,6 +63,7 @@ _ITEM = {
     "leftover_seconds": 2,
     "output_limit_bytes": 10 << 30,
     "on_output_limit": "discard",
+    "limits": None,
     "priority": 0,
     "host": "alpha",
     "created_by": "admin",
@@ -260,7 +261,8 @@ GET_READINESS = Operation(
     summary="Is the service ready?",
     description=(
         "Answers 200 if the database and the keeper answer, else 503 with the reason. The answer "
-        "also tells how process trees are killed, and what does not work fully (`degraded`)."
+        "also tells how process trees are killed, which limits a command may have, and what does "
+        "not work fully (`degraded`)."
     ),
     responses={
         200: {
@@ -272,6 +274,7 @@ GET_READINESS = Operation(
                 "spawn": "launcher",
                 "degraded": [],
                 "unkillable": [],
+                "limits": ["cpu_seconds", "open_files", "nice", "memory_bytes", "processes"],
             }
         }
     },

@@ -11,7 +11,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import (
+    MAX_SCRIPT_BYTES,
     Concurrency,
+    Limits,
     OnOutputLimit,
     Status,
     Submission,
@@ -19,9 +21,10 @@ from scriptservice.model import (
     parse_signal,
     script_interpreter,
 )
+from scriptservice.server.commands.maxima import SubmitDefaults
 from scriptservice.server.routes.validation_messages import message_of
 
-SCRIPT_BYTES = 1 << 20
+SCRIPT_BYTES = MAX_SCRIPT_BYTES
 STDIN_BYTES = 1 << 20
 STRING_BYTES = 128 << 10
 ARGUMENT_BYTES = 1 << 20
@@ -33,6 +36,9 @@ JSON_BODY_BYTES = 20 << 20
 """Largest size of a JSON body. The script may have 1 MiB, the standard input may have 1 MiB, and
 the arguments and the environment together may have 1 MiB. JSON may write each byte of these 3 MiB
 as an escape sequence of six bytes."""
+
+OBJECT_PARAMETERS = frozenset({"limits"})
+"""The fields of a submission that are JSON objects. As query parameters they are JSON too."""
 
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -117,6 +123,33 @@ CONCURRENCY_PARAMETERS = {
 """The query parameters for the fields of ``concurrency``, if the body is the script itself."""
 
 
+class LimitsBody(BaseModel):
+    """What a script may use; an absent limit is the service's own."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="Limits")
+
+    cpu_seconds: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = Field(
+        None, description="CPU time of each process; rounded up to whole seconds"
+    )
+    open_files: Annotated[int, Field(ge=64, le=1 << 30)] | None = Field(
+        None, description="file descriptors of each process"
+    )
+    nice: Annotated[int, Field(ge=0, le=19)] | None = Field(
+        None, description="added to the nice value; 19 is the lowest priority"
+    )
+    memory_bytes: Annotated[int, Field(ge=4 << 20, lt=1 << 63)] | None = Field(
+        None, description="memory of all processes together"
+    )
+    processes: Annotated[int, Field(ge=1, le=1 << 22)] | None = Field(
+        None, description="processes and threads of the whole process tree"
+    )
+
+    def limits(self) -> Limits | None:
+        """Return the limits, None if none is set."""
+        limits = Limits(**{name: getattr(self, name) for name in LimitsBody.model_fields})
+        return limits if limits.fields() else None
+
+
 class SubmitBody(BaseModel):
     """A script and how to run it."""
 
@@ -150,7 +183,11 @@ class SubmitBody(BaseModel):
         None, description="time from the start until it is stopped"
     )
     queue_timeout_seconds: Seconds | None = Field(None, description="longest time before the start")
-    grace_seconds: ShortSeconds = Field(10, description="time from a stop's signal to SIGKILL")
+    grace_seconds: ShortSeconds = Field(
+        10,
+        description="time from a stop's signal to SIGKILL; 10 if absent, or the service's maximum",
+        json_schema_extra=_without_default,
+    )
     leftover_seconds: ShortSeconds = Field(
         2, description="time that background processes have after the script's end"
     )
@@ -163,6 +200,7 @@ class SubmitBody(BaseModel):
         "discard",
         description="discard: store the first bytes, count the rest; stop: stop the command",
     )
+    limits: LimitsBody | None = Field(None, description="what the script may use")
     priority: Annotated[int, Field(ge=-100, le=100)] = Field(0, description="higher starts first")
     concurrency: ConcurrencyBody | None = Field(None, description="limits how many run at a time")
     host: Annotated[Text, Field(min_length=1, max_length=255)] | None = Field(
@@ -179,16 +217,18 @@ class SubmitBody(BaseModel):
             raise ValidationError(FieldError("args" if args > env else "env", message))
         return self
 
-    def submission(self, default_output_limit_bytes: int | None) -> Submission:
+    def submission(self, defaults: SubmitDefaults) -> Submission:
         """Return the submission.
 
         Args:
-            default_output_limit_bytes: the output limit if the request has no such field. A field
-                with the value null means no limit.
+            defaults: the values of fields that the request does not have. An output limit with the
+                value null means no limit.
         """
-        output_limit_bytes = self.output_limit_bytes
+        grace_seconds, output_limit_bytes = self.grace_seconds, self.output_limit_bytes
+        if "grace_seconds" not in self.model_fields_set:
+            grace_seconds = defaults.grace_seconds
         if "output_limit_bytes" not in self.model_fields_set:
-            output_limit_bytes = default_output_limit_bytes
+            output_limit_bytes = defaults.output_limit_bytes
         return Submission(
             script=self.script,
             interpreter=tuple(self.interpreter or script_interpreter(self.script)),
@@ -200,10 +240,11 @@ class SubmitBody(BaseModel):
             stdin=self.stdin,
             timeout_seconds=self.timeout_seconds,
             queue_timeout_seconds=self.queue_timeout_seconds,
-            grace_seconds=self.grace_seconds,
+            grace_seconds=grace_seconds,
             leftover_seconds=self.leftover_seconds,
             output_limit_bytes=output_limit_bytes,
             on_output_limit=OnOutputLimit(self.on_output_limit),
+            limits=None if self.limits is None else self.limits.limits(),
             priority=self.priority,
             concurrency=None
             if (given := self.concurrency) is None

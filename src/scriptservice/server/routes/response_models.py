@@ -40,6 +40,16 @@ class Usage(_Response):
     max_rss_bytes: int | None
 
 
+class LimitsJson(_Response):
+    """What the script may use; a limit that was not submitted is absent."""
+
+    cpu_seconds: float | None = None
+    open_files: int | None = None
+    nice: int | None = None
+    memory_bytes: int | None = None
+    processes: int | None = None
+
+
 class Pty(_Response):
     """Size of a terminal."""
 
@@ -73,6 +83,7 @@ class _CommandFields(_Response):
     leftover_seconds: float
     output_limit_bytes: int | None
     on_output_limit: Literal["discard", "stop"]
+    limits: LimitsJson | None
     priority: int
     concurrency: ConcurrencyJson | None
     waiting_for: Literal["capacity", "concurrency", "host"] | None = Field(
@@ -204,3 +215,4 @@ class Readiness(_Response):
     spawn: Literal["clone", "launcher", "fork"]
     degraded: list[str]
     unkillable: list[UnkillableProcess]
+    limits: list[str] = Field(description="that a command may have on this host")

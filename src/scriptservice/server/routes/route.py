@@ -17,6 +17,7 @@ from starlette.responses import Response
 from scriptservice.server.access.page_sessions import PageSessions
 from scriptservice.server.access.sign_in import SignIn
 from scriptservice.server.commands.command_service import CommandService
+from scriptservice.server.commands.maxima import SubmitDefaults
 from scriptservice.server.http.body_budget import BodyBudget
 from scriptservice.server.output.event_stream import EventStreams
 from scriptservice.server.output.output_service import OutputService
@@ -42,7 +43,7 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of the server that handlers use, and the default output limit from the settings."""
+    """The parts of the server that handlers use, and the defaults that depend on settings."""
 
     commands: CommandService
     outputs: OutputService
@@ -54,7 +55,7 @@ class Services:
     gauges: Gauges
     page: PageFiles
     bodies: BodyBudget
-    output_limit_bytes: int
+    submit_defaults: SubmitDefaults
     openapi: Callable[[], dict[str, Any]]
 
 

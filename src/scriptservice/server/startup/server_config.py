@@ -31,6 +31,11 @@ class ServerConfig:
         max_connections: how many client connections may be open at the same time; None for the
             default.
         output_limit_bytes: output limit of a command whose submission names no limit.
+        max_timeout_seconds: see `Maxima`, also for the following four.
+        max_grace_seconds: largest grace period.
+        max_output_limit_bytes: largest limit of the output.
+        max_script_bytes: largest script.
+        max_interactive: how many interactive commands may be unfinished at a time.
         first_token: the admin token for a database that has no token yet; None for a random token.
     """
 
@@ -50,3 +55,8 @@ class ServerConfig:
     sign_in_link: bool = True
     max_connections: int | None = None
     output_limit_bytes: int = DEFAULT_OUTPUT_LIMIT_BYTES
+    max_timeout_seconds: float | None = None
+    max_grace_seconds: float | None = None
+    max_output_limit_bytes: int | None = None
+    max_script_bytes: int | None = None
+    max_interactive: int | None = None

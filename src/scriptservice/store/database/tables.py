@@ -76,6 +76,9 @@ commands = Table(
     # This is the command's reason if it becomes stopped; it is set if the service itself requested
     # the stop.
     Column("stop_reason", Text),
+    # JSON, null if the command has no limits. A new column is the last one of a table, and the last
+    # columns of `inputs` are expensive to reach. So this submitted field, which is small, is here.
+    Column("limits", Text),
 )
 Index("commands_by_status", commands.c.status, commands.c.number)
 

@@ -8,6 +8,7 @@ from sqlalchemy import Row
 from scriptservice.model import (
     Command,
     Concurrency,
+    Limits,
     OnOutputLimit,
     Outcome,
     Status,
@@ -32,6 +33,7 @@ _HEAD = [
     commands.c.concurrency_key,
     commands.c.concurrency_limit,
     commands.c.when_busy,
+    commands.c.limits,
     *OUTCOME,
     inputs.c.interpreter,
     inputs.c.labels,
@@ -50,6 +52,11 @@ WITHOUT_SCRIPT = [*ITEM, inputs.c.args, inputs.c.env]
 WHOLE = [*_HEAD, inputs.c.args, inputs.c.env, inputs.c.script, inputs.c.stdin, inputs.c.traceparent]
 JOINED = commands.join(inputs, commands.c.number == inputs.c.number)
 THERE = commands.c.deleted_at.is_(None)
+
+
+def limits_text(limits: Limits | None) -> str | None:
+    """Return a command's limits as the database stores them."""
+    return None if limits is None else json.dumps(limits.fields(), separators=(",", ":"))
 
 
 def command_of(row: Row[Any]) -> Command:
@@ -75,6 +82,7 @@ def command_of(row: Row[Any]) -> Command:
         leftover_seconds=row.leftover_seconds,
         output_limit_bytes=row.output_limit_bytes,
         on_output_limit=OnOutputLimit(row.on_output_limit),
+        limits=None if row.limits is None else Limits(**json.loads(row.limits)),
         priority=row.priority,
         concurrency=None
         if row.concurrency_key is None

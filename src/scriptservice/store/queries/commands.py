@@ -25,6 +25,7 @@ from scriptservice.store.queries.command_rows import (
     WHOLE,
     WITHOUT_SCRIPT,
     command_of,
+    limits_text,
 )
 from scriptservice.store.queries.idempotency import StoredRequest, find_request, store_requests
 from scriptservice.store.queries.queueing.concurrency_keys import Admission, admit, lock_keys
@@ -212,6 +213,7 @@ def _row(item: NewCommand, command: Command) -> dict[str, Any]:
         "stdout_bytes": 0,
         "stderr_bytes": 0,
         "discarded_bytes": 0,
+        "limits": limits_text(item.submission.limits),
     }
 
 
@@ -243,7 +245,7 @@ _INSERT = PreparedStatement(
     (
         "number", "id", "status", "name", "script_preview", "host", "priority", "created_by",
         "rerun_of", "created_at", "dispatched_to", "concurrency_key", "concurrency_limit",
-        "when_busy", "leftovers_killed", "stdout_bytes", "stderr_bytes", "discarded_bytes",
+        "when_busy", "leftovers_killed", "stdout_bytes", "stderr_bytes", "discarded_bytes", "limits",
     ),
 )  # fmt: skip
 _INSERT_INPUT = PreparedStatement(insert(inputs), inputs.columns.keys())
