@@ -1,6 +1,7 @@
 """The interface between the server and a host's keeper, on this machine or on another machine."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from scriptservice.model import Command
@@ -65,6 +66,39 @@ class HeldCommands:
     end: int
 
 
+class InputResult(StrEnum):
+    """What became of input for a command."""
+
+    ACCEPTED = "accepted"
+    """The keeper has all of it, and passes it to the script in order."""
+    OFFSET_MISMATCH = "offset-mismatch"
+    """The given offset is not the number of bytes that were accepted so far."""
+    FULL = "full"
+    """Too much accepted input waits until the script reads it."""
+    CLOSED = "closed"
+    """The input was closed, by an earlier request or by the script."""
+    NOT_RUNNING = "not-running"
+    """The keeper has no such command, or the command has not started, is stopping or has exited."""
+    NOT_INTERACTIVE = "not-interactive"
+    """The command takes no input."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputAnswer:
+    """The state of a command's input after a request; a refused request has changed nothing.
+
+    Attributes:
+        result: what became of the request.
+        accepted_offset: number of bytes of input that the keeper has accepted since the command
+            started. The text that was submitted as ``stdin`` does not count.
+        waiting_bytes: number of accepted bytes that the keeper has not passed to the script yet.
+    """
+
+    result: InputResult
+    accepted_offset: int = 0
+    waiting_bytes: int = 0
+
+
 class Transport(Protocol):
     """The connection to one host's keeper.
 
@@ -98,6 +132,55 @@ class Transport(Protocol):
         """Tell the keeper that a command's queue time-out has passed.
 
         The keeper ends the command if it has not started.
+        """
+
+    async def write_input(
+        self, command_id: str, data: bytes, *, offset: int | None, close: bool
+    ) -> InputAnswer:
+        """Give input to an interactive command; the keeper takes all of it or nothing.
+
+        If the answer is `InputResult.FULL`, try again after a pause: ask `input_state` until there
+        is room, with pauses that grow. The keeper does not report room by itself.
+
+        Args:
+            command_id: the command's UUID.
+            data: the bytes; may be empty, for example to close only.
+            offset: the number of bytes that the caller believes were accepted so far; None to
+                append to whatever was accepted.
+            close: whether the input ends after these bytes. On a terminal, the keeper then sends
+                Ctrl-D.
+
+        Raises:
+            TimeoutError: the keeper does not answer, so it is unknown whether the bytes were
+                accepted. A retry with the same offset sends nothing twice.
+        """
+
+    async def input_state(self, command_id: str) -> InputAnswer:
+        """Return the state of a command's input, without a change; the result is `ACCEPTED`,
+        `CLOSED`, `NOT_RUNNING` or `NOT_INTERACTIVE`.
+
+        Raises:
+            TimeoutError: the keeper does not answer.
+        """
+
+    async def send_signal(self, command_id: str, signal: str) -> bool:
+        """Send a signal to the process group of a running script.
+
+        Args:
+            command_id: the command's UUID.
+            signal: full name of the signal, such as ``SIGHUP``.
+
+        Returns:
+            Whether the command runs. If it does not, nothing was sent.
+
+        Raises:
+            TimeoutError: the keeper does not answer.
+        """
+
+    def resize(self, command_id: str, rows: int, cols: int) -> None:
+        """Change the size of a command's terminal; no effect if it has none or does not run.
+
+        Of several sizes that come shortly after each other, the keeper may apply only the last one.
         """
 
     def acknowledge(self, position: int) -> None:

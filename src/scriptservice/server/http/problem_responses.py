@@ -11,8 +11,13 @@ from scriptservice.errors import (
     AlreadyFinishedError,
     FieldError,
     GoneError,
+    HostUnavailableError,
     IdempotencyMismatchError,
+    InputFullError,
     NotFinishedError,
+    NotInteractiveError,
+    NotRunningError,
+    OffsetMismatchError,
     ScriptServiceError,
     StorageFullError,
     StoreUnavailableError,
@@ -34,6 +39,9 @@ TITLES = {
     "method-not-allowed": (405, "Method not allowed"),
     "already-finished": (409, "The command has ended"),
     "not-finished": (409, "The command has not ended"),
+    "not-interactive": (409, "The command takes no input"),
+    "not-running": (409, "The command is not running"),
+    "offset-mismatch": (409, "The offset is not that of the accepted input"),
     "gone": (410, "The command created with this idempotency key was deleted"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "Unsupported content type"),
@@ -45,6 +53,7 @@ TITLES = {
     "headers-too-large": (431, "The headers are too large"),
     "internal": (500, "The service failed"),
     "store-unavailable": (503, "The database is unavailable"),
+    "host-unavailable": (503, "The keeper does not answer"),
     "storage-full": (507, "The disk is full"),
 }
 
@@ -55,6 +64,7 @@ PROBLEM_HEADERS: dict[str, dict[str, Any]] = {
     "range-not-satisfiable": {"Content-Range": CONTENT_RANGE},
     "too-many-requests": {"Retry-After": {"schema": {"type": "integer"}}},
     "store-unavailable": {"Retry-After": {"schema": {"type": "integer"}}},
+    "host-unavailable": {"Retry-After": {"schema": {"type": "integer"}}},
 }
 """The headers of the responses to each kind of problem, as OpenAPI describes them."""
 
@@ -107,7 +117,7 @@ def problem_response(
     )
 
 
-def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
+def to_problem(error: Exception) -> ProblemError:  # noqa: C901, PLR0911, PLR0912 - a table
     """Return the problem with which the service answers after an error."""
     match error:
         case ProblemError():
@@ -120,6 +130,18 @@ def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
             return ProblemError("already-finished", str(error), command=command_view(error.command))
         case NotFinishedError():
             return ProblemError("not-finished", str(error))
+        case NotInteractiveError():
+            return ProblemError("not-interactive", str(error))
+        case NotRunningError():
+            return ProblemError("not-running", str(error))
+        case OffsetMismatchError():
+            return ProblemError("offset-mismatch", str(error), offset=error.offset)
+        case InputFullError():
+            headers = {"Retry-After": str(RETRY_SECONDS)}
+            return ProblemError("too-many-requests", str(error), headers=headers)
+        case HostUnavailableError():
+            headers = {"Retry-After": str(RETRY_SECONDS)}
+            return ProblemError("host-unavailable", str(error), headers=headers)
         case GoneError():
             return ProblemError("gone", str(error))
         case IdempotencyMismatchError():

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from scriptservice.server.access.page_sessions import PageSessions
 from scriptservice.server.access.sign_in import SignIn
+from scriptservice.server.commands.command_input import CommandInput
 from scriptservice.server.commands.command_service import CommandService
 from scriptservice.server.http.body_budget import BodyBudget
 from scriptservice.server.output.event_stream import EventStreams
@@ -45,6 +46,7 @@ class Services:
     """The parts of the server that handlers use, and the default that depends on a setting."""
 
     commands: CommandService
+    input: CommandInput
     outputs: OutputService
     events: EventStreams
     host: HostInfo
