@@ -9,6 +9,13 @@ from scriptservice.model import Status
 _TIMES = ("created_at", "started_at", "exited_at", "finished_at")
 
 
+class PtySize(TypedDict):
+    """Size of a terminal: its lines, and the characters in a line, each from 1 to 65535."""
+
+    rows: int
+    cols: int
+
+
 class SubmitFields(TypedDict, total=False):
     """The fields of a submission besides the script. A field that is left out has its default.
 
@@ -21,7 +28,11 @@ class SubmitFields(TypedDict, total=False):
         env: variables that are added to the environment of the script.
         working_directory: a path, or ``"private"`` for an empty directory that is removed when the
             command ends. None for ``work/`` in the data directory, which all commands share.
-        stdin: text for the script's standard input; None for /dev/null.
+        stdin: text for the script's standard input; None for /dev/null. If the command is
+            interactive, the script reads this text first.
+        interactive: whether input may be sent to the script while it runs.
+        pty: size of the terminal in which the script runs; None for no terminal. A command with a
+            terminal is interactive.
         timeout_seconds: time after its start at which the command is stopped; None for no limit.
         queue_timeout_seconds: time after its submission at which the command is ended if it has
             not started; None for no limit.
@@ -43,6 +54,8 @@ class SubmitFields(TypedDict, total=False):
     env: dict[str, str]
     working_directory: str | None
     stdin: str | None
+    interactive: bool
+    pty: PtySize | None
     timeout_seconds: float | None
     queue_timeout_seconds: float | None
     grace_seconds: float
@@ -123,6 +136,8 @@ class Command:
     env: dict[str, str] | None = None
     working_directory: str | None = None
     stdin_bytes: int = 0
+    interactive: bool = False
+    pty: PtySize | None = None
     timeout_seconds: float | None = None
     queue_timeout_seconds: float | None = None
     grace_seconds: float
