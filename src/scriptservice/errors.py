@@ -8,6 +8,11 @@
     ├── UnknownCommandError    no command has this id
     ├── AlreadyFinishedError   the command has finished; .command
     ├── NotFinishedError       the command has not finished
+    ├── NotInteractiveError    the command takes no input
+    ├── NotRunningError        the command does not run now, or its input was closed
+    ├── OffsetMismatchError    input was accepted that the client does not count; .offset
+    ├── InputFullError         too much input waits to be read by the script
+    ├── HostUnavailableError   the keeper does not answer; a retry may succeed
     ├── GoneError              the command that an earlier request created has been deleted
     ├── IdempotencyMismatchError   the Idempotency-Key belongs to a different request
     ├── DamagedOutputError     stored output of a command is damaged
@@ -90,6 +95,49 @@ class NotFinishedError(ScriptServiceError):
 
     def __init__(self, command_id: object) -> None:
         super().__init__(f"cannot delete command {command_id}: it has not finished; stop it first")
+
+
+class NotInteractiveError(ScriptServiceError):
+    """The command was not submitted as interactive, so it takes no input."""
+
+    def __init__(self, command_id: object) -> None:
+        super().__init__(
+            f"cannot send input to command {command_id}: it is not interactive; "
+            "submit it with interactive or pty"
+        )
+
+
+class NotRunningError(ScriptServiceError):
+    """The command does not run now, or its script reads no more input."""
+
+
+class OffsetMismatchError(ScriptServiceError):
+    """The offset of a request is not the number of bytes that were accepted so far.
+
+    Attributes:
+        offset: the number of bytes of input that were accepted so far.
+    """
+
+    def __init__(self, command_id: object, offset: int) -> None:
+        super().__init__(
+            f"cannot send input to command {command_id}: {offset} bytes were accepted so far; "
+            "continue with that offset"
+        )
+        self.offset = offset
+
+
+class InputFullError(ScriptServiceError):
+    """Too much accepted input waits until the script reads it; nothing was accepted."""
+
+    def __init__(self, command_id: object, waiting_bytes: int) -> None:
+        super().__init__(
+            f"cannot send input to command {command_id} now: {waiting_bytes} bytes wait until "
+            "its script reads them; send it again later"
+        )
+
+
+class HostUnavailableError(ScriptServiceError):
+    """The keeper does not answer; a retry may succeed."""
 
 
 class GoneError(ScriptServiceError):

@@ -71,6 +71,8 @@ class Stream(StrEnum):
 
 
 TRACEPARENT_CHARACTERS = 255
+MAX_TERMINAL_CELLS = 65535
+"""The largest number of rows and of columns; Linux stores each in 16 bits."""
 
 
 class OnOutputLimit(StrEnum):
@@ -144,6 +146,19 @@ class Limits:
         return {name: value for name, value in values.items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class TerminalSize:
+    """The size of a terminal.
+
+    Attributes:
+        rows: number of lines, from 1 to `MAX_TERMINAL_CELLS`.
+        cols: number of characters in a line, from 1 to `MAX_TERMINAL_CELLS`.
+    """
+
+    rows: int
+    cols: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """What a user submits.
@@ -159,7 +174,11 @@ class Submission:
         args: ``$1`` and the following arguments.
         env: variables that are added to the clean environment.
         working_directory: a path, ``private``, or None for the shared directory.
-        stdin: text for standard input; None for /dev/null.
+        stdin: text for standard input; None for /dev/null. If the command is interactive, the
+            script reads this text first, and then what is sent to it.
+        interactive: whether input may be sent to the script while it runs.
+        pty: size of the terminal that the script gets as stdin, stdout and stderr; None for no
+            terminal. A command with a terminal is interactive.
         timeout_seconds: time from the start until the command is stopped; None for no limit.
         queue_timeout_seconds: time from submission until a queued command is given up; None for
             no limit.
@@ -181,6 +200,8 @@ class Submission:
     env: dict[str, str] = field(default_factory=dict)
     working_directory: str | None = None
     stdin: str | None = None
+    interactive: bool = False
+    pty: TerminalSize | None = None
     timeout_seconds: float | None = None
     queue_timeout_seconds: float | None = None
     grace_seconds: float = 10

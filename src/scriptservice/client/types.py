@@ -42,6 +42,13 @@ class LimitFields(TypedDict, total=False):
     processes: int | None
 
 
+class PtySize(TypedDict):
+    """Size of a terminal: its lines, and the characters in a line, each from 1 to 65535."""
+
+    rows: int
+    cols: int
+
+
 class SubmitFields(TypedDict, total=False):
     """The fields of a submission besides the script. A field that is left out has its default.
 
@@ -54,7 +61,11 @@ class SubmitFields(TypedDict, total=False):
         env: variables that are added to the environment of the script.
         working_directory: a path, or ``"private"`` for an empty directory that is removed when the
             command ends. None for ``work/`` in the data directory, which all commands share.
-        stdin: text for the script's standard input; None for /dev/null.
+        stdin: text for the script's standard input; None for /dev/null. If the command is
+            interactive, the script reads this text first.
+        interactive: whether input may be sent to the script while it runs.
+        pty: size of the terminal in which the script runs; None for no terminal. A command with a
+            terminal is interactive.
         timeout_seconds: time from the command's start until the service stops it; None for no
             limit.
         queue_timeout_seconds: time from the submission until the service ends a command that has
@@ -79,6 +90,8 @@ class SubmitFields(TypedDict, total=False):
     env: dict[str, str]
     working_directory: str | None
     stdin: str | None
+    interactive: bool
+    pty: PtySize | None
     timeout_seconds: float | None
     queue_timeout_seconds: float | None
     grace_seconds: float
@@ -163,6 +176,8 @@ class Command:
     env: dict[str, str] | None = None
     working_directory: str | None = None
     stdin_bytes: int = 0
+    interactive: bool = False
+    pty: PtySize | None = None
     timeout_seconds: float | None = None
     queue_timeout_seconds: float | None = None
     grace_seconds: float

@@ -7,14 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from scriptservice.fleet.transport import HeldCommands, HostState, RemainingProcess
+from scriptservice.fleet.transport import (
+    HeldCommands,
+    HostState,
+    InputAnswer,
+    RemainingProcess,
+)
 from scriptservice.protocol.frames import (
     PROTOCOL_VERSION,
     Frame,
     FrameBuffer,
+    InputResult,
     SpawnSpec,
     encode,
     held_request,
+    input_request,
     recorded_frame,
     stop_frame,
 )
@@ -23,6 +30,7 @@ from scriptservice.protocol.journal_reader import JournalReader
 
 STATE_SECONDS = 2.0
 HELD_SECONDS = 10.0
+INPUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ class LocalKeeper(asyncio.Protocol):
         self._frames = FrameBuffer()
         self._transport: asyncio.Transport | None = None
         self._reader: JournalReader | None = None
-        self._state_answers: dict[int, asyncio.Future[HostState]] = {}
+        self._answers: dict[int, asyncio.Future[Frame]] = {}
         self._numbers = itertools.count()
         self._held_answer: asyncio.Future[HeldCommands] | None = None
         self._held_number = -1
@@ -154,11 +162,10 @@ class LocalKeeper(asyncio.Protocol):
                 self._accept_hello(Hello.from_frame(frame))
                 if frame["shutting_down"]:
                     self._on_shutdown()
-            case "pong":
-                if (
-                    waiting := self._state_answers.pop(frame["number"], None)
-                ) and not waiting.done():
-                    waiting.set_result(_state(frame))
+            case "pong" | "input" | "signalled":
+                waiting = self._answers.pop(frame["number"], None)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(frame)
             case "held":
                 self._journal_grew_to(frame["end"])
                 self._held_received(frame)
@@ -287,15 +294,43 @@ class LocalKeeper(asyncio.Protocol):
 
     async def state(self) -> HostState:
         """See `Transport.state`."""
+        return _state(await self._ask({"type": "ping"}, STATE_SECONDS))
+
+    async def write_input(
+        self, command_id: str, data: bytes, *, offset: int | None, close: bool
+    ) -> InputAnswer:
+        """See `Transport.write_input`."""
+        request = input_request(command_id, data, offset=offset, close=close)
+        return _input_answer(await self._ask(request, INPUT_SECONDS))
+
+    async def input_state(self, command_id: str) -> InputAnswer:
+        """See `Transport.input_state`."""
+        return _input_answer(await self._ask(input_request(command_id), INPUT_SECONDS))
+
+    async def send_signal(self, command_id: str, signal: str) -> bool:
+        """See `Transport.send_signal`."""
+        request = {"type": "signal", "id": command_id, "signal": signal}
+        return bool((await self._ask(request, INPUT_SECONDS))["sent"])
+
+    def resize(self, command_id: str, rows: int, cols: int) -> None:
+        """See `Transport.resize`."""
+        self._send({"type": "resize", "id": command_id, "rows": rows, "cols": cols})
+
+    async def _ask(self, request: Frame, seconds: float) -> Frame:
+        """Send a request with a number, and return the answer that has the same number.
+
+        Raises:
+            TimeoutError: the keeper does not answer in time.
+        """
         number = next(self._numbers)
-        answer: asyncio.Future[HostState] = asyncio.get_running_loop().create_future()
-        self._state_answers[number] = answer
-        self._send({"type": "ping", "number": number})
+        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        self._send({**request, "number": number})
         try:
-            async with asyncio.timeout(STATE_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await answer
         finally:
-            self._state_answers.pop(number, None)
+            self._answers.pop(number, None)
 
     async def held_commands(self) -> HeldCommands:
         """See `Transport.held_commands`."""
@@ -305,6 +340,12 @@ class LocalKeeper(asyncio.Protocol):
         self._send(held_request(self._held_number))
         async with asyncio.timeout(HELD_SECONDS):
             return await self._held_answer
+
+
+def _input_answer(frame: Frame) -> InputAnswer:
+    return InputAnswer(
+        InputResult(frame["result"]), frame["accepted_offset"], frame["waiting_bytes"]
+    )
 
 
 def _state(frame: Frame) -> HostState:

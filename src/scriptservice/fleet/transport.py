@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from scriptservice.model import Command
-from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.frames import InputResult, SpawnSpec
 from scriptservice.protocol.journal_format import Record
 
 
@@ -68,6 +68,22 @@ class HeldCommands:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class InputAnswer:
+    """The state of a command's input after a request; a refused request has changed nothing.
+
+    Attributes:
+        result: what became of the request.
+        accepted_offset: number of bytes of input that the keeper has accepted since the command
+            started. The text that was submitted as ``stdin`` does not count.
+        waiting_bytes: number of accepted bytes that the keeper has not passed to the script yet.
+    """
+
+    result: InputResult
+    accepted_offset: int = 0
+    waiting_bytes: int = 0
+
+
 class Transport(Protocol):
     """The connection to one host's keeper.
 
@@ -104,6 +120,56 @@ class Transport(Protocol):
         """Tell the keeper that a command's queue time-out has passed.
 
         The keeper ends the command if it has not started.
+        """
+
+    async def write_input(
+        self, command_id: str, data: bytes, *, offset: int | None, close: bool
+    ) -> InputAnswer:
+        """Give input to an interactive command; the keeper takes all of it or nothing.
+
+        If the answer is `InputResult.FULL`, try again after a pause: ask `input_state` until there
+        is room, with pauses that grow. The keeper does not report room by itself.
+
+        Args:
+            command_id: the command's UUID.
+            data: the bytes; may be empty, for example to close only.
+            offset: the number of bytes that the caller believes were accepted so far; None to
+                append to whatever was accepted.
+            close: whether the input ends after these bytes. On a terminal, the keeper then sends
+                Ctrl-D.
+
+        Raises:
+            TimeoutError: the keeper does not answer, so it is unknown whether the bytes were
+                accepted. A retry with the same offset sends nothing twice.
+        """
+
+    async def input_state(self, command_id: str) -> InputAnswer:
+        """Return the state of a command's input, without a change.
+
+        The result is `ACCEPTED` if the command takes input now, else the reason why not.
+
+        Raises:
+            TimeoutError: the keeper does not answer.
+        """
+
+    async def send_signal(self, command_id: str, signal: str) -> bool:
+        """Send a signal to the process group of a running script.
+
+        Args:
+            command_id: the command's UUID.
+            signal: full name of the signal, such as ``SIGHUP``.
+
+        Returns:
+            Whether the command runs. If it does not, nothing was sent.
+
+        Raises:
+            TimeoutError: the keeper does not answer.
+        """
+
+    def resize(self, command_id: str, rows: int, cols: int) -> None:
+        """Change the size of a command's terminal; no effect if it has none or does not run.
+
+        Of several sizes that come shortly after each other, the keeper may apply only the last one.
         """
 
     def acknowledge(self, position: int) -> None:
@@ -158,6 +224,8 @@ def spawn_spec(command: Command) -> SpawnSpec:
         args=list(submission.args),
         env={**trace, **submission.env},
         stdin=submission.stdin,
+        interactive=submission.interactive,
+        pty=None if submission.pty is None else [submission.pty.rows, submission.pty.cols],
         working_directory=submission.working_directory,
         timeout_seconds=submission.timeout_seconds,
         grace_seconds=submission.grace_seconds,

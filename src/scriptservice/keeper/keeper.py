@@ -20,6 +20,7 @@ from uuid import UUID
 from scriptservice.keeper.child.position_updates import PositionUpdates
 from scriptservice.keeper.child.supervisor import ChildSupervisor
 from scriptservice.keeper.command.command import CommandContext, RunningCommand
+from scriptservice.keeper.command.command_control import CommandControl
 from scriptservice.keeper.command.ended_ids import EndedIds
 from scriptservice.keeper.command.start_queue import StartQueue
 from scriptservice.keeper.config import KeeperConfig
@@ -117,6 +118,7 @@ class Keeper:
             on_frame=self._frame_received,
             on_exit=self._child_exited,
         )
+        self._control = CommandControl(self._loop, self._running, self._child.send)
         self._position_updates = PositionUpdates(
             self._loop, self._journal, self._child.send_journal_end
         )
@@ -339,6 +341,8 @@ class Keeper:
                 self._ended_ids.child_adopted()
             case "fatal":
                 self._child_cannot_start(str(frame["message"]))
+            case _:
+                self._control.frame_received(frame)
 
     def _child_answered(self, status: str) -> None:
         self._child_status = status
@@ -413,6 +417,7 @@ class Keeper:
 
     def _command_made(self, command: RunningCommand) -> None:
         self._running[command.id] = command
+        self._start_queue.made(command)
         self._running_by_pid[command.pid] = command
 
     def _stop_requested(self, frame: Frame) -> None:
@@ -439,7 +444,8 @@ class Keeper:
         self._loop.call(self._shutdown, self._shutdown.finish_if_done)
 
     def _forget(self, command: RunningCommand) -> None:
-        self._running.pop(command.id, None)
+        if self._running.pop(command.id, None):
+            self._start_queue.ended(command)
         if self._running_by_pid.get(command.pid) is command:
             del self._running_by_pid[command.pid]
 
@@ -488,6 +494,7 @@ class Keeper:
         if any(not command.is_settled for command in self._running.values()):
             message = "a command waits for another attempt of something that failed"
             raise HandoverError(message)
+        self._control.apply_sizes()
         listener = self._resources.listener
         return KeeperState(
             config=asdict(self._config),
@@ -499,7 +506,7 @@ class Keeper:
             ledger=self._journal.to_state(),
             ended=self._ended_ids.to_state(),
             child=self._child.to_state(),
-            commands=[command.kept for command in self._running.values()],
+            commands=[command.to_kept() for command in self._running.values()],
             waiting=self._start_queue.to_state(),
             removals=self._reaper.to_state(),
             manager=self._service_manager.to_state(),

@@ -25,6 +25,7 @@ from scriptservice.server.access.page_sessions import PageSessions
 from scriptservice.server.access.sign_in import AttemptLimiter, OneTimeCode, SignIn
 from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.server.application import build_application, openapi_document
+from scriptservice.server.commands.command_input import CommandInput
 from scriptservice.server.commands.command_service import CommandService
 from scriptservice.server.commands.disk_space import DiskSpace
 from scriptservice.server.commands.maxima import Maxima, SubmitDefaults
@@ -229,6 +230,7 @@ class Server:
         )
         services = Services(
             commands=commands,
+            input=CommandInput(self._keeper, self._reader),
             outputs=OutputService(self._reader, self.notifier, self._cache),
             events=EventStreams(self._reader, self.notifier),
             host=self.host_info,

@@ -239,7 +239,14 @@ class JournalWriter:
         """
         self._prepare()
         payload = _encode(fields).encode()
-        record = self._pack_event(kind, command_id, payload, position, time_us)
+        self._write(self._pack_event(kind, command_id, payload, position, time_us))
+
+    def _write(self, record: bytes) -> None:
+        """Write a complete record behind the last one.
+
+        Raises:
+            NoRoomError: nothing was written.
+        """
         try:
             reached("journal.append")
             _write_all(self._file, record, self._offset)
@@ -318,6 +325,18 @@ class JournalWriter:
         else:
             self._offset = start + HEADER_BYTES + moved
         return moved
+
+    def append_output(self, data: bytes, command_id: bytes, stream: int, position: int) -> None:
+        """Append output that the keeper has read; see `splice` for the arguments.
+
+        Raises:
+            NoRoomError: nothing was written.
+        """
+        self._prepare()
+        self._check_free(len(data))
+        at = now_us()
+        header = pack_output_header(Kind.OUTPUT, stream, len(data), at, position, command_id)
+        self._write(header + data)
 
     def _check_free(self, length: int) -> None:
         self._unchecked_bytes += length

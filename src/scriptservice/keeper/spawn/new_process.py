@@ -38,6 +38,8 @@ class NewProcess:
             nothing.
         enter: the path of the directory that the process enters from ``directory`` after its user
             has changed, None to stay there.
+        terminal: whether the first of the streams is a terminal that becomes the controlling
+            terminal of the process's session.
     """
 
     argv: list[bytes]
@@ -51,6 +53,7 @@ class NewProcess:
     limits: tuple[tuple[int, int, int], ...] = ()
     nice: int | None = None
     enter: bytes | None = None
+    terminal: bool = False
 
 
 @dataclass(slots=True)

@@ -13,8 +13,13 @@ from scriptservice.errors import (
     DamagedOutputError,
     FieldError,
     GoneError,
+    HostUnavailableError,
     IdempotencyMismatchError,
+    InputFullError,
     NotFinishedError,
+    NotInteractiveError,
+    NotRunningError,
+    OffsetMismatchError,
     ScriptServiceError,
     StorageFullError,
     StoreUnavailableError,
@@ -37,6 +42,9 @@ TITLES = {
     "already-finished": (409, "The command has ended"),
     "not-finished": (409, "The command has not ended"),
     "busy": (409, "The concurrency key is busy"),
+    "not-interactive": (409, "The command takes no input"),
+    "not-running": (409, "The command is not running"),
+    "offset-mismatch": (409, "The offset is not that of the accepted input"),
     "gone": (410, "The command created with this idempotency key was deleted"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "Unsupported content type"),
@@ -48,6 +56,7 @@ TITLES = {
     "headers-too-large": (431, "The headers are too large"),
     "internal": (500, "The service failed"),
     "store-unavailable": (503, "The database is unavailable"),
+    "host-unavailable": (503, "The keeper does not answer"),
     "storage-full": (507, "The disk is full"),
 }
 
@@ -58,6 +67,7 @@ PROBLEM_HEADERS: dict[str, dict[str, Any]] = {
     "range-not-satisfiable": {"Content-Range": CONTENT_RANGE},
     "too-many-requests": {"Retry-After": {"schema": {"type": "integer"}}},
     "store-unavailable": {"Retry-After": {"schema": {"type": "integer"}}},
+    "host-unavailable": {"Retry-After": {"schema": {"type": "integer"}}},
 }
 """The headers of the responses to each kind of problem, as OpenAPI describes them."""
 
@@ -110,7 +120,7 @@ def problem_response(
     )
 
 
-def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
+def to_problem(error: Exception) -> ProblemError:  # noqa: C901, PLR0911, PLR0912 - a table
     """Return the problem with which the service answers after an error."""
     match error:
         case ProblemError():
@@ -125,6 +135,18 @@ def to_problem(error: Exception) -> ProblemError:  # noqa: PLR0911 - a table
             return ProblemError("not-finished", str(error))
         case BusyError():
             return ProblemError("busy", str(error))
+        case NotInteractiveError():
+            return ProblemError("not-interactive", str(error))
+        case NotRunningError():
+            return ProblemError("not-running", str(error))
+        case OffsetMismatchError():
+            return ProblemError("offset-mismatch", str(error), offset=error.offset)
+        case InputFullError():
+            headers = {"Retry-After": str(RETRY_SECONDS)}
+            return ProblemError("too-many-requests", str(error), headers=headers)
+        case HostUnavailableError():
+            headers = {"Retry-After": str(RETRY_SECONDS)}
+            return ProblemError("host-unavailable", str(error), headers=headers)
         case GoneError():
             return ProblemError("gone", str(error))
         case DamagedOutputError():

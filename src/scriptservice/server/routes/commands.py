@@ -45,6 +45,7 @@ from scriptservice.server.routes.request_models import (
     keys_and_values,
     list_moment,
     single_and_repeated,
+    terminal_size,
 )
 from scriptservice.server.routes.route import Call
 
@@ -113,6 +114,8 @@ def _raw_submission(request: Request, raw: bytes) -> tuple[SubmitBody, float | N
     }
     if concurrency:
         fields["concurrency"] = concurrency
+    if "pty" in fields:
+        fields["pty"] = terminal_size(fields["pty"])
     if fields.get("output_limit_bytes") == "null":
         fields["output_limit_bytes"] = None
     for name in OBJECT_PARAMETERS.intersection(fields):

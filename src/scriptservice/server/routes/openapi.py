@@ -22,6 +22,7 @@ from scriptservice.server.routes.operations import EVENT_STREAM, TAGS, Operation
 from scriptservice.server.routes.request_models import (
     CONCURRENCY_PARAMETERS,
     OBJECT_PARAMETERS,
+    PTY_PATTERN,
     ConcurrencyBody,
     SubmitBody,
     WaitQuery,
@@ -143,6 +144,8 @@ def _body(route: Route[Any, Any], models: set[type[BaseModel]]) -> Json | None:
             return {"required": required, "content": _content({JSON: model}, models)}
         case UndecodedBody(content=content):
             return {"required": True, "content": _content(content, models)}
+        case RawBody(content=content) if content:
+            return {"required": False, "content": _content(content, models)}
     return None
 
 
@@ -241,8 +244,11 @@ def submit_parameters() -> list[Json]:
         # Leave the default out, because the service applies it. A generated client would send it
         # with every request. But with a JSON body, the service refuses these parameters.
         default = parameter["schema"].pop("default", None)
-        if default not in (None, [], {}):
+        if default not in (None, [], {}) and default is not False:
             parameter["description"] += f"; {default} if absent"
+        if name == "pty":
+            parameter["schema"] = {"type": "string", "pattern": PTY_PATTERN}
+            parameter["description"] += ": ROWSxCOLS, such as 24x80"
         if name == "output_limit_bytes":  # absent is not the same as null
             parameter["schema"] = {"anyOf": [parameter["schema"], {"const": "null"}]}
         parameter["name"] = names.get(name, name)

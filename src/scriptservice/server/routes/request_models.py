@@ -12,11 +12,13 @@ from pydantic.json_schema import SkipJsonSchema
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import (
     MAX_SCRIPT_BYTES,
+    MAX_TERMINAL_CELLS,
     Concurrency,
     Limits,
     OnOutputLimit,
     Status,
     Submission,
+    TerminalSize,
     WhenBusy,
     parse_signal,
     script_interpreter,
@@ -39,6 +41,8 @@ as an escape sequence of six bytes."""
 
 OBJECT_PARAMETERS = frozenset({"limits"})
 """The fields of a submission that are JSON objects. As query parameters they are JSON too."""
+PTY_PATTERN = "^[0-9]{1,5}x[0-9]{1,5}$"
+"""The size of a terminal as a query parameter: rows and columns, such as ``24x80``."""
 
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -150,6 +154,18 @@ class LimitsBody(BaseModel):
         return limits if limits.fields() else None
 
 
+Cells = Annotated[int, Field(ge=1, le=MAX_TERMINAL_CELLS)]
+
+
+class PtyBody(BaseModel):
+    """Size of a terminal."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="PtySize")
+
+    rows: Cells = Field(description="lines")
+    cols: Cells = Field(description="characters in a line")
+
+
 class SubmitBody(BaseModel):
     """A script and how to run it."""
 
@@ -178,6 +194,12 @@ class SubmitBody(BaseModel):
     )
     stdin: Annotated[str, _at_most(STDIN_BYTES)] | None = Field(
         None, description="text for standard input, at most 1 MiB; null: /dev/null"
+    )
+    interactive: bool = Field(
+        default=False, description="takes input while it runs; stdin, if given, comes first"
+    )
+    pty: PtyBody | None = Field(
+        None, description="run it in a terminal of this size; implies interactive"
     )
     timeout_seconds: Seconds | None = Field(
         None, description="time from the start until it is stopped"
@@ -238,6 +260,8 @@ class SubmitBody(BaseModel):
             env=self.env,
             working_directory=self.working_directory,
             stdin=self.stdin,
+            interactive=self.interactive or self.pty is not None,
+            pty=None if self.pty is None else TerminalSize(self.pty.rows, self.pty.cols),
             timeout_seconds=self.timeout_seconds,
             queue_timeout_seconds=self.queue_timeout_seconds,
             grace_seconds=grace_seconds,
@@ -300,6 +324,31 @@ class StopBody(BaseModel):
     )
     grace_seconds: ShortSeconds | None = Field(
         None, description="time from the signal to SIGKILL; null: the command's own"
+    )
+
+
+class SignalBody(BaseModel):
+    """Which signal to send."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="Signal")
+
+    signal: Annotated[str, AfterValidator(_signal)] = Field(
+        description="a name such as SIGHUP or HUP"
+    )
+
+
+class InputQuery(BaseModel):
+    """How to take the input."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    offset: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
+        None,
+        description="bytes accepted so far, as the last answer said: makes a retry send nothing "
+        "twice",
+    )
+    close: bool = Field(
+        default=False, description="end the input after these bytes; Ctrl-D on a terminal"
     )
 
 
@@ -424,6 +473,18 @@ def keys_and_values(name: str, texts: list[str]) -> dict[str, str]:
             raise ValidationError(FieldError(name, f"has the key {key[:80]!r} twice"))
         found[key] = value
     return found
+
+
+def terminal_size(text: str) -> dict[str, int]:
+    """Return the fields of a terminal's size that is written as ``24x80``: rows and columns.
+
+    Raises:
+        ValidationError: the text does not have this form.
+    """
+    if re.fullmatch(PTY_PATTERN, text) is None:
+        raise ValidationError(FieldError("pty", "must be ROWSxCOLS, such as 24x80"))
+    rows, cols = text.split("x")
+    return {"rows": int(rows), "cols": int(cols)}
 
 
 def list_moment(name: str, text: str | None) -> int | None:

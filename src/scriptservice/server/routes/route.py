@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from scriptservice.server.access.page_sessions import PageSessions
 from scriptservice.server.access.sign_in import SignIn
+from scriptservice.server.commands.command_input import CommandInput
 from scriptservice.server.commands.command_service import CommandService
 from scriptservice.server.commands.maxima import SubmitDefaults
 from scriptservice.server.http.body_budget import BodyBudget
@@ -46,6 +47,7 @@ class Services:
     """The parts of the server that handlers use, and the defaults that depend on settings."""
 
     commands: CommandService
+    input: CommandInput
     outputs: OutputService
     events: EventStreams
     host: HostInfo

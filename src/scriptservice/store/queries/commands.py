@@ -194,6 +194,7 @@ def _repeated(
 
 def _row(item: NewCommand, command: Command) -> dict[str, Any]:
     concurrency = item.submission.concurrency
+    pty = item.submission.pty
     return {
         "number": command.number,
         "id": command.id,
@@ -205,6 +206,9 @@ def _row(item: NewCommand, command: Command) -> dict[str, Any]:
         "created_by": item.origin.created_by,
         "rerun_of": item.rerun_of,
         "created_at": item.created_at,
+        "interactive": item.submission.interactive,
+        "pty_rows": None if pty is None else pty.rows,
+        "pty_cols": None if pty is None else pty.cols,
         "dispatched_to": item.dispatched_to,
         "concurrency_key": None if concurrency is None else concurrency.key,
         "concurrency_limit": None if concurrency is None else concurrency.limit,
@@ -244,8 +248,9 @@ _INSERT = PreparedStatement(
     insert(commands),
     (
         "number", "id", "status", "name", "script_preview", "host", "priority", "created_by",
-        "rerun_of", "created_at", "dispatched_to", "concurrency_key", "concurrency_limit",
-        "when_busy", "leftovers_killed", "stdout_bytes", "stderr_bytes", "discarded_bytes", "limits",
+        "rerun_of", "created_at", "interactive", "pty_rows", "pty_cols", "dispatched_to",
+        "concurrency_key", "concurrency_limit", "when_busy", "leftovers_killed", "stdout_bytes",
+        "stderr_bytes", "discarded_bytes", "limits",
     ),
 )  # fmt: skip
 _INSERT_INPUT = PreparedStatement(insert(inputs), inputs.columns.keys())
