@@ -23,8 +23,10 @@ from scriptservice.version import __version__
 if TYPE_CHECKING:
     from scriptservice.client import (
         AlreadyFinishedError,
+        AsyncAttachment,
         AsyncClient,
         AsyncFollowing,
+        Attachment,
         BadRequestError,
         Chunk,
         Client,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         Host,
         HostNotAllowedError,
         IdempotencyMismatchError,
+        InputReceipt,
         InternalError,
         ListFilters,
         MethodNotAllowedError,
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
         StorageFullError,
         StoreUnavailableError,
         SubmitFields,
+        TerminalCells,
         TooLargeError,
         TooManyRequestsError,
         UnauthenticatedError,
@@ -64,8 +68,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlreadyFinishedError",
+    "AsyncAttachment",
     "AsyncClient",
     "AsyncFollowing",
+    "Attachment",
     "BadRequestError",
     "Chunk",
     "Client",
@@ -79,6 +85,7 @@ __all__ = [
     "Host",
     "HostNotAllowedError",
     "IdempotencyMismatchError",
+    "InputReceipt",
     "InternalError",
     "ListFilters",
     "MethodNotAllowedError",
@@ -95,6 +102,7 @@ __all__ = [
     "StorageFullError",
     "StoreUnavailableError",
     "SubmitFields",
+    "TerminalCells",
     "TooLargeError",
     "TooManyRequestsError",
     "UnauthenticatedError",

@@ -13,11 +13,12 @@ The methods of `Client` block; `AsyncClient` has the same methods for asyncio.
 ``exchanges`` builds the requests of each method and interprets the answers. It does no network I/O.
 ``client`` and ``async_client`` send the requests with httpx2. ``connection`` knows how to reach the
 service. ``retry`` decides how long each try and all tries together may take. ``streams`` continues
-a stream when its connection breaks. ``types`` defines what the methods return, and ``problems``
+a stream when its connection breaks, and ``attachment`` does the same on a WebSocket. ``types`` defines what the methods return, and ``problems``
 defines what they raise. This package imports no module of the server, the store or the keeper.
 """
 
 from scriptservice.client.async_client import AsyncClient, AsyncFollowing
+from scriptservice.client.attachment import AsyncAttachment, Attachment
 from scriptservice.client.client import Client, Following
 from scriptservice.client.problems import (
     AlreadyFinishedError,
@@ -48,14 +49,24 @@ from scriptservice.client.problems import (
     ValidationProblemError,
 )
 from scriptservice.client.streams import Chunk
-from scriptservice.client.types import Command, Host, ListFilters, Result, SubmitFields
+from scriptservice.client.types import (
+    Command,
+    Host,
+    InputReceipt,
+    ListFilters,
+    Result,
+    SubmitFields,
+    TerminalCells,
+)
 from scriptservice.errors import ScriptServiceError
 from scriptservice.model import Status
 
 __all__ = [
     "AlreadyFinishedError",
+    "AsyncAttachment",
     "AsyncClient",
     "AsyncFollowing",
+    "Attachment",
     "BadRequestError",
     "Chunk",
     "Client",
@@ -69,6 +80,7 @@ __all__ = [
     "Host",
     "HostNotAllowedError",
     "IdempotencyMismatchError",
+    "InputReceipt",
     "InternalError",
     "ListFilters",
     "MethodNotAllowedError",
@@ -85,6 +97,7 @@ __all__ = [
     "StorageFullError",
     "StoreUnavailableError",
     "SubmitFields",
+    "TerminalCells",
     "TooLargeError",
     "TooManyRequestsError",
     "UnauthenticatedError",

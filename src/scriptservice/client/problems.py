@@ -221,6 +221,20 @@ PROBLEMS = {each.kind: each for each in ProblemError.__subclasses__()}
 """The error class for each problem type; the keys are the last parts of the types."""
 
 
+def problem_of(status: int, members: dict[str, Any]) -> ProblemError:
+    """Return the error for a problem.
+
+    Args:
+        status: the HTTP status.
+        members: the JSON object that the service sent.
+
+    Raises:
+        KeyError, TypeError: the object is not a problem.
+    """
+    kind = str(members["type"]).rsplit("/", 1)[-1]
+    return PROBLEMS.get(kind, ProblemError)(status, members)
+
+
 def error_of(url: str, status: int, content_type: str, body: bytes) -> ClientError:
     """Return the error for an answer that did not grant the request.
 
@@ -232,9 +246,7 @@ def error_of(url: str, status: int, content_type: str, body: bytes) -> ClientErr
     """
     if content_type.partition(";")[0].strip() == "application/problem+json":
         try:
-            members = json.loads(body)
-            kind = str(members["type"]).rsplit("/", 1)[-1]
-            return PROBLEMS.get(kind, ProblemError)(status, members)
+            return problem_of(status, json.loads(body))
         except (ValueError, KeyError, TypeError):
             pass  # the content type is right, but the body does not describe a problem
     shown = content_type or "no content type"

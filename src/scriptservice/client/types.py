@@ -9,6 +9,18 @@ from scriptservice.model import Status
 _TIMES = ("created_at", "started_at", "exited_at", "finished_at")
 
 
+class TerminalCells(TypedDict):
+    """The size of a terminal.
+
+    Attributes:
+        rows: number of lines, from 1 to 65535.
+        cols: number of characters in a line, from 1 to 65535.
+    """
+
+    rows: int
+    cols: int
+
+
 class SubmitFields(TypedDict, total=False):
     """The fields of a submission besides the script. A field that is left out has its default.
 
@@ -22,6 +34,9 @@ class SubmitFields(TypedDict, total=False):
         working_directory: a path, or ``"private"`` for an empty directory that is removed when the
             command ends. None for ``work/`` in the data directory, which all commands share.
         stdin: text for the script's standard input; None for /dev/null.
+        interactive: whether input may be sent to the script while it runs.
+        pty: size of the terminal that the script gets; None for no terminal. A command with a
+            terminal is interactive.
         timeout_seconds: time after its start at which the command is stopped; None for no limit.
         queue_timeout_seconds: time after its submission at which the command is ended if it has
             not started; None for no limit.
@@ -43,6 +58,8 @@ class SubmitFields(TypedDict, total=False):
     env: dict[str, str]
     working_directory: str | None
     stdin: str | None
+    interactive: bool
+    pty: TerminalCells | None
     timeout_seconds: float | None
     queue_timeout_seconds: float | None
     grace_seconds: float
@@ -123,6 +140,8 @@ class Command:
     env: dict[str, str] | None = None
     working_directory: str | None = None
     stdin_bytes: int = 0
+    interactive: bool = False
+    pty: TerminalCells | None = None
     timeout_seconds: float | None = None
     queue_timeout_seconds: float | None = None
     grace_seconds: float
@@ -187,6 +206,20 @@ class Result:
     def exit_code(self) -> int | None:
         """The script's exit code; None if a signal ended the script or the script never ran."""
         return self.command.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class InputReceipt:
+    """What the service has accepted of a command's input.
+
+    Attributes:
+        accepted_bytes: number of bytes that this request has added.
+        offset: number of bytes that were accepted since the command started. It is the ``offset``
+            of the next `send_input`.
+    """
+
+    accepted_bytes: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
