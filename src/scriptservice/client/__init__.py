@@ -13,8 +13,9 @@ The methods of `Client` block; `AsyncClient` has the same methods for asyncio.
 ``exchanges`` builds the requests of each method and interprets the answers. It does no network I/O.
 ``client`` and ``async_client`` send the requests with httpx2. ``connection`` knows how to reach the
 service. ``retry`` decides how long each try and all tries together may take. ``streams`` continues
-a stream when its connection breaks, and ``attachment`` does the same on a WebSocket. ``types`` defines what the methods return, and ``problems``
-defines what they raise. This package imports no module of the server, the store or the keeper.
+a stream when its connection breaks, and ``attachment`` does the same on a WebSocket. ``types``
+defines what the methods return, and ``problems`` defines what they raise. This package imports no
+module of the server, the store or the keeper.
 """
 
 from scriptservice.client.async_client import AsyncClient, AsyncFollowing
