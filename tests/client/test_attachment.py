@@ -213,14 +213,18 @@ def test_kills_of_the_server_lose_and_repeat_no_output(own_service: Service) -> 
         command = client.submit(script, interactive=True).id
         with client.attach(command, after=0) as attachment:
             output = b""
-            for number in (b"1", b"2"):
-                wanted = b"5000\n" if number == b"1" else b"got 1\n"
+
+            def send_once_connected(number: int) -> None:
+                eventually(lambda: attachment.reconnects == number, "the next connection")
+                attachment.send(b"%d\n" % number)
+
+            for number in (1, 2):
+                wanted = b"5000\n" if number == 1 else b"got 1\n"
                 while wanted not in output:
                     output += next(attachment)
                 service.close_client()
                 service.kill_server()
-                # Input waits until the connection is made again.
-                threading.Thread(target=attachment.send, args=(number + b"\n",)).start()
+                threading.Thread(target=send_once_connected, args=(number,)).start()
             while b"got 2\n" not in output:
                 output += next(attachment)
             assert attachment.reconnects == 2

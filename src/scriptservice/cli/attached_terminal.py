@@ -43,6 +43,7 @@ class AttachedTerminal:
         self._sink = terminal.stdout(raw=self._is_raw)
         self._redraws = after is None
         self._detached = False
+        self._reconnects = 0
         self._resized = threading.Event()
 
     def attend(self) -> int:
@@ -60,6 +61,7 @@ class AttachedTerminal:
                         self._start_thread(self._send_sizes)
                         self._send_size(redraw=self._redraws)
                     for data in attachment:
+                        self._say_if_reconnected(attachment)
                         self._sink.write(data)
                     self._sink.write(b"", final=True)
             except EndedBySignalError as error:
@@ -83,6 +85,12 @@ class AttachedTerminal:
         if self._is_terminal:
             keys = "Ctrl-]" if self._is_raw else "Ctrl-] and Enter"
             self._print(f"attached to {short_id(self._command_id)}; {keys} to detach")
+
+    def _say_if_reconnected(self, attachment: Attachment) -> None:
+        if attachment.reconnects > self._reconnects:
+            self._reconnects = attachment.reconnects
+            if self._is_terminal:
+                self._print("connected again; what was typed meanwhile may be lost\r")
 
     def _left(self, code: int) -> int:
         """Say that the command continues, and return the exit code."""

@@ -536,6 +536,7 @@ class Attachment:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_asyncgens()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:

@@ -179,6 +179,7 @@ class AttachedClient:
                 task.cancel()
             if self._resizing is not None:
                 self._resizing.cancel()
+                self._apply_size()
         for task in tasks:
             with suppress(asyncio.CancelledError, ConnectionError):
                 await task
@@ -329,11 +330,14 @@ class AttachedClient:
             self._apply_size()
 
     def _apply_size(self) -> None:
+        """Apply the last size, and wait before the next one."""
         self._resizing = None
-        if self._size is not None:
-            size, self._size = self._size, None
-            self._input.resize(str(self._command_id), *size)
-            self._resizing = asyncio.get_running_loop().call_later(RESIZE_SECONDS, self._apply_size)
+        if self._size is None:
+            return
+        rows, cols = self._size
+        self._size = None
+        self._input.resize(str(self._command_id), rows, cols)
+        self._resizing = asyncio.get_running_loop().call_later(RESIZE_SECONDS, self._apply_size)
 
     def _problem(self, error: Exception) -> dict[str, Any]:
         problem = to_problem(error)
