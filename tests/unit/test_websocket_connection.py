@@ -146,19 +146,21 @@ def test_the_clients_close_is_answered(pair: Pair) -> None:
 
 
 def test_the_services_close_waits_for_the_clients(pair: Pair) -> None:
+    late = pair.wire.client.send(BytesMessage(b"late"))
     pair.connection.close(CloseCode.NORMAL, "done")
     (close,) = pair.take()
     assert close == CloseConnection(1000, "done")
     pair.tick(CLOSE_SECONDS / 2)
     assert not pair.wire.ended
-    pair.send(BytesMessage(b"late"), close.response())
+    pair.connection.data_received(late + pair.wire.client.send(close.response()))
     assert pair.wire.ended == "closed"
     assert pair.receive(1) == [None]
 
 
 def test_a_client_that_does_not_answer_the_close_is_cut(pair: Pair) -> None:
+    late = pair.wire.client.send(BytesMessage(b"late"))
     pair.connection.close(CloseCode.RESTART)
-    pair.send(BytesMessage(b"late"))
+    pair.connection.data_received(late)
     pair.tick(CLOSE_SECONDS + 1)
     assert pair.wire.ended == "aborted"
 
