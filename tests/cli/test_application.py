@@ -16,12 +16,14 @@ from support.service import PATIENCE_SECONDS
 from tools.reference import verb_sections
 
 NAMES = [
-    "serve", "run", "list", "show", "logs", "wait", "stop", "rerun", "delete", "hosts", "login",
+    "serve", "run", "list", "show", "logs", "wait", "attach", "send", "signal",
+    "stop", "rerun", "delete", "hosts", "login",
     "upgrade", "backup", "migrate", "vacuum", "version",
 ]  # fmt: skip
 SERVICE_VERBS = ["serve", "upgrade", "backup", "migrate", "vacuum"]
 CLIENT_VERBS = [
-    "run", "list", "show", "logs", "wait", "stop", "rerun", "delete", "hosts", "login",
+    "run", "list", "show", "logs", "wait", "attach", "send", "signal",
+    "stop", "rerun", "delete", "hosts", "login",
 ]  # fmt: skip
 
 WITHOUT = """

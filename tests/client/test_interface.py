@@ -14,13 +14,14 @@ from scriptservice.client.types import ListFilters, SubmitFields
 from scriptservice.server.routes.request_models import ListQuery, SubmitBody
 
 NAMES = {
-    "AsyncClient", "AsyncFollowing", "Chunk", "Client", "Command", "Following", "Host",
-    "ListFilters", "Result", "Status", "SubmitFields",
+    "AsyncAttachment", "AsyncClient", "AsyncFollowing", "Attachment", "Chunk", "Client", "Command",
+    "Following", "Host", "InputReceipt", "ListFilters", "Result", "Status", "SubmitFields",
+    "TerminalCells",
 }  # fmt: skip
 ERRORS = {
     "AlreadyFinishedError", "BadRequestError", "ClientError", "ConnectionLostError",
     "ForbiddenError", "GoneError", "HeadersTooLargeError", "HostNotAllowedError",
-    "IdempotencyMismatchError", "InternalError", "MethodNotAllowedError", "NotFinishedError",
+    "HostUnavailableError", "IdempotencyMismatchError", "InternalError", "MethodNotAllowedError", "NotFinishedError",
     "NotFoundError", "NotInteractiveError", "NotRunningError", "OffsetMismatchError",
     "ProblemError", "RangeNotSatisfiableError", "ScriptServiceError", "StorageFullError",
     "StoreUnavailableError", "TooLargeError", "TooManyRequestsError", "UnauthenticatedError",
@@ -63,7 +64,11 @@ def test_the_drawing_has_the_statuses_of_the_service() -> None:
 
 # Both clients
 
-ASYNCHRONOUS = {"Iterator": "AsyncIterator", "Following": "AsyncFollowing"}
+ASYNCHRONOUS = {
+    "Iterator": "AsyncIterator",
+    "Following": "AsyncFollowing",
+    "Attachment": "AsyncAttachment",
+}
 
 
 def public(kind: type) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def test_both_clients_have_the_same_signature(name: str) -> None:
     result = inspect.signature(blocking).return_annotation
     text = result if isinstance(result, str) else inspect.formatannotation(result)
     other = inspect.signature(awaited).return_annotation
-    expected = re.sub(r"\b(Iterator|Following)\b", lambda word: ASYNCHRONOUS[word[0]], text)
+    expected = re.sub(rf"\b({'|'.join(ASYNCHRONOUS)})\b", lambda word: ASYNCHRONOUS[word[0]], text)
     assert expected == (other if isinstance(other, str) else inspect.formatannotation(other))
     assert blocking.__doc__
     assert awaited.__doc__
@@ -113,7 +118,7 @@ def test_the_fields_of_a_submit_are_those_of_the_service() -> None:
     fields = {name: each for name, each in theirs["properties"].items() if name != "script"}
     assert list(ours) == list(fields)
     for name, schema in fields.items():
-        assert kinds(ours[name].json_schema(), {}) == kinds(schema, theirs), name
+        assert kinds(ours[name].json_schema(), ours[name].json_schema()) == kinds(schema, theirs)
         assert f"\n    {name}: " in (inspect.getdoc(SubmitFields) or ""), name
 
 

@@ -28,6 +28,7 @@
             ├── HeadersTooLargeError         431
             ├── InternalError                500  the service failed; its log has the reason
             ├── StoreUnavailableError        503  try again later
+            ├── HostUnavailableError         503  the keeper does not answer; try again later
             └── StorageFullError             507  the service's disk is full
 
 If the client does not know the type of a problem, it raises a plain `ProblemError`. If nobody
@@ -209,6 +210,12 @@ class StoreUnavailableError(ProblemError):
     """The service cannot store or read at the moment; try again later."""
 
     kind = "store-unavailable"
+
+
+class HostUnavailableError(ProblemError):
+    """The keeper does not answer. What was asked for may have been done; try again later."""
+
+    kind = "host-unavailable"
 
 
 class StorageFullError(ProblemError):

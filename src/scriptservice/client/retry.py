@@ -15,6 +15,7 @@ import httpx2 as httpx
 from scriptservice.client.problems import (
     ClientError,
     ConnectionLostError,
+    HostUnavailableError,
     ProblemError,
     StoreUnavailableError,
     TooManyRequestsError,
@@ -39,9 +40,14 @@ _HELD_ANSWER_SECONDS = 5.0
 """An answer that the service holds back may arrive this long after the time in ``?wait=``."""
 
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
-_WORTH_ANOTHER_TRY = (ConnectionLostError, StoreUnavailableError, TooManyRequestsError)
+_WORTH_ANOTHER_TRY = (
+    ConnectionLostError,
+    HostUnavailableError,
+    StoreUnavailableError,
+    TooManyRequestsError,
+)
 _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
-_NOT_DONE = (*_NOT_CONNECTED, ProblemError)
+_NOT_DONE = (*_NOT_CONNECTED, StoreUnavailableError, TooManyRequestsError)
 """Failures after which the service has certainly not done what the request asks for."""
 
 
