@@ -118,7 +118,7 @@ class Starter:
 
     def _watch_script(self, script: Script) -> None:
         spawned = script.spawned
-        for stream in (spawned.stdout, spawned.stderr):
+        for stream in filter(None, (spawned.stdout, spawned.stderr)):
             self._watch(stream, lambda stream=stream: self._read(stream))  # type: ignore[misc]
         self._watch(spawned.pidfd, lambda: self._reap(script))
 

@@ -16,7 +16,6 @@ from scriptservice.server.routes.request_models import ListQuery, SubmitBody
 NAMES = {
     "AsyncAttachment", "AsyncClient", "AsyncFollowing", "Attachment", "Chunk", "Client", "Command",
     "Following", "Host", "InputReceipt", "ListFilters", "Result", "Status", "SubmitFields",
-    "TerminalCells",
 }  # fmt: skip
 ERRORS = {
     "AlreadyFinishedError", "BadRequestError", "ClientError", "ConnectionLostError",

@@ -56,9 +56,9 @@ from scriptservice.client.types import (
     Host,
     InputReceipt,
     ListFilters,
+    PtySize,
     Result,
     SubmitFields,
-    TerminalCells,
 )
 from scriptservice.errors import ScriptServiceError
 from scriptservice.model import Status
@@ -93,6 +93,7 @@ __all__ = [
     "NotRunningError",
     "OffsetMismatchError",
     "ProblemError",
+    "PtySize",
     "RangeNotSatisfiableError",
     "Result",
     "ScriptServiceError",
@@ -100,7 +101,6 @@ __all__ = [
     "StorageFullError",
     "StoreUnavailableError",
     "SubmitFields",
-    "TerminalCells",
     "TooLargeError",
     "TooManyRequestsError",
     "UnauthenticatedError",

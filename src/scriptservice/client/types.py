@@ -9,13 +9,8 @@ from scriptservice.model import Status
 _TIMES = ("created_at", "started_at", "exited_at", "finished_at")
 
 
-class TerminalCells(TypedDict):
-    """The size of a terminal.
-
-    Attributes:
-        rows: number of lines, from 1 to 65535.
-        cols: number of characters in a line, from 1 to 65535.
-    """
+class PtySize(TypedDict):
+    """Size of a terminal: its lines, and the characters in a line, each from 1 to 65535."""
 
     rows: int
     cols: int
@@ -33,9 +28,10 @@ class SubmitFields(TypedDict, total=False):
         env: variables that are added to the environment of the script.
         working_directory: a path, or ``"private"`` for an empty directory that is removed when the
             command ends. None for ``work/`` in the data directory, which all commands share.
-        stdin: text for the script's standard input; None for /dev/null.
+        stdin: text for the script's standard input; None for /dev/null. If the command is
+            interactive, the script reads this text first.
         interactive: whether input may be sent to the script while it runs.
-        pty: size of the terminal that the script gets; None for no terminal. A command with a
+        pty: size of the terminal in which the script runs; None for no terminal. A command with a
             terminal is interactive.
         timeout_seconds: time after its start at which the command is stopped; None for no limit.
         queue_timeout_seconds: time after its submission at which the command is ended if it has
@@ -59,7 +55,7 @@ class SubmitFields(TypedDict, total=False):
     working_directory: str | None
     stdin: str | None
     interactive: bool
-    pty: TerminalCells | None
+    pty: PtySize | None
     timeout_seconds: float | None
     queue_timeout_seconds: float | None
     grace_seconds: float
@@ -141,7 +137,7 @@ class Command:
     working_directory: str | None = None
     stdin_bytes: int = 0
     interactive: bool = False
-    pty: TerminalCells | None = None
+    pty: PtySize | None = None
     timeout_seconds: float | None = None
     queue_timeout_seconds: float | None = None
     grace_seconds: float

@@ -1,7 +1,6 @@
 """The connection to this machine's keeper: frames on an inherited socket, and the journal."""
 
 import asyncio
-import base64
 import itertools
 import socket
 from collections.abc import Callable
@@ -12,16 +11,17 @@ from scriptservice.fleet.transport import (
     HeldCommands,
     HostState,
     InputAnswer,
-    InputResult,
     RemainingProcess,
 )
 from scriptservice.protocol.frames import (
     PROTOCOL_VERSION,
     Frame,
     FrameBuffer,
+    InputResult,
     SpawnSpec,
     encode,
     held_request,
+    input_request,
     recorded_frame,
     stop_frame,
 )
@@ -287,18 +287,12 @@ class LocalKeeper(asyncio.Protocol):
         self, command_id: str, data: bytes, *, offset: int | None, close: bool
     ) -> InputAnswer:
         """See `Transport.write_input`."""
-        request = {
-            "type": "input",
-            "id": command_id,
-            "data": base64.b64encode(data).decode(),
-            "offset": offset,
-            "close": close,
-        }
+        request = input_request(command_id, data, offset=offset, close=close)
         return _input_answer(await self._ask(request, INPUT_SECONDS))
 
     async def input_state(self, command_id: str) -> InputAnswer:
         """See `Transport.input_state`."""
-        return _input_answer(await self._ask({"type": "input", "id": command_id}, INPUT_SECONDS))
+        return _input_answer(await self._ask(input_request(command_id), INPUT_SECONDS))
 
     async def send_signal(self, command_id: str, signal: str) -> bool:
         """See `Transport.send_signal`."""

@@ -1,11 +1,10 @@
 """The interface between the server and a host's keeper, on this machine or on another machine."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from scriptservice.model import Command
-from scriptservice.protocol.frames import SpawnSpec
+from scriptservice.protocol.frames import InputResult, SpawnSpec
 from scriptservice.protocol.journal_format import Record
 
 
@@ -64,23 +63,6 @@ class HeldCommands:
 
     commands: frozenset[str]
     end: int
-
-
-class InputResult(StrEnum):
-    """What became of input for a command."""
-
-    ACCEPTED = "accepted"
-    """The keeper has all of it, and passes it to the script in order."""
-    OFFSET_MISMATCH = "offset-mismatch"
-    """The given offset is not the number of bytes that were accepted so far."""
-    FULL = "full"
-    """Too much accepted input waits until the script reads it."""
-    CLOSED = "closed"
-    """The input was closed, by an earlier request or by the script."""
-    NOT_RUNNING = "not-running"
-    """The keeper has no such command, or the command has not started, is stopping or has exited."""
-    NOT_INTERACTIVE = "not-interactive"
-    """The command takes no input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +214,8 @@ def spawn_spec(command: Command) -> SpawnSpec:
         args=list(submission.args),
         env={**trace, **submission.env},
         stdin=submission.stdin,
+        interactive=submission.interactive,
+        pty=None if submission.pty is None else [submission.pty.rows, submission.pty.cols],
         working_directory=submission.working_directory,
         timeout_seconds=submission.timeout_seconds,
         grace_seconds=submission.grace_seconds,

@@ -19,6 +19,7 @@ from uuid import UUID
 from scriptservice.keeper.child.position_updates import PositionUpdates
 from scriptservice.keeper.child.supervisor import ChildSupervisor
 from scriptservice.keeper.command.command import CommandContext, RunningCommand
+from scriptservice.keeper.command.command_control import CommandControl
 from scriptservice.keeper.command.ended_ids import EndedIds
 from scriptservice.keeper.command.start_queue import StartQueue
 from scriptservice.keeper.config import KeeperConfig
@@ -110,6 +111,7 @@ class Keeper:
             on_frame=self._frame_received,
             on_exit=self._child_exited,
         )
+        self._control = CommandControl(self._loop, self._running, self._child.send)
         self._position_updates = PositionUpdates(
             self._loop, self._journal, self._child.send_journal_end
         )
@@ -297,7 +299,7 @@ class Keeper:
             "notes": self._repair_notes,
         }
 
-    def _frame_received(self, frame: Frame) -> None:
+    def _frame_received(self, frame: Frame) -> None:  # noqa: C901 - a case for each frame
         match frame["type"]:
             case "spawn":
                 self._start_queue.spawn_requested(SpawnSpec.from_frame(frame))
@@ -305,6 +307,12 @@ class Keeper:
                 self._stop_requested(frame)
             case "expire":
                 self._start_queue.expire(frame["id"])
+            case "input":
+                self._control.input_requested(frame)
+            case "signal":
+                self._control.signal_requested(frame)
+            case "resize":
+                self._control.resize_requested(frame)
             case "recorded":
                 self._journal_stored(frame["position"])
             case "ping":
@@ -398,6 +406,7 @@ class Keeper:
 
     def _command_made(self, command: RunningCommand) -> None:
         self._running[command.id] = command
+        self._start_queue.made(command)
         self._running_by_pid[command.pid] = command
 
     def _stop_requested(self, frame: Frame) -> None:
@@ -423,7 +432,8 @@ class Keeper:
         self._loop.call(self._shutdown, self._shutdown.finish_if_done)
 
     def _forget(self, command: RunningCommand) -> None:
-        self._running.pop(command.id, None)
+        if self._running.pop(command.id, None):
+            self._start_queue.ended(command)
         if self._running_by_pid.get(command.pid) is command:
             del self._running_by_pid[command.pid]
 
@@ -472,6 +482,7 @@ class Keeper:
         if any(not command.is_settled for command in self._running.values()):
             message = "a command waits for another attempt of something that failed"
             raise HandoverError(message)
+        self._control.apply_sizes()
         listener = self._resources.listener
         return KeeperState(
             config=asdict(self._config),
@@ -483,7 +494,7 @@ class Keeper:
             ledger=self._journal.to_state(),
             ended=self._ended_ids.to_state(),
             child=self._child.to_state(),
-            commands=[command.kept for command in self._running.values()],
+            commands=[command.to_kept() for command in self._running.values()],
             waiting=self._start_queue.to_state(),
             removals=self._reaper.to_state(),
             manager=self._service_manager.to_state(),

@@ -270,5 +270,7 @@ class KeeperState:
                 kept.add(self.child.life.socket)
         for command in self.commands:
             kept |= {descriptor for descriptor, _ in command.streams}
-            kept |= {each for each in (command.handle, command.status) if each is not None}
+            script_input = None if command.input is None else command.input.descriptor
+            own = (command.handle, command.status, script_input)
+            kept |= {each for each in own if each is not None}
         return kept

@@ -5,8 +5,9 @@ whose ``type`` names the kind of the frame. Frames may be lost when the other si
 must not be lost is in the journal or in the database.
 
 The child sends ``prepared``, ``ready``, ``waiting``, ``fatal``, ``adopted``, ``spawn``, ``stop``,
-``expire``, ``recorded``, ``held`` and ``ping``. The keeper sends ``hello``, ``end``, ``retire``,
-``shutdown``, ``finish``, ``held`` and ``pong``. In an upgrade, the new child is started while the
+``expire``, ``input``, ``signal``, ``resize``, ``recorded``, ``held`` and ``ping``. The keeper sends
+``hello``, ``end``, ``retire``, ``shutdown``, ``finish``, ``input``, ``signalled``, ``held`` and
+``pong``. In an upgrade, the new child is started while the
 old child still runs. The new child then sends ``prepared`` with its version of this protocol, and
 the keeper sends ``hello`` to the new child only after the old child has exited.
 
@@ -15,8 +16,10 @@ The answer to ``held`` may be large, so it comes in parts: see `held_frames`.
 
 import json
 import struct
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +35,9 @@ PRIVATE_DIRECTORY = "private"
 
 The keeper removes that directory at the end of the command.
 """
+
+MAX_INPUT_BYTES = 1 << 20
+"""Largest size of one request's input, and of all input that waits for a script."""
 
 Frame = dict[str, Any]
 
@@ -90,7 +96,10 @@ class SpawnSpec:
         interpreter: the program and its first arguments. The next argument is the script's path.
         args: the script's arguments, ``$1`` and the following ones.
         env: variables that are added to the clean environment.
-        stdin: text for standard input, None for /dev/null.
+        stdin: text for standard input, None for /dev/null. If the script takes input, it reads this
+            text first.
+        interactive: whether the script takes input while it runs.
+        pty: the rows and columns of the script's terminal, None if it has no terminal.
         working_directory: a path, `PRIVATE_DIRECTORY`, or None for the shared directory.
         timeout_seconds: the time from the script's start until it is stopped, None for no time-out.
         grace_seconds: the time between a stop's signal and SIGKILL for the process tree.
@@ -106,6 +115,8 @@ class SpawnSpec:
     args: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     stdin: str | None = None
+    interactive: bool = False
+    pty: list[int] | None = None
     working_directory: str | None = None
     timeout_seconds: float | None = None
     grace_seconds: float = 10
@@ -125,12 +136,19 @@ class SpawnSpec:
     def from_frame(cls, frame: Frame) -> "SpawnSpec":
         """Return the specification in a ``spawn`` frame.
 
+        A server of an earlier release does not send the fields that were added since then.
+
         Raises:
             ValueError: the id is not a UUID.
             KeyError: a field is missing.
         """
         UUID(frame["id"])
-        return cls(**{name: frame[name] for name in cls.__dataclass_fields__})
+        names = [name for name in cls.__dataclass_fields__ if name not in _ADDED or name in frame]
+        return cls(**{name: frame[name] for name in names})
+
+
+_ADDED = frozenset({"interactive", "pty"})
+"""Fields of `SpawnSpec` that the first release did not have."""
 
 
 def stop_frame(command_id: str, signal: str, grace_seconds: float) -> Frame:
@@ -142,6 +160,43 @@ def stop_frame(command_id: str, signal: str, grace_seconds: float) -> Frame:
         grace_seconds: the time between the signal and SIGKILL for the process tree.
     """
     return {"type": "stop", "id": command_id, "signal": signal, "grace_seconds": grace_seconds}
+
+
+class InputResult(StrEnum):
+    """What became of input for a command."""
+
+    ACCEPTED = "accepted"
+    """The keeper has all of it, and passes it to the script in order."""
+    OFFSET_MISMATCH = "offset-mismatch"
+    """The given offset is not the number of bytes that were accepted so far."""
+    FULL = "full"
+    """Too much accepted input waits until the script reads it."""
+    CLOSED = "closed"
+    """The input was closed, by an earlier request or by the script."""
+    NOT_RUNNING = "not-running"
+    """The keeper has no such command, or the command has not started, is stopping or has exited."""
+    NOT_INTERACTIVE = "not-interactive"
+    """The command takes no input."""
+
+
+def input_request(
+    command_id: str, data: bytes | None = None, *, offset: int | None = None, close: bool = False
+) -> Frame:
+    """Return the frame that gives input to a command, without the request's number.
+
+    Args:
+        command_id: the command's UUID.
+        data: the bytes; None to ask for the state of the input only.
+        offset: how many bytes must have been accepted before; None for any number.
+        close: whether the input ends after these bytes.
+    """
+    encoded = None if data is None else b64encode(data).decode()
+    return {"type": "input", "id": command_id, "data": encoded, "offset": offset, "close": close}
+
+
+def input_data(request: Frame) -> bytes | None:
+    """Return the bytes in an ``input`` frame, None if the frame only asks for the state."""
+    return None if request["data"] is None else b64decode(request["data"])
 
 
 def recorded_frame(position: int) -> Frame:

@@ -11,12 +11,13 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from resource import struct_rusage
 from typing import Any
 
 from scriptservice.keeper.command.output_pipes import STDERR, STDOUT, ScriptOutput
+from scriptservice.keeper.command.script_input import ScriptInput
 from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.life import actions as act
 from scriptservice.keeper.life.events import (
@@ -37,15 +38,18 @@ from scriptservice.keeper.life.events import (
 from scriptservice.keeper.life.kept_command import KeptCommand
 from scriptservice.keeper.life.life import FIRST_LOOK_SECONDS, REMOVAL_SECONDS, Phase, step
 from scriptservice.keeper.spawn.exec_failure import read_outcome
+from scriptservice.keeper.spawn.script_streams import set_terminal_size
 from scriptservice.keeper.spawn.spawn_error import start_failure
 from scriptservice.keeper.system.event_loop import EventLoop, Pause, Timer
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.keeper.system.linux import is_resource_shortage
 from scriptservice.keeper.tree.process_tree import ProcessTree
 from scriptservice.protocol.fault_points import reached
+from scriptservice.protocol.frames import InputResult
 from scriptservice.protocol.journal_format import Kind, id_bytes
 
 _BEFORE_OUTPUT = (Phase.STARTING, Phase.FAILED)
+_INPUT_PHASES = (Phase.STARTING, Phase.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +92,12 @@ class RunningCommand:
         pid: the id of the script's own process.
         start_ticks: when that process started, in clock ticks from boot.
         exited: whether the script's own process was reaped; its exit may not be recorded yet.
+        input: the input, None if the script takes none.
     """
 
     __slots__ = (
         "_actions", "_busy", "_context", "_events", "_has_failed", "_loop", "_output", "_pause",
-        "_timer", "exited", "id", "id_bytes", "kept", "pid", "start_ticks",
+        "_timer", "exited", "id", "id_bytes", "input", "kept", "pid", "start_ticks",
     )  # fmt: skip
 
     def __init__(self, kept: KeptCommand, context: CommandContext) -> None:
@@ -106,6 +111,7 @@ class RunningCommand:
         self._context = context
         self._loop = context.loop
         self._output = ScriptOutput(self, kept, context.loop, context.journal, context.null)
+        self.input = None if kept.input is None else ScriptInput(self, kept.input, context.loop)
         # Lists, since an empty deque takes 600 bytes for each running command.
         self._events: list[Event] = []
         self._actions: list[act.Action] = []
@@ -126,6 +132,8 @@ class RunningCommand:
             self._loop.watch(self, kept.status, self._status_ready)
         if kept.life.phase not in _BEFORE_OUTPUT:
             self._output.watch()
+            if self.input is not None:
+                self.input.start()
         if kept.life.wake_at is None and not kept.life.is_live:
             # The keeper's previous program waited for a paused pipe. This program looks again.
             kept.life = kept.life._replace(wake_at=time.monotonic())
@@ -145,6 +153,59 @@ class RunningCommand:
     def is_settled(self) -> bool:
         """Whether all that has happened is in `kept`, and all that follows from it is done."""
         return not self._events and not self._actions
+
+    @property
+    def has_input_pipe(self) -> bool:
+        """Whether the command takes input through a pipe, which needs one more descriptor."""
+        return self.kept.input is not None and not self.kept.input.is_terminal
+
+    def to_kept(self) -> KeptCommand:
+        """Return all that the keeper's next program needs of this command."""
+        if self.input is None:
+            return self.kept
+        return replace(self.kept, input=self._output.to_kept(self.input.to_kept()))
+
+    # Input and signals from clients
+
+    def _takes(self, phases: tuple[Phase, ...]) -> bool:
+        life = self.kept.life
+        return not self.exited and life.phase in phases and life.cause is None
+
+    def input_state(self) -> InputResult:
+        """Return whether the script takes input now: ``ACCEPTED``, or why it takes none."""
+        if not self._takes(_INPUT_PHASES):
+            return InputResult.NOT_RUNNING
+        return InputResult.NOT_INTERACTIVE if self.input is None else self.input.state()
+
+    def write_input(self, data: bytes, *, offset: int | None, close: bool) -> InputResult:
+        """Give input to the script; see `ScriptInput.accept`."""
+        if self.input is None or not self._takes(_INPUT_PHASES):
+            return self.input_state()
+        result = self.input.accept(data, offset=offset, close=close)
+        if result is InputResult.ACCEPTED and self.kept.life.phase not in _BEFORE_OUTPUT:
+            self._start_input(self.input)
+        return result
+
+    def _start_input(self, script_input: ScriptInput) -> None:
+        """Write input that waits, or try it later; accepted input must not fail any more."""
+        try:
+            script_input.start()
+        except OSError as error:
+            logger.exception("keeper_fault", detail="the input is written later")
+            self.callback_failed(error)
+
+    def send_signal(self, number: int) -> bool:
+        """Send a signal to the script's process group; return False if the script does not run."""
+        if not self._takes((Phase.RUNNING,)):
+            return False
+        self._signal_group(number)
+        return True
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Set the size of the script's terminal, if it has one that is still open."""
+        is_terminal = self.kept.input is not None and self.kept.input.is_terminal
+        if is_terminal and self.kept.streams:
+            set_terminal_size(self.kept.streams[0][0], rows, cols)
 
     # What happens to the command
 
@@ -185,6 +246,8 @@ class RunningCommand:
         self.exited = True
         self._events.append(Exited(fields))
         self._close_handle()
+        if self.input is not None:
+            self.input.close()
         reached("end.reaped")
         # What the tree remembers may be too old. If another command's tree was looked at earlier
         # in this batch, the keeper may have become the parent of this script's orphans since then.
@@ -345,6 +408,8 @@ class RunningCommand:
         except OSError as error:
             logger.exception("keeper_fault", detail="the output is read later")
             self.callback_failed(error)
+        if self.input is not None:
+            self._start_input(self.input)
 
     def _refuse(self, action: act.Refuse) -> None:
         self._release()
@@ -434,6 +499,8 @@ class RunningCommand:
         """Close all descriptors of the command."""
         self._close_status()
         self._close_handle()
+        if self.input is not None:
+            self.input.close()
         self._output.close()
 
     def _close_status(self) -> None:

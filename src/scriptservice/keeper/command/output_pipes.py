@@ -1,27 +1,28 @@
 """The output of one script: moves bytes from the script's pipes to the journal, up to a limit.
 
-`RunningCommand` makes and owns a `ScriptOutput`. Each byte of output is in the pipe or in the
-journal, never in between. While the journal has no room, or while too much earlier output is not
-yet stored in the database, the bytes stay in the pipe. If the pipe becomes full, the script waits.
+`RunningCommand` makes and owns a `ScriptOutput`. While the journal has no room, or while too much
+earlier output is not yet stored in the database, the bytes stay in the pipe. If the pipe becomes
+full, the script waits. A script with a terminal has that in place of the pipes; ``output_reading``
+has the difference.
 """
 
-import os
 import select
 import time
-from contextlib import suppress
+from base64 import b64decode, b64encode
+from dataclasses import replace
 from typing import Protocol
 
+from scriptservice.keeper.command.output_reading import OutputPipe, TerminalOutput
 from scriptservice.keeper.journal.journal import Journal
 from scriptservice.keeper.journal.journal_writer import NoRoomError
 from scriptservice.keeper.life.events import DrainResult
-from scriptservice.keeper.life.kept_command import KeptCommand
+from scriptservice.keeper.life.kept_command import KeptCommand, KeptInput
 from scriptservice.keeper.system.event_loop import (
     HANGUP,
     CallbackOwner,
     EventLoop,
     Timer,
 )
-from scriptservice.keeper.system.linux import bytes_waiting
 from scriptservice.protocol.journal_format import Kind
 
 STDOUT, STDERR = 1, 2
@@ -33,6 +34,8 @@ journal when that window began.
 """
 
 _DISCARD_REPORT_SECONDS = 1.0
+_TERMINAL_CHECK_SECONDS = 0.25
+"""While no process has a script's terminal open, the keeper looks again after this pause."""
 _DRAIN_ROUNDS = 256
 """One call of `ScriptOutput.drain` empties a pipe at most this many times."""
 
@@ -51,34 +54,6 @@ class OutputOwner(CallbackOwner, Protocol):
 
         The output calls this when a pipe has ended, or when a paused pipe is read again.
         """
-
-
-class OutputPipe:
-    """One of the two pipes to which a script prints.
-
-    Attributes:
-        descriptor: the descriptor of the pipe's read end.
-        number: 1 for stdout, 2 for stderr.
-    """
-
-    __slots__ = ("_output", "descriptor", "number")
-
-    def __init__(self, output: "ScriptOutput", descriptor: int, number: int) -> None:
-        self._output = output
-        self.descriptor = descriptor
-        self.number = number
-
-    def ready(self, events: int) -> None:
-        """Handle an event: the pipe has bytes, or every process has closed the write end."""
-        self._output.pipe_ready(self, events)
-
-    def resume(self) -> None:
-        """Read the pipe again; see `PausedReader`."""
-        self._output.pipe_resumed(self)
-
-    def callback_failed(self, error: Exception) -> None:
-        """Pass the failure of `ready` or `resume` on to the command."""
-        self._output.callback_failed(error)
 
 
 class ScriptOutput:
@@ -108,10 +83,17 @@ class ScriptOutput:
         self._loop = loop
         self._journal = journal
         self._null = null
-        self._pipes = [OutputPipe(self, *pipe) for pipe in kept.streams]
+        self._pipes = self._take_pipes()
         self._discard_timer: Timer | None = None
         if kept.discard_news_at is not None:
             self._discard_timer = loop.at(self, kept.discard_news_at, self._append_discarded)
+
+    def _take_pipes(self) -> list[OutputPipe]:
+        kept = self._kept
+        if kept.input is None or not kept.input.is_terminal:
+            return [OutputPipe(self, *pipe) for pipe in kept.streams]
+        held, kept.input.unwritten = b64decode(kept.input.unwritten), ""
+        return [TerminalOutput(self, *pipe, held=held) for pipe in kept.streams]
 
     def callback_failed(self, error: Exception) -> None:
         """Pass a failure on to the command, which looks again later."""
@@ -119,8 +101,20 @@ class ScriptOutput:
 
     def watch(self) -> None:
         """Begin to read the pipes; this has no effect on a pipe that is watched already."""
-        for pipe in self._pipes:
+        for pipe in list(self._pipes):
+            self._go_on(pipe)
+
+    def _go_on(self, pipe: OutputPipe) -> None:
+        """Watch a pipe, after the bytes that its reader holds are in the journal."""
+        if self._move_held(pipe):
             self._loop.watch(pipe, pipe.descriptor, pipe.ready)
+
+    def _move_held(self, pipe: OutputPipe) -> bool:
+        """Move the bytes that a reader holds to the journal; return False if it was paused."""
+        while held := pipe.held_bytes:
+            if not self._move_to_journal(pipe, held):
+                return False
+        return True
 
     def close(self) -> None:
         """Close the pipes that are still open, and append no further DISCARDED record.
@@ -133,11 +127,18 @@ class ScriptOutput:
 
     def pipe_ready(self, pipe: OutputPipe, events: int) -> None:
         """Move the bytes of a pipe to the journal, or close the pipe at its end."""
-        waiting = bytes_waiting(pipe.descriptor)
+        waiting = pipe.waiting()
         if waiting:
-            self._move_to_journal(pipe, waiting)
+            if self._move_to_journal(pipe, waiting):
+                self._move_held(pipe)
         elif events & HANGUP:
-            # The write end was closed before `bytes_waiting` found the pipe empty, so no bytes can
+            if pipe.may_open_again and not self._kept.exited:
+                # Closing the terminal would send SIGHUP to the script, which may still run, and
+                # may open its terminal again.
+                self._loop.unwatch(pipe.descriptor)
+                self._loop.after(pipe, _TERMINAL_CHECK_SECONDS, pipe.resume)
+                return
+            # The write end was closed before `waiting` found the pipe empty, so no bytes can
             # follow.
             self._close_pipe(pipe)
             self._command.output_progressed()
@@ -145,7 +146,7 @@ class ScriptOutput:
     def pipe_resumed(self, pipe: OutputPipe) -> None:
         """Watch a paused pipe again, unless it was closed meanwhile."""
         if pipe in self._pipes:
-            self._loop.watch(pipe, pipe.descriptor, pipe.ready)
+            self._go_on(pipe)
             self._command.output_progressed()
 
     def _move_to_journal(self, pipe: OutputPipe, waiting: int) -> bool:
@@ -163,13 +164,7 @@ class ScriptOutput:
                 return False
             kept.window_bytes, kept.window_mark = 0, journal.end
         try:
-            moved = journal.splice(
-                pipe.descriptor,
-                min(waiting, room),
-                self._command.id_bytes,
-                pipe.number,
-                kept.position,
-            )
+            moved = pipe.move(journal, min(waiting, room), self._command.id_bytes, kept.position)
         except NoRoomError:
             # While the pipe waits, epoll must not watch it: a pipe with bytes, or without a writer,
             # is always ready, so the loop would never sleep.
@@ -185,10 +180,7 @@ class ScriptOutput:
 
     def _discard(self, pipe: OutputPipe, waiting: int) -> None:
         kept = self._kept
-        with suppress(BlockingIOError):  # the script may have read its own pipe meanwhile
-            kept.discarded += os.splice(
-                pipe.descriptor, self._null, waiting, flags=os.SPLICE_F_NONBLOCK
-            )
+        kept.discarded += pipe.discard(waiting, self._null)
         if kept.stop_on_limit:
             self._command.output_limit_reached()
         elif self._discard_timer is None and not kept.exited:
@@ -205,7 +197,12 @@ class ScriptOutput:
         self._journal.cancel_wait(pipe.descriptor)
         self._pipes.remove(pipe)
         self._kept.streams.remove([pipe.descriptor, pipe.number])
-        os.close(pipe.descriptor)
+        pipe.close()
+
+    def to_kept(self, kept_input: KeptInput) -> KeptInput:
+        """Return what is kept of an input with the output that the terminal's reader holds."""
+        held = b"".join(pipe.held for pipe in self._pipes if isinstance(pipe, TerminalOutput))
+        return replace(kept_input, unwritten=b64encode(held).decode())
 
     def drain(self, deadline: float) -> DrainResult:
         """Read every pipe to its end.
@@ -224,7 +221,7 @@ class ScriptOutput:
         hung_up = False
         for _ in range(_DRAIN_ROUNDS):
             hung_up = hung_up or _has_hung_up(pipe.descriptor)
-            waiting = bytes_waiting(pipe.descriptor)
+            waiting = pipe.waiting()
             if not waiting:
                 if hung_up or time.monotonic() >= deadline:
                     self._close_pipe(pipe)

@@ -6,10 +6,12 @@ kills what was made and closes what was opened, and the command is refused.
 
 import os
 import time
+from base64 import b64encode
 from contextlib import ExitStack
 
 from scriptservice.keeper.command.command import CommandContext, RunningCommand
-from scriptservice.keeper.life.kept_command import KeptCommand
+from scriptservice.keeper.command.output_pipes import STDERR, STDOUT
+from scriptservice.keeper.life.kept_command import KeptCommand, KeptInput
 from scriptservice.keeper.life.life import new_life
 from scriptservice.keeper.spawn.spawn_error import SpawnError
 from scriptservice.keeper.spawn.spawned_process import SpawnedProcess
@@ -94,14 +96,23 @@ def _kept(spec: SpawnSpec, spawned: SpawnedProcess) -> KeptCommand:
         pipes=list(spawned.pipes),
         handle=spawned.pidfd,
         status=spawned.status,
-        streams=[[spawned.stdout, 1], [spawned.stderr, 2]],
+        streams=[[spawned.stdout, STDOUT]]
+        + ([] if spawned.stderr is None else [[spawned.stderr, STDERR]]),
         started=now,
         private_directory=spawned.private_directory,
         interpreter=spec.interpreter[0],
         working_directory=spec.working_directory,
         limit=spec.output_limit_bytes,
         stop_on_limit=spec.on_output_limit == "stop",
+        input=_kept_input(spec, spawned),
     )
+
+
+def _kept_input(spec: SpawnSpec, spawned: SpawnedProcess) -> KeptInput | None:
+    if spawned.stdin is None:
+        return None
+    text = b"" if spec.stdin is None else spec.stdin.encode()
+    return KeptInput(spawned.stdin, spec.pty is not None, waiting=b64encode(text).decode())
 
 
 class _NoProcess:

@@ -16,7 +16,7 @@ from scriptservice.keeper.command.start import CommandStart
 from scriptservice.keeper.journal.journal_writer import NoRoomError
 from scriptservice.keeper.life.actions import Refuse
 from scriptservice.keeper.spawn.spawn_error import SpawnError
-from scriptservice.keeper.spawn.spawner import Spawner
+from scriptservice.keeper.spawn.spawner import DESCRIPTORS_PER_SCRIPT, Spawner
 from scriptservice.keeper.system.keeper_log import logger
 from scriptservice.protocol.frames import SpawnSpec
 from scriptservice.protocol.journal_format import Kind
@@ -57,6 +57,7 @@ class StartQueue:
         self._specs: dict[str, SpawnSpec] = {}
         self._starting: set[str] = set()
         self._just_started: deque[tuple[float, RunningCommand]] = deque()
+        self._input_pipes = 0
         self._wakeup_set = False
         self._closed = False
 
@@ -113,6 +114,18 @@ class StartQueue:
         # run although the database says that it was refused.
         self._ended_ids.add(command_id, given_back=retry)
 
+    def made(self, command: RunningCommand) -> None:
+        """Count the descriptors of a command whose process was made or handed over."""
+        self._input_pipes += command.has_input_pipe
+
+    def ended(self, command: RunningCommand) -> None:
+        """Stop counting the descriptors of a command."""
+        self._input_pipes -= command.has_input_pipe
+
+    def _has_capacity(self) -> bool:
+        free_scripts = self._spawner.capacity - len(self._running)
+        return free_scripts * DESCRIPTORS_PER_SCRIPT > self._input_pipes
+
     def started(self, command: RunningCommand) -> None:
         """Note that a process has become its script, or counts as started."""
         self._starting.discard(command.id)
@@ -139,7 +152,7 @@ class StartQueue:
         if not self._specs:
             return
         for _ in range(min(MAX_SPAWNS_PER_BATCH, MAX_STARTING - self._starting_count())):
-            if not self._specs or len(self._running) >= self._spawner.capacity:
+            if not self._specs or not self._has_capacity():
                 return
             if not self._start(next(iter(self._specs.values()))):
                 return

@@ -191,8 +191,7 @@ class Journal:
         Raises:
             NoRoomError: nothing was taken from the pipe; call `wait_for_room`.
         """
-        if self._pending or self.unstored_bytes > self._spool_limit_bytes:
-            raise NoRoomError("output")
+        self._require_room_for_output()
         try:
             moved = self._writer.splice(pipe, length, command_id, stream, position)
         except NoRoomError as error:
@@ -202,6 +201,24 @@ class Journal:
         if self._writer.is_unfinished:
             self._retry_later()
         return moved
+
+    def append_output(self, data: bytes, command_id: bytes, stream: int, position: int) -> None:
+        """Append output that the keeper has read; see `JournalWriter.append_output`.
+
+        Raises:
+            NoRoomError: nothing was written; call `wait_for_room`.
+        """
+        self._require_room_for_output()
+        try:
+            self._writer.append_output(data, command_id, stream, position)
+        except NoRoomError as error:
+            self._reason = str(error)
+            raise
+        self.urgent_end = self._writer.end
+
+    def _require_room_for_output(self) -> None:
+        if self._pending or self.unstored_bytes > self._spool_limit_bytes:
+            raise NoRoomError("output")
 
     def wait_for_room(self, pipe: int, reader: PausedReader) -> None:
         """Resume a reader when there is room.

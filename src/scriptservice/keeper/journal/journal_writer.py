@@ -319,6 +319,24 @@ class JournalWriter:
             self._offset = start + HEADER_BYTES + moved
         return moved
 
+    def append_output(self, data: bytes, command_id: bytes, stream: int, position: int) -> None:
+        """Append output that the keeper has read; see `splice` for the arguments.
+
+        Raises:
+            NoRoomError: nothing was written.
+        """
+        self._prepare()
+        self._check_free(len(data))
+        header = pack_output_header(Kind.OUTPUT, stream, len(data), now_us(), position, command_id)
+        try:
+            reached("journal.append")
+            _write_all(self._file, header + data, self._offset)
+            reached("journal.appended")
+        except OSError as error:
+            self._cut()
+            raise NoRoomError(str(error)) from error
+        self._offset += HEADER_BYTES + len(data)
+
     def _check_free(self, length: int) -> None:
         self._unchecked_bytes += length
         if self._unchecked_bytes < _FREE_CHECK_BYTES:

@@ -13,6 +13,28 @@ from scriptservice.keeper.life.life import Life, Phase
 
 
 @dataclass(slots=True)
+class KeptInput:
+    """The input of an interactive command, and what only a terminal has.
+
+    Attributes:
+        descriptor: the write end of the script's stdin, or of its terminal; None once it is closed.
+        is_terminal: whether the script has a terminal, which is also the stream of its output.
+        accepted: how many bytes were accepted from clients.
+        ends: whether the input was closed, so that no more is accepted.
+        waiting: in a hand-over, the bytes that wait until the script reads, in base64.
+        unwritten: in a hand-over, the output that was read from the terminal and is not in the
+            journal, in base64.
+    """
+
+    descriptor: int | None
+    is_terminal: bool = False
+    accepted: int = 0
+    ends: bool = False
+    waiting: str = ""
+    unwritten: str = ""
+
+
+@dataclass(slots=True)
 class KeptCommand:
     """A command from the moment its process is made until it is closed.
 
@@ -42,6 +64,7 @@ class KeptCommand:
         discard_news_at: when the next DISCARDED record is due, None if none is pending.
         leftover_pids: ids of the processes that were signalled after the script's exit.
         leftovers_killed: how many processes were signalled then.
+        input: the input, None if the script takes none.
     """
 
     id: str
@@ -66,6 +89,7 @@ class KeptCommand:
     discard_news_at: float | None = None
     leftover_pids: list[int] = field(default_factory=list)
     leftovers_killed: int = 0
+    input: KeptInput | None = None
 
     @property
     def exited(self) -> bool:

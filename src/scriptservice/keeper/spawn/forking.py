@@ -10,9 +10,11 @@ anything, and it must never return to the keeper's code.
 """
 
 import errno
+import fcntl
 import os
 import resource
 import signal
+import termios
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -81,6 +83,9 @@ def _steps(process: NewProcess, programs: list[bytes], keeper: int) -> list[_Ste
         (SpawnStep.SESSION, lambda: _die_with(keeper)),
         (SpawnStep.SESSION, os.setsid),
     ]
+    if process.terminal:
+        terminal = process.streams[0]
+        steps.append((SpawnStep.TERMINAL, lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)))
     if cgroup is not None:
         steps.append((SpawnStep.CGROUP, lambda: os.write(cgroup, b"0")))
     steps.append((SpawnStep.DIRECTORY, lambda: os.fchdir(process.directory)))

@@ -85,6 +85,8 @@ def _options(process: NewProcess) -> list[bytes]:
         user = process.user
         groups = ",".join(map(str, user.groups))
         options.append(f"--user={user.uid}:{user.gid}:{groups}".encode())
+    if process.terminal:
+        options.append(b"--terminal")
     if process.enter is not None:
         options.append(b"--enter=" + process.enter)
     if b"/" not in process.argv[0]:

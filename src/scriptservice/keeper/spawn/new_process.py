@@ -35,6 +35,8 @@ class NewProcess:
         descriptor_limits: soft and hard limit of descriptors, None for the keeper's own limits.
         enter: the path of the directory that the process enters from ``directory`` after its user
             has changed, None to stay there.
+        terminal: whether the first of the streams is a terminal that becomes the controlling
+            terminal of the process's session.
     """
 
     argv: list[bytes]
@@ -47,6 +49,7 @@ class NewProcess:
     cgroup: int | None = None
     descriptor_limits: tuple[int, int] | None = None
     enter: bytes | None = None
+    terminal: bool = False
 
 
 @dataclass(slots=True)

@@ -15,9 +15,10 @@ class SpawnedProcess:
         pid: the process id, which is also the id of the process's session and process group.
         pidfd: a pidfd of the process.
         start_ticks: the time from boot to the process's start, in clock ticks.
-        stdout: the read end of the pipe for standard output.
-        stderr: the read end of the pipe for standard error.
-        pipes: the inode numbers of both pipes.
+        stdout: the read end of the pipe for standard output, or the terminal.
+        stderr: the read end of the pipe for standard error; None if the script has a terminal.
+        pipes: the inode numbers of both pipes; zeros if the script has a terminal.
+        stdin: where the keeper writes input, None if the script takes none.
         private_directory: the path of the directory to remove after the script has ended, None if
             the script has no private directory.
         status: a descriptor that becomes readable once the process has become the script or has
@@ -28,8 +29,9 @@ class SpawnedProcess:
     pidfd: int
     start_ticks: int
     stdout: int
-    stderr: int
+    stderr: int | None
     pipes: tuple[int, int]
+    stdin: int | None
     private_directory: str | None
     status: int
 

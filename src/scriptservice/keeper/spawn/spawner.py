@@ -1,4 +1,4 @@
-"""Starts scripts: makes a process with its pipes from a specification.
+"""Starts scripts: makes a process with its streams from a specification.
 
 The spawner prepares everything that a process needs. One of two methods then starts the process:
 the ``launcher``, or ``forking`` if the launcher does not work. ``keeper.command.start_queue`` calls
@@ -27,6 +27,7 @@ from scriptservice.keeper.spawn.new_process import (
     SpawnResources,
 )
 from scriptservice.keeper.spawn.script_files import input_file
+from scriptservice.keeper.spawn.script_streams import ScriptStreams, open_pipes, open_terminal
 from scriptservice.keeper.spawn.script_user import ScriptUser
 from scriptservice.keeper.spawn.spawn_error import SpawnError, spawn_error
 from scriptservice.keeper.spawn.spawned_process import SpawnedProcess, boot_ticks
@@ -36,6 +37,11 @@ from scriptservice.protocol.fault_points import reached
 from scriptservice.protocol.frames import PRIVATE_DIRECTORY, SpawnSpec
 
 COMMAND_ID_VARIABLE = "SCRIPTSERVICE_COMMAND_ID"
+SPARE_DESCRIPTORS = 256
+"""The keeper's descriptors that are not for running scripts."""
+DESCRIPTORS_PER_SCRIPT = 3
+"""A running script needs a pidfd and two pipes, or a pidfd and two descriptors of its terminal. A
+script that takes input through a pipe needs one more."""
 _DIRECTORY_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -135,8 +141,9 @@ class Spawner:
 
     @property
     def capacity(self) -> int:
-        """How many scripts can run at a time; each needs three of the keeper's descriptors."""
-        return max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 256) // 3)
+        """How many scripts can run at a time, if none of them takes input through a pipe."""
+        hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        return max(1, (hard_limit - SPARE_DESCRIPTORS) // DESCRIPTORS_PER_SCRIPT)
 
     def spawn(self, spec: SpawnSpec, cgroup: int | None, cleanup: ExitStack) -> SpawnedProcess:
         """Start a script's process, without waiting until it has become the script.
@@ -159,10 +166,8 @@ class Spawner:
         made = SpawnResources()
         cleanup.callback(made.undo)
         try:
-            stdout, stdout_writer = self._pipe(made)
-            stderr, stderr_writer = self._pipe(made)
+            streams = self._streams_for(spec, made)
             status, status_writer = open_status_pipe(made)
-            stdin = self._stdin_for(spec, made)
             script = input_file(spec.script.encode(), self._private, made.opened)
             directory = self._directory_for(spec, made)
             self._raise_limit_if_close(max(made.opened))
@@ -171,12 +176,13 @@ class Spawner:
                 environment=self._environment_of(spec),
                 directory=directory,
                 script=script,
-                streams=(stdin, stdout_writer, stderr_writer),
+                streams=streams.of_script,
                 status=status_writer,
                 user=self._user,
                 cgroup=cgroup,
                 descriptor_limits=self._script_limits if self._raised else None,
                 enter=_directory_to_enter(spec),
+                terminal=spec.pty is not None,
             )
             reached("spawn.process")
             start_ticks = self._start(process, made)
@@ -185,7 +191,7 @@ class Spawner:
             if made.pid != NO_PROCESS:
                 failure.retry = False  # the script may already run
             raise failure from error
-        made.close_except(stdout, stderr, status)
+        made.close_except(status, *streams.of_keeper)
         try:
             # The descriptors that were just closed leave room for these two. Without that room, a
             # process that already runs would be reported as failed.
@@ -201,9 +207,10 @@ class Spawner:
             pid=made.pid,
             pidfd=made.pidfd,
             start_ticks=start_ticks,
-            stdout=stdout,
-            stderr=stderr,
-            pipes=(os.fstat(stdout).st_ino, os.fstat(stderr).st_ino),
+            stdout=streams.stdout,
+            stderr=streams.stderr,
+            pipes=streams.pipes,
+            stdin=streams.stdin,
             private_directory=made.private_directory,
             status=status,
         )
@@ -218,10 +225,17 @@ class Spawner:
         # If the clock tick is still the same, the process began in this tick.
         return before if boot_ticks() == before else None
 
-    def _stdin_for(self, spec: SpawnSpec, made: SpawnResources) -> int:
+    def _streams_for(self, spec: SpawnSpec, made: SpawnResources) -> ScriptStreams:
+        opened = made.opened
+        if spec.pty is not None:
+            rows, cols = spec.pty
+            return open_terminal(rows, cols, self._user, opened)
+        if spec.interactive:
+            return open_pipes(None, self._user, opened)
         if spec.stdin is None:
-            return self._null
-        return input_file(spec.stdin.encode(), self._private, made.opened)
+            return open_pipes(self._null, self._user, opened)
+        stdin = input_file(spec.stdin.encode(), self._private, opened)
+        return open_pipes(stdin, self._user, opened)
 
     def _directory_for(self, spec: SpawnSpec, made: SpawnResources) -> int:
         """Return an ``O_PATH`` descriptor of the directory that a process enters as the keeper."""
@@ -260,15 +274,6 @@ class Spawner:
         if not self._raised and soft < hard and newest > soft - 64:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             self._raised = True
-
-    def _pipe(self, made: SpawnResources) -> tuple[int, int]:
-        made.opened += os.pipe2(os.O_CLOEXEC)
-        reader, writer = made.opened[-2:]
-        if self._user.changes:
-            # A script may open /dev/stdout or /dev/stderr by name. The kernel then checks the
-            # pipe's owner and mode.
-            os.fchown(writer, self._user.uid, self._user.gid)
-        return reader, writer
 
     def _environment_of(self, spec: SpawnSpec) -> dict[bytes, bytes]:
         environment = {**self._environment, COMMAND_ID_VARIABLE.encode(): spec.id.encode()}

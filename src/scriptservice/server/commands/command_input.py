@@ -16,14 +16,13 @@ from scriptservice.errors import (
     NotRunningError,
     OffsetMismatchError,
 )
-from scriptservice.fleet.transport import InputAnswer, InputResult, Transport
+from scriptservice.fleet.transport import InputAnswer, Transport
 from scriptservice.model import Command, Status
+from scriptservice.protocol.frames import MAX_INPUT_BYTES, InputResult
 from scriptservice.server.commands.command_service import parse_command_id
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.reader import Reader
 
-MAX_INPUT_BYTES = 1 << 20
-"""Largest size of one request's input, and of all input that waits for a script."""
 FIRST_PAUSE_SECONDS = 0.02
 LAST_PAUSE_SECONDS = 1.0
 """`CommandInput.wait_for_room` asks the keeper after pauses that double from the first to this."""

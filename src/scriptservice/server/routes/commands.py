@@ -42,6 +42,7 @@ from scriptservice.server.routes.request_models import (
     keys_and_values,
     list_moment,
     single_and_repeated,
+    terminal_size,
 )
 from scriptservice.server.routes.route import Call
 
@@ -103,6 +104,8 @@ def _raw_submission(request: Request, raw: bytes) -> tuple[SubmitBody, float | N
     fields["labels"] = keys_and_values("label", fields.pop("label", []))
     fields["env"] = keys_and_values("env", fields.pop("env", []))
     fields["args"] = fields.pop("arg", [])
+    if "pty" in fields:
+        fields["pty"] = terminal_size(fields["pty"])
     if fields.get("output_limit_bytes") == "null":
         fields["output_limit_bytes"] = None
     try:

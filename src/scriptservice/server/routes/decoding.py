@@ -6,7 +6,7 @@ validate. If a decoder refuses a request, the answer is a problem and the handle
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -135,13 +135,15 @@ class NoBody:
 
 @dataclass(frozen=True, slots=True)
 class RawBody:
-    """A body as bytes.
+    """A body as bytes, of any content type.
 
     Attributes:
         limit_bytes: largest size of the body.
+        content: for OpenAPI, a JSON schema by media type; empty if OpenAPI shows no body.
     """
 
     limit_bytes: int
+    content: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     async def decode(self, request: Request, budget: BodyBudget) -> bytes:
         """See `BodyDecoder`."""

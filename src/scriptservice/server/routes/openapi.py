@@ -19,7 +19,7 @@ from scriptservice.server.routes.decoding import (
     UndecodedQuery,
 )
 from scriptservice.server.routes.operations import EVENT_STREAM, TAGS, Operation
-from scriptservice.server.routes.request_models import SubmitBody, WaitQuery
+from scriptservice.server.routes.request_models import PTY_PATTERN, SubmitBody, WaitQuery
 from scriptservice.server.routes.response_models import CommandEvent, OutputEvent, Problem
 from scriptservice.server.routes.route import Access, Answer, Route
 from scriptservice.version import __version__
@@ -137,6 +137,8 @@ def _body(route: Route[Any, Any], models: set[type[BaseModel]]) -> Json | None:
             return {"required": required, "content": _content({JSON: model}, models)}
         case UndecodedBody(content=content):
             return {"required": True, "content": _content(content, models)}
+        case RawBody(content=content) if content:
+            return {"required": False, "content": _content(content, models)}
     return None
 
 
@@ -227,8 +229,11 @@ def submit_parameters() -> list[Json]:
         # The service applies the defaults. A generated client would send them, also with a JSON
         # body, with which the service refuses them.
         default = parameter["schema"].pop("default", None)
-        if default not in (None, [], {}):
+        if default not in (None, [], {}) and default is not False:
             parameter["description"] += f"; {default} if absent"
+        if name == "pty":
+            parameter["schema"] = {"type": "string", "pattern": PTY_PATTERN}
+            parameter["description"] += ": ROWSxCOLS, such as 24x80"
         if name == "output_limit_bytes":  # absent is not the same as null
             parameter["schema"] = {"anyOf": [parameter["schema"], {"const": "null"}]}
         parameter["name"] = names.get(name, name)

@@ -177,6 +177,34 @@ STOP_COMMAND = Operation(
     },
     responses={202: {JSON: {**_COMMAND, **_NOT_ENDED, "status": "stopping"}}},
 )
+SEND_INPUT = Operation(
+    id="sendInput",
+    tag="commands",
+    summary="Send input to a command",
+    description=(
+        "Gives bytes to a running command that was submitted with `interactive` or `pty`: all of "
+        "them or, with another answer than 202, none. The answer does not wait until the script "
+        "reads them. At most 1 MiB waits for the script.\n\n"
+        "To send again safely after a lost answer, give the `offset` of the last answer (0 at the "
+        "beginning): if the bytes were accepted, the answer is 409 with the present `offset`. With "
+        "`close`, the input ends after these bytes, of which there may be none; a terminal gets "
+        "Ctrl-D."
+    ),
+    requests={"application/octet-stream": {"A line": "yes\n"}},
+    responses={202: {JSON: {"accepted_bytes": 4, "offset": 4}}},
+)
+SIGNAL_COMMAND = Operation(
+    id="signalCommand",
+    tag="commands",
+    summary="Send a signal",
+    description=(
+        "Sends a signal to the process group of a running script, and does nothing else: if the "
+        "signal ends the script, the command has failed. To stop a command and all its processes, "
+        "use `stop`."
+    ),
+    requests={JSON: {"Reload": {"signal": "SIGHUP"}}},
+    responses={202: {JSON: {**_COMMAND, **_NOT_ENDED, "status": "running"}}},
+)
 RERUN_COMMAND = Operation(
     id="rerunCommand",
     tag="commands",

@@ -11,9 +11,11 @@ from pydantic.json_schema import SkipJsonSchema
 
 from scriptservice.errors import FieldError, ValidationError
 from scriptservice.model import (
+    MAX_TERMINAL_CELLS,
     OnOutputLimit,
     Status,
     Submission,
+    TerminalSize,
     parse_signal,
     script_interpreter,
 )
@@ -29,6 +31,9 @@ JSON_BODY_BYTES = 20 << 20
 """Largest size of a JSON body. The script may have 1 MiB, the standard input may have 1 MiB, and
 the arguments and the environment together may have 1 MiB. JSON may write each byte of these 3 MiB
 as an escape sequence of six bytes."""
+
+PTY_PATTERN = "^[0-9]{1,5}x[0-9]{1,5}$"
+"""The size of a terminal as a query parameter: rows and columns, such as ``24x80``."""
 
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -88,6 +93,18 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ShortSeconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
+Cells = Annotated[int, Field(ge=1, le=MAX_TERMINAL_CELLS)]
+
+
+class PtyBody(BaseModel):
+    """Size of a terminal."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="PtySize")
+
+    rows: Cells = Field(description="lines")
+    cols: Cells = Field(description="characters in a line")
+
+
 class SubmitBody(BaseModel):
     """A script and how to run it."""
 
@@ -116,6 +133,12 @@ class SubmitBody(BaseModel):
     )
     stdin: Annotated[str, _at_most(STDIN_BYTES)] | None = Field(
         None, description="text for standard input, at most 1 MiB; null: /dev/null"
+    )
+    interactive: bool = Field(
+        default=False, description="takes input while it runs; stdin, if given, comes first"
+    )
+    pty: PtyBody | None = Field(
+        None, description="run it in a terminal of this size; implies interactive"
     )
     timeout_seconds: Seconds | None = Field(None, description="from its start to a stop")
     queue_timeout_seconds: Seconds | None = Field(None, description="how long it may wait")
@@ -165,6 +188,8 @@ class SubmitBody(BaseModel):
             env=self.env,
             working_directory=self.working_directory,
             stdin=self.stdin,
+            interactive=self.interactive or self.pty is not None,
+            pty=None if self.pty is None else TerminalSize(self.pty.rows, self.pty.cols),
             timeout_seconds=self.timeout_seconds,
             queue_timeout_seconds=self.queue_timeout_seconds,
             grace_seconds=self.grace_seconds,
@@ -223,6 +248,31 @@ class StopBody(BaseModel):
     )
     grace_seconds: ShortSeconds | None = Field(
         None, description="from the signal to SIGKILL of the tree; null: the command's own"
+    )
+
+
+class SignalBody(BaseModel):
+    """Which signal to send."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="Signal")
+
+    signal: Annotated[str, AfterValidator(_signal)] = Field(
+        description="a name such as SIGHUP or HUP"
+    )
+
+
+class InputQuery(BaseModel):
+    """How to take the input."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    offset: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
+        None,
+        description="bytes accepted so far, as the last answer said: makes a retry send nothing "
+        "twice",
+    )
+    close: bool = Field(
+        default=False, description="end the input after these bytes; Ctrl-D on a terminal"
     )
 
 
@@ -355,6 +405,18 @@ def keys_and_values(name: str, texts: list[str]) -> dict[str, str]:
             raise ValidationError(FieldError(name, f"has the key {key[:80]!r} twice"))
         found[key] = value
     return found
+
+
+def terminal_size(text: str) -> dict[str, int]:
+    """Return the fields of a terminal's size that is written as ``24x80``: rows and columns.
+
+    Raises:
+        ValidationError: the text does not have this form.
+    """
+    if re.fullmatch(PTY_PATTERN, text) is None:
+        raise ValidationError(FieldError("pty", "must be ROWSxCOLS, such as 24x80"))
+    rows, cols = text.split("x")
+    return {"rows": int(rows), "cols": int(cols)}
 
 
 def list_moment(name: str, text: str | None) -> int | None:

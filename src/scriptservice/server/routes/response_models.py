@@ -133,6 +133,13 @@ class FieldProblem(_Response):
     message: str
 
 
+class AcceptedInputJson(_Response):
+    """Input that was given to the keeper."""
+
+    accepted_bytes: int = Field(description="size of this input")
+    offset: int = Field(description="bytes accepted so far, with these; goes into offset")
+
+
 class Problem(_Response):
     """An error (RFC 9457)."""
 
@@ -143,6 +150,7 @@ class Problem(_Response):
     instance: str
     errors: list[FieldProblem] | None = Field(None, description="for 422")
     command: CommandJson | None = Field(None, description="for already-finished")
+    offset: int | None = Field(None, description="for offset-mismatch: bytes accepted so far")
 
 
 class OutputEvent(_Response):

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from scriptservice.protocol.frames import MAX_INPUT_BYTES
 from scriptservice.server.http.problem_responses import CONTENT_RANGE
 from scriptservice.server.routes import (
     attach,
@@ -14,6 +15,7 @@ from scriptservice.server.routes import (
     events,
     health,
     hosts,
+    inputs,
     metrics,
     operations,
     output,
@@ -34,14 +36,17 @@ from scriptservice.server.routes.openapi import EVENT_SCHEMA, submit_parameters
 from scriptservice.server.routes.request_models import (
     AttachQuery,
     EventsQuery,
+    InputQuery,
     ListQuery,
     OutputQuery,
+    SignalBody,
     SignInBody,
     StopBody,
     SubmitBody,
     WaitQuery,
 )
 from scriptservice.server.routes.response_models import (
+    AcceptedInputJson,
     CommandJson,
     CommandPage,
     Health,
@@ -170,6 +175,35 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         problems=("not-found", "gone", "storage-full"),
         parameters=(_IDEMPOTENCY_KEY,),
         operation=operations.RERUN_COMMAND,
+    ),
+    Route(
+        "POST",
+        "/v1/commands/{command_id}/stdin",
+        access=Access.RUN,
+        query=QueryModel(InputQuery),
+        body=RawBody(MAX_INPUT_BYTES, {output.BYTES: _BINARY}),
+        handler=inputs.send_input,
+        answers={202: Answer("given to the keeper", {JSON: AcceptedInputJson})},
+        problems=(
+            "not-found",
+            "not-interactive",
+            "not-running",
+            "offset-mismatch",
+            "too-many-requests",
+            "host-unavailable",
+        ),
+        operation=operations.SEND_INPUT,
+    ),
+    Route(
+        "POST",
+        "/v1/commands/{command_id}/signal",
+        access=Access.RUN,
+        query=NoQuery(),
+        body=JsonBody(SignalBody, SMALL_BODY_BYTES),
+        handler=inputs.signal_command,
+        answers={202: Answer("the command", _COMMAND)},
+        problems=("not-found", "not-running", "host-unavailable"),
+        operation=operations.SIGNAL_COMMAND,
     ),
     Route(
         "GET",

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    false,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -44,6 +46,11 @@ commands = Table(
     Column("created_by", String(255), nullable=False),
     Column("rerun_of", Uuid),
     Column("created_at", BigInteger, nullable=False),
+    # These columns are not in `inputs`: a migration can only add columns behind the large ones
+    # there, and lists need these.
+    Column("interactive", Boolean, nullable=False, server_default=false()),
+    Column("pty_rows", Integer),
+    Column("pty_cols", Integer),
     # `dispatched_to` is the dispatch mark. The mark is committed before the command is sent to a
     # keeper, so that no command can run twice.
     Column("dispatched_to", String(255)),

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from scriptservice.model import Command, OnOutputLimit, Outcome, Status, Submission
+from scriptservice.model import Command, OnOutputLimit, Outcome, Status, Submission, TerminalSize
 from scriptservice.store.database.tables import commands, inputs
 
 OUTCOME = [commands.c[name] for name in Outcome._fields]
@@ -19,6 +19,9 @@ _HEAD = [
     commands.c.created_by,
     commands.c.rerun_of,
     commands.c.created_at,
+    commands.c.interactive,
+    commands.c.pty_rows,
+    commands.c.pty_cols,
     *OUTCOME,
     inputs.c.interpreter,
     inputs.c.labels,
@@ -52,6 +55,8 @@ def command_of(row: Row[Any]) -> Command:
         env=json.loads(values.get("env", "{}")),
         working_directory=row.working_directory,
         stdin=None if stdin is None else stdin.decode(),
+        interactive=row.interactive,
+        pty=None if row.pty_rows is None else TerminalSize(row.pty_rows, row.pty_cols),
         timeout_seconds=row.timeout_seconds,
         queue_timeout_seconds=row.queue_timeout_seconds,
         grace_seconds=row.grace_seconds,

@@ -203,6 +203,7 @@ def _repeated(
 
 
 def _row(item: NewCommand, command: Command) -> dict[str, Any]:
+    pty = item.submission.pty
     return {
         "number": command.number,
         "id": command.id,
@@ -214,6 +215,9 @@ def _row(item: NewCommand, command: Command) -> dict[str, Any]:
         "created_by": item.origin.created_by,
         "rerun_of": item.rerun_of,
         "created_at": item.created_at,
+        "interactive": item.submission.interactive,
+        "pty_rows": None if pty is None else pty.rows,
+        "pty_cols": None if pty is None else pty.cols,
         "dispatched_to": item.dispatched_to,
         "leftovers_killed": 0,
         "stdout_bytes": 0,
@@ -249,8 +253,8 @@ _INSERT = PreparedStatement(
     insert(commands),
     (
         "number", "id", "status", "name", "script_preview", "host", "priority", "created_by",
-        "rerun_of", "created_at", "dispatched_to", "leftovers_killed", "stdout_bytes",
-        "stderr_bytes", "discarded_bytes",
+        "rerun_of", "created_at", "interactive", "pty_rows", "pty_cols", "dispatched_to",
+        "leftovers_killed", "stdout_bytes", "stderr_bytes", "discarded_bytes",
     ),
 )  # fmt: skip
 _INSERT_INPUT = PreparedStatement(insert(inputs), inputs.columns.keys())
