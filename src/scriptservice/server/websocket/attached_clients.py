@@ -41,7 +41,7 @@ from scriptservice.store.queries import commands as command_store
 from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import until_stored
 
-CHECK_SECONDS = 4.0
+CHECK_SECONDS = 2.0
 """Time between two checks whether the client's token and session are still valid."""
 
 RESIZE_SECONDS = 0.05
