@@ -25,19 +25,17 @@ def client(service: Service) -> Iterator[Client]:
 
 def on_terminal(client: Client, script: str) -> str:
     """Submit a script on a terminal; return the id of the command."""
-    fields = {"TERM": "xterm", "LANG": "C.UTF-8", "HOME": "/nonexistent", "LESSHISTFILE": "-"}
-    return client.submit(script, pty={"rows": ROWS, "cols": COLS}, env=fields).id
+    env = {"TERM": "xterm", "LANG": "C.UTF-8", "LESSHISTFILE": "-", "TOPRC": "/nonexistent"}
+    return client.submit(script, pty={"rows": ROWS, "cols": COLS}, env=env).id
 
 
 # Full-screen programs
 
 
 @pytest.mark.needs_screens
-def test_vim_is_driven_and_all_see_the_same_bytes(client: Client, service: Service) -> None:
-    file = service.data_dir.parent / "edited"
-    file.unlink(missing_ok=True)
-    directory = "cd $(mktemp -d) && vim -u NONE -i NONE -n -X written; cat written; rm written"
-    command = on_terminal(client, directory)
+def test_vim_is_driven_and_all_see_the_same_bytes(client: Client) -> None:
+    script = "file=$(mktemp); vim -u NONE -i NONE -n -X $file; cat $file; rm $file"
+    command = on_terminal(client, script)
     with client.attach(command, after=0) as first, client.attach(command, after=0) as second:
         one, two = Screen(first, ROWS, COLS), Screen(second, ROWS, COLS)
         one.wait_for(lambda lines: lines.count("~") > 10, "an empty file in vim")
@@ -60,13 +58,13 @@ def test_vim_is_driven_and_all_see_the_same_bytes(client: Client, service: Servi
 
 @pytest.mark.needs_screens
 def test_less_is_driven(client: Client) -> None:
-    command = on_terminal(client, "seq 1000 > $SCRIPTSERVICE_COMMAND_ID; less -X $_; rm $_")
+    command = on_terminal(client, "file=$(mktemp); seq 1000 >$file; less -X $file; rm $file")
     with client.attach(command, after=0) as attachment:
         screen = Screen(attachment, ROWS, COLS)
         screen.wait_for(lambda lines: lines[:2] == ["1", "2"], "the first page")
         attachment.send(b"G")
         screen.wait_for(lambda lines: "1000" in lines, "the last page")
-        attachment.send(b"/^500$\r")
+        attachment.send(b"?^500$\r")
         screen.wait_for(lambda lines: lines[0] == "500", "what was searched for")
         attachment.send(b"q")
         screen.end()
@@ -80,7 +78,8 @@ def test_top_is_driven(client: Client) -> None:
         screen.wait_for(lambda lines: any("PID USER" in line for line in lines), "a table")
         attachment.send(b"h")
         screen.wait_for(lambda lines: any("Help for" in line for line in lines), "help")
-        attachment.send(b"\x1bq")
+        attachment.send(b"\x1b")
+        screen.wait_for(lambda lines: any("PID USER" in line for line in lines), "the table again")
         attachment.send(b"q")
         screen.end()
         assert attachment.command is not None

@@ -2,11 +2,19 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pyte
 
 from scriptservice import Attachment
 from support.service import PATIENCE_SECONDS, eventually
+
+
+class _Emulator(pyte.Screen):
+    def select_graphic_rendition(self, *attributes: int, private: bool = False) -> Any:
+        """Ignore a private sequence of xterm, which vim sends and the library does not know."""
+        if not private:
+            super().select_graphic_rendition(*attributes)
 
 
 class Screen:
@@ -24,7 +32,7 @@ class Screen:
     def __init__(self, attachment: Attachment, rows: int, cols: int) -> None:
         self.attachment = attachment
         self.output = b""
-        self._screen = pyte.Screen(cols, rows)
+        self._screen = _Emulator(cols, rows)
         self._stream = pyte.ByteStream(self._screen)
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._feed, daemon=True)
@@ -49,7 +57,14 @@ class Screen:
 
     def wait_for(self, condition: Callable[[list[str]], object], what: str) -> list[str]:
         """Wait until a condition on the lines holds; return the lines."""
-        eventually(lambda: condition(self.lines()), lambda: f"{what}: {self.lines()}")
+
+        def there() -> object:
+            fed = self._thread.is_alive()
+            found = condition(self.lines())
+            assert fed or found, f"it has ended without {what}: {self.lines()}"
+            return found
+
+        eventually(there, lambda: f"{what}: {self.lines()}")
         return self.lines()
 
     def end(self) -> bytes:
