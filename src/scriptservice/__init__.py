@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         StorageFullError,
         StoreUnavailableError,
         SubmitFields,
-            TooLargeError,
+        TooLargeError,
         TooManyRequestsError,
         UnauthenticatedError,
         UnexpectedAnswerError,

@@ -24,8 +24,10 @@ def send(
     """
     with connect(url) as client:
         command_id = full_id(client, command)
-        offset = None
-        while data := read_stdin():
+        # At least one request is sent, so that an error of the command or its id is reported.
+        data, offset = read_stdin(), None
+        while data:
             offset = send_piece(client, command_id, data, offset, close=False)
-        if close:
-            send_piece(client, command_id, b"", offset, close=True)
+            data = read_stdin()
+        if close or offset is None:
+            send_piece(client, command_id, b"", offset, close=close)
