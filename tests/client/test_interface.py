@@ -15,7 +15,8 @@ from scriptservice.server.routes.request_models import ListQuery, PtyBody, Submi
 
 NAMES = {
     "AsyncAttachment", "AsyncClient", "AsyncFollowing", "Attachment", "Chunk", "Client", "Command",
-    "Following", "Host", "InputReceipt", "ListFilters", "PtySize", "Result", "Status", "SubmitFields",
+    "Following", "Host", "InputReceipt", "ListFilters", "PtySize", "Result", "Status",
+    "SubmitFields",
 }  # fmt: skip
 ERRORS = {
     "AlreadyFinishedError", "BadRequestError", "ClientError", "ConnectionLostError",

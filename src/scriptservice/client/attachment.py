@@ -221,15 +221,23 @@ class AsyncAttachment:
         self._frames, self._text = frame_connection, ""
         self._retry.heard()
         self._has_start, self._early = False, []
-        while not self._has_start:
+        while not self._is_open():
             async for data in self._next_pieces():
-                if not self._has_start:
+                if not self._is_open():
                     raise _not_understood("output before the start")
                 self._early.append(data)
         self.reconnects += not is_first
         self._connected.set()
         if self._size is not None:
             await self.resize(*self._size)
+
+    # These are methods, because a type checker expects that an attribute keeps its value in a loop.
+
+    def _is_open(self) -> bool:
+        return self._has_start
+
+    def _is_over(self) -> bool:
+        return self.command is not None or self._closed
 
     async def _drop(self) -> None:
         """Close the connection at once."""
@@ -246,7 +254,7 @@ class AsyncAttachment:
 
     async def _read(self) -> AsyncGenerator[bytes, None]:
         """Yield output until the command has finished or the attachment is closed."""
-        while self.command is None and not self._closed:
+        while not self._is_over():
             try:
                 if self._network is None:
                     await self._open()
@@ -254,7 +262,7 @@ class AsyncAttachment:
                 for data in early:
                     self.position += len(data)
                     yield data
-                if self.command is not None:
+                if self._is_over():
                     return
                 async for data in self._next_pieces():
                     self.position += len(data)
@@ -266,7 +274,7 @@ class AsyncAttachment:
                     yield data
             except (httpx.TransportError, ClientError) as error:
                 await self._drop()
-                if self._closed:
+                if self._is_over():
                     return
                 await asyncio.sleep(self._retry.stream_failed(error))
 
