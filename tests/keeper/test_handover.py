@@ -204,7 +204,7 @@ def test_the_hand_over_of_every_release_is_accepted(path: Path) -> None:
 def test_this_release_has_its_file() -> None:
     """``python -m support.handovers`` writes it; an old one is never changed."""
     names = [path.name for path in HANDOVERS.glob("*.json")]
-    assert f"format-{handover.FORMAT}-life.json" in names
+    assert f"format-{handover.FORMAT}-input.json" in names
 
 
 def test_a_state_survives_encoding() -> None:
@@ -245,5 +245,5 @@ def test_no_table_at_all_is_refused() -> None:
 
 def test_every_descriptor_is_named() -> None:
     state = complete_state()
-    assert state.descriptors() == {3, 4, 6, *range(20, 30)}
-    assert replace(state, listener=None).descriptors() == {3, 6, *range(20, 30)}
+    assert state.descriptors() == {3, 4, 6, *range(20, 37)}
+    assert replace(state, listener=None).descriptors() == {3, 6, *range(20, 37)}

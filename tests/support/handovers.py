@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scriptservice.keeper.config import KeeperConfig
-from scriptservice.keeper.life.kept_command import KeptCommand
+from scriptservice.keeper.life.kept_command import KeptCommand, KeptInput
 from scriptservice.keeper.life.life import Life, Phase
 from scriptservice.keeper.upgrade.handover import FORMAT, encode_state
 from scriptservice.keeper.upgrade_state import (
@@ -31,7 +31,7 @@ from scriptservice.server.startup.server_config import ServerConfig
 
 HANDOVERS = Path(__file__).parents[1] / "keeper" / "handovers"
 
-_IDS = [f"018f2d3e-0000-7000-8000-00000000000{number}" for number in range(6)]
+_IDS = [f"018f2d3e-0000-7000-8000-00000000000{number}" for number in range(8)]
 
 
 def _command(number: int, life: Life, **more: Any) -> KeptCommand:
@@ -86,7 +86,21 @@ def _commands() -> list[KeptCommand]:
         Life(Phase.REMOVING, has_private_directory=True, wake_at=112.0),
         private_directory="/data/private/x",
     )
-    return [starting, running, stopping, leftovers, removing]
+    interactive = _command(
+        6,
+        Life(Phase.RUNNING),
+        handle=30,
+        streams=[[31, 1], [32, 2]],
+        input=KeptInput(33, accepted=7, ends=True, waiting="d2FpdHM="),
+    )
+    in_terminal = _command(
+        7,
+        Life(Phase.RUNNING),
+        handle=34,
+        streams=[[35, 1]],
+        input=KeptInput(36, is_terminal=True, unwritten="aGVsZA=="),
+    )
+    return [starting, running, stopping, leftovers, removing, interactive, in_terminal]
 
 
 def complete_state() -> KeeperState:
@@ -137,7 +151,16 @@ def complete_state() -> KeeperState:
             ChildProcessState(950, 23, 24, 99.0, "AQIDBA==", "", None), 2, 0
         ),
         commands=_commands(),
-        waiting=[SpawnSpec("018f2d3e-0000-7000-8000-000000000010", "true", ["sh"]).fields()],
+        waiting=[
+            SpawnSpec("018f2d3e-0000-7000-8000-000000000010", "true", ["sh"]).fields(),
+            SpawnSpec(
+                "018f2d3e-0000-7000-8000-000000000011",
+                "true",
+                ["sh"],
+                interactive=True,
+                pty=[24, 80],
+            ).fields(),
+        ],
         removals=[RemovalState(1020, f"/data/private/{_IDS[3]}", 59999, 59999, [True, False])],
         manager=ServiceManagerState(is_ready=True, owed={"STATUS": "serving, 4 running"}),
         upgrade=UpgradeState(number=1, release="0.1.0", again=False, began_at=98.0),
@@ -153,5 +176,5 @@ if __name__ == "__main__":
 
     HANDOVERS.mkdir(exist_ok=True)
     text = json.dumps(json.loads(encode_state(complete_state())), indent=1)
-    with (HANDOVERS / f"format-{FORMAT}-life.json").open("x") as file:
+    with (HANDOVERS / f"format-{FORMAT}-input.json").open("x") as file:
         file.write(text + "\n")

@@ -138,8 +138,9 @@ class Transport(Protocol):
         """
 
     async def input_state(self, command_id: str) -> InputAnswer:
-        """Return the state of a command's input, without a change; the result is `ACCEPTED`,
-        `CLOSED`, `NOT_RUNNING` or `NOT_INTERACTIVE`.
+        """Return the state of a command's input, without a change.
+
+        The result is `ACCEPTED` if the command takes input now, else the reason why not.
 
         Raises:
             TimeoutError: the keeper does not answer.

@@ -18,7 +18,7 @@ import signal
 VARIABLE = "SCRIPTSERVICE_FAULT_POINTS"
 
 KEEPER_POINTS = {
-    "journal.append": "an event record is about to be written",
+    "journal.append": "an event, or output of a terminal, is about to be written",
     "journal.appended": "the record is in the file; no code has acted on it",
     "journal.splice": "output waits in its pipe",
     "journal.headed": "the output's header is in the file; the output is still in its pipe",

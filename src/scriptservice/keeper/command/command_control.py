@@ -40,7 +40,17 @@ class CommandControl:
         """Let the next size set the timer again."""
         self._timer = None
 
-    def input_requested(self, frame: Frame) -> None:
+    def frame_received(self, frame: Frame) -> None:
+        """Act on a frame, if it is one for a running command."""
+        match frame["type"]:
+            case "input":
+                self._input_requested(frame)
+            case "signal":
+                self._signal_requested(frame)
+            case "resize":
+                self._resize_requested(frame)
+
+    def _input_requested(self, frame: Frame) -> None:
         """Give input to a command, or tell the state of its input; the answer says the result."""
         command = self._running.get(frame["id"])
         if command is None:
@@ -69,14 +79,14 @@ class CommandControl:
         }
         self._send(answer)
 
-    def signal_requested(self, frame: Frame) -> None:
+    def _signal_requested(self, frame: Frame) -> None:
         """Send a signal to a command's process group; the answer says whether it was sent."""
         command = self._running.get(frame["id"])
         number = signal.Signals[frame["signal"]]
         sent = command is not None and command.send_signal(number)
         self._send({"type": "signalled", "number": frame["number"], "sent": sent})
 
-    def resize_requested(self, frame: Frame) -> None:
+    def _resize_requested(self, frame: Frame) -> None:
         """Change the size of a command's terminal, soon; only the last of several sizes counts."""
         if frame["id"] in self._running:
             self._sizes[frame["id"]] = (int(frame["rows"]), int(frame["cols"]))

@@ -239,7 +239,14 @@ class JournalWriter:
         """
         self._prepare()
         payload = _encode(fields).encode()
-        record = self._pack_event(kind, command_id, payload, position, time_us)
+        self._write(self._pack_event(kind, command_id, payload, position, time_us))
+
+    def _write(self, record: bytes) -> None:
+        """Write a complete record behind the last one.
+
+        Raises:
+            NoRoomError: nothing was written.
+        """
         try:
             reached("journal.append")
             _write_all(self._file, record, self._offset)
@@ -327,15 +334,9 @@ class JournalWriter:
         """
         self._prepare()
         self._check_free(len(data))
-        header = pack_output_header(Kind.OUTPUT, stream, len(data), now_us(), position, command_id)
-        try:
-            reached("journal.append")
-            _write_all(self._file, header + data, self._offset)
-            reached("journal.appended")
-        except OSError as error:
-            self._cut()
-            raise NoRoomError(str(error)) from error
-        self._offset += HEADER_BYTES + len(data)
+        at = now_us()
+        header = pack_output_header(Kind.OUTPUT, stream, len(data), at, position, command_id)
+        self._write(header + data)
 
     def _check_free(self, length: int) -> None:
         self._unchecked_bytes += length
