@@ -8,6 +8,7 @@ import pytest
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
+from scriptservice.server.http.websocket_handshake import CloseCode
 from scriptservice.server.websocket.websocket_connection import (
     CLOSE_SECONDS,
     MESSAGE_BYTES,
@@ -16,7 +17,6 @@ from scriptservice.server.websocket.websocket_connection import (
     WebSocketConnection,
     WebSocketGoneError,
 )
-from scriptservice.server.websocket.websocket_handshake import CloseCode
 
 
 class Wire(asyncio.Transport):

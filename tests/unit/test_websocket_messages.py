@@ -7,8 +7,8 @@ import pytest
 
 from scriptservice.errors import ValidationError
 from scriptservice.server.http.problem_responses import ProblemError
+from scriptservice.server.http.websocket_handshake import accepting_answer, handshake_key
 from scriptservice.server.websocket.control_messages import control_of
-from scriptservice.server.websocket.websocket_handshake import accepting_answer, handshake_key
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # the example of RFC 6455
 GOOD = {

@@ -11,8 +11,8 @@ from scriptservice.server.access.origin_check import SAFE_METHODS
 from scriptservice.server.access.page_sessions import PageSessions, session_secret
 from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.server.http.problem_responses import CHALLENGE, problem_response
+from scriptservice.server.http.websocket_handshake import ACCEPT_KEY
 from scriptservice.server.page.page_files import is_page_path
-from scriptservice.server.websocket.websocket_handshake import ACCEPT_KEY
 from scriptservice.store.queries.tokens import Token
 
 SESSION_PATH = "/v1/session"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scriptservice.server.http.problem_responses import problem_response
-from scriptservice.server.websocket.websocket_handshake import ACCEPT_KEY
+from scriptservice.server.http.websocket_handshake import ACCEPT_KEY
 
 ANY_HOST = "*"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -16,15 +16,16 @@ as bytes, and not as parsed requests. Third, other tasks can run between two pie
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, Protocol, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from scriptservice.server.http.connection_limits import ConnectionLimits
+from scriptservice.server.http.connection_limits import ConnectionLimits, LimitedConnection
 from scriptservice.server.http.request_limits import (
     BODY_RATE_BYTES,
     BODY_SECONDS,
@@ -43,15 +44,13 @@ from scriptservice.server.http.request_limits import (
     UNREAD_BODY_BYTES,
     BadRequest,
 )
-from scriptservice.server.http.write_coalescing import CoalescingTransport
-from scriptservice.server.websocket.websocket_handshake import (
+from scriptservice.server.http.websocket_handshake import (
     ACCEPT_KEY,
+    MessageConnection,
     accepting_answer,
     handshake_key,
 )
-
-if TYPE_CHECKING:
-    from scriptservice.server.websocket.websocket_connection import WebSocketConnection
+from scriptservice.server.http.write_coalescing import CoalescingTransport
 
 PIECE_BYTES = 1 << 10
 BODY_PIECE_BYTES = 16 << 10
@@ -80,6 +79,15 @@ class _RefusedError(Exception):
 
     The parser then raises an error of its own.
     """
+
+
+class WebSocketProtocol(MessageConnection, LimitedConnection, Protocol):
+    """The protocol of a connection that has become a WebSocket; see `WebSocketConnection`."""
+
+
+NewWebSocket = Callable[[asyncio.Transport, Callable[[LimitedConnection], None]], WebSocketProtocol]
+"""Makes the protocol of a WebSocket from its transport, and from a function that the protocol calls
+when the connection is lost."""
 
 
 class _Flow(FlowControl):
@@ -111,6 +119,7 @@ class ClientProtocol(HttpToolsProtocol):
         app_state: uvicorn's state of the application.
         _loop: the event loop; None for the current one.
         limits: the limits on all connections together.
+        new_websocket: makes the protocol of a connection that becomes a WebSocket.
 
     Attributes:
         deadline: time by which the client must have sent the next part of its request, in seconds
@@ -129,9 +138,11 @@ class ClientProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: ConnectionLimits,
+        new_websocket: NewWebSocket,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
+        self._new_websocket = new_websocket
         self._authenticated = False
         self._refusal: BadRequest | None = None
         self._unparsed = _EMPTY
@@ -373,7 +384,7 @@ class ClientProtocol(HttpToolsProtocol):
 
     def _accept_websocket(
         self, cycle: RequestResponseCycle, key: bytes
-    ) -> "WebSocketConnection | None":
+    ) -> WebSocketProtocol | None:
         """Send the answer that accepts a WebSocket, and change the connection's protocol.
 
         Args:
@@ -383,9 +394,6 @@ class ClientProtocol(HttpToolsProtocol):
         Returns:
             The connection; None if the client has left, or has sent more before this answer.
         """
-        # Imported late: see `websocket_connection`.
-        from scriptservice.server.websocket.websocket_connection import WebSocketConnection
-
         has_sent_more = self.cycle is not cycle or self._head_bytes or self._discardable >= 0
         if has_sent_more or cycle.disconnected or self.transport.is_closing():
             cycle.disconnected = True
@@ -394,7 +402,7 @@ class ClientProtocol(HttpToolsProtocol):
         # For uvicorn, this request is over.
         cycle.disconnected = cycle.response_started = cycle.response_complete = True
         self.transport.write(accepting_answer(key, self.server_state.default_headers))
-        connection = WebSocketConnection(self.transport, self._websocket_lost)
+        connection = self._new_websocket(self.transport, self._websocket_lost)
         self.connections.discard(self)
         self.connections.add(cast("ClientProtocol", connection))
         self._limits.upgraded(self)
@@ -402,10 +410,10 @@ class ClientProtocol(HttpToolsProtocol):
         if not self._reading:
             self._reading = True
             self.transport.resume_reading()
-        self.transport.set_protocol(connection)
+        self.transport.set_protocol(cast("asyncio.BaseProtocol", connection))
         return connection
 
-    def _websocket_lost(self, connection: "WebSocketConnection") -> None:
+    def _websocket_lost(self, connection: LimitedConnection) -> None:
         self.connections.discard(cast("ClientProtocol", connection))
         self._limits.closed(connection)
         self._coalescing.discard()

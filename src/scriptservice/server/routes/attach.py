@@ -3,13 +3,13 @@
 from starlette.responses import Response
 
 from scriptservice.server.http.problem_responses import ProblemError
-from scriptservice.server.routes.request_models import AttachQuery
-from scriptservice.server.routes.route import Call
-from scriptservice.server.websocket.websocket_handshake import (
+from scriptservice.server.http.websocket_handshake import (
     ACCEPT_KEY,
     VERSION,
     WebSocketResponse,
 )
+from scriptservice.server.routes.request_models import AttachQuery
+from scriptservice.server.routes.route import Call
 
 
 async def attach(call: Call[AttachQuery, None]) -> Response:

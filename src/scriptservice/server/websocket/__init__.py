@@ -1,1 +1,1 @@
-"""WebSockets: the handshake, the connection, and the clients that are attached to commands."""
+"""WebSockets: the connection, and the clients that are attached to commands."""

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from scriptservice.errors import (
@@ -34,9 +34,9 @@ from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.http.command_json import command_view, to_json
 from scriptservice.server.http.problem_responses import ProblemError, problem_members, to_problem
 from scriptservice.server.http.streaming import StreamCutError
+from scriptservice.server.http.websocket_handshake import CloseCode, MessageConnection
 from scriptservice.server.output.block_cache import READ_BYTES, BlockCache
 from scriptservice.server.websocket.control_messages import control_of
-from scriptservice.server.websocket.websocket_handshake import CloseCode
 from scriptservice.store.queries import commands as command_store
 from scriptservice.store.reader import Reader
 from scriptservice.store.until_stored import until_stored
@@ -47,29 +47,6 @@ CHECK_SECONDS = 2.0
 RESIZE_SECONDS = 0.05
 """Shortest time between two changes of the terminal's size by one client. Of the sizes that come
 meanwhile, only the last is used."""
-
-
-class MessageConnection(Protocol):
-    """The connection of an attached client; see `WebSocketConnection`.
-
-    Attributes:
-        lost: event that is set when the connection is lost.
-    """
-
-    lost: asyncio.Event
-
-    async def receive(self) -> str | bytes | None:
-        """Return the next message, None if no more messages come."""
-
-    async def send(self, data: str | bytes) -> None:
-        """Send a message.
-
-        Raises:
-            ConnectionError: the connection is closed.
-        """
-
-    def close(self, code: CloseCode, reason: str = "") -> None:
-        """End the connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from scriptservice.server.websocket.websocket_handshake import CloseCode
+from scriptservice.server.http.websocket_handshake import CloseCode
 
 MESSAGE_BYTES = 1 << 20
 """Largest size of a message from a client, in bytes of UTF-8 for a text."""

@@ -6,31 +6,27 @@ answer. `ClientProtocol` marks such a request in its ASGI scope. If the route re
 `WebSocketResponse`, the connection changes its protocol.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-if TYPE_CHECKING:
-    from scriptservice.server.websocket.websocket_connection import WebSocketConnection
-
 ACCEPT_KEY = "scriptservice.accept_websocket"
 """The key in the ASGI scope of a request that opens a WebSocket. Its value is a function that
-changes the connection's protocol and returns the `WebSocketConnection`; it returns None if the
-client has left."""
+changes the connection's protocol and returns a `MessageConnection`; it returns None if the client
+has left."""
 
 VERSION = "13"
 """The only version of the protocol."""
 _VERSION = VERSION.encode()
 _KEY_BYTES = 16
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # from RFC 6455
-
-Conversation = Callable[["WebSocketConnection"], Awaitable[None]]
 
 
 class CloseCode(IntEnum):
@@ -44,6 +40,35 @@ class CloseCode(IntEnum):
     """A message is too large."""
     RESTART = 1012
     """The server ends; connect again."""
+
+
+class MessageConnection(Protocol):
+    """An open WebSocket, as a conversation sees it; see `WebSocketConnection`.
+
+    Attributes:
+        lost: event that is set when the connection is lost.
+    """
+
+    lost: asyncio.Event
+
+    async def receive(self) -> str | bytes | None:
+        """Return the next message, None if no more messages come."""
+
+    async def send(self, data: str | bytes) -> None:
+        """Send a message.
+
+        Raises:
+            ConnectionError: the connection is closed.
+        """
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """End the connection."""
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+
+
+Conversation = Callable[[MessageConnection], Awaitable[None]]
 
 
 def handshake_key(headers: list[tuple[bytes, bytes]]) -> bytes | None:
@@ -102,7 +127,7 @@ class WebSocketResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Accept the WebSocket and hold the conversation until it ends."""
-        connection: WebSocketConnection | None = scope[ACCEPT_KEY]()
+        connection: MessageConnection | None = scope[ACCEPT_KEY]()
         # `ClientProtocol` has sent the answer. This message is only for the layers that count
         # answers, because the HTTP part of the connection is over.
         await send({"type": "http.response.start", "status": 101, "headers": []})
