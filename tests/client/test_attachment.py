@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import inspect
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -157,6 +158,18 @@ def test_refusals_are_errors(client: Client, service: Service) -> None:
         Client(service.url, "wrong", retry_seconds=0) as stranger,
         pytest.raises(problems.UnauthenticatedError),
         stranger.attach(deaf),
+    ):
+        pass
+
+
+def test_without_its_package_it_says_what_to_install(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wsproto.connection", None)
+    command = "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55"
+    with (
+        pytest.raises(problems.ClientError, match=r"pip install 'scriptservice\[attach\]'"),
+        client.attach(command),
     ):
         pass
 
