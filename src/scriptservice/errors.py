@@ -79,14 +79,20 @@ class UnknownCommandError(ScriptServiceError):
 
 
 class AlreadyFinishedError(ScriptServiceError):
-    """The command has finished, so it cannot be stopped.
+    """The command has finished, so it cannot be stopped, and nobody can attach to it.
+
+    Args:
+        command: the command as it is now.
+        action: what cannot be done, for the message.
 
     Attributes:
         command: the command as it is now.
     """
 
-    def __init__(self, command: "Command") -> None:
-        super().__init__(f"cannot stop command {command.id}: it has finished ({command.status})")
+    def __init__(self, command: "Command", action: str = "stop") -> None:
+        super().__init__(
+            f"cannot {action} command {command.id}: it has finished ({command.status})"
+        )
         self.command = command
 
 

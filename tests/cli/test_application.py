@@ -16,12 +16,14 @@ from support.service import PATIENCE_SECONDS
 from tools.reference import verb_sections
 
 NAMES = [
-    "serve", "run", "list", "show", "logs", "wait", "stop", "rerun", "delete", "hosts", "login",
+    "serve", "run", "list", "show", "logs", "wait", "attach", "send", "signal",
+    "stop", "rerun", "delete", "hosts", "login",
     "upgrade", "backup", "migrate", "vacuum", "version",
 ]  # fmt: skip
 SERVICE_VERBS = ["serve", "upgrade", "backup", "migrate", "vacuum"]
 CLIENT_VERBS = [
-    "run", "list", "show", "logs", "wait", "stop", "rerun", "delete", "hosts", "login",
+    "run", "list", "show", "logs", "wait", "attach", "send", "signal",
+    "stop", "rerun", "delete", "hosts", "login",
 ]  # fmt: skip
 
 WITHOUT = """
@@ -122,7 +124,7 @@ def completions(shell: str, line: str) -> list[str]:
 
 def test_a_shell_completes_every_verb() -> None:
     assert completions("bash", "scriptservice ") == NAMES
-    assert completions("bash", "scriptservice s") == ["serve", "show", "stop"]
+    assert completions("bash", "scriptservice s") == ["serve", "show", "send", "signal", "stop"]
     assert completions("bash", "scriptservice mi") == ["migrate"]
     fish = [line.partition("\t") for line in completions("fish", "scriptservice ")]
     assert [(name, help_text) for name, _, help_text in fish] == [
@@ -262,6 +264,7 @@ def test_client_verbs_work_without_the_service(verb: str) -> None:
         "list": ["--url", url],
         "hosts": ["--url", url],
         "run": ["--url", url, "true"],
+        "signal": ["--url", url, "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55", "HUP"],
     }.get(verb, ["--url", url, "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55"])
     ended = cli_without(missing, verb, *words, typed="token" if verb == "login" else "")
     assert "Traceback" not in ended.stderr

@@ -10,17 +10,19 @@ from pydantic import TypeAdapter
 import scriptservice
 from scriptservice import AsyncClient, Client, client, errors
 from scriptservice.client import exchanges, problems
-from scriptservice.client.types import ListFilters, SubmitFields
-from scriptservice.server.routes.request_models import ListQuery, SubmitBody
+from scriptservice.client.types import ListFilters, PtySize, SubmitFields
+from scriptservice.server.routes.request_models import ListQuery, PtyBody, SubmitBody
 
 NAMES = {
-    "AsyncClient", "AsyncFollowing", "Chunk", "Client", "Command", "Concurrency", "Following",
-    "Host", "ListFilters", "Result", "Status", "SubmitFields",
+    "AsyncAttachment", "AsyncClient", "AsyncFollowing", "Attachment", "Chunk", "Client", "Command",
+    "Concurrency", "Following", "Host", "InputReceipt", "LimitFields", "ListFilters", "PtySize",
+    "Result", "Status", "SubmitFields",
 }  # fmt: skip
 ERRORS = {
     "AlreadyFinishedError", "BadRequestError", "BusyError", "ClientError", "ConnectionLostError",
     "ForbiddenError", "GoneError", "HeadersTooLargeError", "HostNotAllowedError",
-    "IdempotencyMismatchError", "InternalError", "MethodNotAllowedError", "NotFinishedError",
+    "HostUnavailableError", "IdempotencyMismatchError", "InternalError", "MethodNotAllowedError",
+    "NotFinishedError",
     "NotFoundError", "NotInteractiveError", "NotRunningError", "OffsetMismatchError",
     "ProblemError", "RangeNotSatisfiableError", "ScriptServiceError", "StorageFullError",
     "StoreUnavailableError", "TooLargeError", "TooManyRequestsError", "UnauthenticatedError",
@@ -63,7 +65,11 @@ def test_the_drawing_has_the_statuses_of_the_service() -> None:
 
 # Both clients
 
-ASYNCHRONOUS = {"Iterator": "AsyncIterator", "Following": "AsyncFollowing"}
+ASYNCHRONOUS = {
+    "Iterator": "AsyncIterator",
+    "Following": "AsyncFollowing",
+    "Attachment": "AsyncAttachment",
+}
 
 
 def public(kind: type) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def test_both_clients_have_the_same_signature(name: str) -> None:
     result = inspect.signature(blocking).return_annotation
     text = result if isinstance(result, str) else inspect.formatannotation(result)
     other = inspect.signature(awaited).return_annotation
-    expected = re.sub(r"\b(Iterator|Following)\b", lambda word: ASYNCHRONOUS[word[0]], text)
+    expected = re.sub(rf"\b({'|'.join(ASYNCHRONOUS)})\b", lambda word: ASYNCHRONOUS[word[0]], text)
     assert expected == (other if isinstance(other, str) else inspect.formatannotation(other))
     assert blocking.__doc__
     assert awaited.__doc__
@@ -102,14 +108,19 @@ def kinds(schema: dict[str, Any], whole: dict[str, Any]) -> set[str]:
         return kinds(whole["$defs"][schema["$ref"].rsplit("/", 1)[1]], whole)
     if "anyOf" in schema:
         return set().union(*(kinds(each, whole) for each in schema["anyOf"]))
-    inner = schema.get("items") or schema.get("additionalProperties")
-    allowed = {*schema.get("enum", []), str(schema["type"])}
-    return allowed | ({f"of {each}" for each in kinds(inner, whole)} if inner else set())
+    inner = [schema.get("items"), schema.get("additionalProperties")]
+    inner += schema.get("properties", {}).values()
+    found = set().union(*(kinds(each, whole) for each in inner if each))
+    return {*schema.get("enum", []), str(schema["type"])} | {f"of {each}" for each in found}
 
 
 def test_the_fields_of_a_submit_are_those_of_the_service() -> None:
     theirs = SubmitBody.model_json_schema()
-    ours = {name: TypeAdapter(kind) for name, kind in get_type_hints(SubmitFields).items()}
+    hints = get_type_hints(SubmitFields)
+    assert hints["pty"] == PtySize | None
+    assert list(get_type_hints(PtySize)) == list(PtyBody.model_fields)
+    hints["pty"] = dict[str, int] | None  # pydantic takes no TypedDict before Python 3.12
+    ours = {name: TypeAdapter(kind) for name, kind in hints.items()}
     fields = {name: each for name, each in theirs["properties"].items() if name != "script"}
     assert list(ours) == list(fields)
     for name, schema in fields.items():

@@ -23,7 +23,7 @@ TYPES = {
     "method-not-allowed", "already-finished", "not-finished", "busy", "not-interactive",
     "not-running",
     "offset-mismatch", "gone", "too-large", "unsupported-media-type", "range-not-satisfiable",
-    "host-not-allowed", "idempotency-mismatch", "too-many-requests", "internal",
+    "host-not-allowed", "host-unavailable", "idempotency-mismatch", "too-many-requests", "internal",
     "store-unavailable", "storage-full", "headers-too-large",
 }  # fmt: skip
 VERBS: list[Callable[[Client], Any]] = [

@@ -1,10 +1,21 @@
 """How long a client goes on, and how long each try may take: by a clock that the test moves."""
 
+import json
+from typing import Any, cast
+
 import httpx2 as httpx
 import pytest
 
-from scriptservice.client.problems import ConnectionLostError
+from scriptservice.client import exchanges
+from scriptservice.client.problems import (
+    ConnectionLostError,
+    HostUnavailableError,
+    OffsetMismatchError,
+    StoreUnavailableError,
+    TooManyRequestsError,
+)
 from scriptservice.client.retry import PhaseTimeouts, Retry, held_seconds, silence_seconds_of
+from scriptservice.client.types import InputReceipt
 
 
 class Clock:
@@ -125,3 +136,54 @@ def test_a_service_that_was_reached_is_not_reported(error: Exception) -> None:
     retry.pause_or_raise(error)
     retry.pause_or_raise(httpx.ConnectError("refused"))
     assert reports == []
+
+
+# Requests that may not be sent twice
+
+
+@pytest.mark.parametrize(
+    ("error", "is_sent_again"),
+    [
+        (httpx.ConnectError("refused"), True),
+        (httpx.ConnectTimeout("silent"), True),
+        (TooManyRequestsError(429, {}), True),
+        (StoreUnavailableError(503, {}), True),
+        (HostUnavailableError(503, {}), False),
+        (httpx.ReadTimeout("silent"), False),
+        (httpx.RemoteProtocolError("broke"), False),
+    ],
+)
+def test_only_what_certainly_did_not_arrive_is_sent_again(
+    error: Exception, is_sent_again: bool
+) -> None:
+    retry = Retry("u", 60, clock=Clock())
+    assert retry.pause_or_raise(error) > 0
+    if is_sent_again:
+        assert retry.pause_or_raise(error, may_repeat=False) > 0
+        return
+    with pytest.raises(ConnectionLostError, match="cannot tell whether u has got the request"):
+        retry.pause_or_raise(error, may_repeat=False)
+
+
+def answer(status: int, tries: int, **members: Any) -> exchanges.Answer:
+    body = json.dumps(members).encode()
+    return exchanges.Answer("u", status, "application/problem+json", {}, body, tries)
+
+
+def test_input_whose_answer_was_lost_counts_as_accepted() -> None:
+    def send(tries: int, offset: int) -> InputReceipt:
+        exchange = exchanges.send_input("id", b"abc", 5, False)
+        request = next(exchange)
+        assert (request.may_repeat, request.query) == (True, [("offset", "5")])
+        mismatch = answer(409, tries, type="/problems/offset-mismatch", offset=offset)
+        with pytest.raises(StopIteration) as end:
+            exchange.send(mismatch)
+        return cast("InputReceipt", end.value.value)
+
+    assert send(2, 8) == InputReceipt(3, 8)
+    for tries, offset in ((1, 8), (2, 9), (2, 5)):
+        with pytest.raises(OffsetMismatchError):
+            send(tries, offset)
+    without = next(exchanges.send_input("id", b"abc", None, True))
+    assert (without.may_repeat, without.query) == (False, [("close", "true")])
+    assert not next(exchanges.signal("id", "HUP")).may_repeat

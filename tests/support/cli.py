@@ -10,7 +10,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from support.service import PATIENCE_SECONDS, Service
 
@@ -44,13 +44,27 @@ class Terminal:
     """
 
     def __init__(self, service: Service, *words: str, columns: int = 120, **more: str) -> None:
-        self.seen = b""
         known = {"TERM": "xterm", "COLUMNS": str(columns), **more}
+        command = [sys.executable, "-m", "scriptservice.cli", *words]
+        self._start(command, environment(service, **known), columns)
+
+    @classmethod
+    def of(cls, command: list[str], environment: dict[str, str]) -> Self:
+        """Run any program on a terminal."""
+        terminal = cls.__new__(cls)
+        terminal._start(command, environment, 120)
+        return terminal
+
+    def _start(self, command: list[str], environment: dict[str, str], columns: int) -> None:
+        self.seen = b""
         self.pid, self._descriptor = pty.fork()
         if self.pid == 0:
-            command = [sys.executable, "-m", "scriptservice.cli", *words]
-            os.execve(sys.executable, command, environment(service, **known))
-        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+            os.execvpe(command[0], command, environment)
+        self.resize(40, columns)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size of the terminal; the program gets SIGWINCH."""
+        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def type(self, keys: bytes) -> None:
         os.write(self._descriptor, keys)

@@ -123,6 +123,10 @@ NEEDS = {
     "page": Need("npm and node 20.19 or later: the web page", _has_page),
     "browser": Need("Chromium (and npm): the web page", _has_browser),
     "postgresql": Need("PostgreSQL: its wheel, or TEST_DATABASE_URL", _has_postgresql),
+    "screens": Need(
+        "vim, less and top (Debian: vim less procps): programs that use the whole terminal",
+        lambda: all(map(_has_program, ("vim", "less", "top"))),
+    ),
     "systemd": Need("systemd-analyze: the unit", lambda: _has_program("systemd-analyze")),
 }
 

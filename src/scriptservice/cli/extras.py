@@ -1,7 +1,8 @@
 """Checks that the package's extras are installed.
 
 ``pip install scriptservice`` installs the client and its verbs. The extra ``server`` adds the
-service, and the extra ``postgresql`` adds the driver for PostgreSQL.
+service, ``postgresql`` adds the driver for PostgreSQL, and ``attach`` adds what the client needs to
+attach to a command; see ``scriptservice.client.attachment``.
 """
 
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from scriptservice.errors import ConfigurationError
 
 SERVER_MODULES = (
     "alembic", "httptools", "prometheus_client", "pydantic", "pydantic_settings", "sqlalchemy",
-    "starlette", "structlog", "uuid_utils", "uvicorn", "uvloop",
+    "starlette", "structlog", "uuid_utils", "uvicorn", "uvloop", "wsproto",
 )  # fmt: skip
 """The modules of the extra ``server``."""
 

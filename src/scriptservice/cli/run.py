@@ -9,22 +9,22 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Annotated, Literal, cast
 
 import typer
 
 from scriptservice.cli import terminal
+from scriptservice.cli.attached_terminal import AttachedTerminal
 from scriptservice.cli.command_ids import short_id
 from scriptservice.cli.exit_codes import (
     BROKEN_PIPE,
     INTERRUPTED,
     NOT_RUN,
-    SIGNALLED,
-    TIMED_OUT,
     USAGE,
     fail,
 )
+from scriptservice.cli.input_feeder import InputFeeder
 from scriptservice.cli.options import (
     FIRST_CONTACT_SECONDS,
     RETRY_SECONDS,
@@ -40,7 +40,9 @@ from scriptservice.cli.options import (
     print_how_to_go_on,
     print_json,
 )
+from scriptservice.cli.outcome import exit_code_of
 from scriptservice.cli.progress_line import ElapsedLine
+from scriptservice.cli.raw_mode import window_size
 from scriptservice.cli.submission import (
     concurrency_fields,
     parse_words,
@@ -53,7 +55,6 @@ from scriptservice.client import Chunk, Client, Command
 from scriptservice.client.problems import AlreadyFinishedError, ClientError, ConnectionLostError
 from scriptservice.client.streams import chunk_json
 from scriptservice.client.types import SubmitFields
-from scriptservice.model import Status, signal_number
 
 STOP_SECONDS = 3.0
 """After a second Ctrl-C, the program waits until the first Ctrl-C's stop request has been sent. It
@@ -94,6 +95,15 @@ def run(
             help="send a file to the script's standard input; - for what is piped in",
         ),
     ] = None,
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "-i",
+            "--interactive",
+            help="send standard input while the script runs; on a terminal, the script gets a "
+            "terminal too",
+        ),
+    ] = False,
     interpreter: Annotated[
         str | None,
         typer.Option(
@@ -185,11 +195,14 @@ def run(
     The script's stdout goes to stdout, and its stderr goes to stderr. Other exit codes: 128 + N if
     signal N ended the script, 124 if it timed out, 125 if it did not run, if it was lost, or if the
     connection was lost. Ctrl-C stops the command and exits with 130; a second Ctrl-C exits without
-    waiting for the command's end. If the reader of the output pipe goes away, the command is
+    waiting for the command's end. With -i on a terminal, all keys go to the script, also Ctrl-C,
+    and Ctrl-] detaches. If the reader of the output pipe goes away, the command is
     stopped and the exit code is 141.
     """
-    if file == "-" and stdin == "-":
+    if file == "-" and (stdin == "-" or interactive):
         raise fail("cannot read both the script and its input from standard input", USAGE)
+    if stdin == "-" and interactive:
+        raise fail("cannot send standard input twice: use either -i or --stdin -", USAGE)
     words = list(args or [])
     if file is not None and script is not None:
         words.insert(0, script)  # with -f, all words are arguments of the script
@@ -223,7 +236,13 @@ def run(
     fields = cast("SubmitFields", {key: each for key, each in given.items() if each is not None})
     if output_limit is not None:
         fields["output_limit_bytes"] = parse_size_limit(output_limit)
-    if stdin is None and file != "-":
+    has_pty = interactive and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+    if has_pty:
+        rows, cols = window_size() or (24, 80)
+        fields["pty"] = {"rows": rows, "cols": cols}
+    elif interactive:
+        fields["interactive"] = True
+    elif stdin is None and file != "-":
         say_if_a_pipe_is_ignored()
     patience = RETRY_SECONDS if retry_seconds is None else retry_seconds
     with connect(url, patience, FIRST_CONTACT_SECONDS, exit_code=NOT_RUN) as client:
@@ -232,8 +251,19 @@ def run(
             print_json(command.raw) if as_json else print(command.id)
             return
         followed = _FollowedRun(
-            client, command, raw=raw, as_json=as_json, keep_running=keep_running
+            client,
+            command,
+            raw=raw or has_pty,
+            as_json=as_json,
+            keep_running=keep_running,
+            shows_progress=not interactive,
         )
+        if has_pty:
+            with suppress(AlreadyFinishedError):  # it ended before this program attached
+                attached = AttachedTerminal(client, command.id, after=0, has_pty=True)
+                raise typer.Exit(attached.attend())
+        elif interactive:
+            InputFeeder(client.url, command.id, patience).start()
         code = followed.follow_to_end()
     raise typer.Exit(code)
 
@@ -242,12 +272,20 @@ class _FollowedRun:
     """A command that this program follows to the command's end."""
 
     def __init__(
-        self, client: Client, command: Command, *, raw: bool, as_json: bool, keep_running: bool
+        self,
+        client: Client,
+        command: Command,
+        *,
+        raw: bool,
+        as_json: bool,
+        keep_running: bool,
+        shows_progress: bool,
     ) -> None:
         self._client = client
         self._command = command
         self._as_json = as_json
         self._keep_running = keep_running
+        self._shows_progress = shows_progress
         self._sinks = {"stdout": terminal.stdout(raw=raw), "stderr": terminal.stderr(raw=raw)}
         self._interrupts = 0
         self._stopping: threading.Thread | None = None
@@ -256,7 +294,7 @@ class _FollowedRun:
     def follow_to_end(self) -> int:
         """Follow the command to its end; return the exit code of this program."""
         try:
-            with self._interruptible(), self._line:
+            with self._interruptible(), self._line if self._shows_progress else nullcontext():
                 try:
                     final = self._follow()
                     if self._as_json:
@@ -277,7 +315,7 @@ class _FollowedRun:
             self._report(f"Output {sizes}; choose another limit with --output-limit")
         if self._interrupts:
             return INTERRUPTED
-        return self._exit_code(final)
+        return exit_code_of(final)
 
     def _follow(self) -> Command:
         following = self._client.follow(self._command.id)
@@ -314,20 +352,6 @@ class _FollowedRun:
         else:
             self._sinks[chunk.stream].write(chunk.data)
         self._line.paused = not all(sink.at_line_start for sink in self._sinks.values())
-
-    def _exit_code(self, command: Command) -> int:
-        if command.status is Status.TIMED_OUT and command.started_at is not None:
-            self._report(command.reason or "timed out")
-            return TIMED_OUT
-        never_ran = command.started_at is None
-        if command.status is Status.LOST or never_ran:
-            self._report(f"{command.status}: {command.reason or 'it did not run'}")
-            return TIMED_OUT if command.status is Status.TIMED_OUT else NOT_RUN
-        if command.exit_code is not None:
-            return command.exit_code
-        if command.signal is not None:
-            return SIGNALLED + signal_number(command.signal)
-        return NOT_RUN
 
     def _report(self, text: str, *, how_to_go_on: bool = False) -> None:
         self._line.clear()

@@ -13,11 +13,13 @@ The methods of `Client` block; `AsyncClient` has the same methods for asyncio.
 ``exchanges`` builds the requests of each method and interprets the answers. It does no network I/O.
 ``client`` and ``async_client`` send the requests with httpx2. ``connection`` knows how to reach the
 service. ``retry`` decides how long each try and all tries together may take. ``streams`` continues
-a stream when its connection breaks. ``types`` defines what the methods return, and ``problems``
-defines what they raise. This package imports no module of the server, the store or the keeper.
+a stream when its connection breaks, and ``attachment`` does the same on a WebSocket. ``types``
+defines what the methods return, and ``problems`` defines what they raise. This package imports no
+module of the server, the store or the keeper.
 """
 
 from scriptservice.client.async_client import AsyncClient, AsyncFollowing
+from scriptservice.client.attachment import AsyncAttachment, Attachment
 from scriptservice.client.client import Client, Following
 from scriptservice.client.problems import (
     AlreadyFinishedError,
@@ -29,6 +31,7 @@ from scriptservice.client.problems import (
     GoneError,
     HeadersTooLargeError,
     HostNotAllowedError,
+    HostUnavailableError,
     IdempotencyMismatchError,
     InternalError,
     MethodNotAllowedError,
@@ -53,8 +56,10 @@ from scriptservice.client.types import (
     Command,
     Concurrency,
     Host,
+    InputReceipt,
     LimitFields,
     ListFilters,
+    PtySize,
     Result,
     SubmitFields,
 )
@@ -63,8 +68,10 @@ from scriptservice.model import Status
 
 __all__ = [
     "AlreadyFinishedError",
+    "AsyncAttachment",
     "AsyncClient",
     "AsyncFollowing",
+    "Attachment",
     "BadRequestError",
     "BusyError",
     "Chunk",
@@ -79,7 +86,9 @@ __all__ = [
     "HeadersTooLargeError",
     "Host",
     "HostNotAllowedError",
+    "HostUnavailableError",
     "IdempotencyMismatchError",
+    "InputReceipt",
     "InternalError",
     "LimitFields",
     "ListFilters",
@@ -90,6 +99,7 @@ __all__ = [
     "NotRunningError",
     "OffsetMismatchError",
     "ProblemError",
+    "PtySize",
     "RangeNotSatisfiableError",
     "Result",
     "ScriptServiceError",

@@ -10,11 +10,19 @@ from typing import Self, TypeVar, Unpack
 import httpx2 as httpx
 
 from scriptservice.client import exchanges
+from scriptservice.client.attachment import AsyncAttachment
 from scriptservice.client.connection import Connection
 from scriptservice.client.problems import ClientError, error_of_response
 from scriptservice.client.retry import SILENCE_SECONDS, Retry
 from scriptservice.client.streams import Chunk, EventReader, Followed, OutputReader, StreamReader
-from scriptservice.client.types import Command, Host, ListFilters, Result, SubmitFields
+from scriptservice.client.types import (
+    Command,
+    Host,
+    InputReceipt,
+    ListFilters,
+    Result,
+    SubmitFields,
+)
 
 T = TypeVar("T")
 
@@ -136,6 +144,20 @@ class AsyncClient:
         reader = EventReader(command_id, after)
         return AsyncFollowing(self._stream(reader), reader)
 
+    async def send_input(
+        self, command_id: str, data: bytes, *, offset: int | None = None, close: bool = False
+    ) -> InputReceipt:
+        """Send input to an interactive command; see `Client.send_input`."""
+        return await self._do(exchanges.send_input(command_id, data, offset, close))
+
+    async def signal(self, command_id: str, signal: str) -> Command:
+        """Send a signal to the script of a command; see `Client.signal`."""
+        return await self._do(exchanges.signal(command_id, signal))
+
+    def attach(self, command_id: str, *, after: int | None = None) -> AsyncAttachment:
+        """Attach to an interactive command; see `Client.attach`."""
+        return AsyncAttachment(self._connection, command_id, after)
+
     async def stop(
         self, command_id: str, *, signal: str | None = None, grace_seconds: float | None = None
     ) -> Command:
@@ -220,7 +242,7 @@ class AsyncClient:
                 self._connection.answered()
                 return exchanges.answer_of(response, retry.tries + 1)
             except (httpx.TransportError, ClientError) as error:
-                await asyncio.sleep(retry.pause_or_raise(error))
+                await asyncio.sleep(retry.pause_or_raise(error, may_repeat=request.may_repeat))
 
     async def _stream(self, reader: StreamReader[T]) -> AsyncGenerator[T, None]:
         retry = self._connection.retry()

@@ -10,11 +10,19 @@ from typing import Self, TypeVar, Unpack
 import httpx2 as httpx
 
 from scriptservice.client import exchanges
+from scriptservice.client.attachment import Attachment
 from scriptservice.client.connection import Connection
 from scriptservice.client.problems import ClientError, error_of_response
 from scriptservice.client.retry import SILENCE_SECONDS, Retry
 from scriptservice.client.streams import Chunk, EventReader, Followed, OutputReader, StreamReader
-from scriptservice.client.types import Command, Host, ListFilters, Result, SubmitFields
+from scriptservice.client.types import (
+    Command,
+    Host,
+    InputReceipt,
+    ListFilters,
+    Result,
+    SubmitFields,
+)
 
 T = TypeVar("T")
 
@@ -205,6 +213,59 @@ class Client:
         reader = EventReader(command_id, after)
         return Following(self._stream(reader), reader)
 
+    def send_input(
+        self, command_id: str, data: bytes, *, offset: int | None = None, close: bool = False
+    ) -> InputReceipt:
+        """Send input to an interactive command that runs. The service takes all of it or nothing.
+
+        Args:
+            command_id: id of the command.
+            data: at most 1 MiB; may be empty, for example to close only.
+            offset: number of bytes of input that were accepted so far, as the previous call
+                returned it; 0 at first. With an offset, the client sends the input again if the
+                answer is lost, and it arrives only once. None to append without that check; if the
+                answer is lost then, `ConnectionLostError` is raised at once.
+            close: whether the input ends after these bytes.
+
+        Raises:
+            NotInteractiveError: the command takes no input.
+            NotRunningError: the command has not started or has ended, or its input was closed.
+            OffsetMismatchError: a different number of bytes was accepted; ``members["offset"]`` is
+                this number.
+            TooManyRequestsError: the script has not read its earlier input for too long.
+            NotFoundError: there is no such command.
+        """
+        return self._do(exchanges.send_input(command_id, data, offset, close))
+
+    def signal(self, command_id: str, signal: str) -> Command:
+        """Send a signal to the process group of a running script.
+
+        Args:
+            command_id: id of the command.
+            signal: name of the signal, such as ``HUP`` or ``SIGHUP``.
+
+        Raises:
+            NotRunningError: the command does not run.
+            ConnectionLostError: the answer was lost. The signal may have been sent, so it is not
+                sent again.
+            NotFoundError: there is no such command.
+        """
+        return self._do(exchanges.signal(command_id, signal))
+
+    def attach(self, command_id: str, *, after: int | None = None) -> Attachment:
+        """Attach to an interactive command: receive its output and send input at the same time.
+
+        Args:
+            command_id: id of the command. A queued command is waited for.
+            after: the position in the merged output at which to begin, in bytes; None for the
+                present end.
+
+        Returns:
+            A context manager, which connects and iterates over the output. When it connects, it
+            raises `AlreadyFinishedError`, `NotInteractiveError` or `NotFoundError` if it must.
+        """
+        return Attachment(self._connection, command_id, after)
+
     def stop(
         self, command_id: str, *, signal: str | None = None, grace_seconds: float | None = None
     ) -> Command:
@@ -346,7 +407,7 @@ class Client:
                 self._connection.answered()
                 return exchanges.answer_of(response, retry.tries + 1)
             except (httpx.TransportError, ClientError) as error:
-                time.sleep(retry.pause_or_raise(error))
+                time.sleep(retry.pause_or_raise(error, may_repeat=request.may_repeat))
 
     def _stream(self, reader: StreamReader[T]) -> Generator[T, None, None]:
         retry = self._connection.retry()

@@ -15,9 +15,14 @@ from urllib.parse import quote
 
 import httpx2 as httpx
 
-from scriptservice.client.problems import NotFoundError, UnexpectedAnswerError, error_of
+from scriptservice.client.problems import (
+    NotFoundError,
+    OffsetMismatchError,
+    UnexpectedAnswerError,
+    error_of,
+)
 from scriptservice.client.retry import Retry, held_seconds
-from scriptservice.client.types import Command, Host, ListFilters, SubmitFields
+from scriptservice.client.types import Command, Host, InputReceipt, ListFilters, SubmitFields
 
 LONGEST_WAIT_SECONDS = 60
 
@@ -33,18 +38,22 @@ class Request:
         method: the HTTP method.
         path: path of the request, relative to the service's URL.
         query: query parameters, as pairs of name and value.
-        json: the body, as an object to encode as JSON; None for no body.
+        json: the body, as an object to encode as JSON; None for no JSON body.
+        content: the body, as bytes; None for no such body.
         headers: headers to send, besides those that the client always sends.
         wait_seconds: how long the service may hold the answer back; 0 if the request does not ask
             the service to wait.
+        may_repeat: whether the request may be sent again after its answer was lost.
     """
 
     method: str
     path: str
     query: Query = field(default_factory=list)
     json: Any = None
+    content: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     wait_seconds: float = 0
+    may_repeat: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,7 @@ def http_arguments(request: Request, retry: Retry) -> dict[str, Any]:
         "url": request.path,
         "params": httpx.QueryParams(tuple(request.query)) if request.query else None,
         "json": request.json,
+        "content": request.content,
         "headers": request.headers,
         "extensions": {"timeout": retry.request_timeouts(request.wait_seconds)},
     }
@@ -284,6 +294,48 @@ def stop(command_id: str, signal: str | None, grace_seconds: float | None) -> Ex
         json={name: value for name, value in body.items() if value is not None},
     )
     return answer.expect(202).command()
+
+
+def signal(command_id: str, name: str) -> Exchange[Command]:
+    """Send a signal to a script. If the answer is lost, the signal is not sent again."""
+    path = command_path(command_id, "signal")
+    answer = yield Request("POST", path, json={"signal": name}, may_repeat=False)
+    return answer.expect(202).command()
+
+
+def send_input(
+    command_id: str,
+    data: bytes,
+    offset: int | None,
+    close: bool,  # noqa: FBT001 - as in Client
+) -> Exchange[InputReceipt]:
+    """Send input to a script. With an offset, the request may be sent again."""
+    query = [] if offset is None else [("offset", str(offset))]
+    query += [("close", "true")] if close else []
+    answer = yield Request(
+        "POST",
+        command_path(command_id, "stdin"),
+        query=query,
+        content=data,
+        headers={"Content-Type": "application/octet-stream"},
+        may_repeat=offset is not None,
+    )
+    try:
+        return answer.expect(202).read_as("receipt of input", _receipt)
+    except OffsetMismatchError as error:
+        # If the request was sent more than once, an earlier try may have been accepted, and its
+        # answer was lost. Then the service counts these bytes already.
+        if answer.tries > 1 and offset is not None and _offset_of(error) == offset + len(data):
+            return InputReceipt(len(data), offset + len(data))
+        raise
+
+
+def _receipt(members: Any) -> InputReceipt:
+    return InputReceipt(int(members["accepted_bytes"]), int(members["offset"]))
+
+
+def _offset_of(error: OffsetMismatchError) -> Any:
+    return error.members.get("offset")
 
 
 def rerun(

@@ -29,6 +29,7 @@
             ├── HeadersTooLargeError         431
             ├── InternalError                500  the service failed; its log has the reason
             ├── StoreUnavailableError        503  try again later
+            ├── HostUnavailableError         503  the keeper does not answer; try again later
             └── StorageFullError             507  the service's disk is full
 
 If the client does not know the type of a problem, it raises a plain `ProblemError`. If nobody
@@ -218,6 +219,12 @@ class StoreUnavailableError(ProblemError):
     kind = "store-unavailable"
 
 
+class HostUnavailableError(ProblemError):
+    """The keeper does not answer. What was asked for may have been done; try again later."""
+
+    kind = "host-unavailable"
+
+
 class StorageFullError(ProblemError):
     """The service's disk is full."""
 
@@ -226,6 +233,20 @@ class StorageFullError(ProblemError):
 
 PROBLEMS = {each.kind: each for each in ProblemError.__subclasses__()}
 """The error class for each problem type; the keys are the last parts of the types."""
+
+
+def problem_of(status: int, members: dict[str, Any]) -> ProblemError:
+    """Return the error for a problem.
+
+    Args:
+        status: the HTTP status.
+        members: the JSON object that the service sent.
+
+    Raises:
+        KeyError, TypeError: the object is not a problem.
+    """
+    kind = str(members["type"]).rsplit("/", 1)[-1]
+    return PROBLEMS.get(kind, ProblemError)(status, members)
 
 
 def error_of(url: str, status: int, content_type: str, body: bytes) -> ClientError:
@@ -239,9 +260,7 @@ def error_of(url: str, status: int, content_type: str, body: bytes) -> ClientErr
     """
     if content_type.partition(";")[0].strip() == "application/problem+json":
         try:
-            members = json.loads(body)
-            kind = str(members["type"]).rsplit("/", 1)[-1]
-            return PROBLEMS.get(kind, ProblemError)(status, members)
+            return problem_of(status, json.loads(body))
         except (ValueError, KeyError, TypeError):
             pass  # the content type is right, but the body does not describe a problem
     shown = content_type or "no content type"

@@ -15,6 +15,7 @@ import httpx2 as httpx
 from scriptservice.client.problems import (
     ClientError,
     ConnectionLostError,
+    HostUnavailableError,
     ProblemError,
     StoreUnavailableError,
     TooManyRequestsError,
@@ -39,8 +40,15 @@ _HELD_ANSWER_SECONDS = 5.0
 """An answer that the service holds back may arrive this long after the time in ``?wait=``."""
 
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
-_WORTH_ANOTHER_TRY = (ConnectionLostError, StoreUnavailableError, TooManyRequestsError)
+_WORTH_ANOTHER_TRY = (
+    ConnectionLostError,
+    HostUnavailableError,
+    StoreUnavailableError,
+    TooManyRequestsError,
+)
 _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
+_NOT_DONE = (*_NOT_CONNECTED, StoreUnavailableError, TooManyRequestsError)
+"""Failures after which the service has certainly not done what the request asks for."""
 
 
 def silence_seconds_of(retry_seconds: float, silence_seconds: float) -> float:
@@ -224,11 +232,12 @@ class Retry:
             return 0.0
         return self.pause_or_raise(error)
 
-    def pause_or_raise(self, error: Exception) -> float:
+    def pause_or_raise(self, error: Exception, *, may_repeat: bool = True) -> float:
         """Return how many seconds to wait before the next try.
 
         Args:
             error: why the last try failed.
+            may_repeat: whether the request may be sent again although it may have arrived.
 
         Raises:
             ClientError: the service refused the request, and would refuse it again.
@@ -236,6 +245,10 @@ class Retry:
         """
         if isinstance(error, ClientError) and not isinstance(error, _WORTH_ANOTHER_TRY):
             raise error
+        if not may_repeat and not isinstance(error, _NOT_DONE):
+            why = str(error) or type(error).__name__
+            message = f"cannot tell whether {self._url} has got the request: {why}"
+            raise ConnectionLostError(message) from error
         limit = self._limit(error)
         rest = limit - (self._clock() - self._heard_at)
         if rest <= 0:

@@ -248,6 +248,20 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class InputReceipt:
+    """What the service has accepted of a command's input.
+
+    Attributes:
+        accepted_bytes: number of bytes that this request has added.
+        offset: number of bytes that were accepted since the command started. It is the ``offset``
+            of the next `send_input`.
+    """
+
+    accepted_bytes: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """A machine that runs commands.
 

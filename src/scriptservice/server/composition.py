@@ -43,6 +43,7 @@ from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.host_info import HostInfo
 from scriptservice.server.telemetry.prometheus import Metrics
 from scriptservice.server.telemetry.server_log import CommandLog
+from scriptservice.server.websocket.attached_clients import AttachedClients
 from scriptservice.store.database.connect import connect_database
 from scriptservice.store.database.engine import Database
 from scriptservice.store.queries import commands as command_store
@@ -228,11 +229,15 @@ class Server:
             on_ended=self._ended,
             on_deleted=self._deleted,
         )
+        command_input = CommandInput(self._keeper, self._reader)
         services = Services(
             commands=commands,
-            input=CommandInput(self._keeper, self._reader),
+            input=command_input,
             outputs=OutputService(self._reader, self.notifier, self._cache),
             events=EventStreams(self._reader, self.notifier),
+            attached_clients=AttachedClients(
+                self._reader, self.notifier, self._cache, command_input
+            ),
             host=self.host_info,
             sessions=sessions,
             sign_in=SignIn(tokens, sessions, self.sign_in_code, AttemptLimiter()),

@@ -8,7 +8,7 @@ import os
 import resource
 import socket
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, cast
@@ -21,8 +21,12 @@ from scriptservice.fleet.local import Hello, LocalKeeper
 from scriptservice.protocol.log_lines import LogWriter
 from scriptservice.server.access.sign_in import CODE_SECONDS
 from scriptservice.server.composition import Server
-from scriptservice.server.http.client_protocol import ClientProtocol
-from scriptservice.server.http.connection_limits import ConnectionLimits, connection_limit
+from scriptservice.server.http.client_protocol import ClientProtocol, WebSocketProtocol
+from scriptservice.server.http.connection_limits import (
+    ConnectionLimits,
+    LimitedConnection,
+    connection_limit,
+)
 from scriptservice.server.http.response_headers import FIXED, DefaultHeaders
 from scriptservice.server.startup.server_config import ServerConfig
 from scriptservice.server.startup.startup_gate import StartupGate
@@ -323,7 +327,7 @@ def _build_uvicorn(gate: StartupGate, max_connections: int | None) -> _UvicornSe
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = connection_limit(max_connections, descriptors)
     limits = ConnectionLimits(limit, asyncio.get_running_loop().call_later)
-    protocol = partial(ClientProtocol, limits=limits)
+    protocol = partial(ClientProtocol, limits=limits, new_websocket=_new_websocket)
     return _UvicornServer(
         uvicorn.Config(
             DefaultHeaders(gate),
@@ -341,6 +345,15 @@ def _build_uvicorn(gate: StartupGate, max_connections: int | None) -> _UvicornSe
         ),
         limits,
     )
+
+
+def _new_websocket(
+    transport: asyncio.Transport, on_lost: Callable[[LimitedConnection], None]
+) -> WebSocketProtocol:
+    # Imported late: most servers never have a WebSocket, and the module takes 1 MiB of memory.
+    from scriptservice.server.websocket.websocket_connection import WebSocketConnection
+
+    return WebSocketConnection(transport, on_lost)
 
 
 def _announce(listener: socket.socket, token: str | None, code: str | None) -> None:

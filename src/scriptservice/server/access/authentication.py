@@ -11,6 +11,7 @@ from scriptservice.server.access.origin_check import SAFE_METHODS
 from scriptservice.server.access.page_sessions import PageSessions, session_secret
 from scriptservice.server.access.valid_tokens import ValidTokens
 from scriptservice.server.http.problem_responses import CHALLENGE, problem_response
+from scriptservice.server.http.websocket_handshake import ACCEPT_KEY
 from scriptservice.server.page.page_files import is_page_path
 from scriptservice.store.queries.tokens import Token
 
@@ -76,6 +77,10 @@ class TokenCheck:
                 sent = [value for name, value in scope["headers"] if name == _CSRF]
                 if len(sent) != 1 or not hmac.compare_digest(sent[0], session.csrf_token.encode()):
                     return "forbidden", f"the header {CSRF_HEADER} is missing or wrong"
+            if session is not None and ACCEPT_KEY in scope and not _has_origin(scope):
+                # A page cannot send a CSRF token with a WebSocket. But a browser always sends the
+                # Origin header with it, and the origin check has compared this header with Host.
+                return "forbidden", "a WebSocket with a session needs an Origin header"
         if token is None:
             return "unauthenticated", _INVALID_TOKEN if authorization else _NO_TOKEN
         state["token"] = token
@@ -87,6 +92,10 @@ class TokenCheck:
         if authorization[0][: len(_SCHEME)].lower() != _SCHEME:
             return None
         return self._tokens.find(authorization[0][len(_SCHEME) :].strip().decode("latin-1"))
+
+
+def _has_origin(scope: Scope) -> bool:
+    return any(name == b"origin" for name, _ in scope["headers"])
 
 
 def is_open(method: str, path: str) -> bool:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scriptservice.server.http.problem_responses import problem_response
+from scriptservice.server.http.websocket_handshake import ACCEPT_KEY
 
 ANY_HOST = "*"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -119,8 +120,9 @@ class OriginCheck:
                 return _OTHER_ORIGIN
             refusal = self._origin_refusal(origins[0], hosts[0])
         # A page of another site may link to this service, but a request from such a page must not
-        # change anything.
-        if refusal is None and site not in _OWN_SITE and scope.get("method") not in SAFE_METHODS:
+        # change anything, and must not open a WebSocket.
+        is_safe = scope.get("method") in SAFE_METHODS and ACCEPT_KEY not in scope
+        if refusal is None and site not in _OWN_SITE and not is_safe:
             refusal = _OTHER_SITE
         return refusal
 

@@ -149,6 +149,13 @@ class PageSessions:
         state.used_at = max(now, state.used_at)
         return PageSession(sha256, token, _csrf_token(secret))
 
+    def is_valid(self, session: PageSession) -> bool:
+        """Return whether a session has not ended. The call does not count as a use."""
+        state = self._sessions.get(session.sha256)
+        if state is None or state.is_expired(self._clock()):
+            return False
+        return self._tokens.by_sha256(state.token_sha256) is not None
+
     async def begin(self, token: Token) -> tuple[str, PageSession]:
         """Begin a session for a token; return its cookie's secret and the session.
 

@@ -19,6 +19,7 @@ class FollowerKind(StrEnum):
     OUTPUT = "output"
     EVENTS = "events"
     WAIT = "wait"
+    ATTACH = "attach"
 
 
 class Subscription(asyncio.Event):

@@ -16,14 +16,16 @@ as bytes, and not as parsed requests. Third, other tasks can run between two pie
 import asyncio
 import math
 import time
-from typing import Any, NoReturn, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn, Protocol, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from scriptservice.server.http.connection_limits import ConnectionLimits
+from scriptservice.server.http.connection_limits import ConnectionLimits, LimitedConnection
 from scriptservice.server.http.request_limits import (
     BODY_RATE_BYTES,
     BODY_SECONDS,
@@ -41,6 +43,12 @@ from scriptservice.server.http.request_limits import (
     NOT_HTTP,
     UNREAD_BODY_BYTES,
     BadRequest,
+)
+from scriptservice.server.http.websocket_handshake import (
+    ACCEPT_KEY,
+    MessageConnection,
+    accepting_answer,
+    handshake_key,
 )
 from scriptservice.server.http.write_coalescing import CoalescingTransport
 
@@ -73,6 +81,15 @@ class _RefusedError(Exception):
     """
 
 
+class WebSocketProtocol(MessageConnection, LimitedConnection, Protocol):
+    """The protocol of a connection that has become a WebSocket; see `WebSocketConnection`."""
+
+
+NewWebSocket = Callable[[asyncio.Transport, Callable[[LimitedConnection], None]], WebSocketProtocol]
+"""Makes the protocol of a WebSocket from its transport, and from a function that the protocol calls
+when the connection is lost."""
+
+
 class _Flow(FlowControl):
     """Uvicorn's flow control, except that `ClientProtocol` decides when to read."""
 
@@ -102,6 +119,7 @@ class ClientProtocol(HttpToolsProtocol):
         app_state: uvicorn's state of the application.
         _loop: the event loop; None for the current one.
         limits: the limits on all connections together.
+        new_websocket: makes the protocol of a connection that becomes a WebSocket.
 
     Attributes:
         deadline: time by which the client must have sent the next part of its request, in seconds
@@ -120,9 +138,11 @@ class ClientProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: ConnectionLimits,
+        new_websocket: NewWebSocket,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
+        self._new_websocket = new_websocket
         self._authenticated = False
         self._refusal: BadRequest | None = None
         self._unparsed = _EMPTY
@@ -307,6 +327,9 @@ class ClientProtocol(HttpToolsProtocol):
         large = self._body_left is not None and self._body_left > LARGE_BODY_BYTES
         self._body_rate_bytes = LARGE_BODY_RATE_BYTES if large else BODY_RATE_BYTES
         self.deadline = time.monotonic() + BODY_SECONDS
+        if self._may_open_websocket() and (key := handshake_key(self.headers)) is not None:
+            accept = partial(self._accept_websocket, self.cycle, key)
+            cast("dict[str, Any]", self.scope)[ACCEPT_KEY] = accept
 
     def on_chunk_header(self) -> None:
         """Handle the size of a chunk. If no byte of this chunk follows, it is the last chunk."""
@@ -346,6 +369,54 @@ class ClientProtocol(HttpToolsProtocol):
         if not self._in_head and self.cycle.response_complete:
             self.deadline = min(self.deadline, time.monotonic() + BODY_SECONDS)
         super().on_response_complete()
+
+    # WebSockets
+
+    def _may_open_websocket(self) -> bool:
+        """Return whether a request like the one whose headers are complete may open a WebSocket."""
+        return (
+            self.parser.should_upgrade()
+            and self.scope["method"] == "GET"
+            and self.scope["http_version"] == "1.1"
+            and self._body_left == 0
+            and not self.pipeline  # the answers to earlier requests would come too late
+        )
+
+    def _accept_websocket(
+        self, cycle: RequestResponseCycle, key: bytes
+    ) -> WebSocketProtocol | None:
+        """Send the answer that accepts a WebSocket, and change the connection's protocol.
+
+        Args:
+            cycle: uvicorn's state of the request.
+            key: the key of the handshake.
+
+        Returns:
+            The connection; None if the client has left, or has sent more before this answer.
+        """
+        has_sent_more = self.cycle is not cycle or self._head_bytes or self._discardable >= 0
+        if has_sent_more or cycle.disconnected or self.transport.is_closing():
+            cycle.disconnected = True
+            self.transport.close()
+            return None
+        # For uvicorn, this request is over.
+        cycle.disconnected = cycle.response_started = cycle.response_complete = True
+        self.transport.write(accepting_answer(key, self.server_state.default_headers))
+        connection = self._new_websocket(self.transport, self._websocket_lost)
+        self.connections.discard(self)
+        self.connections.add(cast("ClientProtocol", connection))
+        self._limits.upgraded(self)
+        self._unparsed = _EMPTY
+        if not self._reading:
+            self._reading = True
+            self.transport.resume_reading()
+        self.transport.set_protocol(cast("asyncio.BaseProtocol", connection))
+        return connection
+
+    def _websocket_lost(self, connection: LimitedConnection) -> None:
+        self.connections.discard(cast("ClientProtocol", connection))
+        self._limits.closed(connection)
+        self._coalescing.discard()
 
     # Refusing requests
 

@@ -117,6 +117,14 @@ class ConnectionLimits:
             self._full = False
             self.on_room()
 
+    def upgraded(self, connection: LimitedConnection) -> None:
+        """Forget a connection whose protocol another object handles from now on.
+
+        The connection still counts, until `closed` is called for the other object.
+        """
+        self._unauthenticated.pop(connection, None)
+        self.set_held_bytes(connection, 0)
+
     def set_held_bytes(self, connection: LimitedConnection, size: int) -> None:
         """Set how many bytes of an unfinished request a connection holds.
 

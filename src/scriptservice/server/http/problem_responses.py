@@ -106,8 +106,16 @@ def problem_response(
         headers: further headers of the response.
         members: further members of the problem.
     """
+    body = problem_members(kind, detail, instance, **members)
+    return Response(
+        json.dumps(body, ensure_ascii=False), body["status"], headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+def problem_members(kind: str, detail: str, instance: str, **members: Any) -> dict[str, Any]:
+    """Return a problem as an object for JSON; see `problem_response`."""
     status, title = TITLES[kind]
-    body = {
+    return {
         "type": f"/problems/{kind}",
         "title": title,
         "status": status,
@@ -115,9 +123,6 @@ def problem_response(
         "instance": instance,
         **members,
     }
-    return Response(
-        json.dumps(body, ensure_ascii=False), status, headers=headers, media_type=MEDIA_TYPE
-    )
 
 
 def to_problem(error: Exception) -> ProblemError:  # noqa: C901, PLR0911, PLR0912 - a table

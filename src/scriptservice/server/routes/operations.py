@@ -250,6 +250,21 @@ FOLLOW_EVENTS = Operation(
     ),
     responses={200: {EVENT_STREAM: _EVENTS}},
 )
+ATTACH = Operation(
+    id="attachToCommand",
+    tag="commands",
+    summary="Attach to a command",
+    description=(
+        "Opens a WebSocket to an interactive command. Binary frames are input from the client and "
+        "output to the client; text frames are JSON. The client sends "
+        '`{"resize": {"rows": 24, "cols": 80}}` and `{"signal": "SIGINT"}`. The service sends '
+        '`{"start": {"position": 0, "stdin_offset": 0, "status": "running"}}` first, `{"error": '
+        'problem}` after a text that it does not understand, and `{"end": command}` last. A client '
+        "whose connection broke continues without a gap: its position is that of `start` plus the "
+        "bytes that it received, and it sends this position as `after`. With a session, the "
+        "request needs an `Origin` header that is equal to `Host`."
+    ),
+)
 LIST_HOSTS = Operation(
     id="listHosts",
     tag="hosts",

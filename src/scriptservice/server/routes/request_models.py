@@ -405,6 +405,16 @@ class EventsQuery(BaseModel):
     )
 
 
+class AttachQuery(BaseModel):
+    """Where the output of an attached client begins."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
+        None, description="position in the merged output; absent: the present end"
+    )
+
+
 class OutputQuery(BaseModel):
     """Which output to send."""
 

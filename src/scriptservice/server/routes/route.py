@@ -28,6 +28,7 @@ from scriptservice.server.routes.operations import Operation
 from scriptservice.server.telemetry.gauges import Gauges
 from scriptservice.server.telemetry.host_info import HostInfo
 from scriptservice.server.telemetry.prometheus import Metrics
+from scriptservice.server.websocket.attached_clients import AttachedClients
 
 Query = TypeVar("Query")
 Body = TypeVar("Body")
@@ -50,6 +51,7 @@ class Services:
     input: CommandInput
     outputs: OutputService
     events: EventStreams
+    attached_clients: AttachedClients
     host: HostInfo
     sessions: PageSessions
     sign_in: SignIn

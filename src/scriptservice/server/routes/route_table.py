@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from scriptservice.protocol.frames import MAX_INPUT_BYTES
 from scriptservice.server.http.problem_responses import CONTENT_RANGE
 from scriptservice.server.routes import (
+    attach,
     commands,
     events,
     health,
@@ -33,6 +34,7 @@ from scriptservice.server.routes.decoding import (
 )
 from scriptservice.server.routes.openapi import EVENT_SCHEMA, submit_parameters
 from scriptservice.server.routes.request_models import (
+    AttachQuery,
     EventsQuery,
     InputQuery,
     ListQuery,
@@ -233,6 +235,17 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         problems=("not-found",),
         parameters=(_LAST_EVENT_ID,),
         operation=operations.FOLLOW_EVENTS,
+    ),
+    Route(
+        "GET",
+        "/v1/commands/{command_id}/attach",
+        access=Access.RUN,
+        query=QueryModel(AttachQuery),
+        body=NoBody(),
+        handler=attach.attach,
+        answers={101: Answer("a WebSocket")},
+        problems=("not-found", "already-finished", "not-interactive"),
+        operation=operations.ATTACH,
     ),
     Route(
         "GET",

@@ -1,0 +1,1 @@
+"""WebSockets: the connection, and the clients that are attached to commands."""
