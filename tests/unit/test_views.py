@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scriptservice.model import Command, OnOutputLimit, Outcome, Status, Submission
+from scriptservice.model import Command, Concurrency, OnOutputLimit, Outcome, Status, Submission
 from scriptservice.server.http.command_json import command_view, time_text, to_json
 
 EXAMPLE = """{
@@ -31,6 +31,8 @@ EXAMPLE = """{
   "output_limit_bytes": null,
   "on_output_limit": "discard",
   "priority": 0,
+  "concurrency": {"key": "backup", "limit": 1, "when_busy": "queue"},
+  "waiting_for": null,
   "host": "alpha",
   "created_by": "admin",
   "rerun_of": null,
@@ -59,6 +61,7 @@ COMMAND = Command(
         timeout_seconds=3600.0,
         grace_seconds=10.0,
         leftover_seconds=2.0,
+        concurrency=Concurrency("backup"),
     ),
     status=Status.RUNNING,
     host="alpha",
