@@ -5,13 +5,25 @@ import re
 from typing import Any, get_type_hints
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 import scriptservice
 from scriptservice import AsyncClient, Client, client, errors
 from scriptservice.client import exchanges, problems
-from scriptservice.client.types import ListFilters, PtySize, SubmitFields
-from scriptservice.server.routes.request_models import ListQuery, PtyBody, SubmitBody
+from scriptservice.client.types import (
+    Concurrency,
+    LimitFields,
+    ListFilters,
+    PtySize,
+    SubmitFields,
+)
+from scriptservice.server.routes.request_models import (
+    ConcurrencyBody,
+    LimitsBody,
+    ListQuery,
+    PtyBody,
+    SubmitBody,
+)
 
 NAMES = {
     "AsyncAttachment", "AsyncClient", "AsyncFollowing", "Attachment", "Chunk", "Client", "Command",
@@ -114,19 +126,26 @@ def kinds(schema: dict[str, Any], whole: dict[str, Any]) -> set[str]:
     return {*schema.get("enum", []), str(schema["type"])} | {f"of {each}" for each in found}
 
 
-def test_the_fields_of_a_submit_are_those_of_the_service() -> None:
-    theirs = SubmitBody.model_json_schema()
-    hints = get_type_hints(SubmitFields)
-    assert hints["pty"] == PtySize | None
-    assert list(get_type_hints(PtySize)) == list(PtyBody.model_fields)
-    hints["pty"] = dict[str, int] | None  # pydantic takes no TypedDict before Python 3.12
-    ours = {name: TypeAdapter(kind) for name, kind in hints.items()}
-    fields = {name: each for name, each in theirs["properties"].items() if name != "script"}
-    assert list(ours) == list(fields)
-    for name, schema in fields.items():
-        own = ours[name].json_schema()
-        assert kinds(own, own) == kinds(schema, theirs), name
-        assert f"\n    {name}: " in (inspect.getdoc(SubmitFields) or ""), name
+@pytest.mark.parametrize(
+    ("ours", "theirs", "apart"),
+    [
+        (SubmitFields, SubmitBody, {"script", "concurrency", "limits", "pty"}),
+        (Concurrency, ConcurrencyBody, set()),
+        (LimitFields, LimitsBody, set()),
+        (PtySize, PtyBody, set()),
+    ],
+)
+def test_the_fields_of_a_submit_are_those_of_the_service(
+    ours: type, theirs: type[BaseModel], apart: set[str]
+) -> None:
+    schema = theirs.model_json_schema()
+    fields = {name: each for name, each in schema["properties"].items() if name != "script"}
+    hints = get_type_hints(ours)
+    assert list(hints) == list(fields)
+    for name in fields:
+        assert f"\n    {name}: " in (inspect.getdoc(ours) or ""), name
+    for name in fields.keys() - apart:
+        assert kinds(TypeAdapter(hints[name]).json_schema(), {}) == kinds(fields[name], schema)
 
 
 QUERY_NAMES = {"labels": "label", "text": "q", "id_part": "id", "page_size": "limit"}

@@ -22,7 +22,7 @@ from sqlalchemy.schema import CreateIndex
 
 from bench.output_text import build_line, lines
 from scriptservice.errors import ConfigurationError, StoreUnavailableError, TablesInUseError
-from scriptservice.model import Outcome, Status, Stream
+from scriptservice.model import FINAL, Outcome, Status, Stream
 from scriptservice.store.compression import ZSTD, Compressor
 from scriptservice.store.database.connect import connect_database, open_database
 from scriptservice.store.database.engine import Database
@@ -90,6 +90,11 @@ def test_the_partial_indexes_have_their_conditions_on_both_databases(database: D
     assert "queued" in waiting
     assert "dispatched_to IS NULL" in waiting
     assert "deleted_at IS NOT NULL" in made["commands_deleted"].partition(" WHERE ")[2]
+    for name, mark in (("counted", "IS NOT NULL"), ("waiting", "IS NULL")):
+        condition = made[f"commands_{name}_by_key"].partition(" WHERE ")[2]
+        assert "concurrency_key IS NOT NULL" in condition
+        assert f"dispatched_to {mark}" in condition
+        assert all(status in condition for status in FINAL)
 
 
 def test_a_server_on_sqlite_does_not_load_the_code_for_postgresql(tmp_path: Path) -> None:
@@ -162,7 +167,14 @@ EARLIER = {
 }
 """Rows as the first release stores them."""
 
-ADDED = {("inputs", "traceparent"), ("output", "compression")}
+ADDED = {
+    ("inputs", "traceparent"),
+    ("output", "compression"),
+    *(
+        ("commands", name)
+        for name in ("concurrency_key", "concurrency_limit", "when_busy", "stop_reason")
+    ),
+}
 """Columns that later releases have added."""
 
 

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scriptservice.model import Command, Limits, OnOutputLimit, Outcome, Status, Submission
+from scriptservice.model import (
+    Command,
+    Concurrency,
+    Limits,
+    OnOutputLimit,
+    Outcome,
+    Status,
+    Submission,
+)
 from scriptservice.server.http.command_json import command_view, time_text, to_json
 
 EXAMPLE = """{
@@ -32,6 +40,8 @@ EXAMPLE = """{
   "on_output_limit": "discard",
   "limits": null,
   "priority": 0,
+  "concurrency": {"key": "backup", "limit": 1, "when_busy": "queue"},
+  "waiting_for": null,
   "host": "alpha",
   "created_by": "admin",
   "rerun_of": null,
@@ -60,6 +70,7 @@ COMMAND = Command(
         timeout_seconds=3600.0,
         grace_seconds=10.0,
         leftover_seconds=2.0,
+        concurrency=Concurrency("backup"),
     ),
     status=Status.RUNNING,
     host="alpha",

@@ -49,6 +49,9 @@ _SESSION: tuple[LiteralString, ...] = (
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 3",
     "SET tcp_user_timeout = 20000",
+    # Whatever the default of the database is, each statement must see what was committed before it
+    # began. With the snapshot of an earlier statement, the lock of a concurrency key is useless.
+    "SET default_transaction_isolation = 'read committed'",
 )
 
 

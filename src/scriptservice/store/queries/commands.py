@@ -14,6 +14,7 @@ from scriptservice.errors import BusyError, IdempotencyMismatchError, UnknownCom
 from scriptservice.model import (
     SCRIPT_PREVIEW_CHARACTERS,
     Command,
+    Concurrency,
     Status,
     Stream,
 )
@@ -147,9 +148,13 @@ class Inserter:
         return AdmittedCommand.of(command, admission)
 
     def _store(self, connection: Connection, items: list[NewCommand]) -> list[Command]:
+        """Store commands: any number without a concurrency key, or one with a key."""
         stored = [item.to_command(number) for number, item in enumerate(items, self._next)]
         self._next += len(items)
-        _INSERT.execute(connection, [_row(*pair) for pair in zip(items, stored, strict=True)])
+        if (concurrency := items[0].submission.concurrency) is None:
+            _INSERT.execute(connection, [_row(*pair) for pair in zip(items, stored, strict=True)])
+        else:
+            _INSERT_WITH_KEY.execute(connection, [_row_with_key(items[0], stored[0], concurrency)])
         _INSERT_INPUT.execute(connection, [_input_row(command) for command in stored])
         label_rows = [
             {"key": key, "value": value, "number": command.number}
@@ -193,7 +198,6 @@ def _repeated(
 
 
 def _row(item: NewCommand, command: Command) -> dict[str, Any]:
-    concurrency = item.submission.concurrency
     pty = item.submission.pty
     return {
         "number": command.number,
@@ -210,14 +214,19 @@ def _row(item: NewCommand, command: Command) -> dict[str, Any]:
         "pty_rows": None if pty is None else pty.rows,
         "pty_cols": None if pty is None else pty.cols,
         "dispatched_to": item.dispatched_to,
-        "concurrency_key": None if concurrency is None else concurrency.key,
-        "concurrency_limit": None if concurrency is None else concurrency.limit,
-        "when_busy": None if concurrency is None else concurrency.when_busy.value,
         "leftovers_killed": 0,
         "stdout_bytes": 0,
         "stderr_bytes": 0,
         "discarded_bytes": 0,
         "limits": limits_text(item.submission.limits),
+    }
+
+
+def _row_with_key(item: NewCommand, command: Command, wanted: Concurrency) -> dict[str, Any]:
+    return _row(item, command) | {
+        "concurrency_key": wanted.key,
+        "concurrency_limit": wanted.limit,
+        "when_busy": wanted.when_busy.value,
     }
 
 
@@ -244,15 +253,15 @@ def _input_row(command: Command) -> dict[str, Any]:
     }
 
 
-_INSERT = PreparedStatement(
-    insert(commands),
-    (
-        "number", "id", "status", "name", "script_preview", "host", "priority", "created_by",
-        "rerun_of", "created_at", "interactive", "pty_rows", "pty_cols", "dispatched_to",
-        "concurrency_key", "concurrency_limit", "when_busy", "leftovers_killed", "stdout_bytes",
-        "stderr_bytes", "discarded_bytes", "limits",
-    ),
+_COLUMNS = (
+    "number", "id", "status", "name", "script_preview", "host", "priority", "created_by",
+    "rerun_of", "created_at", "interactive", "pty_rows", "pty_cols", "dispatched_to",
+    "leftovers_killed", "stdout_bytes", "stderr_bytes", "discarded_bytes", "limits",
 )  # fmt: skip
+_INSERT = PreparedStatement(insert(commands), _COLUMNS)
+_INSERT_WITH_KEY = PreparedStatement(
+    insert(commands), (*_COLUMNS, "concurrency_key", "concurrency_limit", "when_busy")
+)
 _INSERT_INPUT = PreparedStatement(insert(inputs), inputs.columns.keys())
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
