@@ -10,12 +10,12 @@ from pydantic import TypeAdapter
 import scriptservice
 from scriptservice import AsyncClient, Client, client, errors
 from scriptservice.client import exchanges, problems
-from scriptservice.client.types import ListFilters, SubmitFields
-from scriptservice.server.routes.request_models import ListQuery, SubmitBody
+from scriptservice.client.types import LimitFields, ListFilters, SubmitFields
+from scriptservice.server.routes.request_models import LimitsBody, ListQuery, SubmitBody
 
 NAMES = {
     "AsyncClient", "AsyncFollowing", "Chunk", "Client", "Command", "Following", "Host",
-    "ListFilters", "Result", "Status", "SubmitFields",
+    "LimitFields", "ListFilters", "Result", "Status", "SubmitFields",
 }  # fmt: skip
 ERRORS = {
     "AlreadyFinishedError", "BadRequestError", "ClientError", "ConnectionLostError",
@@ -109,9 +109,15 @@ def kinds(schema: dict[str, Any], whole: dict[str, Any]) -> set[str]:
 
 def test_the_fields_of_a_submit_are_those_of_the_service() -> None:
     theirs = SubmitBody.model_json_schema()
-    ours = {name: TypeAdapter(kind) for name, kind in get_type_hints(SubmitFields).items()}
+    hints = get_type_hints(SubmitFields)
     fields = {name: each for name, each in theirs["properties"].items() if name != "script"}
-    assert list(ours) == list(fields)
+    assert list(hints) == list(fields)
+    # Pydantic takes no TypedDict before Python 3.12.
+    assert hints.pop("limits") == LimitFields | None
+    limits = get_type_hints(LimitsBody)
+    assert get_type_hints(LimitFields) == {name: limits[name] for name in LimitsBody.model_fields}
+    del fields["limits"]
+    ours = {name: TypeAdapter(kind) for name, kind in hints.items()}
     for name, schema in fields.items():
         assert kinds(ours[name].json_schema(), {}) == kinds(schema, theirs), name
         assert f"\n    {name}: " in (inspect.getdoc(SubmitFields) or ""), name
