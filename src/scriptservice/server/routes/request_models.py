@@ -97,7 +97,7 @@ ShortSeconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 class LimitsBody(BaseModel):
     """What a script may use; an absent limit is the service's own."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, title="Limits")
+    model_config = ConfigDict(extra="forbid", strict=True, title="SubmitLimits")
 
     cpu_seconds: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = Field(
         None, description="CPU time of each process; rounded up to whole seconds"
