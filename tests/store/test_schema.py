@@ -169,6 +169,10 @@ EARLIER = {
 
 ADDED = {
     ("inputs", "traceparent"),
+    ("commands", "limits"),
+    ("commands", "interactive"),
+    ("commands", "pty_rows"),
+    ("commands", "pty_cols"),
     ("output", "compression"),
     *(
         ("commands", name)

@@ -130,7 +130,7 @@ CONCURRENCY_PARAMETERS = {
 class LimitsBody(BaseModel):
     """What a script may use; an absent limit is the service's own."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, title="Limits")
+    model_config = ConfigDict(extra="forbid", strict=True, title="SubmitLimits")
 
     cpu_seconds: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = Field(
         None, description="CPU time of each process; rounded up to whole seconds"
