@@ -91,6 +91,8 @@ def test_what_the_contract_allows_is_taken_as_it_is(body: dict[str, Any]) -> Non
         else:
             assert (list(got) if isinstance(got, tuple) else got) == value
     missing = set(OPTIONAL) - set(body) - {"interpreter"}
+    if body.get("pty"):  # which implies it
+        missing -= {"interactive"}
     plain = Submission(script=body["script"])
     assert {name: getattr(asked, name) for name in missing} == {
         name: getattr(plain, name) for name in missing
