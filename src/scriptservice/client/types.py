@@ -43,7 +43,12 @@ class LimitFields(TypedDict, total=False):
 
 
 class PtySize(TypedDict):
-    """Size of a terminal: its lines, and the characters in a line, each from 1 to 65535."""
+    """Size of a terminal.
+
+    Attributes:
+        rows: number of lines, from 1 to 65535.
+        cols: number of characters in a line, from 1 to 65535.
+    """
 
     rows: int
     cols: int
