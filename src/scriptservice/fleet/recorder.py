@@ -40,6 +40,12 @@ from scriptservice.store.writer import Writer
 READ_BYTES = 2 << 20
 """Approximate size of a read on a thread."""
 
+COMPRESSIBLE_READ_BYTES = 4 << 20
+"""The same while output shrinks to less than half, so that transactions do not become larger.
+
+Submits and other commands' output wait for a transaction that is running.
+"""
+
 DIRECT_READ_BYTES = 64 << 10
 """Approximate size of a read in the event loop."""
 
@@ -118,6 +124,7 @@ class Recorder:
         self._advanced = asyncio.Event()
         self._oldest_at: int | None = None
         self._ahead: asyncio.Task[_ReadPart] | None = None
+        self._read_bytes = READ_BYTES
         self.waiting_for_store: str | None = None
         self.position = position
         self.skip_unreadable = True
@@ -243,10 +250,15 @@ class Recorder:
     async def _read_much(self, position: int) -> _ReadPart:
         """Read, merge and compress the next records on threads."""
         records, after = await asyncio.to_thread(self._read_merged, position)
-        return _ReadPart(records, after, await self._compressor.compress_records(records))
+        frames = await self._compressor.compress_records(records)
+        stored = sum(len(frames.get(record.end) or record.data) for record in records)
+        self._read_bytes = (
+            COMPRESSIBLE_READ_BYTES if stored < (after - position) // 2 else READ_BYTES
+        )
+        return _ReadPart(records, after, frames)
 
     def _read_merged(self, position: int) -> tuple[list[Record], int]:
-        records, after = self._transport.read_into_buffer(position, READ_BYTES)
+        records, after = self._transport.read_into_buffer(position, self._read_bytes)
         return merge_output(records), after  # merging copies the payloads
 
     def _read_ahead(self, position: int) -> None:
