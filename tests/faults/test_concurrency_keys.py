@@ -11,7 +11,16 @@ import pytest
 from scriptservice import Client
 from scriptservice.protocol.fault_points import VARIABLE, arm, pending
 from support.gates import Gate
-from support.service import ON_BOTH, PATIENCE_SECONDS, Service, eventually, new_directory
+from support.scripts import unique_seconds
+from support.service import (
+    ON_BOTH,
+    ON_SQLITE,
+    PATIENCE_SECONDS,
+    Service,
+    eventually,
+    new_directory,
+    processes_with,
+)
 
 MakeService = Callable[..., Service]
 
@@ -100,7 +109,7 @@ def test_one_at_a_time_through_kills(make_service: MakeService, count: int, kill
     assert service.run("true", concurrency=concurrency)["status"] == "succeeded"
 
 
-@ON_BOTH
+@ON_SQLITE
 def test_a_replacement_is_stored_with_its_stops(make_service: MakeService) -> None:
     """The server dies after the commit and before it can send the stop."""
     points = str(new_directory())
@@ -124,6 +133,34 @@ def test_a_replacement_is_stored_with_its_stops(make_service: MakeService) -> No
     assert started["status"] == "succeeded"
     assert ended["finished_at"] <= started["started_at"]
     gate.open()
+
+
+@ON_SQLITE
+def test_the_reason_of_a_replacement_outlives_the_server(make_service: MakeService) -> None:
+    """The replaced command ends while no server reads the journal."""
+    points = str(new_directory())
+    service = make_service(environment={VARIABLE: points}).start()
+    mark = unique_seconds()
+    concurrency = {"key": "k", "when_busy": "replace"}
+    holder = service.submit(f"exec sleep {mark}", concurrency=concurrency)
+    service.wait_for(holder["id"], "running")
+    arm(points, "recorder.read", "stop")
+
+    def replace() -> str:
+        with Client(service.url, token=service.token, retry_seconds=PATIENCE_SECONDS) as client:
+            return client.submit("true", concurrency=concurrency).id
+
+    with ThreadPoolExecutor(1) as threads:
+        replacing = threads.submit(replace)
+        eventually(lambda: not pending(points, "recorder.read"), "a record of the stop")
+        eventually(lambda: not processes_with(mark), "the replaced script to end")
+        service.kill_server()
+        service.close_client()
+        by = replacing.result()
+    ended = service.wait(holder["id"])
+    reason = f"it was replaced by command {by}"
+    assert (ended["status"], ended["signal"], ended["reason"]) == ("stopped", "SIGTERM", reason)
+    assert service.wait(by)["status"] == "succeeded"
 
 
 FEWER_QUEUED = (200, 5)
