@@ -64,13 +64,6 @@ def test_a_signal_from_elsewhere_is_not_a_limit(service: Service, name: str) -> 
     assert command["reason"] == f"it was ended by SIG{name}"
 
 
-def test_a_stop_wins_over_the_limit(service: Service) -> None:
-    command = service.submit(f"trap '' TERM; echo up; {BURN}", limits={"cpu_seconds": 1000})
-    service.wait_for_output(command["id"], b"up")
-    service.client.post(f"/v1/commands/{command['id']}/stop", json={"grace_seconds": 0})
-    assert (service.wait(command["id"])["reason"]) is None
-
-
 def test_a_script_has_no_more_files_than_its_limit(service: Service) -> None:
     command = service.run(OPEN_MANY, limits={"open_files": 64})
     assert (command["status"], command["exit_code"]) == ("failed", 9)

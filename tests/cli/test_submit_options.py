@@ -55,6 +55,13 @@ def test_every_field_of_a_submit_has_an_option(service: Service, tmp_path: Path)
     assert (command["args"], command["stdin_bytes"]) == (after[1], 8)
 
 
+def test_limits_are_shown_in_words(service: Service) -> None:
+    words = ["--cpu-limit", "5m", "--nice", "0", "--open-files-limit", "64"]
+    command = cli(service, "run", "--detach", *words, "true").stdout.decode().strip()
+    shown = cli(service, "show", command).stdout.decode().splitlines()
+    assert "limits             cpu 5m, open files 64, nice 0" in shown
+
+
 def test_no_limit_is_a_word(service: Service) -> None:
     command = cli(service, "run", "--detach", "--output-limit", "none", "true").stdout.decode()
     assert service.get(command.strip())["output_limit_bytes"] is None
@@ -112,6 +119,8 @@ def test_a_standard_input_that_cannot_be_sent(
     [
         ("--timeout", "5x", "'5x' is not a duration; write it as 90, 90s, 5m, 2h or 30d"),
         ("--output-limit", "lots", "'lots' is not a size"),
+        ("--memory-limit", "none", "'none' is not a size"),
+        ("--cpu-limit", "x", "'x' is not a duration"),
         ("--interpreter", "bash 'a", "has a quote that is not closed"),
         ("--concurrency-limit", "2", "need --concurrency-key"),
     ],

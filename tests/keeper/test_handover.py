@@ -26,7 +26,7 @@ from scriptservice.protocol.journal_format import Kind
 from scriptservice.server.startup.server_config import ServerConfig
 from support.gates import Gate
 from support.handovers import HANDOVERS, complete_state
-from support.rig import Rig
+from support.rig import Rig, words_in
 from support.service import eventually
 
 
@@ -135,6 +135,31 @@ def test_an_ended_command_is_not_run_again_after_a_hand_over(rig: Rig) -> None:
     rig.wait_for(after, Kind.CLOSED)
     assert rig.kinds(command).count(Kind.STARTED) == 1
     assert "command_sent_twice" in rig.log()
+
+
+ROOM_FOR_ONE = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (259, 259))
+"""
+"""Leaves descriptors for one running script, see `Spawner.capacity`."""
+
+
+def test_a_command_that_waits_for_its_start_keeps_its_limits() -> None:
+    rig = Rig(injection=ROOM_FOR_ONE)
+    try:
+        rig.send({"type": "ready"}, {"type": "adopted"})
+        gate = Gate(rig)
+        rig.wait_for(rig.spawn(gate.wait), Kind.STARTED)
+        limits = {"cpu_seconds": 7, "open_files": 100, "nice": 5}
+        waiting = rig.spawn("{ nice; ulimit -t; ulimit -n; } >limits", limits=limits)
+        hand_over(rig)
+        assert rig.records(waiting) == []
+        gate.open()
+        rig.wait_for(waiting, Kind.CLOSED)
+        nice = min(19, os.nice(0) + 5)
+        assert words_in(rig.data_dir / "work" / "limits") == [str(nice), "7", "100"]
+    finally:
+        rig.close()
 
 
 def test_signals_during_an_upgrade_are_not_lost(rig: Rig) -> None:

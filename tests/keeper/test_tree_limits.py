@@ -64,20 +64,19 @@ def path_of(rig: Rig, command: str) -> Path:
 # What is refused
 
 
-@pytest.mark.parametrize(
-    ("limits", "name"),
-    [(LIMITS, "memory_bytes"), ({"processes": 5}, "processes"), ({"colours": 5}, "colours")],
-)
-def test_a_script_does_not_run_without_a_limit_that_it_must_have(
-    limits: dict[str, int], name: str
-) -> None:
+def test_a_script_does_not_run_without_a_limit_that_it_must_have() -> None:
     """The command may have waited for a keeper that has other controllers."""
     rig = Rig()
     try:
-        command = rig.spawn("echo x >ran", limits=limits)
-        refused = rig.wait_for(command, Kind.REFUSED).fields()
-        assert refused["reason"].startswith(f"cannot set the limit {name}: this host has no")
-        assert not refused["retry"]
+        for limits, name in (
+            (LIMITS, "memory_bytes"),
+            ({"processes": 5}, "processes"),
+            ({"nice": 1, "colours": 5}, "colours"),
+        ):
+            command = rig.spawn("echo x >ran", limits=limits)
+            refused = rig.wait_for(command, Kind.REFUSED).fields()
+            assert refused["reason"].startswith(f"cannot set the limit {name}: this host has no")
+            assert not refused["retry"]
         assert not (rig.data_dir / "work" / "ran").exists()
     finally:
         rig.close()

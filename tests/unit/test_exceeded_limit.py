@@ -105,6 +105,15 @@ def test_the_reason_names_the_limit(exceeded: dict[str, Any], reason: str) -> No
     assert (tracked.status, tracked.outcome.reason) == (Status.FAILED, reason)
 
 
+def test_a_stop_that_came_first_is_the_reason() -> None:
+    tracked = command()
+    for each in (record(Kind.STOPPING, cause="timeout"), exited(KILL, exceeded=OF_CPU)):
+        apply_record(tracked, each)
+    assert tracked.outcome.reason is None
+    apply_record(tracked, closed("timeout"))
+    assert (tracked.status, tracked.outcome.reason) == (Status.TIMED_OUT, "its time-out passed")
+
+
 def test_the_reason_survives_the_death_of_the_keeper() -> None:
     tracked = command()
     for each in (exited(KILL, exceeded=OF_CPU), closed(interrupted=True)):

@@ -248,7 +248,7 @@ def apply_record(command: TrackedCommand, record: Record, stop_reason: str | Non
                 exited_at=record.time_us,
                 exit_code=code if code >= 0 else None,
                 signal=signal_name(-code) if code < 0 else None,
-                reason=_limit_reason(fields.get("exceeded")),
+                reason=_limit_reason(fields.get("exceeded"), command.status),
                 user_seconds=fields["user_seconds"],
                 system_seconds=fields["system_seconds"],
                 max_rss_bytes=fields["max_rss_bytes"],
@@ -279,8 +279,14 @@ def status_from_exit(outcome: Outcome) -> tuple[Status, str | None]:
     return Status.FAILED, f"it exited with code {outcome.exit_code}"
 
 
-def _limit_reason(exceeded: dict[str, Any] | None) -> str | None:
-    """Return the sentence about the limit in a record EXITED, None if the record has none."""
+def _limit_reason(exceeded: dict[str, Any] | None, status: Status) -> str | None:
+    """Return the sentence about the limit in a record EXITED, None if the record has none.
+
+    The first cause decides the status and the reason, so a limit after the begin of a stop does not
+    count.
+    """
+    if status is Status.STOPPING:
+        return None
     match exceeded:
         case {"limit": "cpu_seconds", "value": value}:
             return f"killed: it used more than {value:.15g} CPU seconds"

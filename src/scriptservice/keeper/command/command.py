@@ -254,11 +254,10 @@ class RunningCommand:
         if self.input is not None:
             self.input.close()
         reached("end.reaped")
-        if self.kept.life.cause is None:
-            memory_kill = partial(self._context.tree.memory_kill, self)
-            exceeded = exceeded_limit(self.kept.limits, status, soft_cpu_seconds, memory_kill)
-            if exceeded is not None:
-                fields["exceeded"] = exceeded
+        memory_kill = partial(self._context.tree.memory_kill, self)
+        exceeded = exceeded_limit(self.kept.limits, status, soft_cpu_seconds, memory_kill)
+        if exceeded is not None:
+            fields["exceeded"] = exceeded
         # What the tree remembers may be too old. If another command's tree was looked at earlier
         # in this batch, the keeper may have become the parent of this script's orphans since then.
         self._context.tree.refresh()
