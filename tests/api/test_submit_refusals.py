@@ -124,7 +124,7 @@ def test_what_is_wrong_is_said_in_plain_words(
 
 @pytest.mark.parametrize(
     "field",
-    ["interactive", "pty", "limits", "secrets", "profile", "pool", "host_labels", "on_finish",
+    ["limits", "secrets", "profile", "pool", "host_labels", "on_finish",
      "wait", "id", "status", "stdin_bytes", "timeout", "Script"],
 )  # fmt: skip
 def test_an_unknown_field_is_refused_by_name(service: Service, field: str) -> None:

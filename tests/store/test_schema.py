@@ -148,7 +148,12 @@ EARLIER = {
 }
 """Rows as the first release stores them."""
 
-ADDED = {("inputs", "traceparent")}
+ADDED = {
+    ("inputs", "traceparent"),
+    ("commands", "interactive"),
+    ("commands", "pty_rows"),
+    ("commands", "pty_cols"),
+}
 """Columns that later releases have added."""
 
 
@@ -181,6 +186,7 @@ def test_a_database_of_an_earlier_release_is_migrated(empty_url: str, revision: 
     found = store.find(first)
     assert found.submission.env == {"K": "V"}
     assert found.submission.stdin == "hello"
+    assert (found.submission.interactive, found.submission.pty) == (False, None)
     assert found.outcome.exit_code == 0
     assert store.find(second).rerun_of == first
     assert store.read(output_store.read, 1, Stream.MERGED, 0, 100) == b"hello"

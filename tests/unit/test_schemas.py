@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -46,6 +47,9 @@ OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
     "env": ENV,
     "working_directory": st.none() | PLAIN.filter(bool),
     "stdin": st.none() | PLAIN,
+    "interactive": st.booleans(),
+    "pty": st.none()
+    | st.fixed_dictionaries({"rows": st.integers(1, 65535), "cols": st.integers(1, 65535)}),
     "timeout_seconds": st.none() | POSITIVE,
     "queue_timeout_seconds": st.none() | POSITIVE,
     "grace_seconds": SECONDS | st.integers(0, 3600),
@@ -80,9 +84,15 @@ def test_what_the_contract_allows_is_taken_as_it_is(body: dict[str, Any]) -> Non
         got = getattr(asked, name)
         if name == "interpreter":
             assert value is None or list(got) == value
+        elif name == "pty":
+            assert (None if got is None else asdict(got)) == value
+        elif name == "interactive":
+            assert got == (value or bool(body.get("pty")))
         else:
             assert (list(got) if isinstance(got, tuple) else got) == value
     missing = set(OPTIONAL) - set(body) - {"interpreter"}
+    if body.get("pty"):  # which implies it
+        missing -= {"interactive"}
     plain = Submission(script=body["script"])
     assert {name: getattr(asked, name) for name in missing} == {
         name: getattr(plain, name) for name in missing

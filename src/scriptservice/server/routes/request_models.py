@@ -23,6 +23,8 @@ from scriptservice.server.routes.validation_messages import message_of
 
 SCRIPT_BYTES = 1 << 20
 STDIN_BYTES = 1 << 20
+INPUT_BYTES = 1 << 20
+"""Largest size of one request's input for a running command."""
 STRING_BYTES = 128 << 10
 ARGUMENT_BYTES = 1 << 20
 """Largest size of all arguments and environment variables together, in UTF-8."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from scriptservice.protocol.frames import MAX_INPUT_BYTES
 from scriptservice.server.http.problem_responses import CONTENT_RANGE
 from scriptservice.server.routes import (
     attach,
@@ -34,6 +33,7 @@ from scriptservice.server.routes.decoding import (
 )
 from scriptservice.server.routes.openapi import EVENT_SCHEMA, submit_parameters
 from scriptservice.server.routes.request_models import (
+    INPUT_BYTES,
     AttachQuery,
     EventsQuery,
     InputQuery,
@@ -181,7 +181,7 @@ ROUTES: tuple[Route[Any, Any], ...] = (
         "/v1/commands/{command_id}/stdin",
         access=Access.RUN,
         query=QueryModel(InputQuery),
-        body=RawBody(MAX_INPUT_BYTES, {output.BYTES: _BINARY}),
+        body=RawBody(INPUT_BYTES, {output.BYTES: _BINARY}),
         handler=inputs.send_input,
         answers={202: Answer("given to the keeper", {JSON: AcceptedInputJson})},
         problems=(
