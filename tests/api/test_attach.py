@@ -183,11 +183,13 @@ def test_signals_and_sizes(service: Service) -> None:
 
 
 def test_a_queued_command_waits_and_so_does_its_input(make_service: Callable[..., Service]) -> None:
-    service = make_service("--max-running", "1").start()
+    service = make_service("--max-running", "1", "--max-connections", "8").start()
     gate = Gate(service)
     first = service.submit(gate.block)["id"]
     service.wait_for(first, "running")
     queued = service.submit("head -c 6", interactive=True)["id"]
+    for _ in range(20):  # each one counts while it is open, and not longer
+        attach(service, queued).close()
     with attach(service, queued) as attached:
         assert attached.json()["start"] == {"position": 0, "stdin_offset": 0, "status": "queued"}
         attached.send(b"early")

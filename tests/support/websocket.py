@@ -101,6 +101,7 @@ class WebSocket:
         self.socket.sendall(self._frames.send(CloseConnection(1000)))
         while not isinstance(self.receive(), Closed):
             pass
+        self.socket.close()
 
     def receive(self) -> str | bytes | Closed:
         """Return the next message, or the end of the connection."""
