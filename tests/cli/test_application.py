@@ -231,13 +231,13 @@ def test_each_module_of_the_service_is_missed(missing: str) -> None:
 
 def test_the_modules_of_the_service_are_those_of_the_extra() -> None:
     extra = {
-        requirement.partition(";")[0].rstrip("0123456789.>=<,").lower()
+        requirement.partition(";")[0].rstrip("0123456789.>=<,").lower().replace(".", "-")
         for requirement in requires("scriptservice") or []
         if "extra == 'server'" in requirement or 'extra == "server"' in requirement
     }
     distributions = packages_distributions()
     named = {
-        each.lower().replace("_", "-") for name in SERVER_MODULES for each in distributions[name]
+        re.sub("[._]", "-", each.lower()) for name in SERVER_MODULES for each in distributions[name]
     }
     assert extra <= named
     assert len(extra) > 5

@@ -95,7 +95,10 @@ def test_files_of_several_runs_are_read_as_one_and_the_last_counts(tmp_path: Pat
     first = written(good, tmp_path / "first.json")
     second = written({"output": bad["output"]}, tmp_path / "second.json")
     done = bench("--read", first, second)
-    assert (done.returncode, done.stdout) == (1, "missed: output, one\n")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "missed: output, log text; output, log text on disk; output, random bytes\n",
+    )
 
 
 def test_limit_and_service_are_measured_in_turn() -> None:

@@ -5,11 +5,13 @@ service, ``postgresql`` adds the driver for PostgreSQL, and ``attach`` adds what
 attach to a command; see ``scriptservice.client.attachment``.
 """
 
+import sys
 from importlib.util import find_spec
 
 from scriptservice.errors import ConfigurationError
 
 SERVER_MODULES = (
+    *(() if sys.version_info >= (3, 14) else ("backports",)),
     "alembic", "httptools", "prometheus_client", "pydantic", "pydantic_settings", "sqlalchemy",
     "starlette", "structlog", "uuid_utils", "uvicorn", "uvloop", "wsproto",
 )  # fmt: skip

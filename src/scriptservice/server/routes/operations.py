@@ -65,6 +65,8 @@ _ITEM = {
     "on_output_limit": "discard",
     "limits": None,
     "priority": 0,
+    "concurrency": None,
+    "waiting_for": None,
     "host": "alpha",
     "created_by": "admin",
     "rerun_of": None,
