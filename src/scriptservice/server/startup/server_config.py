@@ -29,6 +29,9 @@ class ServerConfig:
         log_format: json or console.
         max_connections: how many client connections may be open at once; None for the default.
         output_limit_bytes: output limit of a command whose submission names no limit.
+        keep_days: how long finished commands are kept after their end, in days; None for ever.
+        keep_commands: how many finished commands are kept; None for all.
+        keep_output_bytes: how much stored output of finished commands is kept; None for all.
         first_token: the admin token for a database that has no token yet; None for a random token.
     """
 
@@ -48,3 +51,6 @@ class ServerConfig:
     sign_in_link: bool = True
     max_connections: int | None = None
     output_limit_bytes: int = DEFAULT_OUTPUT_LIMIT_BYTES
+    keep_days: float | None = None
+    keep_commands: int | None = None
+    keep_output_bytes: int | None = None

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from scriptservice.errors import ConfigurationError, StoreUnavailableError, TablesInUseError
 from scriptservice.store.database.engine import Database
 
-SCHEMA = "0006"
+SCHEMA = "0011"
 """The schema of this release: the newest revision in ``migrations``."""
 
 LOCK_MILLISECONDS = 2000

@@ -66,6 +66,9 @@ commands = Table(
     Column("max_rss_bytes", BigInteger),
     # A deleted command is hidden at once; its output is removed step by step.
     Column("deleted_at", BigInteger),
+    # Size of the output as it is stored, for retention; null until this release stores output of
+    # the command.
+    Column("stored_bytes", BigInteger),
 )
 Index("commands_by_status", commands.c.status, commands.c.number)
 
