@@ -148,7 +148,7 @@ EARLIER = {
 }
 """Rows as the first release stores them."""
 
-ADDED = {("inputs", "traceparent")}
+ADDED = {("inputs", "traceparent"), ("commands", "stored_bytes")}
 """Columns that later releases have added."""
 
 
