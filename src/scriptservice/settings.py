@@ -146,6 +146,20 @@ class Settings(BaseSettings):
         "at most 10 GiB. Below 64 MiB of free space, or below this setting if it is smaller, "
         "scripts that write output wait",
     )
+    keep_days: Annotated[float, Field(gt=0, le=36500, allow_inf_nan=False)] | None = Field(
+        None,
+        description="days that finished commands are kept after their end; older ones are deleted "
+        "with their output; by default commands are kept until a user deletes them",
+    )
+    keep_commands: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="number of finished commands that are kept; beyond it the oldest are deleted",
+    )
+    keep_output_bytes: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="bytes of output of finished commands that are kept, as they are stored; "
+        "beyond them the oldest commands are deleted",
+    )
     spool_limit_bytes: Annotated[int, Field(ge=1 << 20)] = Field(
         8 << 30,
         description="bytes of output that may wait to be stored; beyond this, scripts that write "

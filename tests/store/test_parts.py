@@ -216,7 +216,7 @@ def test_deleted_output_is_not_returned(printing: Printing) -> None:
             await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
             printing.end()
             printing.store.write(deletions.mark_deleted, deletion)
-            printing.parts.forget(printing.command.id)
+            printing.parts.forget({printing.command.id})
             go_on.set()
             assert (await reading).data == b"more"
         assert printing.parts.cached_bytes == 0

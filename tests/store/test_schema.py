@@ -170,6 +170,7 @@ EARLIER = {
 ADDED = {
     ("inputs", "traceparent"),
     ("commands", "limits"),
+    ("commands", "stored_bytes"),
     ("commands", "interactive"),
     ("commands", "pty_rows"),
     ("commands", "pty_cols"),

@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from scriptservice.server.commands.disk_space import DiskSpace
 from scriptservice.server.commands.maxima import Maxima, SubmitDefaults
 from scriptservice.server.commands.notifier import Notifier
 from scriptservice.server.commands.output_removal import OutputRemover
+from scriptservice.server.commands.retention import Retention, RetentionLimits
 from scriptservice.server.http.body_budget import BodyBudget
 from scriptservice.server.output.block_cache import BlockCache
 from scriptservice.server.output.event_stream import EventStreams
@@ -51,6 +52,7 @@ from scriptservice.store.queries import deletions, dispatching
 from scriptservice.store.queries import sessions as session_store
 from scriptservice.store.queries.idempotency import delete_old_requests
 from scriptservice.store.queries.journal_changes import OtherDatabaseError
+from scriptservice.store.queries.retention.finished_blocks import FinishedCommand
 from scriptservice.store.reader import Reader
 from scriptservice.store.reconnect_check import ReconnectCheck
 from scriptservice.store.until_stored import until_stored
@@ -135,11 +137,25 @@ class Server:
         )
         self._reader = Reader(self._database)
         self._remover = OutputRemover(self._writer)
+        self._retention = self._build_retention()
         self._cache = BlockCache(self._reader, self.notifier)
         self._tasks: list[asyncio.Task[None]] = []
         self.new_token: str | None = None
         self.sign_in_code = OneTimeCode()
         self.host_info = HostInfo(config.host_name, config.max_running, hello.pid)
+
+    def _build_retention(self) -> Retention | None:
+        config = self._config
+        limits = RetentionLimits(config.keep_days, config.keep_commands, config.keep_output_bytes)
+        if not limits.is_set:
+            return None
+        return Retention(
+            limits,
+            reader=self._reader,
+            writer=self._writer,
+            remover=self._remover,
+            on_pruned=self._pruned,
+        )
 
     async def start(self, on_waiting: Callable[[str], None]) -> ASGIApp:
         """Take over from the previous server, then return the application.
@@ -286,6 +302,8 @@ class Server:
         )
         for number in deleted:
             self._remover.remove(number)
+        if self._retention is not None:
+            self._run(self._retention.run())
 
     async def _forget_requests(self) -> None:
         """Remove old Idempotency-Keys every hour, until cancelled."""
@@ -303,16 +321,28 @@ class Server:
         self._dispatcher.changes_stored(recorded)
         self._metrics.recorded(recorded)
         self._command_log.recorded(recorded)
+        if self._retention is not None:
+            self._retention.ended(recorded.ended)
 
     def _ended(self, step: StatusChange) -> None:
         self.notifier.notify([step.command_id])
         self._metrics.status_changed(step)
         self._command_log.status_changed(step)
+        if self._retention is not None:
+            self._retention.ended([step.command_id])
 
-    def _deleted(self, command_id: UUID) -> None:
-        self._cache.forget(command_id)
+    def _deleted(self, command_id: UUID, number: int) -> None:
+        self._cache.forget({command_id})
         self.notifier.notify([command_id])
         self._command_log.deleted(command_id)
+        if self._retention is not None:
+            self._retention.deleted(number)
+
+    def _pruned(self, pruned: Sequence[FinishedCommand]) -> None:
+        ids = {command.id for command in pruned}
+        self._cache.forget(ids)
+        self.notifier.notify(ids)
+        self._metrics.pruned(len(pruned), sum(command.stored_bytes for command in pruned))
 
     # The end
 

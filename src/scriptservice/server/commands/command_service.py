@@ -93,7 +93,7 @@ class CommandService:
         disk_space: decides whether the disk has room for new commands.
         maxima: what no command may exceed.
         on_ended: called for each command that ends without having been sent to a keeper.
-        on_deleted: called for each command that is deleted.
+        on_deleted: called with the id and the internal number of each command that is deleted.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class CommandService:
         disk_space: DiskSpace,
         maxima: Maxima,
         on_ended: Callable[[StatusChange], None],
-        on_deleted: Callable[[UUID], None],
+        on_deleted: Callable[[UUID, int], None],
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -326,7 +326,7 @@ class CommandService:
     ) -> None:
         result = _result_of(stored)
         if isinstance(result, int):
-            self._on_deleted(deletion.id)
+            self._on_deleted(deletion.id, result)
             self._remover.remove(result)
 
     # Hosts and health

@@ -176,11 +176,11 @@ class BlockCache:
             _, oldest = self._blocks.popitem(last=False)
             self.cached_bytes -= oldest.size_bytes
 
-    def forget(self, command_id: UUID) -> None:
-        """Drop a deleted command's output, so that the next read raises UnknownCommandError."""
-        for key in [key for key in self._blocks if key[0] == command_id]:
+    def forget(self, command_ids: set[UUID]) -> None:
+        """Drop the output of deleted commands: the next read of it raises UnknownCommandError."""
+        for key in [key for key in self._blocks if key[0] in command_ids]:
             self.cached_bytes -= self._blocks.pop(key).size_bytes
-        for wanted in [wanted for wanted in self._reading if wanted[0][0] == command_id]:
+        for wanted in [wanted for wanted in self._reading if wanted[0][0] in command_ids]:
             del self._reading[wanted]
 
 

@@ -36,6 +36,9 @@ class ServerConfig:
         max_output_limit_bytes: largest limit of the output.
         max_script_bytes: largest script.
         max_interactive: how many interactive commands may be unfinished at a time.
+        keep_days: how long finished commands are kept after their end, in days; None for ever.
+        keep_commands: how many finished commands are kept; None for all.
+        keep_output_bytes: how much stored output of finished commands is kept; None for all.
         first_token: the admin token for a database that has no token yet; None for a random token.
     """
 
@@ -60,3 +63,6 @@ class ServerConfig:
     max_output_limit_bytes: int | None = None
     max_script_bytes: int | None = None
     max_interactive: int | None = None
+    keep_days: float | None = None
+    keep_commands: int | None = None
+    keep_output_bytes: int | None = None

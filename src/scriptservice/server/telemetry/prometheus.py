@@ -97,6 +97,10 @@ class Metrics:
         stored = self._counter("output_stored_bytes", "Output that was stored.", "stream")
         self._stdout_bytes = stored.labels("stdout")
         self._stderr_bytes = stored.labels("stderr")
+        self._pruned = self._counter("commands_pruned", "Commands that retention deleted.")
+        self._pruned_bytes = self._counter(
+            "output_pruned_bytes", "Output that retention deleted, as it was stored."
+        )
         self._items = self._histogram(
             "store_transaction_items", "Number of items that one transaction stored.", ITEMS
         )
@@ -134,6 +138,16 @@ class Metrics:
             self._finished[step.status].inc()
             if outcome.finished_at is not None:
                 _observe(self._run_seconds, outcome.started_at, outcome.finished_at)
+
+    def pruned(self, commands: int, stored_bytes: int) -> None:
+        """Count commands that retention has deleted.
+
+        Args:
+            commands: number of the commands.
+            stored_bytes: size of their output as it was stored.
+        """
+        self._pruned.inc(commands)
+        self._pruned_bytes.inc(stored_bytes)
 
     def committed(self, items: int, seconds: float) -> None:
         """Count a transaction of the writer. The writer calls this method in its own thread.

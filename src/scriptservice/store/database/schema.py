@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from scriptservice.errors import ConfigurationError, StoreUnavailableError, TablesInUseError
 from scriptservice.store.database.engine import Database
 
-SCHEMA = "0010"
+SCHEMA = "0011"
 """The schema of this release: the newest revision in ``migrations``."""
 
 _COMPRESSED = "+zstd"

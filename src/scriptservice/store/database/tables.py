@@ -86,6 +86,9 @@ commands = Table(
     # JSON, null if the command has no limits. A new column is the last one of a table, and the last
     # columns of `inputs` are expensive to reach. So this submitted field, which is small, is here.
     Column("limits", Text),
+    # Size of the output as it is stored, for retention; null until this release stores output of
+    # the command.
+    Column("stored_bytes", BigInteger),
 )
 Index("commands_by_status", commands.c.status, commands.c.number)
 

@@ -6,10 +6,12 @@ Functions that take a list of items are jobs of the writer.
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from scriptservice.errors import NotFinishedError, UnknownCommandError
+from scriptservice.model import FINAL
 from scriptservice.store.database.tables import commands, inputs, labels, output
+from scriptservice.store.queries.command_rows import THERE
 from scriptservice.store.queries.commands import find_extent
 
 _DELETE_CHUNKS = 64
@@ -70,6 +72,42 @@ def _deleted_by(connection: Connection, item: Deletion) -> int | None:
     return number
 
 
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """A request of the service itself to delete some commands, because they are the oldest.
+
+    Attributes:
+        numbers: numbers of the commands.
+        at: time of the request, in microseconds since 1970 UTC.
+    """
+
+    numbers: tuple[int, ...]
+    at: int
+
+
+def mark_pruned(connection: Connection, items: list[Pruning]) -> list[frozenset[int]]:
+    """Mark commands as deleted, without those that are not finished or are deleted already.
+
+    Returns:
+        For each item the numbers of the commands that this item has marked, also if an earlier call
+        marked them in a commit whose answer was lost.
+    """
+    return [_mark_pruned(connection, item) for item in items]
+
+
+def _mark_pruned(connection: Connection, item: Pruning) -> frozenset[int]:
+    wanted = commands.c.number.in_(item.numbers)
+    connection.execute(
+        update(commands)
+        .where(wanted, commands.c.status.in_(sorted(FINAL)), THERE)
+        .values(deleted_at=item.at)
+    )
+    query = select(commands.c.number).where(wanted, commands.c.deleted_at == item.at)
+    marked = frozenset(connection.execute(query).scalars())
+    connection.execute(delete(labels).where(labels.c.number.in_(marked)))
+    return marked
+
+
 def deleted_numbers(connection: Connection) -> list[int]:
     """Return the numbers of commands that are marked as deleted but not completely removed yet."""
     query = select(commands.c.number).where(commands.c.deleted_at.is_not(None))
@@ -77,7 +115,7 @@ def deleted_numbers(connection: Connection) -> list[int]:
 
 
 def remove_some(connection: Connection, items: list[int]) -> list[bool]:
-    """Remove a bounded part of each deleted command.
+    """Remove a bounded part of some deleted commands, together at most `_DELETE_CHUNKS` chunks.
 
     Args:
         connection: connection to write to.
@@ -86,21 +124,27 @@ def remove_some(connection: Connection, items: list[int]) -> list[bool]:
     Returns:
         For each command whether it is now completely removed.
     """
-    return [_remove_some(connection, number) for number in items]
-
-
-def _remove_some(connection: Connection, number: int) -> bool:
     some = (
-        select(output.c.position)
-        .where(output.c.number == number)
-        .order_by(output.c.position)
+        select(output.c.number, output.c.position)
+        .where(output.c.number.in_(items))
+        .order_by(output.c.number, output.c.position)
         .limit(_DELETE_CHUNKS)
     )
-    removed = connection.execute(
-        delete(output).where(output.c.number == number, output.c.position.in_(some))
-    ).rowcount
-    if removed == _DELETE_CHUNKS:
-        return False
-    connection.execute(delete(inputs).where(inputs.c.number == number))
-    connection.execute(delete(commands).where(commands.c.number == number))
-    return True
+    found = connection.execute(some).all()
+    ends = {row.number: row.position for row in found}
+    if ends:
+        connection.execute(
+            _DELETE_OUTPUT, [{"the_number": number, "end": end} for number, end in ends.items()]
+        )
+    removed = set(items)
+    if len(found) == _DELETE_CHUNKS:
+        # The last command found, and those after it, may have more chunks.
+        removed = {number for number in items if number < found[-1].number}
+    connection.execute(delete(inputs).where(inputs.c.number.in_(removed)))
+    connection.execute(delete(commands).where(commands.c.number.in_(removed)))
+    return [number in removed for number in items]
+
+
+_DELETE_OUTPUT = delete(output).where(
+    output.c.number == bindparam("the_number"), output.c.position <= bindparam("end")
+)

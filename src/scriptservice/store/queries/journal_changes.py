@@ -4,10 +4,11 @@ A part of a journal is one item of one job, so it is stored in one transaction. 
 the journal again after a crash, the database therefore has either all of that part or nothing.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, func, insert, select, update
 
 from scriptservice.model import Outcome, Status
 from scriptservice.store.database.prepared_statement import PreparedStatement
@@ -102,7 +103,14 @@ _UPDATE_COMMAND = PreparedStatement(
         commands.c.status == bindparam("before"),
     )
     .values(
-        status=bindparam("after"), **{name: bindparam(f"new_{name}") for name in _OUTCOME_NAMES}
+        status=bindparam("after"),
+        # A command of an earlier release has no value yet: its output is stored as printed. The
+        # right side of an assignment has the values before the UPDATE.
+        stored_bytes=func.coalesce(
+            commands.c.stored_bytes, commands.c.stdout_bytes + commands.c.stderr_bytes
+        )
+        + bindparam("added_bytes", type_=BigInteger),
+        **{name: bindparam(f"new_{name}") for name in _OUTCOME_NAMES},
     ),
 )
 _IS_GIVEN_BACK = (
@@ -164,7 +172,11 @@ def _write(connection: Connection, item: JournalChanges) -> None:
             mark_compressed_output(connection)
     changed = [change for change in item.changes if change.given_back_at is None]
     if changed:
-        done = _UPDATE_COMMAND.execute(connection, [_change_row(change) for change in changed])
+        added_bytes: Counter[int] = Counter()
+        for chunk in item.chunks:
+            added_bytes[chunk.number] += len(chunk.data)
+        rows = [_change_row(change, added_bytes[change.number]) for change in changed]
+        done = _UPDATE_COMMAND.execute(connection, rows)
         if done != len(changed):
             message = f"cannot change {len(changed)} commands: only {done} have the expected status"
             raise StatusConflictError(message)
@@ -222,8 +234,9 @@ def _chunk_row(chunk: Chunk) -> dict[str, Any]:
     return {name: getattr(chunk, name) for name in Chunk.__slots__}
 
 
-def _change_row(change: CommandChange) -> dict[str, Any]:
+def _change_row(change: CommandChange, added_bytes: int) -> dict[str, Any]:
     values = dict(zip(_NEW_NAMES, change.outcome, strict=True))
+    values["added_bytes"] = added_bytes
     values["the_number"] = change.number
     values["before"] = change.before.value
     values["after"] = change.after.value
