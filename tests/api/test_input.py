@@ -161,6 +161,13 @@ def test_a_script_that_closes_its_stdin_takes_no_more(service: Service) -> None:
         assert service.wait(each["id"])["status"] == "succeeded"
 
 
+def test_background_children_read_the_end_when_the_script_exits(service: Service) -> None:
+    script = "exec 3<&0; { cat <&3; echo end; } & exit 0"
+    command = service.run(script, interactive=True, stdin="text\n", leftover_seconds=3600)
+    assert (command["status"], command["leftovers_killed"]) == ("succeeded", 0)
+    assert service.bytes_of(command["id"]) in (b"text\nend\n", b"end\n")
+
+
 def test_only_interactive_commands_that_run_take_input(service: Service) -> None:
     finished = service.run("true", interactive=True)
     assert_problem(send(service, finished, b"x"), "not-running")

@@ -7,8 +7,10 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from scriptservice.keeper.command.command_control import RESIZE_SECONDS
@@ -168,9 +170,10 @@ def test_a_terminal_belongs_to_the_user_of_the_script(
     make_rig: Callable[..., Rig], use_launcher: bool
 ) -> None:
     rig = make_rig(use_launcher=use_launcher, run_as="59999")
-    # To open the terminal by its name would make it the controlling terminal.
+    # A process that opens the terminal by its name makes it the controlling terminal of its
+    # session. So does bash when it starts.
     script = "sh -c 'tty </dev/tty'; stat -c '%u %g %a' $(tty); echo named >/dev/stdout; stty size"
-    command = rig.spawn(script, pty=[3, 7])
+    command = rig.spawn(script, ["/bin/sh"], pty=[3, 7])
     rig.wait_for(command, Kind.CLOSED)
     lines = output(rig, command).decode().split("\r\n")
     assert lines == ["/dev/tty", "59999 59999 600", "named", "3 7", ""]
@@ -256,6 +259,27 @@ def test_a_closed_stdin_does_not_hurt_the_keeper(rig: Rig) -> None:
     closed = ask(rig, command, b"x")
     assert (closed["result"], closed["waiting_bytes"]) == ("closed", 0)
     assert rig.process.poll() is None
+
+
+def test_input_for_a_terminal_that_nobody_has_open_keeps_no_processor_busy(rig: Rig) -> None:
+    gate = Gate(rig)
+    script = f"tty=$(tty); stty raw; echo ready; exec <&- >&- 2>&-; {gate.wait}; wc -c <$tty >$tty"
+    command = rig.spawn(script, pty=[24, 80])
+    wait_for_output(rig, command, b"ready")
+    eventually(lambda: not _has_terminal(rig, command), "the terminal to be closed")
+    accepted(ask(rig, command, bytes(200_000)))
+    keeper = psutil.Process(rig.process.pid)
+    used, began = sum(keeper.cpu_times()[:2]), time.monotonic()
+    eventually(lambda: time.monotonic() > began + 1, "a second to pass")
+    assert sum(keeper.cpu_times()[:2]) - used < 0.4
+    rig.send({"type": "stop", "id": command, "signal": "SIGKILL", "grace_seconds": 0})
+    gate.open()
+    rig.wait_for(command, Kind.CLOSED)
+
+
+def _has_terminal(rig: Rig, command: str) -> bool:
+    pid = rig.wait_for(command, Kind.STARTED).fields()["pid"]
+    return any("/dev/pts" in os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def test_input_pipes_count_as_descriptors(make_rig: Callable[..., Rig]) -> None:
