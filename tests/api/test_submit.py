@@ -14,9 +14,9 @@ KEYS = [
     "id", "status", "name", "labels", "script", "interpreter", "args", "env",
     "working_directory", "stdin_bytes", "interactive", "pty", "timeout_seconds",
     "queue_timeout_seconds", "grace_seconds", "leftover_seconds", "output_limit_bytes",
-    "on_output_limit", "priority", "host", "created_by", "rerun_of", "created_at", "started_at",
-    "exited_at", "finished_at", "exit_code", "signal", "reason", "leftovers_killed", "output",
-    "usage",
+    "on_output_limit", "priority", "concurrency", "waiting_for", "host", "created_by", "rerun_of",
+    "created_at", "started_at", "exited_at", "finished_at", "exit_code", "signal", "reason",
+    "leftovers_killed", "output", "usage",
 ]  # fmt: skip
 MEBIBYTE = 1 << 20
 
@@ -79,6 +79,8 @@ def test_a_command_has_the_fields_of_the_contract_in_their_order(service: Servic
         "output_limit_bytes": 10 << 30,
         "on_output_limit": "discard",
         "priority": 0,
+        "concurrency": None,
+        "waiting_for": None,
         "host": host,
         "created_by": "admin",
         "rerun_of": None,
