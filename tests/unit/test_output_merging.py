@@ -8,9 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.output_text import build_line, lines, random_bytes
-from scriptservice.fleet.journal_folding import RecordBatch, TrackedCommand, apply_record
+from scriptservice.fleet.journal_folding import (
+    RecordBatch,
+    TrackedCommand,
+    apply_record,
+    merge_output,
+)
 from scriptservice.fleet.output_compressor import OutputCompressor
-from scriptservice.fleet.output_merging import merge_output
 from scriptservice.model import Outcome, Status
 from scriptservice.protocol.journal_format import Kind, Record
 from scriptservice.store.compression import ZSTD, decompress

@@ -15,10 +15,14 @@ from uuid import UUID
 
 import structlog
 
-from scriptservice.fleet.journal_folding import RecordBatch, TrackedCommand, apply_record
+from scriptservice.fleet.journal_folding import (
+    RecordBatch,
+    TrackedCommand,
+    apply_record,
+    merge_output,
+)
 from scriptservice.fleet.notifications import StatusChange, StoredChanges
 from scriptservice.fleet.output_compressor import Frames, OutputCompressor
-from scriptservice.fleet.output_merging import merge_output
 from scriptservice.fleet.transport import Transport
 from scriptservice.model import Command, Status
 from scriptservice.protocol.clock import now_us

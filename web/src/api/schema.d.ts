@@ -109,7 +109,7 @@ export interface paths {
         };
         /**
          * Is the service ready?
-         * @description Answers 200 if the database and the keeper answer, else 503 with the reason. The answer also tells how process trees are killed, and what does not work fully (`degraded`).
+         * @description Answers 200 if the database and the keeper answer, else 503 with the reason. The answer also tells how process trees are killed, which limits a command may have, and what does not work fully (`degraded`).
          */
         get: operations["getReadiness"];
         put?: never;
@@ -184,6 +184,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/commands/{command_id}/attach": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Attach to a command
+         * @description Opens a WebSocket to an interactive command. Binary frames are input from the client and output to the client; text frames are JSON. The client sends `{"resize": {"rows": 24, "cols": 80}}` and `{"signal": "SIGINT"}`. The service sends `{"start": {"position": 0, "stdin_offset": 0, "status": "running"}}` first, `{"error": problem}` after a text that it does not understand, and `{"end": command}` last. A client whose connection broke continues without a gap: its position is that of `start` plus the bytes that it received, and it sends this position as `after`. With a session, the request needs an `Origin` header that is equal to `Host`.
+         */
+        get: operations["attachToCommand"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/commands/{command_id}/events": {
         parameters: {
             query?: never;
@@ -238,6 +258,48 @@ export interface paths {
          * @description Submits every field of a command again, including its standard input. The new command has the id of the old one in `rerun_of`.
          */
         post: operations["rerunCommand"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/commands/{command_id}/signal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a signal
+         * @description Sends a signal to the process group of a running script, and does nothing else: if the signal ends the script, the command has failed. To stop a command and all its processes, use `stop`.
+         */
+        post: operations["signalCommand"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/commands/{command_id}/stdin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send input to a command
+         * @description Gives bytes to a running command that was submitted with `interactive` or `pty`: all of them or, with another answer than 202, none. The answer does not wait until the script reads them. At most 1 MiB waits for the script.
+         *
+         *     To send again safely after a lost answer, give the `offset` of the last answer (0 at the beginning): if the bytes were accepted, the answer is 409 with the present `offset`. With `close`, the input ends after these bytes, of which there may be none; a terminal gets Ctrl-D.
+         */
+        post: operations["sendInput"];
         delete?: never;
         options?: never;
         head?: never;
@@ -317,12 +379,29 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * AcceptedInput
+         * @description Input that was given to the keeper.
+         */
+        AcceptedInput: {
+            /**
+             * Accepted Bytes
+             * @description size of this input
+             */
+            accepted_bytes: number;
+            /**
+             * Offset
+             * @description bytes accepted so far, with these; goes into offset
+             */
+            offset: number;
+        };
+        /**
          * Command
          * @description One run of one script.
          */
         Command: {
             /** Args */
             args: string[];
+            concurrency: components["schemas"]["Concurrency"] | null;
             /**
              * Created At
              * Format: date-time
@@ -361,6 +440,7 @@ export interface components {
             leftover_seconds: number;
             /** Leftovers Killed */
             leftovers_killed: number;
+            limits: components["schemas"]["Limits"] | null;
             /** Name */
             name: string | null;
             /**
@@ -392,6 +472,11 @@ export interface components {
             /** Timeout Seconds */
             timeout_seconds: number | null;
             usage: components["schemas"]["Usage"];
+            /**
+             * Waiting For
+             * @description what a queued command waits for
+             */
+            waiting_for: ("capacity" | "concurrency" | "host") | null;
             /** Working Directory */
             working_directory: string | null;
         };
@@ -402,6 +487,7 @@ export interface components {
         CommandEvent: {
             /** Args */
             args: string[];
+            concurrency: components["schemas"]["Concurrency"] | null;
             /**
              * Created At
              * Format: date-time
@@ -440,6 +526,7 @@ export interface components {
             leftover_seconds: number;
             /** Leftovers Killed */
             leftovers_killed: number;
+            limits: components["schemas"]["Limits"] | null;
             /** Name */
             name: string | null;
             /**
@@ -469,6 +556,11 @@ export interface components {
             /** Timeout Seconds */
             timeout_seconds: number | null;
             usage: components["schemas"]["Usage"];
+            /**
+             * Waiting For
+             * @description what a queued command waits for
+             */
+            waiting_for: ("capacity" | "concurrency" | "host") | null;
             /** Working Directory */
             working_directory: string | null;
         };
@@ -477,6 +569,7 @@ export interface components {
          * @description A command in a list: without args and env.
          */
         CommandItem: {
+            concurrency: components["schemas"]["Concurrency"] | null;
             /**
              * Created At
              * Format: date-time
@@ -511,6 +604,7 @@ export interface components {
             leftover_seconds: number;
             /** Leftovers Killed */
             leftovers_killed: number;
+            limits: components["schemas"]["Limits"] | null;
             /** Name */
             name: string | null;
             /**
@@ -545,6 +639,11 @@ export interface components {
             /** Timeout Seconds */
             timeout_seconds: number | null;
             usage: components["schemas"]["Usage"];
+            /**
+             * Waiting For
+             * @description what a queued command waits for
+             */
+            waiting_for: ("capacity" | "concurrency" | "host") | null;
             /** Working Directory */
             working_directory: string | null;
         };
@@ -557,6 +656,45 @@ export interface components {
             items: components["schemas"]["CommandItem"][];
             /** Next Cursor */
             next_cursor: string | null;
+        };
+        /**
+         * Concurrency
+         * @description The concurrency key of a command.
+         */
+        Concurrency: {
+            /** Key */
+            key: string;
+            /** Limit */
+            limit: number;
+            /**
+             * When Busy
+             * @enum {string}
+             */
+            when_busy: "queue" | "reject" | "replace";
+        };
+        /**
+         * Concurrency
+         * @description A concurrency key: how many commands with this key may run at a time.
+         */
+        ConcurrencyBody: {
+            /**
+             * Key
+             * @description commands with the same key count together
+             */
+            key: string;
+            /**
+             * Limit
+             * @description how many of them may be dispatched, running or stopping at a time
+             * @default 1
+             */
+            limit?: number;
+            /**
+             * When Busy
+             * @description what to do if there are that many: wait; answer 409; or stop others and wait
+             * @default queue
+             * @enum {string}
+             */
+            when_busy?: "queue" | "reject" | "replace";
         };
         /**
          * FieldProblem
@@ -620,6 +758,73 @@ export interface components {
         HostList: {
             /** Items */
             items: components["schemas"]["Host"][];
+        };
+        /**
+         * Limits
+         * @description What the script may use; a limit that was not submitted is absent.
+         */
+        Limits: {
+            /**
+             * Cpu Seconds
+             * @default null
+             */
+            cpu_seconds?: number | null;
+            /**
+             * Memory Bytes
+             * @default null
+             */
+            memory_bytes?: number | null;
+            /**
+             * Nice
+             * @default null
+             */
+            nice?: number | null;
+            /**
+             * Open Files
+             * @default null
+             */
+            open_files?: number | null;
+            /**
+             * Processes
+             * @default null
+             */
+            processes?: number | null;
+        };
+        /**
+         * SubmitLimits
+         * @description What a script may use; an absent limit is the service's own.
+         */
+        LimitsBody: {
+            /**
+             * Cpu Seconds
+             * @description CPU time of each process; rounded up to whole seconds
+             * @default null
+             */
+            cpu_seconds?: number | null;
+            /**
+             * Memory Bytes
+             * @description memory of all processes together
+             * @default null
+             */
+            memory_bytes?: number | null;
+            /**
+             * Nice
+             * @description added to the nice value; 19 is the lowest priority
+             * @default null
+             */
+            nice?: number | null;
+            /**
+             * Open Files
+             * @description file descriptors of each process
+             * @default null
+             */
+            open_files?: number | null;
+            /**
+             * Processes
+             * @description processes and threads of the whole process tree
+             * @default null
+             */
+            processes?: number | null;
         };
         /**
          * Output
@@ -696,6 +901,12 @@ export interface components {
             errors?: components["schemas"]["FieldProblem"][] | null;
             /** Instance */
             instance: string;
+            /**
+             * Offset
+             * @description with offset-mismatch: bytes accepted so far
+             * @default null
+             */
+            offset?: number | null;
             /** Status */
             status: number;
             /** Title */
@@ -714,6 +925,22 @@ export interface components {
             rows: number;
         };
         /**
+         * PtySize
+         * @description Size of a terminal.
+         */
+        PtyBody: {
+            /**
+             * Cols
+             * @description characters in a line
+             */
+            cols: number;
+            /**
+             * Rows
+             * @description lines
+             */
+            rows: number;
+        };
+        /**
          * Readiness
          * @description The service can do its work.
          */
@@ -725,6 +952,11 @@ export interface components {
              * @constant
              */
             keeper: "ok";
+            /**
+             * Limits
+             * @description that a command may have on this host
+             */
+            limits: string[];
             /**
              * Spawn
              * @enum {string}
@@ -768,6 +1000,17 @@ export interface components {
              * @enum {string}
              */
             scope: "read" | "run" | "admin";
+        };
+        /**
+         * Signal
+         * @description Which signal to send.
+         */
+        SignalBody: {
+            /**
+             * Signal
+             * @description a name such as SIGHUP or HUP
+             */
+            signal: string;
         };
         /**
          * SignIn
@@ -821,6 +1064,11 @@ export interface components {
              */
             args?: string[];
             /**
+             * @description limits how many run at a time
+             * @default null
+             */
+            concurrency?: components["schemas"]["ConcurrencyBody"] | null;
+            /**
              * Env
              * @description variables to add to the clean environment
              * @default {}
@@ -830,8 +1078,7 @@ export interface components {
             };
             /**
              * Grace Seconds
-             * @description time from a stop's signal to SIGKILL
-             * @default 10
+             * @description time from a stop's signal to SIGKILL; 10 if absent, or the service's maximum
              */
             grace_seconds?: number;
             /**
@@ -840,6 +1087,12 @@ export interface components {
              * @default null
              */
             host?: string | null;
+            /**
+             * Interactive
+             * @description takes input while it runs; stdin, if given, comes first
+             * @default false
+             */
+            interactive?: boolean;
             /**
              * Interpreter
              * @description program and arguments; default: the script's #! line, or bash
@@ -860,6 +1113,11 @@ export interface components {
              * @default 2
              */
             leftover_seconds?: number;
+            /**
+             * @description what the script may use
+             * @default null
+             */
+            limits?: components["schemas"]["LimitsBody"] | null;
             /**
              * Name
              * @description display name
@@ -884,6 +1142,11 @@ export interface components {
              * @default 0
              */
             priority?: number;
+            /**
+             * @description run it in a terminal of this size; implies interactive
+             * @default null
+             */
+            pty?: components["schemas"]["PtyBody"] | null;
             /**
              * Queue Timeout Seconds
              * @description longest time before the start
@@ -1422,7 +1685,14 @@ export interface operations {
                      *       "tree_kill": "cgroup",
                      *       "spawn": "launcher",
                      *       "degraded": [],
-                     *       "unkillable": []
+                     *       "unkillable": [],
+                     *       "limits": [
+                     *         "cpu_seconds",
+                     *         "open_files",
+                     *         "nice",
+                     *         "memory_bytes",
+                     *         "processes"
+                     *       ]
                      *     }
                      */
                     "application/json": components["schemas"]["Readiness"];
@@ -1551,7 +1821,10 @@ export interface operations {
                      *           "leftover_seconds": 2,
                      *           "output_limit_bytes": 10737418240,
                      *           "on_output_limit": "discard",
+                     *           "limits": null,
                      *           "priority": 0,
+                     *           "concurrency": null,
+                     *           "waiting_for": null,
                      *           "host": "alpha",
                      *           "created_by": "admin",
                      *           "rerun_of": null,
@@ -1664,18 +1937,26 @@ export interface operations {
             query?: {
                 /** @description arguments of the script: $1, $2 and so on (only with a script as the body) */
                 arg?: string[];
+                /** @description commands with the same key count together (only with a script as the body) */
+                concurrency_key?: string;
+                /** @description how many of them may be dispatched, running or stopping at a time; 1 if absent (only with a script as the body) */
+                concurrency_limit?: number;
                 /** @description variables to add to the clean environment: key=value; may be repeated (only with a script as the body) */
                 env?: string[];
-                /** @description time from a stop's signal to SIGKILL; 10 if absent (only with a script as the body) */
+                /** @description time from a stop's signal to SIGKILL; 10 if absent, or the service's maximum (only with a script as the body) */
                 grace_seconds?: number;
                 /** @description name of the host on which it must run (only with a script as the body) */
                 host?: string;
+                /** @description takes input while it runs; stdin, if given, comes first (only with a script as the body) */
+                interactive?: boolean;
                 /** @description program and arguments; default: the script's #! line, or bash (only with a script as the body) */
                 interpreter?: string[];
                 /** @description keys and values to find the command by: key=value; may be repeated (only with a script as the body) */
                 label?: string[];
                 /** @description time that background processes have after the script's end; 2 if absent (only with a script as the body) */
                 leftover_seconds?: number;
+                /** @description what the script may use: a JSON object (only with a script as the body) */
+                limits?: string;
                 /** @description display name (only with a script as the body) */
                 name?: string;
                 /** @description discard: store the first bytes, count the rest; stop: stop the command; discard if absent (only with a script as the body) */
@@ -1684,6 +1965,8 @@ export interface operations {
                 output_limit_bytes?: number | "null";
                 /** @description higher starts first; 0 if absent (only with a script as the body) */
                 priority?: number;
+                /** @description run it in a terminal of this size; implies interactive: ROWSxCOLS, such as 24x80 (only with a script as the body) */
+                pty?: string;
                 /** @description longest time before the start (only with a script as the body) */
                 queue_timeout_seconds?: number;
                 /** @description text for standard input, at most 1 MiB; null: /dev/null (only with a script as the body) */
@@ -1692,6 +1975,8 @@ export interface operations {
                 timeout_seconds?: number;
                 /** @description seconds to wait for the command's end, at most 60 */
                 wait?: number;
+                /** @description what to do if there are that many: wait; answer 409; or stop others and wait; queue if absent (only with a script as the body) */
+                when_busy?: "queue" | "reject" | "replace";
                 /** @description a path, or private for an empty directory; null: the shared one (only with a script as the body) */
                 working_directory?: string;
             };
@@ -1741,7 +2026,10 @@ export interface operations {
                      *       "leftover_seconds": 2,
                      *       "output_limit_bytes": 10737418240,
                      *       "on_output_limit": "discard",
+                     *       "limits": null,
                      *       "priority": 0,
+                     *       "concurrency": null,
+                     *       "waiting_for": null,
                      *       "host": null,
                      *       "created_by": "admin",
                      *       "rerun_of": null,
@@ -1797,6 +2085,15 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The concurrency key is busy */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1929,7 +2226,10 @@ export interface operations {
                      *       "leftover_seconds": 2,
                      *       "output_limit_bytes": 10737418240,
                      *       "on_output_limit": "discard",
+                     *       "limits": null,
                      *       "priority": 0,
+                     *       "concurrency": null,
+                     *       "waiting_for": null,
                      *       "host": "alpha",
                      *       "created_by": "admin",
                      *       "rerun_of": null,
@@ -2162,6 +2462,121 @@ export interface operations {
             /** @description The disk is full */
             507: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    attachToCommand: {
+        parameters: {
+            query?: {
+                /** @description position in the merged output; absent: the present end */
+                after?: number;
+            };
+            header?: never;
+            path: {
+                command_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a WebSocket */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A token is required */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The command has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unknown host name */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is invalid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable */
+            503: {
+                headers: {
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2494,7 +2909,10 @@ export interface operations {
                      *       "leftover_seconds": 2,
                      *       "output_limit_bytes": 10737418240,
                      *       "on_output_limit": "discard",
+                     *       "limits": null,
                      *       "priority": 0,
+                     *       "concurrency": null,
+                     *       "waiting_for": null,
                      *       "host": null,
                      *       "created_by": "admin",
                      *       "rerun_of": "0199c0dd-02b1-7d2a-8c1f-5e0a9b7d3c11",
@@ -2559,6 +2977,15 @@ export interface operations {
             };
             /** @description Not found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The concurrency key is busy */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2641,6 +3068,346 @@ export interface operations {
             };
         };
     };
+    signalCommand: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                command_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignalBody"];
+            };
+        };
+        responses: {
+            /** @description the command */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "0199c0de-7f3a-7c41-9d0e-2b7f6f1c9a55",
+                     *       "status": "running",
+                     *       "name": "greeting",
+                     *       "labels": {
+                     *         "team": "db"
+                     *       },
+                     *       "interpreter": [
+                     *         "/bin/bash"
+                     *       ],
+                     *       "working_directory": null,
+                     *       "stdin_bytes": 0,
+                     *       "interactive": false,
+                     *       "pty": null,
+                     *       "timeout_seconds": 3600,
+                     *       "queue_timeout_seconds": null,
+                     *       "grace_seconds": 10,
+                     *       "leftover_seconds": 2,
+                     *       "output_limit_bytes": 10737418240,
+                     *       "on_output_limit": "discard",
+                     *       "limits": null,
+                     *       "priority": 0,
+                     *       "concurrency": null,
+                     *       "waiting_for": null,
+                     *       "host": "alpha",
+                     *       "created_by": "admin",
+                     *       "rerun_of": null,
+                     *       "created_at": "2026-11-23T16:20:00.123456Z",
+                     *       "started_at": "2026-11-23T16:20:00.131007Z",
+                     *       "exited_at": null,
+                     *       "finished_at": null,
+                     *       "exit_code": null,
+                     *       "signal": null,
+                     *       "reason": null,
+                     *       "leftovers_killed": 0,
+                     *       "output": {
+                     *         "bytes": 13,
+                     *         "stdout_bytes": 13,
+                     *         "stderr_bytes": 0,
+                     *         "discarded_bytes": 0
+                     *       },
+                     *       "usage": {
+                     *         "user_seconds": null,
+                     *         "system_seconds": null,
+                     *         "max_rss_bytes": null
+                     *       },
+                     *       "args": [
+                     *         "world"
+                     *       ],
+                     *       "env": {
+                     *         "LANG": "C.UTF-8"
+                     *       },
+                     *       "script": "echo \"Hello, $1\"\n"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Command"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A token is required */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The command is not running */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported content type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unknown host name */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is invalid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable */
+            503: {
+                headers: {
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sendInput: {
+        parameters: {
+            query?: {
+                /** @description end the input after these bytes; Ctrl-D on a terminal */
+                close?: boolean;
+                /** @description bytes accepted so far, as the last answer said: makes a retry send nothing twice */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                command_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description given to the keeper */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "accepted_bytes": 4,
+                     *       "offset": 4
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AcceptedInput"];
+                };
+            };
+            /** @description The request is malformed */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A token is required */
+            401: {
+                headers: {
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The command takes no input */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unknown host name */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is invalid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service failed */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable */
+            503: {
+                headers: {
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     stopCommand: {
         parameters: {
             query?: never;
@@ -2683,7 +3450,10 @@ export interface operations {
                      *       "leftover_seconds": 2,
                      *       "output_limit_bytes": 10737418240,
                      *       "on_output_limit": "discard",
+                     *       "limits": null,
                      *       "priority": 0,
+                     *       "concurrency": null,
+                     *       "waiting_for": null,
                      *       "host": "alpha",
                      *       "created_by": "admin",
                      *       "rerun_of": null,
