@@ -47,7 +47,7 @@ class Load(NamedTuple):
     @property
     def script(self) -> str:
         """A script that prints its output as fast as possible, through a pipeline of its own."""
-        # Earlier releases were measured with `yes … | head -c`, which keeps as many processes busy.
+        # Earlier releases were measured with `yes … | head -c`, which is the same pipeline.
         return f"for n in {{1..{self.copies}}}; do cat {self.file}; done | head -c {self.size}"
 
     @property
