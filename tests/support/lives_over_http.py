@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -290,6 +290,7 @@ def lead_lives_over_http(
             derandomize=not os.environ.get("HYPOTHESIS_RANDOM"),
             suppress_health_check=list(HealthCheck),
             report_multiple_bugs=False,
+            phases=(Phase.generate,),  # to shrink an example takes very long with real processes
         ),
     )
     rows = "SELECT count(*) FROM commands WHERE deleted_at IS NOT NULL"
