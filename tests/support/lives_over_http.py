@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -64,6 +64,7 @@ class KnownCommand:
     Attributes:
         id: its id.
         kind: one of `SCRIPTS`.
+        gate: the gate at which its script waits, unless it is quick.
         rerun_of: the command that it repeats.
         status: the status that was observed last.
         final: the whole answer when it was final.
@@ -74,6 +75,7 @@ class KnownCommand:
 
     id: str
     kind: str
+    gate: Gate
     rerun_of: str | None = None
     status: Status = Status.QUEUED
     final: dict[str, Any] | None = None
@@ -98,6 +100,7 @@ class LivesOverHttp(RuleBasedStateMachine):
         self.client = Client(self.service.url, self.service.token)
         self.gate = Gate(self.service)
         self.commands: list[KnownCommand] = []
+        self.closed_gates = {id(self.gate)}
         self.was_killed = False
 
     def _script(self, kind: str) -> str:
@@ -107,12 +110,21 @@ class LivesOverHttp(RuleBasedStateMachine):
     def _pick(self, at: int) -> KnownCommand:
         return self.commands[at % len(self.commands)]
 
+    def _open(self) -> None:
+        self.closed_gates.discard(id(self.gate))
+        self.gate.open()
+
+    def _is_held(self, known: KnownCommand) -> bool:
+        """Return whether nothing that has happened can end a command."""
+        has_gate = known.kind != "quick"
+        return has_gate and id(known.gate) in self.closed_gates and not known.stop_accepted
+
     # Rules
 
     @rule(kind=st.sampled_from(sorted(SCRIPTS)))
     def submit(self, kind: str) -> None:
         command = self.client.submit(self._script(kind), grace_seconds=0.05, leftover_seconds=0)
-        self.commands.append(KnownCommand(command.id, kind))
+        self.commands.append(KnownCommand(command.id, kind, self.gate))
         self._observe(self.commands[-1], command)
 
     @precondition(lambda self: self.commands)
@@ -134,8 +146,9 @@ class LivesOverHttp(RuleBasedStateMachine):
 
     @rule()
     def open_the_gate(self) -> None:
-        self.gate.open()
+        self._open()
         self.gate = Gate(self.service)
+        self.closed_gates.add(id(self.gate))
 
     @precondition(lambda self: self.commands)
     @rule(at=st.integers(0, 20))
@@ -159,7 +172,7 @@ class LivesOverHttp(RuleBasedStateMachine):
         assert not known.is_deleted
         assert command.rerun_of == known.id
         assert command.id not in [each.id for each in self.commands]
-        self.commands.append(KnownCommand(command.id, known.kind, known.id))
+        self.commands.append(KnownCommand(command.id, known.kind, known.gate, known.id))
         self._observe(self.commands[-1], command)
 
     @precondition(lambda self: self.commands)
@@ -173,6 +186,7 @@ class LivesOverHttp(RuleBasedStateMachine):
         except NotFoundError:
             assert known.is_deleted
         else:
+            assert not self._is_held(known), "an unfinished command was deleted"
             known.is_deleted = True
 
     @precondition(lambda self: self.commands)
@@ -207,6 +221,7 @@ class LivesOverHttp(RuleBasedStateMachine):
     def _observe(self, known: KnownCommand, command: Command) -> None:
         status = Status(command.status)
         assert status in REACHABLE[known.status], f"{known.status} became {status}"
+        assert not (status.final and self._is_held(known)), f"it ended: {command}"
         known.status = status
         assert command.rerun_of == known.rerun_of
         assert self._run_count(known) <= 1
@@ -243,7 +258,7 @@ class LivesOverHttp(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let every command end, and check all of them for the last time."""
-        self.gate.open()
+        self._open()
         for known in self.commands:
             if not known.is_deleted:
                 command = self.client.wait(known.id)
@@ -275,6 +290,7 @@ def lead_lives_over_http(
             derandomize=not os.environ.get("HYPOTHESIS_RANDOM"),
             suppress_health_check=list(HealthCheck),
             report_multiple_bugs=False,
+            phases=(Phase.generate,),  # to shrink an example takes very long with real processes
         ),
     )
     rows = "SELECT count(*) FROM commands WHERE deleted_at IS NOT NULL"
