@@ -44,9 +44,11 @@ from scriptservice.store.until_stored import until_stored
 CHECK_SECONDS = 2.0
 """Time between two checks whether the client's token and session are still valid."""
 
-RESIZE_SECONDS = 0.05
+RESIZE_SECONDS = 0.2
 """Shortest time between two changes of the terminal's size by one client. Of the sizes that come
-meanwhile, only the last is used."""
+meanwhile, only the last is used. The keeper joins sizes too, within a shorter time. So two sizes
+that are this far apart both reach the script.
+"""
 
 
 @dataclass(frozen=True, slots=True)
