@@ -53,9 +53,11 @@ class AttachedTerminal:
             ClientError: the service refuses to attach.
         """
         with self._attachment as attachment:
-            self._introduce()
             try:
                 with self._raw_mode():
+                    # The user may begin to type when the line is there, so it comes after the
+                    # change of the mode: before, the terminal itself would show what is typed.
+                    self._introduce()
                     self._start_thread(self._send_input)
                     if self._is_raw:
                         self._start_thread(self._send_sizes)
@@ -83,8 +85,8 @@ class AttachedTerminal:
 
     def _introduce(self) -> None:
         if self._is_terminal:
-            keys = "Ctrl-]" if self._is_raw else "Ctrl-] and Enter"
-            self._print(f"attached to {short_id(self._command_id)}; {keys} to detach")
+            keys, end = ("Ctrl-]", "\r") if self._is_raw else ("Ctrl-] and Enter", "")
+            self._print(f"attached to {short_id(self._command_id)}; {keys} to detach{end}")
 
     def _say_if_reconnected(self, attachment: Attachment) -> None:
         if attachment.reconnects > self._reconnects:

@@ -1,8 +1,9 @@
 """Puts the user's terminal into raw mode, and back on every way out.
 
 In raw mode each key reaches this program at once, and the terminal neither shows it nor acts on it:
-Ctrl-C is a byte like any other. A program that ended in raw mode would leave the user with a shell
-that shows nothing. So signals that would end this program first become exceptions.
+Ctrl-C is a byte like any other. A change of the mode keeps what the user has typed already. A
+program that ended in raw mode would leave the user with a shell that shows nothing. So signals that
+would end this program first become exceptions.
 """
 
 import os
@@ -75,7 +76,7 @@ class RawMode:
         try:
             for number, handler in handlers.items():
                 self._handlers[number] = signal.signal(number, handler)
-            tty.setraw(self._descriptor)
+            tty.setraw(self._descriptor, termios.TCSADRAIN)
         except BaseException:
             self._restore()
             raise
@@ -92,7 +93,7 @@ class RawMode:
     def _continued(self, *_: object) -> None:
         # The shell may have changed the terminal's mode while this program was suspended.
         with suppress(termios.error):
-            tty.setraw(self._descriptor)
+            tty.setraw(self._descriptor, termios.TCSADRAIN)
         self._on_resized()
 
     def _restore(self) -> None:
