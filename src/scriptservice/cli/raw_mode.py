@@ -75,7 +75,8 @@ class RawMode:
         try:
             for number, handler in handlers.items():
                 self._handlers[number] = signal.signal(number, handler)
-            tty.setraw(self._descriptor)
+            # By default, `setraw` discards what the user has already typed.
+            tty.setraw(self._descriptor, termios.TCSADRAIN)
         except BaseException:
             self._restore()
             raise
@@ -92,7 +93,7 @@ class RawMode:
     def _continued(self, *_: object) -> None:
         # The shell may have changed the terminal's mode while this program was suspended.
         with suppress(termios.error):
-            tty.setraw(self._descriptor)
+            tty.setraw(self._descriptor, termios.TCSADRAIN)
         self._on_resized()
 
     def _restore(self) -> None:
