@@ -20,6 +20,8 @@ ROUTES = {
     "/v1/commands/{command_id}": {"get", "delete"},
     "/v1/commands/{command_id}/stop": {"post"},
     "/v1/commands/{command_id}/rerun": {"post"},
+    "/v1/commands/{command_id}/stdin": {"post"},
+    "/v1/commands/{command_id}/signal": {"post"},
     "/v1/commands/{command_id}/output": {"get"},
     "/v1/commands/{command_id}/events": {"get"},
     "/v1/hosts": {"get"},
@@ -139,8 +141,9 @@ def test_every_reference_in_the_document_leads_somewhere(document: dict[str, Any
     names = [operation["operationId"] for operation in operations]
     assert names == [
         "submitCommand", "listCommands", "getCommand", "deleteCommand", "stopCommand",
-        "rerunCommand", "getOutput", "followEvents", "listHosts", "getHealth", "getReadiness",
-        "getOpenapi", "getDocs", "getMetrics", "signIn", "getSession", "signOut", "getPage",
+        "rerunCommand", "sendInput", "signalCommand", "getOutput", "followEvents", "listHosts",
+        "getHealth", "getReadiness", "getOpenapi", "getDocs", "getMetrics", "signIn", "getSession",
+        "signOut", "getPage",
     ]  # fmt: skip
     tags = [tag["name"] for tag in document["tags"]]
     assert {tag for operation in operations for tag in operation["tags"]} == set(tags)

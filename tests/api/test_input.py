@@ -86,6 +86,7 @@ def test_at_most_one_mebibyte_waits_and_all_or_nothing_is_taken(service: Service
     sent = 0
     while (response := send(service, command, b"x" * 300_000, offset=sent)).status_code == 202:
         sent = accepted(response)[1]
+        assert sent < 4 * MEBIBYTE
     assert_problem(response, "too-many-requests")
     assert response.headers["Retry-After"] == "1"
     assert MEBIBYTE < sent + 300_000 <= MEBIBYTE + 300_000 + 65536
@@ -158,6 +159,13 @@ def test_a_script_that_closes_its_stdin_takes_no_more(service: Service) -> None:
     gate.open()
     for each in (command, waiting):
         assert service.wait(each["id"])["status"] == "succeeded"
+
+
+def test_background_children_read_the_end_when_the_script_exits(service: Service) -> None:
+    script = "exec 3<&0; { cat <&3; echo end; } & exit 0"
+    command = service.run(script, interactive=True, stdin="text\n", leftover_seconds=3600)
+    assert (command["status"], command["leftovers_killed"]) == ("succeeded", 0)
+    assert service.bytes_of(command["id"]) in (b"text\nend\n", b"end\n")
 
 
 def test_only_interactive_commands_that_run_take_input(service: Service) -> None:

@@ -5,11 +5,15 @@ import itertools
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from scriptservice.keeper.command.command_control import RESIZE_SECONDS
 from scriptservice.keeper.journal.journal_repair import output_length
 from scriptservice.protocol.frames import (
     MAX_INPUT_BYTES,
@@ -166,11 +170,13 @@ def test_a_terminal_belongs_to_the_user_of_the_script(
     make_rig: Callable[..., Rig], use_launcher: bool
 ) -> None:
     rig = make_rig(use_launcher=use_launcher, run_as="59999")
-    script = "stat -c '%u %g %a' $(tty); echo named >/dev/stdout; sh -c 'tty </dev/tty'; stty size"
-    command = rig.spawn(script, pty=[3, 7])
+    # A process that opens the terminal by its name makes it the controlling terminal of its
+    # session. So does bash when it starts.
+    script = "sh -c 'tty </dev/tty'; stat -c '%u %g %a' $(tty); echo named >/dev/stdout; stty size"
+    command = rig.spawn(script, ["/bin/sh"], pty=[3, 7])
     rig.wait_for(command, Kind.CLOSED)
     lines = output(rig, command).decode().split("\r\n")
-    assert lines == ["59999 59999 600", "named", "/dev/tty", "3 7", ""]
+    assert lines == ["/dev/tty", "59999 59999 600", "named", "3 7", ""]
     piped = rig.spawn("cat /dev/stdin", interactive=True)
     eventually(lambda: ask(rig, piped)["result"] == "accepted", "the start")
     accepted(ask(rig, piped, b"by name\n", close=True))
@@ -178,28 +184,66 @@ def test_a_terminal_belongs_to_the_user_of_the_script(
     assert output(rig, piped) == b"by name\n"
 
 
+COUNTS_SIZES = """import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH, signal.SIGUSR1})
+print("ready", flush=True)
+count = 0
+while signal.sigwait({signal.SIGWINCH, signal.SIGUSR1}) == signal.SIGWINCH:
+    count += 1
+print(*os.get_terminal_size(), count)"""
+
+
+def resize_frame(command: str, rows: int, cols: int) -> Frame:
+    return {"type": "resize", "id": command, "rows": rows, "cols": cols}
+
+
 def test_a_flood_of_sizes_costs_nothing(rig: Rig) -> None:
-    gate = Gate(rig)
-    script = f"n=0; trap 'n=$((n+1))' WINCH; echo ready; {gate.wait}; stty size; echo $n signals"
-    command = rig.spawn(script, pty=[24, 80])
+    command = rig.spawn(COUNTS_SIZES, ["python3"], pty=[24, 80])
     wait_for_output(rig, command, b"ready")
+    began = time.monotonic()
     sizes = [(1 + number % 50, 1 + number % 200) for number in range(20_000)]
     sizes += [(0, 0), (70_000, 33)]
-    rig.send(
-        *({"type": "resize", "id": command, "rows": rows, "cols": cols} for rows, cols in sizes)
-    )
-    rig.send({"type": "resize", "id": "nobody", "rows": 1, "cols": 1})
+    rig.send(*(resize_frame(command, *size) for size in sizes))
+    rig.send(resize_frame("nobody", 1, 1))
     rig.send({"type": "ping", "number": 1})
     rig.receive("pong")
-    hand_over(rig)  # what waits is applied before it
+    hand_over(rig)
+    most = 2 + (time.monotonic() - began) / RESIZE_SECONDS
+    rig.send({"type": "signal", "id": command, "signal": "SIGUSR1", "number": next(_numbers)})
+    assert rig.receive("signalled")["sent"]
+    rig.wait_for(command, Kind.CLOSED)
+    cols, rows, count = map(int, output(rig, command).split()[1:])
+    assert (rows, cols) == (65535, 33)
+    assert 1 <= count <= most
+    plain = rig.spawn("true")
+    rig.send(resize_frame(plain, 1, 1))
+    rig.wait_for(plain, Kind.CLOSED)
+
+
+def test_a_size_that_waits_is_applied_before_a_hand_over(make_rig: Callable[..., Rig]) -> None:
+    never = "import scriptservice.keeper.command.command_control as c; c.RESIZE_SECONDS = 3600"
+    rig = make_rig(injection=never)
+    gate = Gate(rig)
+    command = rig.spawn(f"echo ready; {gate.wait}; stty size", pty=[24, 80])
+    wait_for_output(rig, command, b"ready")
+    rig.send(resize_frame(command, 7, 9))
+    hand_over(rig)
     gate.open()
     rig.wait_for(command, Kind.CLOSED)
-    size, signals = output(rig, command).decode().split("\r\n")[1:3]
-    assert size == "65535 33"
-    assert int(signals.split()[0]) < 1000
-    plain = rig.spawn("true")
-    rig.send({"type": "resize", "id": plain, "rows": 1, "cols": 1})
-    rig.wait_for(plain, Kind.CLOSED)
+    assert output(rig, command) == b"ready\r\n7 9\r\n"
+
+
+def test_held_output_of_a_terminal_does_not_wait_for_more(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(spool_limit_bytes=0)  # output waits until everything before it is stored
+    gate = Gate(rig)
+    command = rig.spawn(f"printf prompt; {gate.wait}", pty=[24, 80])
+    rig.wait_for(command, Kind.STARTED)
+    eventually(
+        lambda: rig.send(recorded_frame(rig.end())) or output(rig, command) == b"prompt",
+        "the output of a script that prints no more",
+    )
+    gate.open()
+    rig.wait_for(command, Kind.CLOSED)
 
 
 def test_a_closed_stdin_does_not_hurt_the_keeper(rig: Rig) -> None:
@@ -215,6 +259,27 @@ def test_a_closed_stdin_does_not_hurt_the_keeper(rig: Rig) -> None:
     closed = ask(rig, command, b"x")
     assert (closed["result"], closed["waiting_bytes"]) == ("closed", 0)
     assert rig.process.poll() is None
+
+
+def test_input_for_a_terminal_that_nobody_has_open_keeps_no_processor_busy(rig: Rig) -> None:
+    gate = Gate(rig)
+    script = f"tty=$(tty); stty raw; echo ready; exec <&- >&- 2>&-; {gate.wait}; wc -c <$tty >$tty"
+    command = rig.spawn(script, pty=[24, 80])
+    wait_for_output(rig, command, b"ready")
+    eventually(lambda: not _has_terminal(rig, command), "the terminal to be closed")
+    accepted(ask(rig, command, bytes(200_000)))
+    keeper = psutil.Process(rig.process.pid)
+    used, began = sum(keeper.cpu_times()[:2]), time.monotonic()
+    eventually(lambda: time.monotonic() > began + 1, "a second to pass")
+    assert sum(keeper.cpu_times()[:2]) - used < 0.4
+    rig.send({"type": "stop", "id": command, "signal": "SIGKILL", "grace_seconds": 0})
+    gate.open()
+    rig.wait_for(command, Kind.CLOSED)
+
+
+def _has_terminal(rig: Rig, command: str) -> bool:
+    pid = rig.wait_for(command, Kind.STARTED).fields()["pid"]
+    return any("/dev/pts" in os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def test_input_pipes_count_as_descriptors(make_rig: Callable[..., Rig]) -> None:
