@@ -114,7 +114,7 @@ def test_attaching_detaching_and_the_end(service: Service) -> None:
     service.wait_for_output(command, b"ready")
     terminal = Terminal(service, "attach", command[-8:])
     before = mode(terminal)
-    terminal.read_until(lambda seen: b"Ctrl-] to detach" in seen)
+    terminal.read_until(lambda seen: b"Ctrl-] to detach" in seen and mode(terminal) != before)
     terminal.type(b"one\r")
     terminal.read_until(lambda seen: b"got one" in seen)
     assert b"ready" not in terminal.seen  # output begins now
