@@ -20,6 +20,8 @@ SUBMITTED = {
     "args",
     "env",
     "stdin_bytes",
+    "interactive",
+    "pty",
     "working_directory",
     "timeout_seconds",
     "queue_timeout_seconds",
@@ -27,7 +29,9 @@ SUBMITTED = {
     "leftover_seconds",
     "output_limit_bytes",
     "on_output_limit",
+    "limits",
     "priority",
+    "concurrency",
     "host",
 }
 """The fields of a command that come from its submission."""
@@ -135,6 +139,7 @@ def run_line(service: Service, line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-c", line],
         env={**os.environ, "PATH": path, "SCRIPTSERVICE_TOKEN": service.token},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
@@ -167,7 +172,10 @@ def test_the_lines_for_a_terminal_submit_the_same(service: Service, visitor: Vis
         "leftover_seconds": 0.5,
         "output_limit_bytes": 1 << 30,
         "on_output_limit": "stop",
+        "interactive": True,
+        "limits": {"cpu_seconds": 90, "open_files": 512, "nice": 3},
         "priority": -3,
+        "concurrency": {"key": "lines", "limit": 3, "when_busy": "reject"},
         "host": host["name"],
     }
     script = '@cat - \nexit "$#" # it\'s'
@@ -183,13 +191,22 @@ def test_the_lines_for_a_terminal_submit_the_same(service: Service, visitor: Vis
     created = re.search(r'"id": ?"([^"]+)"', done.stdout)
     assert created is not None
     assert submitted(service.get(created[1])) == submitted(original)
-    # A command without a limit is sent as JSON.
+    # A command without a limit is sent as JSON. A terminal needs a TERM, which the form adds.
+    page.get_by_label("Input while it runs").select_option("pty")
+    expect(page.get_by_label("NAME 2")).to_have_value("TERM")
     page.get_by_label("Output limit").fill("none")
     expect(shown).to_contain_text("application/json")
     done = run_line(service, f"{shown.inner_text()} -sS")
     created = re.search(r'"id": ?"([^"]+)"', done.stdout)
     assert created is not None, done
-    assert submitted(service.get(created[1])) == {**submitted(original), "output_limit_bytes": None}
+    env = {**every["env"], "TERM": "xterm-256color"}
+    assert submitted(service.get(created[1])) == {
+        **submitted(original),
+        "env": env,
+        "output_limit_bytes": None,
+        "pty": {"rows": 24, "cols": 80},
+    }
+    page.get_by_label("Input while it runs").select_option("yes")
     page.get_by_role("button", name="scriptservice run").click()
     done = run_line(service, shown.inner_text())
     assert done.returncode == original["exit_code"], done
@@ -197,6 +214,7 @@ def test_the_lines_for_a_terminal_submit_the_same(service: Service, visitor: Vis
     (newest,) = service.client.get("/v1/commands", params=query).json()["items"]
     assert submitted(service.get(newest["id"])) == {
         **submitted(original),
+        "env": env,
         "output_limit_bytes": None,
     }
     # Without more than the script, the line has no options.

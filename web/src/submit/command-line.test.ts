@@ -88,6 +88,9 @@ const ALL = {
   on_output_limit: 'stop',
   priority: -3,
   host: 'alpha',
+  pty: { rows: 24, cols: 80 },
+  limits: { cpu_seconds: 90, memory_bytes: 1 << 29, processes: 64, open_files: 1024, nice: 0 },
+  concurrency: { key: '-db', limit: 2, when_busy: 'replace' },
 } as const;
 
 test('both lines have every field', () => {
@@ -96,9 +99,12 @@ test('both lines have every field', () => {
   expect(JSON.parse(curl.at(-1)!)).toEqual(ALL);
   const limited = words(curlLine('http://h:1', { ...body, output_limit_bytes: 5 }).replace('$SCRIPTSERVICE_TOKEN', 'x'));
   const query = new URL(limited[1]!).searchParams;
-  expect([...query.keys()].length).toBe(Object.keys(ALL).length - 1 + 2);
+  expect([...query.keys()].length).toBe(Object.keys(ALL).length - 1 + 2 + 2);
   expect(query.getAll('interpreter')).toEqual(ALL.interpreter);
   expect(query.get('stdin')).toBe(ALL.stdin);
+  expect(query.get('pty')).toBe('24x80');
+  expect(JSON.parse(query.get('limits')!)).toEqual(ALL.limits);
+  expect(['concurrency_key', 'concurrency_limit', 'when_busy'].map((name) => query.get(name))).toEqual(['-db', '2', 'replace']);
   const run = words(runLine('http://h:1', body));
   expect(run.slice(0, 4)).toEqual(['scriptservice', 'run', '--url', 'http://h:1']);
   // bash replaces the file of the standard input by its path.
@@ -106,6 +112,8 @@ test('both lines have every field', () => {
   expect(run.slice(4)).toEqual(
     ['--name=-n', '--working-directory', 'private', '--timeout', '90', '--queue-timeout', '300', '--grace', '0'].concat(
       ['--leftover', '0.5', '--output-limit', 'none', '--on-output-limit', 'stop', '--priority=-3', '--host', 'alpha'],
+      ['--cpu-limit', '90', '--memory-limit', '536870912', '--process-limit', '64', '--open-files-limit', '1024', '--nice', '0'],
+      ['--concurrency-key=-db', '--concurrency-limit', '2', '--when-busy', 'replace', '--interactive'],
       ['--label', 'team=db', '--env', 'A=b', '--interpreter', "/bin/sh -e 'a b'", '--', 'cat', 'x'],
     ),
   );

@@ -1,5 +1,6 @@
 /** Makes a command line from a submission, for curl or for `scriptservice run`. */
 import type { SubmitBody } from '../api/types';
+import type { LimitName } from './form';
 import { joinWords, quote } from './words';
 
 /** If the query would be longer, the submission is sent as JSON: addresses have a limited length. */
@@ -15,6 +16,14 @@ export function submitQuery(body: SubmitBody): URLSearchParams {
     if (field === 'labels' || field === 'env') {
       const name = field === 'labels' ? 'label' : 'env';
       for (const [key, text] of Object.entries(value)) query.append(name, `${key}=${text}`);
+    } else if (field === 'limits') {
+      query.append(field, JSON.stringify(value));
+    } else if (field === 'pty' && body.pty) {
+      query.append(field, `${body.pty.rows}x${body.pty.cols}`);
+    } else if (field === 'concurrency') {
+      for (const [name, member] of Object.entries(value)) {
+        query.append(name === 'when_busy' ? name : `concurrency_${name}`, String(member));
+      }
     } else if (Array.isArray(value)) {
       for (const word of value) query.append(field === 'args' ? 'arg' : field, String(word));
     } else query.append(field, String(value));
@@ -52,6 +61,14 @@ function asFile(text: string): string {
   return `<(printf %s ${quote(text)})`;
 }
 
+const LIMIT_OPTIONS: [LimitName, string][] = [
+  ['cpu_seconds', '--cpu-limit'],
+  ['memory_bytes', '--memory-limit'],
+  ['processes', '--process-limit'],
+  ['open_files', '--open-files-limit'],
+  ['nice', '--nice'],
+];
+
 /** The options of `scriptservice run` for fields with one value. */
 const RUN_OPTIONS: [keyof SubmitBody, string][] = [
   ['name', '--name'],
@@ -76,6 +93,18 @@ export function runLine(origin: string, body: SubmitBody): string {
     const value = body[field];
     if (value !== undefined) add(option, value === null ? 'none' : String(value));
   }
+  for (const [name, option] of LIMIT_OPTIONS) {
+    const value = body.limits?.[name];
+    if (value != null) add(option, String(value));
+  }
+  if (body.concurrency) {
+    const { key, limit, when_busy } = body.concurrency;
+    add('--concurrency-key', key);
+    if (limit !== undefined) add('--concurrency-limit', String(limit));
+    if (when_busy !== undefined) add('--when-busy', when_busy);
+  }
+  // On a terminal, the script gets a terminal too, and its size is that of the reader's window.
+  if (body.interactive || body.pty) groups.push('--interactive');
   for (const [key, value] of Object.entries(body.labels ?? {})) add('--label', `${key}=${value}`);
   for (const [key, value] of Object.entries(body.env ?? {})) add('--env', `${key}=${value}`);
   if (body.interpreter) add('--interpreter', joinWords(body.interpreter));

@@ -6,6 +6,7 @@
 const UNIT_SECONDS: Record<string, number> = { d: 86_400, h: 3600, m: 60, s: 1 };
 
 export const DURATION_HINT = 'Write a duration as 90, 90s, 5m or 2h.';
+export const FIXED_SIZE_HINT = 'Write a size as 4096, 512K, 10M or 2G.';
 export const SIZE_HINT = 'Write a size as 4096, 512K, 10M or 2G, or none.';
 
 /** Return a duration in seconds, or null if the text is not a duration. */
