@@ -6,6 +6,7 @@ export interface RequestOptions {
   method?: 'GET' | 'HEAD' | 'POST' | 'DELETE';
   headers?: Record<string, string>;
   json?: unknown;
+  bytes?: Uint8Array<ArrayBuffer>;
   signal?: AbortSignal | undefined;
   /** null: no timeout */
   timeoutSeconds?: number | null;
@@ -43,7 +44,8 @@ export async function send(path: string, options: RequestOptions = {}): Promise<
 async function sendOnce(path: string, options: RequestOptions): Promise<Response> {
   const method = options.method ?? 'GET';
   const headers: Record<string, string> = { ...options.headers };
-  let body: string | null = null;
+  let body: string | Uint8Array<ArrayBuffer> | null = options.bytes ?? null;
+  if (options.bytes) headers['Content-Type'] = 'application/octet-stream';
   if (options.json !== undefined) {
     headers['Content-Type'] = 'application/json';
     body = JSON.stringify(options.json);

@@ -120,6 +120,35 @@ export async function stopCommand(id: string, graceSeconds: number | null): Prom
   return readCommand(await send(`/v1/commands/${id}/stop`, { method: 'POST', json }));
 }
 
+/** Send a signal to the process group of a running script. */
+export async function sendSignal(id: string, signal: string): Promise<Command> {
+  return readCommand(await send(`/v1/commands/${id}/signal`, { method: 'POST', json: { signal } }));
+}
+
+/**
+ * Send input to an interactive command, all of it or nothing.
+ *
+ * @param offset - how many bytes must have been accepted before; null for any number.
+ * @param close - whether the input ends after these bytes.
+ * @returns how many bytes were accepted so far, with these.
+ */
+export async function sendInput(
+  id: string,
+  bytes: Uint8Array<ArrayBuffer>,
+  offset: number | null,
+  close: boolean,
+): Promise<number> {
+  const query = new URLSearchParams();
+  if (offset !== null) query.set('offset', String(offset));
+  if (close) query.set('close', 'true');
+  const response = await send(`/v1/commands/${id}/stdin?${query}`, { method: 'POST', bytes });
+  try {
+    return ((await response.json()) as { offset: number }).offset;
+  } catch {
+    throw new Unreachable('The response was incomplete.');
+  }
+}
+
 export async function deleteCommand(id: string): Promise<void> {
   await send(`/v1/commands/${id}`, { method: 'DELETE' });
 }

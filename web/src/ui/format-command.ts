@@ -6,6 +6,27 @@ export function formatStatus(status: Status): string {
   return status === 'timed_out' ? 'timed out' : status;
 }
 
+/** Return what a queued command waits for, as a sentence without its subject. Empty if it does not wait. */
+export function formatWaiting(command: Pick<CommandFields, 'status' | 'waiting_for' | 'concurrency'>): string {
+  if (command.status !== 'queued') return '';
+  switch (command.waiting_for) {
+    case 'concurrency':
+      return `waits until fewer commands with the key ${command.concurrency?.key ?? ''} run`;
+    case 'capacity':
+      return 'waits until its host can run more commands';
+    case 'host':
+      return 'waits for its host, which the service does not know';
+    default:
+      return '';
+  }
+}
+
+/** Return what a concurrency key does: `at most 2 at a time; further ones wait`. */
+export function formatConcurrency({ limit, when_busy }: NonNullable<CommandFields['concurrency']>): string {
+  const others = { queue: 'this one waits', reject: 'it was to be refused', replace: 'it replaces others' };
+  return `at most ${limit} at a time; if busy, ${others[when_busy]}`;
+}
+
 /** Return the last 8 characters of an id. An id starts with the time, so the ends differ most. */
 export function shortId(id: string): string {
   return id.slice(-8);
