@@ -23,8 +23,14 @@ export function handleKey(event: KeyboardEvent): void {
   if ((event.metaKey || event.ctrlKey) && event.key.toLowerCase() === 'k') return press('mod+k', event);
   if (event.metaKey || event.ctrlKey || event.altKey) return;
   if (document.querySelector('dialog[open]')) return;
-  if (isTyping(event.target)) return;
+  if (isTyping(event.target) || activates(event)) return;
   press(event.key, event);
+}
+
+/** Return whether the browser itself acts on the key, because a button or link has the focus. */
+function activates(event: KeyboardEvent): boolean {
+  if (event.key !== 'Enter' && event.key !== ' ') return false;
+  return event.target instanceof Element && event.target.closest('a, button, summary') !== null;
 }
 
 function press(key: string, event: KeyboardEvent): void {

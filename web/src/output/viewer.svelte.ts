@@ -56,6 +56,9 @@ export class Viewer extends ViewerState {
     });
   }
 
+  /** Return whether the reader has selected text in the terminal. */
+  hasSelection = (): boolean => this.#screen?.terminal.hasSelection() ?? false;
+
   get #screen(): Screen | null {
     return this.#screens.current;
   }

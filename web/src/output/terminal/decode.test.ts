@@ -27,6 +27,20 @@ test.each([
   ['hidden cursor', '\x1b[?25l'],
 ])('%s: kept', (_, text) => expect(new Sanitizer().push(text)).toBe(text));
 
+const FULL_SCREEN = '\x1b[?1049h\x1b[?1h\x1b=\x1b[1;24r\x1b[?2004h\x1b[?1006h\x1b(0lqk\x1b(B\x0f\x1b[2 q\x1b[3J\x1bM';
+
+test('a terminal to type in shows full-screen programs, and gets no queries of earlier output', () => {
+  const text = new Sanitizer(true);
+  expect(text.push(FULL_SCREEN)).toBe(FULL_SCREEN);
+  const queries = '\x1b[6n\x1b[c\x1b[>c\x1b[>0q\x1b[?2026$p\x1b[?u';
+  expect(text.push(`a${queries}b`)).toBe('ab');
+  text.queries = true;
+  expect(text.push(queries)).toBe(queries);
+  // Neither the title, the clipboard, links nor device control.
+  expect(text.push('a\x1b]0;owned\x07\x1b]52;c;aGk=\x1b\\\x1bP$qm\x1b\\\x07b')).toBe('ab');
+  expect(text.push('\x1b[2000000000I\x1b[2000000000b')).toBe('\x1b[512I\x1b[512b');
+});
+
 test.each([
   ['a title', 'a\x1b]0;owned\x07b', 'ab'],
   ['the clipboard', 'a\x1b]52;c;aGk=\x1b\\b', 'ab'],

@@ -5,6 +5,9 @@
  * changes, queries that a terminal would answer, mouse modes, the alternate screen. Every newline
  * byte stays exactly one newline, even inside a sequence, so that the lines of the input and of the
  * terminal can be counted the same way.
+ *
+ * A terminal in which the reader types needs more: `new Sanitizer(true)` also lets through what
+ * programs that use the whole screen need. Titles, clipboard, links and palette are dropped there too.
  */
 
 /** The final characters of control sequences that only draw. */
@@ -15,7 +18,11 @@ const ALLOWED_MODES = /^\?(7|25)(;(7|25))*$/;
  * lines, repeating a character. More has no visible effect, and a count of two billion would block
  * the page for hours.
  */
-const MAX_COUNTS: Readonly<Record<string, number>> = { S: 64, T: 64, L: 64, M: 64, b: 512 };
+const MAX_COUNTS: Readonly<Record<string, number>> = { S: 64, T: 64, L: 64, M: 64, '^': 64, b: 512, I: 512, Z: 512 };
+/** Control sequences that a terminal answers, as `parameters final`. */
+const QUERY = /[cn]$|^>.*q$|\$p$|^\?u$/;
+/** Final characters of sequences without parameters that a full-screen program may use. */
+const SCREEN_ESCAPES = new Set([...'78MDEHc=>']);
 const MAX_SEQUENCE_LENGTH = 256;
 const MAX_STRING_LENGTH = 4096;
 
@@ -25,6 +32,14 @@ export class Sanitizer {
   #state: State = 'text';
   #sequence = '';
   #skipped = 0;
+  readonly #fullScreen: boolean;
+  /** Whether queries that the terminal answers are let through, if full-screen programs are. */
+  queries = false;
+
+  /** @param fullScreen - whether to let through what programs that use the whole screen need. */
+  constructor(fullScreen = false) {
+    this.#fullScreen = fullScreen;
+  }
 
   /** Return the text that may be written to a terminal. An unfinished sequence waits for more text. */
   push(text: string): string {
@@ -47,7 +62,7 @@ export class Sanitizer {
         return this.#readEscape(char);
       case 'charset':
         this.#state = 'text';
-        return '';
+        return this.#fullScreen && /^[()*+]$/.test(this.#sequence) ? `\x1b${this.#sequence}${char}` : '';
       case 'control':
         return this.#readControl(char);
       default:
@@ -63,6 +78,7 @@ export class Sanitizer {
     }
     if (code >= 0x20 && code < 0x7f) return char;
     if (char === '\r' || char === '\t' || char === '\b') return char;
+    if (this.#fullScreen && code >= 0x0b && code <= 0x0f) return char;
     // The eight-bit forms of sequences are rare in UTF-8 text and common in binary data.
     return code < 0xa0 ? '' : char;
   }
@@ -81,9 +97,11 @@ export class Sanitizer {
     if (char === '\x1b') return '';
     if (char >= ' ' && char <= '/') {
       this.#state = 'charset';
+      this.#sequence = char;
       return '';
     }
     this.#state = 'text';
+    if (this.#fullScreen) return SCREEN_ESCAPES.has(char) ? `\x1b${char}` : '';
     // A reset only resets the colours. It must not clear the output.
     if (char === 'c') return '\x1b[0m';
     return char === '7' || char === '8' || char === 'M' ? `\x1b${char}` : '';
@@ -105,6 +123,7 @@ export class Sanitizer {
   }
 
   #isAllowed(parameters: string, final: string): boolean {
+    if (this.#fullScreen) return this.queries || !QUERY.test(parameters + final);
     if (final === 'h' || final === 'l') return ALLOWED_MODES.test(parameters);
     if (!/^[0-9;:]*$/.test(parameters)) return false;
     // 3J would erase the lines above. 2J is safe: it pushes them up (scrollOnEraseInDisplay).
