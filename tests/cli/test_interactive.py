@@ -79,12 +79,16 @@ def test_input_that_another_one_takes(service: Service) -> None:
 
 
 def test_on_a_terminal_the_script_has_one_too(service: Service) -> None:
-    script = "stty size; trap 'echo caught' INT; read -rp 'name: ' a; echo hello $a; exit 3"
+    script = (
+        "echo $TERM; stty size; trap 'echo caught' INT; read -rp 'name: ' a; echo hello $a; exit 3"
+    )
     terminal = Terminal(service, "run", "-i", script)
     before = mode(terminal)
     terminal.read_until(lambda seen: b"name: " in seen)
     assert b"Ctrl-] to detach" in terminal.seen
     assert b"40 120" in terminal.seen
+    kind = environment(service).get("TERM") or "xterm-256color"
+    assert f"{kind}\r\n".encode() in terminal.seen
     assert mode(terminal) != before
     terminal.type(CTRL_C)
     terminal.read_until(lambda seen: b"caught" in seen)

@@ -240,6 +240,9 @@ def run(
     if has_pty:
         rows, cols = window_size() or (24, 80)
         fields["pty"] = {"rows": rows, "cols": cols}
+        # Programs that draw on the screen need to know the kind of terminal.
+        kind = os.environ.get("TERM") or "xterm-256color"
+        fields["env"] = {"TERM": kind, **(fields.get("env") or {})}
     elif interactive:
         fields["interactive"] = True
     elif stdin is None and file != "-":
