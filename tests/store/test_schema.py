@@ -317,17 +317,27 @@ def test_a_migration_keeps_the_mark(empty_url: str) -> None:
     database.close()
 
 
-def test_a_running_server_marks_the_database_before_or_after_a_migration(
+def test_a_migration_waits_for_a_running_server_that_marks_the_database(
     postgres: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scriptservice.store.database.schema.LOCK_MILLISECONDS", 100)
+    monkeypatch.setattr(
+        "scriptservice.store.database.schema.LOCK_MILLISECONDS", int(PATIENCE_SECONDS * 1000)
+    )
     url = postgres.empty()
     database = behind(url)
-    with database.migrating.begin() as server:
-        mark_compressed_output(server)
-        with pytest.raises(TablesInUseError):
-            prepare_schema(database, migrate=True)
-    prepare_schema(database, migrate=True)
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    def migration_waits() -> bool:
+        with database.migrating.connect() as look:
+            return bool(look.execute(waits).scalar()) or migrating.done()
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.migrating.begin() as server:
+            mark_compressed_output(server)
+            migrating = pool.submit(prepare_schema, database, migrate=True)
+            eventually(migration_waits, "the migration to wait")
+            assert not migrating.done()
+        migrating.result(PATIENCE_SECONDS)
     assert stored_version(database) == f"{SCHEMA}+zstd"
     database.close()
     postgres.drop(url)

@@ -132,6 +132,36 @@ def test_adjacent_output_becomes_one_record_of_the_size_of_a_chunk() -> None:
     assert [record.time_us for record in merged] == [0, 4, 8]
 
 
+def test_what_happened_to_a_command_stays_behind_its_output() -> None:
+    one, other = COMMANDS
+    pieces = [
+        (one, 1, 100, "text"),
+        (other, 1, 100, "text"),
+        (one, 1, 1, "stopping"),
+        (one, 1, 100, "text"),
+        (other, 1, 100, "text"),
+    ]
+    merged = merge_output(records_of(pieces))
+    assert [(record.command_id, record.kind, len(record.data)) for record in merged] == [
+        (one, Kind.OUTPUT, 100),
+        (other, Kind.OUTPUT, 200),
+        (one, Kind.STOPPING, 2),
+        (one, Kind.OUTPUT, 100),
+    ]
+
+
+def test_merged_records_do_not_need_the_buffer_of_the_read() -> None:
+    buffer = bytearray(b"output{}")
+    view = memoryview(buffer)
+    records = [
+        Record(Kind.OUTPUT, COMMANDS[0], 1, 0, 0, view[:6], 46),
+        Record(Kind.STOPPING, COMMANDS[0], 0, 0, 6, view[6:], 88),
+    ]
+    merged = merge_output(records)
+    buffer[:] = b"????????"
+    assert [record.data for record in merged] == [b"output", b"{}"]
+
+
 def test_output_ahead_is_compressed_once() -> None:
     merged = merge_output(records_of([(COMMANDS[0], 1, 65_536, "text")] * 4))
     compressor = OutputCompressor()
