@@ -10,7 +10,7 @@ from support.service import Service
 
 FLAGS = (
     "--max-timeout-seconds", "3600", "--max-grace-seconds", "5",
-    "--max-output-limit-bytes", "1000", "--max-script-bytes", "100",
+    "--max-output-limit-bytes", "1000", "--max-script-bytes", "100", "--max-interactive", "2",
 )  # fmt: skip
 
 
@@ -97,3 +97,20 @@ def test_a_request_that_is_sent_again_gets_its_command_although_a_maximum_is_low
     again = service.client.post("/v1/commands", json=body, headers=headers)
     assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
     assert_invalid(service.client.post("/v1/commands", json=body), "timeout_seconds")
+
+
+def test_interactive_commands_are_counted_until_they_are_finished(service: Service) -> None:
+    key = {"Idempotency-Key": "the first of two"}
+    body = {"script": "cat", "interactive": True}
+    first = service.client.post("/v1/commands", json=body, headers=key)
+    terminal = service.submit("cat", pty={"rows": 24, "cols": 80})["id"]
+    problem = assert_invalid(service.client.post("/v1/commands", json=body), "interactive")
+    assert "maximum is 2 (--max-interactive)" in problem["errors"][0]["message"]
+    assert_invalid(service.client.post(f"/v1/commands/{terminal}/rerun"), "interactive")
+    assert service.run("true")["status"] == "succeeded"
+    again = service.client.post("/v1/commands", json=body, headers=key)
+    assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
+    service.client.post(f"/v1/commands/{terminal}/stop", json={"grace_seconds": 0})
+    service.wait(terminal)
+    assert service.client.post("/v1/commands", json=body).status_code == 201
+    service.stop_all_commands()

@@ -12,7 +12,8 @@ from support.lives import Lives, lead_lives
 from support.rig import Rig
 
 LIVES = 1000
-TRACES = 300
+TRACES = 150
+"""This many are replayed in each of the two modes."""
 FAILED = 10
 
 

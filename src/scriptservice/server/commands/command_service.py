@@ -34,7 +34,7 @@ from scriptservice.server.commands.maxima import Maxima
 from scriptservice.server.commands.notifier import FollowerKind, Notifier
 from scriptservice.server.commands.output_removal import OutputRemover
 from scriptservice.store.queries import commands as command_store
-from scriptservice.store.queries import deletions, stop_requests
+from scriptservice.store.queries import deletions, dispatching, stop_requests
 from scriptservice.store.queries import hosts as host_store
 from scriptservice.store.queries.idempotency import find_request
 from scriptservice.store.queries.listing import listing
@@ -120,6 +120,7 @@ class CommandService:
         self._remover = remover
         self._disk_space = disk_space
         self._maxima = maxima
+        self._interactive_lock = asyncio.Lock()
         self._limit_support = LimitSupport(transport.state)
         self._on_ended = on_ended
         self._on_deleted = on_deleted
@@ -164,6 +165,19 @@ class CommandService:
                 return earlier
             message = f"cannot take new commands: {shortage}; delete commands or free disk space"
             raise StorageFullError(message)
+        if self._maxima.interactive is None or not submission.interactive:
+            return await self._store(submission, origin, rerun_of)
+        # One at a time, so that no other submission is stored between the count and this one.
+        async with self._interactive_lock:
+            if earlier := await self._find_earlier(origin.request):
+                return earlier
+            count = dispatching.count_interactive
+            self._maxima.check_interactive(await self._reader.run(count, self._maxima.interactive))
+            return await self._store(submission, origin, rerun_of)
+
+    async def _store(
+        self, submission: Submission, origin: Origin, rerun_of: UUID | None
+    ) -> SubmitResult:
         stored = await self._dispatcher.submit(new_id(), submission, origin, rerun_of)
         if isinstance(stored, Command):
             return SubmitResult(stored, repeated=False)

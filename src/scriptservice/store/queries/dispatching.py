@@ -51,6 +51,17 @@ def count_waiting(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
+def count_interactive(connection: Connection, most: int) -> int:
+    """Return how many interactive commands are not finished, but at most ``most``."""
+    some = (
+        select(commands.c.number)
+        .where(commands.c.status.in_([status.value for status in OPEN]), commands.c.interactive)
+        .limit(most)
+        .subquery()
+    )
+    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+
+
 @dataclass(frozen=True, slots=True)
 class DispatchMark:
     """The dispatch mark of a command; the mark says which keeper gets the command.
