@@ -39,7 +39,7 @@ def docs(browser: Browser, service: Service) -> Iterator[Visitor]:
 
 def test_the_reference_starts_with_submit_and_has_every_operation(docs: Visitor) -> None:
     operations = docs.page.locator(".opblock")
-    expect(operations).to_have_count(18)
+    expect(operations).to_have_count(21)
     expect(operations.first).to_contain_text("Submit a script")
     expect(docs.page.locator(".opblock.is-open")).to_have_count(1)
 

@@ -37,7 +37,8 @@ def test_a_terminal_takes_keys_sizes_and_survives_a_server(
     """
     command = service.submit(script, pty={"rows": 24, "cols": 80}, env={"TERM": "xterm"})
     sockets: list[WebSocket] = []
-    page.on("websocket", sockets.append)
+    # Playwright sets attributes of the function, so a built-in method will not do.
+    page.on("websocket", lambda socket: sockets.append(socket))  # noqa: PLW0108
     visitor.open(command["id"])
     visitor.wait_for_row("ready")
     expect(page.get_by_text("Ctrl-] leaves.")).to_be_visible()

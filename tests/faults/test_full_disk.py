@@ -195,7 +195,8 @@ def test_no_command_fills_the_disk_with_the_default_settings() -> None:
             service.start()
             finished = service.run("echo done")["id"]
             gate = Gate(service)
-            prints = service.submit(f"echo ready; {gate.block}; exec yes")["id"]
+            # Random bytes: the database stores other output compressed.
+            prints = service.submit(f"echo ready; {gate.block}; exec cat /dev/urandom")["id"]
             counts = service.submit(f"echo ready; {gate.block}; seq {LINES}")["id"]
             assert service.get(prints)["output_limit_bytes"] == 10 << 30
             for each in (prints, counts):

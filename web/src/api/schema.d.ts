@@ -673,7 +673,7 @@ export interface components {
             when_busy: "queue" | "reject" | "replace";
         };
         /**
-         * Concurrency
+         * SubmitConcurrency
          * @description A concurrency key: how many commands with this key may run at a time.
          */
         ConcurrencyBody: {

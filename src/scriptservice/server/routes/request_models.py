@@ -107,7 +107,7 @@ ShortSeconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 class ConcurrencyBody(BaseModel):
     """A concurrency key: how many commands with this key may run at a time."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, title="Concurrency")
+    model_config = ConfigDict(extra="forbid", strict=True, title="SubmitConcurrency")
 
     key: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
         description="commands with the same key count together"
