@@ -247,6 +247,7 @@ def test_kills_of_the_server_lose_and_repeat_no_output(own_service: Service) -> 
     assert output == numbers + numbers + b"got 1\n" + numbers
 
 
+@pytest.mark.long
 def test_an_upgrade_breaks_it_gently(own_service: Service) -> None:
     service = own_service
     with Client(service.url, service.token, retry_seconds=PATIENCE_SECONDS) as client:

@@ -164,7 +164,7 @@ def test_the_reason_of_a_replacement_outlives_the_server(make_service: MakeServi
     assert service.wait(by)["status"] == "succeeded"
 
 
-FEWER_QUEUED = (100, 5)
+FEWER_QUEUED = (60, 5)
 MORE_QUEUED = (10_000, 50)
 """How many commands are queued, and how many may run at a time."""
 

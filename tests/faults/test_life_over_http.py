@@ -7,7 +7,7 @@ import pytest
 from support.lives_over_http import LivesOverHttp, lead_lives_over_http
 from support.service import Service
 
-FEW, MANY = 10, 200
+FEW, MANY = 5, 200
 
 
 @pytest.fixture
