@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from support.problems import assert_problem
-from support.service import PATIENCE_SECONDS, Service
+from support.service import MAINLY_ON_SQLITE, PATIENCE_SECONDS, Service
+
+pytestmark = MAINLY_ON_SQLITE
 
 DATA = b"0123456789abcdefghijklmnopqrstuvwxyz"
 SIZE = len(DATA)

@@ -9,7 +9,9 @@ import httpx2 as httpx
 import pytest
 
 from support.problems import assert_invalid, assert_problem
-from support.service import PATIENCE_SECONDS, Service
+from support.service import MAINLY_ON_SQLITE, PATIENCE_SECONDS, Service
+
+pytestmark = MAINLY_ON_SQLITE
 
 MEBIBYTE = 1 << 20
 TEXT = {"Content-Type": "text/plain"}

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from support.problems import assert_invalid, assert_problem
-from support.service import Service
+from support.service import MAINLY_ON_SQLITE, Service
+
+pytestmark = MAINLY_ON_SQLITE
 
 MEBIBYTE = 1 << 20
 INFINITE = float("inf")
