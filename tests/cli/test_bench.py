@@ -45,6 +45,7 @@ def written(found: dict[str, dict[str, Series]], path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.long
 @pytest.mark.needs_compiler
 def test_every_benchmark_runs_quickly_and_judges_nothing(tmp_path: Path) -> None:
     done = bench("--quick", "--json", str(tmp_path / "found.json"), seconds=10 * PATIENCE_SECONDS)

@@ -11,7 +11,7 @@ from support.life_world import World
 from support.lives import Lives, lead_lives
 from support.rig import Rig
 
-LIVES = 1000
+LIVES = 400
 TRACES = 150
 """This many are replayed in each of the two modes."""
 FAILED = 10
